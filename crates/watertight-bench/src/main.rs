@@ -1,0 +1,3 @@
+//! watertight against a raw loop and its peers.
+
+fn main() {}

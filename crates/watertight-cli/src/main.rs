@@ -1,0 +1,4 @@
+//! The program `watertight`.
+#![forbid(unsafe_code)]
+
+fn main() {}

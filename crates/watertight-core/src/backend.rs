@@ -1,0 +1,52 @@
+//! The seam: what a kernel, real or simulated, has to offer (rules O1 to O6).
+//!
+//! Change this file and `op.rs` only in commits of their own.
+
+use crate::error::OsCode;
+use crate::op::{Cancelled, Completion, Moment, Op, OpId, ReadNow, Submitted};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// A kernel.
+///
+/// The driver keeps these promises: at most one operation of a kind is in flight per pipe (O1); `close` is called once,
+/// with nothing in flight and no call on that handle running (O4).
+pub trait Backend: Send + Sync + Sized + 'static {
+    /// One end of a pipe, whatever the system calls it.
+    type Handle: Send + Sync + 'static;
+
+    /// The time by this backend's clock.
+    fn now(&self) -> Moment;
+
+    /// Gives the kernel an operation and does not wait for it.
+    ///
+    /// O2: after [`Submitted::InFlight`] exactly one completion with this id comes out of [`Backend::wait`], after
+    /// [`Submitted::Done`] none does.
+    fn submit(&self, handle: &Arc<Self::Handle>, id: OpId, op: Op) -> Submitted;
+
+    /// Reads what is there into the caller's memory and does not wait.
+    fn read_now(&self, handle: &Self::Handle, buf: &mut [u8]) -> ReadNow;
+
+    /// Asks the kernel to stop an operation.
+    ///
+    /// O3: a request, never an outcome. Unless it answers [`Cancelled::Done`], the completion still comes. Calling it for
+    /// an operation that is just completing is allowed.
+    fn cancel(&self, handle: &Arc<Self::Handle>, id: OpId) -> Cancelled;
+
+    /// Closes the handle. `end_of_stream` asks for an end that the peer sees even if the handle is shared (a socket's
+    /// half-close).
+    ///
+    /// # Errors
+    /// What the system said to the closing. The handle is gone all the same.
+    fn close(&self, handle: Arc<Self::Handle>, end_of_stream: bool) -> Result<(), OsCode>;
+
+    /// Waits until an operation is answered, [`Backend::wake`] is called or `until` has come, and adds the answers to
+    /// `completions`. Called by one thread at a time.
+    ///
+    /// # Errors
+    /// The waiting itself failed. The driver then waits on its own timer and tries again.
+    fn wait(&self, completions: &mut Vec<Completion>, until: Option<Moment>) -> Result<(), OsCode>;
+
+    /// Makes a running or the next [`Backend::wait`] return.
+    fn wake(&self);
+}

@@ -1,0 +1,221 @@
+//! The one error type: what was being done, why it failed, the raw code, and where every byte was (rules E1 to E6).
+//!
+//! It must stay `Copy` and small: it holds a raw code, never an `io::Error`, and no text.
+
+use crate::ledger::Ledger;
+use core::fmt;
+
+/// What was being done when it failed.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Verb {
+    /// Stopping at once and accounting for the rest.
+    Abort,
+    /// Taking over a handle that somebody else opened.
+    Adopt,
+    /// Making a new pipe.
+    Create,
+    /// Sending the rest, then ending the stream.
+    Finish,
+    /// Waiting until everything accepted is transferred.
+    Flush,
+    /// Reading.
+    Read,
+    /// Giving the handle back to the caller.
+    Release,
+    /// Waiting for the pipes that linger after their drop.
+    Settle,
+    /// Waiting until the peer has read everything.
+    WaitUntilRead,
+    /// Writing.
+    Write,
+}
+
+/// Why it failed. Few kinds; the raw code beside it keeps the detail.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The pipe was aborted on this side.
+    Aborted,
+    /// The peer is gone: nobody will read what is written.
+    BrokenPipe,
+    /// The other side is busy; trying again later can help.
+    Busy,
+    /// The operation was cancelled, by us or by somebody else.
+    Cancelled,
+    /// The pipe was finished or closed on this side before.
+    Closed,
+    /// The system does not permit it.
+    Denied,
+    /// The caller's argument, or the kind of handle, does not fit.
+    InvalidInput,
+    /// A limit of the system is reached: descriptors, memory, disk space.
+    Limit,
+    /// The pipe is not connected.
+    NotConnected,
+    /// There is no such thing.
+    NotFound,
+    /// An observer panicked; its pipe was stopped.
+    ObserverPanicked,
+    /// An error of the device or the network, or a code nobody knows.
+    Os,
+    /// No room in the queue now; nothing was accepted.
+    QueueFull,
+    /// The name is taken.
+    Taken,
+    /// The deadline passed.
+    TimedOut,
+    /// It cannot be done, or cannot be known, on this system or this kind of handle.
+    Unsupported,
+    /// The pipe belongs to the process that made it; this is a forked child.
+    WrongProcess,
+}
+
+impl ErrorKind {
+    /// One clause for a person: what it means and, where there is one, the way out.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::Aborted => "the pipe was aborted on this side",
+            Self::BrokenPipe => "the peer closed its end",
+            Self::Busy => "the other side is busy, try again later",
+            Self::Cancelled => "the operation was cancelled",
+            Self::Closed => "the pipe was finished or closed on this side before",
+            Self::Denied => "the system does not permit it",
+            Self::InvalidInput => "the argument or the kind of handle does not fit",
+            Self::Limit => "a limit of the system is reached (descriptors, memory or disk space)",
+            Self::NotConnected => "the pipe is not connected",
+            Self::NotFound => "there is no such thing",
+            Self::ObserverPanicked => "an observer panicked, so its pipe was stopped",
+            Self::Os => "the operating system reported an error",
+            Self::QueueFull => "no room in the queue, nothing of this call was accepted",
+            Self::Taken => "the name is taken",
+            Self::TimedOut => "the deadline passed",
+            Self::Unsupported => {
+                "it cannot be done or known on this system or this kind of handle"
+            }
+            Self::WrongProcess => {
+                "the pipe belongs to another process (this one was forked from it)"
+            }
+        }
+    }
+}
+
+/// A raw code of the operating system: an `errno` on Unix, `GetLastError` on Windows.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct OsCode(pub i32);
+
+impl fmt::Display for OsCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "os error {}", self.0)
+    }
+}
+
+/// The first thing that went wrong with a pipe. Latched; the account is stamped on the way out (rule E3).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Cause {
+    /// Why.
+    pub kind: ErrorKind,
+    /// The system's own code, if a system call said it.
+    pub os: Option<OsCode>,
+}
+
+impl Cause {
+    /// A cause that no system call reported.
+    #[must_use]
+    pub const fn of(kind: ErrorKind) -> Self {
+        Self { kind, os: None }
+    }
+
+    /// Adds what was being done and the account, which makes it an [`Error`].
+    #[must_use]
+    pub const fn during(self, verb: Verb, ledger: Ledger) -> Error {
+        Error {
+            verb,
+            kind: self.kind,
+            os: self.os,
+            ledger,
+        }
+    }
+}
+
+/// A failure, with the account of the pipe at the moment it was reported.
+///
+/// **Bytes.** [`Error::ledger`] says where every byte was. Bytes that were accepted and not transferred come back with the
+/// receipt of `abort`, or from the call that refused them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Error {
+    /// What was being done.
+    pub verb: Verb,
+    /// Why it failed.
+    pub kind: ErrorKind,
+    /// The raw code, if the system reported one.
+    pub os: Option<OsCode>,
+    /// Where every byte was.
+    pub ledger: Ledger,
+}
+
+impl Error {
+    /// An error about something that carries no bytes yet, or none at all.
+    #[must_use]
+    pub fn without_bytes(verb: Verb, cause: Cause) -> Self {
+        cause.during(verb, Ledger::default())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} failed: {:?}, {}",
+            self.verb,
+            self.kind,
+            self.kind.explanation()
+        )?;
+        if let Some(os) = self.os {
+            write!(f, " ({os})")?;
+        }
+        if self.ledger.accepted() > 0 {
+            write!(f, "; {}", self.ledger)?;
+        }
+        f.write_str(".")
+    }
+}
+
+impl core::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn an_error_is_copy_and_64_bytes() {
+        fn copy<T: Copy + Send + Sync>() {}
+        copy::<Error>();
+        assert_eq!(size_of::<Error>(), 64);
+    }
+
+    #[test]
+    fn display_is_one_line_with_cause_code_and_account() {
+        let mut ledger = Ledger::default();
+        ledger.accept(900);
+        ledger.submit(512);
+        ledger.transfer(512);
+        ledger.discard_queued();
+        let cause = Cause {
+            kind: ErrorKind::BrokenPipe,
+            os: Some(OsCode(32)),
+        };
+        assert_eq!(
+            cause.during(Verb::Write, ledger).to_string(),
+            "Write failed: BrokenPipe, the peer closed its end (os error 32); \
+             of 900 bytes accepted, 512 transferred, 388 discarded, 0 in doubt."
+        );
+        assert_eq!(
+            Error::without_bytes(Verb::Adopt, Cause::of(ErrorKind::InvalidInput)).to_string(),
+            "Adopt failed: InvalidInput, the argument or the kind of handle does not fit."
+        );
+    }
+}

@@ -1,0 +1,383 @@
+//! The nouns that cross the seam between the driver and a backend (rules O1 to O6).
+//!
+//! They speak of bytes and outcomes, never of descriptors or handles: what a file descriptor is, only a backend knows.
+//! Change this file and `backend.rs` only in commits of their own.
+
+use crate::error::{Cause, ErrorKind, OsCode};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+/// A point in time: nanoseconds since some start of the backend's choosing. The simulator makes its own.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// The moment `duration` later; the end of time if that is past it.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// How long it is from `self` until `later`; nothing if that has passed.
+    #[must_use]
+    pub const fn until(self, later: Self) -> Duration {
+        Duration::from_nanos(later.0.saturating_sub(self.0))
+    }
+}
+
+/// A pipe within one driver. A generation number keeps a late completion from reaching a newer pipe (CVE-2024-27308).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Key {
+    /// Which place in the registry.
+    pub slot: u32,
+    /// The how-manieth pipe in that place.
+    pub generation: u32,
+}
+
+/// What kind of operation. One pipe has at most one of each in flight (rule O1).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum OpKind {
+    /// Read into a buffer of the backend's.
+    Read,
+    /// Wait until a read would not wait.
+    WaitReadable,
+    /// Wait until the peer has read everything.
+    WaitUntilRead,
+    /// Write.
+    Write,
+}
+
+/// Names one operation in flight.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct OpId {
+    /// The pipe.
+    pub pipe: Key,
+    /// Which of its operations.
+    pub kind: OpKind,
+}
+
+/// The bytes of one write: at least one chunk, in order. One chunk costs no allocation.
+#[derive(Clone, Debug, Default)]
+pub struct Chunks {
+    first: Bytes,
+    rest: Vec<Bytes>,
+}
+
+impl Chunks {
+    /// Adds a chunk behind the others.
+    pub fn push(&mut self, chunk: Bytes) {
+        if self.first.is_empty() {
+            self.first = chunk;
+        } else {
+            self.rest.push(chunk);
+        }
+    }
+
+    /// The chunks in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        core::iter::once(&self.first)
+            .filter(|chunk| !chunk.is_empty())
+            .chain(&self.rest)
+    }
+
+    /// How many chunks.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        usize::from(!self.first.is_empty()) + self.rest.len()
+    }
+
+    /// How many bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.iter().map(|chunk| chunk.len() as u64).sum()
+    }
+
+    /// Drops the first `bytes` bytes.
+    pub fn advance(&mut self, mut bytes: u64) {
+        let whole = core::mem::take(self);
+        for mut chunk in whole.into_vec() {
+            let len = chunk.len() as u64;
+            if bytes >= len {
+                bytes -= len;
+                continue;
+            }
+            let skip = usize::try_from(bytes).expect("less than a chunk's length");
+            bytes = 0;
+            self.push(chunk.split_off(skip));
+        }
+    }
+
+    /// The chunks, in order.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Bytes> {
+        let mut all = self.rest;
+        if !self.first.is_empty() {
+            all.insert(0, self.first);
+        }
+        all
+    }
+}
+
+/// An operation for the kernel.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Read at most so many bytes into a buffer of the backend's.
+    Read {
+        /// The size of that buffer.
+        bytes_max: usize,
+    },
+    /// Wait until a read would not wait (data, end of stream or an error).
+    WaitReadable,
+    /// Wait until the peer has read everything.
+    WaitUntilRead,
+    /// Write these bytes; a short count is a success.
+    Write(Chunks),
+}
+
+impl Op {
+    /// The kind of this operation.
+    #[must_use]
+    pub const fn kind(&self) -> OpKind {
+        match self {
+            Self::Read { .. } => OpKind::Read,
+            Self::WaitReadable => OpKind::WaitReadable,
+            Self::WaitUntilRead => OpKind::WaitUntilRead,
+            Self::Write(_) => OpKind::Write,
+        }
+    }
+}
+
+/// What a system call's code means. The tables in the backends are total functions into this (rule E1).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Class {
+    /// Cancelled.
+    Aborted,
+    /// The caller's argument does not fit.
+    Argument,
+    /// An invariant of ours is broken, or the handle was closed under us.
+    Bug,
+    /// Try again on a timer.
+    Busy,
+    /// No permission.
+    Denied,
+    /// End of stream.
+    EndOfStream,
+    /// The peer broke the connection.
+    Gone,
+    /// Interrupted before anything happened: call again.
+    Interrupted,
+    /// Fatal for this device or network; every unknown code.
+    Io,
+    /// A resource is exhausted.
+    Limit,
+    /// Wrong state: nobody is connected.
+    NotConnected,
+    /// No such thing.
+    NotFound,
+    /// Data is valid and there is more of the message.
+    Partial,
+    /// The answer will come later.
+    Pending,
+    /// The name is taken.
+    Taken,
+    /// This way is not supported here: take the next one.
+    Unsupported,
+    /// It would wait.
+    Wait,
+}
+
+impl Class {
+    /// The kind a caller sees when an operation ends with this class.
+    ///
+    /// Classes that are no error by themselves (`Pending`, `Wait`, `Partial`, `Interrupted`) end an operation only if a
+    /// backend reports them against rule O2; they are errors then too, so that nothing is ever taken for a success.
+    #[must_use]
+    pub const fn kind(self) -> ErrorKind {
+        match self {
+            Self::Aborted => ErrorKind::Cancelled,
+            Self::Argument => ErrorKind::InvalidInput,
+            Self::Busy => ErrorKind::Busy,
+            Self::Denied => ErrorKind::Denied,
+            Self::EndOfStream | Self::Gone => ErrorKind::BrokenPipe,
+            Self::Bug | Self::Interrupted | Self::Io | Self::Partial | Self::Pending => {
+                ErrorKind::Os
+            }
+            Self::Limit => ErrorKind::Limit,
+            Self::NotConnected => ErrorKind::NotConnected,
+            Self::NotFound => ErrorKind::NotFound,
+            Self::Taken => ErrorKind::Taken,
+            Self::Unsupported => ErrorKind::Unsupported,
+            Self::Wait => ErrorKind::Os,
+        }
+    }
+}
+
+/// How many bytes of a failed or cancelled write the kernel took.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Moved {
+    /// Exactly so many.
+    Exactly(u64),
+    /// Nobody can say: anything from none to all of them (Windows, a cancelled or broken write).
+    Unknown,
+}
+
+/// The answer to one operation.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// A read got these bytes.
+    Data(Bytes),
+    /// A read found the end of the stream.
+    EndOfStream,
+    /// It failed or was cancelled.
+    Failed {
+        /// What the code means.
+        class: Class,
+        /// The code, if a system call gave one.
+        os: Option<OsCode>,
+        /// For a write: what the kernel took all the same.
+        moved: Moved,
+    },
+    /// What was waited for is there.
+    Ready,
+    /// A write took this many bytes.
+    Transferred(u64),
+}
+
+impl Outcome {
+    /// A failure that moved nothing.
+    #[must_use]
+    pub const fn failed(class: Class, os: Option<OsCode>) -> Self {
+        Self::Failed {
+            class,
+            os,
+            moved: Moved::Exactly(0),
+        }
+    }
+
+    /// The answer of an operation that was cancelled before it did anything.
+    #[must_use]
+    pub const fn cancelled() -> Self {
+        Self::failed(Class::Aborted, None)
+    }
+}
+
+/// The answer to an operation that was in flight.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// Which operation.
+    pub id: OpId,
+    /// Its answer.
+    pub outcome: Outcome,
+}
+
+/// What became of a submission (rule O2).
+#[derive(Clone, Debug)]
+pub enum Submitted {
+    /// It is answered already; no completion will follow.
+    Done(Outcome),
+    /// Exactly one completion will follow (it may even be there before this is returned).
+    InFlight,
+}
+
+/// What became of a cancel request (rule O3).
+#[derive(Clone, Debug)]
+pub enum Cancelled {
+    /// The operation is answered herewith; no completion will follow.
+    Done(Outcome),
+    /// The completion will follow, whatever it says.
+    Requested,
+}
+
+/// The answer to a read that does not wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReadNow {
+    /// So many bytes were read; never 0 for a buffer that holds any.
+    Data(usize),
+    /// The end of the stream.
+    EndOfStream,
+    /// It failed.
+    Failed(Class, Option<OsCode>),
+    /// This handle reads only through [`Op::Read`].
+    Unavailable,
+    /// Nothing there now: submit [`Op::WaitReadable`].
+    Wait,
+}
+
+/// What a state machine wants done. The driver does it and feeds the answer back.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Ask the kernel to stop this operation.
+    Cancel(OpKind),
+    /// Close the handle; nothing is in flight.
+    Close,
+    /// Give the kernel this operation.
+    Submit(Op),
+}
+
+impl Outcome {
+    /// The cause a caller sees when this outcome is a failure.
+    #[must_use]
+    pub const fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Failed { class, os, .. } => Some(Cause {
+                kind: class.kind(),
+                os: *os,
+            }),
+            Self::Data(_) | Self::EndOfStream | Self::Ready | Self::Transferred(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn chunks(parts: &[&'static str]) -> Chunks {
+        let mut chunks = Chunks::default();
+        for part in parts {
+            chunks.push(Bytes::from_static(part.as_bytes()));
+        }
+        chunks
+    }
+
+    #[test]
+    fn advance_drops_whole_chunks_and_splits_one() {
+        let mut some = chunks(&["abc", "de", "fgh"]);
+        assert_eq!((some.count(), some.bytes()), (3, 8));
+        some.advance(4);
+        assert_eq!(
+            some.clone().into_vec(),
+            vec![Bytes::from("e"), Bytes::from("fgh")]
+        );
+        some.advance(0);
+        assert_eq!(some.bytes(), 4);
+        some.advance(4);
+        assert_eq!((some.count(), some.bytes()), (0, 0));
+        assert!(some.into_vec().is_empty());
+    }
+
+    #[test]
+    fn moments_neither_wrap_nor_go_back() {
+        let start = Moment(5);
+        assert_eq!(start.after(Duration::from_nanos(7)), Moment(12));
+        assert_eq!(start.after(Duration::MAX), Moment(u64::MAX));
+        assert_eq!(start.until(Moment(9)), Duration::from_nanos(4));
+        assert_eq!(Moment(9).until(start), Duration::ZERO);
+    }
+
+    #[test]
+    fn no_class_is_a_success() {
+        let outcome = Outcome::failed(Class::Pending, Some(OsCode(997)));
+        assert_eq!(
+            outcome.cause(),
+            Some(Cause {
+                kind: ErrorKind::Os,
+                os: Some(OsCode(997))
+            })
+        );
+        assert_eq!(Outcome::Ready.cause(), None);
+    }
+}

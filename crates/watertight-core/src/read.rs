@@ -1,0 +1,299 @@
+//! The reading half: read-ahead where a system needs it, one operation in flight, data before errors.
+//!
+//! It mirrors `write.rs`. Its ledger is the mirror image too: bytes are accepted from the kernel and transferred to the
+//! caller (rule L5).
+
+use crate::error::{Cause, ErrorKind};
+use crate::ledger::Ledger;
+use crate::op::{Action, Op, OpKind, Outcome, ReadNow};
+use crate::phase::{ReadEvent, ReadPhase};
+use crate::queue::Queue;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// How far the closing of the handle is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Closing {
+    /// The handle is needed.
+    Not,
+    /// The driver is told to close it.
+    Asked,
+    /// It is closed.
+    Done,
+}
+
+/// The reading half of a pipe.
+#[derive(Debug)]
+pub struct ReadHalf {
+    /// S1: the first failure wins, and no phase is left to use.
+    state: Result<ReadPhase, Cause>,
+    ledger: Ledger,
+    ahead: Queue,
+    wanted: Option<Op>,
+    in_flight: Option<OpKind>,
+    /// A caller is reading straight into its own memory, outside the lock.
+    direct: bool,
+    cancel_asked: bool,
+    closing: Closing,
+    quarantined: bool,
+    aborted: bool,
+    untaken: Vec<Bytes>,
+}
+
+impl Default for ReadHalf {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ReadHalf {
+    /// An open half. Allocates nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: Ok(ReadPhase::Open),
+            ledger: Ledger::default(),
+            ahead: Queue::new(1),
+            wanted: None,
+            in_flight: None,
+            direct: false,
+            cancel_asked: false,
+            closing: Closing::Not,
+            quarantined: false,
+            aborted: false,
+            untaken: Vec::new(),
+        }
+    }
+
+    /// The account at this moment.
+    #[must_use]
+    pub const fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+
+    /// The failure that ended this half, if one did.
+    #[must_use]
+    pub const fn failure(&self) -> Option<Cause> {
+        match self.state {
+            Ok(_) => None,
+            Err(cause) => Some(cause),
+        }
+    }
+
+    /// Whether the end of the stream was seen.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, Ok(ReadPhase::Ended))
+    }
+
+    /// Whether it is over and its account final.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.closing == Closing::Done || self.quarantined
+    }
+
+    /// Whether the handle is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closing == Closing::Done
+    }
+
+    /// Whether the operation in flight outlived the stop bound and is not answered yet.
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        self.quarantined && self.closing != Closing::Done
+    }
+
+    /// Whether it waits for an answer under the stop bound.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.is_going() && (self.in_flight.is_some() || self.direct) && !self.quarantined
+    }
+
+    /// Whether an operation is in flight or a caller reads directly: a new attempt has to wait for it.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        self.in_flight.is_some() || self.direct
+    }
+
+    /// Answers a read from what is known, without the kernel: `None` if only the kernel can answer.
+    ///
+    /// # Errors
+    /// Only after everything that arrived before the failure was taken (rule E5).
+    pub fn take(&mut self, buf: &mut [u8]) -> Option<Result<usize, Cause>> {
+        if buf.is_empty() {
+            return Some(Ok(0));
+        }
+        if !self.ahead.is_empty() {
+            let n = self.ahead.copy_out(buf);
+            self.ledger.hand_over(n as u64);
+            return Some(Ok(n));
+        }
+        match self.state {
+            Err(cause) => Some(Err(cause)),
+            // E6: end of stream once, and then always.
+            Ok(ReadPhase::Ended) => Some(Ok(0)),
+            Ok(ReadPhase::Closed | ReadPhase::Stopping) => Some(Err(Cause::of(if self.aborted {
+                ErrorKind::Aborted
+            } else {
+                ErrorKind::Closed
+            }))),
+            Ok(ReadPhase::Open) => None,
+        }
+    }
+
+    /// A caller is about to read straight into its own memory. Until [`ReadHalf::handle_now`] nobody else reads and the
+    /// handle stays open.
+    pub fn begin_direct(&mut self) {
+        assert!(!self.is_busy(), "one read at a time");
+        self.direct = true;
+    }
+
+    /// The answer to that direct read.
+    pub fn handle_now(&mut self, answer: ReadNow) {
+        self.direct = false;
+        match answer {
+            ReadNow::Data(n) => {
+                self.ledger.accept(n as u64);
+                self.ledger.hand_over(n as u64);
+            }
+            ReadNow::EndOfStream => self.step(ReadEvent::EndOfStream),
+            ReadNow::Failed(class, os) => self.fail(Cause {
+                kind: class.kind(),
+                os,
+            }),
+            ReadNow::Unavailable | ReadNow::Wait => {}
+        }
+        self.settle();
+    }
+
+    /// Asks for an operation; it is submitted by the next [`ReadHalf::poll_action`] unless one is in flight.
+    pub fn ask(&mut self, op: Op) {
+        self.wanted = Some(op);
+    }
+
+    /// Stop now: read-ahead that nobody took is discarded and kept for the receipt. A drop is the same.
+    pub fn abort(&mut self) {
+        self.wanted = None;
+        self.aborted = true;
+        self.step(ReadEvent::Abort);
+        self.give_up_ahead();
+        if !self.is_busy() && matches!(self.state, Ok(ReadPhase::Stopping)) {
+            self.step(ReadEvent::Settled);
+        }
+    }
+
+    /// The stop bound passed: what is in flight goes into quarantine (rule S5).
+    pub fn handle_stop_expired(&mut self) {
+        if self.is_stopping() {
+            self.step(ReadEvent::Expired);
+            self.quarantined = true;
+        }
+    }
+
+    /// What to do next. Each answer is given once; call again until `None`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if self.is_going() {
+            if let Some(kind) = self.in_flight
+                && !self.cancel_asked
+            {
+                self.cancel_asked = true;
+                return Some(Action::Cancel(kind));
+            }
+            let ready = !self.is_busy() && self.closing == Closing::Not;
+            // A failed half keeps its handle until the caller gives it up, as an ended one does.
+            if ready && (self.aborted || self.quarantined) {
+                self.closing = Closing::Asked;
+                return Some(Action::Close);
+            }
+            return None;
+        }
+        if self.is_busy() || !matches!(self.state, Ok(ReadPhase::Open)) {
+            return None;
+        }
+        let op = self.wanted.take()?;
+        self.in_flight = Some(op.kind());
+        Some(Action::Submit(op))
+    }
+
+    /// The answer to the operation in flight.
+    ///
+    /// # Panics
+    /// No operation is in flight, or a write was answered: an invariant of the seam.
+    pub fn handle_completion(&mut self, outcome: Outcome) {
+        self.in_flight.take().expect("O2: an answer has its operation");
+        if !self.quarantined {
+            self.account(outcome);
+        }
+        self.settle();
+    }
+
+    /// The handle is closed.
+    pub fn handle_closed(&mut self, failure: Option<Cause>) {
+        self.closing = Closing::Done;
+        if let (Ok(_), Some(cause)) = (self.state, failure) {
+            self.state = Err(cause);
+        }
+    }
+
+    /// The bytes that arrived and that nobody took.
+    #[must_use]
+    pub fn untaken(&self) -> Vec<Bytes> {
+        self.untaken.clone()
+    }
+
+    fn account(&mut self, outcome: Outcome) {
+        let cause = outcome.cause();
+        match outcome {
+            Outcome::Data(data) => {
+                self.ledger.accept(data.len() as u64);
+                self.ahead.push_whole(data);
+                if self.is_going() {
+                    // A cancelled read that succeeded all the same carries bytes: they go into the receipt.
+                    self.give_up_ahead();
+                }
+            }
+            Outcome::EndOfStream => self.step(ReadEvent::EndOfStream),
+            Outcome::Ready => {}
+            Outcome::Failed { .. } => {
+                if let (Some(cause), false) = (cause, self.is_going()) {
+                    self.fail(cause);
+                }
+            }
+            Outcome::Transferred(_) => panic!("O2: a read is not answered as a write"),
+        }
+    }
+
+    fn is_going(&self) -> bool {
+        matches!(
+            self.state,
+            Ok(ReadPhase::Closed | ReadPhase::Stopping) | Err(_)
+        )
+    }
+
+    fn settle(&mut self) {
+        if !self.is_busy() && matches!(self.state, Ok(ReadPhase::Stopping)) {
+            self.step(ReadEvent::Settled);
+        }
+    }
+
+    fn fail(&mut self, cause: Cause) {
+        if matches!(self.state, Ok(ReadPhase::Ended | ReadPhase::Open)) {
+            // S1: the first failure wins. Read-ahead stays: data before errors (E5).
+            self.state = Err(cause);
+            self.wanted = None;
+        }
+    }
+
+    fn give_up_ahead(&mut self) {
+        self.ledger.discard_queued();
+        self.untaken.extend(self.ahead.take_all());
+    }
+
+    fn step(&mut self, event: ReadEvent) {
+        if let Ok(phase) = self.state {
+            let next = phase.after(event);
+            self.state = Ok(next.expect("the driver lets only events happen that the table has"));
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! The writing half: a bounded queue, one operation in flight, and the first failure latched.
+//!
+//! It must never wait and never know what a handle is. The driver asks [`WriteHalf::poll_action`] what to do next, does it
+//! with no lock held, and feeds the answer back.
+
+use crate::error::{Cause, ErrorKind};
+use crate::ledger::Ledger;
+use crate::op::{Action, Chunks, Moved, Op, OpKind, Outcome};
+use crate::phase::{WriteEvent, WritePhase};
+use crate::queue::Queue;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// The bounds of a writing half.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WriteLimits {
+    /// Bytes queued and in flight together; past it, acceptance waits.
+    pub queue_bytes_max: u64,
+    /// Bytes of one operation. On Windows this is what a cancelled write leaves in doubt.
+    pub op_bytes_max: usize,
+    /// Chunks of one operation (the system's bound on a gather write).
+    pub op_chunks_max: usize,
+    /// Bytes of one segment of joined small messages.
+    pub segment_bytes_max: usize,
+}
+
+/// How far the closing of the handle is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Closing {
+    /// The handle is needed.
+    Not,
+    /// The driver is told to close it.
+    Asked,
+    /// It is closed.
+    Done,
+}
+
+/// How far "wait until the peer has read everything" is.
+#[derive(Clone, Copy, Debug, Default)]
+struct UntilRead {
+    wanted: bool,
+    in_flight: bool,
+    cancel_asked: bool,
+    /// The running attempt answers for the bytes up to here.
+    covers: u64,
+    /// The peer has read the first so many transferred bytes.
+    read: u64,
+    /// How many attempts have ended.
+    attempts: u64,
+    /// How the last attempt ended, if it failed.
+    failed: Option<Cause>,
+}
+
+/// The writing half of a pipe.
+#[derive(Debug)]
+pub struct WriteHalf {
+    limits: WriteLimits,
+    /// S1: the first failure wins, and no phase is left to use.
+    state: Result<WritePhase, Cause>,
+    ledger: Ledger,
+    queue: Queue,
+    in_flight: Option<Chunks>,
+    cancel_asked: bool,
+    closing: Closing,
+    until_read: UntilRead,
+    /// The stop bound passed with the operation unanswered: it stays the backend's.
+    quarantined: bool,
+    /// Why a stop began that no failure caused.
+    stopped_by: Option<ErrorKind>,
+    unsent: Vec<Bytes>,
+    in_doubt: Vec<Bytes>,
+}
+
+impl WriteHalf {
+    /// An open half. Allocates nothing.
+    #[must_use]
+    pub fn new(limits: WriteLimits) -> Self {
+        Self {
+            limits,
+            state: Ok(WritePhase::Open),
+            ledger: Ledger::default(),
+            queue: Queue::new(limits.segment_bytes_max),
+            in_flight: None,
+            cancel_asked: false,
+            closing: Closing::Not,
+            until_read: UntilRead::default(),
+            quarantined: false,
+            stopped_by: None,
+            unsent: Vec::new(),
+            in_doubt: Vec::new(),
+        }
+    }
+
+    /// The account at this moment.
+    #[must_use]
+    pub const fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+
+    /// The bounds.
+    #[must_use]
+    pub const fn limits(&self) -> &WriteLimits {
+        &self.limits
+    }
+
+    /// How many bytes may be accepted now.
+    #[must_use]
+    pub const fn room(&self) -> u64 {
+        self.limits
+            .queue_bytes_max
+            .saturating_sub(self.ledger.unsettled())
+    }
+
+    /// Why no more bytes are accepted, if so.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Cause> {
+        match self.state {
+            Ok(WritePhase::Open) => None,
+            Ok(WritePhase::Closed | WritePhase::Stopping) => {
+                Some(Cause::of(self.stopped_by.unwrap_or(ErrorKind::Closed)))
+            }
+            Ok(WritePhase::Finishing | WritePhase::Lingering) => Some(Cause::of(ErrorKind::Closed)),
+            Err(cause) => Some(cause),
+        }
+    }
+
+    /// The failure that ended this half, if one did.
+    #[must_use]
+    pub const fn failure(&self) -> Option<Cause> {
+        match self.state {
+            Ok(_) => None,
+            Err(cause) => Some(cause),
+        }
+    }
+
+    /// Why it stopped before everything was transferred, if no failure did it: aborted, or the linger bound passed.
+    #[must_use]
+    pub const fn stopped_by(&self) -> Option<ErrorKind> {
+        self.stopped_by
+    }
+
+    /// Whether it is over: nothing changes any more, and the account is final (rule S6).
+    ///
+    /// The handle is closed by then, unless the operation never answered and sits in quarantine with it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.closing == Closing::Done || self.quarantined
+    }
+
+    /// Whether the handle is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closing == Closing::Done
+    }
+
+    /// Whether the operation in flight outlived the stop bound and is not answered yet.
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        self.quarantined && self.closing != Closing::Done
+    }
+
+    /// Whether it waits for an answer under the stop bound.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        !self.is_sending() && self.anything_in_flight() && !self.quarantined
+    }
+
+    /// Whether it sends its rest after a drop, under the linger bound.
+    #[must_use]
+    pub fn is_lingering(&self) -> bool {
+        matches!(self.state, Ok(WritePhase::Lingering))
+    }
+
+    /// Accepts a copy of `data`. The caller has checked [`WriteHalf::refusal`] and [`WriteHalf::room`].
+    pub fn accept_copy(&mut self, data: &[u8]) {
+        self.assert_open();
+        self.ledger.accept(data.len() as u64);
+        self.queue.push_copy(data);
+    }
+
+    /// Accepts `chunk` itself. The caller has checked [`WriteHalf::refusal`] and [`WriteHalf::room`].
+    pub fn accept_owned(&mut self, chunk: Bytes) {
+        self.assert_open();
+        self.ledger.accept(chunk.len() as u64);
+        self.queue.push_owned(chunk);
+    }
+
+    /// No more bytes; send the rest, then close.
+    pub fn finish(&mut self) {
+        self.step(WriteEvent::Finish);
+        self.close_if_drained();
+    }
+
+    /// Stop now. Bytes in flight wait for their answer; queued ones are discarded.
+    pub fn abort(&mut self) {
+        self.stop(WriteEvent::Abort, ErrorKind::Aborted);
+    }
+
+    /// The last handle was dropped: as [`WriteHalf::finish`], with nobody waiting.
+    pub fn handle_drop(&mut self) {
+        self.step(WriteEvent::Drop);
+        self.close_if_drained();
+    }
+
+    /// The linger bound passed.
+    pub fn handle_linger_expired(&mut self) {
+        if self.is_lingering() {
+            self.stop(WriteEvent::Expired, ErrorKind::TimedOut);
+        }
+    }
+
+    /// The stop bound passed: what is in flight goes into quarantine (rule S5).
+    pub fn handle_stop_expired(&mut self) {
+        if !self.is_stopping() {
+            return;
+        }
+        self.step(WriteEvent::Expired);
+        self.quarantined = true;
+        if let Some(chunks) = self.in_flight.as_ref() {
+            // The account is final now, so a late answer only releases: it changes no count (rule S6).
+            self.ledger.doubt(chunks.bytes());
+            self.in_doubt = chunks.iter().cloned().collect();
+        }
+    }
+
+    /// Something outside the kernel makes the pipe unusable (an observer panicked).
+    pub fn handle_failure(&mut self, cause: Cause) {
+        self.fail(cause);
+    }
+
+    /// Asks for an attempt at "the peer has read everything" once nothing is queued or in flight.
+    pub fn ask_until_read(&mut self) {
+        self.until_read.wanted = true;
+    }
+
+    /// How many attempts at it have ended; pass it to [`WriteHalf::until_read`].
+    #[must_use]
+    pub const fn until_read_attempts(&self) -> u64 {
+        self.until_read.attempts
+    }
+
+    /// Whether the peer is known to have read the first `target` bytes; `None` while it is not known.
+    ///
+    /// # Errors
+    /// An attempt that ended after `attempts` failed, or the pipe ended before it could be known.
+    pub fn until_read(&self, target: u64, attempts: u64) -> Option<Result<(), Cause>> {
+        if self.until_read.read >= target {
+            return Some(Ok(()));
+        }
+        if self.until_read.attempts > attempts
+            && let Some(cause) = self.until_read.failed
+        {
+            return Some(Err(cause));
+        }
+        match self.state {
+            Err(cause) => Some(Err(cause)),
+            // The handle is going or gone: nothing can tell any more.
+            Ok(WritePhase::Closed | WritePhase::Stopping) => Some(Err(Cause::of(
+                self.stopped_by.unwrap_or(ErrorKind::Closed),
+            ))),
+            Ok(WritePhase::Finishing | WritePhase::Lingering | WritePhase::Open) => None,
+        }
+    }
+
+    /// What to do next. Each answer is given once; call again until `None`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if let Some(kind) = self.poll_cancel() {
+            return Some(Action::Cancel(kind));
+        }
+        if self.wants_closing() {
+            self.closing = Closing::Asked;
+            return Some(Action::Close);
+        }
+        if !self.is_sending() || self.in_flight.is_some() {
+            return None;
+        }
+        if !self.queue.is_empty() {
+            return Some(Action::Submit(self.submit_write()));
+        }
+        if self.until_read.wanted && !self.until_read.in_flight {
+            self.until_read.wanted = false;
+            self.until_read.in_flight = true;
+            self.until_read.covers = self.ledger.transferred();
+            return Some(Action::Submit(Op::WaitUntilRead));
+        }
+        None
+    }
+
+    /// The answer to the write in flight (rules L3, S3).
+    ///
+    /// # Panics
+    /// No write is in flight, or the backend claims more bytes than it was given: an invariant of the seam.
+    pub fn handle_write(&mut self, outcome: Outcome) {
+        let mut chunks = self.in_flight.take().expect("O2: an answer has its operation");
+        if self.quarantined {
+            // S6: the account was final when the bound passed; this only releases.
+            return;
+        }
+        let bytes = chunks.bytes();
+        match outcome {
+            Outcome::Transferred(moved) => self.settle_exactly(&mut chunks, moved),
+            Outcome::Failed { moved: Moved::Exactly(moved), .. } => {
+                self.settle_exactly(&mut chunks, moved);
+            }
+            Outcome::Failed { moved: Moved::Unknown, .. } => {
+                self.ledger.doubt(bytes);
+                self.in_doubt = chunks.into_vec();
+                chunks = Chunks::default();
+            }
+            Outcome::Data(_) | Outcome::EndOfStream | Outcome::Ready => {
+                panic!("O2: a write is answered as a write")
+            }
+        }
+        // What the kernel did not take goes back to the front, in order.
+        self.ledger.put_back(chunks.bytes());
+        self.queue.put_back(chunks);
+        self.after_write(outcome.cause());
+    }
+
+    /// The answer to "wait until the peer has read everything".
+    pub fn handle_until_read(&mut self, outcome: &Outcome) {
+        self.until_read.in_flight = false;
+        self.until_read.cancel_asked = false;
+        self.until_read.attempts += 1;
+        self.until_read.failed = outcome.cause();
+        if outcome.cause().is_none() {
+            self.until_read.read = self.until_read.covers;
+        }
+        if matches!(self.state, Ok(WritePhase::Stopping)) && self.in_flight.is_none() {
+            self.step(WriteEvent::Settled);
+        }
+        self.close_if_drained();
+    }
+
+    /// The handle is closed. A failure of the closing itself is the pipe's, if nothing failed before (rule E4).
+    pub fn handle_closed(&mut self, failure: Option<Cause>) {
+        self.closing = Closing::Done;
+        if let (Ok(_), Some(cause)) = (self.state, failure) {
+            self.state = Err(cause);
+        }
+    }
+
+    /// The bytes that were accepted and not transferred: those that were never given to the kernel or that it gave back,
+    /// and before them those that the peer may have seen.
+    #[must_use]
+    pub fn remains(&self) -> (Vec<Bytes>, Vec<Bytes>) {
+        (self.in_doubt.clone(), self.unsent.clone())
+    }
+
+    fn assert_open(&self) {
+        assert!(
+            matches!(self.state, Ok(WritePhase::Open)),
+            "the driver accepts bytes only while the half is open"
+        );
+    }
+
+    fn is_sending(&self) -> bool {
+        matches!(
+            self.state,
+            Ok(WritePhase::Finishing | WritePhase::Lingering | WritePhase::Open)
+        )
+    }
+
+    fn anything_in_flight(&self) -> bool {
+        self.in_flight.is_some() || self.until_read.in_flight
+    }
+
+    fn submit_write(&mut self) -> Op {
+        let chunks = self
+            .queue
+            .take(self.limits.op_bytes_max, self.limits.op_chunks_max);
+        self.ledger.submit(chunks.bytes());
+        // O5: the backend owns its copy of the references until it answers; ours are for the account.
+        self.in_flight = Some(chunks.clone());
+        Op::Write(chunks)
+    }
+
+    /// Counts what the kernel took and leaves the rest in `chunks`.
+    fn settle_exactly(&mut self, chunks: &mut Chunks, moved: u64) {
+        assert!(
+            moved <= chunks.bytes(),
+            "O2: a kernel takes no more than it was given"
+        );
+        self.ledger.transfer(moved);
+        chunks.advance(moved);
+    }
+
+    /// The one place that decides what a write's answer does to the state.
+    fn after_write(&mut self, cause: Option<Cause>) {
+        match (self.state, cause) {
+            // S3: only the completion settles bytes; now that it has, the stop is over.
+            (Ok(WritePhase::Stopping), _) => {
+                self.give_up_queue();
+                if !self.until_read.in_flight {
+                    self.step(WriteEvent::Settled);
+                }
+            }
+            (Ok(_), Some(cause)) => self.fail(cause),
+            (Ok(_), None) => {
+                self.step(WriteEvent::Settled);
+                self.close_if_drained();
+            }
+            (Err(_), _) => self.give_up_queue(),
+        }
+    }
+
+    fn stop(&mut self, event: WriteEvent, why: ErrorKind) {
+        let Ok(before) = self.state else { return };
+        self.step(event);
+        if before == WritePhase::Closed || before == WritePhase::Stopping {
+            return;
+        }
+        self.stopped_by = Some(why);
+        self.give_up_queue();
+        if !self.anything_in_flight() {
+            self.step(WriteEvent::Settled);
+        }
+    }
+
+    fn fail(&mut self, cause: Cause) {
+        if let Ok(phase) = self.state
+            && phase != WritePhase::Closed
+        {
+            // S1: the first failure wins.
+            self.state = Err(cause);
+            self.give_up_queue();
+        }
+    }
+
+    fn give_up_queue(&mut self) {
+        self.ledger.discard_queued();
+        self.unsent.extend(self.queue.take_all());
+    }
+
+    fn close_if_drained(&mut self) {
+        let drained = self.ledger.unsettled() == 0 && self.in_flight.is_none();
+        let ending = matches!(
+            self.state,
+            Ok(WritePhase::Finishing | WritePhase::Lingering)
+        );
+        // A waiting "until read" holds a finish open, not a drop: after a drop nobody is left to tell.
+        let waited_for = (self.until_read.wanted || self.until_read.in_flight)
+            && matches!(self.state, Ok(WritePhase::Finishing));
+        if drained && ending && !waited_for {
+            self.step(WriteEvent::Drained);
+        }
+    }
+
+    fn wants_closing(&self) -> bool {
+        let over = matches!(self.state, Ok(WritePhase::Closed) | Err(_));
+        over && self.closing == Closing::Not && !self.anything_in_flight()
+    }
+
+    fn poll_cancel(&mut self) -> Option<OpKind> {
+        let over = matches!(self.state, Ok(WritePhase::Closed | WritePhase::Stopping) | Err(_));
+        if !over {
+            return None;
+        }
+        if self.in_flight.is_some() && !self.cancel_asked {
+            self.cancel_asked = true;
+            return Some(OpKind::Write);
+        }
+        if self.until_read.in_flight && !self.until_read.cancel_asked {
+            self.until_read.cancel_asked = true;
+            return Some(OpKind::WaitUntilRead);
+        }
+        None
+    }
+
+    fn step(&mut self, event: WriteEvent) {
+        if let Ok(phase) = self.state {
+            let next = phase.after(event);
+            self.state = Ok(next.expect("the driver lets only events happen that the table has"));
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! watertight's backends: what touches the kernel, and all of the unsafe code.
+//!
+//! [`Native`] is the backend of the system this is compiled for. Both systems have the same files with the same jobs, so
+//! that a comparison of the two folders is a review:
+//!
+//! | job | `unix/` | `windows/` |
+//! | --- | --- | --- |
+//! | the backend: submit, cancel, close, wait | `poller.rs` | `port.rs` |
+//! | one end of a pipe, and how it is adopted | `handle.rs` | `handle.rs` |
+//! | a thread for handles that can only block | `helper.rs` | `helper.rs` |
+//! | what each code means | `classify.rs` | `classify.rs` |
+//! | making pipes | `pipe.rs` | `pipe.rs` |
+//! | inherited standard streams | `inherited.rs` | `inherited.rs` |
+//!
+//! No policy lives here: when to write, how much and what a failure means for the pipe, the core decides.
+//! This crate makes no promise of stability before 1.0; use the crate `watertight`.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod step;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+pub use step::{Direction, Refused, Step, StepError, fault};
+#[cfg(unix)]
+pub use unix::{Handle, Native, OsHandle, OsHandleRef, classify, inherited};
+#[cfg(windows)]
+pub use windows::{Handle, Native, OsHandle, OsHandleRef, classify, inherited};

@@ -1,0 +1,153 @@
+//! The steps of a construction, and how each of them can be made to fail in a test (guarantee G2).
+
+use core::fmt;
+use watertight_core::{Class, OsCode};
+
+/// Which way the bytes of one end go.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Direction {
+    /// Out of the pipe.
+    Read,
+    /// Into the pipe.
+    Write,
+}
+
+/// One step of making a backend, a pipe or an end of one.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Step {
+    /// Bind the handle to our completion port (Windows).
+    AssociatePort,
+    /// Make the pipe.
+    CreatePipe,
+    /// Make the thing that waits for all pipes: epoll or kqueue, or the completion port.
+    CreatePoller,
+    /// Ask what kind of thing the handle is.
+    Inspect,
+    /// Check that it may be read or written, as asked.
+    InspectAccess,
+    /// Open our own end of the new pipe (Windows).
+    OpenEnd,
+    /// Make a second descriptor of an inherited stream.
+    Duplicate,
+    /// Draw the pipe's random name (Windows).
+    RandomName,
+    /// Open the same pipe again, for flags of our own (Unix).
+    Reopen,
+    /// Make the owner-only security descriptor (Windows).
+    SecurityDescriptor,
+    /// Start the driver's thread.
+    StartDriver,
+    /// Start a thread for a handle that can only block.
+    StartHelper,
+}
+
+impl Step {
+    /// What the step does, for a person.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::AssociatePort => "binding the handle to the completion port",
+            Self::CreatePipe => "making the pipe",
+            Self::CreatePoller => "making the poller",
+            Self::Duplicate => "duplicating the inherited descriptor",
+            Self::Inspect => "asking what kind of thing the handle is",
+            Self::InspectAccess => "checking which way the handle may be used",
+            Self::OpenEnd => "opening our end of the pipe",
+            Self::RandomName => "drawing a random name",
+            Self::Reopen => "opening the same pipe again",
+            Self::SecurityDescriptor => "making the security descriptor",
+            Self::StartDriver => "starting the driver's thread",
+            Self::StartHelper => "starting a helper thread",
+        }
+    }
+}
+
+/// A step that failed: nothing was made, nothing is left behind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StepError {
+    /// Which step.
+    pub step: Step,
+    /// What the failure means.
+    pub class: Class,
+    /// The raw code, if a system call gave one.
+    pub os: Option<OsCode>,
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed: {:?}", self.step.explanation(), self.class)?;
+        match self.os {
+            Some(os) => write!(f, " ({os})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for StepError {}
+
+/// An adoption that failed, with the handle it was given, untouched and still usable.
+#[derive(Debug)]
+pub struct Refused {
+    /// What failed.
+    pub error: StepError,
+    /// The caller's handle.
+    pub handle: crate::OsHandle,
+}
+
+/// Runs one step of a construction, unless a test makes it fail.
+pub(crate) fn step<T>(
+    step: Step,
+    run: impl FnOnce() -> Result<T, (Class, Option<OsCode>)>,
+) -> Result<T, StepError> {
+    let fail = |(class, os)| StepError { step, class, os };
+    if let Some(code) = fault::planned(step) {
+        return Err(fail((Class::Limit, Some(code))));
+    }
+    run().map_err(fail)
+}
+
+/// Planned failures of construction steps, for tests (feature `fault`). Without the feature nothing can be planned and the
+/// check compiles to nothing.
+pub mod fault {
+    use super::Step;
+    use watertight_core::OsCode;
+
+    #[cfg(feature = "fault")]
+    mod plan {
+        use super::{OsCode, Step};
+        use std::cell::Cell;
+
+        std::thread_local! {
+            static PLAN: Cell<Option<(Step, OsCode)>> = const { Cell::new(None) };
+        }
+
+        /// Makes the next such step on this thread fail with `code`. Says whether an older plan was still unused.
+        pub fn fail_next(step: Step, code: OsCode) -> bool {
+            PLAN.replace(Some((step, code))).is_some()
+        }
+
+        /// Forgets the plan. Says whether it was still unused: the step was never reached.
+        pub fn clear() -> bool {
+            PLAN.take().is_some()
+        }
+
+        pub(crate) fn planned(step: Step) -> Option<OsCode> {
+            let (planned, code) = PLAN.get()?;
+            (planned == step).then(|| {
+                PLAN.set(None);
+                code
+            })
+        }
+    }
+
+    #[cfg(feature = "fault")]
+    pub(crate) use plan::planned;
+    #[cfg(feature = "fault")]
+    pub use plan::{clear, fail_next};
+
+    #[cfg(not(feature = "fault"))]
+    pub(crate) const fn planned(_: Step) -> Option<OsCode> {
+        None
+    }
+}

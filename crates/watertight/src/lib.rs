@@ -1,0 +1,2 @@
+//! Asynchronous pipe I/O that accounts for every byte.
+#![forbid(unsafe_code)]
