@@ -91,9 +91,7 @@ impl ErrorKind {
             Self::QueueFull => "no room in the queue, nothing of this call was accepted",
             Self::Taken => "the name is taken",
             Self::TimedOut => "the deadline passed",
-            Self::Unsupported => {
-                "it cannot be done or known on this system or this kind of handle"
-            }
+            Self::Unsupported => "it cannot be done or known on this system or this kind of handle",
             Self::WrongProcess => {
                 "the pipe belongs to another process (this one was forked from it)"
             }

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 pub mod backend;
 pub mod error;
@@ -17,6 +19,8 @@ pub mod op;
 pub mod phase;
 pub mod queue;
 pub mod read;
+#[cfg(feature = "std")]
+mod std_io;
 pub mod write;
 
 pub use backend::Backend;

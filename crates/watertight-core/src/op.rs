@@ -186,6 +186,8 @@ pub enum Class {
     Unsupported,
     /// It would wait.
     Wait,
+    /// This process was forked from the one that the thing belongs to.
+    WrongProcess,
 }
 
 impl Class {
@@ -201,15 +203,18 @@ impl Class {
             Self::Busy => ErrorKind::Busy,
             Self::Denied => ErrorKind::Denied,
             Self::EndOfStream | Self::Gone => ErrorKind::BrokenPipe,
-            Self::Bug | Self::Interrupted | Self::Io | Self::Partial | Self::Pending => {
-                ErrorKind::Os
-            }
             Self::Limit => ErrorKind::Limit,
             Self::NotConnected => ErrorKind::NotConnected,
             Self::NotFound => ErrorKind::NotFound,
             Self::Taken => ErrorKind::Taken,
             Self::Unsupported => ErrorKind::Unsupported,
-            Self::Wait => ErrorKind::Os,
+            Self::Bug
+            | Self::Interrupted
+            | Self::Io
+            | Self::Partial
+            | Self::Pending
+            | Self::Wait => ErrorKind::Os,
+            Self::WrongProcess => ErrorKind::WrongProcess,
         }
     }
 }

@@ -181,8 +181,14 @@ mod tests {
                     Ok(next) => format!("-> {next:?}"),
                     Err(Illegal) => String::from("cannot happen"),
                 };
-                table += &format!("  {:<9} {:<11} {told}\n", format!("{phase:?}"), format!("{event:?}"));
-                if let Ok(next) = next && next != phase {
+                table += &format!(
+                    "  {:<9} {:<11} {told}\n",
+                    format!("{phase:?}"),
+                    format!("{event:?}")
+                );
+                if let Ok(next) = next
+                    && next != phase
+                {
                     graph += &format!("  {phase:?} -> {next:?} [label=\"{event:?}\"];\n");
                 }
             }
@@ -196,7 +202,9 @@ mod tests {
         if std::env::var_os("WATERTIGHT_BLESS").is_some() {
             std::fs::write(&path, text).unwrap();
         }
-        let committed = std::fs::read_to_string(&path).unwrap_or_default().replace('\r', "");
+        let committed = std::fs::read_to_string(&path)
+            .unwrap_or_default()
+            .replace('\r', "");
         assert!(
             committed == text,
             "docs/{file} differs from the tables; if the change is meant, run the test with WATERTIGHT_BLESS=1.\n{text}"
@@ -205,8 +213,12 @@ mod tests {
 
     #[test]
     fn every_pair_is_as_committed() {
-        let (write, write_graph) =
-            draw("write", &WritePhase::ALL, &WriteEvent::ALL, WritePhase::after);
+        let (write, write_graph) = draw(
+            "write",
+            &WritePhase::ALL,
+            &WriteEvent::ALL,
+            WritePhase::after,
+        );
         let (read, read_graph) = draw("read", &ReadPhase::ALL, &ReadEvent::ALL, ReadPhase::after);
         pin("phases.txt", &(write + &read));
         pin("phases.dot", &(write_graph + &read_graph));

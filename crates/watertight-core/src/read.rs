@@ -183,6 +183,24 @@ impl ReadHalf {
         }
     }
 
+    /// Gives the handle up without closing it, if nothing is in flight and no read-ahead is left. Says whether it did.
+    pub fn release(&mut self) -> bool {
+        let idle = !self.is_busy() && self.ahead.is_empty() && !self.aborted;
+        if idle && matches!(self.state, Ok(ReadPhase::Ended | ReadPhase::Open)) {
+            self.step(ReadEvent::Abort);
+            self.step(ReadEvent::Settled);
+            self.closing = Closing::Done;
+            return true;
+        }
+        false
+    }
+
+    /// Whether an operation is in flight that the kernel has not answered.
+    #[must_use]
+    pub const fn operations(&self) -> u64 {
+        self.in_flight.is_some() as u64
+    }
+
     /// The stop bound passed: what is in flight goes into quarantine (rule S5).
     pub fn handle_stop_expired(&mut self) {
         if self.is_stopping() {
@@ -221,7 +239,9 @@ impl ReadHalf {
     /// # Panics
     /// No operation is in flight, or a write was answered: an invariant of the seam.
     pub fn handle_completion(&mut self, outcome: Outcome) {
-        self.in_flight.take().expect("O2: an answer has its operation");
+        self.in_flight
+            .take()
+            .expect("O2: an answer has its operation");
         if !self.quarantined {
             self.account(outcome);
         }

@@ -223,6 +223,24 @@ impl WriteHalf {
         }
     }
 
+    /// Gives the handle up without closing it, if nothing is queued or in flight. Says whether it did.
+    pub fn release(&mut self) -> bool {
+        let idle = self.ledger.unsettled() == 0 && !self.anything_in_flight();
+        if idle && matches!(self.state, Ok(WritePhase::Open)) {
+            self.step(WriteEvent::Finish);
+            self.step(WriteEvent::Drained);
+            self.closing = Closing::Done;
+            return true;
+        }
+        false
+    }
+
+    /// Operations the kernel has not answered.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        u64::from(self.in_flight.is_some()) + u64::from(self.until_read.in_flight)
+    }
+
     /// Something outside the kernel makes the pipe unusable (an observer panicked).
     pub fn handle_failure(&mut self, cause: Cause) {
         self.fail(cause);
@@ -255,9 +273,9 @@ impl WriteHalf {
         match self.state {
             Err(cause) => Some(Err(cause)),
             // The handle is going or gone: nothing can tell any more.
-            Ok(WritePhase::Closed | WritePhase::Stopping) => Some(Err(Cause::of(
-                self.stopped_by.unwrap_or(ErrorKind::Closed),
-            ))),
+            Ok(WritePhase::Closed | WritePhase::Stopping) => {
+                Some(Err(Cause::of(self.stopped_by.unwrap_or(ErrorKind::Closed))))
+            }
             Ok(WritePhase::Finishing | WritePhase::Lingering | WritePhase::Open) => None,
         }
     }
@@ -291,7 +309,10 @@ impl WriteHalf {
     /// # Panics
     /// No write is in flight, or the backend claims more bytes than it was given: an invariant of the seam.
     pub fn handle_write(&mut self, outcome: Outcome) {
-        let mut chunks = self.in_flight.take().expect("O2: an answer has its operation");
+        let mut chunks = self
+            .in_flight
+            .take()
+            .expect("O2: an answer has its operation");
         if self.quarantined {
             // S6: the account was final when the bound passed; this only releases.
             return;
@@ -299,10 +320,16 @@ impl WriteHalf {
         let bytes = chunks.bytes();
         match outcome {
             Outcome::Transferred(moved) => self.settle_exactly(&mut chunks, moved),
-            Outcome::Failed { moved: Moved::Exactly(moved), .. } => {
+            Outcome::Failed {
+                moved: Moved::Exactly(moved),
+                ..
+            } => {
                 self.settle_exactly(&mut chunks, moved);
             }
-            Outcome::Failed { moved: Moved::Unknown, .. } => {
+            Outcome::Failed {
+                moved: Moved::Unknown,
+                ..
+            } => {
                 self.ledger.doubt(bytes);
                 self.in_doubt = chunks.into_vec();
                 chunks = Chunks::default();
@@ -452,7 +479,10 @@ impl WriteHalf {
     }
 
     fn poll_cancel(&mut self) -> Option<OpKind> {
-        let over = matches!(self.state, Ok(WritePhase::Closed | WritePhase::Stopping) | Err(_));
+        let over = matches!(
+            self.state,
+            Ok(WritePhase::Closed | WritePhase::Stopping) | Err(_)
+        );
         if !over {
             return None;
         }

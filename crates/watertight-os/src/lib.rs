@@ -27,3 +27,10 @@ pub use step::{Direction, Refused, Step, StepError, fault};
 pub use unix::{Handle, Native, OsHandle, OsHandleRef, classify, inherited};
 #[cfg(windows)]
 pub use windows::{Handle, Native, OsHandle, OsHandleRef, classify, inherited};
+
+#[cfg(unix)]
+pub use unix::quiet_thread;
+
+/// Prepares a thread of the library's own. Windows has no signals that could end up on it.
+#[cfg(windows)]
+pub fn quiet_thread() {}

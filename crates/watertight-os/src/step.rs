@@ -132,7 +132,8 @@ pub mod fault {
             PLAN.take().is_some()
         }
 
-        pub(crate) fn planned(step: Step) -> Option<OsCode> {
+        /// The planned failure of this step, used up by asking.
+        pub fn planned(step: Step) -> Option<OsCode> {
             let (planned, code) = PLAN.get()?;
             (planned == step).then(|| {
                 PLAN.set(None);
@@ -142,12 +143,12 @@ pub mod fault {
     }
 
     #[cfg(feature = "fault")]
-    pub(crate) use plan::planned;
-    #[cfg(feature = "fault")]
-    pub use plan::{clear, fail_next};
+    pub use plan::{clear, fail_next, planned};
 
     #[cfg(not(feature = "fault"))]
-    pub(crate) const fn planned(_: Step) -> Option<OsCode> {
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn planned(_: Step) -> Option<OsCode> {
         None
     }
 }

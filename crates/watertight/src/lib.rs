@@ -1,2 +1,72 @@
-//! Asynchronous pipe I/O that accounts for every byte.
+//! Asynchronous pipe I/O that accounts for every byte: nothing lost silently, nothing leaked, nothing half-built, no error
+//! swallowed, no completion reported early.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let (reader, writer) = watertight::pipe()?;
+//! writer.write_all(b"every byte has its place").wait()?; // or .await
+//! writer.flush().within(Duration::from_secs(1)).wait()?;
+//!
+//! let mut buf = [0; 5];
+//! reader.read(&mut buf).wait()?;
+//! assert_eq!(&buf, b"every");
+//!
+//! let receipt = writer.finish().wait()?;
+//! assert_eq!(receipt.ledger().transferred(), 24);
+//! # Ok::<(), watertight::Error>(())
+//! ```
+//!
+//! Every pipe has a [`Ledger`]: `accepted == queued + in_flight + transferred + discarded + in_doubt`, at every moment.
+//! Every ending (finish, abort, failure, deadline, drop) yields it, with the bytes that did not get through: a [`Receipt`].
+//!
+//! One value for all waiting: what may have to wait returns a [`Wait`], which is a future, a blocking `.wait()`, and
+//! either of them under a deadline. No runtime is needed and any will do; the traits of `std::io`, `futures-io` (feature
+//! `futures`) and tokio (feature `tokio`) are there too.
+//!
+//! # What it does not do
+//!
+//! * It does not know whether the peer *understood* what it read; [`PipeWriter::wait_until_read`] ends where the kernel does.
+//! * It does not make a cancelled Windows write exact: that one operation (at most 64 KiB) is reported as in doubt.
+//! * It does not keep bytes over a crash of the process, and does not resend them: the receipt hands them back.
+//! * It does not work in a forked child: a pipe belongs to the process that made it.
+//!
+//! # Common deadlocks
+//!
+//! * A child waits for the end of its input while you hold its writer: `finish` it or drop it.
+//! * You write all of a child's input before you read its output, and it does the same: read and write at once.
+//! * You wait for the end of a pipe whose writing end a grandchild, or you yourself, still hold.
 #![forbid(unsafe_code)]
+
+mod adapt;
+mod driver;
+mod handle;
+mod message;
+mod observer;
+mod options;
+mod pump_read;
+mod pump_write;
+mod reader;
+mod receipt;
+mod refused;
+mod settle;
+mod sync;
+mod wait;
+mod writer;
+
+pub use driver::Driver;
+#[doc(hidden)]
+pub use handle::now;
+pub use handle::{
+    AdoptError, ConstructError, CreateError, Native, OsHandle, inherited, pipe, pipe_with,
+};
+pub use observer::Observer;
+pub use options::{ReaderOptions, WriterOptions};
+pub use reader::{Abort, PipeReader, Read};
+pub use receipt::{Ending, ReadReceipt, Receipt};
+pub use refused::Refused;
+pub use settle::{Census, Settle, Unsettled, census, settle};
+pub use wait::{Operation, Wait};
+pub use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, OsCode, Verb};
+pub use watertight_os::{Direction, Step, fault};
+pub use writer::{Finish, Flush, PipeWriter, WaitUntilRead, WriteAll};

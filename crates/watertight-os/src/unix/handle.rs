@@ -1,0 +1,292 @@
+//! One end of a pipe: what kind of thing it is, and the ladder of ways to use it without waiting.
+//!
+//! O_NONBLOCK belongs to the open file description, which others may share (a shell, a sibling, `tee`): it is never set on
+//! a handle that came from outside. The rung is chosen at adoption and never changes.
+
+use super::OsHandle;
+use super::classify::{Call, classify, told};
+use super::helper::Helper;
+use super::kernel::{self, Features};
+use crate::step::{Direction, Refused, Step, StepError, step};
+use rustix::fs::{FileType, OFlags};
+use rustix::io::{Errno, IoSlice};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use watertight_core::{Class, OsCode};
+
+/// What kind of thing a descriptor is, as far as it matters here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// A character device that is no terminal.
+    Device,
+    /// A regular file or a block device: never waits by POSIX's word, blocks in fact.
+    File,
+    /// A connected AF_UNIX stream socket.
+    LocalSocket,
+    /// A pipe or a FIFO.
+    Pipe,
+    /// Another connected stream socket.
+    Socket,
+    /// A terminal.
+    Terminal,
+}
+
+/// How a handle is used without waiting: the ladder of docs/gotchas.md ("O_NONBLOCK is shared").
+#[derive(Debug)]
+enum Rung {
+    /// A thread that blocks in our place.
+    Helper(Helper),
+    /// MSG_DONTWAIT.
+    Message,
+    /// RWF_NOWAIT.
+    NoWait,
+    /// Our own file description with O_NONBLOCK: a reopening, or `None` for a pipe that we made ourselves.
+    Private(Option<OwnedFd>),
+}
+
+/// One end of a pipe.
+#[derive(Debug)]
+pub struct Handle {
+    /// Shared only with the helper's thread, and by it only while it performs an operation.
+    fd: Arc<OwnedFd>,
+    direction: Direction,
+    kind: Kind,
+    rung: Rung,
+    features: Features,
+    pub(super) poll_key: usize,
+    pub(super) registered: AtomicBool,
+}
+
+/// What an adoption finds out before it takes anything.
+struct Found {
+    kind: Kind,
+    anonymous: bool,
+}
+
+impl Handle {
+    /// Which way the bytes go.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Whether it is a regular file (or a block device).
+    #[must_use]
+    pub fn is_regular_file(&self) -> bool {
+        self.kind == Kind::File
+    }
+
+    /// fcntl F_GETPIPE_SZ: how many bytes the pipe holds, where that can be asked.
+    #[must_use]
+    pub fn capacity(&self) -> Option<u64> {
+        kernel::capacity(self.fd.as_fd())
+    }
+
+    /// fcntl F_SETPIPE_SZ: asks for a capacity and says what it is then; the kernel may round up or refuse.
+    pub fn set_capacity(&self, bytes: u64) -> Option<u64> {
+        kernel::set_capacity(self.fd.as_fd(), bytes)
+    }
+
+    /// Gives the descriptor back, in the state it came in. Nothing is in flight.
+    #[must_use]
+    pub fn into_os(self) -> OsHandle {
+        let own = matches!(self.rung, Rung::Private(None));
+        if own && let Ok(flags) = rustix::fs::fcntl_getfl(&*self.fd) {
+            // A pipe of ours leaves as everybody expects one: in blocking mode.
+            let _ = rustix::fs::fcntl_setfl(&*self.fd, flags - OFlags::NONBLOCK);
+        }
+        self.into_fd()
+    }
+
+    /// The descriptor, with the helper's thread ended and a private reopening closed.
+    pub(super) fn into_fd(self) -> OwnedFd {
+        drop(self.rung);
+        Arc::into_inner(self.fd).expect("a helper holds the descriptor only while it works")
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn helper(&self) -> Option<&Helper> {
+        match &self.rung {
+            Rung::Helper(helper) => Some(helper),
+            Rung::Message | Rung::NoWait | Rung::Private(_) => None,
+        }
+    }
+
+    pub(super) fn shared_fd(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
+    /// The descriptor to wait on: the one that is read or written.
+    pub(super) fn active(&self) -> BorrowedFd<'_> {
+        match &self.rung {
+            Rung::Private(Some(private)) => private.as_fd(),
+            Rung::Helper(_) | Rung::Message | Rung::NoWait | Rung::Private(None) => self.fd.as_fd(),
+        }
+    }
+
+    /// The descriptor that was adopted.
+    pub(super) fn original(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// sendmsg or pwritev2: writes what the kernel takes at once.
+    pub(super) fn write_now(&self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        match &self.rung {
+            Rung::Message => kernel::send(self.active(), slices),
+            Rung::NoWait => kernel::write(self.active(), slices, true, self.features),
+            Rung::Private(_) => kernel::write(self.active(), slices, false, self.features),
+            Rung::Helper(_) => Err(Errno::AGAIN),
+        }
+    }
+
+    /// recv or preadv2: reads what is there. `None`: only the helper reads.
+    pub(super) fn read_now(&self, buf: &mut [u8]) -> Option<Result<usize, Errno>> {
+        Some(match &self.rung {
+            Rung::Message => kernel::receive(self.active(), buf),
+            Rung::NoWait => kernel::read(self.active(), buf, true),
+            Rung::Private(_) => kernel::read(self.active(), buf, false),
+            Rung::Helper(_) => return None,
+        })
+    }
+
+    /// An end of a pipe that we made ourselves.
+    pub(super) fn own(fd: OwnedFd, direction: Direction, features: Features, poll_key: usize) -> Self {
+        let rung = if kernel::own_pipes_are_private() {
+            Rung::Private(None)
+        } else {
+            Rung::NoWait
+        };
+        Self::made(fd, direction, Kind::Pipe, rung, features, poll_key)
+    }
+
+    fn made(
+        fd: OwnedFd,
+        direction: Direction,
+        kind: Kind,
+        rung: Rung,
+        features: Features,
+        poll_key: usize,
+    ) -> Self {
+        Self {
+            fd: Arc::new(fd),
+            direction,
+            kind,
+            rung,
+            features,
+            poll_key,
+            registered: AtomicBool::new(false),
+        }
+    }
+}
+
+/// Takes over a descriptor, or gives it back untouched with the step that failed.
+pub(super) fn adopt(
+    fd: OsHandle,
+    direction: Direction,
+    features: Features,
+    poll_key: usize,
+    start_helper: impl FnOnce() -> Result<Helper, StepError>,
+) -> Result<Handle, Refused> {
+    let chosen = inspect(fd.as_fd(), direction).and_then(|found| {
+        let rung = choose(fd.as_fd(), direction, &found, features, start_helper)?;
+        Ok((found.kind, rung))
+    });
+    match chosen {
+        Ok((kind, rung)) => Ok(Handle::made(fd, direction, kind, rung, features, poll_key)),
+        Err(error) => Err(Refused { error, handle: fd }),
+    }
+}
+
+/// Climbs the ladder. Every rung that takes something releases it again if it fails.
+fn choose(
+    fd: BorrowedFd<'_>,
+    direction: Direction,
+    found: &Found,
+    features: Features,
+    start_helper: impl FnOnce() -> Result<Helper, StepError>,
+) -> Result<Rung, StepError> {
+    match found.kind {
+        Kind::LocalSocket | Kind::Socket => return Ok(Rung::Message),
+        Kind::Pipe if features.nowait && found.anonymous => return Ok(Rung::NoWait),
+        Kind::Pipe | Kind::Terminal => {
+            let opened = step(Step::Reopen, || {
+                kernel::reopen(fd, direction).map_err(|code| told(Call::Open, code))
+            });
+            match opened {
+                Ok(private) => return Ok(Rung::Private(Some(private))),
+                // Out of descriptors: the helper would need some too. Anything else: the next rung.
+                Err(error) if error.class == Class::Limit => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Kind::Device | Kind::File => {}
+    }
+    start_helper().map(Rung::Helper)
+}
+
+/// fstat, fcntl F_GETFL, getsockopt: what it is and whether it fits.
+fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError> {
+    let found = step(Step::Inspect, || {
+        let stat = rustix::fs::fstat(fd).map_err(|code| told(Call::Query, code))?;
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Fifo => Kind::Pipe,
+            FileType::Socket => socket_kind(fd)?,
+            FileType::CharacterDevice if rustix::termios::isatty(fd) => Kind::Terminal,
+            FileType::CharacterDevice => Kind::Device,
+            FileType::RegularFile | FileType::BlockDevice => Kind::File,
+            FileType::Directory => return Err(argument(Errno::ISDIR)),
+            FileType::Symlink | FileType::Unknown => return Err(argument(Errno::INVAL)),
+        };
+        let anonymous = kind == Kind::Pipe && kernel::is_anonymous_pipe(fd);
+        Ok(Found { kind, anonymous })
+    })?;
+    step(Step::InspectAccess, || {
+        let flags = rustix::fs::fcntl_getfl(fd).map_err(|code| told(Call::Query, code))?;
+        let access = flags & OFlags::RWMODE;
+        let fits = match direction {
+            Direction::Read => access == OFlags::RDONLY || access == OFlags::RDWR,
+            Direction::Write => access == OFlags::WRONLY || access == OFlags::RDWR,
+        };
+        // EBADF is what a read or write would say: "not open for reading (writing)".
+        if fits { Ok(()) } else { Err(argument(Errno::BADF)) }
+    })?;
+    Ok(found)
+}
+
+/// getsockopt SO_TYPE and SO_DOMAIN, getpeername: a connected stream, or it does not fit.
+fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
+    let query = |code| told(Call::Query, code);
+    let stream = sockopt::socket_type(fd).map_err(query)? == SocketType::STREAM;
+    if !stream {
+        // Datagrams have boundaries that a byte stream would tear.
+        return Err(argument(Errno::PROTOTYPE));
+    }
+    let peer = rustix::net::getpeername(fd);
+    let named = rustix::net::getsockname(fd).map_err(query)?;
+    match peer {
+        // A peer that is gone already has left what can be read.
+        Ok(_) | Err(Errno::INVAL) => {}
+        Err(code) => return Err((classify(Call::Query, code), Some(OsCode(code.raw_os_error())))),
+    }
+    Ok(if named.address_family() == AddressFamily::UNIX {
+        Kind::LocalSocket
+    } else {
+        Kind::Socket
+    })
+}
+
+fn argument(code: Errno) -> (Class, Option<OsCode>) {
+    (Class::Argument, Some(OsCode(code.raw_os_error())))
+}
+
+impl Handle {
+    /// Whether the poller knows it.
+    pub(super) fn is_registered(&self) -> bool {
+        self.registered.load(Ordering::Acquire)
+    }
+}

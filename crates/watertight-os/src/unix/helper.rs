@@ -1,0 +1,258 @@
+//! A thread for a handle that can only block: regular files, devices, and pipes or terminals that could not be reopened.
+//!
+//! It performs one operation at a time. Before it blocks in a read or a write of something that can keep it waiting, it
+//! waits in `poll` beside a pipe of its own, through which it can be called back; so a cancelled operation has moved
+//! nothing. Only a device that says "ready" and then blocks can hold it; that operation goes into quarantine.
+
+use super::classify::{Call, classify, told};
+use super::handle::Kind;
+use super::kernel;
+use super::sigpipe::quiet_thread;
+use crate::step::{Step, StepError, step};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use watertight_core::{
+    Cancelled, Chunks, Class, Completion, Moved, Op, OpId, OsCode, Outcome, Submitted,
+};
+
+/// What POSIX lets a pipe take whole once `poll` says that it is writable (PIPE_BUF is at least 512; Linux's is 4096).
+const STEP_BYTES_MAX: usize = 512;
+
+/// Where answers go, and how the poller learns of them.
+pub(super) type Post = Arc<dyn Fn(Completion) + Send + Sync>;
+
+struct Job {
+    id: OpId,
+    op: Op,
+    fd: Arc<OwnedFd>,
+    kind: Kind,
+}
+
+#[derive(Default)]
+struct Slot {
+    job: Option<Job>,
+    quit: bool,
+}
+
+struct Shared {
+    slot: Mutex<Slot>,
+    changed: Condvar,
+    /// Readable: the running operation is to be given up.
+    recall: OwnedFd,
+    post: Post,
+}
+
+/// A helper thread and the way to reach it.
+pub(super) struct Helper {
+    shared: Arc<Shared>,
+    call: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Helper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Helper").finish_non_exhaustive()
+    }
+}
+
+impl Helper {
+    /// Starts the thread.
+    pub(super) fn start(post: Post) -> Result<Self, StepError> {
+        let (recall, call) = step(Step::CreatePipe, || {
+            kernel::pipe().map_err(|code| told(Call::Make, code))
+        })?;
+        step(Step::StartHelper, || {
+            let shared = Arc::new(Shared {
+                slot: Mutex::default(),
+                changed: Condvar::new(),
+                recall,
+                post,
+            });
+            let inner = shared.clone();
+            let thread = std::thread::Builder::new()
+                .name("watertight-helper".into())
+                .spawn(move || inner.serve())
+                .map_err(|error| (Class::Limit, error.raw_os_error().map(OsCode)))?;
+            Ok(Self {
+                shared,
+                call,
+                thread: Some(thread),
+            })
+        })
+    }
+
+    /// Hands it an operation. O1: it has none.
+    pub(super) fn submit(&self, id: OpId, op: Op, fd: &Arc<OwnedFd>, kind: Kind) -> Submitted {
+        let job = Job {
+            id,
+            op,
+            fd: fd.clone(),
+            kind,
+        };
+        self.shared.lock().job = Some(job);
+        self.shared.changed.notify_one();
+        Submitted::InFlight
+    }
+
+    /// Takes an operation back that has not begun, or calls the thread back from it.
+    pub(super) fn cancel(&self) -> Cancelled {
+        if self.shared.lock().job.take().is_some() {
+            return Cancelled::Done(Outcome::cancelled());
+        }
+        // One byte; if the pipe is full of earlier ones, the thread is being called back already.
+        let _ = rustix::io::write(&self.call, b"!");
+        Cancelled::Requested
+    }
+}
+
+impl Drop for Helper {
+    /// Nothing is in flight (O4), so the thread is idle and the join is short.
+    fn drop(&mut self) {
+        self.shared.lock().quit = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self) {
+        quiet_thread();
+        while let Some(job) = self.next() {
+            let Job { id, op, fd, kind } = job;
+            let outcome = self.perform(op, &fd, kind);
+            // The handle may be closed as soon as the answer is seen: let go of the descriptor first.
+            drop(fd);
+            (self.post)(Completion { id, outcome });
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut slot = self.lock();
+        loop {
+            if let Some(job) = slot.job.take() {
+                return Some(job);
+            }
+            if slot.quit {
+                return None;
+            }
+            slot = self
+                .changed
+                .wait(slot)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn perform(&self, op: Op, fd: &OwnedFd, kind: Kind) -> Outcome {
+        match op {
+            Op::Read { bytes_max } => self.read(fd, kind, bytes_max),
+            Op::Write(chunks) => self.write(fd, kind, &chunks),
+            Op::WaitReadable | Op::WaitUntilRead => Outcome::failed(Class::Unsupported, None),
+        }
+    }
+
+    /// read, after poll where it could wait.
+    fn read(&self, fd: &OwnedFd, kind: Kind, bytes_max: usize) -> Outcome {
+        let mut data = Vec::with_capacity(bytes_max);
+        loop {
+            if let Err(given_up) = self.wait_ready(fd, kind, PollFlags::IN) {
+                return given_up;
+            }
+            let spare = rustix::buffer::spare_capacity(&mut data);
+            match rustix::io::read(fd, spare) {
+                Ok(0) => return Outcome::EndOfStream,
+                Ok(_) => return Outcome::Data(data.into()),
+                Err(code) => match classify(Call::Read, code) {
+                    // Somebody else who shares the descriptor was faster, or a signal came.
+                    Class::Interrupted | Class::Wait => {}
+                    class => return Outcome::failed(class, Some(OsCode(code.raw_os_error()))),
+                },
+            }
+        }
+    }
+
+    /// write, after poll where it could wait; then in steps that a ready pipe takes whole.
+    fn write(&self, fd: &OwnedFd, kind: Kind, chunks: &Chunks) -> Outcome {
+        let mut moved = 0;
+        for chunk in chunks.iter() {
+            let mut rest = &chunk[..];
+            while !rest.is_empty() {
+                let now = match kind {
+                    Kind::File => rest,
+                    Kind::Device | Kind::LocalSocket | Kind::Pipe | Kind::Socket | Kind::Terminal => {
+                        &rest[..rest.len().min(STEP_BYTES_MAX)]
+                    }
+                };
+                match self.write_step(fd, kind, now) {
+                    Ok(n) => {
+                        moved += n as u64;
+                        rest = &rest[n..];
+                    }
+                    Err(outcome) => return with_count(outcome, moved),
+                }
+            }
+        }
+        Outcome::Transferred(moved)
+    }
+
+    fn write_step(&self, fd: &OwnedFd, kind: Kind, data: &[u8]) -> Result<usize, Outcome> {
+        loop {
+            self.wait_ready(fd, kind, PollFlags::OUT)?;
+            match rustix::io::write(fd, data) {
+                Ok(n) => return Ok(n),
+                Err(code) => match classify(Call::Write, code) {
+                    Class::Interrupted | Class::Wait => {}
+                    class => return Err(Outcome::failed(class, Some(OsCode(code.raw_os_error())))),
+                },
+            }
+        }
+    }
+
+    /// poll: until the descriptor is ready, or the operation is called back.
+    fn wait_ready(&self, fd: &OwnedFd, kind: Kind, events: PollFlags) -> Result<(), Outcome> {
+        if kind == Kind::File {
+            return Ok(());
+        }
+        let (fd, recall) = (fd.as_fd(), self.recall.as_fd());
+        let mut polled = [PollFd::new(&fd, events), PollFd::new(&recall, PollFlags::IN)];
+        loop {
+            match rustix::event::poll(&mut polled, None) {
+                Ok(_) if !polled[1].revents().is_empty() => {
+                    self.drain_recall();
+                    return Err(Outcome::cancelled());
+                }
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(code) => {
+                    let (class, os) = told(Call::Wait, code);
+                    return Err(Outcome::failed(class, os));
+                }
+            }
+        }
+    }
+
+    /// Takes the call back out, so that it does not end the next operation. poll said that there is one byte at least.
+    fn drain_recall(&self) {
+        let _ = rustix::io::read(&self.recall, &mut [0; 16]);
+    }
+}
+
+/// What was written before a failure counts (os-rules C.3: "account the count before looking at errno").
+fn with_count(outcome: Outcome, moved: u64) -> Outcome {
+    match outcome {
+        Outcome::Failed { class, os, .. } => Outcome::Failed {
+            class,
+            os,
+            moved: Moved::Exactly(moved),
+        },
+        other @ (Outcome::Data(_) | Outcome::EndOfStream | Outcome::Ready | Outcome::Transferred(_)) => other,
+    }
+}

@@ -1,0 +1,155 @@
+//! What only Linux can: calls that do not wait and raise no signal on descriptors in blocking mode (RWF_NOWAIT,
+//! RWF_NOSIGNAL), private reopening, and how much of a pipe the peer has not read.
+
+use super::handle::Kind;
+use super::sigpipe::without_sigpipe;
+use crate::Direction;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::pipe::PipeFlags;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// `RWF_NOSIGNAL`, Linux 6.18 (include/uapi/linux/fs.h).
+const NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x0000_0100);
+
+/// "At the descriptor's own position" for the calls that take an offset.
+const HERE: u64 = u64::MAX;
+
+/// The file system of anonymous pipes (include/uapi/linux/magic.h).
+const PIPEFS_MAGIC: u64 = 0x5049_5045;
+
+/// What this kernel can, found out once by trying.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Features {
+    /// RWF_NOWAIT on anonymous pipes.
+    pub(super) nowait: bool,
+    /// RWF_NOSIGNAL.
+    nosignal: bool,
+}
+
+/// Tries the flags on a pipe of its own. A failure to make one is told: the caller's pipes would fail the same way.
+pub(super) fn probe() -> Result<Features, Errno> {
+    let (reader, writer) = pipe()?;
+    let byte = [IoSlice::new(b"?")];
+    let nowait = rustix::io::pwritev2(&writer, &byte, HERE, ReadWriteFlags::NOWAIT).is_ok();
+    let mut one = [0];
+    let mut buf = [IoSliceMut::new(&mut one)];
+    let back = !nowait
+        || rustix::io::preadv2(&reader, &mut buf, HERE, ReadWriteFlags::NOWAIT).is_ok();
+    let nosignal = rustix::io::pwritev2(&writer, &byte, HERE, NOSIGNAL).is_ok();
+    Ok(Features {
+        nowait: nowait && back,
+        nosignal,
+    })
+}
+
+/// pipe2, close-on-exec.
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+}
+
+/// Whether our own new pipes are served without O_NONBLOCK.
+pub(super) const fn own_pipes_are_private() -> bool {
+    false
+}
+
+/// pwritev2: writes without waiting and without a signal. `nowait` is off for a private, non-blocking reopening.
+pub(super) fn write(
+    fd: BorrowedFd<'_>,
+    slices: &[IoSlice<'_>],
+    nowait: bool,
+    features: Features,
+) -> Result<usize, Errno> {
+    let mut flags = ReadWriteFlags::empty();
+    if nowait {
+        flags |= ReadWriteFlags::NOWAIT;
+    }
+    if features.nosignal {
+        return rustix::io::pwritev2(fd, slices, HERE, flags | NOSIGNAL);
+    }
+    without_sigpipe(|| rustix::io::pwritev2(fd, slices, HERE, flags))
+}
+
+/// preadv2: reads without waiting.
+pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], nowait: bool) -> Result<usize, Errno> {
+    if !nowait {
+        return rustix::io::read(fd, buf);
+    }
+    rustix::io::preadv2(
+        fd,
+        &mut [IoSliceMut::new(buf)],
+        HERE,
+        ReadWriteFlags::NOWAIT,
+    )
+}
+
+/// sendmsg with MSG_DONTWAIT and MSG_NOSIGNAL.
+pub(super) fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    if let [only] = slices {
+        return rustix::net::send(fd, only, flags);
+    }
+    rustix::net::sendmsg(fd, slices, &mut Default::default(), flags)
+}
+
+/// recv with MSG_DONTWAIT.
+pub(super) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Errno> {
+    rustix::net::recv(fd, buf, RecvFlags::DONTWAIT).map(|(n, _)| n)
+}
+
+/// fstatfs: whether this pipe has no name. FIFOs refuse RWF_NOWAIT (Linux 6.18).
+pub(super) fn is_anonymous_pipe(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type as u64 == PIPEFS_MAGIC)
+}
+
+/// open of /proc/self/fd/N: the same pipe, FIFO or terminal in a file description of our own, whose O_NONBLOCK nobody shares.
+pub(super) fn reopen(fd: BorrowedFd<'_>, direction: Direction) -> Result<OwnedFd, Errno> {
+    let access = match direction {
+        Direction::Read => OFlags::RDONLY,
+        Direction::Write => OFlags::WRONLY,
+    };
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// FIONREAD on a pipe, SIOCOUTQ on a local socket: how many bytes the peer has not read, if that can be known.
+pub(super) fn unread(fd: BorrowedFd<'_>, kind: Kind) -> Option<Result<u64, Errno>> {
+    match kind {
+        Kind::Pipe => Some(rustix::io::ioctl_fionread(fd)),
+        Kind::LocalSocket => Some(out_queue(fd)),
+        Kind::Device | Kind::File | Kind::Socket | Kind::Terminal => None,
+    }
+}
+
+/// ioctl SIOCOUTQ (unix(7): "the amount of data in the socket's send queue").
+fn out_queue(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ (the same number as SIOCOUTQ) writes one int; `bytes` is ours and outlives the call, which keeps no
+    // reference. The descriptor is borrowed, so it is open.
+    let status = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if status != 0 {
+        return Err(last_errno());
+    }
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// fcntl F_GETPIPE_SZ.
+pub(super) fn capacity(fd: BorrowedFd<'_>) -> Option<u64> {
+    rustix::pipe::fcntl_getpipe_size(fd).ok().map(|n| n as u64)
+}
+
+/// fcntl F_SETPIPE_SZ, read back: the kernel rounds up, and refuses past the user's limit.
+pub(super) fn set_capacity(fd: BorrowedFd<'_>, bytes: u64) -> Option<u64> {
+    let wanted = usize::try_from(bytes).ok()?;
+    // A refusal (EPERM, EBUSY) leaves the old capacity, which is what is then read back.
+    let _ = rustix::pipe::fcntl_setpipe_size(fd.as_fd(), wanted);
+    capacity(fd)
+}
+
+/// The calling thread's errno.
+pub(super) fn last_errno() -> Errno {
+    let code = std::io::Error::last_os_error().raw_os_error();
+    Errno::from_raw_os_error(code.unwrap_or(libc::EIO))
+}

@@ -1,0 +1,26 @@
+//! Unix: readiness by epoll or kqueue, made into completions.
+
+pub mod classify;
+mod handle;
+mod helper;
+mod inherited;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+#[path = "linux.rs"]
+mod kernel;
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+#[path = "other.rs"]
+mod kernel;
+mod pipe;
+mod poller;
+mod sigpipe;
+mod until_read;
+
+pub use handle::Handle;
+pub use inherited::inherited;
+pub use poller::Native;
+pub use sigpipe::quiet_thread;
+
+/// What the system calls a handle.
+pub type OsHandle = std::os::fd::OwnedFd;
+/// What the system calls a handle, borrowed.
+pub type OsHandleRef<'a> = std::os::fd::BorrowedFd<'a>;

@@ -1,0 +1,95 @@
+//! The same functions as `linux.rs` for macOS, the BSDs and illumos, with what POSIX has. Checked by the compiler here,
+//! not run on those systems by the project's own machine (the platform table in the README says so).
+
+use super::handle::Kind;
+use super::sigpipe::without_sigpipe;
+use crate::Direction;
+use rustix::fs::OFlags;
+use rustix::io::{Errno, FdFlags, IoSlice};
+use rustix::net::{RecvFlags, SendFlags};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// What this kernel can. There is nothing to try.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Features {
+    /// Never: there is no per-call flag for pipes.
+    pub(super) nowait: bool,
+}
+
+/// Nothing to try.
+pub(super) fn probe() -> Result<Features, Errno> {
+    Ok(Features::default())
+}
+
+/// pipe, then close-on-exec and O_NONBLOCK: both descriptions are ours alone until they are given away.
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let ends = rustix::pipe::pipe()?;
+    for end in [&ends.0, &ends.1] {
+        rustix::io::fcntl_setfd(end, FdFlags::CLOEXEC)?;
+        rustix::fs::fcntl_setfl(end, rustix::fs::fcntl_getfl(end)? | OFlags::NONBLOCK)?;
+    }
+    Ok(ends)
+}
+
+/// Our own new pipes are in non-blocking mode, which nobody shares.
+pub(super) const fn own_pipes_are_private() -> bool {
+    true
+}
+
+/// writev on a private, non-blocking description.
+pub(super) fn write(
+    fd: BorrowedFd<'_>,
+    slices: &[IoSlice<'_>],
+    _nowait: bool,
+    _features: Features,
+) -> Result<usize, Errno> {
+    without_sigpipe(|| rustix::io::writev(fd, slices))
+}
+
+/// read on a private, non-blocking description.
+pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], _nowait: bool) -> Result<usize, Errno> {
+    rustix::io::read(fd, buf)
+}
+
+/// sendmsg with MSG_DONTWAIT; the signal is blocked, for not all of these systems have MSG_NOSIGNAL.
+pub(super) fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    without_sigpipe(|| {
+        rustix::net::sendmsg(fd, slices, &mut Default::default(), SendFlags::DONTWAIT)
+    })
+}
+
+/// recv with MSG_DONTWAIT.
+pub(super) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Errno> {
+    rustix::net::recv(fd, buf, RecvFlags::DONTWAIT).map(|(n, _)| n)
+}
+
+/// There is no per-call flag that an anonymous pipe would allow and a FIFO not.
+pub(super) fn is_anonymous_pipe(_fd: BorrowedFd<'_>) -> bool {
+    false
+}
+
+/// /dev/fd/N duplicates on these systems: it does not make a description of our own.
+pub(super) fn reopen(_fd: BorrowedFd<'_>, _direction: Direction) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOTSUP)
+}
+
+/// No call here tells how much of a pipe's bytes the peer has not read, so nobody is told that it is known.
+pub(super) fn unread(_fd: BorrowedFd<'_>, _kind: Kind) -> Option<Result<u64, Errno>> {
+    None
+}
+
+/// Not to be asked for on these systems.
+pub(super) fn capacity(_fd: BorrowedFd<'_>) -> Option<u64> {
+    None
+}
+
+/// Not to be changed on these systems.
+pub(super) fn set_capacity(_fd: BorrowedFd<'_>, _bytes: u64) -> Option<u64> {
+    None
+}
+
+/// The calling thread's errno.
+pub(super) fn last_errno() -> Errno {
+    let code = std::io::Error::last_os_error().raw_os_error();
+    Errno::from_raw_os_error(code.unwrap_or(libc::EIO))
+}

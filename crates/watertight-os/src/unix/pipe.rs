@@ -1,0 +1,23 @@
+//! Making pipes.
+
+use super::classify::{Call, told};
+use super::handle::Handle;
+use super::kernel;
+use super::poller::Native;
+use crate::step::{Direction, Step, StepError, step};
+
+impl Native {
+    /// pipe2: a new anonymous pipe, close-on-exec, as (reading end, writing end).
+    ///
+    /// # Errors
+    /// Out of descriptors. Nothing is left behind.
+    pub fn pipe(&self) -> Result<(Handle, Handle), StepError> {
+        let (from, into) = step(Step::CreatePipe, || {
+            kernel::pipe().map_err(|code| told(Call::Make, code))
+        })?;
+        Ok((
+            self.own_end(from, Direction::Read)?,
+            self.own_end(into, Direction::Write)?,
+        ))
+    }
+}

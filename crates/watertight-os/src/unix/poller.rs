@@ -1,0 +1,379 @@
+//! The backend: try first, wait for readiness only after EAGAIN, and turn readiness into completions.
+//!
+//! An operation in flight is an entry in our own table, so a cancel is exact: whoever takes the entry out answers for it.
+//! epoll and kqueue come through the `polling` crate, one-shot, by a number of our own and never by the descriptor's.
+
+use super::OsHandle;
+use super::classify::{Call, classify, told};
+use super::handle::{self, Handle};
+use super::helper::{Helper, Post};
+use super::kernel::{self, Features, last_errno};
+use super::until_read::{self, Asking};
+use crate::step::{Direction, Refused, Step, StepError, step};
+use polling::{Event, Events, Poller};
+use rustix::io::{Errno, IoSlice};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use watertight_core::{
+    Backend, Cancelled, Chunks, Class, Completion, Moment, Op, OpId, OpKind, OsCode, Outcome,
+    ReadNow, Submitted,
+};
+
+/// The most chunks of one gather write that this backend passes on; the rest goes with the next one.
+const CHUNKS_MAX: usize = 64;
+
+/// An operation that waits for readiness.
+struct Armed {
+    id: OpId,
+    handle: Arc<Handle>,
+    /// What to write, or nothing: a wait for something to read.
+    chunks: Option<Chunks>,
+}
+
+/// What helper threads have answered.
+#[derive(Default)]
+struct Posted(Mutex<Vec<Completion>>);
+
+/// The kernel.
+pub struct Native {
+    poller: Arc<Poller>,
+    armed: Mutex<HashMap<usize, Armed>>,
+    asking: Mutex<Vec<Asking>>,
+    events: Mutex<Events>,
+    posted: Arc<Posted>,
+    post: Post,
+    features: Features,
+    next_key: AtomicUsize,
+    start: Instant,
+    process: u32,
+}
+
+impl std::fmt::Debug for Native {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Native").finish_non_exhaustive()
+    }
+}
+
+impl Native {
+    /// epoll_create or kqueue, and a look at what this kernel can.
+    ///
+    /// # Errors
+    /// Out of descriptors. Nothing is left behind.
+    pub fn new() -> Result<Self, StepError> {
+        let (poller, features) = step(Step::CreatePoller, || {
+            let poller = Poller::new().map_err(|error| told(Call::Make, errno(&error)))?;
+            let features = kernel::probe().map_err(|code| told(Call::Make, code))?;
+            Ok((Arc::new(poller), features))
+        })?;
+        let posted = Arc::new(Posted::default());
+        let (to, waker) = (posted.clone(), poller.clone());
+        let post: Post = Arc::new(move |completion| {
+            lock(&to.0).push(completion);
+            // A failing wake would lose the answer's news, not the answer: the next wait finds it.
+            let _ = waker.notify();
+        });
+        Ok(Self {
+            poller,
+            armed: Mutex::default(),
+            asking: Mutex::default(),
+            events: Mutex::new(Events::new()),
+            posted,
+            post,
+            features,
+            next_key: AtomicUsize::new(0),
+            start: Instant::now(),
+            process: std::process::id(),
+        })
+    }
+
+    /// Takes over a descriptor.
+    ///
+    /// # Errors
+    /// The failing step, and the descriptor, untouched.
+    pub fn adopt(&self, fd: OsHandle, direction: Direction) -> Result<Handle, Refused> {
+        let helper = || Helper::start(self.post.clone());
+        handle::adopt(fd, direction, self.features, self.key(), helper)
+    }
+
+    /// An end of a pipe of our own; the ladder is needed only on a kernel without the per-call flags.
+    pub(super) fn own_end(&self, fd: OwnedFd, direction: Direction) -> Result<Handle, StepError> {
+        if self.features.nowait || kernel::own_pipes_are_private() {
+            return Ok(Handle::own(fd, direction, self.features, self.key()));
+        }
+        self.adopt(fd, direction).map_err(|refused| refused.error)
+    }
+
+    fn key(&self) -> usize {
+        // The largest number is the poller's own.
+        self.next_key.fetch_add(1, Ordering::Relaxed) % usize::MAX
+    }
+
+    fn is_forked(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// pwritev2 or sendmsg at once; the poller only after EAGAIN.
+    fn submit_write(&self, handle: &Arc<Handle>, id: OpId, chunks: Chunks) -> Submitted {
+        match write_now(handle, &chunks) {
+            Some(outcome) => Submitted::Done(outcome),
+            None => self.arm(Armed {
+                id,
+                handle: handle.clone(),
+                chunks: Some(chunks),
+            }),
+        }
+    }
+
+    fn submit_until_read(&self, handle: &Arc<Handle>, id: OpId) -> Submitted {
+        if let Some(outcome) = until_read::ask(handle) {
+            return Submitted::Done(outcome);
+        }
+        if self.is_forked() {
+            return Submitted::Done(Outcome::failed(Class::WrongProcess, None));
+        }
+        lock(&self.asking).push(Asking::new(id, handle.clone()));
+        self.wake();
+        Submitted::InFlight
+    }
+
+    /// epoll_ctl: waits for readiness, once. The table keeps the only reference to the handle that an operation has, and
+    /// its lock is held, so that nobody closes the handle while it is being registered.
+    fn arm(&self, armed: Armed) -> Submitted {
+        if self.is_forked() {
+            // The epoll instance is the parent's as well: a change here would disturb it.
+            return Submitted::Done(Outcome::failed(Class::WrongProcess, None));
+        }
+        let key = armed.handle.poll_key;
+        let interest = if armed.chunks.is_some() {
+            Event::writable(key)
+        } else {
+            Event::readable(key)
+        };
+        let mut table = lock(&self.armed);
+        let armed = table.entry(key).insert_entry(armed);
+        match self.register(&armed.get().handle, interest) {
+            Ok(()) => Submitted::InFlight,
+            Err(error) => {
+                armed.remove();
+                let (class, os) = told(Call::Wait, errno(&error));
+                Submitted::Done(Outcome::failed(class, os))
+            }
+        }
+    }
+
+    fn register(&self, handle: &Handle, interest: Event) -> io::Result<()> {
+        if handle.is_registered() {
+            return self.poller.modify(handle.active(), interest);
+        }
+        let fd = handle.active();
+        // SAFETY: the descriptor belongs to `handle`, which is closed only in `Backend::close`, and that takes it out of the
+        // poller first; nobody else registers it.
+        unsafe { self.poller.add(&fd, interest) }?;
+        handle.registered.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// A descriptor is ready: whoever takes the entry out of the table performs the operation.
+    fn handle_ready(&self, key: usize, completions: &mut Vec<Completion>) {
+        let Some(armed) = lock(&self.armed).remove(&key) else {
+            // A cancelled operation's readiness.
+            return;
+        };
+        let id = armed.id;
+        let done = match &armed.chunks {
+            None => Some(Outcome::Ready),
+            Some(chunks) => write_now(&armed.handle, chunks),
+        };
+        let outcome = match done {
+            // O4: the handle may be closed as soon as the answer is seen, so let go of it first.
+            Some(outcome) => {
+                drop(armed);
+                outcome
+            }
+            // Spurious: it waits again.
+            None => match self.arm(armed) {
+                Submitted::Done(outcome) => outcome,
+                Submitted::InFlight => return,
+            },
+        };
+        completions.push(Completion { id, outcome });
+    }
+
+    fn ask_again(&self, completions: &mut Vec<Completion>) {
+        let now = Instant::now();
+        lock(&self.asking).retain_mut(|asking| {
+            if asking.next > now {
+                return true;
+            }
+            let Some(outcome) = asking.ask(now) else {
+                return true;
+            };
+            completions.push(Completion {
+                id: asking.id,
+                outcome,
+            });
+            false
+        });
+    }
+
+    fn next_question(&self) -> Option<Instant> {
+        lock(&self.asking).iter().map(|asking| asking.next).min()
+    }
+
+    fn poll(&self, deadline: Option<Instant>, completions: &mut Vec<Completion>) -> Result<(), OsCode> {
+        let mut events = lock(&self.events);
+        events.clear();
+        let timeout = deadline.map(|due| due.saturating_duration_since(Instant::now()));
+        match self.poller.wait(&mut events, timeout) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(OsCode(errno(&error).raw_os_error())),
+        }
+        for event in events.iter() {
+            self.handle_ready(event.key, completions);
+        }
+        Ok(())
+    }
+}
+
+impl Backend for Native {
+    type Handle = Handle;
+
+    fn now(&self) -> Moment {
+        Moment::default().after(self.start.elapsed())
+    }
+
+    fn submit(&self, handle: &Arc<Handle>, id: OpId, op: Op) -> Submitted {
+        match (handle.helper(), op) {
+            (_, Op::WaitUntilRead) => self.submit_until_read(handle, id),
+            (Some(helper), op) => helper.submit(id, op, handle.shared_fd(), handle.kind()),
+            (None, Op::Write(chunks)) => self.submit_write(handle, id, chunks),
+            (None, Op::WaitReadable) => self.arm(Armed {
+                id,
+                handle: handle.clone(),
+                chunks: None,
+            }),
+            (None, Op::Read { .. }) => Submitted::Done(Outcome::failed(Class::Unsupported, None)),
+        }
+    }
+
+    fn read_now(&self, handle: &Handle, buf: &mut [u8]) -> ReadNow {
+        loop {
+            return match handle.read_now(buf) {
+                None => ReadNow::Unavailable,
+                Some(Ok(0)) => ReadNow::EndOfStream,
+                Some(Ok(n)) => ReadNow::Data(n),
+                Some(Err(code)) => match classify(Call::Read, code) {
+                    Class::Interrupted => continue,
+                    Class::Wait => ReadNow::Wait,
+                    class => ReadNow::Failed(class, Some(OsCode(code.raw_os_error()))),
+                },
+            };
+        }
+    }
+
+    fn cancel(&self, handle: &Arc<Handle>, id: OpId) -> Cancelled {
+        if id.kind == OpKind::WaitUntilRead {
+            let mut asking = lock(&self.asking);
+            let before = asking.len();
+            asking.retain(|asking| asking.id != id);
+            return if asking.len() < before {
+                Cancelled::Done(Outcome::cancelled())
+            } else {
+                Cancelled::Requested
+            };
+        }
+        if let Some(helper) = handle.helper() {
+            return helper.cancel();
+        }
+        match lock(&self.armed).remove(&handle.poll_key) {
+            Some(_) => Cancelled::Done(Outcome::cancelled()),
+            None => Cancelled::Requested,
+        }
+    }
+
+    fn close(&self, handle: Arc<Handle>, end_of_stream: bool) -> Result<(), OsCode> {
+        let handle = Arc::into_inner(handle).expect("O4: nobody else uses a handle that is closed");
+        if handle.is_registered() && !self.is_forked() {
+            // Before the close: a description that lives on elsewhere would keep the entry, under a dead number.
+            let _ = self.poller.delete(handle.active());
+        }
+        if end_of_stream && handle.is_socket_kind() {
+            // A peer that is gone already needs no end.
+            let _ = rustix::net::shutdown(handle.original(), rustix::net::Shutdown::Write);
+        }
+        close(handle.into_fd())
+    }
+
+    fn wait(&self, completions: &mut Vec<Completion>, until: Option<Moment>) -> Result<(), OsCode> {
+        let until = until.map(|moment| self.start + Duration::from_nanos(moment.0));
+        let deadline = match (until, self.next_question()) {
+            (Some(until), Some(question)) => Some(until.min(question)),
+            (until, question) => until.or(question),
+        };
+        self.poll(deadline, completions)?;
+        self.ask_again(completions);
+        completions.append(&mut lock(&self.posted.0));
+        Ok(())
+    }
+
+    fn wake(&self) {
+        // It fails only if the poller is broken, and then the next wait says so.
+        let _ = self.poller.notify();
+    }
+}
+
+impl Handle {
+    /// Whether it is a socket.
+    pub(super) fn is_socket_kind(&self) -> bool {
+        matches!(
+            self.kind(),
+            handle::Kind::LocalSocket | handle::Kind::Socket
+        )
+    }
+}
+
+/// What the kernel takes at once; `None` if it would have to wait.
+fn write_now(handle: &Handle, chunks: &Chunks) -> Option<Outcome> {
+    let mut slices = [IoSlice::new(&[]); CHUNKS_MAX];
+    let mut count = 0;
+    for (slice, chunk) in slices.iter_mut().zip(chunks.iter()) {
+        *slice = IoSlice::new(chunk);
+        count += 1;
+    }
+    loop {
+        match handle.write_now(&slices[..count]) {
+            Ok(n) => return Some(Outcome::Transferred(n as u64)),
+            Err(code) => match classify(Call::Write, code) {
+                Class::Interrupted => {}
+                Class::Wait => return None,
+                class => return Some(Outcome::failed(class, Some(OsCode(code.raw_os_error())))),
+            },
+        }
+    }
+}
+
+/// close, once: on Linux the descriptor is gone even after EINTR (close(2)), so it is never called again.
+fn close(fd: OwnedFd) -> Result<(), OsCode> {
+    // SAFETY: the descriptor was owned by `fd`, which gave it up with `into_raw_fd`; nobody else knows the number.
+    let status = unsafe { libc::close(fd.into_raw_fd()) };
+    if status == 0 {
+        return Ok(());
+    }
+    match last_errno() {
+        Errno::INTR => Ok(()),
+        code => Err(OsCode(code.raw_os_error())),
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

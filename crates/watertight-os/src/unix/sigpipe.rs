@@ -1,0 +1,95 @@
+//! SIGPIPE never escapes, and no process-wide disposition is changed (a C program that uses us leaves it at "kill").
+//!
+//! Where the kernel can be told not to raise it (`RWF_NOSIGNAL`, `MSG_NOSIGNAL`), nothing of this is needed. Elsewhere the
+//! signal, which is directed at the writing thread, is blocked around the write and taken out if the write raised it.
+
+use rustix::io::Errno;
+use std::mem::MaybeUninit;
+
+/// Blocks every signal in this thread, for good: a thread of the library's own never runs a handler of the host's, and a
+/// SIGPIPE it raises ends with it.
+pub fn quiet_thread() {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `all` is ours and lives on this stack; the call fills it and keeps no reference.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: `all` was filled above; the call reads it and changes only this thread's mask.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut()) };
+}
+
+/// Runs a write that may raise SIGPIPE, so that the signal is neither delivered nor left behind.
+pub(super) fn without_sigpipe<T>(write: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    let only = only_sigpipe();
+    let pending_before = is_pending();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `only` is initialised, `before` is ours to be filled; both live on this stack until the end of the function.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const only, before.as_mut_ptr()) };
+    let result = write();
+    if matches!(result, Err(Errno::PIPE)) && !pending_before && is_pending() {
+        let mut number = 0;
+        // SAFETY: SIGPIPE is blocked in this thread and pending, so this returns at once; `number` is ours.
+        unsafe { libc::sigwait(&raw const only, &raw mut number) };
+    }
+    // SAFETY: the first pthread_sigmask filled `before`; the call reads it.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    result
+}
+
+fn only_sigpipe() -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `set` is ours; the call fills it whole.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: the call above initialised it.
+    let mut set = unsafe { set.assume_init() };
+    // SAFETY: `set` is initialised and ours; SIGPIPE is a valid number.
+    unsafe { libc::sigaddset(&raw mut set, libc::SIGPIPE) };
+    set
+}
+
+fn is_pending() -> bool {
+    let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `pending` is ours; the call fills it and keeps no reference.
+    if unsafe { libc::sigpending(pending.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: sigpending filled it.
+    let pending = unsafe { pending.assume_init() };
+    // SAFETY: `pending` is initialised and ours.
+    unsafe { libc::sigismember(&raw const pending, libc::SIGPIPE) == 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a thread of its own with the default disposition's mask semantics: raises a real SIGPIPE and lives.
+    #[test]
+    fn a_raised_sigpipe_is_taken_out_again() {
+        std::thread::spawn(|| {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let result = without_sigpipe(|| {
+                rustix::io::write(&writer, b"x")
+            });
+            assert_eq!(result, Err(Errno::PIPE));
+            assert!(!is_pending());
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_sigpipe_that_was_pending_before_stays() {
+        std::thread::spawn(|| {
+            quiet_thread();
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            assert_eq!(rustix::io::write(&writer, b"x"), Err(Errno::PIPE));
+            assert!(is_pending());
+            let result = without_sigpipe(|| rustix::io::write(&writer, b"x"));
+            assert_eq!(result, Err(Errno::PIPE));
+            assert!(is_pending());
+        })
+        .join()
+        .unwrap();
+    }
+}

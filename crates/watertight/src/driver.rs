@@ -1,0 +1,451 @@
+//! The driver: all pipes of one backend, their timers, and the loop that hands out completions.
+//!
+//! With `pump_write.rs` and `pump_read.rs` it holds all concurrency of the library. Two rules keep it small: decide under
+//! the lock, act after it; and one thread at a time makes backend calls for one half of a pipe ("is inside"); whoever
+//! finds somebody inside leaves, because that thread looks again before it goes. Locks are never nested, and none is held
+//! while calling the backend, a waker or an observer.
+
+use crate::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+use watertight_core::{
+    Backend, Cancelled, Cause, Completion, ErrorKind, Key, Ledger, Moment, OpId, OpKind, OsCode,
+    Outcome, Submitted,
+};
+
+/// How many steps one thread makes for one pipe before it leaves the rest to the driver's thread, so that a caller cannot
+/// be kept at work for others for ever.
+pub(crate) const PUMP_STEPS_MAX: usize = 64;
+
+/// How long the driver waits after the backend failed to wait, before it tries again.
+const WAIT_FAILED_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a pipe's half is to the driver.
+pub(crate) trait Pump: Send + Sync {
+    /// An operation of it that was in flight is answered.
+    fn handle_completion(self: Arc<Self>, kind: OpKind, outcome: Outcome);
+    /// A timer it asked for came due; it may be stale.
+    fn handle_timer(self: Arc<Self>);
+    /// Somebody left work for the driver's thread.
+    fn handle_nudge(self: Arc<Self>);
+    /// How it stands.
+    fn standing(&self) -> Standing;
+    /// Stop now, if it lingers.
+    fn abort_lingering(self: Arc<Self>);
+}
+
+/// How one half of a pipe stands, for the census.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    /// Operations the kernel has not answered.
+    pub(crate) operations: u64,
+    /// No handle is left, and it is not over.
+    pub(crate) lingering: bool,
+    /// An operation outlived its stop bound.
+    pub(crate) quarantined: bool,
+    /// Its account.
+    pub(crate) ledger: Ledger,
+}
+
+/// Bytes of pipes that ended, by what became of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) pipes_ended: u64,
+    pub(crate) transferred: u64,
+    pub(crate) discarded: u64,
+    pub(crate) in_doubt: u64,
+    pub(crate) observer_panics: u64,
+    pub(crate) wait_failures: u64,
+}
+
+/// What one step for a pipe does to the backend.
+pub(crate) enum Step<B: Backend> {
+    Cancel(Arc<B::Handle>, OpId),
+    Close(Arc<B::Handle>, bool),
+    Submit(Arc<B::Handle>, OpId, watertight_core::Op),
+}
+
+/// What the backend said to a step.
+pub(crate) enum Answer {
+    Closed(Option<Cause>),
+    InFlight,
+    Settled(OpKind, Outcome),
+}
+
+/// Wakers to call once the lock is gone.
+#[derive(Default)]
+pub(crate) struct Wakes(Vec<Waker>);
+
+/// One that waits for something, and for what.
+struct Watcher<W> {
+    id: u64,
+    what: W,
+    waker: Waker,
+}
+
+/// Those that wait for something about one pipe.
+pub(crate) struct Watchers<W> {
+    waiting: Vec<Watcher<W>>,
+    next_id: u64,
+}
+
+enum Timer {
+    Pipe(Key),
+    Wake(Waker),
+}
+
+#[derive(Default)]
+struct Timers {
+    due: BTreeMap<(Moment, u64), Timer>,
+    next_id: u64,
+}
+
+struct Slot {
+    generation: u32,
+    pipe: Option<Arc<dyn Pump>>,
+}
+
+#[derive(Default)]
+struct Registry {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+/// Names a timer, to take it back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimerId(Moment, u64);
+
+/// All pipes of one backend.
+pub struct Driver<B: Backend> {
+    pub(crate) backend: B,
+    registry: Mutex<Registry>,
+    timers: Mutex<Timers>,
+    nudged: Mutex<Vec<Key>>,
+    settling: Mutex<Watchers<()>>,
+    totals: Mutex<Totals>,
+}
+
+impl<B: Backend> std::fmt::Debug for Driver<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Driver<B> {
+    /// A driver with no pipes and no thread; somebody has to call [`Driver::turn`] in a loop.
+    pub fn new(backend: B) -> Self {
+        Self {
+            backend,
+            registry: Mutex::new(Registry::default()),
+            timers: Mutex::new(Timers::default()),
+            nudged: Mutex::new(Vec::new()),
+            settling: Mutex::new(Watchers::default()),
+            totals: Mutex::new(Totals::default()),
+        }
+    }
+
+    /// Waits for completions, timers or a wake, and does everything that follows from them.
+    ///
+    /// `completions` is scratch space, empty before and after. Call it from one thread.
+    pub fn turn(&self, completions: &mut Vec<Completion>) {
+        let nudged = !self.nudged.lock().is_empty();
+        let until = if nudged {
+            Some(Moment::default())
+        } else {
+            self.timers.lock().first()
+        };
+        if self.backend.wait(completions, until).is_err() {
+            self.totals.lock().wait_failures += 1;
+            pause(WAIT_FAILED_PAUSE);
+        }
+        for completion in completions.drain(..) {
+            self.dispatch(completion);
+        }
+        self.fire_timers();
+        let nudged = std::mem::take(&mut *self.nudged.lock());
+        for key in nudged {
+            if let Some(pipe) = self.pipe(key) {
+                pipe.handle_nudge();
+            }
+        }
+    }
+
+    /// Makes a place for a pipe and fills it.
+    pub(crate) fn register<P: Pump + 'static>(&self, make: impl FnOnce(Key) -> Arc<P>) -> Arc<P> {
+        let mut registry = self.registry.lock();
+        let key = registry.reserve();
+        let pipe = make(key);
+        registry.slots[key.slot as usize].pipe = Some(pipe.clone());
+        pipe
+    }
+
+    /// Frees a pipe's place: its handle is closed. The generation changes, so that nothing late reaches a successor.
+    pub(crate) fn unregister(&self, key: Key, ledger: Ledger) {
+        // The last reference may run a destructor of the caller's (an observer's): not under our lock.
+        let pipe = self.registry.lock().release(key);
+        drop(pipe);
+        let mut totals = self.totals.lock();
+        totals.pipes_ended += 1;
+        totals.transferred += ledger.transferred();
+        totals.discarded += ledger.discarded();
+        totals.in_doubt += ledger.in_doubt();
+    }
+
+    /// Leaves a pipe's next steps to the driver's thread.
+    pub(crate) fn nudge(&self, key: Key) {
+        self.nudged.lock().push(key);
+        self.backend.wake();
+    }
+
+    /// Has a pipe looked after at `moment`, or later.
+    pub(crate) fn remind(&self, key: Key, moment: Moment) {
+        self.add_timer(moment, Timer::Pipe(key));
+    }
+
+    /// Wakes a task at `moment`, or later.
+    pub(crate) fn wake_at(&self, moment: Moment, waker: Waker) -> TimerId {
+        self.add_timer(moment, Timer::Wake(waker))
+    }
+
+    /// Forgets a timer; it may have fired.
+    pub(crate) fn forget_timer(&self, TimerId(moment, id): TimerId) {
+        let forgotten = self.timers.lock().due.remove(&(moment, id));
+        // A waker's destructor is the executor's code: not under our lock.
+        drop(forgotten);
+    }
+
+    /// Carries out one step and says what the backend answered.
+    pub(crate) fn perform(&self, step: Step<B>) -> Answer {
+        match step {
+            Step::Cancel(handle, id) => match self.backend.cancel(&handle, id) {
+                Cancelled::Done(outcome) => Answer::Settled(id.kind, outcome),
+                Cancelled::Requested => Answer::InFlight,
+            },
+            Step::Close(handle, end_of_stream) => {
+                let failure = self.backend.close(handle, end_of_stream).err();
+                Answer::Closed(failure.map(close_failed))
+            }
+            Step::Submit(handle, id, op) => match self.backend.submit(&handle, id, op) {
+                Submitted::Done(outcome) => Answer::Settled(id.kind, outcome),
+                Submitted::InFlight => Answer::InFlight,
+            },
+        }
+    }
+
+    /// Wakes those that wait for lingering pipes.
+    pub(crate) fn tell_settling(&self) {
+        let mut wakes = Wakes::default();
+        self.settling.lock().take_all(&mut wakes);
+        wakes.fire();
+    }
+
+    /// Waits for lingering pipes; the id is from an earlier call, or 0.
+    pub(crate) fn watch_settling(&self, id: u64, waker: &Waker) -> u64 {
+        self.settling.lock().watch(id, (), waker)
+    }
+
+    /// No longer waits for lingering pipes.
+    pub(crate) fn forget_settling(&self, id: u64) {
+        let forgotten = self.settling.lock().forget(id);
+        drop(forgotten);
+    }
+
+    pub(crate) fn count_observer_panic(&self) {
+        self.totals.lock().observer_panics += 1;
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        *self.totals.lock()
+    }
+
+    /// How every half stands. Takes each pipe's lock for a moment, one after the other.
+    pub(crate) fn standings(&self) -> Vec<Standing> {
+        self.pipes().iter().map(|pipe| pipe.standing()).collect()
+    }
+
+    /// Stops every pipe that lingers.
+    pub(crate) fn abort_lingering(&self) {
+        for pipe in self.pipes() {
+            pipe.abort_lingering();
+        }
+    }
+
+    fn pipes(&self) -> Vec<Arc<dyn Pump>> {
+        let registry = self.registry.lock();
+        registry
+            .slots
+            .iter()
+            .filter_map(|slot| slot.pipe.clone())
+            .collect()
+    }
+
+    fn pipe(&self, key: Key) -> Option<Arc<dyn Pump>> {
+        let registry = self.registry.lock();
+        let slot = registry.slots.get(key.slot as usize)?;
+        // O6: a completion of an earlier generation reaches nobody.
+        (slot.generation == key.generation)
+            .then(|| slot.pipe.clone())
+            .flatten()
+    }
+
+    fn dispatch(&self, completion: Completion) {
+        if let Some(pipe) = self.pipe(completion.id.pipe) {
+            pipe.handle_completion(completion.id.kind, completion.outcome);
+        }
+    }
+
+    fn add_timer(&self, moment: Moment, timer: Timer) -> TimerId {
+        let mut timers = self.timers.lock();
+        timers.next_id += 1;
+        let id = timers.next_id;
+        timers.due.insert((moment, id), timer);
+        let earliest = timers.first() == Some(moment);
+        drop(timers);
+        if earliest {
+            self.backend.wake();
+        }
+        TimerId(moment, id)
+    }
+
+    fn fire_timers(&self) {
+        if self.timers.lock().due.is_empty() {
+            return;
+        }
+        let now = self.backend.now();
+        loop {
+            let mut timers = self.timers.lock();
+            let Some(entry) = timers
+                .due
+                .first_entry()
+                .filter(|entry| entry.key().0 <= now)
+            else {
+                return;
+            };
+            let timer = entry.remove();
+            drop(timers);
+            match timer {
+                Timer::Pipe(key) => {
+                    if let Some(pipe) = self.pipe(key) {
+                        pipe.handle_timer();
+                    }
+                }
+                Timer::Wake(waker) => waker.wake(),
+            }
+        }
+    }
+}
+
+impl Registry {
+    fn reserve(&mut self) -> Key {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                pipe: None,
+            });
+            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 pipes at once")
+        });
+        Key {
+            slot,
+            generation: self.slots[slot as usize].generation,
+        }
+    }
+
+    fn release(&mut self, key: Key) -> Option<Arc<dyn Pump>> {
+        let slot = &mut self.slots[key.slot as usize];
+        if slot.generation != key.generation {
+            return None;
+        }
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(key.slot);
+        slot.pipe.take()
+    }
+}
+
+impl Timers {
+    fn first(&self) -> Option<Moment> {
+        self.due.first_key_value().map(|((moment, _), _)| *moment)
+    }
+}
+
+impl Wakes {
+    pub(crate) fn push(&mut self, waker: Waker) {
+        self.0.push(waker);
+    }
+
+    /// Calls the wakers. No lock is held: they run the executor's code.
+    pub(crate) fn fire(self) {
+        for waker in self.0 {
+            waker.wake();
+        }
+    }
+}
+
+impl<W> Default for Watchers<W> {
+    fn default() -> Self {
+        Self {
+            waiting: Vec::new(),
+            next_id: 0,
+        }
+    }
+}
+
+impl<W> Watchers<W> {
+    /// A fresh id; never 0.
+    pub(crate) fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Waits, or goes on waiting under the id of before (0: a new one).
+    pub(crate) fn watch(&mut self, id: u64, what: W, waker: &Waker) -> u64 {
+        if let Some(known) = self.waiting.iter_mut().find(|known| known.id == id) {
+            known.what = what;
+            known.waker.clone_from(waker);
+            return id;
+        }
+        let id = if id == 0 { self.id() } else { id };
+        self.waiting.push(Watcher {
+            id,
+            what,
+            waker: waker.clone(),
+        });
+        id
+    }
+
+    /// Waits no longer. The waker is handed out, to be dropped without the lock.
+    pub(crate) fn forget(&mut self, id: u64) -> Option<Waker> {
+        let index = self.waiting.iter().position(|known| known.id == id)?;
+        Some(self.waiting.swap_remove(index).waker)
+    }
+
+    /// Takes out those whose time has come.
+    pub(crate) fn take_ready(&mut self, wakes: &mut Wakes, ready: impl Fn(&W) -> bool) {
+        let mut index = 0;
+        while index < self.waiting.len() {
+            if ready(&self.waiting[index].what) {
+                wakes.push(self.waiting.swap_remove(index).waker);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Takes out everybody.
+    pub(crate) fn take_all(&mut self, wakes: &mut Wakes) {
+        self.take_ready(wakes, |_| true);
+    }
+}
+
+fn close_failed(os: OsCode) -> Cause {
+    Cause {
+        kind: ErrorKind::Os,
+        os: Some(os),
+    }
+}
+
+/// The one pause of the library: the kernel would not let us wait for it.
+fn pause(duration: Duration) {
+    std::thread::park_timeout(duration);
+}

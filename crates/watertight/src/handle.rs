@@ -1,0 +1,230 @@
+//! How handles come in: the process's one driver, adoption, and `pipe()`.
+
+use crate::driver::Driver;
+use crate::options::{ReaderOptions, WriterOptions};
+use crate::reader::PipeReader;
+use crate::sync::Mutex;
+use crate::writer::PipeWriter;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use watertight_core::{Backend, Cause, Class, Error, OsCode, Verb};
+use watertight_os::{Direction, Handle, Step, StepError};
+
+pub use watertight_os::{Native, OsHandle};
+
+/// The name of the library's one thread.
+const DRIVER_THREAD_NAME: &str = "watertight";
+
+/// A construction that failed: nothing was made and nothing is left behind.
+///
+/// `H` is what the caller passed in and gets back: the handle of an adoption, untouched and still usable.
+#[derive(Debug)]
+pub struct ConstructError<H> {
+    /// The step that failed.
+    pub step: Step,
+    /// Why, with the raw code.
+    pub error: Error,
+    /// What was passed in.
+    pub handle: H,
+}
+
+/// An adoption that failed, with the handle.
+pub type AdoptError = ConstructError<OsHandle>;
+
+/// A `pipe()` that failed.
+pub type CreateError = ConstructError<()>;
+
+impl<H> ConstructError<H> {
+    fn new(verb: Verb, failed: StepError, handle: H) -> Self {
+        let cause = Cause {
+            kind: failed.class.kind(),
+            os: failed.os,
+        };
+        Self {
+            step: failed.step,
+            error: Error::without_bytes(verb, cause),
+            handle,
+        }
+    }
+}
+
+impl<H> fmt::Display for ConstructError<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = self.error;
+        write!(
+            f,
+            "{:?} failed while {}: {:?}, {}",
+            error.verb,
+            self.step.explanation(),
+            error.kind,
+            error.kind.explanation()
+        )?;
+        match error.os {
+            Some(os) => write!(f, " ({os})."),
+            None => f.write_str("."),
+        }
+    }
+}
+
+impl<H: fmt::Debug> std::error::Error for ConstructError<H> {}
+
+impl<H> From<ConstructError<H>> for Error {
+    fn from(failed: ConstructError<H>) -> Self {
+        failed.error
+    }
+}
+
+impl<H> From<ConstructError<H>> for io::Error {
+    fn from(failed: ConstructError<H>) -> Self {
+        failed.error.into()
+    }
+}
+
+/// The process's driver, started by the first pipe.
+static GLOBAL: Mutex<Option<Global>> = Mutex::constant(None);
+
+struct Global {
+    driver: Arc<Driver<Native>>,
+    process: u32,
+}
+
+/// The process's driver. Every failure leaves nothing behind, and the next call tries again.
+fn global() -> Result<Arc<Driver<Native>>, StepError> {
+    let mut global = GLOBAL.lock();
+    if let Some(known) = global.as_ref() {
+        if known.process == std::process::id() {
+            return Ok(known.driver.clone());
+        }
+        // A forked child: the poller is shared with the parent and must not be touched, and the thread is not here.
+        return Err(StepError {
+            step: Step::StartDriver,
+            class: Class::WrongProcess,
+            os: None,
+        });
+    }
+    let driver = Arc::new(Driver::new(Native::new()?));
+    start_thread(&driver)?;
+    *global = Some(Global {
+        driver: driver.clone(),
+        process: std::process::id(),
+    });
+    Ok(driver)
+}
+
+/// The process's driver, if a pipe has started it.
+pub(crate) fn running() -> Option<Arc<Driver<Native>>> {
+    let global = GLOBAL.lock();
+    global.as_ref().map(|global| global.driver.clone())
+}
+
+fn start_thread(driver: &Arc<Driver<Native>>) -> Result<(), StepError> {
+    let failed = |os: Option<i32>| StepError {
+        step: Step::StartDriver,
+        class: Class::Limit,
+        os: os.map(OsCode),
+    };
+    if let Some(code) = watertight_os::fault::planned(Step::StartDriver) {
+        return Err(failed(Some(code.0)));
+    }
+    let driver = driver.clone();
+    std::thread::Builder::new()
+        .name(DRIVER_THREAD_NAME.into())
+        .spawn(move || {
+            watertight_os::quiet_thread();
+            let mut completions = Vec::new();
+            loop {
+                driver.turn(&mut completions);
+            }
+        })
+        .map(drop)
+        .map_err(|error| failed(error.raw_os_error()))
+}
+
+pub(crate) fn adopt(
+    handle: OsHandle,
+    direction: Direction,
+) -> Result<(Arc<Driver<Native>>, Handle), AdoptError> {
+    let driver = match global() {
+        Ok(driver) => driver,
+        Err(failed) => return Err(ConstructError::new(Verb::Adopt, failed, handle)),
+    };
+    match driver.backend.adopt(handle, direction) {
+        Ok(handle) => Ok((driver, handle)),
+        Err(refused) => Err(ConstructError::new(
+            Verb::Adopt,
+            refused.error,
+            refused.handle,
+        )),
+    }
+}
+
+/// The handle out of its only reference.
+pub(crate) fn into_os(handle: Arc<Handle>) -> OsHandle {
+    Arc::into_inner(handle)
+        .expect("nothing is in flight, so nobody else refers to the handle")
+        .into_os()
+}
+
+/// Makes a pipe: what is written into the writer comes out of the reader. Mirrors [`std::io::pipe`].
+///
+/// On Unix it is an anonymous pipe; on Windows a uniquely named, owner-only pipe of one instance. Neither end is
+/// inherited by children.
+///
+/// # Errors
+/// A limit of the system (descriptors, memory, threads); the error names the step. Nothing is left behind.
+///
+/// # Examples
+///
+/// ```
+/// let (reader, writer) = watertight::pipe()?;
+/// writer.write_all(b"hi").wait()?;
+/// let mut buf = [0; 8];
+/// let n = reader.read(&mut buf).wait()?;
+/// assert_eq!(&buf[..n], b"hi");
+/// # Ok::<(), watertight::Error>(())
+/// ```
+pub fn pipe() -> Result<(PipeReader, PipeWriter), CreateError> {
+    pipe_with(ReaderOptions::new(), WriterOptions::new())
+}
+
+/// As [`pipe`], with options.
+///
+/// # Errors
+/// As [`pipe`].
+pub fn pipe_with(
+    reader: ReaderOptions,
+    writer: WriterOptions,
+) -> Result<(PipeReader, PipeWriter), CreateError> {
+    let failed = |failed| ConstructError::new(Verb::Create, failed, ());
+    let driver = global().map_err(failed)?;
+    let (from, into) = driver.backend.pipe().map_err(failed)?;
+    Ok((
+        PipeReader::on(&driver, from, reader),
+        PipeWriter::on(&driver, into, writer),
+    ))
+}
+
+/// One of the standard streams this process was started with, or on Unix any descriptor number it inherited, to be
+/// adopted.
+///
+/// The original number of a standard stream is pointed at the null device, so that this handle is the only one: ending it
+/// ends the stream. Its flags are not changed.
+///
+/// # Errors
+/// There is no such stream or descriptor (it was closed), or the system is out of descriptors.
+pub fn inherited(number: u32, to_read: bool) -> Result<OsHandle, CreateError> {
+    let direction = if to_read {
+        Direction::Read
+    } else {
+        Direction::Write
+    };
+    watertight_os::inherited(number, direction)
+        .map_err(|failed| ConstructError::new(Verb::Adopt, failed, ()))
+}
+
+/// The clock of a driver, for tests.
+#[doc(hidden)]
+pub fn now<B: Backend>(driver: &Driver<B>) -> watertight_core::Moment {
+    driver.backend.now()
+}

@@ -1,0 +1,88 @@
+//! Observers: how a pipe tells its story to somebody who does not wait for it.
+
+use crate::receipt::Receipt;
+use std::sync::Arc;
+use watertight_core::Ledger;
+
+/// Is told how a [`PipeWriter`](crate::PipeWriter) gets on and how it ended, even if the handle was dropped.
+///
+/// The calls run with no lock held, on the thread that learned the news: a caller's, or the library's own. They come one
+/// at a time per pipe. They may call anything, drop the last handle to the pipe, and panic: then that pipe fails with
+/// [`ErrorKind::ObserverPanicked`](crate::ErrorKind::ObserverPanicked), the observer is dropped, and all other pipes go on.
+/// A call that blocks holds up every pipe that the library's thread serves: hand work on instead.
+pub trait Observer: Send + Sync {
+    /// More bytes were transferred. Several steps may be told as one.
+    fn progress(&self, ledger: Ledger) {
+        let _ = ledger;
+    }
+
+    /// The pipe is over. Told exactly once, last.
+    fn ended(&self, receipt: &Receipt) {
+        let _ = receipt;
+    }
+}
+
+/// One piece of news.
+pub(crate) enum News {
+    Ended(Receipt),
+    Progress(Ledger),
+}
+
+impl News {
+    pub(crate) fn tell(&self, observer: &dyn Observer) {
+        match self {
+            Self::Ended(receipt) => observer.ended(receipt),
+            Self::Progress(ledger) => observer.progress(*ledger),
+        }
+    }
+}
+
+/// A pipe's observer, and what it knows.
+pub(crate) struct Watched {
+    observer: Option<Arc<dyn Observer>>,
+    telling: bool,
+    transferred: u64,
+    ended: bool,
+}
+
+impl Watched {
+    pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
+        Self {
+            observer,
+            telling: false,
+            transferred: 0,
+            ended: false,
+        }
+    }
+
+    /// Whether somebody listens and is not being told something right now.
+    pub(crate) fn listens(&self) -> bool {
+        self.observer.is_some() && !self.telling
+    }
+
+    /// The next news, if there is any. [`Watched::told`] must follow.
+    pub(crate) fn next(
+        &mut self,
+        ledger: Ledger,
+        over: Option<Receipt>,
+    ) -> Option<(Arc<dyn Observer>, News)> {
+        let observer = self.observer.clone()?;
+        let news = match over {
+            Some(receipt) => News::Ended(receipt),
+            None if ledger.transferred() > self.transferred => News::Progress(ledger),
+            None => return None,
+        };
+        self.telling = true;
+        self.transferred = ledger.transferred();
+        self.ended = matches!(news, News::Ended(_));
+        Some((observer, news))
+    }
+
+    /// The news is told. An observer that panicked or has heard the end is handed out, to be dropped without the lock.
+    pub(crate) fn told(&mut self, panicked: bool) -> Option<Arc<dyn Observer>> {
+        self.telling = false;
+        (panicked || self.ended)
+            .then(|| self.observer.take())
+            .flatten()
+    }
+}

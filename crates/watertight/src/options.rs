@@ -1,0 +1,145 @@
+//! The bounds of a pipe: each has a name, a default and a reason.
+
+use crate::observer::Observer;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most chunks of one gather write: Linux's and the BSDs' `IOV_MAX` is 1024; past a few dozen nothing is gained.
+pub(crate) const OP_CHUNKS_MAX: usize = 64;
+
+/// The size to which segments of joined small messages grow. Joined writes of 16 to 32 KiB stay in the cache.
+pub(crate) const SEGMENT_BYTES_MAX: usize = 32 * 1024;
+
+/// How a [`PipeWriter`](crate::PipeWriter) is bounded and who observes it.
+#[derive(Clone)]
+#[must_use = "options do nothing until they are passed to an adoption"]
+pub struct WriterOptions {
+    pub(crate) queue_bytes_max: u64,
+    pub(crate) op_bytes_max: usize,
+    pub(crate) linger: Duration,
+    pub(crate) stop_within: Duration,
+    pub(crate) half_close: bool,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+}
+
+impl WriterOptions {
+    /// The default of [`WriterOptions::queue_bytes_max`]: several operations' worth, little enough for thousands of pipes.
+    pub const QUEUE_BYTES_MAX: u64 = 256 * 1024;
+    /// The default of [`WriterOptions::op_bytes_max`]: a Linux pipe's capacity, and the most that a cancelled write leaves
+    /// in doubt on Windows.
+    pub const OP_BYTES_MAX: usize = 64 * 1024;
+    /// The default of [`WriterOptions::linger`].
+    pub const LINGER: Duration = Duration::from_secs(5);
+    /// The default of [`WriterOptions::stop_within`]: a kernel answers a cancel in microseconds; a hung driver never.
+    pub const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+    /// The defaults.
+    pub fn new() -> Self {
+        Self {
+            queue_bytes_max: Self::QUEUE_BYTES_MAX,
+            op_bytes_max: Self::OP_BYTES_MAX,
+            linger: Self::LINGER,
+            stop_within: Self::STOP_WITHIN,
+            half_close: true,
+            observer: None,
+        }
+    }
+
+    /// How many bytes may be queued and in flight together. At least 1.
+    pub fn queue_bytes_max(mut self, bytes: u64) -> Self {
+        self.queue_bytes_max = bytes.max(1);
+        self
+    }
+
+    /// How many bytes one operation carries at most. At least 1, at most [`i32::MAX`].
+    pub fn op_bytes_max(mut self, bytes: usize) -> Self {
+        self.op_bytes_max = bytes.clamp(1, i32::MAX as usize);
+        self
+    }
+
+    /// How long a dropped writer goes on sending what it accepted. Zero aborts at once.
+    pub fn linger(mut self, duration: Duration) -> Self {
+        self.linger = duration;
+        self
+    }
+
+    /// How long a stop waits for the kernel's answer, before the operation goes into quarantine and its bytes are in doubt.
+    pub fn stop_within(mut self, duration: Duration) -> Self {
+        self.stop_within = duration;
+        self
+    }
+
+    /// Whether `finish` and a drop end the stream of a *socket* even if others hold it too (`shutdown(SHUT_WR)`).
+    ///
+    /// On by default: the peer sees the end although this process reads from the same socket. Turn it off for a socket
+    /// that another process uses (inherited standard output).
+    pub fn half_close(mut self, yes: bool) -> Self {
+        self.half_close = yes;
+        self
+    }
+
+    /// Who is told of progress and of the ending.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for WriterOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriterOptions")
+            .field("queue_bytes_max", &self.queue_bytes_max)
+            .field("op_bytes_max", &self.op_bytes_max)
+            .field("linger", &self.linger)
+            .field("stop_within", &self.stop_within)
+            .field("half_close", &self.half_close)
+            .field("observer", &self.observer.is_some())
+            .finish()
+    }
+}
+
+/// How a [`PipeReader`](crate::PipeReader) is bounded.
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until they are passed to an adoption"]
+pub struct ReaderOptions {
+    pub(crate) read_ahead_bytes_max: usize,
+    pub(crate) stop_within: Duration,
+}
+
+impl ReaderOptions {
+    /// The default of [`ReaderOptions::read_ahead_bytes_max`].
+    pub const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+    /// The defaults.
+    pub fn new() -> Self {
+        Self {
+            read_ahead_bytes_max: Self::READ_AHEAD_BYTES_MAX,
+            stop_within: WriterOptions::STOP_WITHIN,
+        }
+    }
+
+    /// How many bytes are read ahead at most, where the system reads only into memory of its own choosing: Windows, and
+    /// Unix handles that need a helper thread. Nothing is ever read before somebody asks. At least 1.
+    pub fn read_ahead_bytes_max(mut self, bytes: usize) -> Self {
+        self.read_ahead_bytes_max = bytes.clamp(1, i32::MAX as usize);
+        self
+    }
+
+    /// How long a stop waits for the kernel's answer, before the operation goes into quarantine.
+    pub fn stop_within(mut self, duration: Duration) -> Self {
+        self.stop_within = duration;
+        self
+    }
+}
+
+impl Default for ReaderOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

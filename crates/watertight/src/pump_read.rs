@@ -1,0 +1,345 @@
+//! The reading half in the driver's hands: the lock, the wakers, and the read that goes straight into the caller's memory.
+//!
+//! It mirrors `pump_write.rs` and decides nothing about bytes (`watertight_core::ReadHalf` does).
+
+use crate::driver::{Answer, Driver, PUMP_STEPS_MAX, Pump, Standing, Step, Wakes, Watchers};
+use crate::options::ReaderOptions;
+use crate::receipt::{Ending, ReadReceipt};
+use crate::sync::{Mutex, MutexGuard};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+use watertight_core::{
+    Action, Backend, Cause, ErrorKind, Key, Ledger, Moment, Op, OpId, OpKind, Outcome, ReadHalf,
+    ReadNow,
+};
+
+/// The smallest buffer of a read-ahead: a caller that reads byte by byte must not cost a system call each.
+const READ_AHEAD_BYTES_MIN: usize = 4096;
+
+/// What somebody waits for.
+enum Wanted {
+    /// Something to read.
+    Bytes,
+    /// The pipe is over.
+    Over,
+}
+
+struct State<B: Backend> {
+    half: ReadHalf,
+    handle: Option<Arc<B::Handle>>,
+    /// A thread is making backend calls.
+    inside: bool,
+    /// The handle reads straight into the caller's memory, as far as is known.
+    direct: bool,
+    read_ahead_bytes_max: usize,
+    watchers: Watchers<Wanted>,
+    stop_within: Duration,
+    stop_due: Option<Moment>,
+    dropped: bool,
+    unregistered: bool,
+}
+
+/// What is left to do once the lock is gone.
+#[derive(Default)]
+struct After {
+    wakes: Wakes,
+    remind: Option<Moment>,
+    unregister: Option<Ledger>,
+    tell_settling: bool,
+}
+
+/// What a reading caller does next.
+enum Next<B: Backend> {
+    Answer(Result<usize, Cause>),
+    Direct(Arc<B::Handle>),
+    Pump,
+    Wait,
+}
+
+/// One reading half: what `PipeReader` and the driver share.
+pub(crate) struct ReaderCell<B: Backend> {
+    pub(crate) driver: Arc<Driver<B>>,
+    key: Key,
+    state: Mutex<State<B>>,
+}
+
+impl<B: Backend> ReaderCell<B> {
+    pub(crate) fn new(
+        driver: Arc<Driver<B>>,
+        handle: B::Handle,
+        options: ReaderOptions,
+    ) -> Arc<Self> {
+        let state = State {
+            half: ReadHalf::new(),
+            handle: Some(Arc::new(handle)),
+            inside: false,
+            direct: true,
+            read_ahead_bytes_max: options.read_ahead_bytes_max,
+            watchers: Watchers::default(),
+            stop_within: options.stop_within,
+            stop_due: None,
+            dropped: false,
+            unregistered: false,
+        };
+        let inner = driver.clone();
+        driver.register(|key| {
+            Arc::new(Self {
+                driver: inner,
+                key,
+                state: Mutex::new(state),
+            })
+        })
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.lock().half.ledger()
+    }
+
+    /// Reads into `buf`, or waits for something to read.
+    pub(crate) fn poll_read(
+        self: &Arc<Self>,
+        id: &mut u64,
+        buf: &mut [u8],
+        waker: &Waker,
+    ) -> Poll<Result<usize, Cause>> {
+        loop {
+            let next = self.lock().next_read(id, buf, waker);
+            match next {
+                Next::Answer(answer) => return Poll::Ready(answer),
+                Next::Direct(handle) => {
+                    let now = self.driver.backend.read_now(&handle, buf);
+                    drop(handle);
+                    self.change(|state| state.handle_now(now));
+                    match now {
+                        ReadNow::Data(n) => return Poll::Ready(Ok(n)),
+                        ReadNow::Wait => self.pump(),
+                        ReadNow::EndOfStream | ReadNow::Failed(..) | ReadNow::Unavailable => {}
+                    }
+                }
+                Next::Pump => self.pump(),
+                Next::Wait => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Waits until the pipe is over.
+    pub(crate) fn poll_over(&self, id: &mut u64, waker: &Waker) -> Poll<ReadReceipt> {
+        let mut state = self.lock();
+        if state.half.is_over() {
+            return Poll::Ready(state.receipt());
+        }
+        *id = state.watchers.watch(*id, Wanted::Over, waker);
+        Poll::Pending
+    }
+
+    /// Waits no longer.
+    pub(crate) fn forget(&self, id: u64) {
+        if id != 0 {
+            let forgotten = self.lock().watchers.forget(id);
+            drop(forgotten);
+        }
+    }
+
+    pub(crate) fn abort(self: &Arc<Self>) {
+        self.change(|state| state.half.abort());
+        self.pump();
+    }
+
+    /// The last handle is gone.
+    pub(crate) fn handle_drop(self: &Arc<Self>) {
+        self.change(|state| {
+            state.dropped = true;
+            state.half.abort();
+        });
+        self.pump();
+    }
+
+    /// Takes the handle out, if nothing is in flight and no read-ahead is left.
+    pub(crate) fn release(self: &Arc<Self>) -> Result<Arc<B::Handle>, Cause> {
+        let mut state = self.lock();
+        if state.inside || !state.half.release() {
+            return Err(Cause::of(ErrorKind::Busy));
+        }
+        let handle = state.handle.take().expect("an open half has its handle");
+        let after = state.after(|| self.driver.backend.now());
+        drop(state);
+        self.carry_out(after);
+        Ok(handle)
+    }
+
+    /// Changes the half under the lock and tells whoever waits.
+    fn change(&self, change: impl FnOnce(&mut State<B>)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let after = state.after(|| self.driver.backend.now());
+        drop(state);
+        self.carry_out(after);
+    }
+
+    /// Does what the half wants done, step by step. Never recurses.
+    fn pump(self: &Arc<Self>) {
+        for _ in 0..PUMP_STEPS_MAX {
+            let step = self.lock().next_step(self.key);
+            let Some(step) = step else { return };
+            let answer = self.driver.perform(step);
+            self.change(|state| state.absorb(answer));
+        }
+        self.driver.nudge(self.key);
+    }
+
+    fn carry_out(&self, after: After) {
+        if let Some(moment) = after.remind {
+            self.driver.remind(self.key, moment);
+        }
+        if let Some(ledger) = after.unregister {
+            self.driver.unregister(self.key, ledger);
+        }
+        // G4: everything is booked by now; only then is anybody woken.
+        after.wakes.fire();
+        if after.tell_settling {
+            self.driver.tell_settling();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<B>> {
+        self.state.lock()
+    }
+}
+
+impl<B: Backend> State<B> {
+    fn next_read(&mut self, id: &mut u64, buf: &mut [u8], waker: &Waker) -> Next<B> {
+        if let Some(answer) = self.half.take(buf) {
+            return Next::Answer(answer);
+        }
+        if !self.half.is_busy() && !self.inside {
+            if self.direct {
+                self.half.begin_direct();
+                return Next::Direct(self.open_handle());
+            }
+            self.half.ask(Op::Read {
+                bytes_max: buf.len().clamp(
+                    READ_AHEAD_BYTES_MIN.min(self.read_ahead_bytes_max),
+                    self.read_ahead_bytes_max,
+                ),
+            });
+            return Next::Pump;
+        }
+        *id = self.watchers.watch(*id, Wanted::Bytes, waker);
+        Next::Wait
+    }
+
+    fn handle_now(&mut self, now: ReadNow) {
+        self.half.handle_now(now);
+        match now {
+            ReadNow::Wait => self.half.ask(Op::WaitReadable),
+            ReadNow::Unavailable => self.direct = false,
+            ReadNow::Data(_) | ReadNow::EndOfStream | ReadNow::Failed(..) => {}
+        }
+    }
+
+    fn next_step(&mut self, key: Key) -> Option<Step<B>> {
+        if self.inside {
+            return None;
+        }
+        let action = self.half.poll_action()?;
+        self.inside = true;
+        let id = |kind| OpId { pipe: key, kind };
+        Some(match action {
+            Action::Cancel(kind) => Step::Cancel(self.open_handle(), id(kind)),
+            Action::Close => {
+                let handle = self.handle.take().expect("a handle is closed once");
+                Step::Close(handle, false)
+            }
+            Action::Submit(op) => Step::Submit(self.open_handle(), id(op.kind()), op),
+        })
+    }
+
+    fn open_handle(&self) -> Arc<B::Handle> {
+        self.handle
+            .clone()
+            .expect("nothing is submitted after the close")
+    }
+
+    fn absorb(&mut self, answer: Answer) {
+        self.inside = false;
+        match answer {
+            Answer::Closed(failure) => self.half.handle_closed(failure),
+            Answer::InFlight => {}
+            Answer::Settled(_, outcome) => self.half.handle_completion(outcome),
+        }
+    }
+
+    fn after(&mut self, now: impl FnOnce() -> Moment) -> After {
+        let mut after = After::default();
+        if self.half.is_stopping() && self.stop_due.is_none() {
+            let due = now().after(self.stop_within);
+            self.stop_due = Some(due);
+            after.remind = Some(due);
+        }
+        if self.half.is_closed() && !self.unregistered {
+            self.unregistered = true;
+            after.unregister = Some(self.half.ledger());
+        }
+        after.tell_settling = self.dropped && self.half.is_over();
+        let over = self.half.is_over();
+        let idle = !self.half.is_busy() && !self.inside;
+        self.watchers
+            .take_ready(&mut after.wakes, |wanted| match wanted {
+                Wanted::Bytes => idle || over,
+                Wanted::Over => over,
+            });
+        after
+    }
+
+    fn receipt(&self) -> ReadReceipt {
+        let ending = match self.half.failure() {
+            Some(cause) => Ending::Failed(cause),
+            None if self.half.has_ended() => Ending::Finished,
+            None => Ending::Aborted,
+        };
+        ReadReceipt::new(ending, self.half.ledger(), self.half.untaken())
+    }
+}
+
+impl<B: Backend> Pump for ReaderCell<B> {
+    fn handle_completion(self: Arc<Self>, _: OpKind, outcome: Outcome) {
+        self.change(|state| state.half.handle_completion(outcome));
+        self.pump();
+    }
+
+    fn handle_timer(self: Arc<Self>) {
+        let now = self.driver.backend.now();
+        self.change(|state| {
+            if state.stop_due.is_some_and(|due| due <= now) {
+                state.half.handle_stop_expired();
+            }
+        });
+    }
+
+    fn handle_nudge(self: Arc<Self>) {
+        self.pump();
+    }
+
+    fn standing(&self) -> Standing {
+        let state = self.lock();
+        Standing {
+            operations: state.half.operations(),
+            lingering: state.dropped && !state.half.is_over(),
+            quarantined: state.half.is_quarantined(),
+            ledger: state.half.ledger(),
+        }
+    }
+
+    /// A dropped reader is stopping already.
+    fn abort_lingering(self: Arc<Self>) {}
+}
+
+impl<B: Backend> std::fmt::Debug for ReaderCell<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReaderCell")
+            .field("key", &self.key)
+            .field("ledger", &self.ledger())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,631 @@
+//! The writing half in the driver's hands: the lock, the line of those who wait for room, the wakers, the observer.
+//!
+//! It decides nothing about bytes (`watertight_core::WriteHalf` does); it carries decisions to the backend and news to
+//! whoever waits.
+
+use crate::driver::{Answer, Driver, PUMP_STEPS_MAX, Pump, Standing, Step, Wakes, Watchers};
+use crate::message::Message;
+use crate::observer::Watched;
+use crate::options::WriterOptions;
+use crate::receipt::{Ending, Receipt};
+use crate::sync::{Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+use watertight_core::{
+    Action, Backend, Cause, ErrorKind, Key, Ledger, Moment, OpId, OpKind, Outcome, WriteHalf,
+    WriteLimits,
+};
+
+/// A message larger than the queue is accepted in pieces of at least this part of the queue.
+const PIECES_PER_QUEUE: u64 = 4;
+
+/// What somebody waits for.
+enum Wanted {
+    /// The first so many bytes are settled.
+    Flushed(u64),
+    /// The pipe is over.
+    Over,
+    /// The peer has read the first so many bytes; attempts before this one do not count.
+    Read(u64, u64),
+    /// There is room for a byte.
+    Room,
+}
+
+/// A place in the line of those who wait for room.
+struct Place {
+    id: u64,
+    needs: u64,
+    waker: Option<Waker>,
+}
+
+/// Where a message that is being accepted stands. Belongs to the caller's waiting value.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Its place in the line; 0 without one.
+    place: u64,
+    /// How many of its bytes are accepted.
+    pub(crate) accepted: u64,
+}
+
+/// Where a wait for the peer's reading stands. Belongs to the caller's waiting value.
+#[derive(Debug, Default)]
+pub(crate) struct UntilRead {
+    id: u64,
+    target: u64,
+    attempts: u64,
+    asked: bool,
+}
+
+struct State<B: Backend> {
+    half: WriteHalf,
+    handle: Option<Arc<B::Handle>>,
+    end_of_stream: bool,
+    /// A thread is making backend calls.
+    inside: bool,
+    line: VecDeque<Place>,
+    watchers: Watchers<Wanted>,
+    linger: Duration,
+    stop_within: Duration,
+    linger_due: Option<Moment>,
+    stop_due: Option<Moment>,
+    dropped: bool,
+    unregistered: bool,
+    watched: Watched,
+}
+
+/// What is left to do once the lock is gone.
+#[derive(Default)]
+struct After {
+    wakes: Wakes,
+    remind: Option<Moment>,
+    unregister: Option<Ledger>,
+    tell_settling: bool,
+}
+
+/// One writing half: what `PipeWriter` and the driver share.
+pub(crate) struct WriterCell<B: Backend> {
+    pub(crate) driver: Arc<Driver<B>>,
+    key: Key,
+    state: Mutex<State<B>>,
+}
+
+impl<B: Backend> WriterCell<B> {
+    pub(crate) fn new(
+        driver: Arc<Driver<B>>,
+        handle: B::Handle,
+        options: WriterOptions,
+    ) -> Arc<Self> {
+        let state = State {
+            half: WriteHalf::new(WriteLimits {
+                queue_bytes_max: options.queue_bytes_max,
+                op_bytes_max: options.op_bytes_max,
+                op_chunks_max: crate::options::OP_CHUNKS_MAX,
+                segment_bytes_max: crate::options::SEGMENT_BYTES_MAX,
+            }),
+            handle: Some(Arc::new(handle)),
+            end_of_stream: options.half_close,
+            inside: false,
+            line: VecDeque::new(),
+            watchers: Watchers::default(),
+            linger: options.linger,
+            stop_within: options.stop_within,
+            linger_due: None,
+            stop_due: None,
+            dropped: false,
+            unregistered: false,
+            watched: Watched::new(options.observer),
+        };
+        let inner = driver.clone();
+        driver.register(|key| {
+            Arc::new(Self {
+                driver: inner,
+                key,
+                state: Mutex::new(state),
+            })
+        })
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.lock().half.ledger()
+    }
+
+    pub(crate) fn queue_bytes_max(&self) -> u64 {
+        self.lock().half.limits().queue_bytes_max
+    }
+
+    /// Accepts a whole message at once, or nothing of it.
+    pub(crate) fn try_accept(self: &Arc<Self>, message: &mut dyn Message) -> Result<(), Cause> {
+        let len = message.len();
+        let mut state = self.lock();
+        if let Some(cause) = state.half.refusal() {
+            return Err(cause);
+        }
+        if len > state.half.limits().queue_bytes_max {
+            return Err(Cause::of(ErrorKind::InvalidInput));
+        }
+        // Those in the line were first; and nothing may get between the pieces of a message.
+        if !state.line.is_empty() || len > state.half.room() {
+            return Err(Cause::of(ErrorKind::QueueFull));
+        }
+        message.accept(0, len, &mut state.half);
+        drop(state);
+        self.pump();
+        Ok(())
+    }
+
+    /// Accepts a message, waiting in line for room.
+    pub(crate) fn poll_accept(
+        self: &Arc<Self>,
+        turn: &mut Turn,
+        message: &mut dyn Message,
+        waker: &Waker,
+    ) -> Poll<Result<(), Cause>> {
+        loop {
+            let mut state = self.lock();
+            if let Some(cause) = state.half.refusal() {
+                drop(state);
+                self.leave_line(turn);
+                return Poll::Ready(Err(cause));
+            }
+            let piece = state.next_piece(turn, message.len());
+            if piece == 0 && turn.accepted < message.len() {
+                let replaced = state.wait_in_line(turn, message.len(), waker);
+                drop(state);
+                drop(replaced);
+                return Poll::Pending;
+            }
+            message.accept(turn.accepted, piece, &mut state.half);
+            turn.accepted += piece;
+            let done = turn.accepted == message.len();
+            if !done {
+                state.hold_turn(turn);
+            }
+            drop(state);
+            if done {
+                self.leave_line(turn);
+            }
+            self.pump();
+            if done {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Gives up a place in the line; the next one's turn comes.
+    pub(crate) fn leave_line(&self, turn: &mut Turn) {
+        if turn.place == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        let index = state.line.iter().position(|place| place.id == turn.place);
+        let left = index.and_then(|index| state.line.remove(index));
+        turn.place = 0;
+        let mut wakes = Wakes::default();
+        state.wake_line(&mut wakes);
+        drop(state);
+        // A waker's destructor is the executor's code: not under our lock.
+        drop(left);
+        wakes.fire();
+    }
+
+    /// Accepts as much of a message as there is room for, at least one byte; for the standard traits.
+    pub(crate) fn poll_accept_some(
+        self: &Arc<Self>,
+        id: &mut u64,
+        message: &mut dyn Message,
+        waker: &Waker,
+    ) -> Poll<Result<u64, Cause>> {
+        let mut state = self.lock();
+        if let Some(cause) = state.half.refusal() {
+            return Poll::Ready(Err(cause));
+        }
+        let room = if state.line.is_empty() {
+            state.half.room()
+        } else {
+            0
+        };
+        let piece = room.min(message.len());
+        if piece == 0 && message.len() > 0 {
+            *id = state.watchers.watch(*id, Wanted::Room, waker);
+            return Poll::Pending;
+        }
+        message.accept(0, piece, &mut state.half);
+        drop(state);
+        self.pump();
+        Poll::Ready(Ok(piece))
+    }
+
+    /// Waits until the first `target` bytes are transferred (none: all that are accepted now).
+    pub(crate) fn poll_flushed(
+        &self,
+        id: &mut u64,
+        target: &mut Option<u64>,
+        waker: &Waker,
+    ) -> Poll<Result<(), Cause>> {
+        let mut state = self.lock();
+        let target = *target.get_or_insert(state.half.ledger().accepted());
+        // Bytes leave in order: what is transferred is the front.
+        if state.half.ledger().transferred() >= target {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(cause) = state.half.failure() {
+            return Poll::Ready(Err(cause));
+        }
+        if let Some(why) = state.half.stopped_by() {
+            return Poll::Ready(Err(Cause::of(why)));
+        }
+        *id = state.watchers.watch(*id, Wanted::Flushed(target), waker);
+        Poll::Pending
+    }
+
+    /// Waits until the peer has read what is accepted now.
+    pub(crate) fn poll_until_read(
+        self: &Arc<Self>,
+        wait: &mut UntilRead,
+        waker: &Waker,
+    ) -> Poll<Result<(), Cause>> {
+        let mut state = self.lock();
+        if !wait.asked {
+            wait.asked = true;
+            wait.target = state.half.ledger().accepted();
+            wait.attempts = state.half.until_read_attempts();
+        }
+        if let Some(answer) = state.half.until_read(wait.target, wait.attempts) {
+            return Poll::Ready(answer);
+        }
+        state.half.ask_until_read();
+        let wanted = Wanted::Read(wait.target, wait.attempts);
+        wait.id = state.watchers.watch(wait.id, wanted, waker);
+        drop(state);
+        self.pump();
+        // The backend may have answered within the call; then the waker was called already.
+        let state = self.lock();
+        match state.half.until_read(wait.target, wait.attempts) {
+            Some(answer) => Poll::Ready(answer),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Waits no longer for the peer's reading.
+    pub(crate) fn forget_until_read(&self, wait: &UntilRead) {
+        self.forget(wait.id);
+    }
+
+    /// Waits until the pipe is over.
+    pub(crate) fn poll_over(&self, id: &mut u64, waker: &Waker) -> Poll<Receipt> {
+        let mut state = self.lock();
+        if state.half.is_over() {
+            return Poll::Ready(state.receipt());
+        }
+        *id = state.watchers.watch(*id, Wanted::Over, waker);
+        Poll::Pending
+    }
+
+    /// Waits no longer.
+    pub(crate) fn forget(&self, id: u64) {
+        if id != 0 {
+            let forgotten = self.lock().watchers.forget(id);
+            drop(forgotten);
+        }
+    }
+
+    pub(crate) fn finish(self: &Arc<Self>) {
+        self.change(|state| state.half.finish());
+    }
+
+    pub(crate) fn abort(self: &Arc<Self>) {
+        self.change(|state| state.half.abort());
+    }
+
+    /// The last handle is gone.
+    pub(crate) fn handle_drop(self: &Arc<Self>) {
+        self.change(|state| {
+            state.dropped = true;
+            if state.linger.is_zero() {
+                state.half.abort();
+            } else {
+                state.half.handle_drop();
+            }
+        });
+    }
+
+    /// Takes the handle out, if nothing is queued or in flight.
+    pub(crate) fn release(self: &Arc<Self>) -> Result<Arc<B::Handle>, Cause> {
+        let mut state = self.lock();
+        if let Some(cause) = state.half.refusal() {
+            return Err(cause);
+        }
+        if state.inside || !state.half.release() {
+            return Err(Cause::of(ErrorKind::Busy));
+        }
+        let handle = state.handle.take().expect("an open half has its handle");
+        let after = state.after(|| self.driver.backend.now());
+        drop(state);
+        self.carry_out(after);
+        Ok(handle)
+    }
+
+    /// Changes the half under the lock and does what follows from it.
+    fn change(self: &Arc<Self>, change: impl FnOnce(&mut State<B>)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let after = state.after(|| self.driver.backend.now());
+        drop(state);
+        self.carry_out(after);
+        self.pump();
+    }
+
+    /// Does what the half wants done, step by step, and tells whoever waits. Never recurses.
+    fn pump(self: &Arc<Self>) {
+        for _ in 0..PUMP_STEPS_MAX {
+            let step = self.lock().next_step(self.key);
+            let Some(step) = step else {
+                return self.tell_observer();
+            };
+            let answer = self.driver.perform(step);
+            let mut state = self.lock();
+            state.absorb(answer);
+            let after = state.after(|| self.driver.backend.now());
+            drop(state);
+            self.carry_out(after);
+        }
+        self.tell_observer();
+        self.driver.nudge(self.key);
+    }
+
+    /// What follows from a change: timers, wakes, leaving the registry. All of it after the lock.
+    fn carry_out(&self, after: After) {
+        if let Some(moment) = after.remind {
+            self.driver.remind(self.key, moment);
+        }
+        if let Some(ledger) = after.unregister {
+            self.driver.unregister(self.key, ledger);
+        }
+        // G4: everything is booked by now; only then is anybody woken.
+        after.wakes.fire();
+        if after.tell_settling {
+            self.driver.tell_settling();
+        }
+    }
+
+    /// Calls the observer with no lock held: it may call anything, drop the last handle, or panic.
+    fn tell_observer(self: &Arc<Self>) {
+        loop {
+            let mut state = self.lock();
+            if !state.watched.listens() {
+                return;
+            }
+            let over = state.half.is_over().then(|| state.receipt());
+            let ledger = state.half.ledger();
+            let Some((observer, news)) = state.watched.next(ledger, over) else {
+                return;
+            };
+            drop(state);
+            let panicked = catch_unwind(AssertUnwindSafe(|| news.tell(&*observer))).is_err();
+            let silenced = self.lock().watched.told(panicked);
+            // The observer's own destructor may panic as well.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop((observer, silenced))));
+            if panicked {
+                self.driver.count_observer_panic();
+                self.change(|state| {
+                    state
+                        .half
+                        .handle_failure(Cause::of(ErrorKind::ObserverPanicked))
+                });
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<B>> {
+        self.state.lock()
+    }
+}
+
+impl<B: Backend> State<B> {
+    /// How many bytes of the message may be accepted now: all, a large piece, or none.
+    fn next_piece(&self, turn: &Turn, len: u64) -> u64 {
+        let first = match self.line.front() {
+            None => true,
+            Some(place) => place.id == turn.place,
+        };
+        let rest = len - turn.accepted;
+        if first && self.half.room() >= self.needed(rest) {
+            rest.min(self.half.room())
+        } else {
+            0
+        }
+    }
+
+    /// A message that fits the queue is accepted whole; a larger one in pieces that are not too small.
+    fn needed(&self, rest: u64) -> u64 {
+        let max = self.half.limits().queue_bytes_max;
+        if rest <= max {
+            rest
+        } else {
+            (max / PIECES_PER_QUEUE).max(1)
+        }
+    }
+
+    fn wait_in_line(&mut self, turn: &mut Turn, len: u64, waker: &Waker) -> Option<Waker> {
+        let needs = self.needed(len - turn.accepted);
+        if let Some(place) = self.line.iter_mut().find(|place| place.id == turn.place) {
+            place.needs = needs;
+            return place.waker.replace(waker.clone());
+        }
+        turn.place = self.watchers.id();
+        self.line.push_back(Place {
+            id: turn.place,
+            needs,
+            waker: Some(waker.clone()),
+        });
+        None
+    }
+
+    /// A message of which a part is accepted stays the first in the line: nothing gets between its pieces.
+    fn hold_turn(&mut self, turn: &mut Turn) {
+        if turn.place == 0 {
+            turn.place = self.watchers.id();
+            self.line.push_front(Place {
+                id: turn.place,
+                needs: 0,
+                waker: None,
+            });
+        }
+    }
+
+    fn next_step(&mut self, key: Key) -> Option<Step<B>> {
+        if self.inside {
+            return None;
+        }
+        let action = self.half.poll_action()?;
+        self.inside = true;
+        let id = |kind| OpId { pipe: key, kind };
+        Some(match action {
+            Action::Cancel(kind) => Step::Cancel(self.open_handle(), id(kind)),
+            Action::Close => {
+                let handle = self.handle.take().expect("a handle is closed once");
+                let whole = self.half.failure().is_none() && self.half.stopped_by().is_none();
+                Step::Close(handle, self.end_of_stream && whole)
+            }
+            Action::Submit(op) => Step::Submit(self.open_handle(), id(op.kind()), op),
+        })
+    }
+
+    fn open_handle(&self) -> Arc<B::Handle> {
+        self.handle
+            .clone()
+            .expect("nothing is submitted after the close")
+    }
+
+    fn absorb(&mut self, answer: Answer) {
+        self.inside = false;
+        match answer {
+            Answer::Closed(failure) => self.half.handle_closed(failure),
+            Answer::InFlight => {}
+            Answer::Settled(kind, outcome) => self.settle(kind, outcome),
+        }
+    }
+
+    fn settle(&mut self, kind: OpKind, outcome: Outcome) {
+        match kind {
+            OpKind::Write => self.half.handle_write(outcome),
+            OpKind::WaitUntilRead => self.half.handle_until_read(&outcome),
+            OpKind::Read | OpKind::WaitReadable => {
+                panic!("O2: a writer's operations are a writer's")
+            }
+        }
+    }
+
+    fn after(&mut self, now: impl FnOnce() -> Moment) -> After {
+        let mut after = After::default();
+        if self.half.is_stopping() && self.stop_due.is_none() {
+            let due = now().after(self.stop_within);
+            self.stop_due = Some(due);
+            after.remind = Some(due);
+        } else if self.half.is_lingering() && self.linger_due.is_none() {
+            let due = now().after(self.linger);
+            self.linger_due = Some(due);
+            after.remind = Some(due);
+        }
+        if self.half.is_closed() && !self.unregistered {
+            self.unregistered = true;
+            after.unregister = Some(self.half.ledger());
+        }
+        after.tell_settling = self.dropped && self.half.is_over();
+        self.wake_line(&mut after.wakes);
+        let half = &self.half;
+        let refused = half.refusal().is_some();
+        let stopped = half.failure().is_some() || half.stopped_by().is_some();
+        let line_empty = self.line.is_empty();
+        self.watchers
+            .take_ready(&mut after.wakes, |wanted| match wanted {
+                Wanted::Flushed(target) => stopped || half.ledger().transferred() >= *target,
+                Wanted::Over => half.is_over(),
+                Wanted::Read(target, attempts) => half.until_read(*target, *attempts).is_some(),
+                Wanted::Room => refused || (line_empty && half.room() > 0),
+            });
+        after
+    }
+
+    /// Wakes the first in the line if there is room for it; everybody if nothing is accepted any more.
+    fn wake_line(&mut self, wakes: &mut Wakes) {
+        let room = self.half.room();
+        if self.half.refusal().is_some() {
+            for place in &mut self.line {
+                if let Some(waker) = place.waker.take() {
+                    wakes.push(waker);
+                }
+            }
+        } else if let Some(first) = self.line.front_mut()
+            && room >= first.needs
+            && let Some(waker) = first.waker.take()
+        {
+            wakes.push(waker);
+        } else if self.line.is_empty() && room > 0 {
+            self.watchers
+                .take_ready(wakes, |wanted| matches!(wanted, Wanted::Room));
+        }
+    }
+
+    fn receipt(&self) -> Receipt {
+        let (in_doubt, unsent) = self.half.remains();
+        let ending = match (self.half.failure(), self.half.stopped_by()) {
+            (Some(cause), _) => Ending::Failed(cause),
+            (None, Some(ErrorKind::TimedOut)) => Ending::LingerExpired,
+            (None, Some(_)) => Ending::Aborted,
+            (None, None) => Ending::Finished,
+        };
+        Receipt::new(ending, self.half.ledger(), in_doubt, unsent)
+    }
+}
+
+impl<B: Backend> Pump for WriterCell<B> {
+    fn handle_completion(self: Arc<Self>, kind: OpKind, outcome: Outcome) {
+        self.change(|state| state.settle(kind, outcome));
+    }
+
+    fn handle_timer(self: Arc<Self>) {
+        let now = self.driver.backend.now();
+        self.change(|state| {
+            if state.stop_due.is_some_and(|due| due <= now) {
+                state.half.handle_stop_expired();
+            } else if state.linger_due.is_some_and(|due| due <= now) {
+                state.half.handle_linger_expired();
+            }
+        });
+    }
+
+    fn handle_nudge(self: Arc<Self>) {
+        self.pump();
+    }
+
+    fn standing(&self) -> Standing {
+        let state = self.lock();
+        Standing {
+            operations: state.half.operations(),
+            lingering: state.dropped && !state.half.is_over(),
+            quarantined: state.half.is_quarantined(),
+            ledger: state.half.ledger(),
+        }
+    }
+
+    fn abort_lingering(self: Arc<Self>) {
+        self.change(|state| {
+            if state.dropped {
+                state.half.abort();
+            }
+        });
+    }
+}
+
+impl<B: Backend> std::fmt::Debug for WriterCell<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriterCell")
+            .field("key", &self.key)
+            .field("ledger", &self.ledger())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,213 @@
+//! `PipeReader`: reads into the caller's memory, and never loses what it read ahead.
+
+use crate::driver::Driver;
+use crate::handle::{self, AdoptError, Native, OsHandle};
+use crate::options::ReaderOptions;
+use crate::pump_read::ReaderCell;
+use crate::receipt::ReadReceipt;
+use crate::wait::{Operation, Sealed, Wait};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, Verb};
+use watertight_os::Direction;
+
+/// The reading end of a pipe.
+///
+/// On Unix bytes go straight into the caller's buffer. Where the system reads only into memory of its own choosing
+/// (Windows, and handles that need a helper thread) there is read-ahead, bounded by
+/// [`ReaderOptions::read_ahead_bytes_max`] and never started before somebody asks. Data that arrived comes before an
+/// error; the end of the stream is told once and then always.
+///
+/// All methods take `&self`. Of several threads that read at once each gets whole, separate pieces of the stream.
+///
+/// **Dropping** it neither blocks nor fails. Read-ahead that nobody took is discarded and counted in
+/// [`census`](crate::census); [`abort`](Self::abort) hands it over.
+#[derive(Debug)]
+pub struct PipeReader<B: Backend = Native> {
+    cell: Arc<ReaderCell<B>>,
+    /// The standard traits' place among those that wait.
+    pub(crate) trait_id: u64,
+}
+
+impl PipeReader {
+    /// Takes over a handle somebody opened: the reading end of a pipe, a FIFO, a connected local stream socket, a
+    /// terminal, a file; on Windows a pipe, overlapped or not, a console or a file.
+    ///
+    /// The handle's own state is left alone: on Unix `O_NONBLOCK` is never set on it, since others may share it.
+    ///
+    /// # Errors
+    /// A handle that cannot be read, a directory, a Windows handle that another completion port owns already, or a system
+    /// limit. The error names the step and gives the handle back, still usable.
+    pub fn adopt(handle: impl Into<OsHandle>) -> Result<Self, AdoptError> {
+        Self::adopt_with(handle, ReaderOptions::new())
+    }
+
+    /// As [`PipeReader::adopt`], with options.
+    ///
+    /// # Errors
+    /// As [`PipeReader::adopt`].
+    pub fn adopt_with(
+        handle: impl Into<OsHandle>,
+        options: ReaderOptions,
+    ) -> Result<Self, AdoptError> {
+        let (driver, handle) = handle::adopt(handle.into(), Direction::Read)?;
+        Ok(Self::on(&driver, handle, options))
+    }
+
+    /// Gives the handle back, open, if no read is in flight and no read-ahead is left.
+    ///
+    /// # Errors
+    /// The reader itself comes back, with the reason.
+    pub fn into_handle(self) -> Result<OsHandle, (Self, Error)> {
+        match self.cell.release() {
+            Ok(handle) => Ok(handle::into_os(handle)),
+            Err(cause) => {
+                let error = cause.during(Verb::Release, self.ledger());
+                Err((self, error))
+            }
+        }
+    }
+}
+
+impl<B: Backend> PipeReader<B> {
+    /// A reader on a handle of `driver`'s backend. For simulations and tests of the library itself.
+    #[doc(hidden)]
+    pub fn on(driver: &Arc<Driver<B>>, handle: B::Handle, options: ReaderOptions) -> Self {
+        Self {
+            cell: ReaderCell::new(driver.clone(), handle, options),
+            trait_id: 0,
+        }
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<ReaderCell<B>> {
+        &self.cell
+    }
+
+    /// The account: accepted from the kernel, queued as read-ahead, transferred to callers. Never waits.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.cell.ledger()
+    }
+
+    /// Reads what is there into `buf`, waiting until there is something.
+    ///
+    /// **Bytes.** `Ok(n)`: the first `n` bytes of `buf` are the stream's next ones; 0 only at the end of the stream, or
+    /// for an empty `buf`. An error: nothing was taken.
+    ///
+    /// **Cancel safety.** Dropped before it is done, nothing is lost: what arrives later goes to the next read.
+    ///
+    /// # Errors
+    /// The pipe's first failure, after everything that arrived before it; a deadline that passed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let (reader, writer) = watertight::pipe()?;
+    /// let mut buf = [0; 8];
+    /// let late = reader.read(&mut buf).within(Duration::from_millis(1)).wait();
+    /// assert_eq!(late.unwrap_err().kind, watertight::ErrorKind::TimedOut);
+    /// drop(writer);
+    /// assert_eq!(reader.read(&mut buf).wait()?, 0);
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn read<'a>(&'a self, buf: &'a mut [u8]) -> Wait<Read<'a, B>> {
+        Wait::new(Read {
+            reader: self,
+            buf,
+            id: 0,
+        })
+    }
+
+    /// Stops now, closes, and hands over what was read ahead and not taken.
+    ///
+    /// **Bytes.** `Ok`: the final account and the untaken bytes. `Err`: only the waiting ended.
+    ///
+    /// **Cancel safety.** Once polled, it goes on stopping.
+    ///
+    /// # Errors
+    /// The deadline passed.
+    pub fn abort(&self) -> Wait<Abort<'_, B>> {
+        Wait::new(Abort {
+            reader: self,
+            begun: false,
+            id: 0,
+        })
+    }
+}
+
+impl<B: Backend> Drop for PipeReader<B> {
+    fn drop(&mut self) {
+        self.cell.forget(self.trait_id);
+        self.cell.handle_drop();
+    }
+}
+
+/// See [`PipeReader::read`].
+#[derive(Debug)]
+pub struct Read<'a, B: Backend = Native> {
+    reader: &'a PipeReader<B>,
+    buf: &'a mut [u8],
+    id: u64,
+}
+
+impl<B: Backend> Sealed for Read<'_, B> {}
+
+impl<B: Backend> Operation for Read<'_, B> {
+    type Output = Result<usize, Error>;
+    type Backend = B;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        let cell = &self.reader.cell;
+        cell.poll_read(&mut self.id, self.buf, waker)
+            .map_err(|cause| cause.during(Verb::Read, cell.ledger()))
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        Err(Cause::of(ErrorKind::TimedOut).during(Verb::Read, self.reader.ledger()))
+    }
+
+    fn forget(&mut self) {
+        self.reader.cell.forget(self.id);
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<B>>> {
+        Some(&self.reader.cell.driver)
+    }
+}
+
+/// See [`PipeReader::abort`].
+#[derive(Debug)]
+pub struct Abort<'a, B: Backend = Native> {
+    reader: &'a PipeReader<B>,
+    begun: bool,
+    id: u64,
+}
+
+impl<B: Backend> Sealed for Abort<'_, B> {}
+
+impl<B: Backend> Operation for Abort<'_, B> {
+    type Output = Result<ReadReceipt, Error>;
+    type Backend = B;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        let cell = &self.reader.cell;
+        if !self.begun {
+            self.begun = true;
+            cell.abort();
+        }
+        cell.poll_over(&mut self.id, waker).map(Ok)
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        Err(Cause::of(ErrorKind::TimedOut).during(Verb::Abort, self.reader.ledger()))
+    }
+
+    fn forget(&mut self) {
+        self.reader.cell.forget(self.id);
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<B>>> {
+        Some(&self.reader.cell.driver)
+    }
+}

@@ -1,0 +1,170 @@
+//! The end of a program: what still lingers, and the process-wide counts.
+
+use crate::driver::{Driver, Standing};
+use crate::handle::{self, Native};
+use crate::wait::{Operation, Sealed, Wait};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use watertight_core::Ledger;
+
+/// What this process's pipes are doing, and what became of those that ended. Any test can assert on it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Census {
+    /// Ends of pipes that are not closed: each reader and each writer counts one.
+    pub pipes: u64,
+    /// Operations the kernel has not answered.
+    pub operations_in_flight: u64,
+    /// Dropped ends that are still sending or stopping.
+    pub lingering: u64,
+    /// Ends whose operation outlived its stop bound.
+    pub quarantined: u64,
+    /// Ends that were closed since the process started.
+    pub pipes_ended: u64,
+    /// Bytes those had transferred.
+    pub bytes_transferred: u64,
+    /// Bytes those had discarded.
+    pub bytes_discarded: u64,
+    /// Bytes those had left in doubt.
+    pub bytes_in_doubt: u64,
+    /// Observers that panicked.
+    pub observer_panics: u64,
+    /// How often the driver's waiting itself failed.
+    pub wait_failures: u64,
+}
+
+/// Counts this process's pipes. Takes each pipe's lock for a moment; meant for tests and for supervision, not for hot paths.
+///
+/// # Examples
+///
+/// ```
+/// let before = watertight::census().pipes;
+/// let ends = watertight::pipe()?;
+/// assert_eq!(watertight::census().pipes, before + 2);
+/// drop(ends);
+/// # Ok::<(), watertight::Error>(())
+/// ```
+#[must_use]
+pub fn census() -> Census {
+    let Some(driver) = handle::running() else {
+        return Census::default();
+    };
+    let standings = driver.standings();
+    let totals = driver.totals();
+    let count =
+        |which: fn(&Standing) -> bool| standings.iter().filter(|one| which(one)).count() as u64;
+    Census {
+        pipes: standings.len() as u64,
+        operations_in_flight: standings.iter().map(|one| one.operations).sum(),
+        lingering: count(|one| one.lingering),
+        quarantined: count(|one| one.quarantined),
+        pipes_ended: totals.pipes_ended,
+        bytes_transferred: totals.transferred,
+        bytes_discarded: totals.discarded,
+        bytes_in_doubt: totals.in_doubt,
+        observer_panics: totals.observer_panics,
+        wait_failures: totals.wait_failures,
+    }
+}
+
+/// Dropped pipes that did not get everything through.
+#[derive(Clone, Debug)]
+pub struct Unsettled {
+    /// Their accounts at the deadline. Each of them is being stopped.
+    pub ledgers: Vec<Ledger>,
+}
+
+impl std::fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes: u64 = self.ledgers.iter().map(Ledger::unsettled).sum();
+        write!(
+            f,
+            "Settle failed: TimedOut; {} dropped pipes still held {bytes} bytes, which are given up.",
+            self.ledgers.len()
+        )
+    }
+}
+
+impl std::error::Error for Unsettled {}
+
+/// Waits until no dropped pipe lingers: at the end of a program, so that nothing accepted is lost with the process.
+///
+/// **Bytes.** `Ok`: every dropped pipe is over; its receipt went to its observer. `Err`: those named did not make it
+/// before the deadline and are stopped.
+///
+/// **Cancel safety.** Only the waiting is given up.
+///
+/// # Errors
+/// The deadline passed.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// let (reader, writer) = watertight::pipe()?;
+/// writer.write_all(b"parting words").wait()?;
+/// drop(writer);
+/// watertight::settle().within(Duration::from_secs(5)).wait()?;
+/// # drop(reader);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn settle() -> Wait<Settle> {
+    Wait::new(Settle {
+        driver: handle::running(),
+        id: 0,
+    })
+}
+
+/// See [`settle`].
+#[derive(Debug)]
+pub struct Settle {
+    driver: Option<Arc<Driver<Native>>>,
+    id: u64,
+}
+
+impl Settle {
+    fn lingering(&self) -> Vec<Ledger> {
+        let Some(driver) = &self.driver else {
+            return Vec::new();
+        };
+        let lingering = driver.standings().into_iter().filter(|one| one.lingering);
+        lingering.map(|one| one.ledger).collect()
+    }
+}
+
+impl Sealed for Settle {}
+
+impl Operation for Settle {
+    type Output = Result<(), Unsettled>;
+    type Backend = Native;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        // Watch first, look then: what ends in between wakes us.
+        if let Some(driver) = &self.driver {
+            self.id = driver.watch_settling(self.id, waker);
+        }
+        if self.lingering().is_empty() {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        let ledgers = self.lingering();
+        if let Some(driver) = &self.driver {
+            driver.abort_lingering();
+        }
+        Err(Unsettled { ledgers })
+    }
+
+    fn forget(&mut self) {
+        if let Some(driver) = &self.driver {
+            driver.forget_settling(self.id);
+        }
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<Native>>> {
+        self.driver.as_ref()
+    }
+}

@@ -1,0 +1,179 @@
+//! The one way to wait: a value that is at once a future, a blocking wait, and either of them under a deadline.
+
+use crate::driver::{Driver, TimerId};
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+use watertight_core::Backend;
+
+mod sealed {
+    /// What can be waited for; closed, so that it can grow.
+    pub trait Sealed {}
+}
+pub(crate) use sealed::Sealed;
+
+/// Something that may have to wait. Not to be implemented outside this crate.
+pub trait Operation: Sealed + Unpin {
+    /// What it ends with.
+    type Output;
+    /// The backend whose clock it uses.
+    type Backend: Backend;
+
+    /// Goes as far as it can without waiting.
+    #[doc(hidden)]
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output>;
+
+    /// The deadline passed: gives up and says so.
+    #[doc(hidden)]
+    fn expire(&mut self) -> Self::Output;
+
+    /// Forgets the waker: nobody waits any more.
+    #[doc(hidden)]
+    fn forget(&mut self);
+
+    /// Who keeps the time.
+    #[doc(hidden)]
+    fn driver(&self) -> Option<&Arc<Driver<Self::Backend>>>;
+}
+
+/// A call that may have to wait, not begun yet. `.await` it, or [`wait`](Wait::wait) for it; either under a deadline.
+///
+/// Nothing happens until then. Dropping it gives the waiting up; what that means for the bytes stands at the call that
+/// made it, under **Cancel safety**.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// let (reader, writer) = watertight::pipe()?;
+/// writer.write_all(b"hello").wait()?;
+/// writer.flush().within(Duration::from_secs(5)).wait()?;
+/// let mut buf = [0; 16];
+/// assert_eq!(reader.read(&mut buf).wait()?, 5);
+/// # Ok::<(), watertight::Error>(())
+/// ```
+#[must_use = "nothing happens until it is awaited or `.wait()` is called"]
+#[derive(Debug)]
+pub struct Wait<O: Operation> {
+    operation: O,
+    deadline: Option<Instant>,
+    timer: Option<TimerId>,
+    done: bool,
+}
+
+impl<O: Operation> Wait<O> {
+    pub(crate) fn new(operation: O) -> Self {
+        Self {
+            operation,
+            deadline: None,
+            timer: None,
+            done: false,
+        }
+    }
+
+    /// Gives up at `deadline`: the result then is an error of the kind
+    /// [`TimedOut`](crate::ErrorKind::TimedOut). Of two deadlines the earlier one counts.
+    pub fn by(mut self, deadline: Instant) -> Self {
+        let earlier = self.deadline.map_or(deadline, |known| known.min(deadline));
+        self.deadline = Some(earlier);
+        self
+    }
+
+    /// Gives up after `duration`, counted from now. A duration past the end of time is no deadline.
+    pub fn within(self, duration: Duration) -> Self {
+        match Instant::now().checked_add(duration) {
+            Some(deadline) => self.by(deadline),
+            None => self,
+        }
+    }
+
+    /// Blocks this thread until it is done. The same as `.await`, without an executor.
+    pub fn wait(mut self) -> O::Output {
+        let waker = thread_waker();
+        loop {
+            if let Poll::Ready(output) = self.operation.poll(&waker) {
+                self.done = true;
+                return output;
+            }
+            let now = Instant::now();
+            match self.deadline {
+                Some(deadline) if deadline <= now => {
+                    self.done = true;
+                    return self.operation.expire();
+                }
+                Some(deadline) => std::thread::park_timeout(deadline - now),
+                None => std::thread::park(),
+            }
+        }
+    }
+
+    fn keep_time(&mut self, deadline: Instant, waker: &Waker) {
+        let Some(driver) = self.operation.driver().cloned() else {
+            return;
+        };
+        if let Some(timer) = self.timer.take() {
+            driver.forget_timer(timer);
+        }
+        let rest = deadline.saturating_duration_since(Instant::now());
+        let moment = driver.backend.now().after(rest);
+        self.timer = Some(driver.wake_at(moment, waker.clone()));
+    }
+}
+
+impl<O: Operation> Future for Wait<O> {
+    type Output = O::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O::Output> {
+        let this = &mut *self;
+        if let Poll::Ready(output) = this.operation.poll(cx.waker()) {
+            this.done = true;
+            return Poll::Ready(output);
+        }
+        if let Some(deadline) = this.deadline {
+            if deadline <= Instant::now() {
+                this.done = true;
+                return Poll::Ready(this.operation.expire());
+            }
+            this.keep_time(deadline, cx.waker());
+        }
+        Poll::Pending
+    }
+}
+
+impl<O: Operation> Drop for Wait<O> {
+    fn drop(&mut self) {
+        // Done or not, the waker may still be registered (an answer can overtake it): take it back.
+        self.operation.forget();
+        if let (Some(timer), Some(driver)) = (self.timer.take(), self.operation.driver()) {
+            driver.forget_timer(timer);
+        }
+    }
+}
+
+struct ThreadWaker(Thread);
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// This thread's waker, made once.
+fn thread_waker() -> Waker {
+    thread_local! {
+        static WAKER: RefCell<Option<Waker>> = const { RefCell::new(None) };
+    }
+    let make = || Waker::from(Arc::new(ThreadWaker(std::thread::current())));
+    WAKER
+        .try_with(|kept| kept.borrow_mut().get_or_insert_with(make).clone())
+        // The thread is ending and its locals are gone: make one that lasts as long as this wait.
+        .unwrap_or_else(|_| make())
+}

@@ -1,0 +1,470 @@
+//! `PipeWriter`: accepts bytes, sends them in the background, and knows where each of them is.
+
+use crate::driver::Driver;
+use crate::handle::{self, AdoptError, Native, OsHandle};
+use crate::message::Returned;
+use crate::options::WriterOptions;
+use crate::pump_write::{Turn, UntilRead, WriterCell};
+use crate::receipt::Receipt;
+use crate::refused::Refused;
+use crate::wait::{Operation, Sealed, Wait};
+use bytes::Bytes;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, Verb};
+use watertight_os::Direction;
+
+/// The writing end of a pipe.
+///
+/// Bytes are *accepted* into a bounded queue and sent by whoever is at hand: the calling thread as long as the kernel
+/// takes them at once, the library's own thread otherwise. All methods take `&self`; share it between threads with a
+/// reference or an `Arc`. The bytes of one call are never interleaved with those of another.
+///
+/// **Dropping** it neither blocks nor fails: what was accepted is still sent in the background, within
+/// [`WriterOptions::linger`]; the account goes to the observer and into [`census`](crate::census). Use
+/// [`finish`](Self::finish) to know, or [`settle`](crate::settle) at the end of the program.
+///
+/// # Examples
+///
+/// ```
+/// let (reader, writer) = watertight::pipe()?;
+/// writer.write_all(b"every byte has its place").wait()?;
+/// let receipt = writer.finish().wait()?;
+/// assert!(receipt.is_complete());
+/// assert_eq!(receipt.ledger().transferred(), 24);
+/// # drop(reader);
+/// # Ok::<(), watertight::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct PipeWriter<B: Backend = Native> {
+    cell: Arc<WriterCell<B>>,
+    /// The standard traits' place among those that wait (they wait one at a time, through `&mut self`).
+    pub(crate) trait_turn: Turns,
+}
+
+/// The ids under which the standard traits wait.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    pub(crate) room: u64,
+    pub(crate) flush: u64,
+    pub(crate) flush_target: Option<u64>,
+    pub(crate) over: u64,
+}
+
+impl PipeWriter {
+    /// Takes over a handle somebody opened: the writing end of a pipe, a FIFO, a connected local stream socket, a
+    /// terminal, a file; on Windows a pipe, overlapped or not, a console or a file.
+    ///
+    /// The handle's own state is left alone: on Unix `O_NONBLOCK` is never set on it, since others may share it.
+    ///
+    /// # Errors
+    /// A handle that cannot be written, a directory, a Windows handle that another completion port owns already, or a
+    /// system limit. The error names the step and gives the handle back, still usable.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// let (mut theirs, ours) = std::io::pipe()?;
+    /// let writer = watertight::PipeWriter::adopt(ours)?;
+    /// writer.write_all(b"hi").wait()?;
+    /// drop(writer);
+    /// # use std::io::Read;
+    /// # let mut text = String::new();
+    /// # theirs.read_to_string(&mut text)?;
+    /// # assert_eq!(text, "hi");
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn adopt(handle: impl Into<OsHandle>) -> Result<Self, AdoptError> {
+        Self::adopt_with(handle, WriterOptions::new())
+    }
+
+    /// As [`PipeWriter::adopt`], with options.
+    ///
+    /// # Errors
+    /// As [`PipeWriter::adopt`].
+    pub fn adopt_with(
+        handle: impl Into<OsHandle>,
+        options: WriterOptions,
+    ) -> Result<Self, AdoptError> {
+        let (driver, handle) = handle::adopt(handle.into(), Direction::Write)?;
+        Ok(Self::on(&driver, handle, options))
+    }
+
+    /// Gives the handle back, open, if nothing is queued or in flight (after a [`flush`](Self::flush), for instance).
+    ///
+    /// On Windows the handle stays bound to this library's completion port: it can be adopted by no other runtime, but it
+    /// can be handed to another process.
+    ///
+    /// # Errors
+    /// The writer itself comes back, with the reason: bytes are still queued or in flight, or the pipe has ended.
+    pub fn into_handle(self) -> Result<OsHandle, (Self, Error)> {
+        match self.cell.release() {
+            Ok(handle) => Ok(handle::into_os(handle)),
+            Err(cause) => {
+                let error = cause.during(Verb::Release, self.ledger());
+                Err((self, error))
+            }
+        }
+    }
+}
+
+impl<B: Backend> PipeWriter<B> {
+    /// A writer on a handle of `driver`'s backend. For simulations and tests of the library itself.
+    #[doc(hidden)]
+    pub fn on(driver: &Arc<Driver<B>>, handle: B::Handle, options: WriterOptions) -> Self {
+        Self {
+            cell: WriterCell::new(driver.clone(), handle, options),
+            trait_turn: Turns::default(),
+        }
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<WriterCell<B>> {
+        &self.cell
+    }
+
+    /// Where every byte is, at this moment. Never waits.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.cell.ledger()
+    }
+
+    /// How many bytes may be queued and in flight together.
+    #[must_use]
+    pub fn queue_bytes_max(&self) -> u64 {
+        self.cell.queue_bytes_max()
+    }
+
+    /// Accepts `message` now, whole, or not at all.
+    ///
+    /// **Bytes.** `Ok`: all of it is accepted (and perhaps transferred already). An error: none of it.
+    ///
+    /// # Errors
+    /// [`QueueFull`](ErrorKind::QueueFull) without room, or while others wait in line;
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it can never fit (use [`write_all`](Self::write_all), or raise
+    /// [`WriterOptions::queue_bytes_max`]); the pipe's ending otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (_reader, writer) = watertight::pipe()?;
+    /// let message = vec![7; 100_000];
+    /// while writer.try_write(&message).is_ok() {}
+    /// let refused = writer.try_write(&message).unwrap_err();
+    /// assert_eq!(refused.error.kind, watertight::ErrorKind::QueueFull);
+    /// assert_eq!(refused.rest_of(&message), &message[..]);
+    /// # let _ = writer.abort().wait()?;
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn try_write(&self, message: &[u8]) -> Result<(), Refused> {
+        let mut source = message;
+        self.cell
+            .try_accept(&mut source)
+            .map_err(|cause| self.refuse(cause, 0, ()))
+    }
+
+    /// As [`try_write`](Self::try_write), for an owned chunk, which is not copied.
+    ///
+    /// # Errors
+    /// As [`try_write`](Self::try_write); the chunk comes back.
+    pub fn try_write_bytes(&self, message: Bytes) -> Result<(), Refused<Bytes>> {
+        let mut source = message.clone();
+        self.cell
+            .try_accept(&mut source)
+            .map_err(|cause| self.refuse(cause, 0, message))
+    }
+
+    /// Accepts all of `message`, waiting for room.
+    ///
+    /// **Bytes.** `Ok`: all of it is accepted. An error: [`Refused::accepted`] bytes of it are accepted, the others are
+    /// not; a message that fits the queue is accepted whole or not at all.
+    ///
+    /// **Cancel safety.** A message of at most [`queue_bytes_max`](Self::queue_bytes_max) bytes: dropped before it is
+    /// done, nothing of it is accepted. A larger one goes in pieces: those accepted stay accepted. Those who wait are
+    /// served in order, and nothing gets between the pieces of a message.
+    ///
+    /// # Errors
+    /// The pipe's ending, or a deadline that passed.
+    pub fn write_all<'w, 'm>(&'w self, message: &'m [u8]) -> Wait<WriteAll<'w, &'m [u8], B>> {
+        self.accept(message)
+    }
+
+    /// As [`write_all`](Self::write_all), for an owned chunk, which is not copied.
+    ///
+    /// **Cancel safety.** As [`write_all`](Self::write_all).
+    ///
+    /// # Errors
+    /// As [`write_all`](Self::write_all); the chunk comes back.
+    pub fn write_all_bytes(&self, message: Bytes) -> Wait<WriteAll<'_, Bytes, B>> {
+        self.accept(message)
+    }
+
+    /// As [`write_all`](Self::write_all), for several slices that are one message.
+    ///
+    /// **Cancel safety.** As [`write_all`](Self::write_all).
+    ///
+    /// # Errors
+    /// As [`write_all`](Self::write_all).
+    pub fn write_all_vectored<'w, 'm>(
+        &'w self,
+        message: &'m [IoSlice<'m>],
+    ) -> Wait<WriteAll<'w, &'m [IoSlice<'m>], B>> {
+        self.accept(message)
+    }
+
+    /// Waits until everything accepted before this call is transferred: the kernel has it.
+    ///
+    /// **Bytes.** `Ok`: all of that is transferred. That the peer has *read* it is another matter:
+    /// [`wait_until_read`](Self::wait_until_read). An error changes nothing: a deadline only ends the waiting.
+    ///
+    /// **Cancel safety.** Only the waiting is given up.
+    ///
+    /// # Errors
+    /// The pipe's ending, if it came first; a deadline that passed.
+    pub fn flush(&self) -> Wait<Flush<'_, B>> {
+        Wait::new(Flush {
+            writer: self,
+            id: 0,
+            target: None,
+        })
+    }
+
+    /// Waits until the peer has read everything accepted before this call.
+    ///
+    /// Known exactly for Windows pipes (`FlushFileBuffers`), Linux pipes (`FIONREAD`) and Linux local sockets
+    /// (`SIOCOUTQ`). "Read" means taken out of the pipe, not understood.
+    ///
+    /// **Bytes.** `Ok`: the peer's side has taken all of that. An error changes nothing.
+    ///
+    /// **Cancel safety.** Only the waiting is given up.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) where it cannot be known (files, terminals, other systems' sockets);
+    /// [`BrokenPipe`](ErrorKind::BrokenPipe) if the peer closed without reading all of it; the pipe's ending; a deadline.
+    pub fn wait_until_read(&self) -> Wait<WaitUntilRead<'_, B>> {
+        Wait::new(WaitUntilRead {
+            writer: self,
+            wait: UntilRead::default(),
+        })
+    }
+
+    /// Accepts no more, sends the rest, ends the stream, and says how it went.
+    ///
+    /// **Bytes.** `Ok`: the receipt has the final account, also if the pipe failed on the way: look at
+    /// [`Receipt::is_complete`]. `Err`: only the waiting ended (the deadline passed); the writer goes on finishing, and
+    /// `finish` and [`abort`](Self::abort) may be called again.
+    ///
+    /// **Cancel safety.** Once polled, it goes on finishing.
+    ///
+    /// # Errors
+    /// The deadline passed.
+    pub fn finish(&self) -> Wait<Finish<'_, B>> {
+        Wait::new(Finish {
+            writer: self,
+            how: How::Finish,
+            begun: false,
+            id: 0,
+        })
+    }
+
+    /// Stops now: gives up what is queued, asks the kernel to cancel what is in flight, waits for its answer, closes.
+    ///
+    /// **Bytes.** `Ok`: the receipt has the final account, the bytes that were never transferred, and those in doubt.
+    /// `Err`: only the waiting ended.
+    ///
+    /// **Cancel safety.** Once polled, it goes on stopping. It is bounded by [`WriterOptions::stop_within`] in any case.
+    ///
+    /// # Errors
+    /// The deadline passed.
+    pub fn abort(&self) -> Wait<Finish<'_, B>> {
+        Wait::new(Finish {
+            writer: self,
+            how: How::Abort,
+            begun: false,
+            id: 0,
+        })
+    }
+
+    fn accept<M: Returned>(&self, message: M) -> Wait<WriteAll<'_, M, B>> {
+        Wait::new(WriteAll {
+            writer: self,
+            message,
+            turn: Turn::default(),
+        })
+    }
+
+    fn refuse<M>(&self, cause: Cause, accepted: u64, message: M) -> Refused<M> {
+        Refused {
+            error: cause.during(Verb::Write, self.ledger()),
+            accepted,
+            message,
+        }
+    }
+}
+
+impl<B: Backend> Drop for PipeWriter<B> {
+    fn drop(&mut self) {
+        self.cell.forget(self.trait_turn.room);
+        self.cell.forget(self.trait_turn.flush);
+        self.cell.forget(self.trait_turn.over);
+        self.cell.handle_drop();
+    }
+}
+
+/// Acceptance that waits for room; see [`PipeWriter::write_all`].
+#[derive(Debug)]
+pub struct WriteAll<'a, M, B: Backend = Native> {
+    writer: &'a PipeWriter<B>,
+    message: M,
+    turn: Turn,
+}
+
+impl<M, B: Backend> Sealed for WriteAll<'_, M, B> {}
+
+impl<M: Returned, B: Backend> Operation for WriteAll<'_, M, B> {
+    type Output = Result<(), Refused<M::Back>>;
+    type Backend = B;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        let cell = &self.writer.cell;
+        let answer = cell.poll_accept(&mut self.turn, &mut self.message, waker);
+        answer.map_err(|cause| {
+            let accepted = self.turn.accepted;
+            self.writer.refuse(cause, accepted, self.message.back())
+        })
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        self.forget();
+        let cause = Cause::of(ErrorKind::TimedOut);
+        let accepted = self.turn.accepted;
+        Err(self.writer.refuse(cause, accepted, self.message.back()))
+    }
+
+    fn forget(&mut self) {
+        self.writer.cell.leave_line(&mut self.turn);
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<B>>> {
+        Some(&self.writer.cell.driver)
+    }
+}
+
+/// See [`PipeWriter::flush`].
+#[derive(Debug)]
+pub struct Flush<'a, B: Backend = Native> {
+    writer: &'a PipeWriter<B>,
+    id: u64,
+    target: Option<u64>,
+}
+
+impl<B: Backend> Sealed for Flush<'_, B> {}
+
+impl<B: Backend> Operation for Flush<'_, B> {
+    type Output = Result<(), Error>;
+    type Backend = B;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        let cell = &self.writer.cell;
+        cell.poll_flushed(&mut self.id, &mut self.target, waker)
+            .map_err(|cause| cause.during(Verb::Flush, cell.ledger()))
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        let cause = Cause::of(ErrorKind::TimedOut);
+        Err(cause.during(Verb::Flush, self.writer.ledger()))
+    }
+
+    fn forget(&mut self) {
+        self.writer.cell.forget(self.id);
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<B>>> {
+        Some(&self.writer.cell.driver)
+    }
+}
+
+/// See [`PipeWriter::wait_until_read`].
+#[derive(Debug)]
+pub struct WaitUntilRead<'a, B: Backend = Native> {
+    writer: &'a PipeWriter<B>,
+    wait: UntilRead,
+}
+
+impl<B: Backend> Sealed for WaitUntilRead<'_, B> {}
+
+impl<B: Backend> Operation for WaitUntilRead<'_, B> {
+    type Output = Result<(), Error>;
+    type Backend = B;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        let cell = &self.writer.cell;
+        cell.poll_until_read(&mut self.wait, waker)
+            .map_err(|cause| cause.during(Verb::WaitUntilRead, cell.ledger()))
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        let cause = Cause::of(ErrorKind::TimedOut);
+        Err(cause.during(Verb::WaitUntilRead, self.writer.ledger()))
+    }
+
+    fn forget(&mut self) {
+        self.writer.cell.forget_until_read(&self.wait);
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<B>>> {
+        Some(&self.writer.cell.driver)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Abort,
+    Finish,
+}
+
+/// See [`PipeWriter::finish`] and [`PipeWriter::abort`].
+#[derive(Debug)]
+pub struct Finish<'a, B: Backend = Native> {
+    writer: &'a PipeWriter<B>,
+    how: How,
+    begun: bool,
+    id: u64,
+}
+
+impl<B: Backend> Sealed for Finish<'_, B> {}
+
+impl<B: Backend> Operation for Finish<'_, B> {
+    type Output = Result<Receipt, Error>;
+    type Backend = B;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        let cell = &self.writer.cell;
+        if !self.begun {
+            self.begun = true;
+            match self.how {
+                How::Abort => cell.abort(),
+                How::Finish => cell.finish(),
+            }
+        }
+        cell.poll_over(&mut self.id, waker).map(Ok)
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        let verb = match self.how {
+            How::Abort => Verb::Abort,
+            How::Finish => Verb::Finish,
+        };
+        Err(Cause::of(ErrorKind::TimedOut).during(verb, self.writer.ledger()))
+    }
+
+    fn forget(&mut self) {
+        self.writer.cell.forget(self.id);
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<B>>> {
+        Some(&self.writer.cell.driver)
+    }
+}
