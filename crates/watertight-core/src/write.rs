@@ -456,7 +456,10 @@ impl WriteHalf {
 
     fn give_up_queue(&mut self) {
         self.ledger.discard_queued();
-        self.unsent.extend(self.queue.take_all());
+        // What comes back later was in flight, so it stood before what was given up first.
+        let mut unsent = self.queue.take_all();
+        unsent.append(&mut self.unsent);
+        self.unsent = unsent;
     }
 
     fn close_if_drained(&mut self) {

@@ -1,0 +1,156 @@
+//! What every test shares: accounting for whatever the process holds, before and after.
+#![allow(dead_code, reason = "each test file uses its own part of it")]
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use watertight::{Census, PipeReader, census};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// How long anything may take before the test calls it a hang. Never waited for when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A test's account of descriptors, threads, children and pipes. Tests that hold one run one at a time.
+pub struct Accounted {
+    held: Vec<String>,
+    census: Census,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Accounted {
+    pub fn start() -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        // The driver's own thread and descriptors stay for the life of the process: have them before counting.
+        drop(watertight::pipe().expect("a first pipe"));
+        watertight::settle().within(PATIENCE).wait().unwrap();
+        await_driver();
+        Self {
+            held: held(),
+            census: census(),
+            _turn: turn,
+        }
+    }
+}
+
+impl Drop for Accounted {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        watertight::settle().within(PATIENCE).wait().unwrap();
+        let now = census();
+        assert_eq!(now.pipes, self.census.pipes, "ends of pipes left behind");
+        assert_eq!(now.operations_in_flight, 0, "operations left in flight");
+        assert_eq!(now.quarantined, 0, "operations left in quarantine");
+        assert_eq!(now.wait_failures, 0, "the driver could not wait");
+        assert_eq!(
+            held(),
+            self.held,
+            "descriptors, threads or children left behind"
+        );
+    }
+}
+
+/// Everything the process holds that a pipe could leak, by name.
+#[cfg(target_os = "linux")]
+fn held() -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+        let entry = entry.unwrap();
+        // The listing's own descriptor points at the listing.
+        if let Ok(target) = std::fs::read_link(entry.path())
+            && !target.starts_with("/proc")
+        {
+            let number = entry.file_name().into_string().unwrap();
+            all.push(format!("{number} -> {}", target.display()));
+        }
+    }
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let task = task.unwrap().path();
+        let name = std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+        if name.starts_with("watertight") {
+            all.push(format!("thread {name}"));
+        }
+        let children = std::fs::read_to_string(task.join("children")).unwrap_or_default();
+        all.extend(
+            children
+                .split_whitespace()
+                .map(|pid| format!("child {pid}")),
+        );
+    }
+    all.sort();
+    all
+}
+
+/// A new thread takes its name itself: see it before counting.
+#[cfg(target_os = "linux")]
+fn await_driver() {
+    while !held().iter().any(|one| one.starts_with("thread")) {
+        std::thread::yield_now();
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn await_driver() {}
+
+/// The number of this process's handles. NtQuerySystemInformation, for Wine's GetProcessHandleCount always says 0.
+#[cfg(windows)]
+fn held() -> Vec<String> {
+    vec![format!("{} handles", watertight_os::open_handles())]
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
+fn held() -> Vec<String> {
+    Vec::new()
+}
+
+/// Bytes that look like nothing in particular and are the same in every run.
+pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..bytes)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        })
+        .collect()
+}
+
+/// Everything up to the end of the stream.
+pub fn read_to_end(reader: &PipeReader) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut buf = [0; 32 * 1024];
+    loop {
+        match reader.read(&mut buf).within(PATIENCE).wait().unwrap() {
+            0 => return all,
+            n => all.extend_from_slice(&buf[..n]),
+        }
+    }
+}
+
+/// Exactly `bytes` bytes.
+pub fn read_exactly(reader: &PipeReader, bytes: usize) -> Vec<u8> {
+    let mut all = vec![0; bytes];
+    let mut filled = 0;
+    while filled < bytes {
+        let n = reader
+            .read(&mut all[filled..])
+            .within(PATIENCE)
+            .wait()
+            .unwrap();
+        assert!(n > 0, "the stream ended after {filled} of {bytes} bytes");
+        filled += n;
+    }
+    all
+}
+
+/// Whether this runs under Wine: to skip what it answers differently, never to take another path in the product.
+pub fn under_wine() -> bool {
+    std::env::var_os("WINLAB_RUN").is_some()
+}
+
+/// `chunks` in one piece.
+pub fn joined(chunks: &[bytes::Bytes]) -> Vec<u8> {
+    chunks.concat()
+}
