@@ -1,0 +1,111 @@
+//! Stop, drop, peer close and a panicking observer, each while an operation is in flight, over and over: nothing leaks,
+//! nothing hangs, every ledger balances.
+
+mod common;
+
+use common::{Accounted, PATIENCE, under_wine};
+use std::sync::Arc;
+use std::time::Duration;
+use watertight::{
+    Ending, ErrorKind, Ledger, Observer, PipeReader, PipeWriter, ReaderOptions, WriterOptions,
+    pipe_with,
+};
+
+/// How often each ending is gone through: 4 × 25,000. `WATERTIGHT_CYCLES` sets another number (the sanitizers' runs do).
+/// Wine takes hundreds of microseconds for what a kernel does in one, so there it is fewer.
+fn cycles() -> u32 {
+    if let Ok(number) = std::env::var("WATERTIGHT_CYCLES") {
+        return number.parse().expect("a number of cycles");
+    }
+    if under_wine() { 250 } else { 25_000 }
+}
+
+struct Panicker;
+
+impl Observer for Panicker {
+    fn progress(&self, _: Ledger) {
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
+}
+
+/// A pipe with an operation in flight: more is accepted than the kernel takes.
+fn in_flight(data: &bytes::Bytes, options: WriterOptions) -> (PipeReader, PipeWriter) {
+    let options = options.queue_bytes_max(1 << 20);
+    let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
+    writer.write_all_bytes(data.clone()).wait().unwrap();
+    (reader, writer)
+}
+
+fn check(ledger: Ledger) {
+    assert!(ledger.balances() && ledger.unsettled() == 0, "{ledger:?}");
+    assert_eq!(ledger.accepted(), 150_000);
+}
+
+fn data() -> bytes::Bytes {
+    bytes::Bytes::from(vec![0x5A; 150_000])
+}
+
+#[test]
+fn stop_in_flight() {
+    let _accounted = Accounted::start();
+    let data = data();
+    for _ in 0..cycles() {
+        let (reader, writer) = in_flight(&data, WriterOptions::new());
+        let receipt = writer.abort().within(PATIENCE).wait().unwrap();
+        assert_eq!(receipt.ending(), Ending::Aborted);
+        check(receipt.ledger());
+        let back: usize = receipt
+            .unsent()
+            .iter()
+            .chain(receipt.in_doubt())
+            .map(|chunk| chunk.len())
+            .sum();
+        assert_eq!(back as u64, 150_000 - receipt.ledger().transferred());
+        drop(reader);
+    }
+}
+
+#[test]
+fn drop_in_flight() {
+    let _accounted = Accounted::start();
+    let data = data();
+    for cycle in 0..cycles() {
+        let linger = Duration::from_secs(u64::from(cycle % 2));
+        let (reader, writer) = in_flight(&data, WriterOptions::new().linger(linger));
+        drop(writer);
+        drop(reader);
+    }
+    watertight::settle().within(PATIENCE).wait().unwrap();
+}
+
+#[test]
+fn peer_close_in_flight() {
+    let _accounted = Accounted::start();
+    let data = data();
+    for _ in 0..cycles() {
+        let (reader, writer) = in_flight(&data, WriterOptions::new());
+        drop(reader);
+        let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+        assert!(
+            matches!(receipt.ending(), Ending::Failed(cause) if cause.kind == ErrorKind::BrokenPipe)
+        );
+        check(receipt.ledger());
+    }
+}
+
+#[test]
+fn panic_in_flight() {
+    let _accounted = Accounted::start();
+    let data = data();
+    for _ in 0..cycles() {
+        let options = WriterOptions::new().observer(Arc::new(Panicker));
+        let (reader, writer) = in_flight(&data, options);
+        // On Windows nothing is transferred until somebody reads.
+        let mut buf = [0; 4096];
+        let _ = reader.read(&mut buf).within(PATIENCE).wait().unwrap();
+        drop(reader);
+        let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+        assert!(matches!(receipt.ending(), Ending::Failed(_)));
+        check(receipt.ledger());
+    }
+}

@@ -1,0 +1,177 @@
+//! Observers may call anything, drop the last handle, and panic.
+
+mod common;
+
+use common::{Accounted, PATIENCE, noise, read_to_end};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use watertight::{
+    Ending, ErrorKind, Ledger, Observer, PipeReader, PipeWriter, ReaderOptions, Receipt,
+    WriterOptions, census, pipe_with,
+};
+
+/// Passes the news on.
+struct Recorder {
+    progress: Sender<Ledger>,
+    ended: Sender<Receipt>,
+}
+
+impl Observer for Recorder {
+    fn progress(&self, ledger: Ledger) {
+        self.progress.send(ledger).unwrap();
+    }
+
+    fn ended(&self, receipt: &Receipt) {
+        self.ended.send(receipt.clone()).unwrap();
+    }
+}
+
+fn recorder() -> (Arc<Recorder>, Receiver<Ledger>, Receiver<Receipt>) {
+    let (progress, told) = channel();
+    let (ended, over) = channel();
+    (Arc::new(Recorder { progress, ended }), told, over)
+}
+
+fn observed(observer: Arc<dyn Observer>, options: WriterOptions) -> (PipeReader, PipeWriter) {
+    pipe_with(ReaderOptions::new(), options.observer(observer)).unwrap()
+}
+
+#[test]
+fn an_observer_hears_progress_in_order_and_the_end_once() {
+    let _accounted = Accounted::start();
+    let (recorder, told, over) = recorder();
+    let (reader, writer) = observed(recorder, WriterOptions::new());
+    let collector = std::thread::spawn(move || read_to_end(&reader));
+    for _ in 0..20 {
+        writer.write_all(&noise(30_000, 1)).wait().unwrap();
+    }
+    let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+    drop(writer);
+    collector.join().unwrap();
+    let last = over.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(last.ledger(), receipt.ledger());
+    // The pipe dropped the observer with the last news, so both channels end.
+    assert!(over.recv_timeout(PATIENCE).is_err());
+    let told: Vec<u64> = told.iter().map(|ledger| ledger.transferred()).collect();
+    assert!(told.windows(2).all(|pair| pair[0] < pair[1]), "{told:?}");
+}
+
+#[test]
+fn a_drop_that_nobody_waits_for_reports_to_the_observer() {
+    let _accounted = Accounted::start();
+    let (recorder, _told, over) = recorder();
+    let options = WriterOptions::new().linger(Duration::from_millis(20));
+    let (reader, writer) = observed(recorder, options);
+    writer.write_all(&noise(200_000, 2)).wait().unwrap();
+    drop(writer);
+    let receipt = over.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(receipt.ending(), Ending::LingerExpired);
+    let ledger = receipt.ledger();
+    assert_eq!(ledger.accepted(), 200_000);
+    assert!(ledger.discarded() > 0 && ledger.unsettled() == 0);
+    drop(reader);
+}
+
+#[test]
+fn a_linger_of_zero_aborts_at_once() {
+    let _accounted = Accounted::start();
+    let (recorder, _told, over) = recorder();
+    let (reader, writer) = observed(recorder, WriterOptions::new().linger(Duration::ZERO));
+    writer.write_all(&noise(200_000, 2)).wait().unwrap();
+    drop(writer);
+    let receipt = over.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(receipt.ending(), Ending::Aborted);
+    drop(reader);
+}
+
+/// Panics at the first progress.
+struct Panicker;
+
+impl Observer for Panicker {
+    fn progress(&self, _: Ledger) {
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
+}
+
+#[test]
+fn an_observer_that_panics_fails_its_own_pipe_and_no_other() {
+    let _accounted = Accounted::start();
+    let panics = census().observer_panics;
+    let (other_reader, other) = watertight::pipe().unwrap();
+    let (reader, writer) = observed(Arc::new(Panicker), WriterOptions::new());
+    writer.write_all(b"trigger").wait().unwrap();
+    let refused = writer
+        .write_all(b"after")
+        .within(PATIENCE)
+        .wait()
+        .unwrap_err();
+    assert_eq!(refused.error.kind, ErrorKind::ObserverPanicked);
+    let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+    assert!(
+        matches!(receipt.ending(), Ending::Failed(cause) if cause.kind == ErrorKind::ObserverPanicked)
+    );
+    assert_eq!(receipt.ledger().transferred(), 7);
+    assert_eq!(read_to_end(&reader), b"trigger");
+    assert_eq!(census().observer_panics, panics + 1);
+
+    other.write_all(b"untouched").wait().unwrap();
+    assert!(
+        other
+            .finish()
+            .within(PATIENCE)
+            .wait()
+            .unwrap()
+            .is_complete()
+    );
+    assert_eq!(read_to_end(&other_reader), b"untouched");
+}
+
+/// Writes to its own pipe, and then drops the last handle to it, from inside a call.
+struct Meddler {
+    writer: Mutex<Option<PipeWriter>>,
+    ended: Sender<Receipt>,
+}
+
+impl Observer for Meddler {
+    fn progress(&self, ledger: Ledger) {
+        let mut own = self.writer.lock().unwrap();
+        let Some(writer) = own.as_ref() else { return };
+        if ledger.accepted() == 200_000 {
+            writer.write_all(b"!").wait().unwrap();
+            assert!(writer.ledger().accepted() > ledger.accepted());
+        } else {
+            drop(own.take());
+        }
+    }
+
+    fn ended(&self, receipt: &Receipt) {
+        self.ended.send(receipt.clone()).unwrap();
+    }
+}
+
+#[test]
+fn an_observer_may_write_and_drop_the_last_handle() {
+    let _accounted = Accounted::start();
+    let (ended, over) = channel();
+    let meddler = Arc::new(Meddler {
+        writer: Mutex::new(None),
+        ended,
+    });
+    let (reader, writer) = observed(meddler.clone(), WriterOptions::new());
+    let data = noise(200_000, 6);
+    writer.write_all(&data).wait().unwrap();
+    // From here on the observer has the only handle, and is called on the library's thread.
+    *meddler.writer.lock().unwrap() = Some(writer);
+    let weak: Weak<Meddler> = Arc::downgrade(&meddler);
+    drop(meddler);
+    let seen = read_to_end(&reader);
+    assert!(seen.strip_suffix(b"!").unwrap() == data);
+    let receipt = over.recv_timeout(PATIENCE).unwrap();
+    assert!(receipt.is_complete());
+    watertight::settle().within(PATIENCE).wait().unwrap();
+    while weak.strong_count() > 0 {
+        // The library's thread is letting go of it.
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,214 @@
+//! One way to wait: futures without a runtime, under tokio, under deadlines; and the standard traits.
+#![cfg(all(feature = "futures", feature = "tokio"))]
+
+mod common;
+
+use common::{Accounted, PATIENCE, noise};
+use futures_lite::future::{block_on, or, poll_once};
+use std::io::{Read, Write};
+use std::pin::pin;
+use std::time::Duration;
+use watertight::{ErrorKind, ReaderOptions, WriterOptions, pipe, pipe_with};
+
+#[test]
+fn every_wait_is_a_future_without_a_runtime() {
+    let _accounted = Accounted::start();
+    block_on(async {
+        let (reader, writer) = pipe().unwrap();
+        let data = noise(700_000, 1);
+        let write = async {
+            writer.write_all(&data).await.unwrap();
+            writer.flush().within(PATIENCE).await.unwrap();
+            writer.wait_until_read().within(PATIENCE).await.unwrap();
+            writer.finish().within(PATIENCE).await.unwrap()
+        };
+        let read = async {
+            let mut all = Vec::new();
+            let mut buf = [0; 10_000];
+            loop {
+                match reader.read(&mut buf).await.unwrap() {
+                    0 => return all,
+                    n => all.extend_from_slice(&buf[..n]),
+                }
+            }
+        };
+        let (receipt, all) = futures_lite::future::zip(write, read).await;
+        assert!(receipt.is_complete() && all == data);
+    });
+}
+
+#[test]
+fn a_deadline_wakes_a_future() {
+    let _accounted = Accounted::start();
+    block_on(async {
+        let (reader, writer) = pipe().unwrap();
+        let mut buf = [0; 4];
+        let late = reader
+            .read(&mut buf)
+            .within(Duration::from_millis(10))
+            .await;
+        assert_eq!(late.unwrap_err().kind, ErrorKind::TimedOut);
+        writer.write_all(&[0; 200_000]).await.unwrap();
+        let late = writer.flush().within(Duration::from_millis(10)).await;
+        assert_eq!(late.unwrap_err().kind, ErrorKind::TimedOut);
+        let _ = writer.abort().await.unwrap();
+    });
+}
+
+#[test]
+fn a_dropped_future_takes_nothing_with_it() {
+    let _accounted = Accounted::start();
+    block_on(async {
+        let options = WriterOptions::new().queue_bytes_max(1_000);
+        let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
+        let mut buf = [0; 16];
+        assert!(poll_once(reader.read(&mut buf)).await.is_none());
+        writer.write_all(b"still here").await.unwrap();
+        assert_eq!(reader.read(&mut buf).await.unwrap(), 10);
+        assert_eq!(&buf[..10], b"still here");
+
+        while writer.try_write(&[0; 1_000]).is_ok() {}
+        let accepted = writer.ledger().accepted();
+        assert!(poll_once(writer.write_all(&[1; 900])).await.is_none());
+        assert_eq!(writer.ledger().accepted(), accepted);
+
+        // A finish that was polled goes on; abort can follow.
+        {
+            let mut finishing = pin!(writer.finish());
+            assert!(poll_once(finishing.as_mut()).await.is_none());
+        }
+        let refused = writer.try_write(b"x").unwrap_err();
+        assert_eq!(refused.error.kind, ErrorKind::Closed);
+        let receipt = writer.abort().await.unwrap();
+        assert_eq!(receipt.ledger().accepted(), accepted);
+    });
+}
+
+#[test]
+fn a_moved_waker_is_woken() {
+    let _accounted = Accounted::start();
+    let (reader, writer) = pipe().unwrap();
+    let mut buf = [0; 4];
+    let mut read = Box::pin(reader.read(&mut buf));
+    // Polled first by one executor, then by another: the last waker counts.
+    assert!(block_on(poll_once(read.as_mut())).is_none());
+    std::thread::scope(|scope| {
+        let other = scope.spawn(move || block_on(read));
+        writer.write_all(b"ping").wait().unwrap();
+        assert_eq!(other.join().unwrap().unwrap(), 4);
+    });
+}
+
+#[test]
+fn blocking_traits_mean_what_std_says() {
+    let _accounted = Accounted::start();
+    let (mut reader, mut writer) = pipe().unwrap();
+    let data = noise(600_000, 2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            writer.write_all(&data).wait().unwrap();
+            Write::write_all(&mut writer, b"tail").unwrap();
+            Write::flush(&mut writer).unwrap();
+            drop(writer);
+        });
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).unwrap();
+        assert!(all.strip_suffix(b"tail").unwrap() == data);
+    });
+    let (reader, writer) = pipe().unwrap();
+    drop(reader);
+    let error = (&writer)
+        .write(b"x")
+        .and_then(|_| Write::flush(&mut &writer))
+        .unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    let ours = error.downcast::<watertight::Error>().unwrap();
+    assert_eq!(ours.kind, ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn futures_traits_mean_what_futures_says() {
+    use futures_lite::{AsyncReadExt, AsyncWriteExt};
+    let _accounted = Accounted::start();
+    block_on(async {
+        let (mut reader, mut writer) = pipe().unwrap();
+        let data = noise(600_000, 3);
+        let write = async {
+            AsyncWriteExt::write_all(&mut writer, &data).await.unwrap();
+            AsyncWriteExt::flush(&mut writer).await.unwrap();
+            AsyncWriteExt::close(&mut writer).await.unwrap();
+        };
+        let read = async {
+            let mut all = Vec::new();
+            AsyncReadExt::read_to_end(&mut reader, &mut all)
+                .await
+                .unwrap();
+            all
+        };
+        let ((), all) = futures_lite::future::zip(write, read).await;
+        assert!(all == data);
+    });
+}
+
+#[test]
+fn tokio_traits_mean_what_tokio_says() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let _accounted = Accounted::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (mut reader, mut writer) = pipe().unwrap();
+        let data = noise(600_000, 4);
+        let expected = data.clone();
+        let write = tokio::spawn(async move {
+            AsyncWriteExt::write_all(&mut writer, &data).await.unwrap();
+            AsyncWriteExt::flush(&mut writer).await.unwrap();
+            AsyncWriteExt::shutdown(&mut writer).await.unwrap();
+            assert_eq!(writer.ledger().transferred(), data.len() as u64);
+        });
+        let mut all = Vec::new();
+        AsyncReadExt::read_to_end(&mut reader, &mut all)
+            .await
+            .unwrap();
+        write.await.unwrap();
+        assert!(all == expected);
+    });
+    drop(runtime);
+}
+
+#[test]
+fn a_select_loop_neither_loses_nor_doubles() {
+    let _accounted = Accounted::start();
+    block_on(async {
+        let (reader, writer) = pipe().unwrap();
+        let mut total = 0u32;
+        for round in 0..200u32 {
+            let mut buf = [0; 64];
+            let given_up = async {
+                futures_lite::future::yield_now().await;
+                None
+            };
+            let got = or(
+                async { Some(reader.read(&mut buf).await.unwrap()) },
+                given_up,
+            )
+            .await;
+            total += u32::try_from(got.unwrap_or(0)).unwrap();
+            writer
+                .write_all(&[u8::try_from(round % 251).unwrap(); 3])
+                .await
+                .unwrap();
+        }
+        let _ = writer.finish().await.unwrap();
+        let mut buf = [0; 64];
+        loop {
+            match reader.read(&mut buf).await.unwrap() {
+                0 => break,
+                n => total += u32::try_from(n).unwrap(),
+            }
+        }
+        assert_eq!(total, 600);
+    });
+}
