@@ -1,0 +1,516 @@
+//! What Unix handles do: the ladder, shared flags, SIGPIPE, wrong handles.
+#![cfg(unix)]
+
+mod common;
+
+use common::{Accounted, PATIENCE, joined, noise, read_exactly, read_to_end};
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use watertight::{ErrorKind, PipeReader, PipeWriter, Step, WriterOptions};
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("watertight-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn fifo(&self) -> PathBuf {
+        let path = self.0.join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn flags(fd: impl AsFd) -> OFlags {
+    rustix::fs::fcntl_getfl(fd).unwrap()
+}
+
+/// A FIFO's two ends, opened as programs do.
+fn fifo_ends(path: &PathBuf) -> (File, File) {
+    let both = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    let reader = File::open(path).unwrap();
+    let writer = File::options().write(true).open(path).unwrap();
+    drop(both);
+    (reader, writer)
+}
+
+fn through(from: impl Into<OwnedFd>, into: impl Into<OwnedFd>, bytes: usize) {
+    let reader = PipeReader::adopt(from).unwrap();
+    let writer = PipeWriter::adopt(into).unwrap();
+    let data = noise(bytes, 9);
+    let collector = std::thread::spawn(move || read_to_end(&reader));
+    writer.write_all(&data).within(PATIENCE).wait().unwrap();
+    assert!(
+        writer
+            .finish()
+            .within(PATIENCE)
+            .wait()
+            .unwrap()
+            .is_complete()
+    );
+    assert!(collector.join().unwrap() == data);
+}
+
+#[test]
+fn fifos_sockets_and_pipes_carry_bytes_and_keep_their_flags() {
+    let _accounted = Accounted::start();
+    let folder = Folder::new("kinds");
+    let (from, into) = fifo_ends(&folder.fifo());
+    through(from, into, 1 << 20);
+    let (from, into) = UnixStream::pair().unwrap();
+    through(from, into, 1 << 20);
+    let (from, into) = std::io::pipe().unwrap();
+    through(from, into, 1 << 20);
+}
+
+#[test]
+fn o_nonblock_is_never_set_on_what_came_from_outside() {
+    let _accounted = Accounted::start();
+    let folder = Folder::new("flags");
+    let (fifo_from, fifo_into) = fifo_ends(&folder.fifo());
+    let (pipe_from, pipe_into) = std::io::pipe().unwrap();
+    let (socket_from, socket_into) = UnixStream::pair().unwrap();
+    let pairs: [(OwnedFd, OwnedFd); 3] = [
+        (fifo_from.into(), fifo_into.into()),
+        (pipe_from.into(), pipe_into.into()),
+        (socket_from.into(), socket_into.into()),
+    ];
+    for (from, into) in pairs {
+        // The same descriptions, held by another process as its standard input and output.
+        let mut witness = Command::new("sleep")
+            .arg("1000")
+            .stdin(Stdio::from(from.try_clone().unwrap()))
+            .stdout(Stdio::from(into.try_clone().unwrap()))
+            .spawn()
+            .unwrap();
+        let seen = |pid: u32| {
+            [0, 1].map(|number| {
+                let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap();
+                let line = info.lines().find_map(|line| line.strip_prefix("flags:"));
+                u32::from_str_radix(line.unwrap().trim(), 8).unwrap()
+            })
+        };
+        let nonblock = OFlags::NONBLOCK.bits();
+        let before = seen(witness.id());
+        assert!(before.iter().all(|flags| flags & nonblock == 0));
+        let reader = PipeReader::adopt(from).unwrap();
+        let options = WriterOptions::new()
+            .half_close(false)
+            .queue_bytes_max(1 << 20);
+        let writer = PipeWriter::adopt_with(into, options).unwrap();
+        // Full, so that it has to wait; empty, so that the reader has to; in between, and at the end.
+        let mut buf = [0; 100];
+        assert!(
+            reader
+                .read(&mut buf)
+                .within(Duration::from_millis(1))
+                .wait()
+                .is_err()
+        );
+        writer.write_all(&[1; 1 << 20]).wait().unwrap();
+        assert!(
+            writer
+                .flush()
+                .within(Duration::from_millis(1))
+                .wait()
+                .is_err()
+        );
+        assert_eq!(seen(witness.id()), before);
+        let _ = read_exactly(&reader, 1 << 20);
+        let _ = writer.finish().within(PATIENCE).wait().unwrap();
+        assert_eq!(seen(witness.id()), before);
+        drop(reader);
+        assert_eq!(seen(witness.id()), before);
+        witness.kill().unwrap();
+        witness.wait().unwrap();
+    }
+}
+
+#[test]
+fn files_and_devices_go_through_a_helper() {
+    let _accounted = Accounted::start();
+    let folder = Folder::new("files");
+    let path = folder.0.join("file");
+    let data = noise(777_777, 5);
+    let writer = PipeWriter::adopt(File::create(&path).unwrap()).unwrap();
+    writer.write_all(&data).within(PATIENCE).wait().unwrap();
+    assert_eq!(
+        writer
+            .wait_until_read()
+            .within(PATIENCE)
+            .wait()
+            .unwrap_err()
+            .kind,
+        ErrorKind::Unsupported
+    );
+    assert!(
+        writer
+            .finish()
+            .within(PATIENCE)
+            .wait()
+            .unwrap()
+            .is_complete()
+    );
+    assert!(std::fs::read(&path).unwrap() == data);
+    let reader = PipeReader::adopt(File::open(&path).unwrap()).unwrap();
+    assert!(read_to_end(&reader) == data);
+    let zero = PipeReader::adopt(File::open("/dev/zero").unwrap()).unwrap();
+    assert_eq!(read_exactly(&zero, 100_000), vec![0; 100_000]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_with_every_byte_handed_back() {
+    let _accounted = Accounted::start();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let writer = PipeWriter::adopt(full).unwrap();
+    writer
+        .write_all(b"no room for this")
+        .within(PATIENCE)
+        .wait()
+        .unwrap();
+    let error = writer.flush().within(PATIENCE).wait().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Limit);
+    assert_eq!(error.os.unwrap().0, rustix::io::Errno::NOSPC.raw_os_error());
+    let receipt = writer.abort().within(PATIENCE).wait().unwrap();
+    assert_eq!(joined(receipt.unsent()), b"no room for this");
+    assert_eq!(receipt.ledger().transferred(), 0);
+}
+
+#[test]
+fn a_terminal_is_read_and_written_without_its_flags_changing() {
+    let _accounted = Accounted::start();
+    let master =
+        rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)
+            .unwrap();
+    rustix::pty::grantpt(&master).unwrap();
+    rustix::pty::unlockpt(&master).unwrap();
+    let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
+    let open = || {
+        rustix::fs::open(
+            &name,
+            OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .unwrap()
+    };
+    let held = open();
+    let reader = PipeReader::adopt(held.try_clone().unwrap()).unwrap();
+    let writer = PipeWriter::adopt(held.try_clone().unwrap()).unwrap();
+    rustix::io::write(&master, b"typed\n").unwrap();
+    assert_eq!(read_exactly(&reader, 6), b"typed\n");
+    writer.write_all(b"shown").wait().unwrap();
+    assert!(
+        writer
+            .finish()
+            .within(PATIENCE)
+            .wait()
+            .unwrap()
+            .is_complete()
+    );
+    // The master sees the echo of what was typed, then what was shown.
+    let mut shown = Vec::new();
+    while !shown.ends_with(b"shown") {
+        let mut buf = [0; 64];
+        let n = rustix::io::read(&master, &mut buf).unwrap();
+        shown.extend_from_slice(&buf[..n]);
+    }
+    assert!(!flags(&held).contains(OFlags::NONBLOCK));
+}
+
+#[test]
+fn wrong_handles_are_refused_and_given_back() {
+    let _accounted = Accounted::start();
+    let (from, into) = std::io::pipe().unwrap();
+    let refused = PipeWriter::adopt(from).unwrap_err();
+    assert_eq!(
+        (refused.step, refused.error.kind),
+        (Step::InspectAccess, ErrorKind::InvalidInput)
+    );
+    assert_eq!(
+        refused.error.os.unwrap().0,
+        rustix::io::Errno::BADF.raw_os_error()
+    );
+    let from = refused.handle;
+    let refused = PipeReader::adopt(into).unwrap_err();
+    assert_eq!(refused.step, Step::InspectAccess);
+    through(from, refused.handle, 1_000);
+
+    let folder = File::open(std::env::temp_dir()).unwrap();
+    let refused = PipeReader::adopt(folder).unwrap_err();
+    assert_eq!(
+        (refused.step, refused.error.kind),
+        (Step::Inspect, ErrorKind::InvalidInput)
+    );
+    assert_eq!(
+        refused.error.os.unwrap().0,
+        rustix::io::Errno::ISDIR.raw_os_error()
+    );
+    assert!(
+        refused.to_string().contains("asking what kind of thing"),
+        "{refused}"
+    );
+
+    let datagram = UnixDatagram::unbound().unwrap();
+    assert_eq!(
+        PipeReader::adopt(datagram).unwrap_err().error.kind,
+        ErrorKind::InvalidInput
+    );
+    let lonely = rustix::net::socket(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::STREAM,
+        None,
+    )
+    .unwrap();
+    assert_eq!(
+        PipeReader::adopt(lonely).unwrap_err().error.kind,
+        ErrorKind::NotConnected
+    );
+    assert!(watertight::inherited(9_999, true).is_err());
+}
+
+#[test]
+fn a_socket_ends_in_one_direction_and_goes_on_in_the_other() {
+    let _accounted = Accounted::start();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let reader = PipeReader::adopt(ours.try_clone().unwrap()).unwrap();
+    let writer = PipeWriter::adopt(ours).unwrap();
+    writer.write_all(b"question").wait().unwrap();
+    assert!(
+        writer
+            .finish()
+            .within(PATIENCE)
+            .wait()
+            .unwrap()
+            .is_complete()
+    );
+    let mut question = String::new();
+    theirs.read_to_string(&mut question).unwrap();
+    assert_eq!(question, "question");
+    theirs.write_all(b"answer").unwrap();
+    theirs.shutdown(Shutdown::Both).unwrap();
+    assert_eq!(read_to_end(&reader), b"answer");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_socket_tells_whether_its_peer_read_or_threw_away() {
+    let _accounted = Accounted::start();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let writer = PipeWriter::adopt(ours).unwrap();
+    writer.write_all(b"read me").wait().unwrap();
+    assert!(
+        writer
+            .wait_until_read()
+            .within(Duration::from_millis(10))
+            .wait()
+            .is_err()
+    );
+    theirs.read_exact(&mut [0; 7]).unwrap();
+    writer.wait_until_read().within(PATIENCE).wait().unwrap();
+    writer.write_all(b"or not").wait().unwrap();
+    writer.flush().wait().unwrap();
+    drop(theirs);
+    let error = writer
+        .wait_until_read()
+        .within(PATIENCE)
+        .wait()
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn data_comes_before_the_reset_of_a_socket() {
+    let _accounted = Accounted::start();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let reader = PipeReader::adopt(ours.try_clone().unwrap()).unwrap();
+    (&ours).write_all(b"never read by the peer").unwrap();
+    theirs.write_all(b"data first").unwrap();
+    drop(theirs);
+    assert_eq!(read_exactly(&reader, 10), b"data first");
+    let error = reader
+        .read(&mut [0; 8])
+        .within(PATIENCE)
+        .wait()
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::BrokenPipe);
+    // Latched: the same again, though the kernel would say "end of stream" by now.
+    let again = reader
+        .read(&mut [0; 8])
+        .within(PATIENCE)
+        .wait()
+        .unwrap_err();
+    assert_eq!(again.os, error.os);
+}
+
+/// A process that leaves SIGPIPE at its default, as C programs do, must live through a broken pipe of every kind.
+#[test]
+fn sigpipe_never_escapes() {
+    if std::env::var_os("WATERTIGHT_SIGPIPE").is_some() {
+        return break_every_pipe();
+    }
+    let _accounted = Accounted::start();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--exact", "sigpipe_never_escapes"])
+        .env("WATERTIGHT_SIGPIPE", "1");
+    let output = child.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn break_every_pipe() {
+    // SAFETY: SIG_DFL is a valid disposition; nothing else in this process depends on SIGPIPE.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    assert_eq!(before, libc::SIG_IGN, "the test harness ignores it");
+    let folder = Folder::new("sigpipe");
+    let (fifo_from, fifo_into) = fifo_ends(&folder.fifo());
+    let (pipe_from, pipe_into) = std::io::pipe().unwrap();
+    let (socket_from, socket_into) = UnixStream::pair().unwrap();
+    let pairs: [(OwnedFd, OwnedFd); 3] = [
+        (fifo_from.into(), fifo_into.into()),
+        (pipe_from.into(), pipe_into.into()),
+        (socket_from.into(), socket_into.into()),
+    ];
+    for (from, into) in pairs {
+        let writer = PipeWriter::adopt(into).unwrap();
+        writer.write_all(&[0; 250_000]).wait().unwrap();
+        drop(from);
+        // The library's thread meets the broken pipe here, and the calling thread below.
+        let error = writer.flush().within(PATIENCE).wait().unwrap_err();
+        assert_eq!(error.kind, ErrorKind::BrokenPipe);
+    }
+    let (reader, writer) = watertight::pipe().unwrap();
+    drop(reader);
+    let _ = writer.write_all(b"x").wait();
+    assert_eq!(
+        writer.flush().wait().unwrap_err().kind,
+        ErrorKind::BrokenPipe
+    );
+    // SAFETY: as above; asks what the disposition is and leaves it at the default.
+    let after = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    assert_eq!(after, libc::SIG_DFL, "the disposition was changed");
+}
+
+#[test]
+fn a_childs_streams_are_adopted_from_std() {
+    let _accounted = Accounted::start();
+    let mut child = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let writer = PipeWriter::adopt(child.stdin.take().unwrap()).unwrap();
+    let reader = PipeReader::adopt(child.stdout.take().unwrap()).unwrap();
+    let data = noise(1 << 20, 6);
+    let collector = std::thread::spawn(move || read_to_end(&reader));
+    writer.write_all(&data).within(PATIENCE).wait().unwrap();
+    assert!(
+        writer
+            .finish()
+            .within(PATIENCE)
+            .wait()
+            .unwrap()
+            .is_complete()
+    );
+    assert!(collector.join().unwrap() == data);
+    assert!(child.wait().unwrap().success());
+}
+
+/// What a child finds open.
+fn listing() -> Vec<String> {
+    let output = Command::new("ls").arg("-l").arg("/proc/self/fd").output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    let targets = text.lines().filter_map(|line| line.split_once(" -> "));
+    // Its own streams and its look at itself have new numbers every time.
+    targets
+        .map(|(_, target)| target.split([':', '/']).next().unwrap().to_string())
+        .collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_descriptor_of_ours_reaches_a_child() {
+    let _accounted = Accounted::start();
+    let before = listing();
+    let ends = watertight::pipe().unwrap();
+    let folder = Folder::new("cloexec");
+    let (from, into) = fifo_ends(&folder.fifo());
+    let fifo = (
+        PipeReader::adopt(from).unwrap(),
+        PipeWriter::adopt(into).unwrap(),
+    );
+    let file = PipeReader::adopt(File::open("/dev/zero").unwrap()).unwrap();
+    assert_eq!(listing(), before);
+    drop((ends, fifo, file));
+}
+
+#[test]
+fn exhausted_descriptors_are_a_clear_error_and_pass() {
+    if std::env::var_os("WATERTIGHT_EXHAUST").is_none() {
+        let _accounted = Accounted::start();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
+            .args([
+                "--exact",
+                "exhausted_descriptors_are_a_clear_error_and_pass",
+            ])
+            .env("WATERTIGHT_EXHAUST", "1");
+        let output = child.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let (reader, writer) = watertight::pipe().unwrap();
+    let mut hoard = Vec::new();
+    let limit = rustix::process::Rlimit {
+        current: Some(64),
+        maximum: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    while let Ok(file) = File::open("/dev/null") {
+        hoard.push(file);
+    }
+    let failed = watertight::pipe().unwrap_err();
+    assert_eq!(
+        (failed.step, failed.error.kind),
+        (Step::CreatePipe, ErrorKind::Limit)
+    );
+    // What exists goes on working.
+    writer.write_all(b"still here").wait().unwrap();
+    assert_eq!(read_exactly(&reader, 10), b"still here");
+    // A file needs a helper with descriptors of its own: refused whole, and the handle comes back.
+    let raw = hoard[0].as_raw_fd();
+    let refused = PipeReader::adopt(hoard.swap_remove(0)).unwrap_err();
+    assert_eq!(
+        (refused.step, refused.error.kind),
+        (Step::CreatePipe, ErrorKind::Limit)
+    );
+    assert_eq!(refused.handle.as_raw_fd(), raw);
+    drop(hoard);
+    drop(refused.handle);
+    drop(watertight::pipe().unwrap());
+}
