@@ -1,0 +1,144 @@
+//! The reading half: data before errors, the end once and then always, nothing read ahead is lost.
+
+use bytes::Bytes;
+use watertight_core::{Action, Class, ErrorKind, Op, OpKind, OsCode, Outcome, ReadHalf, ReadNow};
+
+fn ask(half: &mut ReadHalf) {
+    half.ask(Op::Read { bytes_max: 64 });
+    assert!(matches!(
+        half.poll_action(),
+        Some(Action::Submit(Op::Read { bytes_max: 64 }))
+    ));
+}
+
+fn data(text: &'static str) -> Outcome {
+    Outcome::Data(Bytes::from_static(text.as_bytes()))
+}
+
+#[test]
+fn read_ahead_is_taken_in_any_pieces() {
+    let mut half = ReadHalf::new();
+    assert_eq!(half.take(&mut [0; 4]), None);
+    ask(&mut half);
+    half.handle_completion(data("abcdefg"));
+    let mut buf = [0; 3];
+    assert_eq!(half.take(&mut buf), Some(Ok(3)));
+    assert_eq!(&buf, b"abc");
+    assert_eq!(half.ledger().queued(), 4);
+    assert_eq!(half.take(&mut []), Some(Ok(0)));
+    assert_eq!(half.take(&mut [0; 9]), Some(Ok(4)));
+    assert_eq!(half.take(&mut buf), None);
+    assert_eq!(half.ledger().transferred(), 7);
+}
+
+#[test]
+fn data_comes_before_the_error() {
+    let mut half = ReadHalf::new();
+    ask(&mut half);
+    half.handle_completion(data("last"));
+    ask(&mut half);
+    half.handle_completion(Outcome::failed(Class::Io, Some(OsCode(5))));
+    assert_eq!(half.take(&mut [0; 9]), Some(Ok(4)));
+    let cause = half.take(&mut [0; 9]).unwrap().unwrap_err();
+    assert_eq!((cause.kind, cause.os), (ErrorKind::Os, Some(OsCode(5))));
+    assert_eq!(half.take(&mut [0; 9]), Some(Err(cause)));
+    half.ask(Op::WaitReadable);
+    assert!(half.poll_action().is_none(), "a failed half asks no more");
+}
+
+#[test]
+fn the_end_is_told_after_the_data_and_for_ever() {
+    let mut half = ReadHalf::new();
+    ask(&mut half);
+    half.handle_completion(data("x"));
+    ask(&mut half);
+    half.handle_completion(Outcome::EndOfStream);
+    assert!(half.has_ended());
+    assert_eq!(half.take(&mut [0; 9]), Some(Ok(1)));
+    for _ in 0..3 {
+        assert_eq!(half.take(&mut [0; 9]), Some(Ok(0)));
+    }
+}
+
+#[test]
+fn a_direct_read_is_counted_and_holds_the_handle() {
+    let mut half = ReadHalf::new();
+    half.begin_direct();
+    assert!(half.is_busy());
+    half.abort();
+    assert!(half.poll_action().is_none(), "closed under a direct read");
+    assert!(half.is_stopping());
+    half.handle_now(ReadNow::Data(5));
+    assert_eq!(
+        (half.ledger().accepted(), half.ledger().transferred()),
+        (5, 5)
+    );
+    assert!(matches!(half.poll_action(), Some(Action::Close)));
+    assert!(half.poll_action().is_none());
+    half.handle_closed(None);
+    assert!(half.is_over());
+    assert_eq!(
+        half.take(&mut [0; 1]).unwrap().unwrap_err().kind,
+        ErrorKind::Aborted
+    );
+}
+
+#[test]
+fn an_abort_hands_over_what_a_cancelled_read_brought_all_the_same() {
+    let mut half = ReadHalf::new();
+    ask(&mut half);
+    half.handle_completion(data("ahead "));
+    ask(&mut half);
+    half.abort();
+    assert!(matches!(
+        half.poll_action(),
+        Some(Action::Cancel(OpKind::Read))
+    ));
+    assert!(half.poll_action().is_none());
+    half.handle_completion(data("late"));
+    assert_eq!(half.untaken().concat(), b"ahead late");
+    assert_eq!(half.ledger().discarded(), 10);
+    assert!(matches!(half.poll_action(), Some(Action::Close)));
+}
+
+#[test]
+fn an_unanswered_read_is_quarantined_and_released_when_it_answers() {
+    let mut half = ReadHalf::new();
+    ask(&mut half);
+    half.abort();
+    assert!(half.poll_action().is_some());
+    half.handle_stop_expired();
+    assert!(half.is_over() && half.is_quarantined());
+    assert!(
+        half.poll_action().is_none(),
+        "closed under the quarantined operation"
+    );
+    half.handle_completion(Outcome::cancelled());
+    assert!(matches!(half.poll_action(), Some(Action::Close)));
+    half.handle_closed(None);
+    assert!(!half.is_quarantined());
+}
+
+#[test]
+fn a_failed_or_ended_half_keeps_its_handle_until_it_is_given_up() {
+    for outcome in [Outcome::EndOfStream, Outcome::failed(Class::Gone, None)] {
+        let mut half = ReadHalf::new();
+        ask(&mut half);
+        half.handle_completion(outcome);
+        assert!(half.poll_action().is_none());
+        half.abort();
+        assert!(matches!(half.poll_action(), Some(Action::Close)));
+    }
+}
+
+#[test]
+fn release_gives_up_only_an_idle_half() {
+    let mut half = ReadHalf::new();
+    ask(&mut half);
+    assert!(!half.release());
+    half.handle_completion(data("ahead"));
+    assert!(!half.release(), "read-ahead would be lost");
+    assert_eq!(half.take(&mut [0; 9]), Some(Ok(5)));
+    assert!(half.release());
+    assert!(half.poll_action().is_none());
+}
