@@ -124,14 +124,38 @@ mod tests {
     const CELLS: &[(Errno, Class, Class, Class, Class)] = {
         use Class as C;
         &[
-            (Errno::INTR, C::Interrupted, C::Interrupted, C::Interrupted, C::Interrupted),
+            (
+                Errno::INTR,
+                C::Interrupted,
+                C::Interrupted,
+                C::Interrupted,
+                C::Interrupted,
+            ),
             (Errno::AGAIN, C::Wait, C::Wait, C::Limit, C::Limit),
             (Errno::PIPE, C::Gone, C::Gone, C::Gone, C::Gone),
             (Errno::CONNRESET, C::Gone, C::Gone, C::Gone, C::Gone),
             (Errno::CONNABORTED, C::Gone, C::Gone, C::Gone, C::Gone),
-            (Errno::PROTOTYPE, C::Argument, C::Gone, C::Argument, C::Argument),
-            (Errno::NOTCONN, C::NotConnected, C::NotConnected, C::NotConnected, C::NotConnected),
-            (Errno::DESTADDRREQ, C::NotConnected, C::NotConnected, C::NotConnected, C::NotConnected),
+            (
+                Errno::PROTOTYPE,
+                C::Argument,
+                C::Gone,
+                C::Argument,
+                C::Argument,
+            ),
+            (
+                Errno::NOTCONN,
+                C::NotConnected,
+                C::NotConnected,
+                C::NotConnected,
+                C::NotConnected,
+            ),
+            (
+                Errno::DESTADDRREQ,
+                C::NotConnected,
+                C::NotConnected,
+                C::NotConnected,
+                C::NotConnected,
+            ),
             (Errno::NXIO, C::Io, C::Io, C::NotConnected, C::Io),
             (Errno::NODEV, C::Io, C::Io, C::Io, C::Io),
             (Errno::STALE, C::Io, C::Io, C::Io, C::Io),
@@ -143,28 +167,106 @@ mod tests {
             (Errno::NOSPC, C::Limit, C::Limit, C::Limit, C::Limit),
             (Errno::DQUOT, C::Limit, C::Limit, C::Limit, C::Limit),
             (Errno::FBIG, C::Limit, C::Limit, C::Limit, C::Limit),
-            (Errno::MSGSIZE, C::Argument, C::Argument, C::Argument, C::Argument),
-            (Errno::INVAL, C::Argument, C::Argument, C::Argument, C::Argument),
-            (Errno::ISDIR, C::Argument, C::Argument, C::Argument, C::Argument),
-            (Errno::NOTSOCK, C::Argument, C::Argument, C::Argument, C::Argument),
-            (Errno::NOTDIR, C::Argument, C::Argument, C::Argument, C::Argument),
-            (Errno::LOOP, C::Argument, C::Argument, C::Argument, C::Argument),
-            (Errno::NAMETOOLONG, C::Argument, C::Argument, C::Argument, C::Argument),
-            (Errno::SPIPE, C::Argument, C::Argument, C::Argument, C::Argument),
-            (Errno::OPNOTSUPP, C::Unsupported, C::Unsupported, C::Unsupported, C::Unsupported),
-            (Errno::NOTSUP, C::Unsupported, C::Unsupported, C::Unsupported, C::Unsupported),
-            (Errno::NOSYS, C::Unsupported, C::Unsupported, C::Unsupported, C::Unsupported),
+            (
+                Errno::MSGSIZE,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+            ),
+            (
+                Errno::INVAL,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+            ),
+            (
+                Errno::ISDIR,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+            ),
+            (
+                Errno::NOTSOCK,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+            ),
+            (
+                Errno::NOTDIR,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+            ),
+            (
+                Errno::LOOP,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+            ),
+            (
+                Errno::NAMETOOLONG,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+            ),
+            (
+                Errno::SPIPE,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+            ),
+            (
+                Errno::OPNOTSUPP,
+                C::Unsupported,
+                C::Unsupported,
+                C::Unsupported,
+                C::Unsupported,
+            ),
+            (
+                Errno::NOTSUP,
+                C::Unsupported,
+                C::Unsupported,
+                C::Unsupported,
+                C::Unsupported,
+            ),
+            (
+                Errno::NOSYS,
+                C::Unsupported,
+                C::Unsupported,
+                C::Unsupported,
+                C::Unsupported,
+            ),
             (Errno::BADF, C::Bug, C::Bug, C::Argument, C::Argument),
             (Errno::FAULT, C::Bug, C::Bug, C::Bug, C::Bug),
             (Errno::PERM, C::Denied, C::Denied, C::Denied, C::Denied),
             (Errno::ACCESS, C::Denied, C::Denied, C::Denied, C::Denied),
             (Errno::ROFS, C::Denied, C::Denied, C::Denied, C::Denied),
-            (Errno::NOENT, C::NotFound, C::NotFound, C::NotFound, C::NotFound),
+            (
+                Errno::NOENT,
+                C::NotFound,
+                C::NotFound,
+                C::NotFound,
+                C::NotFound,
+            ),
             (Errno::EXIST, C::Taken, C::Taken, C::Taken, C::Taken),
             (Errno::ADDRINUSE, C::Taken, C::Taken, C::Taken, C::Taken),
             (Errno::BUSY, C::Busy, C::Busy, C::Busy, C::Busy),
             (Errno::TXTBSY, C::Busy, C::Busy, C::Busy, C::Busy),
-            (Errno::CANCELED, C::Aborted, C::Aborted, C::Aborted, C::Aborted),
+            (
+                Errno::CANCELED,
+                C::Aborted,
+                C::Aborted,
+                C::Aborted,
+                C::Aborted,
+            ),
         ]
     };
 
@@ -199,6 +301,9 @@ mod tests {
                 );
             }
         }
-        assert_eq!(classify(Call::Write, Errno::from_raw_os_error(3999)), Class::Io);
+        assert_eq!(
+            classify(Call::Write, Errno::from_raw_os_error(3999)),
+            Class::Io
+        );
     }
 }

@@ -155,13 +155,30 @@ impl Handle {
     }
 
     /// An end of a pipe that we made ourselves.
-    pub(super) fn own(fd: OwnedFd, direction: Direction, features: Features, poll_key: usize) -> Self {
+    pub(super) fn own(
+        fd: OwnedFd,
+        direction: Direction,
+        features: Features,
+        poll_key: usize,
+    ) -> Self {
         let rung = if kernel::own_pipes_are_private() {
             Rung::Private(None)
         } else {
             Rung::NoWait
         };
         Self::made(fd, direction, Kind::Pipe, rung, features, poll_key)
+    }
+
+    /// An end that is served by a helper whatever it is.
+    #[cfg(test)]
+    pub(super) fn with_helper(
+        fd: OwnedFd,
+        direction: Direction,
+        kind: Kind,
+        helper: Helper,
+    ) -> Self {
+        let rung = Rung::Helper(helper);
+        Self::made(fd, direction, kind, rung, Features::default(), 0)
     }
 
     fn made(
@@ -253,7 +270,11 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
             Direction::Write => access == OFlags::WRONLY || access == OFlags::RDWR,
         };
         // EBADF is what a read or write would say: "not open for reading (writing)".
-        if fits { Ok(()) } else { Err(argument(Errno::BADF)) }
+        if fits {
+            Ok(())
+        } else {
+            Err(argument(Errno::BADF))
+        }
     })?;
     Ok(found)
 }
@@ -271,7 +292,12 @@ fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
     match peer {
         // A peer that is gone already has left what can be read.
         Ok(_) | Err(Errno::INVAL) => {}
-        Err(code) => return Err((classify(Call::Query, code), Some(OsCode(code.raw_os_error())))),
+        Err(code) => {
+            return Err((
+                classify(Call::Query, code),
+                Some(OsCode(code.raw_os_error())),
+            ));
+        }
     }
     Ok(if named.address_family() == AddressFamily::UNIX {
         Kind::LocalSocket

@@ -187,9 +187,11 @@ impl Shared {
             while !rest.is_empty() {
                 let now = match kind {
                     Kind::File => rest,
-                    Kind::Device | Kind::LocalSocket | Kind::Pipe | Kind::Socket | Kind::Terminal => {
-                        &rest[..rest.len().min(STEP_BYTES_MAX)]
-                    }
+                    Kind::Device
+                    | Kind::LocalSocket
+                    | Kind::Pipe
+                    | Kind::Socket
+                    | Kind::Terminal => &rest[..rest.len().min(STEP_BYTES_MAX)],
                 };
                 match self.write_step(fd, kind, now) {
                     Ok(n) => {
@@ -222,7 +224,10 @@ impl Shared {
             return Ok(());
         }
         let (fd, recall) = (fd.as_fd(), self.recall.as_fd());
-        let mut polled = [PollFd::new(&fd, events), PollFd::new(&recall, PollFlags::IN)];
+        let mut polled = [
+            PollFd::new(&fd, events),
+            PollFd::new(&recall, PollFlags::IN),
+        ];
         loop {
             match rustix::event::poll(&mut polled, None) {
                 Ok(_) if !polled[1].revents().is_empty() => {
@@ -253,6 +258,9 @@ fn with_count(outcome: Outcome, moved: u64) -> Outcome {
             os,
             moved: Moved::Exactly(moved),
         },
-        other @ (Outcome::Data(_) | Outcome::EndOfStream | Outcome::Ready | Outcome::Transferred(_)) => other,
+        other @ (Outcome::Data(_)
+        | Outcome::EndOfStream
+        | Outcome::Ready
+        | Outcome::Transferred(_)) => other,
     }
 }

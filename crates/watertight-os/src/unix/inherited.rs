@@ -55,5 +55,9 @@ fn replace(number: u32, direction: Direction) -> Result<(), Errno> {
     // SAFETY: 0, 1 and 2 are owned by no OwnedFd (std keeps them open for the whole life of the process and only borrows
     // them by number), so replacing what they refer to invalidates nobody's descriptor.
     let status = unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), target) };
-    if status < 0 { Err(last_errno()) } else { Ok(()) }
+    if status < 0 {
+        Err(last_errno())
+    } else {
+        Ok(())
+    }
 }

@@ -28,6 +28,20 @@ pub(super) struct Features {
     nosignal: bool,
 }
 
+#[cfg(test)]
+impl Features {
+    /// This kernel and every lesser one.
+    pub(super) fn all_below(here: Self) -> Vec<Self> {
+        let flags = [false, true];
+        let pairs = flags
+            .iter()
+            .flat_map(|a| flags.iter().map(move |b| (*a, *b)));
+        let all = pairs.map(|(nowait, nosignal)| Self { nowait, nosignal });
+        all.filter(|one| one.nowait <= here.nowait && one.nosignal <= here.nosignal)
+            .collect()
+    }
+}
+
 /// Tries the flags on a pipe of its own. A failure to make one is told: the caller's pipes would fail the same way.
 pub(super) fn probe() -> Result<Features, Errno> {
     let (reader, writer) = pipe()?;
@@ -35,8 +49,8 @@ pub(super) fn probe() -> Result<Features, Errno> {
     let nowait = rustix::io::pwritev2(&writer, &byte, HERE, ReadWriteFlags::NOWAIT).is_ok();
     let mut one = [0];
     let mut buf = [IoSliceMut::new(&mut one)];
-    let back = !nowait
-        || rustix::io::preadv2(&reader, &mut buf, HERE, ReadWriteFlags::NOWAIT).is_ok();
+    let back =
+        !nowait || rustix::io::preadv2(&reader, &mut buf, HERE, ReadWriteFlags::NOWAIT).is_ok();
     let nosignal = rustix::io::pwritev2(&writer, &byte, HERE, NOSIGNAL).is_ok();
     Ok(Features {
         nowait: nowait && back,

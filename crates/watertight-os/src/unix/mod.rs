@@ -10,6 +10,8 @@ mod kernel;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 #[path = "other.rs"]
 mod kernel;
+#[cfg(test)]
+mod ladder_tests;
 mod pipe;
 mod poller;
 mod sigpipe;

@@ -16,6 +16,14 @@ pub(super) struct Features {
     pub(super) nowait: bool,
 }
 
+#[cfg(test)]
+impl Features {
+    /// There is one kind.
+    pub(super) fn all_below(here: Self) -> Vec<Self> {
+        vec![here]
+    }
+}
+
 /// Nothing to try.
 pub(super) fn probe() -> Result<Features, Errno> {
     Ok(Features::default())

@@ -90,6 +90,19 @@ impl Native {
         })
     }
 
+    /// As on a kernel that can do no more than this.
+    #[cfg(test)]
+    pub(super) fn with_features(features: Features) -> Result<Self, StepError> {
+        let mut native = Self::new()?;
+        native.features = features;
+        Ok(native)
+    }
+
+    #[cfg(test)]
+    pub(super) fn post(&self) -> Post {
+        self.post.clone()
+    }
+
     /// Takes over a descriptor.
     ///
     /// # Errors
@@ -224,7 +237,11 @@ impl Native {
         lock(&self.asking).iter().map(|asking| asking.next).min()
     }
 
-    fn poll(&self, deadline: Option<Instant>, completions: &mut Vec<Completion>) -> Result<(), OsCode> {
+    fn poll(
+        &self,
+        deadline: Option<Instant>,
+        completions: &mut Vec<Completion>,
+    ) -> Result<(), OsCode> {
         let mut events = lock(&self.events);
         events.clear();
         let timeout = deadline.map(|due| due.saturating_duration_since(Instant::now()));

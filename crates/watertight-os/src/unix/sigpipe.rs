@@ -67,9 +67,7 @@ mod tests {
         std::thread::spawn(|| {
             let (reader, writer) = std::io::pipe().unwrap();
             drop(reader);
-            let result = without_sigpipe(|| {
-                rustix::io::write(&writer, b"x")
-            });
+            let result = without_sigpipe(|| rustix::io::write(&writer, b"x"));
             assert_eq!(result, Err(Errno::PIPE));
             assert!(!is_pending());
         })
