@@ -201,7 +201,7 @@ pub fn pipe_with(
     let (from, into) = driver.backend.pipe().map_err(failed)?;
     Ok((
         PipeReader::on(&driver, from, reader),
-        PipeWriter::on(&driver, into, writer),
+        PipeWriter::native(&driver, into, writer),
     ))
 }
 

@@ -41,6 +41,7 @@
 mod adapt;
 mod driver;
 mod handle;
+mod line;
 mod message;
 mod observer;
 mod options;

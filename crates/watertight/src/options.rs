@@ -19,6 +19,7 @@ pub struct WriterOptions {
     pub(crate) linger: Duration,
     pub(crate) stop_within: Duration,
     pub(crate) half_close: bool,
+    pub(crate) capacity_bytes: Option<u64>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
@@ -41,6 +42,7 @@ impl WriterOptions {
             linger: Self::LINGER,
             stop_within: Self::STOP_WITHIN,
             half_close: true,
+            capacity_bytes: None,
             observer: None,
         }
     }
@@ -78,6 +80,14 @@ impl WriterOptions {
         self
     }
 
+    /// Asks the kernel for a pipe of this capacity (Linux: `F_SETPIPE_SZ`); what it gave is
+    /// [`PipeWriter::capacity`](crate::PipeWriter::capacity). Not asked for by default: a pipe may be shared, and an
+    /// ordinary user's pipes share one limit (`/proc/sys/fs/pipe-user-pages-soft`). Ignored where it cannot be changed.
+    pub fn capacity_bytes(mut self, bytes: u64) -> Self {
+        self.capacity_bytes = Some(bytes);
+        self
+    }
+
     /// Who is told of progress and of the ending.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -99,6 +109,7 @@ impl std::fmt::Debug for WriterOptions {
             .field("linger", &self.linger)
             .field("stop_within", &self.stop_within)
             .field("half_close", &self.half_close)
+            .field("capacity_bytes", &self.capacity_bytes)
             .field("observer", &self.observer.is_some())
             .finish()
     }

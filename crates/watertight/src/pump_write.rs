@@ -4,12 +4,12 @@
 //! whoever waits.
 
 use crate::driver::{Answer, Driver, PUMP_STEPS_MAX, Pump, Standing, Step, Wakes, Watchers};
+use crate::line::{Line, Turn};
 use crate::message::Message;
 use crate::observer::Watched;
 use crate::options::WriterOptions;
 use crate::receipt::{Ending, Receipt};
 use crate::sync::{Mutex, MutexGuard};
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -18,9 +18,6 @@ use watertight_core::{
     Action, Backend, Cause, ErrorKind, Key, Ledger, Moment, OpId, OpKind, Outcome, WriteHalf,
     WriteLimits,
 };
-
-/// A message larger than the queue is accepted in pieces of at least this part of the queue.
-const PIECES_PER_QUEUE: u64 = 4;
 
 /// What somebody waits for.
 enum Wanted {
@@ -32,22 +29,6 @@ enum Wanted {
     Read(u64, u64),
     /// There is room for a byte.
     Room,
-}
-
-/// A place in the line of those who wait for room.
-struct Place {
-    id: u64,
-    needs: u64,
-    waker: Option<Waker>,
-}
-
-/// Where a message that is being accepted stands. Belongs to the caller's waiting value.
-#[derive(Debug, Default)]
-pub(crate) struct Turn {
-    /// Its place in the line; 0 without one.
-    place: u64,
-    /// How many of its bytes are accepted.
-    pub(crate) accepted: u64,
 }
 
 /// Where a wait for the peer's reading stands. Belongs to the caller's waiting value.
@@ -65,7 +46,7 @@ struct State<B: Backend> {
     end_of_stream: bool,
     /// A thread is making backend calls.
     inside: bool,
-    line: VecDeque<Place>,
+    line: Line,
     watchers: Watchers<Wanted>,
     linger: Duration,
     stop_within: Duration,
@@ -108,7 +89,7 @@ impl<B: Backend> WriterCell<B> {
             handle: Some(Arc::new(handle)),
             end_of_stream: options.half_close,
             inside: false,
-            line: VecDeque::new(),
+            line: Line::default(),
             watchers: Watchers::default(),
             linger: options.linger,
             stop_within: options.stop_within,
@@ -170,9 +151,10 @@ impl<B: Backend> WriterCell<B> {
                 self.leave_line(turn);
                 return Poll::Ready(Err(cause));
             }
-            let piece = state.next_piece(turn, message.len());
+            let piece = state.line.next_piece(turn, message.len(), &state.half);
             if piece == 0 && turn.accepted < message.len() {
-                let replaced = state.wait_in_line(turn, message.len(), waker);
+                let State { half, line, .. } = &mut *state;
+                let replaced = line.wait(turn, message.len(), half, waker);
                 drop(state);
                 drop(replaced);
                 return Poll::Pending;
@@ -181,7 +163,7 @@ impl<B: Backend> WriterCell<B> {
             turn.accepted += piece;
             let done = turn.accepted == message.len();
             if !done {
-                state.hold_turn(turn);
+                state.line.hold(turn);
             }
             drop(state);
             if done {
@@ -196,13 +178,11 @@ impl<B: Backend> WriterCell<B> {
 
     /// Gives up a place in the line; the next one's turn comes.
     pub(crate) fn leave_line(&self, turn: &mut Turn) {
-        if turn.place == 0 {
+        if !turn.is_in_line() {
             return;
         }
         let mut state = self.lock();
-        let index = state.line.iter().position(|place| place.id == turn.place);
-        let left = index.and_then(|index| state.line.remove(index));
-        turn.place = 0;
+        let left = state.line.leave(turn);
         let mut wakes = Wakes::default();
         state.wake_line(&mut wakes);
         drop(state);
@@ -425,57 +405,6 @@ impl<B: Backend> WriterCell<B> {
 }
 
 impl<B: Backend> State<B> {
-    /// How many bytes of the message may be accepted now: all, a large piece, or none.
-    fn next_piece(&self, turn: &Turn, len: u64) -> u64 {
-        let first = match self.line.front() {
-            None => true,
-            Some(place) => place.id == turn.place,
-        };
-        let rest = len - turn.accepted;
-        if first && self.half.room() >= self.needed(rest) {
-            rest.min(self.half.room())
-        } else {
-            0
-        }
-    }
-
-    /// A message that fits the queue is accepted whole; a larger one in pieces that are not too small.
-    fn needed(&self, rest: u64) -> u64 {
-        let max = self.half.limits().queue_bytes_max;
-        if rest <= max {
-            rest
-        } else {
-            (max / PIECES_PER_QUEUE).max(1)
-        }
-    }
-
-    fn wait_in_line(&mut self, turn: &mut Turn, len: u64, waker: &Waker) -> Option<Waker> {
-        let needs = self.needed(len - turn.accepted);
-        if let Some(place) = self.line.iter_mut().find(|place| place.id == turn.place) {
-            place.needs = needs;
-            return place.waker.replace(waker.clone());
-        }
-        turn.place = self.watchers.id();
-        self.line.push_back(Place {
-            id: turn.place,
-            needs,
-            waker: Some(waker.clone()),
-        });
-        None
-    }
-
-    /// A message of which a part is accepted stays the first in the line: nothing gets between its pieces.
-    fn hold_turn(&mut self, turn: &mut Turn) {
-        if turn.place == 0 {
-            turn.place = self.watchers.id();
-            self.line.push_front(Place {
-                id: turn.place,
-                needs: 0,
-                waker: None,
-            });
-        }
-    }
-
     fn next_step(&mut self, key: Key) -> Option<Step<B>> {
         if self.inside {
             return None;
@@ -550,21 +479,10 @@ impl<B: Backend> State<B> {
         after
     }
 
-    /// Wakes the first in the line if there is room for it; everybody if nothing is accepted any more.
+    /// Wakes the first in the line; without a line, those who wait for any room.
     fn wake_line(&mut self, wakes: &mut Wakes) {
-        let room = self.half.room();
-        if self.half.refusal().is_some() {
-            for place in &mut self.line {
-                if let Some(waker) = place.waker.take() {
-                    wakes.push(waker);
-                }
-            }
-        } else if let Some(first) = self.line.front_mut()
-            && room >= first.needs
-            && let Some(waker) = first.waker.take()
-        {
-            wakes.push(waker);
-        } else if self.line.is_empty() && room > 0 {
+        self.line.wake(&self.half, wakes);
+        if self.line.is_empty() && self.half.room() > 0 {
             self.watchers
                 .take_ready(wakes, |wanted| matches!(wanted, Wanted::Room));
         }

@@ -2,9 +2,10 @@
 
 use crate::driver::Driver;
 use crate::handle::{self, AdoptError, Native, OsHandle};
+use crate::line::Turn;
 use crate::message::Returned;
 use crate::options::WriterOptions;
-use crate::pump_write::{Turn, UntilRead, WriterCell};
+use crate::pump_write::{UntilRead, WriterCell};
 use crate::receipt::Receipt;
 use crate::refused::Refused;
 use crate::wait::{Operation, Sealed, Wait};
@@ -13,7 +14,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, Verb};
-use watertight_os::Direction;
+use watertight_os::{Direction, Handle};
 
 /// The writing end of a pipe.
 ///
@@ -39,6 +40,7 @@ use watertight_os::Direction;
 #[derive(Debug)]
 pub struct PipeWriter<B: Backend = Native> {
     cell: Arc<WriterCell<B>>,
+    capacity: Option<u64>,
     /// The standard traits' place among those that wait (they wait one at a time, through `&mut self`).
     pub(crate) trait_turn: Turns,
 }
@@ -90,7 +92,21 @@ impl PipeWriter {
         options: WriterOptions,
     ) -> Result<Self, AdoptError> {
         let (driver, handle) = handle::adopt(handle.into(), Direction::Write)?;
-        Ok(Self::on(&driver, handle, options))
+        Ok(Self::native(&driver, handle, options))
+    }
+
+    pub(crate) fn native(
+        driver: &Arc<Driver<Native>>,
+        handle: Handle,
+        options: WriterOptions,
+    ) -> Self {
+        let capacity = match options.capacity_bytes {
+            Some(bytes) => handle.set_capacity(bytes),
+            None => handle.capacity(),
+        };
+        let mut writer = Self::on(driver, handle, options);
+        writer.capacity = capacity;
+        writer
     }
 
     /// Gives the handle back, open, if nothing is queued or in flight (after a [`flush`](Self::flush), for instance).
@@ -117,6 +133,7 @@ impl<B: Backend> PipeWriter<B> {
     pub fn on(driver: &Arc<Driver<B>>, handle: B::Handle, options: WriterOptions) -> Self {
         Self {
             cell: WriterCell::new(driver.clone(), handle, options),
+            capacity: None,
             trait_turn: Turns::default(),
         }
     }
@@ -135,6 +152,12 @@ impl<B: Backend> PipeWriter<B> {
     #[must_use]
     pub fn queue_bytes_max(&self) -> u64 {
         self.cell.queue_bytes_max()
+    }
+
+    /// How many bytes the kernel's pipe held when this was made, where that can be asked (Linux).
+    #[must_use]
+    pub fn capacity(&self) -> Option<u64> {
+        self.capacity
     }
 
     /// Accepts `message` now, whole, or not at all.

@@ -243,6 +243,23 @@ fn a_terminal_is_read_and_written_without_its_flags_changing() {
     assert!(!flags(&held).contains(OFlags::NONBLOCK));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_capacity_is_asked_for_and_read_back() {
+    let _accounted = Accounted::start();
+    let options = WriterOptions::new().capacity_bytes(1 << 17);
+    let (reader, writer) =
+        watertight::pipe_with(watertight::ReaderOptions::new(), options).unwrap();
+    let capacity = writer.capacity().unwrap();
+    // The kernel may refuse (pipe-user-pages-soft); then the truth is told.
+    writer.write_all(&vec![1; 1 << 17]).wait().unwrap();
+    if capacity >= 1 << 17 {
+        writer.flush().within(PATIENCE).wait().unwrap();
+    }
+    let _ = writer.abort().wait().unwrap();
+    drop(reader);
+}
+
 #[test]
 fn wrong_handles_are_refused_and_given_back() {
     let _accounted = Accounted::start();
