@@ -1,3 +1,72 @@
-//! The project's automation.
+//! The project's automation: what a shell script would do elsewhere, in Rust so that it runs on Windows too.
+//!
+//! Never here: anything a published crate needs. The commands are listed by `cargo xtask help`.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod bare_metal;
+mod ci;
+mod machine;
+mod manifest;
+mod sim;
+mod source;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  tidy                 the rules no compiler knows; prints file:line: rule: what, and the way out
+  bare-metal           builds watertight-core where there is no operating system
+  sim [ARGUMENT...]    runs the simulator (release build), with these arguments
+  ci [OPTION...]       the whole gate; logs go to target/ci/STAGE.log
+      --list               name the stages and stop
+      --only NAME[,NAME]   these stages only
+      --quick              without sanitizers, valgrind, the Windows lab and foreign targets
+      --no-skips           a stage that cannot run here counts as failed
+  help                 this text
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let root = root();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("", &[][..]),
+    };
+    let outcome = match (command, rest) {
+        ("tidy", []) => tidy::run(&root),
+        ("bare-metal", []) => bare_metal::run(&root),
+        ("sim", rest) => sim::run(&root, rest),
+        ("ci", rest) => ci::run(&root, rest),
+        ("help" | "--help" | "-h", _) => {
+            print!("{USAGE}");
+            Ok(true)
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's folder. Cargo says where it is when it runs us; a binary started by hand falls back on where it was built.
+fn root() -> PathBuf {
+    let manifest = std::env::var("CARGO_MANIFEST_DIR")
+        .ok()
+        .filter(|folder| Path::new(folder).ends_with("xtask"))
+        .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned());
+    Path::new(&manifest)
+        .parent()
+        .expect("xtask is a folder of the workspace")
+        .to_path_buf()
+}

@@ -46,6 +46,13 @@ pub struct PipeWriter<B: Backend = Native> {
 }
 
 /// The ids under which the standard traits wait.
+#[cfg_attr(
+    not(any(feature = "futures", feature = "tokio")),
+    allow(
+        dead_code,
+        reason = "only the asynchronous traits keep a flush between two calls"
+    )
+)]
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     pub(crate) room: u64,

@@ -3,64 +3,7 @@
 mod blocking;
 #[cfg(feature = "futures")]
 mod futures;
+#[cfg(any(feature = "futures", feature = "tokio"))]
+mod polled;
 #[cfg(feature = "tokio")]
 mod tokio;
-
-use crate::pump_write::WriterCell;
-use crate::reader::PipeReader;
-use crate::writer::PipeWriter;
-use std::io;
-use std::sync::Arc;
-use std::task::{Poll, Waker};
-use watertight_core::{Backend, Verb};
-
-impl<B: Backend> PipeWriter<B> {
-    /// Accepts as much as there is room for; for the traits.
-    pub(crate) fn poll_write_some(
-        &mut self,
-        mut message: &[u8],
-        waker: &Waker,
-    ) -> Poll<io::Result<usize>> {
-        let cell = self.cell().clone();
-        let answer = cell.poll_accept_some(&mut self.trait_turn.room, &mut message, waker);
-        answer.map(|accepted| match accepted {
-            Ok(n) => Ok(usize::try_from(n).expect("no more than the message")),
-            Err(cause) => Err(cause.during(Verb::Write, cell.ledger()).into()),
-        })
-    }
-
-    /// Waits until everything accepted is transferred; for the traits.
-    pub(crate) fn poll_flush_all(&mut self, waker: &Waker) -> Poll<io::Result<()>> {
-        let cell = self.cell().clone();
-        let turn = &mut self.trait_turn;
-        let answer = cell.poll_flushed(&mut turn.flush, &mut turn.flush_target, waker);
-        if answer.is_ready() {
-            self.trait_turn.flush_target = None;
-        }
-        answer.map_err(|cause| cause.during(Verb::Flush, cell.ledger()).into())
-    }
-
-    /// Finishes; for the traits. An incomplete ending is an error.
-    pub(crate) fn poll_finish(&mut self, waker: &Waker) -> Poll<io::Result<()>> {
-        let cell: Arc<WriterCell<B>> = self.cell().clone();
-        cell.finish();
-        cell.poll_over(&mut self.trait_turn.over, waker)
-            .map(|receipt| match receipt.error() {
-                Some(error) => Err(error.into()),
-                None => Ok(()),
-            })
-    }
-}
-
-impl<B: Backend> PipeReader<B> {
-    /// Reads; for the traits.
-    pub(crate) fn poll_read_some(
-        &mut self,
-        buf: &mut [u8],
-        waker: &Waker,
-    ) -> Poll<io::Result<usize>> {
-        let cell = self.cell().clone();
-        cell.poll_read(&mut self.trait_id, buf, waker)
-            .map_err(|cause| cause.during(Verb::Read, cell.ledger()).into())
-    }
-}

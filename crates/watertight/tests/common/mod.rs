@@ -100,7 +100,10 @@ fn await_driver() {}
 /// The number of this process's handles. NtQuerySystemInformation, for Wine's GetProcessHandleCount always says 0.
 #[cfg(windows)]
 fn held() -> Vec<String> {
-    vec![format!("{} handles", watertight_os::open_handles())]
+    vec![format!(
+        "{} handles",
+        watertight::Native::open_handles().expect("the handles can be counted")
+    )]
 }
 
 #[cfg(not(any(target_os = "linux", windows)))]
