@@ -244,7 +244,8 @@ pub enum Outcome {
         /// For a write: what the kernel took all the same.
         moved: Moved,
     },
-    /// What was waited for is there.
+    /// What was waited for is there. To a read: nothing yet, read again (an empty message on a Windows pipe), which is
+    /// neither data nor the end of the stream.
     Ready,
     /// A write took this many bytes.
     Transferred(u64),

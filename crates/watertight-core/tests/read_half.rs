@@ -1,4 +1,8 @@
 //! The reading half: data before errors, the end once and then always, nothing read ahead is lost.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names what it expects"
+)]
 
 use bytes::Bytes;
 use watertight_core::{Action, Class, ErrorKind, Op, OpKind, OsCode, Outcome, ReadHalf, ReadNow};

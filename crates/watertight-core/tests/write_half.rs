@@ -1,4 +1,8 @@
 //! The writing half against a model that only knows what the kernel took.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names what it expects"
+)]
 
 use bytes::Bytes;
 use watertight_core::{

@@ -30,6 +30,8 @@ pub use windows::{Handle, Native, OsHandle, OsHandleRef, classify, inherited};
 
 #[cfg(unix)]
 pub use unix::quiet_thread;
+#[cfg(all(unix, feature = "fault"))]
+pub use unix::sigpipe_to_default;
 
 /// Prepares a thread of the library's own. Windows has no signals that could end up on it.
 #[cfg(windows)]

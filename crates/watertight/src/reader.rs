@@ -58,6 +58,10 @@ impl PipeReader {
     ///
     /// # Errors
     /// The reader itself comes back, with the reason.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the end itself comes back, on a path taken once at most"
+    )]
     pub fn into_handle(self) -> Result<OsHandle, (Self, Error)> {
         match self.cell.release() {
             Ok(handle) => Ok(handle::into_os(handle)),

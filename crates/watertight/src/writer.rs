@@ -18,13 +18,13 @@ use watertight_os::{Direction, Handle};
 
 /// The writing end of a pipe.
 ///
-/// Bytes are *accepted* into a bounded queue and sent by whoever is at hand: the calling thread as long as the kernel
+/// Bytes are *accepted* into a bounded queue and written by whoever is at hand: the calling thread as long as the kernel
 /// takes them at once, the library's own thread otherwise. All methods take `&self`; share it between threads with a
 /// reference or an `Arc`. The bytes of one call are never interleaved with those of another.
 ///
-/// **Dropping** it neither blocks nor fails: what was accepted is still sent in the background, within
+/// **Dropping** it neither blocks nor fails: what was accepted is still transferred in the background, within
 /// [`WriterOptions::linger`]; the account goes to the observer and into [`census`](crate::census). Use
-/// [`finish`](Self::finish) to know, or [`settle`](crate::settle) at the end of the program.
+/// [`finish`](Self::finish) to know, or [`settle`](crate::settle()) at the end of the program.
 ///
 /// # Examples
 ///
@@ -123,6 +123,10 @@ impl PipeWriter {
     ///
     /// # Errors
     /// The writer itself comes back, with the reason: bytes are still queued or in flight, or the pipe has ended.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the end itself comes back, on a path taken once at most"
+    )]
     pub fn into_handle(self) -> Result<OsHandle, (Self, Error)> {
         match self.cell.release() {
             Ok(handle) => Ok(handle::into_os(handle)),

@@ -1,5 +1,6 @@
 //! Stop, drop, peer close and a panicking observer, each while an operation is in flight, over and over: nothing leaks,
 //! nothing hangs, every ledger balances.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 mod common;
 

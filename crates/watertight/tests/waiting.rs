@@ -1,9 +1,10 @@
 //! One way to wait: futures without a runtime, under tokio, under deadlines; and the standard traits.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 #![cfg(all(feature = "futures", feature = "tokio"))]
 
 mod common;
 
-use common::{Accounted, PATIENCE, noise};
+use common::{Accounted, PATIENCE, fill_up, noise};
 use futures_lite::future::{block_on, or, poll_once};
 use std::io::{Read, Write};
 use std::pin::pin;
@@ -67,7 +68,7 @@ fn a_dropped_future_takes_nothing_with_it() {
         assert_eq!(reader.read(&mut buf).await.unwrap(), 10);
         assert_eq!(&buf[..10], b"still here");
 
-        while writer.try_write(&[0; 1_000]).is_ok() {}
+        fill_up(&writer, &[0; 1_000]);
         let accepted = writer.ledger().accepted();
         assert!(poll_once(writer.write_all(&[1; 900])).await.is_none());
         assert_eq!(writer.ledger().accepted(), accepted);

@@ -116,6 +116,28 @@ pub(crate) fn told(call: Call, code: Errno) -> (Class, Option<OsCode>) {
     (classify(call, code), Some(OsCode(code.raw_os_error())))
 }
 
+/// What a call that failed wants next.
+pub(crate) enum Next {
+    /// Call it again at once.
+    Again,
+    /// It failed.
+    Fail(Class, Option<OsCode>),
+    /// Wait until it can go on.
+    Wait,
+}
+
+/// Sorts a failed read or write by what it wants next.
+pub(crate) fn next(call: Call, code: Errno) -> Next {
+    let (class, os) = told(call, code);
+    if class == Class::Interrupted {
+        Next::Again
+    } else if class == Class::Wait {
+        Next::Wait
+    } else {
+        Next::Fail(class, os)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 //! waits in `poll` beside a pipe of its own, through which it can be called back; so a cancelled operation has moved
 //! nothing. Only a device that says "ready" and then blocks can hold it; that operation goes into quarantine.
 
-use super::classify::{Call, classify, told};
+use super::classify::{Call, Next, next, told};
 use super::handle::Kind;
 use super::kernel;
 use super::sigpipe::quiet_thread;
@@ -170,10 +170,10 @@ impl Shared {
             match rustix::io::read(fd, spare) {
                 Ok(0) => return Outcome::EndOfStream,
                 Ok(_) => return Outcome::Data(data.into()),
-                Err(code) => match classify(Call::Read, code) {
+                Err(code) => match next(Call::Read, code) {
                     // Somebody else who shares the descriptor was faster, or a signal came.
-                    Class::Interrupted | Class::Wait => {}
-                    class => return Outcome::failed(class, Some(OsCode(code.raw_os_error()))),
+                    Next::Again | Next::Wait => {}
+                    Next::Fail(class, os) => return Outcome::failed(class, os),
                 },
             }
         }
@@ -210,9 +210,9 @@ impl Shared {
             self.wait_ready(fd, kind, PollFlags::OUT)?;
             match rustix::io::write(fd, data) {
                 Ok(n) => return Ok(n),
-                Err(code) => match classify(Call::Write, code) {
-                    Class::Interrupted | Class::Wait => {}
-                    class => return Err(Outcome::failed(class, Some(OsCode(code.raw_os_error())))),
+                Err(code) => match next(Call::Write, code) {
+                    Next::Again | Next::Wait => {}
+                    Next::Fail(class, os) => return Err(Outcome::failed(class, os)),
                 },
             }
         }

@@ -1,5 +1,9 @@
 //! Every rung of the ladder carries bytes, cancels exactly and reports the peer's end, also on kernels that lack the
 //! flags of this one.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names what it expects"
+)]
 
 use super::handle::{Handle, Kind};
 use super::helper::Helper;

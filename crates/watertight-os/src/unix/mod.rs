@@ -21,6 +21,8 @@ pub use handle::Handle;
 pub use inherited::inherited;
 pub use poller::Native;
 pub use sigpipe::quiet_thread;
+#[cfg(feature = "fault")]
+pub use sigpipe::sigpipe_to_default;
 
 /// What the system calls a handle.
 pub type OsHandle = std::os::fd::OwnedFd;

@@ -4,7 +4,7 @@
 //! epoll and kqueue come through the `polling` crate, one-shot, by a number of our own and never by the descriptor's.
 
 use super::OsHandle;
-use super::classify::{Call, classify, told};
+use super::classify::{Call, Next, next, told};
 use super::handle::{self, Handle};
 use super::helper::{Helper, Post};
 use super::kernel::{self, Features, last_errno};
@@ -284,10 +284,10 @@ impl Backend for Native {
                 None => ReadNow::Unavailable,
                 Some(Ok(0)) => ReadNow::EndOfStream,
                 Some(Ok(n)) => ReadNow::Data(n),
-                Some(Err(code)) => match classify(Call::Read, code) {
-                    Class::Interrupted => continue,
-                    Class::Wait => ReadNow::Wait,
-                    class => ReadNow::Failed(class, Some(OsCode(code.raw_os_error()))),
+                Some(Err(code)) => match next(Call::Read, code) {
+                    Next::Again => continue,
+                    Next::Wait => ReadNow::Wait,
+                    Next::Fail(class, os) => ReadNow::Failed(class, os),
                 },
             };
         }
@@ -365,10 +365,10 @@ fn write_now(handle: &Handle, chunks: &Chunks) -> Option<Outcome> {
     loop {
         match handle.write_now(&slices[..count]) {
             Ok(n) => return Some(Outcome::Transferred(n as u64)),
-            Err(code) => match classify(Call::Write, code) {
-                Class::Interrupted => {}
-                Class::Wait => return None,
-                class => return Some(Outcome::failed(class, Some(OsCode(code.raw_os_error())))),
+            Err(code) => match next(Call::Write, code) {
+                Next::Again => {}
+                Next::Wait => return None,
+                Next::Fail(class, os) => return Some(Outcome::failed(class, os)),
             },
         }
     }

@@ -57,6 +57,15 @@ fn is_pending() -> bool {
     unsafe { libc::sigismember(&raw const pending, libc::SIGPIPE) == 1 }
 }
 
+/// Sets SIGPIPE to its default, as C programs leave it, for a test; says whether it was at the default before.
+#[cfg(feature = "fault")]
+#[must_use]
+pub fn sigpipe_to_default() -> bool {
+    // SAFETY: SIG_DFL is a valid disposition for it, and the caller is a test in a process of its own.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    before == libc::SIG_DFL
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

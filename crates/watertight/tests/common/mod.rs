@@ -1,4 +1,5 @@
 //! What every test shares: accounting for whatever the process holds, before and after.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 #![allow(
     dead_code,
     unreachable_pub,
@@ -7,7 +8,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use watertight::{Census, PipeReader, census};
+use watertight::{Census, ErrorKind, PipeReader, PipeWriter, Refused, Verb, census};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -24,14 +25,43 @@ pub struct Accounted {
 impl Accounted {
     pub fn start() -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        // The driver's own thread and descriptors stay for the life of the process: have them before counting.
-        drop(watertight::pipe().expect("a first pipe"));
+        warm_up();
         watertight::settle().within(PATIENCE).wait().unwrap();
         await_driver();
         Self {
             held: held(),
             census: census(),
             _turn: turn,
+        }
+    }
+}
+
+/// The driver's own thread and descriptors, and what a system opens for a process's first thread and its first wait, stay
+/// for the life of the process: have them before counting.
+fn warm_up() {
+    let (reader, writer) = watertight::pipe().expect("a first pipe");
+    let collector = std::thread::spawn(move || read_to_end(&reader));
+    writer.write_all(b"warm").wait().expect("a first write");
+    let _ = writer
+        .finish()
+        .within(PATIENCE)
+        .wait()
+        .expect("a first end");
+    collector.join().expect("a first read");
+}
+
+/// Writes until nothing moves any more although nobody reads: the kernel is full, and so is the queue.
+pub fn fill_up(writer: &PipeWriter, message: &[u8]) -> Refused {
+    loop {
+        let Err(refused) = writer.try_write(message) else {
+            continue;
+        };
+        let before = writer.ledger();
+        let flushed = writer.flush().within(Duration::from_millis(100)).wait();
+        let Err(late) = flushed else { continue };
+        if late.ledger == before {
+            assert_eq!((late.verb, late.kind), (Verb::Flush, ErrorKind::TimedOut));
+            return refused;
         }
     }
 }

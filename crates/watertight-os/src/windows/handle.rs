@@ -1,0 +1,266 @@
+//! One end of a pipe, and how a handle that somebody else opened becomes one.
+
+use super::classify::{Call, told};
+use super::helper::Helper;
+use super::port::Port;
+use super::{OsHandle, sys};
+use crate::step::{Direction, Refused, Step, StepError, step};
+use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
+use std::sync::{Arc, OnceLock};
+use watertight_core::{Class, OsCode};
+use windows_sys::Wdk::Storage::FileSystem::{
+    FILE_ACCESS_INFORMATION, FILE_MODE_INFORMATION, FILE_PIPE_INFORMATION,
+    FILE_PIPE_LOCAL_INFORMATION, FILE_PIPE_SERVER_END, FILE_SYNCHRONOUS_IO_ALERT,
+    FILE_SYNCHRONOUS_IO_NONALERT,
+};
+use windows_sys::Win32::Foundation::{
+    ERROR_ACCESS_DENIED, ERROR_DIRECTORY_NOT_SUPPORTED, ERROR_INVALID_PARAMETER, ERROR_SUCCESS,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_APPEND_DATA, FILE_READ_DATA, FILE_TYPE_CHAR, FILE_TYPE_DISK, FILE_TYPE_PIPE,
+    FILE_WRITE_DATA,
+};
+use windows_sys::Win32::System::Pipes::PIPE_NOWAIT;
+
+/// What kind of thing a handle is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// A console, the null device, a serial line.
+    Device,
+    /// A regular file.
+    File,
+    /// A pipe, or a socket.
+    Pipe,
+}
+
+/// What looking at a handle found out.
+struct Found {
+    kind: Kind,
+    blocking: bool,
+    capacity: Option<u64>,
+}
+
+/// One end of a pipe.
+#[derive(Debug)]
+pub struct Handle {
+    os: OwnedHandle,
+    direction: Direction,
+    kind: Kind,
+    /// It was opened without FILE_FLAG_OVERLAPPED: its calls block, so a thread makes them.
+    blocking: bool,
+    capacity: Option<u64>,
+    /// Set from the start if the handle is a blocking one; else by the first wait until the peer has read.
+    helper: OnceLock<Arc<Helper>>,
+}
+
+impl Handle {
+    /// Which way its bytes go.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Gives the handle back, open.
+    ///
+    /// An overlapped one was bound to our completion port, and Windows binds a file once and for ever: no other runtime
+    /// (tokio, the thread pool) can bind this handle or a duplicate of it again (code 87), but blocking calls with an
+    /// event of one's own, and children, can use it. A blocking one is as it was; its thread ends by itself.
+    #[must_use]
+    pub fn into_os(self) -> OsHandle {
+        self.os
+    }
+
+    /// Whether it is a regular file.
+    #[must_use]
+    pub fn is_regular_file(&self) -> bool {
+        self.kind == Kind::File
+    }
+
+    /// How many bytes the pipe takes with nobody reading: what was asked for when it was made. Found out at adoption.
+    #[must_use]
+    pub const fn capacity(&self) -> Option<u64> {
+        self.capacity
+    }
+
+    /// Windows cannot change a pipe's capacity: always `None`.
+    #[must_use]
+    pub const fn set_capacity(&self, _: u64) -> Option<u64> {
+        None
+    }
+
+    /// An overlapped end of a pipe that we made ourselves, bound to the port already.
+    pub(super) fn own(os: OwnedHandle, direction: Direction, capacity: u64) -> Self {
+        let found = Found {
+            kind: Kind::Pipe,
+            blocking: false,
+            capacity: Some(capacity),
+        };
+        Self::made(os, direction, &found, OnceLock::new())
+    }
+
+    fn made(
+        os: OwnedHandle,
+        direction: Direction,
+        found: &Found,
+        helper: OnceLock<Arc<Helper>>,
+    ) -> Self {
+        let &Found {
+            kind,
+            blocking,
+            capacity,
+        } = found;
+        Self {
+            os,
+            direction,
+            kind,
+            blocking,
+            capacity,
+            helper,
+        }
+    }
+
+    pub(super) fn os(&self) -> BorrowedHandle<'_> {
+        self.os.as_handle()
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn is_blocking(&self) -> bool {
+        self.blocking
+    }
+
+    /// Whether a read of no bytes is the end of the stream. On a pipe it is an empty message.
+    pub(super) fn empty_ends(&self) -> bool {
+        self.kind != Kind::Pipe
+    }
+
+    /// The thread for calls that block; started now if there is none.
+    pub(super) fn helper(&self, port: &Arc<Port>) -> Result<&Arc<Helper>, (Class, Option<OsCode>)> {
+        if let Some(helper) = self.helper.get() {
+            return Ok(helper);
+        }
+        let helper = Helper::start(port)?;
+        Ok(self.helper.get_or_init(|| helper))
+    }
+}
+
+/// Takes over a handle, or gives it back untouched with the step that failed.
+///
+/// On a blocking handle every question waits while somebody else is in a blocking call on the same file (a brother
+/// process that reads the same inherited stdin): Windows answers one call at a time there.
+pub(super) fn adopt(
+    port: &Arc<Port>,
+    os: OsHandle,
+    direction: Direction,
+) -> Result<Handle, Refused> {
+    let ready = inspect(os.as_handle(), direction).and_then(|found| {
+        let helper = OnceLock::new();
+        if found.blocking {
+            let thread = step(Step::StartHelper, || Helper::start(port))?;
+            helper.get_or_init(|| thread);
+        } else {
+            associate(port, os.as_handle())?;
+        }
+        Ok((found, helper))
+    });
+    match ready {
+        Ok((found, helper)) => Ok(Handle::made(os, direction, &found, helper)),
+        Err(error) => Err(Refused { error, handle: os }),
+    }
+}
+
+/// CreateIoCompletionPort. 87 says that the file is bound to a port already: it cannot be ours.
+pub(super) fn associate(port: &Port, os: BorrowedHandle<'_>) -> Result<(), StepError> {
+    step(Step::AssociatePort, || match port.bind(os) {
+        ERROR_SUCCESS => Ok(()),
+        code => Err(told(Call::Port, code)),
+    })
+}
+
+/// GetFileType, NtQueryInformationFile: what it is and whether it fits.
+fn inspect(os: BorrowedHandle<'_>, direction: Direction) -> Result<Found, StepError> {
+    let found = step(Step::Inspect, || {
+        let kind = match sys::file_type(os).map_err(query_failed)? {
+            FILE_TYPE_CHAR => Kind::Device,
+            FILE_TYPE_DISK => regular(os)?,
+            FILE_TYPE_PIPE => waiting_mode(os)?,
+            _ => return Err((Class::Argument, None)),
+        };
+        let mode: FILE_MODE_INFORMATION = sys::query(os).map_err(query_failed)?;
+        let blocking = mode.Mode & (FILE_SYNCHRONOUS_IO_ALERT | FILE_SYNCHRONOUS_IO_NONALERT) != 0;
+        if kind == Kind::File && !blocking {
+            // An overlapped file has no position: every call would have to name one, and nobody says where to begin.
+            return Err((Class::Unsupported, None));
+        }
+        let capacity = capacity(os, kind, direction);
+        Ok(Found {
+            kind,
+            blocking,
+            capacity,
+        })
+    })?;
+    step(Step::InspectAccess, || {
+        let granted: FILE_ACCESS_INFORMATION = sys::query(os).map_err(query_failed)?;
+        if granted.AccessFlags & needed(found.kind, direction) == 0 {
+            return Err(argument(ERROR_ACCESS_DENIED));
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The rights of which one is needed. On a pipe, the bit for appending is the right to make further instances.
+const fn needed(kind: Kind, direction: Direction) -> u32 {
+    match (kind, direction) {
+        (_, Direction::Read) => FILE_READ_DATA,
+        (Kind::File, Direction::Write) => FILE_WRITE_DATA | FILE_APPEND_DATA,
+        (Kind::Device | Kind::Pipe, Direction::Write) => FILE_WRITE_DATA,
+    }
+}
+
+/// NtQueryInformationFile(FileStandardInformation): a file, not a directory.
+fn regular(os: BorrowedHandle<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
+    let standard: sys::Standard = sys::query(os).map_err(query_failed)?;
+    if standard.directory != 0 {
+        return Err(argument(ERROR_DIRECTORY_NOT_SUPPORTED));
+    }
+    Ok(Kind::File)
+}
+
+/// NtQueryInformationFile(FilePipeInformation): not in PIPE_NOWAIT mode, in which a write "succeeds" with no bytes.
+fn waiting_mode(os: BorrowedHandle<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
+    // A socket has no such mode, and a handle without the right to ask keeps its secret.
+    match sys::query::<FILE_PIPE_INFORMATION>(os) {
+        Ok(pipe) if pipe.CompletionMode & PIPE_NOWAIT != 0 => {
+            Err(argument(ERROR_INVALID_PARAMETER))
+        }
+        Ok(_) | Err(_) => Ok(Kind::Pipe),
+    }
+}
+
+/// NtQueryInformationFile(FilePipeLocalInformation): the quota of the queue that this direction uses.
+fn capacity(os: BorrowedHandle<'_>, kind: Kind, direction: Direction) -> Option<u64> {
+    if kind != Kind::Pipe {
+        return None;
+    }
+    let pipe: FILE_PIPE_LOCAL_INFORMATION = sys::query(os).ok()?;
+    // "Inbound" is towards the server, whichever end asks.
+    let towards_server =
+        (pipe.NamedPipeEnd == FILE_PIPE_SERVER_END) == (direction == Direction::Read);
+    let quota = if towards_server {
+        pipe.InboundQuota
+    } else {
+        pipe.OutboundQuota
+    };
+    Some(u64::from(quota))
+}
+
+fn query_failed(code: u32) -> (Class, Option<OsCode>) {
+    told(Call::Query, code)
+}
+
+fn argument(code: u32) -> (Class, Option<OsCode>) {
+    (Class::Argument, Some(super::classify::os(code)))
+}

@@ -1,0 +1,31 @@
+//! Windows: overlapped operations answered through one completion port; threads only for handles that can only block.
+
+mod answer;
+mod census;
+pub mod classify;
+mod handle;
+mod helper;
+mod in_flight;
+mod inherited;
+mod overlapped;
+mod pipe;
+mod port;
+mod retry;
+mod security;
+mod sys;
+
+pub use handle::Handle;
+pub use inherited::inherited;
+pub use port::Native;
+
+/// What the system calls a handle.
+pub type OsHandle = std::os::windows::io::OwnedHandle;
+/// What the system calls a handle, borrowed.
+pub type OsHandleRef<'a> = std::os::windows::io::BorrowedHandle<'a>;
+
+/// Locks. A panic elsewhere cannot leave these half changed: each is changed in one step.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

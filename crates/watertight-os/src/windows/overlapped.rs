@@ -1,0 +1,238 @@
+//! One heap block per operation: OVERLAPPED, buffer and handle together, the kernel's from submission to packet.
+//!
+//! The kernel never borrows: the block is given away whole and only `port.rs` takes it back (guarantee G1). No policy lives
+//! here, and no event is ever used: with one, the operation would end with the thread that submitted it.
+
+use super::answer;
+use super::classify::{Call, classify};
+use super::handle::Handle;
+use super::sys::{code_of_status, last_error};
+use bytes::Bytes;
+use std::os::windows::io::{AsRawHandle, RawHandle};
+use std::ptr::{NonNull, null_mut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use watertight_core::{Chunks, Class, Completion, Moved, OpId, Outcome};
+use windows_sys::Win32::Foundation::{
+    ERROR_IO_PENDING, ERROR_MORE_DATA, ERROR_SUCCESS, NTSTATUS, STATUS_PENDING,
+};
+use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
+use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
+
+/// Blocks that exist, so that tests can prove that none is freed early and none is left.
+static ALIVE: AtomicU64 = AtomicU64::new(0);
+
+/// How many operations have their block, in the kernel or on the way there or back.
+pub(super) fn alive() -> u64 {
+    ALIVE.load(Ordering::SeqCst)
+}
+
+/// The memory that the kernel reads or writes.
+pub(super) enum Buffer {
+    /// Filled by a read, up to so many bytes: there is room for them, and the length is 0 until the answer.
+    Read(Vec<u8>, usize),
+    /// Read by a write.
+    Write(Bytes),
+}
+
+/// One operation. `repr(C)` puts the OVERLAPPED first: its address is the block's.
+#[repr(C)]
+pub(super) struct Operation {
+    overlapped: OVERLAPPED,
+    id: OpId,
+    /// Keeps the handle open for as long as the kernel has the operation.
+    handle: Arc<Handle>,
+    buffer: Buffer,
+}
+
+/// A block that was given away. Losing it leaks the block; nothing but [`Given::take_back`] frees it.
+pub(super) struct Given {
+    block: NonNull<Operation>,
+    os: RawHandle,
+}
+
+// SAFETY: a block has one `Given`, and whoever has that may touch what the kernel does not. All of its contents may move
+// between threads; the pointers in OVERLAPPED are null, and `os` is a number that the block's handle keeps open.
+unsafe impl Send for Given {}
+
+/// What the submitting call needs. A copy, because the block may be gone before the call returns.
+pub(super) struct Start {
+    overlapped: *mut OVERLAPPED,
+    os: RawHandle,
+    start: *mut u8,
+    bytes: u32,
+    reads: bool,
+}
+
+impl Buffer {
+    pub(super) fn for_read(bytes_max: usize) -> Self {
+        Self::Read(Vec::with_capacity(bytes_max), bytes_max)
+    }
+
+    /// One chunk is not copied; Windows has no gather write for pipes, so several are joined.
+    pub(super) fn for_write(chunks: Chunks) -> Self {
+        Self::Write(joined(chunks))
+    }
+}
+
+/// The bytes of a write in one piece.
+pub(super) fn joined(chunks: Chunks) -> Bytes {
+    if chunks.count() == 1 {
+        let only = chunks.into_vec().pop();
+        return only.expect("there is one");
+    }
+    let mut whole = Vec::with_capacity(usize::try_from(chunks.bytes()).unwrap_or(0));
+    for chunk in chunks.iter() {
+        whole.extend_from_slice(chunk);
+    }
+    whole.into()
+}
+
+impl Operation {
+    pub(super) fn new(id: OpId, handle: Arc<Handle>, buffer: Buffer) -> Self {
+        ALIVE.fetch_add(1, Ordering::SeqCst);
+        // What the submitting call writes first. Said here too, so that "not answered" holds from the start.
+        let overlapped = OVERLAPPED {
+            Internal: pending(),
+            ..OVERLAPPED::default()
+        };
+        Self {
+            overlapped,
+            id,
+            handle,
+            buffer,
+        }
+    }
+
+    /// Gives the block away. From here on it is freed by [`Given::take_back`] or never.
+    pub(super) fn give(self) -> Given {
+        let os = self.handle.os().as_raw_handle();
+        let block = NonNull::from(Box::leak(Box::new(self)));
+        Given { block, os }
+    }
+
+    /// The answer that the kernel left in the block. Frees the block, and with it our reference to the handle.
+    pub(super) fn into_completion(self) -> Completion {
+        let status = status_of(self.overlapped.Internal);
+        let code = if status == 0 {
+            ERROR_SUCCESS
+        } else {
+            code_of_status(status)
+        };
+        // S3: only the completion settles bytes, and of a write that was pending and failed nobody knows them.
+        let count = self.overlapped.InternalHigh;
+        self.answered(code, count, Moved::Unknown)
+    }
+
+    /// The answer if the submitting call itself failed: nothing was pending, nothing moved.
+    pub(super) fn into_refusal(self, code: u32) -> Outcome {
+        self.answered(code, 0, Moved::Exactly(0)).outcome
+    }
+
+    fn answered(mut self, code: u32, count: usize, moved: Moved) -> Completion {
+        let id = self.id;
+        let empty_ends = self.handle.empty_ends();
+        let outcome = match &mut self.buffer {
+            Buffer::Read(buf, bytes_max) => {
+                let mut filled = std::mem::take(buf);
+                let valid = code == ERROR_SUCCESS || classify(Call::Read, code) == Class::Partial;
+                let count = if valid { count.min(*bytes_max) } else { 0 };
+                // SAFETY: the block is ours again, so the buffer is; the kernel wrote `count` bytes into its
+                // room, which is at least `bytes_max`.
+                unsafe { filled.set_len(count) };
+                answer::read(code, filled.into(), empty_ends)
+            }
+            Buffer::Write(bytes) => answer::write(code, count as u64, bytes.len() as u64, moved),
+        };
+        Completion { id, outcome }
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Given {
+    /// The block's address, by which a packet names it.
+    pub(super) fn address(&self) -> usize {
+        self.block.as_ptr().addr()
+    }
+
+    /// What the submitting call needs.
+    pub(super) fn starter(&mut self) -> Start {
+        // SAFETY: we have the block's only `Given`, and the kernel was not given it yet: nobody else touches it.
+        let operation = unsafe { self.block.as_mut() };
+        let (start, bytes, reads) = match &mut operation.buffer {
+            Buffer::Read(buf, bytes_max) => (buf.as_mut_ptr(), *bytes_max, true),
+            Buffer::Write(bytes) => (bytes.as_ptr().cast_mut(), bytes.len(), false),
+        };
+        Start {
+            overlapped: self.block.as_ptr().cast(),
+            os: self.os,
+            start,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            reads,
+        }
+    }
+
+    /// Whether the kernel left its answer in the block: it does so before it queues the packet.
+    pub(super) fn is_answered(&self) -> bool {
+        let overlapped: *const OVERLAPPED = self.block.as_ptr().cast_const().cast();
+        // SAFETY: the block is alive while there is its `Given`; no reference to the field is made.
+        let internal = unsafe { &raw const (*overlapped).Internal };
+        // SAFETY: as above. The field is the kernel's to write at any moment, hence volatile; nobody else writes it.
+        status_of(unsafe { internal.read_volatile() }) != STATUS_PENDING
+    }
+
+    /// CancelIoEx on this one operation. What it says does not matter: the packet comes in any case (rule O3).
+    pub(super) fn cancel(&self) {
+        let overlapped: *const OVERLAPPED = self.block.as_ptr().cast_const().cast();
+        // SAFETY: the block keeps the handle open and is alive while there is its `Given`; the kernel only compares the
+        // address with those of the operations it has.
+        unsafe { CancelIoEx(self.os, overlapped) };
+    }
+
+    /// Makes the block ours again.
+    ///
+    /// # Safety
+    /// The kernel is done with it: its packet came, or the call that should have submitted it failed and none will come.
+    pub(super) unsafe fn take_back(self) -> Operation {
+        // SAFETY: it came from a Box, this is its only `Given`, and the caller says that the kernel is done with it.
+        *unsafe { Box::from_raw(self.block.as_ptr()) }
+    }
+}
+
+/// ReadFile or WriteFile. `Ok`: exactly one packet will come, or is there already. `Err`: none ever will.
+///
+/// # Safety
+/// The block is registered, was never started, and the handle stays open until this returns.
+pub(super) unsafe fn start(op: &Start) -> Result<(), u32> {
+    let succeeded = if op.reads {
+        // SAFETY: the kernel owns block and buffer from here until its packet. They are freed only after that (the
+        // registry has the `Given`), no reference to them exists, and `bytes` is the buffer's room.
+        unsafe { ReadFile(op.os, op.start, op.bytes, null_mut(), op.overlapped) }
+    } else {
+        // SAFETY: as above; the buffer is only read.
+        unsafe { WriteFile(op.os, op.start, op.bytes, null_mut(), op.overlapped) }
+    };
+    if succeeded != 0 {
+        return Ok(());
+    }
+    match last_error() {
+        // 234 is a warning, and the packet comes as for a success. Only this port-bound, event-less mode is used.
+        ERROR_IO_PENDING | ERROR_MORE_DATA => Ok(()),
+        code => Err(code),
+    }
+}
+
+/// STATUS_PENDING as the field holds it.
+fn pending() -> usize {
+    usize::try_from(STATUS_PENDING).expect("0x103")
+}
+
+/// The status in the field: its low 32 bits.
+fn status_of(internal: usize) -> NTSTATUS {
+    internal as NTSTATUS
+}

@@ -1,0 +1,257 @@
+//! One system call, one safe wrapper. Nothing is decided here: every wrapper reports what the system said.
+//!
+//! Codes are `GetLastError`'s; 0 is success.
+
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle, RawHandle};
+use std::ptr::{null, null_mut};
+use std::thread::JoinHandle;
+use windows_sys::Wdk::Storage::FileSystem::{
+    FILE_ACCESS_INFORMATION, FILE_MODE_INFORMATION, FILE_PIPE_INFORMATION,
+    FILE_PIPE_LOCAL_INFORMATION, FileAccessInformation, FileModeInformation, FilePipeInformation,
+    FilePipeLocalInformation, FileStandardInformation, NtQueryInformationFile,
+};
+use windows_sys::Win32::Foundation::{
+    CloseHandle, ERROR_OPERATION_ABORTED, ERROR_SUCCESS, GetLastError, INVALID_HANDLE_VALUE,
+    NTSTATUS, RtlNtStatusToDosError, SetLastError,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_TYPE_REMOTE, FILE_TYPE_UNKNOWN, FlushFileBuffers, GetFileType, ReadFile, WriteFile,
+};
+use windows_sys::Win32::System::IO::{
+    CancelSynchronousIo, CreateIoCompletionPort, GetQueuedCompletionStatusEx, IO_STATUS_BLOCK,
+    OVERLAPPED_ENTRY, PostQueuedCompletionStatus,
+};
+
+/// What NtQueryInformationFile fills in.
+///
+/// # Safety
+/// A plain record of integers: every pattern of bytes is a value of it, and it is what `CLASS` answers with.
+pub(super) unsafe trait Information: Copy + Default {
+    const CLASS: i32;
+}
+
+/// FILE_STANDARD_INFORMATION, its truth values as the bytes they are.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(super) struct Standard {
+    allocation_bytes: i64,
+    end_of_file: i64,
+    links: u32,
+    delete_pending: u8,
+    pub(super) directory: u8,
+}
+
+// SAFETY: a record of integers, as winternl.h has it.
+unsafe impl Information for FILE_ACCESS_INFORMATION {
+    const CLASS: i32 = FileAccessInformation;
+}
+// SAFETY: a record of integers, as winternl.h has it.
+unsafe impl Information for FILE_MODE_INFORMATION {
+    const CLASS: i32 = FileModeInformation;
+}
+// SAFETY: a record of integers, as winternl.h has it.
+unsafe impl Information for FILE_PIPE_INFORMATION {
+    const CLASS: i32 = FilePipeInformation;
+}
+// SAFETY: a record of integers, as winternl.h has it.
+unsafe impl Information for FILE_PIPE_LOCAL_INFORMATION {
+    const CLASS: i32 = FilePipeLocalInformation;
+}
+// SAFETY: a record of integers, as winternl.h has it.
+unsafe impl Information for Standard {
+    const CLASS: i32 = FileStandardInformation;
+}
+
+/// GetLastError.
+pub(super) fn last_error() -> u32 {
+    // SAFETY: it reads a value that only the calling thread has.
+    unsafe { GetLastError() }
+}
+
+/// What a call that answers FALSE on failure said; 0 if it did not fail.
+fn code_of(succeeded: i32) -> u32 {
+    if succeeded == 0 {
+        last_error()
+    } else {
+        ERROR_SUCCESS
+    }
+}
+
+/// RtlNtStatusToDosError; 0 for a success.
+pub(super) fn code_of_status(status: NTSTATUS) -> u32 {
+    // SAFETY: it takes and returns a number.
+    unsafe { RtlNtStatusToDosError(status) }
+}
+
+fn forget_last_error() {
+    // SAFETY: it changes a value that only the calling thread has.
+    unsafe { SetLastError(ERROR_SUCCESS) };
+}
+
+/// NtQueryInformationFile. On a synchronous handle it waits behind a call of anybody's that blocks there (windows-facts 24).
+pub(super) fn query<T: Information>(handle: BorrowedHandle<'_>) -> Result<T, u32> {
+    let mut answer = T::default();
+    let mut block = IO_STATUS_BLOCK::default();
+    let length = u32::try_from(size_of::<T>()).expect("these records are small");
+    // SAFETY: both records are ours and live until the call, which is synchronous on every handle, returns; the length is
+    // theirs, and the trait promises that any bytes the kernel puts there are a value.
+    let status = unsafe {
+        NtQueryInformationFile(
+            handle.as_raw_handle(),
+            &raw mut block,
+            (&raw mut answer).cast(),
+            length,
+            T::CLASS,
+        )
+    };
+    if status >= 0 {
+        Ok(answer)
+    } else {
+        Err(code_of_status(status))
+    }
+}
+
+/// GetFileType.
+pub(super) fn file_type(handle: BorrowedHandle<'_>) -> Result<u32, u32> {
+    forget_last_error();
+    // SAFETY: the handle is open while it is borrowed; nothing of ours is handed over.
+    let answer = unsafe { GetFileType(handle.as_raw_handle()) };
+    match (answer & !FILE_TYPE_REMOTE, last_error()) {
+        (FILE_TYPE_UNKNOWN, code) if code != ERROR_SUCCESS => Err(code),
+        (known, _) => Ok(known),
+    }
+}
+
+/// CreateIoCompletionPort, to make one.
+pub(super) fn create_port() -> Result<OwnedHandle, u32> {
+    // SAFETY: no handle and no memory goes in. One thread at a time may run: only the driver's ever waits.
+    let raw = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, null_mut(), 0, 1) };
+    if raw.is_null() {
+        return Err(last_error());
+    }
+    // SAFETY: the call above made this handle, nobody else knows it, and it is valid.
+    Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
+}
+
+/// CreateIoCompletionPort, to bind `handle` to `port` for the life of its file.
+pub(super) fn bind(port: BorrowedHandle<'_>, handle: BorrowedHandle<'_>, key: usize) -> u32 {
+    // SAFETY: both handles are open while they are borrowed; the key is a number.
+    let raw =
+        unsafe { CreateIoCompletionPort(handle.as_raw_handle(), port.as_raw_handle(), key, 0) };
+    if raw.is_null() {
+        last_error()
+    } else {
+        ERROR_SUCCESS
+    }
+}
+
+/// PostQueuedCompletionStatus, with no operation.
+pub(super) fn post(port: BorrowedHandle<'_>, key: usize) -> u32 {
+    // SAFETY: the port is open while it is borrowed; the packet carries a number and no memory.
+    code_of(unsafe { PostQueuedCompletionStatus(port.as_raw_handle(), 0, key, null()) })
+}
+
+/// GetQueuedCompletionStatusEx: how many packets came.
+pub(super) fn dequeue(
+    port: BorrowedHandle<'_>,
+    entries: &mut [OVERLAPPED_ENTRY],
+    timeout_ms: u32,
+) -> Result<usize, u32> {
+    let mut count = 0;
+    let room = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+    // SAFETY: the entries are the caller's and borrowed for us alone until this returns; `room` is how many there are.
+    let code = code_of(unsafe {
+        GetQueuedCompletionStatusEx(
+            port.as_raw_handle(),
+            entries.as_mut_ptr(),
+            room,
+            &raw mut count,
+            timeout_ms,
+            0,
+        )
+    });
+    if code == ERROR_SUCCESS {
+        Ok(count as usize)
+    } else {
+        Err(code)
+    }
+}
+
+/// CloseHandle, for its answer: dropping an `OwnedHandle` hides it.
+pub(super) fn close(handle: OwnedHandle) -> u32 {
+    let raw = std::os::windows::io::IntoRawHandle::into_raw_handle(handle);
+    // SAFETY: the handle was owned here and is given up with this call; nobody else may use its number.
+    code_of(unsafe { CloseHandle(raw) })
+}
+
+/// CancelSynchronousIo: ends the blocking call that `thread` is in. 1168 if it is in none.
+pub(super) fn cancel_thread<T>(thread: &JoinHandle<T>) -> u32 {
+    // SAFETY: the join handle keeps the thread's handle open; the call touches no memory of ours.
+    code_of(unsafe { CancelSynchronousIo(thread.as_raw_handle()) })
+}
+
+/// ReadFile on a synchronous handle, at most `bytes_max` bytes into the spare room of `buf`: the code, which may be 234 with valid bytes.
+///
+/// A console that was interrupted (Ctrl-C) says "success, no bytes" and leaves 995 behind; that is 995 here.
+pub(super) fn read(handle: BorrowedHandle<'_>, buf: &mut Vec<u8>, bytes_max: usize) -> u32 {
+    let spare = buf.spare_capacity_mut();
+    let room = u32::try_from(spare.len().min(bytes_max)).unwrap_or(u32::MAX);
+    let start = spare.as_mut_ptr();
+    let mut count = 0;
+    forget_last_error();
+    // SAFETY: the room is the vector's own, borrowed for us alone, and the call is synchronous: the kernel is done with it
+    // when it returns. The handle is synchronous (adoption checked), so that no OVERLAPPED is needed.
+    let succeeded = unsafe {
+        ReadFile(
+            handle.as_raw_handle(),
+            start.cast(),
+            room,
+            &raw mut count,
+            null_mut(),
+        )
+    };
+    let filled = buf.len() + count.min(room) as usize;
+    // SAFETY: the kernel wrote `count` bytes, and not more than there was room for, behind those that were there.
+    unsafe { buf.set_len(filled) };
+    match (succeeded, count, last_error()) {
+        (0, _, code) => code,
+        (_, 0, ERROR_OPERATION_ABORTED) => ERROR_OPERATION_ABORTED,
+        _ => ERROR_SUCCESS,
+    }
+}
+
+/// WriteFile on a synchronous handle: the code, and how many bytes it says it took.
+pub(super) fn write(handle: BorrowedHandle<'_>, bytes: &[u8]) -> (u32, u32) {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let mut count = 0;
+    // SAFETY: the bytes are borrowed until this returns and only read; the call is synchronous, so the kernel is done with
+    // them then. The handle is synchronous (adoption checked), so that no OVERLAPPED is needed.
+    let code = code_of(unsafe {
+        WriteFile(
+            handle.as_raw_handle(),
+            bytes.as_ptr(),
+            length,
+            &raw mut count,
+            null_mut(),
+        )
+    });
+    (code, count)
+}
+
+/// FlushFileBuffers: waits until the peer has read what was written. It blocks on overlapped handles too.
+pub(super) fn flush(handle: BorrowedHandle<'_>) -> u32 {
+    // SAFETY: the handle is open while it is borrowed; no memory of ours is involved.
+    code_of(unsafe { FlushFileBuffers(handle.as_raw_handle()) })
+}
+
+/// Takes ownership of what a call made that answers INVALID_HANDLE_VALUE on failure.
+///
+/// # Safety
+/// `raw` comes straight from such a call, and nobody else knows it.
+pub(super) unsafe fn made(raw: RawHandle) -> Result<OwnedHandle, u32> {
+    if raw == INVALID_HANDLE_VALUE {
+        return Err(last_error());
+    }
+    // SAFETY: the caller says that the handle is fresh and nobody else's.
+    Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
+}

@@ -1,0 +1,79 @@
+//! Adopting handles and giving them back: what does not fit comes back untouched.
+#![cfg(windows)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests state their expectations this way, in their helpers too"
+)]
+
+mod windows_lab;
+
+use watertight_core::{Class, OpKind};
+use watertight_os::{Direction, Step};
+use windows_lab::*;
+use windows_sys::Win32::System::Pipes::{PIPE_NOWAIT, PIPE_WAIT};
+
+#[test]
+fn adopting_twice_gives_the_second_handle_back() {
+    let _alone = alone();
+    let mut lab = Lab::new();
+    let (server, client) = named_pipe(PIPE_WAIT);
+    let second = duplicate(&client);
+    let writing = lab.native.adopt(client, Direction::Write).unwrap();
+    let refused = lab.native.adopt(second, Direction::Write).unwrap_err();
+    assert_eq!(refused.error.step, Step::AssociatePort);
+    assert_eq!(refused.error.class, Class::Argument);
+    assert_eq!(refused.error.os.map(|os| os.0), Some(87));
+
+    // The handle is open still: it alone keeps the pipe from ending.
+    let reading = lab.native.adopt(server, Direction::Read).unwrap();
+    let (reading, writing) = (lab.end(reading), lab.end(writing));
+    lab.close(writing);
+    assert_in_flight(&lab.submit_read(&reading));
+    lab.assert_quiet();
+    drop(refused);
+    assert_end(&lab.answer(reading.id(OpKind::Read)));
+}
+
+#[test]
+fn a_handle_comes_back_open() {
+    let _alone = alone();
+    let mut lab = Lab::new();
+    let (reading, writing) = lab.native.pipe().unwrap();
+    let os = writing.into_os();
+    let reading = lab.end(reading);
+    assert_in_flight(&lab.submit_read(&reading));
+    lab.assert_quiet();
+    drop(os);
+    assert_end(&lab.answer(reading.id(OpKind::Read)));
+}
+
+#[test]
+fn handles_that_do_not_fit_come_back() {
+    let _alone = alone();
+    let lab = Lab::new();
+    let (server, client) = named_pipe(PIPE_WAIT);
+
+    let refused = lab.native.adopt(client, Direction::Read).unwrap_err();
+    assert_eq!(refused.error.step, Step::InspectAccess);
+    assert_eq!(refused.error.class, Class::Argument);
+    assert_eq!(refused.error.os.map(|os| os.0), Some(5));
+    lab.native.adopt(refused.handle, Direction::Write).unwrap();
+    let refused = lab.native.adopt(server, Direction::Write).unwrap_err();
+    lab.native.adopt(refused.handle, Direction::Read).unwrap();
+
+    let refused = lab.native.adopt(event(), Direction::Read).unwrap_err();
+    assert_eq!(
+        (refused.error.step, refused.error.class),
+        (Step::Inspect, Class::Bug)
+    );
+    assert_eq!(refused.error.os.map(|os| os.0), Some(6));
+
+    // In PIPE_NOWAIT mode a write "succeeds" with no bytes taken.
+    let (server, _client) = named_pipe(PIPE_NOWAIT);
+    let refused = lab.native.adopt(server, Direction::Read).unwrap_err();
+    assert_eq!(
+        (refused.error.step, refused.error.class),
+        (Step::Inspect, Class::Argument)
+    );
+}

@@ -1,0 +1,300 @@
+//! What the Windows tests share: a backend driven by hand, and the count of this process's handles.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use bytes::Bytes;
+use std::ffi::c_void;
+use std::os::windows::io::{AsHandle, FromRawHandle, OwnedHandle};
+use std::ptr::{null, null_mut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use watertight_core::{
+    Backend, Cancelled, Chunks, Class, Completion, Key, Moved, Op, OpId, OpKind, OsCode, Outcome,
+    Submitted,
+};
+use watertight_os::{Handle, Native};
+use windows_sys::Win32::Foundation::GENERIC_WRITE;
+use windows_sys::Win32::Storage::FileSystem::{
+    CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_INBOUND,
+};
+use windows_sys::Win32::System::Pipes::CreateNamedPipeW;
+
+/// No answer takes longer than this, however slow the machine: a test that waits so long has failed.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// More than a pipe takes with nobody reading: a write of so many bytes pends.
+pub(crate) const TOO_MANY: usize = 70_000;
+
+/// Counts are the process's, so one test runs at a time.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether this process runs nothing but the test of that name. If not, one that does is started and has to succeed.
+///
+/// The test harness starts threads of its own at any moment, and they have handles: a count needs a process to itself.
+pub(crate) fn has_process_to_itself(test: &str) -> bool {
+    const ITSELF: &str = "WATERTIGHT_TEST_BY_ITSELF";
+    if std::env::var_os(ITSELF).is_some() {
+        return true;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--test-threads=1"])
+        .env(ITSELF, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+    false
+}
+
+/// A backend and the answers it gave that nobody asked for yet.
+pub(crate) struct Lab {
+    pub(crate) native: Native,
+    answers: Vec<Completion>,
+    next_slot: u32,
+}
+
+/// One end under test: a handle and its place.
+pub(crate) struct End {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) key: Key,
+}
+
+impl End {
+    pub(crate) fn id(&self, kind: OpKind) -> OpId {
+        OpId {
+            pipe: self.key,
+            kind,
+        }
+    }
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        Self {
+            native: Native::new().unwrap(),
+            answers: Vec::new(),
+            next_slot: 0,
+        }
+    }
+
+    pub(crate) fn end(&mut self, handle: Handle) -> End {
+        self.next_slot += 1;
+        let key = Key {
+            slot: self.next_slot,
+            generation: 0,
+        };
+        End {
+            handle: Arc::new(handle),
+            key,
+        }
+    }
+
+    /// A pipe: its reading and its writing end.
+    pub(crate) fn pipe(&mut self) -> (End, End) {
+        let (reading, writing) = self.native.pipe().unwrap();
+        (self.end(reading), self.end(writing))
+    }
+
+    pub(crate) fn submit(&self, end: &End, op: Op) -> Submitted {
+        let id = end.id(op.kind());
+        self.native.submit(&end.handle, id, op)
+    }
+
+    pub(crate) fn submit_read(&self, end: &End) -> Submitted {
+        self.submit(end, Op::Read { bytes_max: 65_536 })
+    }
+
+    pub(crate) fn submit_write(&self, end: &End, bytes: impl Into<Bytes>) -> Submitted {
+        self.submit(end, Op::Write(chunks([bytes.into()])))
+    }
+
+    /// The answer to what was submitted: at once, or when it comes.
+    pub(crate) fn settle(&mut self, end: &End, kind: OpKind, submitted: Submitted) -> Outcome {
+        match submitted {
+            Submitted::Done(outcome) => outcome,
+            Submitted::InFlight => self.answer(end.id(kind)),
+        }
+    }
+
+    pub(crate) fn read(&mut self, end: &End) -> Outcome {
+        let submitted = self.submit_read(end);
+        self.settle(end, OpKind::Read, submitted)
+    }
+
+    pub(crate) fn write(&mut self, end: &End, bytes: impl Into<Bytes>) -> Outcome {
+        let submitted = self.submit_write(end, bytes);
+        self.settle(end, OpKind::Write, submitted)
+    }
+
+    pub(crate) fn until_read(&mut self, end: &End) -> Outcome {
+        let submitted = self.submit(end, Op::WaitUntilRead);
+        self.settle(end, OpKind::WaitUntilRead, submitted)
+    }
+
+    /// Cancels and waits for the answer, whichever way it comes.
+    pub(crate) fn cancel(&mut self, end: &End, kind: OpKind) -> Outcome {
+        match self.native.cancel(&end.handle, end.id(kind)) {
+            Cancelled::Done(outcome) => outcome,
+            Cancelled::Requested => self.answer(end.id(kind)),
+        }
+    }
+
+    /// Waits for the completion of `id`, and keeps those of others.
+    pub(crate) fn answer(&mut self, id: OpId) -> Outcome {
+        let until = self.native.now().after(ANSWER_WITHIN);
+        loop {
+            if let Some(place) = self.answers.iter().position(|answer| answer.id == id) {
+                return self.answers.remove(place).outcome;
+            }
+            assert!(self.native.now() < until, "no answer came for {id:?}");
+            self.native.wait(&mut self.answers, Some(until)).unwrap();
+        }
+    }
+
+    /// Reads until so many bytes came.
+    pub(crate) fn read_all(&mut self, end: &End, bytes: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while all.len() < bytes {
+            match self.read(end) {
+                Outcome::Data(data) => all.extend_from_slice(&data),
+                other => panic!("{other:?} after {} bytes", all.len()),
+            }
+        }
+        all
+    }
+
+    /// Whether everything that was answered was asked for, and nothing is left in the port.
+    pub(crate) fn assert_quiet(&mut self) {
+        let now = self.native.now();
+        self.native.wait(&mut self.answers, Some(now)).unwrap();
+        assert!(self.answers.is_empty(), "{:?}", self.answers);
+    }
+
+    pub(crate) fn close(&self, end: End) {
+        self.native.close(end.handle, true).unwrap();
+    }
+}
+
+pub(crate) fn chunks<const N: usize>(parts: [Bytes; N]) -> Chunks {
+    let mut chunks = Chunks::default();
+    for part in parts {
+        chunks.push(part);
+    }
+    chunks
+}
+
+pub(crate) fn assert_data(outcome: &Outcome, expected: &[u8]) {
+    match outcome {
+        Outcome::Data(data) => assert_eq!(&data[..], expected),
+        other => panic!("{other:?} instead of {} bytes", expected.len()),
+    }
+}
+
+pub(crate) fn assert_transferred(outcome: &Outcome, expected: u64) {
+    assert!(
+        matches!(outcome, Outcome::Transferred(bytes) if *bytes == expected),
+        "{outcome:?} instead of {expected} bytes"
+    );
+}
+
+/// The class, the code and what moved.
+pub(crate) fn assert_failed(outcome: &Outcome, class: Class, code: Option<i32>, moved: Moved) {
+    match outcome {
+        Outcome::Failed {
+            class: c,
+            os,
+            moved: m,
+        } => {
+            assert_eq!((*c, *os, *m), (class, code.map(OsCode), moved));
+        }
+        other => panic!("{other:?} instead of {class:?}"),
+    }
+}
+
+pub(crate) fn assert_ready(outcome: &Outcome) {
+    assert!(matches!(outcome, Outcome::Ready), "{outcome:?}");
+}
+
+pub(crate) fn assert_end(outcome: &Outcome) {
+    assert!(matches!(outcome, Outcome::EndOfStream), "{outcome:?}");
+}
+
+pub(crate) fn assert_in_flight(submitted: &Submitted) {
+    assert!(matches!(submitted, Submitted::InFlight), "{submitted:?}");
+}
+
+/// Handles that are open for calls that wait: a pipe of the system's own.
+pub(crate) fn blocking_pipe() -> (OwnedHandle, OwnedHandle) {
+    let (reading, writing) = std::io::pipe().unwrap();
+    (reading.into(), writing.into())
+}
+
+/// A pipe made by the system's own calls: a reading server and a writing client, both overlapped.
+pub(crate) fn named_pipe(mode: u32) -> (OwnedHandle, OwnedHandle) {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!(r"\\.\pipe\watertight-test-{}-{number}", std::process::id());
+    let path: Vec<u16> = name.encode_utf16().chain([0]).collect();
+    let access = PIPE_ACCESS_INBOUND | FILE_FLAG_OVERLAPPED;
+    // SAFETY: the path ends with a zero and lives until the call returns.
+    let server =
+        owned(unsafe { CreateNamedPipeW(path.as_ptr(), access, mode, 1, 4096, 4096, 0, null()) });
+    // SAFETY: as above.
+    let client = owned(unsafe {
+        CreateFileW(
+            path.as_ptr(),
+            GENERIC_WRITE,
+            0,
+            null(),
+            OPEN_EXISTING,
+            FILE_FLAG_OVERLAPPED,
+            null_mut(),
+        )
+    });
+    (server, client)
+}
+
+/// A second handle for the same file.
+pub(crate) fn duplicate(handle: &impl AsHandle) -> OwnedHandle {
+    handle.as_handle().try_clone_to_owned().unwrap()
+}
+
+/// A handle that a call of the test made.
+pub(crate) fn owned(raw: *mut c_void) -> OwnedHandle {
+    assert!(!raw.is_null() && raw.addr() != usize::MAX);
+    // SAFETY: every caller passes what a system call just made, and nobody else knows it.
+    unsafe { OwnedHandle::from_raw_handle(raw) }
+}
+
+/// How many handles this process has open.
+pub(crate) fn handles_open() -> usize {
+    Native::open_handles().unwrap()
+}
+
+/// Waits until no more handles are open than `before`: a thread that ended gives its own back a moment later.
+pub(crate) fn assert_no_leak(before: usize) {
+    let start = std::time::Instant::now();
+    loop {
+        let now = handles_open();
+        if now <= before {
+            return;
+        }
+        assert!(
+            start.elapsed() < ANSWER_WITHIN,
+            "{now} handles open, {before} before"
+        );
+        std::thread::yield_now();
+    }
+}
+
+/// An event: a handle that is no file.
+pub(crate) fn event() -> OwnedHandle {
+    use windows_sys::Win32::System::Threading::CreateEventW;
+    // SAFETY: no memory goes in.
+    owned(unsafe { CreateEventW(null_mut(), 1, 0, null_mut()) })
+}
