@@ -1,5 +1,6 @@
 //! The reading half: data before errors, the end once and then always, nothing read ahead is lost.
 #![allow(
+    clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "a test names what it expects"
 )]

@@ -1,5 +1,6 @@
 //! The writing half against a model that only knows what the kernel took.
 #![allow(
+    clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "a test names what it expects"
 )]
