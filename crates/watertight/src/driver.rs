@@ -146,6 +146,12 @@ impl<B: Backend> Driver<B> {
         }
     }
 
+    /// The kernel it drives. For tests.
+    #[doc(hidden)]
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// Waits for completions, timers or a wake, and does everything that follows from them.
     ///
     /// `completions` is scratch space, empty before and after. Call it from one thread.

@@ -82,7 +82,7 @@ impl<H> From<ConstructError<H>> for io::Error {
 }
 
 /// The process's driver, started by the first pipe.
-static GLOBAL: Mutex<Option<Global>> = Mutex::constant(None);
+static GLOBAL: Mutex<Option<Global>> = Mutex::new(None);
 
 struct Global {
     driver: Arc<Driver<Native>>,
