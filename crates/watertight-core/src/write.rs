@@ -40,6 +40,8 @@ enum Closing {
 struct UntilRead {
     wanted: bool,
     in_flight: bool,
+    /// Nobody waits for the running attempt any more.
+    unwanted: bool,
     cancel_asked: bool,
     /// The running attempt answers for the bytes up to here.
     covers: u64,
@@ -249,6 +251,14 @@ impl WriteHalf {
     /// Asks for an attempt at "the peer has read everything" once nothing is queued or in flight.
     pub fn ask_until_read(&mut self) {
         self.until_read.wanted = true;
+        self.until_read.unwanted = false;
+    }
+
+    /// Nobody waits for that any more: a running attempt is cancelled, and a finish no longer waits for it.
+    pub fn drop_until_read(&mut self) {
+        self.until_read.wanted = false;
+        self.until_read.unwanted = self.until_read.in_flight;
+        self.close_if_drained();
     }
 
     /// How many attempts at it have ended; pass it to [`WriteHalf::until_read`].
@@ -346,10 +356,14 @@ impl WriteHalf {
 
     /// The answer to "wait until the peer has read everything".
     pub fn handle_until_read(&mut self, outcome: &Outcome) {
+        let given_up = self.until_read.cancel_asked && outcome.cause().is_some();
         self.until_read.in_flight = false;
+        self.until_read.unwanted = false;
         self.until_read.cancel_asked = false;
-        self.until_read.attempts += 1;
-        self.until_read.failed = outcome.cause();
+        if !given_up {
+            self.until_read.attempts += 1;
+            self.until_read.failed = outcome.cause();
+        }
         if outcome.cause().is_none() {
             self.until_read.read = self.until_read.covers;
         }
@@ -469,8 +483,9 @@ impl WriteHalf {
             Ok(WritePhase::Finishing | WritePhase::Lingering)
         );
         // A waiting "until read" holds a finish open, not a drop: after a drop nobody is left to tell.
-        let waited_for = (self.until_read.wanted || self.until_read.in_flight)
-            && matches!(self.state, Ok(WritePhase::Finishing));
+        let asked = self.until_read.in_flight && !self.until_read.unwanted;
+        let waited_for =
+            (self.until_read.wanted || asked) && matches!(self.state, Ok(WritePhase::Finishing));
         if drained && ending && !waited_for {
             self.step(WriteEvent::Drained);
         }
@@ -486,14 +501,12 @@ impl WriteHalf {
             self.state,
             Ok(WritePhase::Closed | WritePhase::Stopping) | Err(_)
         );
-        if !over {
-            return None;
-        }
-        if self.in_flight.is_some() && !self.cancel_asked {
+        if over && self.in_flight.is_some() && !self.cancel_asked {
             self.cancel_asked = true;
             return Some(OpKind::Write);
         }
-        if self.until_read.in_flight && !self.until_read.cancel_asked {
+        let ask = &self.until_read;
+        if ask.in_flight && !ask.cancel_asked && (over || ask.unwanted) {
             self.until_read.cancel_asked = true;
             return Some(OpKind::WaitUntilRead);
         }

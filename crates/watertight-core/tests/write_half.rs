@@ -275,6 +275,39 @@ fn a_finish_waits_for_a_waited_until_read_and_an_abort_cancels_it() {
 }
 
 #[test]
+fn a_question_that_nobody_waits_for_is_taken_back_and_holds_no_finish() {
+    let mut half = half();
+    half.ask_until_read();
+    assert!(matches!(
+        half.poll_action(),
+        Some(Action::Submit(Op::WaitUntilRead))
+    ));
+    half.drop_until_read();
+    assert!(matches!(
+        half.poll_action(),
+        Some(Action::Cancel(OpKind::WaitUntilRead))
+    ));
+    // Somebody asks again before the cancel is answered: the answer is no attempt, and a new one begins.
+    half.ask_until_read();
+    let attempts = half.until_read_attempts();
+    half.handle_until_read(&Outcome::cancelled());
+    assert_eq!(half.until_read_attempts(), attempts);
+    assert!(matches!(
+        half.poll_action(),
+        Some(Action::Submit(Op::WaitUntilRead))
+    ));
+    half.finish();
+    half.drop_until_read();
+    assert!(matches!(
+        half.poll_action(),
+        Some(Action::Cancel(OpKind::WaitUntilRead))
+    ));
+    assert!(half.poll_action().is_none(), "closed under the question");
+    half.handle_until_read(&Outcome::cancelled());
+    assert!(matches!(half.poll_action(), Some(Action::Close)));
+}
+
+#[test]
 fn release_gives_up_only_an_idle_handle() {
     let mut half = half();
     half.accept_copy(b"x");

@@ -426,6 +426,11 @@ impl<W> Watchers<W> {
         Some(self.waiting.swap_remove(index).waker)
     }
 
+    /// Whether one of them waits for such a thing.
+    pub(crate) fn any(&self, such: impl Fn(&W) -> bool) -> bool {
+        self.waiting.iter().any(|known| such(&known.what))
+    }
+
     /// Takes out those whose time has come.
     pub(crate) fn take_ready(&mut self, wakes: &mut Wakes, ready: impl Fn(&W) -> bool) {
         let mut index = 0;

@@ -269,9 +269,21 @@ impl<B: Backend> WriterCell<B> {
         }
     }
 
-    /// Waits no longer for the peer's reading.
-    pub(crate) fn forget_until_read(&self, wait: &UntilRead) {
-        self.forget(wait.id);
+    /// Waits no longer for the peer's reading. The last one to leave takes the question back.
+    pub(crate) fn forget_until_read(self: &Arc<Self>, wait: &UntilRead) {
+        if wait.id == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        let forgotten = state.watchers.forget(wait.id);
+        let others = state
+            .watchers
+            .any(|wanted| matches!(wanted, Wanted::Read(..)));
+        drop(state);
+        drop(forgotten);
+        if !others {
+            self.change(|state| state.half.drop_until_read());
+        }
     }
 
     /// Waits until the pipe is over.

@@ -148,6 +148,22 @@ fn flush_means_transferred_and_wait_until_read_means_read() {
 }
 
 #[test]
+fn a_wait_until_read_that_gave_up_does_not_hold_up_the_end() {
+    let _accounted = Accounted::start();
+    let (reader, writer) = pipe().unwrap();
+    writer.write_all(b"unread").wait().unwrap();
+    writer.flush().within(PATIENCE).wait().unwrap();
+    let late = writer
+        .wait_until_read()
+        .within(Duration::from_millis(10))
+        .wait();
+    assert_eq!(late.unwrap_err().kind, ErrorKind::TimedOut);
+    let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+    assert!(receipt.is_complete());
+    assert_eq!(read_to_end(&reader), b"unread");
+}
+
+#[test]
 fn wait_until_read_tells_of_a_peer_that_threw_the_bytes_away() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
