@@ -1,4 +1,59 @@
-//! The program `watertight`.
+//! The program `watertight`: arguments in, exit code out. Everything else is in the other rooms of this crate.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod address;
+mod child;
+mod copy;
+mod destination;
+mod endpoint;
+mod event;
+mod flags;
+mod generate;
+mod meter;
+mod paths;
+mod rate;
+mod report;
+mod run;
+mod source;
+mod units;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+use unix as platform;
+#[cfg(windows)]
+use windows as platform;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use flags::{Cli, Task};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The second Ctrl-C: no destructor, no account, just out.
+    let leave: fn(i32) = |code| std::process::exit(code);
+    ExitCode::from(match Cli::try_parse() {
+        Err(error) => complain(&error),
+        Ok(cli) => perform(&cli, leave),
+    })
+}
+
+fn perform(cli: &Cli, leave: fn(i32)) -> u8 {
+    match &cli.command {
+        Task::Completions { shell } => generate::completions(*shell),
+        Task::Copy(flags) => match flags.check() {
+            Ok(()) => run::copy(flags, leave),
+            Err(text) => complain(&Cli::command().error(ErrorKind::ArgumentConflict, text)),
+        },
+        Task::Man { subcommand } => generate::man(subcommand.as_deref()),
+    }
+}
+
+/// Prints help, the version, or what is wrong with the arguments.
+fn complain(error: &clap::Error) -> u8 {
+    // The terminal may be gone.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).unwrap_or(2)
+}

@@ -1,0 +1,305 @@
+//! Addresses: what a user writes for one end of a copy, taken apart. Nothing is opened here.
+
+use crate::platform::{self, CommandLine};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The schemes of this version, for error messages.
+const KNOWN: &str = "`-`, `file:PATH`, `fifo:PATH`, `fd:N`, `exec:COMMAND`, or just PATH";
+
+/// Schemes that later versions will have.
+const RESERVED: [&str; 5] = ["listen", "npipe", "pipe", "tcp", "unix"];
+
+/// One end of a copy, as the user wrote it and as it is meant.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    pub(crate) text: String,
+    pub(crate) place: Place,
+}
+
+/// Where bytes come from or go to.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Exec(CommandLine),
+    /// A descriptor this process was started with; `-` is 0 or 1.
+    Fd(u32),
+    Fifo(PathBuf),
+    File(PathBuf, FileMode),
+}
+
+/// How a destination file is opened.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct FileMode {
+    pub(crate) append: bool,
+    /// It must exist.
+    pub(crate) must_exist: bool,
+    /// It must not exist.
+    pub(crate) exclusive: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Role {
+    Destination,
+    Source,
+}
+
+impl Address {
+    /// The address of a source.
+    pub(crate) fn source(argument: &OsStr) -> Result<Self, String> {
+        Self::parse(argument, Role::Source)
+    }
+
+    /// The address of a destination.
+    pub(crate) fn destination(argument: &OsStr) -> Result<Self, String> {
+        Self::parse(argument, Role::Destination)
+    }
+
+    fn parse(argument: &OsStr, role: Role) -> Result<Self, String> {
+        let (value, options) = split_options(argument.as_encoded_bytes());
+        let (scheme, rest) = split_scheme(&value);
+        let options = Options::parse(&options)?;
+        let place = match scheme.as_deref() {
+            None if rest.is_empty() => return Err(format!("an empty address; write {KNOWN}")),
+            None if rest == b"-" => Place::Fd(standard_stream(role)),
+            None | Some("file") => Place::File(path(rest)?, options.file_mode(role)?),
+            Some("fifo") => Place::Fifo(path(rest)?),
+            Some("fd") => Place::Fd(descriptor(rest)?),
+            Some("exec") => Place::Exec(platform::command_line(os_string(rest)?)?),
+            Some(other) => return Err(not_a_scheme(other, &argument.to_string_lossy())),
+        };
+        if !matches!(place, Place::File(..)) {
+            options.none_here()?;
+        }
+        Ok(Self {
+            text: argument.to_string_lossy().into_owned(),
+            place,
+        })
+    }
+
+    /// The path, if this address names something in the file system.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Fifo(path) | Place::File(path, _) => Some(path),
+            Place::Exec(_) | Place::Fd(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The options after the commas.
+#[derive(Default)]
+struct Options {
+    mode: FileMode,
+    first: Option<String>,
+}
+
+impl Options {
+    fn parse(texts: &[Vec<u8>]) -> Result<Self, String> {
+        let mut options = Self::default();
+        for text in texts {
+            let text = String::from_utf8_lossy(text);
+            match &*text {
+                "append" => options.mode.append = true,
+                "create=no" => options.mode.must_exist = true,
+                "create=yes" => options.mode.must_exist = false,
+                "exclusive" => options.mode.exclusive = true,
+                _ => {
+                    return Err(format!(
+                        "`{text}` after a comma is no option (there are append, create=no, exclusive); a comma that belongs to the name or command is written twice: `,,`"
+                    ));
+                }
+            }
+            options.first.get_or_insert_with(|| text.into_owned());
+        }
+        if options.mode.exclusive && options.mode.must_exist {
+            return Err("`exclusive` (it must not exist) and `create=no` (it must exist) exclude each other".to_owned());
+        }
+        Ok(options)
+    }
+
+    fn file_mode(&self, role: Role) -> Result<FileMode, String> {
+        match (role, &self.first) {
+            (Role::Source, Some(option)) => Err(format!(
+                "`{option}` is for destinations: a source is only read; a comma that belongs to the name is written `,,`"
+            )),
+            (Role::Source | Role::Destination, _) => Ok(self.mode),
+        }
+    }
+
+    fn none_here(&self) -> Result<(), String> {
+        match &self.first {
+            None => Ok(()),
+            Some(option) => Err(format!(
+                "`{option}` is an option of files only; a comma that belongs to a name or command is written `,,`"
+            )),
+        }
+    }
+}
+
+/// The value and its options; `,,` is a comma of the value.
+fn split_options(argument: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let mut parts = vec![Vec::new()];
+    let mut bytes = argument.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b',' && bytes.next_if_eq(&b',').is_none() {
+            parts.push(Vec::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push(byte);
+        }
+    }
+    let options = parts.split_off(1);
+    (parts.concat(), options)
+}
+
+/// `scheme:rest`. A name with a dot, slash or blank before the colon is a path; on Windows a single letter is a drive.
+fn split_scheme(value: &[u8]) -> (Option<String>, &[u8]) {
+    let Some(colon) = value.iter().position(|byte| *byte == b':') else {
+        return (None, value);
+    };
+    let name = &value[..colon];
+    let is_scheme = name.first().is_some_and(u8::is_ascii_alphabetic)
+        && name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    if !is_scheme || (platform::HAS_DRIVES && name.len() == 1) {
+        return (None, value);
+    }
+    (
+        Some(String::from_utf8_lossy(name).into_owned()),
+        &value[colon + 1..],
+    )
+}
+
+fn not_a_scheme(scheme: &str, whole: &str) -> String {
+    if RESERVED.contains(&scheme) {
+        return format!(
+            "`{scheme}:` is not in this version (it is reserved for a later one); there are {KNOWN}; a file of this name is `file:{whole}`"
+        );
+    }
+    format!("unknown scheme `{scheme}:`; there are {KNOWN}; a file of this name is `file:{whole}`")
+}
+
+fn standard_stream(role: Role) -> u32 {
+    match role {
+        Role::Destination => 1,
+        Role::Source => 0,
+    }
+}
+
+fn path(bytes: &[u8]) -> Result<PathBuf, String> {
+    if bytes.is_empty() {
+        return Err(
+            "the path is empty; write it after the colon, as in `file:notes.txt`".to_owned(),
+        );
+    }
+    os_string(bytes).map(PathBuf::from)
+}
+
+fn os_string(bytes: &[u8]) -> Result<OsString, String> {
+    platform::os_string(bytes).ok_or_else(|| "the name is not valid Unicode".to_owned())
+}
+
+fn descriptor(bytes: &[u8]) -> Result<u32, String> {
+    if !platform::HAS_DESCRIPTORS {
+        return Err(
+            "there are no descriptor numbers on this system; use `-` for standard input or output"
+                .to_owned(),
+        );
+    }
+    let number = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    match number.filter(|number| i32::try_from(*number).is_ok()) {
+        None => Err("`fd:` takes the number of an open descriptor, as in `fd:3`".to_owned()),
+        Some(2) => Err(
+            "standard error carries the messages and the report; hand it over under another number: `fd:3` with `3>&2`"
+                .to_owned(),
+        ),
+        Some(number) => Ok(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Result<Place, String> {
+        Address::source(OsStr::new(text)).map(|address| address.place)
+    }
+
+    fn destination(text: &str) -> Result<Place, String> {
+        Address::destination(OsStr::new(text)).map(|address| address.place)
+    }
+
+    fn file(text: &str) -> (String, FileMode) {
+        match destination(text).unwrap() {
+            Place::File(path, mode) => (path.to_string_lossy().into_owned(), mode),
+            other @ (Place::Exec(_) | Place::Fd(_) | Place::Fifo(_)) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_dash_is_the_standard_stream_of_its_role() {
+        assert!(matches!(source("-"), Ok(Place::Fd(0))));
+        assert!(matches!(destination("-"), Ok(Place::Fd(1))));
+        assert_eq!(file("file:-").0, "-");
+    }
+
+    #[test]
+    fn a_bare_path_is_a_file_whatever_else_it_looks_like() {
+        for text in ["a", "./a:b", "2024-01-01T10:00", "a.b:c", "dir/x:y"] {
+            assert_eq!(file(text).0, text);
+        }
+        assert_eq!(file("file:unix:x").0, "unix:x");
+    }
+
+    #[test]
+    fn options_follow_after_commas_and_a_literal_comma_is_doubled() {
+        let (path, mode) = file("file:a,,b,append,create=no");
+        assert_eq!(path, "a,b");
+        assert!(mode.append && mode.must_exist && !mode.exclusive);
+        assert_eq!(
+            file("a,,append"),
+            ("a,append".to_owned(), FileMode::default())
+        );
+        assert!(file("a,exclusive").1.exclusive);
+        for wrong in [
+            "a,appendix",
+            "a,",
+            "a,exclusive,create=no",
+            "-,append",
+            "fifo:x,append",
+        ] {
+            assert!(destination(wrong).unwrap_err().contains('`'), "{wrong}");
+        }
+        assert!(source("a,append").unwrap_err().contains("for destinations"));
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_refused_and_the_way_out_named() {
+        let error = source("foo:bar").unwrap_err();
+        assert!(
+            error.contains("`exec:COMMAND`") && error.contains("`file:foo:bar`"),
+            "{error}"
+        );
+        for scheme in RESERVED {
+            let error = source(&format!("{scheme}:x")).unwrap_err();
+            assert!(error.contains("not in this version"), "{error}");
+        }
+    }
+
+    #[test]
+    fn empty_and_senseless_addresses_are_refused() {
+        for text in [
+            "", ",append", "file:", "fifo:", "exec:", "exec:  ", "fd:", "fd:x", "fd:-1", "fd:2",
+        ] {
+            assert!(destination(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The run of `watertight copy`: one thread, one mailbox, and what to do about each event and each deadline.
+//!
+//! Bytes go from the source's thread through the mailbox into every destination's queue. The source reads only on credit,
+//! and gets credit only when every live destination has taken the chunk before: memory is bounded, and the slowest sets
+//! the pace. Nothing here knows how a pipe works.
+
+use crate::child::Ward;
+use crate::destination::Destination;
+use crate::endpoint::Ends;
+use crate::event::{End, Event, Inbox, Mailbox};
+use crate::flags::{CopyFlags, DeadPolicy, SlowPolicy};
+use crate::meter::Meter;
+use crate::rate::Pace;
+use crate::report::{CopyEnding, GivenUp};
+use crate::source::{Source, SourceEnding};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// The most that is read at once: a few pipe capacities, little enough to stay in the cache.
+pub(crate) const CHUNK_BYTES_MAX: u64 = 128 * 1024;
+/// Below this a chunk costs more in handling than in copying; smaller only if the buffer is.
+const CHUNK_BYTES_MIN: u64 = 4 * 1024;
+/// A buffer holds so many chunks, so that it fills while it is emptied.
+const CHUNKS_PER_BUFFER: u64 = 4;
+/// So many chunks may be read, or being read, before their turn.
+const READ_AHEAD_CHUNKS: usize = 2;
+/// How long a child whose pipe ended early may take to end by itself.
+const CHILD_GRACE: Duration = Duration::from_secs(2);
+/// How long the source's thread may take to stop, beyond the library's own bound.
+const SOURCE_STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A copy under way.
+pub(crate) struct Copy<'a> {
+    flags: &'a CopyFlags,
+    mailbox: Mailbox,
+    inbox: Inbox,
+    meter: Meter,
+    pace: Option<Pace>,
+    source: Source,
+    /// How the source ended, once it has.
+    pub(crate) source_ending: Option<SourceEnding>,
+    /// When its thread is given up, if it was told to stop.
+    source_abandoned_at: Option<Instant>,
+    /// Chunks it was asked for and that have not arrived.
+    outstanding: usize,
+    /// Chunks that arrived before their turn.
+    ahead: VecDeque<Bytes>,
+    pub(crate) bytes_read: u64,
+    pub(crate) destinations: Vec<Destination>,
+    /// The children: the source's first, then the destinations'.
+    pub(crate) wards: Vec<Ward>,
+    pub(crate) ending: Option<CopyEnding>,
+    pub(crate) signal: Option<i32>,
+    /// Everything was stopped: no deadline counts any more.
+    stopping: bool,
+    moved_at: Instant,
+    /// Since when nothing more comes from the source.
+    drain_since: Option<Instant>,
+}
+
+impl<'a> Copy<'a> {
+    /// Sets everything up. Nothing is read yet.
+    pub(crate) fn new(
+        flags: &'a CopyFlags,
+        ends: Ends,
+        mailbox: Mailbox,
+        inbox: Inbox,
+    ) -> io::Result<Self> {
+        let now = Instant::now();
+        let progress = if flags.quiet {
+            crate::flags::ProgressChoice::Never
+        } else {
+            flags.progress
+        };
+        let mut wards = vec![Ward::of(ends.source.child, End::Source, &mailbox)?];
+        let mut destinations = Vec::new();
+        for (index, mut end) in ends.destinations.into_iter().enumerate() {
+            wards.push(Ward::of(
+                end.child.take(),
+                End::Destination(index),
+                &mailbox,
+            )?);
+            destinations.push(Destination::new(index, end, now));
+        }
+        Ok(Self {
+            flags,
+            meter: Meter::new(progress, flags.size.or(ends.source.size), now),
+            pace: flags.rate.map(|rate| Pace::new(rate, now)),
+            source: Source::start(ends.source.reader, flags.hash.is_some(), mailbox.clone())?,
+            source_ending: None,
+            source_abandoned_at: None,
+            outstanding: 0,
+            ahead: VecDeque::new(),
+            bytes_read: 0,
+            destinations,
+            wards,
+            ending: None,
+            signal: None,
+            stopping: false,
+            moved_at: now,
+            drain_since: None,
+            mailbox,
+            inbox,
+        })
+    }
+
+    /// Copies until the source, every destination and every child is over.
+    pub(crate) fn run(&mut self) {
+        loop {
+            let now = Instant::now();
+            self.keep_deadlines(now);
+            self.advance(now);
+            if self.is_over(now) {
+                break;
+            }
+            self.meter.show(self.progress(), now);
+            if let Some(event) = self.inbox.next(self.next_deadline(now)) {
+                self.handle(event, Instant::now());
+            }
+        }
+        self.meter.clear();
+    }
+
+    /// Goes as far as it can without waiting: chunks to destinations, credit to the source.
+    fn advance(&mut self, now: Instant) {
+        loop {
+            let no_more = self.is_source_over(now) && self.ahead.is_empty();
+            for destination in &mut self.destinations {
+                if destination.advance(no_more, now, &self.mailbox) {
+                    self.moved_at = self.moved_at.max(now);
+                }
+            }
+            if !self.destinations.iter().all(Destination::is_ready) {
+                break;
+            }
+            let Some(chunk) = self.ahead.pop_front() else {
+                break;
+            };
+            for destination in &mut self.destinations {
+                destination.push(chunk.clone());
+            }
+        }
+        self.give_credit(now);
+    }
+
+    fn give_credit(&mut self, now: Instant) {
+        if self.drain_since.is_some() {
+            return;
+        }
+        let chunk = (self.flags.buffer / CHUNKS_PER_BUFFER)
+            .clamp(CHUNK_BYTES_MIN.min(self.flags.buffer), CHUNK_BYTES_MAX);
+        let chunk = usize::try_from(chunk).expect("a chunk is small");
+        let Some(pace) = &self.pace else {
+            while self.outstanding + self.ahead.len() < READ_AHEAD_CHUNKS {
+                self.outstanding += 1;
+                self.source.read(chunk);
+            }
+            return;
+        };
+        // One portion at a time, so that the next is asked for when this one is paid.
+        if self.outstanding > 0 || !self.ahead.is_empty() {
+            return;
+        }
+        // Holding back ourselves is no idleness.
+        self.moved_at = self.moved_at.max(pace.due());
+        if pace.due() <= now {
+            self.outstanding += 1;
+            self.source.read(pace.portion().min(chunk));
+        }
+    }
+
+    fn handle(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::ChildEnded(end, status) => self.ward(end).handle_ending(status),
+            Event::Data(chunk) => {
+                self.outstanding -= 1;
+                self.bytes_read += chunk.len() as u64;
+                self.moved_at = self.moved_at.max(now);
+                if let Some(pace) = &mut self.pace {
+                    pace.spend(chunk.len() as u64, now);
+                }
+                self.ahead.push_back(chunk);
+            }
+            Event::DestinationEnded(index, receipt) => {
+                if self.destinations[index].handle_ending(receipt) {
+                    self.handle_early_ending(index, now);
+                }
+                self.stop_if_nobody_is_left(now);
+            }
+            Event::Interrupted(signal) => {
+                self.signal = Some(signal);
+                self.stop_all(
+                    CopyEnding::Interrupted,
+                    GivenUp::Interrupted,
+                    now + CHILD_GRACE,
+                );
+            }
+            Event::ReadByPeer(index, answer) => self.destinations[index].handle_read(answer),
+            Event::SourceEnded(ending) => self.handle_source_ending(ending, now),
+            Event::Opened(..) | Event::Wake => {}
+        }
+    }
+
+    fn handle_source_ending(&mut self, ending: SourceEnding, now: Instant) {
+        if ending.error.is_some() {
+            self.ending.get_or_insert(CopyEnding::SourceFailed);
+            self.ward(End::Source).stop(now + CHILD_GRACE);
+        }
+        self.drain_since.get_or_insert(now);
+        self.moved_at = self.moved_at.max(now);
+        self.source_ending = Some(ending);
+    }
+
+    /// A destination failed, or its peer closed.
+    fn handle_early_ending(&mut self, index: usize, now: Instant) {
+        self.ending.get_or_insert(CopyEnding::DestinationEnded);
+        self.ward(End::Destination(index)).hurry(now + CHILD_GRACE);
+        if self.flags.dead == DeadPolicy::Fail {
+            self.stop_source(CopyEnding::DestinationEnded, now);
+        }
+    }
+
+    fn stop_if_nobody_is_left(&mut self, now: Instant) {
+        if !self.destinations.iter().any(Destination::is_live) && self.drain_since.is_none() {
+            self.stop_source(CopyEnding::DestinationEnded, now);
+        }
+    }
+
+    /// Reads no more. What was read still goes to the destinations that are left.
+    fn stop_source(&mut self, why: CopyEnding, now: Instant) {
+        self.ending.get_or_insert(why);
+        self.drain_since.get_or_insert(now);
+        if self.source_ending.is_none() && self.source_abandoned_at.is_none() {
+            self.source_abandoned_at = Some(now + SOURCE_STOP_WITHIN);
+            // Before its pipe is closed: how the child ends from now on is our doing.
+            self.ward(End::Source).stop(now + CHILD_GRACE);
+            self.source.stop();
+        }
+    }
+
+    /// Stops everything now.
+    fn stop_all(&mut self, why: CopyEnding, given_up: GivenUp, kill_at: Instant) {
+        let now = Instant::now();
+        self.stopping = true;
+        self.stop_source(why, now);
+        self.ahead.clear();
+        for index in 0..self.destinations.len() {
+            self.give_up(index, given_up, now);
+        }
+        for ward in &mut self.wards {
+            ward.stop(kill_at);
+        }
+    }
+
+    fn give_up(&mut self, index: usize, why: GivenUp, now: Instant) {
+        if self.destinations[index].is_live() {
+            self.ward(End::Destination(index)).stop(now + CHILD_GRACE);
+            self.destinations[index].give_up(why, now);
+        }
+    }
+
+    fn ward(&mut self, end: End) -> &mut Ward {
+        match end {
+            End::Destination(index) => &mut self.wards[index + 1],
+            End::Source => &mut self.wards[0],
+        }
+    }
+
+    fn is_source_over(&self, now: Instant) -> bool {
+        self.source_ending.is_some() || self.source_abandoned_at.is_some_and(|at| at <= now)
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.is_source_over(now)
+            && self
+                .destinations
+                .iter()
+                .all(|destination| destination.is_over(now))
+            && self.wards.iter().all(Ward::is_over)
+    }
+
+    /// What the progress line shows: the slowest of those that are left, else the furthest.
+    fn progress(&self) -> u64 {
+        let live = self
+            .destinations
+            .iter()
+            .filter(|destination| destination.is_live());
+        let slowest = live.map(Destination::transferred).min();
+        let furthest = self.destinations.iter().map(Destination::transferred).max();
+        slowest.or(furthest).unwrap_or(0)
+    }
+
+    /// Acts on every deadline that has passed.
+    fn keep_deadlines(&mut self, now: Instant) {
+        for ward in &mut self.wards {
+            ward.keep_deadline(now);
+        }
+        if self.idle_at().is_some_and(|at| at <= now) {
+            let kill_at = now + CHILD_GRACE;
+            self.stop_all(CopyEnding::IdleDeadline, GivenUp::IdleDeadline, kill_at);
+        }
+        if self.drain_at().is_some_and(|at| at <= now) {
+            self.stop_all(CopyEnding::DrainDeadline, GivenUp::DrainDeadline, now);
+        }
+        for index in 0..self.destinations.len() {
+            if self.slow_at(index).is_some_and(|at| at <= now) {
+                self.give_up(index, GivenUp::SlowDeadline, now);
+                self.ending.get_or_insert(CopyEnding::SlowDeadline);
+                if self.flags.slow == SlowPolicy::Fail {
+                    self.stop_source(CopyEnding::SlowDeadline, now);
+                }
+                self.stop_if_nobody_is_left(now);
+            }
+        }
+    }
+
+    /// The next moment at which there is something to do without an event. Those up to `now` are done.
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let held_back =
+            self.drain_since.is_none() && self.outstanding == 0 && self.ahead.is_empty();
+        let pace = self.pace.as_ref().filter(|_| held_back).map(Pace::due);
+        let slow = (0..self.destinations.len()).filter_map(|index| self.slow_at(index));
+        let abandoned = self
+            .destinations
+            .iter()
+            .filter_map(Destination::abandoned_at);
+        let children = self.wards.iter().filter_map(Ward::kill_at);
+        let source = self
+            .source_abandoned_at
+            .filter(|_| self.source_ending.is_none());
+        [
+            self.meter.due(),
+            pace,
+            self.idle_at(),
+            self.drain_at(),
+            source,
+        ]
+        .into_iter()
+        .flatten()
+        .chain(slow)
+        .chain(abandoned)
+        .chain(children)
+        .filter(|at| *at > now)
+        .min()
+    }
+
+    /// When the copy has been idle for too long. It is idle only while there are bytes to come or to go.
+    fn idle_at(&self) -> Option<Instant> {
+        let to_come = self.drain_since.is_none();
+        let moves = to_come || self.destinations.iter().any(Destination::is_behind);
+        let idle = self.flags.idle.filter(|_| moves && !self.stopping)?;
+        self.moved_at.checked_add(idle)
+    }
+
+    fn drain_at(&self) -> Option<Instant> {
+        let within = self.flags.drain_within.filter(|_| !self.stopping)?;
+        self.drain_since?.checked_add(within)
+    }
+
+    fn slow_at(&self, index: usize) -> Option<Instant> {
+        if self.flags.slow == SlowPolicy::Wait || self.stopping {
+            return None;
+        }
+        self.destinations[index]
+            .stuck_since()?
+            .checked_add(self.flags.slow_after)
+    }
+}

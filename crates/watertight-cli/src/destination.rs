@@ -1,0 +1,255 @@
+//! One destination of a copy: its pipe, the chunk that waits for room in it, and how it ends.
+
+use crate::endpoint::DestinationEnd;
+use crate::event::{Event, Mailbox};
+use crate::report::GivenUp;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use watertight::{Ending, ErrorKind, Ledger, Observer, PipeWriter, Receipt};
+
+/// How long an aborted pipe may take to say so, beyond the library's own bound. Then its account is taken as it stands.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How far the ending has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    /// Bytes are accepted.
+    Open,
+    /// All is accepted; somebody waits until the peer has read it.
+    BeingRead,
+    /// The end of the stream is on its way.
+    Finishing,
+}
+
+/// A destination.
+pub(crate) struct Destination {
+    index: usize,
+    writer: Arc<PipeWriter>,
+    kind: DestinationKind,
+    phase: Phase,
+    /// A chunk for which there was no room yet.
+    pending: Option<Bytes>,
+    transferred: u64,
+    /// When it last took something, or had nothing to take.
+    content_at: Instant,
+    receipt: Option<Receipt>,
+    given_up: Option<GivenUp>,
+    abandoned_at: Option<Instant>,
+    read_by_peer: Option<bool>,
+}
+
+/// What the pipe leads to, as far as ending it is concerned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DestinationKind {
+    /// A child of ours: it can be waited for.
+    Child,
+    /// A file: nobody reads.
+    File,
+    /// Somebody else reads, who may take all the time in the world.
+    Peer,
+}
+
+/// Tells the copy what the library's threads know.
+pub(crate) struct Herald {
+    pub(crate) index: usize,
+    pub(crate) mailbox: Mailbox,
+}
+
+impl Observer for Herald {
+    fn progress(&self, _: Ledger) {
+        self.mailbox.wake();
+    }
+
+    fn ended(&self, receipt: &Receipt) {
+        self.mailbox
+            .post(Event::DestinationEnded(self.index, receipt.clone()));
+    }
+}
+
+impl Destination {
+    pub(crate) fn new(index: usize, end: DestinationEnd, now: Instant) -> Self {
+        Self {
+            index,
+            writer: Arc::new(end.writer),
+            kind: end.kind,
+            phase: Phase::Open,
+            pending: None,
+            transferred: 0,
+            content_at: now,
+            receipt: None,
+            given_up: None,
+            abandoned_at: None,
+            read_by_peer: None,
+        }
+    }
+
+    /// Whether it still takes bytes, as far as is known.
+    pub(crate) fn is_live(&self) -> bool {
+        self.receipt.is_none() && self.given_up.is_none()
+    }
+
+    /// Whether nothing more will happen.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.receipt.is_some() || self.abandoned_at.is_some_and(|at| at <= now)
+    }
+
+    /// When it is over at the latest, if it was given up.
+    pub(crate) fn abandoned_at(&self) -> Option<Instant> {
+        self.abandoned_at.filter(|_| self.receipt.is_none())
+    }
+
+    /// Whether the next chunk may come.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.pending.is_none()
+    }
+
+    /// Whether a byte still waits here.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_live() && (self.pending.is_some() || self.writer.ledger().unsettled() > 0)
+    }
+
+    /// Since when it takes nothing although bytes wait for it.
+    pub(crate) fn stuck_since(&self) -> Option<Instant> {
+        self.is_behind().then_some(self.content_at)
+    }
+
+    pub(crate) fn transferred(&self) -> u64 {
+        self.transferred
+    }
+
+    /// Hands it a chunk. It must be ready.
+    pub(crate) fn push(&mut self, chunk: Bytes) {
+        if self.is_live() {
+            self.pending = Some(chunk);
+        }
+    }
+
+    /// Goes as far as it can without waiting. Says whether bytes moved.
+    pub(crate) fn advance(&mut self, no_more: bool, now: Instant, mailbox: &Mailbox) -> bool {
+        if !self.is_live() {
+            return false;
+        }
+        self.offer();
+        let ledger = self.writer.ledger();
+        let moved = ledger.transferred() > self.transferred;
+        self.transferred = ledger.transferred();
+        if moved || (self.pending.is_none() && ledger.unsettled() == 0) {
+            self.content_at = now;
+        }
+        if no_more && self.pending.is_none() && self.phase == Phase::Open {
+            self.begin_end(ledger, mailbox);
+        }
+        moved
+    }
+
+    fn offer(&mut self) {
+        let Some(chunk) = self.pending.take() else {
+            return;
+        };
+        if let Err(refused) = self.writer.try_write_bytes(chunk)
+            && refused.error.kind == ErrorKind::QueueFull
+        {
+            self.pending = Some(refused.message);
+        }
+        // Any other refusal means that the pipe is over: its ending is on its way, with the account.
+    }
+
+    /// Everything is accepted: sees to it that the peer reads it, as far as that can be known, and then ends the stream.
+    fn begin_end(&mut self, ledger: Ledger, mailbox: &Mailbox) {
+        match self.kind {
+            DestinationKind::Child => {
+                self.phase = Phase::BeingRead;
+                if self.await_reading(mailbox.clone()).is_err() {
+                    self.finish();
+                }
+            }
+            DestinationKind::File => self.finish(),
+            DestinationKind::Peer => {
+                if ledger.unsettled() == 0 {
+                    // Asked once, without waiting: a stranger may read whenever it likes.
+                    let answer = self.writer.wait_until_read().within(Duration::ZERO).wait();
+                    self.read_by_peer = knowledge(answer);
+                    self.finish();
+                }
+            }
+        }
+    }
+
+    /// Waits on a thread of its own until the child has read everything, or has closed its end.
+    fn await_reading(&self, mailbox: Mailbox) -> std::io::Result<()> {
+        let (writer, index) = (self.writer.clone(), self.index);
+        let name = "reading".to_owned();
+        std::thread::Builder::new().name(name).spawn(move || {
+            let answer = writer.wait_until_read().wait();
+            mailbox.post(Event::ReadByPeer(index, knowledge(answer)));
+        })?;
+        Ok(())
+    }
+
+    /// The answer to `await_reading`.
+    pub(crate) fn handle_read(&mut self, read_by_peer: Option<bool>) {
+        self.read_by_peer = read_by_peer;
+        if self.is_live() && self.phase == Phase::BeingRead {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        self.phase = Phase::Finishing;
+        // Asking is enough: the ending arrives as an event.
+        let _ = self.writer.finish().within(Duration::ZERO).wait();
+    }
+
+    /// Stops it now.
+    pub(crate) fn give_up(&mut self, why: GivenUp, now: Instant) {
+        if self.is_live() {
+            self.given_up = Some(why);
+            self.abandoned_at = Some(now + ANSWER_WITHIN);
+            self.pending = None;
+            // Asking is enough: the ending arrives as an event.
+            let _ = self.writer.abort().within(Duration::ZERO).wait();
+        }
+    }
+
+    /// Its pipe is over. Says whether that came too early.
+    pub(crate) fn handle_ending(&mut self, receipt: Receipt) -> bool {
+        self.transferred = receipt.ledger().transferred();
+        self.pending = None;
+        let early = self.given_up.is_none() && !receipt.is_complete();
+        self.receipt = Some(receipt);
+        early
+    }
+
+    /// Its account now, or its final one.
+    pub(crate) fn ledger(&self) -> Ledger {
+        let known = self.receipt.as_ref().map(Receipt::ledger);
+        known.unwrap_or_else(|| self.writer.ledger())
+    }
+
+    /// How its pipe ended, if it has.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.receipt.as_ref().map(Receipt::ending)
+    }
+
+    pub(crate) fn error(&self) -> Option<String> {
+        let error = self.receipt.as_ref().and_then(Receipt::error);
+        error.map(|error| error.to_string())
+    }
+
+    pub(crate) fn given_up(&self) -> Option<GivenUp> {
+        self.given_up
+    }
+
+    pub(crate) fn read_by_peer(&self) -> Option<bool> {
+        self.read_by_peer
+    }
+}
+
+/// What the answer says about the peer's reading.
+fn knowledge(answer: Result<(), watertight::Error>) -> Option<bool> {
+    match answer {
+        Ok(()) => Some(true),
+        Err(error) => (error.kind == ErrorKind::BrokenPipe).then_some(false),
+    }
+}

@@ -1,0 +1,303 @@
+//! Opening: from addresses to pipes. All or nothing: no file is truncated before everything else is open.
+
+use crate::address::{Address, Place};
+use crate::child::Child;
+use crate::copy::CHUNK_BYTES_MAX;
+use crate::destination::{DestinationKind, Herald};
+use crate::event::{End, Inbox, Mailbox};
+use crate::flags::CopyFlags;
+use crate::paths::Paths;
+use same_file::Handle as Identity;
+use std::fs::File;
+use std::io::{self, Seek};
+use std::sync::Arc;
+use std::time::Duration;
+use watertight::{OsHandle, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
+
+/// The standard streams' numbers end here.
+const STANDARD_STREAMS: u32 = 3;
+
+/// Everything open.
+pub(crate) struct Ends {
+    pub(crate) source: SourceEnd,
+    pub(crate) destinations: Vec<DestinationEnd>,
+}
+
+pub(crate) struct SourceEnd {
+    pub(crate) reader: PipeReader,
+    pub(crate) child: Option<Child>,
+    /// How many bytes it has, if it knows.
+    pub(crate) size: Option<u64>,
+}
+
+pub(crate) struct DestinationEnd {
+    pub(crate) writer: PipeWriter,
+    pub(crate) child: Option<Child>,
+    pub(crate) kind: DestinationKind,
+}
+
+/// Why not everything is open.
+pub(crate) enum NotOpened {
+    Failed(End, String),
+    /// Nothing happened for so long as `--idle` says.
+    Idle,
+    Interrupted(i32),
+}
+
+/// Descriptors above the standard streams, to be taken before this program opens anything that could get their numbers.
+pub(crate) struct Claimed(Vec<(u32, OsHandle)>);
+
+/// An open handle on its way to becoming a pipe.
+struct Raw {
+    handle: OsHandle,
+    child: Option<Child>,
+    kind: DestinationKind,
+}
+
+/// The end that an error is about, with its text.
+pub(crate) type Failure = (End, String);
+
+impl From<Failure> for NotOpened {
+    fn from((end, text): Failure) -> Self {
+        Self::Failed(end, text)
+    }
+}
+
+impl CopyFlags {
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (End, &Address)> {
+        let destinations = self.destinations.iter().enumerate();
+        let destinations = destinations.map(|(index, address)| (End::Destination(index), address));
+        std::iter::once((End::Source, &self.source)).chain(destinations)
+    }
+}
+
+impl Claimed {
+    pub(crate) fn take(flags: &CopyFlags) -> Result<Self, NotOpened> {
+        let mut claimed = Vec::new();
+        for (end, address) in flags.ends() {
+            if let Place::Fd(number) = address.place
+                && number >= STANDARD_STREAMS
+            {
+                claimed.push((number, inherited(end, address, number)?));
+            }
+        }
+        Ok(Self(claimed))
+    }
+
+    fn remove(&mut self, number: u32) -> Option<OsHandle> {
+        let index = self.0.iter().position(|(known, _)| *known == number)?;
+        Some(self.0.swap_remove(index).1)
+    }
+}
+
+fn inherited(end: End, address: &Address, number: u32) -> Result<OsHandle, Failure> {
+    watertight::inherited(number, end == End::Source).map_err(|error| {
+        let way_out =
+            "is it open? Open it where this program is started, as in `3<file` or `3>file`";
+        (end, format!("cannot use {address}: {error} {way_out}"))
+    })
+}
+
+/// Opens all ends, in an order in which a failure spoils nothing.
+pub(crate) fn open(
+    flags: &CopyFlags,
+    mut claimed: Claimed,
+    report_file: Option<&File>,
+    mailbox: &Mailbox,
+    inbox: &Inbox,
+) -> Result<Ends, NotOpened> {
+    let mut paths = Paths::new(flags.destinations.len());
+    paths.open(flags, mailbox, inbox)?;
+    refuse_same_file(flags, &paths, &claimed, report_file)?;
+    let size = source_size(&paths);
+    let truncations = paths.truncations(flags)?;
+    // Children first: they inherit the standard streams, which are taken after that.
+    let mut raws = Vec::new();
+    for (end, address) in flags.ends() {
+        raws.push(start(end, address)?);
+    }
+    let mut pipes = Vec::new();
+    for ((end, address), raw) in flags.ends().zip(raws) {
+        let raw = match raw {
+            Some(raw) => raw,
+            None => take(end, address, &mut paths, &mut claimed)?,
+        };
+        pipes.push((end, address, raw));
+    }
+    let mut pipes = pipes.into_iter();
+    let (end, address, raw) = pipes.next().expect("the source is the first of the ends");
+    let source = SourceEnd {
+        reader: PipeReader::adopt_with(raw.handle, reader_options())
+            .map_err(|error| cannot_adopt(end, address, &error))?,
+        child: raw.child,
+        size,
+    };
+    let mut destinations = Vec::new();
+    for (index, (end, address, raw)) in pipes.enumerate() {
+        let options = writer_options(flags, address, index, mailbox);
+        let writer = PipeWriter::adopt_with(raw.handle, options);
+        destinations.push(DestinationEnd {
+            writer: writer.map_err(|error| cannot_adopt(end, address, &error))?,
+            child: raw.child,
+            kind: raw.kind,
+        });
+    }
+    for (end, file) in truncations {
+        file.set_len(0)
+            .map_err(|error| (end, format!("cannot empty the file: {error}")))?;
+    }
+    Ok(Ends {
+        source,
+        destinations,
+    })
+}
+
+fn writer_options(
+    flags: &CopyFlags,
+    address: &Address,
+    index: usize,
+    mailbox: &Mailbox,
+) -> WriterOptions {
+    // A stream that we inherited may be a socket that others use: its end is theirs to declare.
+    let own = !matches!(address.place, Place::Fd(_));
+    WriterOptions::new()
+        .queue_bytes_max(flags.buffer)
+        .half_close(own)
+        .linger(Duration::ZERO)
+        .observer(Arc::new(Herald {
+            index,
+            mailbox: mailbox.clone(),
+        }))
+}
+
+fn reader_options() -> ReaderOptions {
+    let chunk = usize::try_from(CHUNK_BYTES_MAX).expect("a chunk is small");
+    ReaderOptions::new().read_ahead_bytes_max(chunk)
+}
+
+fn cannot_adopt(end: End, address: &Address, error: &watertight::AdoptError) -> Failure {
+    (end, format!("cannot use {address}: {error}"))
+}
+
+/// Starts the child, if the address is one.
+fn start(end: End, address: &Address) -> Result<Option<Raw>, Failure> {
+    let Place::Exec(command) = &address.place else {
+        return Ok(None);
+    };
+    let started = match end {
+        End::Destination(_) => Child::start_destination(command),
+        End::Source => Child::start_source(command),
+    };
+    let (child, handle) = started.map_err(|error| {
+        let program = command.program().to_string_lossy();
+        let way_out = if error.kind() == io::ErrorKind::NotFound {
+            "; is it installed and in PATH? (No shell runs: for built-ins, pipes and variables use exec:\"sh -c '...'\")"
+        } else {
+            ""
+        };
+        (end, format!("cannot start `{program}` ({address}): {error}{way_out}"))
+    })?;
+    Ok(Some(Raw {
+        handle,
+        child: Some(child),
+        kind: DestinationKind::Child,
+    }))
+}
+
+/// Takes what is open already: a path's file, or a stream this program was started with.
+fn take(
+    end: End,
+    address: &Address,
+    paths: &mut Paths,
+    claimed: &mut Claimed,
+) -> Result<Raw, Failure> {
+    let (handle, kind) = match &address.place {
+        Place::Fd(number) => {
+            let handle = match claimed.remove(*number) {
+                Some(handle) => handle,
+                None => inherited(end, address, *number)?,
+            };
+            (handle, DestinationKind::Peer)
+        }
+        Place::Exec(_) | Place::Fifo(_) | Place::File(..) => {
+            let opened = paths.slot(end).take().expect("every path is open by now");
+            let kind = if opened.metadata.is_file() {
+                DestinationKind::File
+            } else {
+                DestinationKind::Peer
+            };
+            (opened.file.into(), kind)
+        }
+    };
+    Ok(Raw {
+        handle,
+        child: None,
+        kind,
+    })
+}
+
+/// A destination that is the source, or another destination, would destroy what it reads or writes.
+fn refuse_same_file(
+    flags: &CopyFlags,
+    paths: &Paths,
+    claimed: &Claimed,
+    report_file: Option<&File>,
+) -> Result<(), Failure> {
+    let mut known: Vec<(Identity, String)> = Vec::new();
+    let report = report_file
+        .and_then(|file| file.try_clone().ok())
+        .and_then(regular);
+    known.extend(report.map(|identity| (identity, "the report's file".to_owned())));
+    for (end, address) in flags.ends() {
+        let Some(identity) = identity(end, address, paths, claimed) else {
+            continue;
+        };
+        if let Some((_, other)) = known.iter().find(|(other, _)| *other == identity) {
+            let text = format!(
+                "{address} and {other} are the same file, which would destroy it; write to another file"
+            );
+            return Err((end, text));
+        }
+        known.push((identity, address.to_string()));
+    }
+    Ok(())
+}
+
+/// Which regular file an end is. Terminals, devices and pipes may well be named twice.
+fn identity(end: End, address: &Address, paths: &Paths, claimed: &Claimed) -> Option<Identity> {
+    match (&address.place, end) {
+        (Place::Fd(0), _) => Identity::stdin().ok().filter(is_regular),
+        (Place::Fd(1), _) => Identity::stdout().ok().filter(is_regular),
+        (Place::Fd(number), _) => {
+            let (_, handle) = claimed.0.iter().find(|(known, _)| known == number)?;
+            regular(handle.try_clone().ok()?.into())
+        }
+        (Place::Exec(_) | Place::Fifo(_) | Place::File(..), End::Destination(index)) => {
+            regular(paths.destinations[index].as_ref()?.file.try_clone().ok()?)
+        }
+        (Place::Exec(_) | Place::Fifo(_) | Place::File(..), End::Source) => {
+            regular(paths.source.as_ref()?.file.try_clone().ok()?)
+        }
+    }
+}
+
+fn regular(file: File) -> Option<Identity> {
+    Identity::from_file(file).ok().filter(is_regular)
+}
+
+fn is_regular(identity: &Identity) -> bool {
+    identity
+        .as_file()
+        .metadata()
+        .is_ok_and(|metadata| metadata.is_file())
+}
+
+/// How many bytes are left in the source, if it is a file.
+fn source_size(paths: &Paths) -> Option<u64> {
+    let opened = paths
+        .source
+        .as_ref()
+        .filter(|opened| opened.metadata.is_file())?;
+    let position = (&opened.file).stream_position().ok()?;
+    Some(opened.metadata.len().saturating_sub(position))
+}

@@ -1,0 +1,101 @@
+//! The one mailbox of a copy: everything that can happen arrives here, so that one `recv` waits for all of it.
+//!
+//! It has no bound of its own, and needs none: the source may only send as many chunks as it was given credit for, and
+//! everything else happens once, or is coalesced (`Wake`).
+
+use crate::child::ChildStatus;
+use crate::paths::OpenedPath;
+use crate::source::SourceEnding;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+use watertight::Receipt;
+
+/// Which end of the copy something is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    Destination(usize),
+    Source,
+}
+
+/// Something happened.
+pub(crate) enum Event {
+    /// A child is over.
+    ChildEnded(End, ChildStatus),
+    /// The source's next bytes.
+    Data(Bytes),
+    /// A destination's pipe is over.
+    DestinationEnded(usize, Receipt),
+    /// A signal asks us to stop.
+    Interrupted(i32),
+    /// A path is open, or cannot be opened.
+    Opened(End, Result<OpenedPath, String>),
+    /// Whether a destination's peer has read everything; `None` if it cannot be known.
+    ReadByPeer(usize, Option<bool>),
+    /// Nothing more comes from the source.
+    SourceEnded(SourceEnding),
+    /// A destination got on.
+    Wake,
+}
+
+/// Where events are posted. Never blocks.
+#[derive(Clone)]
+pub(crate) struct Mailbox {
+    sender: Sender<Event>,
+    woken: Arc<AtomicBool>,
+}
+
+/// Where events are taken out.
+pub(crate) struct Inbox {
+    receiver: Receiver<Event>,
+    woken: Arc<AtomicBool>,
+}
+
+/// A new mailbox.
+pub(crate) fn mailbox() -> (Mailbox, Inbox) {
+    let (sender, receiver) = channel();
+    let woken = Arc::new(AtomicBool::new(false));
+    let mailbox = Mailbox {
+        sender,
+        woken: woken.clone(),
+    };
+    (mailbox, Inbox { receiver, woken })
+}
+
+impl Mailbox {
+    /// Posts an event. If the copy is over, nobody is left to care.
+    pub(crate) fn post(&self, event: Event) {
+        let _ = self.sender.send(event);
+    }
+
+    /// Posts a `Wake`, unless one is waiting already.
+    pub(crate) fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.post(Event::Wake);
+        }
+    }
+
+    pub(crate) fn interrupt(&self, signal: i32) {
+        self.post(Event::Interrupted(signal));
+    }
+}
+
+impl Inbox {
+    /// The next event; `None` when the deadline passed first.
+    pub(crate) fn next(&self, deadline: Option<Instant>) -> Option<Event> {
+        let event = match deadline {
+            None => self.receiver.recv().ok(),
+            Some(deadline) => {
+                let rest = deadline.saturating_duration_since(Instant::now());
+                self.receiver.recv_timeout(rest).ok()
+            }
+        };
+        if matches!(event, Some(Event::Wake)) {
+            // Before anybody looks at the ledgers: what moves from now on posts a new one.
+            self.woken.store(false, Ordering::Release);
+        }
+        event
+    }
+}

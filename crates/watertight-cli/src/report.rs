@@ -1,0 +1,381 @@
+//! The closing report: the account of every pipe, as text or as JSON, and the exit code that follows from it.
+
+use crate::child::ChildStatus;
+use crate::units::shown_bytes;
+use serde::Serialize;
+use std::fmt::Write;
+use watertight::Ledger;
+
+/// How the copy as a whole ended: the first thing that stopped it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CopyEnding {
+    DestinationEnded,
+    DrainDeadline,
+    Finished,
+    IdleDeadline,
+    Interrupted,
+    NotOpened,
+    SlowDeadline,
+    SourceFailed,
+}
+
+/// Why we gave a destination up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum GivenUp {
+    DrainDeadline,
+    IdleDeadline,
+    Interrupted,
+    SlowDeadline,
+}
+
+/// How one destination's pipe ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PipeEnding {
+    Aborted,
+    Failed,
+    Finished,
+    NotOpened,
+}
+
+/// A pipe's counters. `accepted` is the sum of the others.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Counters {
+    pub(crate) accepted: u64,
+    pub(crate) queued: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) transferred: u64,
+    pub(crate) discarded: u64,
+    pub(crate) in_doubt: u64,
+}
+
+/// What became of the source.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct SourceReport {
+    pub(crate) address: String,
+    pub(crate) bytes_read: u64,
+    /// Bytes that the system handed over and that were not used, because reading was stopped.
+    pub(crate) bytes_untaken: u64,
+    /// Its end was reached.
+    pub(crate) ended: bool,
+    pub(crate) error: Option<String>,
+    pub(crate) child: Option<ChildStatus>,
+}
+
+/// What became of a destination.
+#[derive(Debug, Serialize)]
+pub(crate) struct DestinationReport {
+    pub(crate) address: String,
+    pub(crate) ending: PipeEnding,
+    pub(crate) given_up: Option<GivenUp>,
+    pub(crate) error: Option<String>,
+    #[serde(flatten)]
+    pub(crate) counters: Counters,
+    /// Bytes that were read and that this pipe never accepted.
+    pub(crate) not_accepted: u64,
+    /// Whether its reader has taken everything out of the pipe; null where that cannot be known.
+    pub(crate) read_by_peer: Option<bool>,
+    pub(crate) child: Option<ChildStatus>,
+}
+
+/// A hash of the bytes read.
+#[derive(Debug, Serialize)]
+pub(crate) struct HashReport {
+    pub(crate) algorithm: &'static str,
+    pub(crate) hex: String,
+}
+
+/// Everything that is known at the end.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) version: &'static str,
+    pub(crate) ending: CopyEnding,
+    pub(crate) exit_code: u8,
+    pub(crate) signal: Option<i32>,
+    pub(crate) elapsed_seconds: f64,
+    pub(crate) expected_bytes: Option<u64>,
+    pub(crate) sources: Vec<SourceReport>,
+    pub(crate) destinations: Vec<DestinationReport>,
+    pub(crate) hash: Option<HashReport>,
+}
+
+impl Report {
+    fn bytes_read(&self) -> u64 {
+        self.sources.iter().map(|source| source.bytes_read).sum()
+    }
+
+    /// Computes the exit code and puts it in.
+    pub(crate) fn seal(mut self) -> Self {
+        self.exit_code = exit_code(&self);
+        self
+    }
+
+    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = String::new();
+        self.write_text(&mut text)
+            .expect("writing into a String does not fail");
+        text
+    }
+
+    /// What went wrong, in lines, for those who do not get the whole report.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        let sources = self
+            .sources
+            .iter()
+            .map(|source| (&source.address, &source.error));
+        let destinations = self
+            .destinations
+            .iter()
+            .map(|one| (&one.address, &one.error));
+        let errors = sources.chain(destinations).filter_map(|(address, error)| {
+            // What could not be opened names its address itself.
+            let error = error.as_ref()?;
+            Some(if self.ending == CopyEnding::NotOpened {
+                error.clone()
+            } else {
+                format!("{address}: {error}")
+            })
+        });
+        let mut lines: Vec<String> = errors.collect();
+        if self.exit_code != 0 && self.ending != CopyEnding::NotOpened {
+            lines.push(self.headline());
+        }
+        lines
+    }
+
+    fn headline(&self) -> String {
+        let (seconds, code) = (self.elapsed_seconds, self.exit_code);
+        let meaning = meaning(code).map_or(String::new(), |meaning| format!(": {meaning}"));
+        format!(
+            "{} after {seconds:.3} s; exit code {code}{meaning}",
+            self.ending.explanation()
+        )
+    }
+
+    fn write_text(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "watertight: {}", self.headline())?;
+        for source in &self.sources {
+            source.write_text(out, self.elapsed_seconds)?;
+        }
+        for destination in &self.destinations {
+            destination.write_text(out)?;
+        }
+        if let Some(expected) = self.expected_bytes
+            && expected != self.bytes_read()
+        {
+            writeln!(
+                out,
+                "  expected     {expected} bytes, but {} were read",
+                self.bytes_read()
+            )?;
+        }
+        if let Some(hash) = &self.hash {
+            writeln!(out, "  {:<12} {}", hash.algorithm, hash.hex)?;
+        }
+        Ok(())
+    }
+}
+
+impl SourceReport {
+    fn write_text(&self, out: &mut String, seconds: f64) -> std::fmt::Result {
+        writeln!(out, "  from         {}", self.address)?;
+        // A rate for people: the loss of precision beyond 2^53 bytes does not matter.
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss
+        )]
+        let rate = (self.bytes_read as f64 / seconds.max(1e-6)) as u64;
+        write!(
+            out,
+            "  read         {} bytes ({}, {}/s)",
+            self.bytes_read,
+            shown_bytes(self.bytes_read),
+            shown_bytes(rate)
+        )?;
+        out.push_str(if self.ended {
+            ", to the end"
+        } else {
+            ", not to the end"
+        });
+        if self.bytes_untaken > 0 {
+            write!(
+                out,
+                "; {} more bytes were read ahead and not used",
+                self.bytes_untaken
+            )?;
+        }
+        out.push('\n');
+        write_details(out, self.error.as_deref(), self.child)
+    }
+}
+
+impl DestinationReport {
+    fn write_text(&self, out: &mut String) -> std::fmt::Result {
+        let counters = self.counters;
+        writeln!(out, "  to           {}", self.address)?;
+        write!(out, "  transferred  {} bytes", counters.transferred)?;
+        if counters.accepted == counters.transferred {
+            out.push_str(", all that were accepted");
+        } else {
+            write!(
+                out,
+                " of {} accepted; {} discarded, {} in doubt",
+                counters.accepted, counters.discarded, counters.in_doubt
+            )?;
+            if counters.queued + counters.in_flight > 0 {
+                write!(
+                    out,
+                    ", {} queued, {} in flight",
+                    counters.queued, counters.in_flight
+                )?;
+            }
+        }
+        if self.not_accepted > 0 {
+            write!(out, "; {} read but not accepted", self.not_accepted)?;
+        }
+        match self.read_by_peer {
+            Some(true) => out.push_str("; its reader has taken all of it"),
+            Some(false) => out.push_str("; its reader closed without taking all of it"),
+            None => {}
+        }
+        if let Some(why) = self.given_up {
+            write!(out, "; given up: {}", why.explanation())?;
+        }
+        out.push('\n');
+        write_details(out, self.error.as_deref(), self.child)
+    }
+}
+
+fn write_details(
+    out: &mut String,
+    error: Option<&str>,
+    child: Option<ChildStatus>,
+) -> std::fmt::Result {
+    if let Some(error) = error {
+        writeln!(out, "  error        {error}")?;
+    }
+    let Some(child) = child else {
+        return Ok(());
+    };
+    match (child.code, child.signal) {
+        (Some(code), _) => write!(out, "  child        ended with status {code}")?,
+        (None, Some(signal)) => write!(out, "  child        ended by signal {signal}")?,
+        (None, None) => write!(out, "  child        its ending is not known")?,
+    }
+    out.push_str(if child.stopped {
+        " (after we had closed its pipe)\n"
+    } else {
+        "\n"
+    });
+    Ok(())
+}
+
+impl From<Ledger> for Counters {
+    fn from(ledger: Ledger) -> Self {
+        Self {
+            accepted: ledger.accepted(),
+            queued: ledger.queued(),
+            in_flight: ledger.in_flight(),
+            transferred: ledger.transferred(),
+            discarded: ledger.discarded(),
+            in_doubt: ledger.in_doubt(),
+        }
+    }
+}
+
+impl CopyEnding {
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::DestinationEnded => "stopped because a destination ended early,",
+            Self::DrainDeadline => "stopped because --drain-within passed,",
+            Self::Finished => "finished",
+            Self::IdleDeadline => "stopped because nothing moved for --idle,",
+            Self::Interrupted => "interrupted",
+            Self::NotOpened => "not begun, because an address could not be opened,",
+            Self::SlowDeadline => "stopped because a destination took nothing for --slow-after,",
+            Self::SourceFailed => "stopped because the source failed,",
+        }
+    }
+}
+
+impl GivenUp {
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::DrainDeadline => "--drain-within passed",
+            Self::IdleDeadline => "nothing moved for --idle",
+            Self::Interrupted => "interrupted",
+            Self::SlowDeadline => "it took nothing for --slow-after",
+        }
+    }
+
+    fn is_deadline(self) -> bool {
+        match self {
+            Self::DrainDeadline | Self::IdleDeadline | Self::SlowDeadline => true,
+            Self::Interrupted => false,
+        }
+    }
+}
+
+/// The exit code that a report amounts to. The order is the priority; [`crate::flags::EXIT_CODES`] explains it to users.
+fn exit_code(report: &Report) -> u8 {
+    let read = report.bytes_read();
+    let deadline =
+        |destination: &DestinationReport| destination.given_up.is_some_and(GivenUp::is_deadline);
+    let short = |destination: &DestinationReport| {
+        destination.ending != PipeEnding::Finished
+            || destination.counters.transferred != read
+            || destination.read_by_peer == Some(false)
+    };
+    let sources = report.sources.iter().map(|source| source.child);
+    let destinations = report
+        .destinations
+        .iter()
+        .map(|destination| destination.child);
+    let mut children = sources.chain(destinations).flatten();
+    let stopped_by_deadline = matches!(
+        report.ending,
+        CopyEnding::DrainDeadline | CopyEnding::IdleDeadline | CopyEnding::SlowDeadline
+    );
+    match report.signal {
+        Some(signal) => u8::try_from(128 + signal).unwrap_or(130),
+        None if report.ending == CopyEnding::NotOpened => 3,
+        None if report.sources.iter().any(|source| source.error.is_some()) => 4,
+        None if stopped_by_deadline || report.destinations.iter().any(deadline) => 6,
+        None if report.destinations.iter().any(short) => 5,
+        None if !children.all(|child| child.is_good()) => 8,
+        None if report
+            .expected_bytes
+            .is_some_and(|expected| expected != read) =>
+        {
+            7
+        }
+        None if report.ending != CopyEnding::Finished => 1,
+        None if report.sources.iter().any(|source| !source.ended) => 1,
+        None => 0,
+    }
+}
+
+/// An exit code in a few words, for the text report. 0 needs none.
+fn meaning(code: u8) -> Option<&'static str> {
+    Some(match code {
+        0 | 130 | 143 => return None,
+        3 => "an address could not be opened",
+        4 => "the source failed",
+        5 => "bytes are missing at a destination",
+        6 => "a deadline passed",
+        7 => "--expect-bytes was not met",
+        8 => "a child ended badly",
+        _ => "see above",
+    })
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

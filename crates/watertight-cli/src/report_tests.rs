@@ -1,0 +1,150 @@
+//! The exit code and the texts of a report.
+
+use super::*;
+use crate::flags::EXIT_CODES;
+
+fn finished() -> Report {
+    Report {
+        version: "0",
+        ending: CopyEnding::Finished,
+        exit_code: 0,
+        signal: None,
+        elapsed_seconds: 1.0,
+        expected_bytes: Some(10),
+        sources: vec![SourceReport {
+            address: "a".to_owned(),
+            bytes_read: 10,
+            ended: true,
+            ..SourceReport::default()
+        }],
+        destinations: vec![DestinationReport {
+            address: "b".to_owned(),
+            ending: PipeEnding::Finished,
+            given_up: None,
+            error: None,
+            counters: Counters {
+                accepted: 10,
+                transferred: 10,
+                ..Counters::default()
+            },
+            not_accepted: 0,
+            read_by_peer: None,
+            child: None,
+        }],
+        hash: None,
+    }
+}
+
+fn code(change: impl FnOnce(&mut Report)) -> u8 {
+    let mut report = finished();
+    change(&mut report);
+    report.seal().exit_code
+}
+
+#[test]
+fn zero_only_if_everything_went_well() {
+    assert_eq!(code(|_| {}), 0);
+    assert_eq!(code(|report| report.sources[0].ended = false), 1);
+    assert_eq!(
+        code(|report| report.destinations[0].counters.transferred = 9),
+        5
+    );
+    assert_eq!(
+        code(|report| report.destinations[0].ending = PipeEnding::Failed),
+        5
+    );
+    assert_eq!(
+        code(|report| report.destinations[0].read_by_peer = Some(false)),
+        5
+    );
+    assert_eq!(code(|report| report.expected_bytes = Some(11)), 7);
+    assert_eq!(
+        code(|report| report.sources[0].error = Some(String::new())),
+        4
+    );
+    assert_eq!(code(|report| report.ending = CopyEnding::IdleDeadline), 6);
+    assert_eq!(
+        code(|report| report.destinations[0].given_up = Some(GivenUp::SlowDeadline)),
+        6
+    );
+    assert_eq!(code(|report| report.ending = CopyEnding::NotOpened), 3);
+    assert_eq!(code(|report| report.signal = Some(15)), 143);
+}
+
+#[test]
+fn a_child_counts_unless_we_stopped_it() {
+    let bad = ChildStatus {
+        code: Some(1),
+        ..ChildStatus::default()
+    };
+    let stopped = ChildStatus {
+        stopped: true,
+        ..bad
+    };
+    assert_eq!(code(|report| report.sources[0].child = Some(bad)), 8);
+    assert_eq!(code(|report| report.destinations[0].child = Some(bad)), 8);
+    assert_eq!(
+        code(|report| report.destinations[0].child = Some(stopped)),
+        0
+    );
+    assert_eq!(
+        code(|report| report.destinations[0].child = Some(ChildStatus::default())),
+        8
+    );
+}
+
+#[test]
+fn of_several_reasons_the_first_of_the_documented_list_counts() {
+    let mut report = finished();
+    let mut codes = Vec::new();
+    let steps: [fn(&mut Report); 6] = [
+        |report| report.expected_bytes = Some(11),
+        |report| report.destinations[0].child = Some(ChildStatus::default()),
+        |report| report.destinations[0].ending = PipeEnding::Aborted,
+        |report| report.destinations[0].given_up = Some(GivenUp::DrainDeadline),
+        |report| report.sources[0].error = Some(String::new()),
+        |report| report.signal = Some(2),
+    ];
+    for step in steps {
+        step(&mut report);
+        codes.push(exit_code(&report));
+    }
+    assert_eq!(codes, [7, 8, 5, 6, 4, 130]);
+    // The help text has them in the same order, most important first.
+    let at = |code: &str| EXIT_CODES.find(&format!("\n  {code} ")).unwrap();
+    let places = ["4", "6", "5", "8", "7"].map(at);
+    assert!(places.is_sorted());
+}
+
+#[test]
+fn the_text_tells_where_the_bytes_are() {
+    let mut report = finished();
+    report.destinations[0].counters = Counters {
+        accepted: 10,
+        transferred: 6,
+        discarded: 3,
+        in_doubt: 1,
+        ..Counters::default()
+    };
+    report.destinations[0].error = Some("Write failed".to_owned());
+    let text = report.seal().to_text();
+    assert!(
+        text.contains("transferred  6 bytes of 10 accepted; 3 discarded, 1 in doubt"),
+        "{text}"
+    );
+    assert!(
+        text.contains("exit code 5: bytes are missing at a destination"),
+        "{text}"
+    );
+    assert!(text.contains("error        Write failed"), "{text}");
+}
+
+#[test]
+fn the_json_has_the_counters_beside_the_address() {
+    let json: serde_json::Value =
+        serde_json::from_str(&finished().seal().to_json().unwrap()).unwrap();
+    assert_eq!(json["destinations"][0]["accepted"], 10);
+    assert_eq!(json["destinations"][0]["ending"], "finished");
+    assert_eq!(json["sources"][0]["bytes_read"], 10);
+    assert!(json["hash"].is_null());
+}

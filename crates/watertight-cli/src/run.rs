@@ -1,0 +1,245 @@
+//! From flags to exit code: opens, copies, puts the account together, and delivers the report.
+
+use crate::copy::Copy;
+use crate::destination::Destination;
+use crate::endpoint::{self, Claimed, NotOpened};
+use crate::event::{End, Inbox, Mailbox, mailbox};
+use crate::flags::{CopyFlags, HashChoice, ReportChoice};
+use crate::platform;
+use crate::report::{
+    CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
+};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::time::Instant;
+use watertight::{Ending, Ledger};
+
+/// The exit code of what has no code of its own.
+const OTHER: u8 = 1;
+
+/// Runs `watertight copy` and returns its exit code. `leave` ends the process at once, for a second Ctrl-C.
+pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
+    let begun = Instant::now();
+    let (mailbox, inbox) = mailbox();
+    // Before anything else is opened: it could get one of these numbers.
+    let claimed = Claimed::take(flags);
+    let report_file = match flags.report_to.as_ref().map(open_report).transpose() {
+        Ok(file) => file,
+        Err(error) => {
+            tell(&cannot_save(flags, &error));
+            return OTHER;
+        }
+    };
+    let run = || {
+        platform::watch_signals(mailbox.clone(), leave)?;
+        transfer(flags, claimed, report_file.as_ref(), mailbox, inbox)
+    };
+    match run() {
+        Ok(mut report) => {
+            report.elapsed_seconds = begun.elapsed().as_secs_f64();
+            deliver(flags, &report.seal(), report_file)
+        }
+        Err(error) => {
+            tell(&format!("the copy could not begin: {error}"));
+            OTHER
+        }
+    }
+}
+
+fn transfer(
+    flags: &CopyFlags,
+    claimed: Result<Claimed, NotOpened>,
+    report_file: Option<&File>,
+    mailbox: Mailbox,
+    inbox: Inbox,
+) -> io::Result<Report> {
+    let ends =
+        claimed.and_then(|claimed| endpoint::open(flags, claimed, report_file, &mailbox, &inbox));
+    match ends {
+        Ok(ends) => {
+            let mut copy = Copy::new(flags, ends, mailbox, inbox)?;
+            copy.run();
+            Ok(account(flags, &copy))
+        }
+        Err(reason) => Ok(not_begun(flags, reason)),
+    }
+}
+
+/// The account of a copy that is over.
+fn account(flags: &CopyFlags, copy: &Copy<'_>) -> Report {
+    let ending = copy.source_ending.as_ref();
+    let source = SourceReport {
+        address: flags.source.to_string(),
+        bytes_read: copy.bytes_read,
+        bytes_untaken: ending.map_or(0, |ending| ending.untaken),
+        ended: ending.is_some_and(|ending| ending.ended),
+        error: ending.and_then(|ending| ending.error.clone()),
+        child: copy.wards[0].status(),
+    };
+    let hex = ending.and_then(|ending| ending.hash.clone());
+    let ends = flags
+        .destinations
+        .iter()
+        .zip(&copy.destinations)
+        .zip(&copy.wards[1..]);
+    let destinations = ends.map(|((address, destination), ward)| {
+        let child = ward.status();
+        DestinationReport {
+            child,
+            ..destination_report(address.to_string(), destination, copy.bytes_read)
+        }
+    });
+    Report {
+        signal: copy.signal,
+        sources: vec![source],
+        destinations: destinations.collect(),
+        hash: flags.hash.zip(hex).map(|(algorithm, hex)| HashReport {
+            algorithm: algorithm.name(),
+            hex,
+        }),
+        ..empty(flags, copy.ending.unwrap_or(CopyEnding::Finished))
+    }
+}
+
+fn destination_report(
+    address: String,
+    destination: &Destination,
+    bytes_read: u64,
+) -> DestinationReport {
+    let ledger = destination.ledger();
+    DestinationReport {
+        address,
+        ending: match destination.ending() {
+            Some(Ending::Finished) => PipeEnding::Finished,
+            Some(Ending::Failed(_)) => PipeEnding::Failed,
+            _ => PipeEnding::Aborted,
+        },
+        given_up: destination.given_up(),
+        error: destination.error(),
+        counters: Counters::from(ledger),
+        not_accepted: bytes_read.saturating_sub(ledger.accepted()),
+        read_by_peer: destination.read_by_peer(),
+        child: None,
+    }
+}
+
+/// The account of a copy that did not begin.
+fn not_begun(flags: &CopyFlags, reason: NotOpened) -> Report {
+    let (ending, signal) = match &reason {
+        NotOpened::Failed(..) => (CopyEnding::NotOpened, None),
+        NotOpened::Idle => (CopyEnding::IdleDeadline, None),
+        NotOpened::Interrupted(signal) => (CopyEnding::Interrupted, Some(*signal)),
+    };
+    let error_of = |end: End| match &reason {
+        NotOpened::Failed(failed, text) if *failed == end => Some(text.clone()),
+        NotOpened::Failed(..) | NotOpened::Idle | NotOpened::Interrupted(_) => None,
+    };
+    let destinations = flags.destinations.iter().enumerate();
+    Report {
+        signal,
+        sources: vec![SourceReport {
+            address: flags.source.to_string(),
+            error: error_of(End::Source),
+            ..SourceReport::default()
+        }],
+        destinations: destinations
+            .map(|(index, address)| DestinationReport {
+                address: address.to_string(),
+                ending: PipeEnding::NotOpened,
+                given_up: None,
+                error: error_of(End::Destination(index)),
+                counters: Counters::from(Ledger::default()),
+                not_accepted: 0,
+                read_by_peer: None,
+                child: None,
+            })
+            .collect(),
+        ..empty(flags, ending)
+    }
+}
+
+fn empty(flags: &CopyFlags, ending: CopyEnding) -> Report {
+    Report {
+        version: env!("CARGO_PKG_VERSION"),
+        ending,
+        exit_code: OTHER,
+        signal: None,
+        elapsed_seconds: 0.0,
+        expected_bytes: flags.expect_bytes,
+        sources: Vec::new(),
+        destinations: Vec::new(),
+        hash: None,
+    }
+}
+
+/// Prints or saves the report; errors are told in any case. The exit code is the report's, unless it could not be saved.
+fn deliver(flags: &CopyFlags, report: &Report, file: Option<File>) -> u8 {
+    // A copy that did not begin has no account to print: the error says it all.
+    let text_wanted = report.ending != CopyEnding::NotOpened || file.is_some();
+    let text = match flags.report {
+        ReportChoice::Json => Some(report.to_json().map(|json| json + "\n")),
+        ReportChoice::Text if text_wanted => Some(Ok(report.to_text())),
+        ReportChoice::None | ReportChoice::Text => None,
+    };
+    let text = text.filter(|_| file.is_some() || !flags.quiet);
+    if text.is_none() || file.is_some() {
+        report.errors().iter().for_each(|line| tell(line));
+    }
+    let delivered = match (text.transpose(), file) {
+        (Err(error), _) => Err(error.into()),
+        (Ok(Some(text)), Some(file)) => save_report(file, &text),
+        (Ok(Some(text)), None) => {
+            // Nobody may be there to read it; that does not change what was copied.
+            let _ = io::stderr().write_all(text.as_bytes());
+            Ok(())
+        }
+        (Ok(None), _) => Ok(()),
+    };
+    match delivered {
+        Ok(()) => report.exit_code,
+        Err(error) => {
+            tell(&cannot_save(flags, &error));
+            report.exit_code.max(OTHER)
+        }
+    }
+}
+
+/// Not truncated yet: it may turn out to be an end of the copy.
+fn open_report(path: &std::path::PathBuf) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
+fn save_report(mut file: File, text: &str) -> io::Result<()> {
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    file.write_all(text.as_bytes())
+}
+
+fn cannot_save(flags: &CopyFlags, error: &io::Error) -> String {
+    let path = flags
+        .report_to
+        .as_deref()
+        .unwrap_or(std::path::Path::new("standard error"));
+    format!(
+        "cannot save the report to {}: {error}; name a file that can be written",
+        path.display()
+    )
+}
+
+/// One line for the user. Standard error may be closed; then nobody can be told.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "watertight: {line}");
+}
+
+impl HashChoice {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+        }
+    }
+}

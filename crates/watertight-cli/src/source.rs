@@ -1,0 +1,222 @@
+//! The reading side of a copy: one thread that reads as much as it is given credit for, and hashes what it read.
+
+use crate::event::{Event, Mailbox};
+use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+use watertight::PipeReader;
+
+/// How many buffers wait to be used again. More than a destination's queue holds in the common case.
+const BUFFERS_MAX: usize = 16;
+
+/// A read that filled less than this part of its buffer is copied out, so that trickling input cannot pin large buffers.
+const FILLED_PART_MIN: usize = 4;
+
+/// How the source ended.
+#[derive(Debug, Default)]
+pub(crate) struct SourceEnding {
+    /// The end of the stream was reached.
+    pub(crate) ended: bool,
+    /// Why reading failed, if it did.
+    pub(crate) error: Option<String>,
+    /// The hash of everything that was read, in hexadecimal.
+    pub(crate) hash: Option<String>,
+    /// Bytes that the system handed over and that nobody took, because reading was stopped.
+    pub(crate) untaken: u64,
+}
+
+/// The reading thread, from outside.
+pub(crate) struct Source {
+    reader: Arc<PipeReader>,
+    credit: Option<Sender<usize>>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Source {
+    /// Starts the thread. It reads nothing before it is given credit.
+    pub(crate) fn start(reader: PipeReader, hash: bool, mailbox: Mailbox) -> io::Result<Self> {
+        let reader = Arc::new(reader);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (credit, credits) = channel();
+        let thread = Reading {
+            reader: reader.clone(),
+            stopped: stopped.clone(),
+            hash: hash.then(Sha256::new),
+            buffers: Buffers::default(),
+        };
+        std::thread::Builder::new()
+            .name("source".into())
+            .spawn(move || {
+                let ending = thread.run(&credits, &mailbox);
+                mailbox.post(Event::SourceEnded(ending));
+            })?;
+        Ok(Self {
+            reader,
+            credit: Some(credit),
+            stopped,
+        })
+    }
+
+    /// Has up to so many bytes read: one chunk, and one event, at most.
+    pub(crate) fn read(&self, bytes_max: usize) {
+        if let Some(credit) = &self.credit {
+            // A thread that is gone has posted its ending.
+            let _ = credit.send(bytes_max);
+        }
+    }
+
+    /// Stops reading. What was read already still arrives; then the ending.
+    pub(crate) fn stop(&mut self) {
+        self.stopped.store(true, Ordering::Release);
+        self.credit = None;
+        // Asking is enough: the reading thread hears the answer.
+        let _ = self.reader.abort().within(Duration::ZERO).wait();
+    }
+}
+
+/// The thread's own state.
+struct Reading {
+    reader: Arc<PipeReader>,
+    stopped: Arc<AtomicBool>,
+    hash: Option<Sha256>,
+    buffers: Buffers,
+}
+
+impl Reading {
+    fn run(mut self, credits: &Receiver<usize>, mailbox: &Mailbox) -> SourceEnding {
+        let mut ending = SourceEnding::default();
+        while let Ok(bytes_max) = credits.recv() {
+            let mut buffer = self.buffers.take(bytes_max);
+            match self.reader.read(&mut buffer).wait() {
+                Ok(0) => {
+                    ending.ended = true;
+                    break;
+                }
+                Ok(n) => {
+                    if let Some(hash) = &mut self.hash {
+                        hash.update(&buffer[..n]);
+                    }
+                    mailbox.post(Event::Data(self.buffers.chunk(buffer, n)));
+                }
+                Err(error) => {
+                    // What follows from our own stopping is no failure of the source.
+                    let stopped = self.stopped.load(Ordering::Acquire);
+                    ending.error = (!stopped).then(|| error.to_string());
+                    break;
+                }
+            }
+        }
+        // Closes our end: a producer that still writes learns of it now. Bounded by the library.
+        if let Ok(receipt) = self.reader.abort().wait() {
+            let ledger = receipt.ledger();
+            ending.untaken = ledger.accepted() - ledger.transferred();
+        }
+        ending.hash = self.hash.map(|hash| hexadecimal(&hash.finalize()));
+        ending
+    }
+}
+
+/// Buffers that are used again once every destination is done with them.
+#[derive(Default)]
+struct Buffers {
+    lent: VecDeque<Bytes>,
+}
+
+impl Buffers {
+    /// A buffer of `len` bytes; what is in it means nothing.
+    fn take(&mut self, len: usize) -> BytesMut {
+        // Destinations take chunks in order, so the oldest comes back first.
+        let returned = self.lent.front().is_some_and(Bytes::is_unique);
+        let oldest = if returned {
+            self.lent.pop_front()
+        } else {
+            None
+        };
+        match oldest.map(Bytes::try_into_mut) {
+            Some(Ok(mut buffer)) => {
+                buffer.resize(len, 0);
+                buffer
+            }
+            Some(Err(_)) | None => BytesMut::zeroed(len),
+        }
+    }
+
+    /// The first `n` bytes as a chunk to hand on.
+    fn chunk(&mut self, mut buffer: BytesMut, n: usize) -> Bytes {
+        if n < buffer.len() / FILLED_PART_MIN {
+            let chunk = Bytes::copy_from_slice(&buffer[..n]);
+            self.lent.push_front(buffer.freeze());
+            return chunk;
+        }
+        buffer.truncate(n);
+        let chunk = buffer.freeze();
+        if self.lent.len() >= BUFFERS_MAX {
+            self.lent.pop_front();
+        }
+        self.lent.push_back(chunk.clone());
+        chunk
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing into a String does not fail");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_when_its_chunk_is_gone() {
+        let mut buffers = Buffers::default();
+        let first = buffers.take(100);
+        let address = first.as_ptr();
+        let chunk = buffers.chunk(first, 90);
+        assert_ne!(
+            buffers.take(100).as_ptr(),
+            address,
+            "the chunk is still in use"
+        );
+        drop(chunk);
+        assert_eq!(buffers.take(100).as_ptr(), address);
+    }
+
+    #[test]
+    fn a_trickle_pins_no_large_buffer() {
+        let mut buffers = Buffers::default();
+        let first = buffers.take(1000);
+        let address = first.as_ptr();
+        let chunk = buffers.chunk(first, 3);
+        assert_eq!(chunk.len(), 3);
+        assert_eq!(
+            buffers.take(1000).as_ptr(),
+            address,
+            "the large buffer is free at once"
+        );
+    }
+
+    #[test]
+    fn buffers_that_wait_are_bounded() {
+        let mut buffers = Buffers::default();
+        let mut kept = Vec::new();
+        for _ in 0..3 * BUFFERS_MAX {
+            let buffer = buffers.take(8);
+            kept.push(buffers.chunk(buffer, 8));
+        }
+        assert_eq!(buffers.lent.len(), BUFFERS_MAX);
+    }
+
+    #[test]
+    fn hexadecimal_has_two_digits_a_byte() {
+        assert_eq!(hexadecimal(&[0, 10, 255]), "000aff");
+    }
+}

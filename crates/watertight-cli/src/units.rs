@@ -1,0 +1,173 @@
+//! Sizes, rates and durations as people write them, and as they are shown.
+
+use std::time::Duration;
+
+/// The suffixes of sizes: without `i` powers of 1000, with it powers of 1024.
+const SCALES: [(&str, u64); 9] = [
+    ("", 1),
+    ("k", 1_000),
+    ("m", 1_000_000),
+    ("g", 1_000_000_000),
+    ("t", 1_000_000_000_000),
+    ("ki", 1 << 10),
+    ("mi", 1 << 20),
+    ("gi", 1 << 30),
+    ("ti", 1 << 40),
+];
+
+/// The units of durations, in nanoseconds.
+const UNITS: [(&str, u64); 7] = [
+    ("", 1_000_000_000),
+    ("us", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("min", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
+
+/// A number of bytes, 0 included: `500`, `64k`, `1.5M`, `10MB`, `1GiB`.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let scaled = lower.strip_suffix('b').unwrap_or(&lower);
+    scale(scaled, &SCALES).ok_or_else(|| {
+        "not a size; write it like 65536, 64k, 1.5M (k, M, G, T: powers of 1000) or 64Ki, 1MiB (Ki, Mi, Gi, Ti: powers of 1024)"
+            .to_owned()
+    })
+}
+
+/// A number of bytes that is more than 0.
+pub(crate) fn some_bytes(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        0 => {
+            Err("0 would let nothing through; leave the option out, or give at least 1".to_owned())
+        }
+        some => Ok(some),
+    }
+}
+
+/// Bytes per second, more than 0; a trailing `/s` is welcome.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    some_bytes(text.trim().strip_suffix("/s").unwrap_or(text))
+}
+
+/// A duration that is more than 0: `500ms`, `1.5s`, `2m`, `1h`; a bare number means seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    match scale(&lower, &UNITS) {
+        None => Err("not a duration; write it like 500ms, 1.5s, 2m or 1h".to_owned()),
+        Some(0) => Err(
+            "0 would end everything at once; leave the option out, or give more than 0".to_owned(),
+        ),
+        Some(nanoseconds) => Ok(Duration::from_nanos(nanoseconds)),
+    }
+}
+
+/// A decimal number and one of the suffixes, without rounding errors. `None` if it is neither, or too large.
+fn scale(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let (_, factor) = suffixes.iter().find(|(known, _)| *known == suffix.trim())?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    // Eighteen digits after the point: finer than a byte of a terabyte, and no overflow below.
+    let digits = u32::try_from(fraction.len())
+        .ok()
+        .filter(|digits| (1..=18).contains(digits))?;
+    let part = fraction.parse::<u128>().ok()? * u128::from(*factor) / 10_u128.pow(digits);
+    let sum = u128::from(whole.parse::<u64>().ok()?) * u128::from(*factor) + part;
+    u64::try_from(sum).ok()
+}
+
+/// A size for a person: `1.4 MB`. Powers of 1000, as the options have it.
+pub(crate) fn shown_bytes(bytes: u64) -> String {
+    const SHOWN: [(u64, &str); 4] = [
+        (1_000_000_000_000, "TB"),
+        (1_000_000_000, "GB"),
+        (1_000_000, "MB"),
+        (1_000, "kB"),
+    ];
+    match SHOWN.iter().find(|(scale, _)| bytes >= *scale) {
+        Some((scale, unit)) => {
+            let tenths = u128::from(bytes) * 10 / u128::from(*scale);
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} B"),
+    }
+}
+
+/// A duration for a person: `250ms`, `1.5s`.
+pub(crate) fn shown_duration(duration: Duration) -> String {
+    format!("{duration:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_1000_unless_they_say_i() {
+        for (text, expected) in [
+            ("0", 0),
+            ("65536", 65_536),
+            ("64k", 64_000),
+            ("64K", 64_000),
+            ("64kB", 64_000),
+            ("64Ki", 65_536),
+            ("1.5M", 1_500_000),
+            ("10 MB", 10_000_000),
+            ("1GiB", 1 << 30),
+            ("0.5Ki", 512),
+            ("12b", 12),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            "k",
+            "1x",
+            "-1",
+            "1.2.3",
+            "1.",
+            "99999999999G",
+            "1e3",
+            "0x10",
+        ] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn zero_is_refused_with_a_way_out() {
+        assert!(rate("0").unwrap_err().contains("leave the option out"));
+        assert!(some_bytes("0.1").unwrap_err().contains("at least 1"));
+        assert!(duration("0s").unwrap_err().contains("leave the option out"));
+        assert_eq!(rate("10M/s"), Ok(10_000_000));
+    }
+
+    #[test]
+    fn durations_have_units_and_default_to_seconds() {
+        for (text, milliseconds) in [
+            ("500ms", 500),
+            ("1.5s", 1_500),
+            ("2", 2_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(
+                duration(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
+        }
+        assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn sizes_are_shown_in_the_largest_unit_that_fits() {
+        assert_eq!(shown_bytes(999), "999 B");
+        assert_eq!(shown_bytes(1_396_520), "1.3 MB");
+        assert_eq!(shown_bytes(u64::MAX), "18446744.0 TB");
+    }
+}

@@ -1,0 +1,94 @@
+//! What is different on Unix: names are bytes, commands are word lists, there are descriptors, FIFOs and signals.
+
+use crate::event::Mailbox;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+
+/// Whether `c:` begins a path.
+pub(crate) const HAS_DRIVES: bool = false;
+/// Whether `fd:N` means anything.
+pub(crate) const HAS_DESCRIPTORS: bool = true;
+/// Whether `fifo:PATH` means anything.
+pub(crate) const HAS_FIFOS: bool = true;
+
+/// A program and its arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct CommandLine {
+    program: OsString,
+    arguments: Vec<OsString>,
+}
+
+impl CommandLine {
+    pub(crate) fn program(&self) -> &OsStr {
+        &self.program
+    }
+
+    pub(crate) fn to_command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        command
+    }
+}
+
+/// Takes a command apart by the shell's quoting rules; no shell runs, so nothing is expanded.
+pub(crate) fn command_line(text: OsString) -> Result<CommandLine, String> {
+    let words = shlex::bytes::split(text.as_bytes()).ok_or(
+        "the quotes of the command do not match; close them, or write a literal one as \\' or \\\"",
+    )?;
+    let mut words = words.into_iter().map(OsString::from_vec);
+    match words.next().filter(|program| !program.is_empty()) {
+        None => Err(
+            "the command is empty; write a program after the colon, as in `exec:sha256sum`"
+                .to_owned(),
+        ),
+        Some(program) => Ok(CommandLine {
+            program,
+            arguments: words.collect(),
+        }),
+    }
+}
+
+/// A name from its bytes.
+pub(crate) fn os_string(bytes: &[u8]) -> Option<OsString> {
+    Some(OsStr::from_bytes(bytes).to_owned())
+}
+
+/// Whether this is a FIFO.
+pub(crate) fn is_fifo(metadata: &Metadata) -> bool {
+    metadata.file_type().is_fifo()
+}
+
+/// Whether this is a local socket's name.
+pub(crate) fn is_socket(metadata: &Metadata) -> bool {
+    metadata.file_type().is_socket()
+}
+
+/// The signal that ended a child.
+pub(crate) fn ending_signal(status: ExitStatus) -> Option<i32> {
+    status.signal()
+}
+
+/// From now on an interrupt is an event; the second one calls `leave` with the exit code.
+pub(crate) fn watch_signals(mailbox: Mailbox, leave: fn(i32)) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let mut already = false;
+            for signal in signals.forever() {
+                if already {
+                    leave(128 + signal);
+                }
+                already = true;
+                mailbox.interrupt(signal);
+            }
+        })?;
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! What is different on Windows: names are Unicode, a command's arguments are one string, and there are drives.
+
+use crate::event::Mailbox;
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
+use std::io;
+use std::os::windows::process::CommandExt;
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether `c:` begins a path.
+pub(crate) const HAS_DRIVES: bool = true;
+/// Whether `fd:N` means anything.
+pub(crate) const HAS_DESCRIPTORS: bool = false;
+/// Whether `fifo:PATH` means anything.
+pub(crate) const HAS_FIFOS: bool = false;
+
+/// Ctrl-C's number, as on Unix, so that the exit code is the same.
+const INTERRUPT: i32 = 2;
+
+/// A program and the rest of its command line, verbatim: each Windows program takes its own arguments apart.
+#[derive(Clone, Debug)]
+pub(crate) struct CommandLine {
+    program: OsString,
+    rest: OsString,
+}
+
+impl CommandLine {
+    pub(crate) fn program(&self) -> &OsStr {
+        &self.program
+    }
+
+    pub(crate) fn to_command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.raw_arg(&self.rest);
+        command
+    }
+}
+
+/// The first word, which may be quoted, is the program.
+pub(crate) fn command_line(text: OsString) -> Result<CommandLine, String> {
+    let text = text
+        .into_string()
+        .map_err(|_| "the command is not valid Unicode".to_owned())?;
+    let text = text.trim_start();
+    let (program, rest) = match text.strip_prefix('"') {
+        Some(quoted) => quoted
+            .split_once('"')
+            .ok_or("the quote around the program's name is not closed")?,
+        None => text.split_at(text.find(char::is_whitespace).unwrap_or(text.len())),
+    };
+    if program.is_empty() {
+        return Err(
+            "the command is empty; write a program after the colon, as in `exec:findstr x`"
+                .to_owned(),
+        );
+    }
+    Ok(CommandLine {
+        program: program.into(),
+        rest: rest.trim_start().into(),
+    })
+}
+
+/// A name from its encoded bytes.
+pub(crate) fn os_string(bytes: &[u8]) -> Option<OsString> {
+    String::from_utf8(bytes.to_vec()).ok().map(OsString::from)
+}
+
+/// Whether this is a FIFO.
+pub(crate) fn is_fifo(_: &Metadata) -> bool {
+    false
+}
+
+/// Whether this is a local socket's name.
+pub(crate) fn is_socket(_: &Metadata) -> bool {
+    false
+}
+
+/// The signal that ended a child.
+pub(crate) fn ending_signal(_: ExitStatus) -> Option<i32> {
+    None
+}
+
+/// From now on Ctrl-C and Ctrl-Break are events; the second one calls `leave` with the exit code.
+pub(crate) fn watch_signals(mailbox: Mailbox, leave: fn(i32)) -> io::Result<()> {
+    let already = AtomicBool::new(false);
+    ctrlc::set_handler(move || {
+        if already.swap(true, Ordering::Relaxed) {
+            leave(128 + INTERRUPT);
+        }
+        mailbox.interrupt(INTERRUPT);
+    })
+    .map_err(io::Error::other)
+}

@@ -1,0 +1,131 @@
+//! Runs the real program and looks at its report. Every report that passes here balances.
+#![allow(clippy::unwrap_used, reason = "it is only called by tests")]
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The program under test.
+pub(crate) const EXE: &str = env!("CARGO_BIN_EXE_watertight");
+
+/// `watertight copy --report json` with further arguments and no input.
+pub(crate) fn copy<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command {
+    let mut command = Command::new(EXE);
+    command.args(["copy", "--report", "json"]).args(arguments);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn run<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = I>) -> Run {
+    Run::of(copy(arguments).output().unwrap())
+}
+
+/// What a run left.
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+    pub(crate) report: Value,
+}
+
+impl Run {
+    pub(crate) fn of(output: Output) -> Self {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        let json = stderr.lines().rfind(|line| line.starts_with('{'));
+        let report = json.map_or(Value::Null, |json| serde_json::from_str(json).unwrap());
+        let run = Self {
+            code: output
+                .status
+                .code()
+                .unwrap_or_else(|| panic!("{:?}: {stderr}", output.status)),
+            stdout: output.stdout,
+            stderr,
+            report,
+        };
+        if !run.report.is_null() {
+            check(&run.report);
+            assert_eq!(run.report["exit_code"], run.code, "{}", run.report);
+        }
+        run
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.stderr);
+        self
+    }
+
+    pub(crate) fn destination(&self, index: usize) -> &Value {
+        &self.report["destinations"][index]
+    }
+
+    /// A destination's counter.
+    pub(crate) fn count(&self, index: usize, counter: &str) -> u64 {
+        number(self.destination(index), counter)
+    }
+
+    pub(crate) fn bytes_read(&self) -> u64 {
+        number(&self.report["sources"][0], "bytes_read")
+    }
+}
+
+/// Every account balances, and what was read is accounted for at every destination.
+#[track_caller]
+pub(crate) fn check(report: &Value) {
+    let read = number(&report["sources"][0], "bytes_read");
+    for one in report["destinations"].as_array().unwrap() {
+        let parts = [
+            "queued",
+            "in_flight",
+            "transferred",
+            "discarded",
+            "in_doubt",
+        ];
+        let sum: u64 = parts.iter().map(|part| number(one, part)).sum();
+        assert_eq!(number(one, "accepted"), sum, "{report}");
+        assert_eq!(
+            number(one, "accepted") + number(one, "not_accepted"),
+            read,
+            "{report}"
+        );
+    }
+}
+
+#[track_caller]
+pub(crate) fn number(value: &Value, name: &str) -> u64 {
+    value[name]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no {name} in {value}"))
+}
+
+/// Bytes with a pattern that shows whatever is lost, doubled or swapped.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u64)
+        .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).to_le_bytes()[0])
+        .collect()
+}
+
+/// An address of a path: its commas are doubled.
+pub(crate) fn file(path: &Path) -> String {
+    format!("file:{}", path.to_str().unwrap().replace(',', ",,"))
+}
+
+/// An `exec:` address of the program itself.
+pub(crate) fn itself(arguments: &str) -> String {
+    format!("exec:\"{EXE}\" {arguments}").replace(',', ",,")
+}
+
+/// A folder that goes away with everything in it, and a file of `len` bytes in it.
+pub(crate) fn folder_with(len: usize) -> (tempfile::TempDir, std::path::PathBuf, Vec<u8>) {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    let bytes = pattern(len);
+    std::fs::write(&source, &bytes).unwrap();
+    (folder, source, bytes)
+}
