@@ -110,6 +110,12 @@ impl ReadHalf {
         self.is_going() && (self.in_flight.is_some() || self.direct) && !self.quarantined
     }
 
+    /// Whether the caller has given it up: it closes as soon as nothing is in flight.
+    #[must_use]
+    pub const fn is_given_up(&self) -> bool {
+        self.aborted
+    }
+
     /// Whether an operation is in flight or a caller reads directly: a new attempt has to wait for it.
     #[must_use]
     pub const fn is_busy(&self) -> bool {

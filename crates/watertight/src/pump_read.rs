@@ -110,11 +110,12 @@ impl<B: Backend> ReaderCell<B> {
                 Next::Direct(handle) => {
                     let now = self.driver.backend.read_now(&handle, buf);
                     drop(handle);
-                    self.change(|state| state.handle_now(now));
-                    match now {
-                        ReadNow::Data(n) => return Poll::Ready(Ok(n)),
-                        ReadNow::Wait => self.pump(),
-                        ReadNow::EndOfStream | ReadNow::Failed(..) | ReadNow::Unavailable => {}
+                    let is_due = self.change(|state| state.handle_now(now));
+                    if is_due {
+                        self.pump();
+                    }
+                    if let ReadNow::Data(n) = now {
+                        return Poll::Ready(Ok(n));
                     }
                 }
                 Next::Pump => self.pump(),
@@ -169,12 +170,13 @@ impl<B: Backend> ReaderCell<B> {
     }
 
     /// Changes the half under the lock and tells whoever waits.
-    fn change(&self, change: impl FnOnce(&mut State<B>)) {
+    fn change<T>(&self, change: impl FnOnce(&mut State<B>) -> T) -> T {
         let mut state = self.lock();
-        change(&mut state);
+        let answer = change(&mut state);
         let after = state.after(|| self.driver.backend.now());
         drop(state);
         self.carry_out(after);
+        answer
     }
 
     /// Does what the half wants done, step by step. Never recurses.
@@ -229,13 +231,16 @@ impl<B: Backend> State<B> {
         Next::Wait
     }
 
-    fn handle_now(&mut self, now: ReadNow) {
+    /// Books a direct read. Says whether there is something to do now: wait for more, or close, if a stop came meanwhile
+    /// and found the handle in use.
+    fn handle_now(&mut self, now: ReadNow) -> bool {
         self.half.handle_now(now);
         match now {
             ReadNow::Wait => self.half.ask(Op::WaitReadable),
             ReadNow::Unavailable => self.direct = false,
             ReadNow::Data(_) | ReadNow::EndOfStream | ReadNow::Failed(..) => {}
         }
+        now == ReadNow::Wait || self.half.is_given_up()
     }
 
     fn next_step(&mut self, key: Key) -> Option<Step<B>> {
@@ -315,6 +320,7 @@ impl<B: Backend> Pump for ReaderCell<B> {
                 state.half.handle_stop_expired();
             }
         });
+        self.pump();
     }
 
     fn handle_nudge(self: Arc<Self>) {

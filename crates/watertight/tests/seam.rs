@@ -36,12 +36,13 @@ struct Puppet {
     submitted: Mutex<Sender<(OpId, Op)>>,
     closed: Mutex<HashSet<u32>>,
     dispatched: AtomicBool,
+    /// Where a direct read waits for the test, if it is to.
+    gate: Option<(Mutex<Sender<()>>, Mutex<Receiver<ReadNow>>)>,
 }
 
 impl Puppet {
-    fn driver(answers: Answers, cancel_answers: bool) -> (Arc<Driver<Self>>, Receiver<(OpId, Op)>) {
-        let (submitted, seen) = channel();
-        let puppet = Self {
+    fn new(answers: Answers, cancel_answers: bool, submitted: Sender<(OpId, Op)>) -> Self {
+        Self {
             answers,
             cancel_answers,
             start: Instant::now(),
@@ -51,7 +52,13 @@ impl Puppet {
             submitted: Mutex::new(submitted),
             closed: Mutex::default(),
             dispatched: AtomicBool::new(false),
-        };
+            gate: None,
+        }
+    }
+
+    fn driver(answers: Answers, cancel_answers: bool) -> (Arc<Driver<Self>>, Receiver<(OpId, Op)>) {
+        let (submitted, seen) = channel();
+        let puppet = Self::new(answers, cancel_answers, submitted);
         (Arc::new(Driver::new(puppet)), seen)
     }
 
@@ -96,7 +103,11 @@ impl Backend for Puppet {
     }
 
     fn read_now(&self, _: &u32, _: &mut [u8]) -> ReadNow {
-        ReadNow::Unavailable
+        let Some((entered, answer)) = &self.gate else {
+            return ReadNow::Unavailable;
+        };
+        entered.lock().unwrap().send(()).unwrap();
+        answer.lock().unwrap().recv().unwrap()
     }
 
     fn cancel(&self, _: &Arc<u32>, _: OpId) -> Cancelled {
@@ -229,6 +240,38 @@ fn a_reader_stopped_while_the_kernel_keeps_its_read_ends_too() {
         std::thread::yield_now();
     }
     drop(turning);
+}
+
+#[test]
+fn a_stop_during_a_direct_read_closes_when_the_read_is_done() {
+    for answer in [
+        ReadNow::Data(1),
+        ReadNow::EndOfStream,
+        ReadNow::Wait,
+        ReadNow::Failed(watertight_core::Class::Io, None),
+    ] {
+        let (entered, wait_entered) = channel();
+        let (release, released) = channel();
+        let (submitted, _seen) = channel();
+        let mut puppet = Puppet::new(Answers::WhenTold, true, submitted);
+        puppet.gate = Some((Mutex::new(entered), Mutex::new(released)));
+        let driver = Arc::new(Driver::new(puppet));
+        let turning = turning(&driver);
+        let reader = PipeReader::on(&driver, 5, ReaderOptions::new());
+        std::thread::scope(|scope| {
+            let reader = &reader;
+            scope.spawn(|| reader.read(&mut [0; 4]).within(PATIENCE).wait());
+            wait_entered.recv_timeout(PATIENCE).unwrap();
+            let late = reader.abort().within(Duration::from_millis(5)).wait();
+            assert!(late.is_err(), "closed under a direct read");
+            assert!(!driver.backend().is_closed(5));
+            release.send(answer).unwrap();
+            let receipt = reader.abort().within(PATIENCE).wait().unwrap();
+            assert!(receipt.ledger().balances());
+        });
+        assert!(driver.backend().is_closed(5), "{answer:?}");
+        drop(turning);
+    }
 }
 
 #[test]

@@ -186,12 +186,11 @@ impl Shared {
             let mut rest = &chunk[..];
             while !rest.is_empty() {
                 let now = match kind {
-                    Kind::File => rest,
-                    Kind::Device
-                    | Kind::LocalSocket
-                    | Kind::Pipe
-                    | Kind::Socket
-                    | Kind::Terminal => &rest[..rest.len().min(STEP_BYTES_MAX)],
+                    // A device takes what it takes; `poll` can promise no size for it.
+                    Kind::Device | Kind::File => rest,
+                    Kind::LocalSocket | Kind::Pipe | Kind::Socket | Kind::Terminal => {
+                        &rest[..rest.len().min(STEP_BYTES_MAX)]
+                    }
                 };
                 match self.write_step(fd, kind, now) {
                     Ok(n) => {

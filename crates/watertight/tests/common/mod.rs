@@ -7,7 +7,7 @@
 )]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use watertight::{Census, ErrorKind, PipeReader, PipeWriter, Refused, Verb, census};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -52,7 +52,9 @@ fn warm_up() {
 
 /// Writes until nothing moves any more although nobody reads: the kernel is full, and so is the queue.
 pub fn fill_up(writer: &PipeWriter, message: &[u8]) -> Refused {
+    let patience = Instant::now() + PATIENCE;
     loop {
+        assert!(Instant::now() < patience, "it takes and takes");
         let Err(refused) = writer.try_write(message) else {
             continue;
         };
