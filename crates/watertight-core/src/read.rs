@@ -37,6 +37,11 @@ pub struct ReadHalf {
     closing: Closing,
     quarantined: bool,
     aborted: bool,
+    /// The end of the stream was seen.
+    ended: bool,
+    /// Bytes that a quarantined read brought after the account was final.
+    late_bytes: u64,
+    released: bool,
     untaken: Vec<Bytes>,
 }
 
@@ -61,6 +66,9 @@ impl ReadHalf {
             closing: Closing::Not,
             quarantined: false,
             aborted: false,
+            ended: false,
+            late_bytes: 0,
+            released: false,
             untaken: Vec::new(),
         }
     }
@@ -83,7 +91,13 @@ impl ReadHalf {
     /// Whether the end of the stream was seen.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        matches!(self.state, Ok(ReadPhase::Ended))
+        self.ended
+    }
+
+    /// Bytes that a quarantined read brought after the account was final (rule S6); they are nobody's any more.
+    #[must_use]
+    pub const fn late_bytes(&self) -> u64 {
+        self.late_bytes
     }
 
     /// Whether it is over and its account final.
@@ -107,7 +121,8 @@ impl ReadHalf {
     /// Whether it waits for an answer under the stop bound.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.is_going() && (self.in_flight.is_some() || self.direct) && !self.quarantined
+        // A direct read never waits, so it needs no bound.
+        self.is_going() && self.in_flight.is_some() && !self.quarantined
     }
 
     /// Whether the caller has given it up: it closes as soon as nothing is in flight.
@@ -163,7 +178,7 @@ impl ReadHalf {
                 self.ledger.accept(n as u64);
                 self.ledger.hand_over(n as u64);
             }
-            ReadNow::EndOfStream => self.step(ReadEvent::EndOfStream),
+            ReadNow::EndOfStream => self.end(),
             ReadNow::Failed(class, os) => self.fail(Cause {
                 kind: class.kind(),
                 os,
@@ -196,9 +211,22 @@ impl ReadHalf {
             self.step(ReadEvent::Abort);
             self.step(ReadEvent::Settled);
             self.closing = Closing::Done;
+            self.released = true;
             return true;
         }
         false
+    }
+
+    /// Whether the handle was given back instead of closed.
+    #[must_use]
+    pub const fn is_released(&self) -> bool {
+        self.released
+    }
+
+    /// Whether a wait for something to read is in flight: it carries no bytes, so it can be taken back.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.in_flight == Some(OpKind::WaitReadable) && !self.is_going()
     }
 
     /// Whether an operation is in flight that the kernel has not answered.
@@ -250,6 +278,8 @@ impl ReadHalf {
             .expect("O2: an answer has its operation");
         if !self.quarantined {
             self.account(outcome);
+        } else if let Outcome::Data(late) = outcome {
+            self.late_bytes = late.len() as u64;
         }
         self.settle();
     }
@@ -279,15 +309,23 @@ impl ReadHalf {
                     self.give_up_ahead();
                 }
             }
-            Outcome::EndOfStream => self.step(ReadEvent::EndOfStream),
+            Outcome::EndOfStream => self.end(),
             Outcome::Ready => {}
             Outcome::Failed { .. } => {
+                // A cancel that was asked for is no failure.
+                let cause =
+                    cause.filter(|cause| cause.kind != ErrorKind::Cancelled || cause.os.is_some());
                 if let (Some(cause), false) = (cause, self.is_going()) {
                     self.fail(cause);
                 }
             }
             Outcome::Transferred(_) => panic!("O2: a read is not answered as a write"),
         }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.step(ReadEvent::EndOfStream);
     }
 
     fn is_going(&self) -> bool {

@@ -71,6 +71,9 @@ pub struct WriteHalf {
     stopped_by: Option<ErrorKind>,
     unsent: Vec<Bytes>,
     in_doubt: Vec<Bytes>,
+    released: bool,
+    /// What the last answered operation carried, to be dropped by the driver once its lock is gone.
+    spent: Option<Chunks>,
 }
 
 impl WriteHalf {
@@ -90,6 +93,8 @@ impl WriteHalf {
             stopped_by: None,
             unsent: Vec::new(),
             in_doubt: Vec::new(),
+            released: false,
+            spent: None,
         }
     }
 
@@ -232,9 +237,21 @@ impl WriteHalf {
             self.step(WriteEvent::Finish);
             self.step(WriteEvent::Drained);
             self.closing = Closing::Done;
+            self.released = true;
             return true;
         }
         false
+    }
+
+    /// Whether the handle was given back instead of closed.
+    #[must_use]
+    pub const fn is_released(&self) -> bool {
+        self.released
+    }
+
+    /// What the last answered operation carried: a chunk's destructor is its owner's code, so drop it without a lock.
+    pub fn take_spent(&mut self) -> Option<Chunks> {
+        self.spent.take()
     }
 
     /// Operations the kernel has not answered.
@@ -325,9 +342,11 @@ impl WriteHalf {
             .expect("O2: an answer has its operation");
         if self.quarantined {
             // S6: the account was final when the bound passed; this only releases.
+            self.spent = Some(chunks);
             return;
         }
         let bytes = chunks.bytes();
+        self.spent = Some(chunks.clone());
         match outcome {
             Outcome::Transferred(moved) => self.settle_exactly(&mut chunks, moved),
             Outcome::Failed {
@@ -430,8 +449,13 @@ impl WriteHalf {
     fn after_write(&mut self, cause: Option<Cause>) {
         match (self.state, cause) {
             // S3: only the completion settles bytes; now that it has, the stop is over.
-            (Ok(WritePhase::Stopping), _) => {
+            (Ok(WritePhase::Stopping), cause) => {
                 self.give_up_queue();
+                // E2: a cancel that was answered is no failure; anything else that came instead is told.
+                if let Some(cause) = cause.filter(|cause| cause.kind != ErrorKind::Cancelled) {
+                    self.state = Err(cause);
+                    return;
+                }
                 if !self.until_read.in_flight {
                     self.step(WriteEvent::Settled);
                 }

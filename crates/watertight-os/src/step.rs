@@ -18,10 +18,14 @@ pub enum Direction {
 pub enum Step {
     /// Bind the handle to our completion port (Windows).
     AssociatePort,
+    /// Mark the descriptor close-on-exec (Unix), or the handle as not inheritable (Windows).
+    CloseOnExec,
     /// Make the pipe.
     CreatePipe,
     /// Make the thing that waits for all pipes: epoll or kqueue, or the completion port.
     CreatePoller,
+    /// Write out what `print!` still holds.
+    FlushStandardOutput,
     /// Ask what kind of thing the handle is.
     Inspect,
     /// Check that it may be read or written, as asked.
@@ -48,7 +52,9 @@ impl Step {
     pub const fn explanation(self) -> &'static str {
         match self {
             Self::AssociatePort => "binding the handle to the completion port",
+            Self::CloseOnExec => "keeping the handle from being inherited",
             Self::CreatePipe => "making the pipe",
+            Self::FlushStandardOutput => "writing out what standard output holds",
             Self::CreatePoller => "making the poller",
             Self::Duplicate => "duplicating the inherited descriptor",
             Self::Inspect => "asking what kind of thing the handle is",

@@ -7,6 +7,7 @@
 
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -32,8 +33,8 @@ pub(crate) trait Pump: Send + Sync {
     fn handle_nudge(self: Arc<Self>);
     /// How it stands.
     fn standing(&self) -> Standing;
-    /// Stop now, if it lingers.
-    fn abort_lingering(self: Arc<Self>);
+    /// Stop now, if it lingers; its account then.
+    fn abort_lingering(self: Arc<Self>) -> Option<Ledger>;
 }
 
 /// How one half of a pipe stands, for the census.
@@ -43,6 +44,8 @@ pub(crate) struct Standing {
     pub(crate) operations: u64,
     /// No handle is left, and it is not over.
     pub(crate) lingering: bool,
+    /// Its handle is closed; only its observer is still to be told.
+    pub(crate) closed: bool,
     /// An operation outlived its stop bound.
     pub(crate) quarantined: bool,
     /// Its account.
@@ -58,6 +61,9 @@ pub(crate) struct Totals {
     pub(crate) in_doubt: u64,
     pub(crate) observer_panics: u64,
     pub(crate) wait_failures: u64,
+    pub(crate) pipes_incomplete: u64,
+    pub(crate) late: u64,
+    pub(crate) foreign_panics: u64,
 }
 
 /// What one step for a pipe does to the backend.
@@ -111,6 +117,7 @@ struct Slot {
 struct Registry {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    totals: Totals,
 }
 
 /// Names a timer, to take it back.
@@ -124,7 +131,6 @@ pub struct Driver<B: Backend> {
     timers: Mutex<Timers>,
     nudged: Mutex<Vec<Key>>,
     settling: Mutex<Watchers<()>>,
-    totals: Mutex<Totals>,
 }
 
 impl<B: Backend> std::fmt::Debug for Driver<B> {
@@ -142,7 +148,6 @@ impl<B: Backend> Driver<B> {
             timers: Mutex::new(Timers::default()),
             nudged: Mutex::new(Vec::new()),
             settling: Mutex::new(Watchers::default()),
-            totals: Mutex::new(Totals::default()),
         }
     }
 
@@ -163,17 +168,17 @@ impl<B: Backend> Driver<B> {
             self.timers.lock().first()
         };
         if self.backend.wait(completions, until).is_err() {
-            self.totals.lock().wait_failures += 1;
+            self.registry.lock().totals.wait_failures += 1;
             pause(WAIT_FAILED_PAUSE);
         }
         for completion in completions.drain(..) {
-            self.dispatch(completion);
+            self.contain(|| self.dispatch(completion));
         }
         self.fire_timers();
         let nudged = std::mem::take(&mut *self.nudged.lock());
         for key in nudged {
             if let Some(pipe) = self.pipe(key) {
-                pipe.handle_nudge();
+                self.contain(|| pipe.handle_nudge());
             }
         }
     }
@@ -188,15 +193,14 @@ impl<B: Backend> Driver<B> {
     }
 
     /// Frees a pipe's place: its handle is closed. The generation changes, so that nothing late reaches a successor.
-    pub(crate) fn unregister(&self, key: Key, ledger: Ledger) {
+    pub(crate) fn unregister(&self, key: Key, ledger: Ledger, late_bytes: u64) {
+        let mut registry = self.registry.lock();
+        registry.totals.count(ledger);
+        registry.totals.late += late_bytes;
+        let pipe = registry.release(key);
+        drop(registry);
         // The last reference may run a destructor of the caller's (an observer's): not under our lock.
-        let pipe = self.registry.lock().release(key);
         drop(pipe);
-        let mut totals = self.totals.lock();
-        totals.pipes_ended += 1;
-        totals.transferred += ledger.transferred();
-        totals.discarded += ledger.discarded();
-        totals.in_doubt += ledger.in_doubt();
     }
 
     /// Leaves a pipe's next steps to the driver's thread.
@@ -244,12 +248,29 @@ impl<B: Backend> Driver<B> {
     pub(crate) fn tell_settling(&self) {
         let mut wakes = Wakes::default();
         self.settling.lock().take_all(&mut wakes);
-        wakes.fire();
+        self.wake(wakes);
+    }
+
+    /// Calls wakers, and counts those that panic.
+    pub(crate) fn wake(&self, wakes: Wakes) {
+        let panicked = wakes.fire();
+        if panicked > 0 {
+            self.registry.lock().totals.foreign_panics += panicked;
+        }
+    }
+
+    /// Runs what may run foreign code on the driver's thread: a panic there is the foreign code's, and no reason to leave
+    /// all other pipes without a driver.
+    fn contain(&self, run: impl FnOnce()) {
+        if panics(run) {
+            self.registry.lock().totals.foreign_panics += 1;
+        }
     }
 
     /// Waits for lingering pipes; the id is from an earlier call, or 0.
-    pub(crate) fn watch_settling(&self, id: u64, waker: &Waker) -> u64 {
-        self.settling.lock().watch(id, (), waker)
+    pub(crate) fn watch_settling(&self, id: &mut u64, waker: &Waker) {
+        let replaced = self.settling.lock().watch(id, (), waker);
+        drop(replaced);
     }
 
     /// No longer waits for lingering pipes.
@@ -259,32 +280,29 @@ impl<B: Backend> Driver<B> {
     }
 
     pub(crate) fn count_observer_panic(&self) {
-        self.totals.lock().observer_panics += 1;
+        self.registry.lock().totals.observer_panics += 1;
     }
 
-    pub(crate) fn totals(&self) -> Totals {
-        *self.totals.lock()
+    /// How every half stands, and what became of those that ended before. Takes each pipe's lock for a moment, one after
+    /// the other.
+    pub(crate) fn standings(&self) -> (Vec<Standing>, Totals) {
+        let (pipes, totals) = self.pipes();
+        (pipes.iter().map(|pipe| pipe.standing()).collect(), totals)
     }
 
-    /// How every half stands. Takes each pipe's lock for a moment, one after the other.
-    pub(crate) fn standings(&self) -> Vec<Standing> {
-        self.pipes().iter().map(|pipe| pipe.standing()).collect()
-    }
-
-    /// Stops every pipe that lingers.
-    pub(crate) fn abort_lingering(&self) {
-        for pipe in self.pipes() {
-            pipe.abort_lingering();
-        }
-    }
-
-    fn pipes(&self) -> Vec<Arc<dyn Pump>> {
-        let registry = self.registry.lock();
-        registry
-            .slots
-            .iter()
-            .filter_map(|slot| slot.pipe.clone())
+    /// Stops every pipe that lingers; their accounts at that moment.
+    pub(crate) fn abort_lingering(&self) -> Vec<Ledger> {
+        let (pipes, _) = self.pipes();
+        pipes
+            .into_iter()
+            .filter_map(|pipe| pipe.abort_lingering())
             .collect()
+    }
+
+    fn pipes(&self) -> (Vec<Arc<dyn Pump>>, Totals) {
+        let registry = self.registry.lock();
+        let pipes = registry.slots.iter().filter_map(|slot| slot.pipe.clone());
+        (pipes.collect(), registry.totals)
     }
 
     fn pipe(&self, key: Key) -> Option<Arc<dyn Pump>> {
@@ -334,12 +352,23 @@ impl<B: Backend> Driver<B> {
             match timer {
                 Timer::Pipe(key) => {
                     if let Some(pipe) = self.pipe(key) {
-                        pipe.handle_timer();
+                        self.contain(|| pipe.handle_timer());
                     }
                 }
-                Timer::Wake(waker) => waker.wake(),
+                Timer::Wake(waker) => self.contain(|| waker.wake()),
             }
         }
+    }
+}
+
+impl Totals {
+    /// Adds a pipe that has ended.
+    pub(crate) fn count(&mut self, ledger: Ledger) {
+        self.pipes_ended += 1;
+        self.pipes_incomplete += u64::from(ledger.transferred() < ledger.accepted());
+        self.transferred += ledger.transferred();
+        self.discarded += ledger.discarded();
+        self.in_doubt += ledger.in_doubt();
     }
 }
 
@@ -380,11 +409,11 @@ impl Wakes {
         self.0.push(waker);
     }
 
-    /// Calls the wakers. No lock is held: they run the executor's code.
-    pub(crate) fn fire(self) {
-        for waker in self.0 {
-            waker.wake();
-        }
+    /// Calls the wakers. No lock is held: they run the executor's code. Says how many of them panicked; each is called
+    /// all the same, for whoever waits has nothing to do with another's waker.
+    pub(crate) fn fire(self) -> u64 {
+        let woken = self.0.into_iter().map(|waker| panics(|| waker.wake()));
+        woken.map(u64::from).sum()
     }
 }
 
@@ -404,20 +433,23 @@ impl<W> Watchers<W> {
         self.next_id
     }
 
-    /// Waits, or goes on waiting under the id of before (0: a new one).
-    pub(crate) fn watch(&mut self, id: u64, what: W, waker: &Waker) -> u64 {
-        if let Some(known) = self.waiting.iter_mut().find(|known| known.id == id) {
+    /// Waits, or goes on waiting under the id of before (0: a new one). An older waker is handed out, to be dropped
+    /// without the lock.
+    #[must_use = "a waker's destructor is the executor's code: drop it without the lock"]
+    pub(crate) fn watch(&mut self, id: &mut u64, what: W, waker: &Waker) -> Option<Waker> {
+        if let Some(known) = self.waiting.iter_mut().find(|known| known.id == *id) {
             known.what = what;
-            known.waker.clone_from(waker);
-            return id;
+            return Some(std::mem::replace(&mut known.waker, waker.clone()));
         }
-        let id = if id == 0 { self.id() } else { id };
+        if *id == 0 {
+            *id = self.id();
+        }
         self.waiting.push(Watcher {
-            id,
+            id: *id,
             what,
             waker: waker.clone(),
         });
-        id
+        None
     }
 
     /// Waits no longer. The waker is handed out, to be dropped without the lock.
@@ -447,6 +479,18 @@ impl<W> Watchers<W> {
     pub(crate) fn take_all(&mut self, wakes: &mut Wakes) {
         self.take_ready(wakes, |_| true);
     }
+}
+
+/// Whether it panics. What it panics with may panic again when it is dropped.
+pub(crate) fn panics(run: impl FnOnce()) -> bool {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(run)) else {
+        return false;
+    };
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // Whoever does that twice has it kept for ever.
+        let _kept = std::mem::ManuallyDrop::new(another);
+    }
+    true
 }
 
 fn close_failed(os: OsCode) -> Cause {

@@ -115,7 +115,9 @@ fn global() -> Result<Arc<Driver<Native>>, StepError> {
 /// The process's driver, if a pipe has started it.
 pub(crate) fn running() -> Option<Arc<Driver<Native>>> {
     let global = GLOBAL.lock();
-    global.as_ref().map(|global| global.driver.clone())
+    let own = global.as_ref();
+    let own = own.filter(|global| global.process == std::process::id());
+    own.map(|global| global.driver.clone())
 }
 
 fn start_thread(driver: &Arc<Driver<Native>>) -> Result<(), StepError> {
@@ -159,11 +161,11 @@ pub(crate) fn adopt(
     }
 }
 
-/// The handle out of its only reference.
-pub(crate) fn into_os(handle: Arc<Handle>) -> OsHandle {
-    Arc::into_inner(handle)
-        .expect("nothing is in flight, so nobody else refers to the handle")
-        .into_os()
+/// The handle out of its only reference, as it came.
+pub(crate) fn into_os(driver: &Driver<Native>, handle: Arc<Handle>) -> OsHandle {
+    let handle =
+        Arc::into_inner(handle).expect("nothing is in flight, so nobody else refers to the handle");
+    driver.backend.release(handle)
 }
 
 /// Makes a pipe: what is written into the writer comes out of the reader. Mirrors [`std::io::pipe`].

@@ -9,7 +9,8 @@ use watertight_core::Ledger;
 /// The calls run with no lock held, on the thread that learned the news: a caller's, or the library's own. They come one
 /// at a time per pipe. They may call anything, drop the last handle to the pipe, and panic: then that pipe fails with
 /// [`ErrorKind::ObserverPanicked`](crate::ErrorKind::ObserverPanicked), the observer is dropped, and all other pipes go on.
-/// A call that blocks holds up every pipe that the library's thread serves: hand work on instead.
+/// A call that blocks holds up every pipe that the library's thread serves: hand work on instead. That thread has all
+/// signals blocked; a child that is started there inherits that, so start children elsewhere.
 pub trait Observer: Send + Sync {
     /// More bytes were transferred. Several steps may be told as one.
     fn progress(&self, ledger: Ledger) {
@@ -58,6 +59,11 @@ impl Watched {
     /// Whether somebody listens and is not being told something right now.
     pub(crate) fn listens(&self) -> bool {
         self.observer.is_some() && !self.telling
+    }
+
+    /// Whether nobody listens any more: there is no observer, or it has heard the end.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.observer.is_none()
     }
 
     /// The next news, if there is any. [`Watched::told`] must follow.

@@ -45,7 +45,7 @@ struct State<B: Backend> {
 struct After {
     wakes: Wakes,
     remind: Option<Moment>,
-    unregister: Option<Ledger>,
+    unregister: Option<(Ledger, u64)>,
     tell_settling: bool,
 }
 
@@ -54,7 +54,8 @@ enum Next<B: Backend> {
     Answer(Result<usize, Cause>),
     Direct(Arc<B::Handle>),
     Pump,
-    Wait,
+    /// With the waker of before, to be dropped without the lock.
+    Wait(Option<Waker>),
 }
 
 /// One reading half: what `PipeReader` and the driver share.
@@ -119,7 +120,10 @@ impl<B: Backend> ReaderCell<B> {
                     }
                 }
                 Next::Pump => self.pump(),
-                Next::Wait => return Poll::Pending,
+                Next::Wait(replaced) => {
+                    drop(replaced);
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -130,7 +134,9 @@ impl<B: Backend> ReaderCell<B> {
         if state.half.is_over() {
             return Poll::Ready(state.receipt());
         }
-        *id = state.watchers.watch(*id, Wanted::Over, waker);
+        let replaced = state.watchers.watch(id, Wanted::Over, waker);
+        drop(state);
+        drop(replaced);
         Poll::Pending
     }
 
@@ -158,15 +164,36 @@ impl<B: Backend> ReaderCell<B> {
 
     /// Takes the handle out, if nothing is in flight and no read-ahead is left.
     pub(crate) fn release(self: &Arc<Self>) -> Result<Arc<B::Handle>, Cause> {
+        self.take_back_wait();
         let mut state = self.lock();
         if state.inside || !state.half.release() {
-            return Err(Cause::of(ErrorKind::Busy));
+            let cause = state.half.failure();
+            return Err(cause.unwrap_or(Cause::of(ErrorKind::Busy)));
         }
         let handle = state.handle.take().expect("an open half has its handle");
         let after = state.after(|| self.driver.backend.now());
         drop(state);
         self.carry_out(after);
         Ok(handle)
+    }
+
+    /// A wait for something to read that nobody waits for any more (a read that gave up) is taken back: it has no bytes.
+    fn take_back_wait(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let is_waited_for = state.watchers.any(|wanted| matches!(wanted, Wanted::Bytes));
+        if is_waited_for || state.inside || !state.half.is_waiting() {
+            return;
+        }
+        state.inside = true;
+        let id = OpId {
+            pipe: self.key,
+            kind: OpKind::WaitReadable,
+        };
+        let step = Step::Cancel(state.open_handle(), id);
+        drop(state);
+        let answer = self.driver.perform(step);
+        self.change(|state| state.absorb(answer));
+        self.pump();
     }
 
     /// Changes the half under the lock and tells whoever waits.
@@ -194,11 +221,11 @@ impl<B: Backend> ReaderCell<B> {
         if let Some(moment) = after.remind {
             self.driver.remind(self.key, moment);
         }
-        if let Some(ledger) = after.unregister {
-            self.driver.unregister(self.key, ledger);
+        if let Some((ledger, late_bytes)) = after.unregister {
+            self.driver.unregister(self.key, ledger, late_bytes);
         }
         // G4: everything is booked by now; only then is anybody woken.
-        after.wakes.fire();
+        self.driver.wake(after.wakes);
         if after.tell_settling {
             self.driver.tell_settling();
         }
@@ -227,8 +254,7 @@ impl<B: Backend> State<B> {
             });
             return Next::Pump;
         }
-        *id = self.watchers.watch(*id, Wanted::Bytes, waker);
-        Next::Wait
+        Next::Wait(self.watchers.watch(id, Wanted::Bytes, waker))
     }
 
     /// Books a direct read. Says whether there is something to do now: wait for more, or close, if a stop came meanwhile
@@ -284,7 +310,7 @@ impl<B: Backend> State<B> {
         }
         if self.half.is_closed() && !self.unregistered {
             self.unregistered = true;
-            after.unregister = Some(self.half.ledger());
+            after.unregister = Some((self.half.ledger(), self.half.late_bytes()));
         }
         after.tell_settling = self.dropped && self.half.is_over();
         let over = self.half.is_over();
@@ -300,6 +326,7 @@ impl<B: Backend> State<B> {
     fn receipt(&self) -> ReadReceipt {
         let ending = match self.half.failure() {
             Some(cause) => Ending::Failed(cause),
+            None if self.half.is_released() => Ending::Released,
             None if self.half.has_ended() => Ending::Finished,
             None => Ending::Aborted,
         };
@@ -332,13 +359,17 @@ impl<B: Backend> Pump for ReaderCell<B> {
         Standing {
             operations: state.half.operations(),
             lingering: state.dropped && !state.half.is_over(),
+            closed: state.half.is_closed(),
             quarantined: state.half.is_quarantined(),
             ledger: state.half.ledger(),
         }
     }
 
     /// A dropped reader is stopping already.
-    fn abort_lingering(self: Arc<Self>) {}
+    fn abort_lingering(self: Arc<Self>) -> Option<Ledger> {
+        let state = self.lock();
+        (state.dropped && !state.half.is_over()).then(|| state.half.ledger())
+    }
 }
 
 impl<B: Backend> std::fmt::Debug for ReaderCell<B> {

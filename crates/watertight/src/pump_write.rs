@@ -3,20 +3,21 @@
 //! It decides nothing about bytes (`watertight_core::WriteHalf` does); it carries decisions to the backend and news to
 //! whoever waits.
 
-use crate::driver::{Answer, Driver, PUMP_STEPS_MAX, Pump, Standing, Step, Wakes, Watchers};
+use crate::driver::{
+    Answer, Driver, PUMP_STEPS_MAX, Pump, Standing, Step, Wakes, Watchers, panics,
+};
 use crate::line::{Line, Turn};
 use crate::message::Message;
 use crate::observer::Watched;
 use crate::options::WriterOptions;
 use crate::receipt::{Ending, Receipt};
 use crate::sync::{Mutex, MutexGuard};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 use watertight_core::{
-    Action, Backend, Cause, ErrorKind, Key, Ledger, Moment, OpId, OpKind, Outcome, WriteHalf,
-    WriteLimits,
+    Action, Backend, Cause, Chunks, ErrorKind, Key, Ledger, Moment, OpId, OpKind, Outcome,
+    WriteHalf, WriteLimits,
 };
 
 /// What somebody waits for.
@@ -28,6 +29,10 @@ enum Wanted {
     /// The peer has read the first so many bytes; attempts before this one do not count.
     Read(u64, u64),
     /// There is room for a byte.
+    #[cfg_attr(
+        not(any(feature = "futures", feature = "tokio")),
+        allow(dead_code, reason = "only the asynchronous traits wait for any room")
+    )]
     Room,
 }
 
@@ -64,6 +69,8 @@ struct After {
     remind: Option<Moment>,
     unregister: Option<Ledger>,
     tell_settling: bool,
+    /// A chunk's destructor is its owner's code.
+    spent: Option<Chunks>,
 }
 
 /// One writing half: what `PipeWriter` and the driver share.
@@ -188,10 +195,12 @@ impl<B: Backend> WriterCell<B> {
         drop(state);
         // A waker's destructor is the executor's code: not under our lock.
         drop(left);
-        wakes.fire();
+        self.driver.wake(wakes);
     }
 
-    /// Accepts as much of a message as there is room for, at least one byte; for the standard traits.
+    /// Accepts as much of a message as there is room for, at least one byte; for the asynchronous traits, whose caller may
+    /// never come back and must not keep a place in the line.
+    #[cfg(any(feature = "futures", feature = "tokio"))]
     pub(crate) fn poll_accept_some(
         self: &Arc<Self>,
         id: &mut u64,
@@ -209,7 +218,9 @@ impl<B: Backend> WriterCell<B> {
         };
         let piece = room.min(message.len());
         if piece == 0 && message.len() > 0 {
-            *id = state.watchers.watch(*id, Wanted::Room, waker);
+            let replaced = state.watchers.watch(id, Wanted::Room, waker);
+            drop(state);
+            drop(replaced);
             return Poll::Pending;
         }
         message.accept(0, piece, &mut state.half);
@@ -237,7 +248,9 @@ impl<B: Backend> WriterCell<B> {
         if let Some(why) = state.half.stopped_by() {
             return Poll::Ready(Err(Cause::of(why)));
         }
-        *id = state.watchers.watch(*id, Wanted::Flushed(target), waker);
+        let replaced = state.watchers.watch(id, Wanted::Flushed(target), waker);
+        drop(state);
+        drop(replaced);
         Poll::Pending
     }
 
@@ -258,8 +271,9 @@ impl<B: Backend> WriterCell<B> {
         }
         state.half.ask_until_read();
         let wanted = Wanted::Read(wait.target, wait.attempts);
-        wait.id = state.watchers.watch(wait.id, wanted, waker);
+        let replaced = state.watchers.watch(&mut wait.id, wanted, waker);
         drop(state);
+        drop(replaced);
         self.pump();
         // The backend may have answered within the call; then the waker was called already.
         let state = self.lock();
@@ -274,16 +288,16 @@ impl<B: Backend> WriterCell<B> {
         if wait.id == 0 {
             return;
         }
-        let mut state = self.lock();
-        let forgotten = state.watchers.forget(wait.id);
-        let others = state
-            .watchers
-            .any(|wanted| matches!(wanted, Wanted::Read(..)));
-        drop(state);
+        // In one step: somebody who asks in between must not have the question taken back.
+        let mut forgotten = None;
+        self.change(|state| {
+            forgotten = state.watchers.forget(wait.id);
+            let is_asked = |wanted: &Wanted| matches!(wanted, Wanted::Read(..));
+            if !state.watchers.any(is_asked) {
+                state.half.drop_until_read();
+            }
+        });
         drop(forgotten);
-        if !others {
-            self.change(|state| state.half.drop_until_read());
-        }
     }
 
     /// Waits until the pipe is over.
@@ -292,7 +306,9 @@ impl<B: Backend> WriterCell<B> {
         if state.half.is_over() {
             return Poll::Ready(state.receipt());
         }
-        *id = state.watchers.watch(*id, Wanted::Over, waker);
+        let replaced = state.watchers.watch(id, Wanted::Over, waker);
+        drop(state);
+        drop(replaced);
         Poll::Pending
     }
 
@@ -342,12 +358,17 @@ impl<B: Backend> WriterCell<B> {
 
     /// Changes the half under the lock and does what follows from it.
     fn change(self: &Arc<Self>, change: impl FnOnce(&mut State<B>)) {
+        self.change_quietly(change);
+        self.pump();
+    }
+
+    /// Changes the half under the lock and tells whoever waits.
+    fn change_quietly(&self, change: impl FnOnce(&mut State<B>)) {
         let mut state = self.lock();
         change(&mut state);
         let after = state.after(|| self.driver.backend.now());
         drop(state);
         self.carry_out(after);
-        self.pump();
     }
 
     /// Does what the half wants done, step by step, and tells whoever waits. Never recurses.
@@ -374,10 +395,11 @@ impl<B: Backend> WriterCell<B> {
             self.driver.remind(self.key, moment);
         }
         if let Some(ledger) = after.unregister {
-            self.driver.unregister(self.key, ledger);
+            self.driver.unregister(self.key, ledger, 0);
         }
         // G4: everything is booked by now; only then is anybody woken.
-        after.wakes.fire();
+        self.driver.wake(after.wakes);
+        panics(|| drop(after.spent));
         if after.tell_settling {
             self.driver.tell_settling();
         }
@@ -396,10 +418,12 @@ impl<B: Backend> WriterCell<B> {
                 return;
             };
             drop(state);
-            let panicked = catch_unwind(AssertUnwindSafe(|| news.tell(&*observer))).is_err();
+            let panicked = panics(|| news.tell(&*observer));
             let silenced = self.lock().watched.told(panicked);
             // The observer's own destructor may panic as well.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop((observer, silenced))));
+            panics(|| drop((observer, silenced)));
+            // Now that it has heard the end, the pipe may leave.
+            self.change_quietly(|_| {});
             if panicked {
                 self.driver.count_observer_panic();
                 self.change(|state| {
@@ -471,11 +495,12 @@ impl<B: Backend> State<B> {
             self.linger_due = Some(due);
             after.remind = Some(due);
         }
-        if self.half.is_closed() && !self.unregistered {
+        if self.half.is_closed() && self.watched.is_silent() && !self.unregistered {
             self.unregistered = true;
             after.unregister = Some(self.half.ledger());
         }
-        after.tell_settling = self.dropped && self.half.is_over();
+        after.tell_settling = self.dropped && self.is_settled();
+        after.spent = self.half.take_spent();
         self.wake_line(&mut after.wakes);
         let half = &self.half;
         let refused = half.refusal().is_some();
@@ -500,12 +525,18 @@ impl<B: Backend> State<B> {
         }
     }
 
+    /// Whether it is over and everybody who listens has heard so.
+    fn is_settled(&self) -> bool {
+        self.half.is_over() && self.watched.is_silent()
+    }
+
     fn receipt(&self) -> Receipt {
         let (in_doubt, unsent) = self.half.remains();
         let ending = match (self.half.failure(), self.half.stopped_by()) {
             (Some(cause), _) => Ending::Failed(cause),
             (None, Some(ErrorKind::TimedOut)) => Ending::LingerExpired,
             (None, Some(_)) => Ending::Aborted,
+            (None, None) if self.half.is_released() => Ending::Released,
             (None, None) => Ending::Finished,
         };
         Receipt::new(ending, self.half.ledger(), in_doubt, unsent)
@@ -536,18 +567,22 @@ impl<B: Backend> Pump for WriterCell<B> {
         let state = self.lock();
         Standing {
             operations: state.half.operations(),
-            lingering: state.dropped && !state.half.is_over(),
+            lingering: state.dropped && !state.is_settled(),
+            closed: state.half.is_closed(),
             quarantined: state.half.is_quarantined(),
             ledger: state.half.ledger(),
         }
     }
 
-    fn abort_lingering(self: Arc<Self>) {
+    fn abort_lingering(self: Arc<Self>) -> Option<Ledger> {
+        let mut account = None;
         self.change(|state| {
-            if state.dropped {
+            if state.dropped && !state.half.is_over() {
+                account = Some(state.half.ledger());
                 state.half.abort();
             }
         });
+        account
     }
 }
 

@@ -64,7 +64,7 @@ impl PipeReader {
     )]
     pub fn into_handle(self) -> Result<OsHandle, (Self, Error)> {
         match self.cell.release() {
-            Ok(handle) => Ok(handle::into_os(handle)),
+            Ok(handle) => Ok(handle::into_os(&self.cell.driver, handle)),
             Err(cause) => {
                 let error = cause.during(Verb::Release, self.ledger());
                 Err((self, error))

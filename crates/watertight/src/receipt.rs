@@ -1,7 +1,7 @@
 //! Receipts: what every ending returns.
 
 use bytes::Bytes;
-use watertight_core::{Cause, Error, Ledger, Verb};
+use watertight_core::{Cause, Error, ErrorKind, Ledger, Verb};
 
 /// How a pipe ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,6 +15,8 @@ pub enum Ending {
     Finished,
     /// It was dropped, and the linger bound passed before everything was transferred.
     LingerExpired,
+    /// The handle was given back, open.
+    Released,
 }
 
 /// What a writer's ending returns: how, the final account, and the bytes that did not get through.
@@ -83,12 +85,23 @@ impl Receipt {
         (self.in_doubt, self.unsent)
     }
 
+    /// Why the stream was not ended, if it was not: the failure, or the stop.
+    pub(crate) fn shortfall(&self) -> Option<Error> {
+        let cause = match self.ending {
+            Ending::Aborted => Cause::of(ErrorKind::Aborted),
+            Ending::Failed(cause) => cause,
+            Ending::LingerExpired => Cause::of(ErrorKind::TimedOut),
+            Ending::Finished | Ending::Released => return None,
+        };
+        Some(cause.during(Verb::Finish, self.ledger))
+    }
+
     /// The failure, if the pipe failed, as an [`Error`] with the final account.
     #[must_use]
     pub fn error(&self) -> Option<Error> {
         match self.ending {
             Ending::Failed(cause) => Some(cause.during(Verb::Write, self.ledger)),
-            Ending::Aborted | Ending::Finished | Ending::LingerExpired => None,
+            Ending::Aborted | Ending::Finished | Ending::LingerExpired | Ending::Released => None,
         }
     }
 }

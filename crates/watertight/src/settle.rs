@@ -27,8 +27,14 @@ pub struct Census {
     pub bytes_discarded: u64,
     /// Bytes those had left in doubt.
     pub bytes_in_doubt: u64,
+    /// Ends that were closed with bytes discarded or in doubt.
+    pub pipes_incomplete: u64,
+    /// Bytes that reads in quarantine brought after their pipe's account was final. They are lost.
+    pub bytes_late: u64,
     /// Observers that panicked.
     pub observer_panics: u64,
+    /// Wakers and destructors of others that panicked in the library's hands.
+    pub foreign_panics: u64,
     /// How often the driver's waiting itself failed.
     pub wait_failures: u64,
 }
@@ -49,12 +55,14 @@ pub fn census() -> Census {
     let Some(driver) = handle::running() else {
         return Census::default();
     };
-    let standings = driver.standings();
-    let totals = driver.totals();
+    let (standings, mut totals) = driver.standings();
+    for ended in standings.iter().filter(|one| one.closed) {
+        totals.count(ended.ledger);
+    }
     let count =
         |which: fn(&Standing) -> bool| standings.iter().filter(|one| which(one)).count() as u64;
     Census {
-        pipes: standings.len() as u64,
+        pipes: count(|one| !one.closed),
         operations_in_flight: standings.iter().map(|one| one.operations).sum(),
         lingering: count(|one| one.lingering),
         quarantined: count(|one| one.quarantined),
@@ -62,7 +70,10 @@ pub fn census() -> Census {
         bytes_transferred: totals.transferred,
         bytes_discarded: totals.discarded,
         bytes_in_doubt: totals.in_doubt,
+        pipes_incomplete: totals.pipes_incomplete,
+        bytes_late: totals.late,
         observer_panics: totals.observer_panics,
+        foreign_panics: totals.foreign_panics,
         wait_failures: totals.wait_failures,
     }
 }
@@ -89,7 +100,8 @@ impl std::error::Error for Unsettled {}
 
 /// Waits until no dropped pipe lingers: at the end of a program, so that nothing accepted is lost with the process.
 ///
-/// **Bytes.** `Ok`: every dropped pipe is over; its receipt went to its observer. `Err`: those named did not make it
+/// **Bytes.** `Ok`: every dropped pipe is over, and its observer has its receipt; whether all of them got everything
+/// through is in [`Census::pipes_incomplete`]. `Err`: those named did not make it
 /// before the deadline and are stopped.
 ///
 /// **Cancel safety.** Only the waiting is given up.
@@ -127,7 +139,8 @@ impl Settle {
         let Some(driver) = &self.driver else {
             return Vec::new();
         };
-        let lingering = driver.standings().into_iter().filter(|one| one.lingering);
+        let (standings, _) = driver.standings();
+        let lingering = standings.into_iter().filter(|one| one.lingering);
         lingering.map(|one| one.ledger).collect()
     }
 }
@@ -141,7 +154,7 @@ impl Operation for Settle {
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
         // Watch first, look then: what ends in between wakes us.
         if let Some(driver) = &self.driver {
-            self.id = driver.watch_settling(self.id, waker);
+            driver.watch_settling(&mut self.id, waker);
         }
         if self.lingering().is_empty() {
             Poll::Ready(Ok(()))
@@ -151,9 +164,11 @@ impl Operation for Settle {
     }
 
     fn expire(&mut self) -> Self::Output {
-        let ledgers = self.lingering();
-        if let Some(driver) = &self.driver {
-            driver.abort_lingering();
+        let driver = self.driver.as_ref();
+        let ledgers = driver.map_or_else(Vec::new, |driver| driver.abort_lingering());
+        if ledgers.is_empty() {
+            // The last one got through between the look and the deadline.
+            return Ok(());
         }
         Err(Unsettled { ledgers })
     }

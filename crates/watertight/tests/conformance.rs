@@ -94,6 +94,7 @@ fn the_end_of_the_stream_is_told_once_and_then_always() {
         assert_eq!(reader.read(&mut [0; 4]).wait().unwrap(), 0);
     }
     let receipt = reader.abort().wait().unwrap();
+    assert_eq!(receipt.ending(), Ending::Finished);
     assert_eq!(receipt.ledger().accepted(), 10);
     assert!(receipt.untaken().is_empty());
 }

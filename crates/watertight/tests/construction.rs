@@ -18,9 +18,14 @@ fn handles() -> (OsHandle, OsHandle) {
 
 /// The steps of adopting such a handle, in their order. On Windows it is not overlapped, so it needs a helper.
 #[cfg(unix)]
-const ADOPTION: [Step; 2] = [Step::Inspect, Step::InspectAccess];
+const ADOPTION: [Step; 3] = [Step::Inspect, Step::InspectAccess, Step::CloseOnExec];
 #[cfg(windows)]
-const ADOPTION: [Step; 3] = [Step::Inspect, Step::InspectAccess, Step::StartHelper];
+const ADOPTION: [Step; 4] = [
+    Step::Inspect,
+    Step::InspectAccess,
+    Step::CloseOnExec,
+    Step::StartHelper,
+];
 
 /// The steps of making a pipe of our own.
 #[cfg(unix)]

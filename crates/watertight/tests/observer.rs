@@ -75,6 +75,33 @@ fn a_drop_that_nobody_waits_for_reports_to_the_observer() {
 }
 
 #[test]
+fn settle_returns_after_the_observers_have_heard() {
+    let _accounted = Accounted::start();
+    for _ in 0..200 {
+        let (recorder, _told, over) = recorder();
+        let (reader, writer) = observed(recorder, WriterOptions::new());
+        writer.write_all(&noise(150_000, 2)).wait().unwrap();
+        drop(writer);
+        let collector = std::thread::spawn(move || read_to_end(&reader));
+        watertight::settle().within(PATIENCE).wait().unwrap();
+        let receipt = over.try_recv().expect("settled, so its observer has heard");
+        assert!(receipt.is_complete());
+        collector.join().unwrap();
+    }
+}
+
+#[test]
+fn a_handle_given_back_is_told_as_released() {
+    let _accounted = Accounted::start();
+    let (recorder, _told, over) = recorder();
+    let (_reader, writer) = observed(recorder, WriterOptions::new());
+    drop(writer.into_handle().map_err(|(_, error)| error).unwrap());
+    let receipt = over.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(receipt.ending(), Ending::Released);
+    assert!(!receipt.is_complete());
+}
+
+#[test]
 fn a_linger_of_zero_aborts_at_once() {
     let _accounted = Accounted::start();
     let (recorder, _told, over) = recorder();

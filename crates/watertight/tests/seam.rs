@@ -25,6 +25,9 @@ enum Answers {
     WhenTold,
 }
 
+/// Tells that a direct read has begun, and waits for its answer.
+type Gate = (Mutex<Sender<()>>, Mutex<Receiver<ReadNow>>);
+
 /// A kernel that does as the test tells.
 struct Puppet {
     answers: Answers,
@@ -37,7 +40,7 @@ struct Puppet {
     closed: Mutex<HashSet<u32>>,
     dispatched: AtomicBool,
     /// Where a direct read waits for the test, if it is to.
-    gate: Option<(Mutex<Sender<()>>, Mutex<Receiver<ReadNow>>)>,
+    gate: Option<Gate>,
 }
 
 impl Puppet {

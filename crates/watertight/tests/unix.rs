@@ -261,6 +261,141 @@ fn a_capacity_is_asked_for_and_read_back() {
 }
 
 #[test]
+fn the_leading_end_of_a_terminal_reaches_its_own_terminal() {
+    let _accounted = Accounted::start();
+    let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY;
+    let master = rustix::pty::openpt(flags).unwrap();
+    rustix::pty::grantpt(&master).unwrap();
+    rustix::pty::unlockpt(&master).unwrap();
+    let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let terminal = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
+    let writer = PipeWriter::adopt(master.try_clone().unwrap()).unwrap();
+    writer.write_all(b"typed\n").wait().unwrap();
+    writer.flush().within(PATIENCE).wait().unwrap();
+    let mut buf = [0; 64];
+    let n = rustix::io::read(&terminal, &mut buf).unwrap();
+    assert_eq!(&buf[..n], b"typed\n");
+    assert!(
+        writer
+            .finish()
+            .within(PATIENCE)
+            .wait()
+            .unwrap()
+            .is_complete()
+    );
+}
+
+#[test]
+fn a_handle_given_back_can_be_adopted_again() {
+    let _accounted = Accounted::start();
+    let (from, into) = std::io::pipe().unwrap();
+    let keeps_it_open = into.try_clone().unwrap();
+    let mut reader = PipeReader::adopt(from).unwrap();
+    let mut writer = PipeWriter::adopt(into).unwrap();
+    for round in 0..3 {
+        // Both have to wait, so both get into the poller.
+        let mut buf = [0; 8];
+        assert!(
+            reader
+                .read(&mut buf)
+                .within(Duration::from_millis(2))
+                .wait()
+                .is_err()
+        );
+        writer.write_all(&[round; 200_000]).wait().unwrap();
+        assert_eq!(read_exactly(&reader, 200_000), [round; 200_000]);
+        writer.flush().within(PATIENCE).wait().unwrap();
+        assert!(
+            reader
+                .read(&mut buf)
+                .within(Duration::from_millis(2))
+                .wait()
+                .is_err()
+        );
+        let back = reader.into_handle().map_err(|(_, error)| error).unwrap();
+        reader = PipeReader::adopt(back).unwrap();
+        let back = writer.into_handle().map_err(|(_, error)| error).unwrap();
+        writer = PipeWriter::adopt(back).unwrap();
+    }
+    drop(keeps_it_open);
+}
+
+#[test]
+fn a_fifo_has_no_end_before_its_first_writer() {
+    let _accounted = Accounted::start();
+    let folder = Folder::new("early");
+    let path = folder.fifo();
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let early = rustix::fs::open(&path, flags, Mode::empty()).unwrap();
+    let reader = PipeReader::adopt(early).unwrap();
+    let mut buf = [0; 8];
+    let nobody = reader
+        .read(&mut buf)
+        .within(Duration::from_millis(5))
+        .wait();
+    assert_eq!(nobody.unwrap_err().kind, ErrorKind::TimedOut);
+    let mut writer = File::options().write(true).open(&path).unwrap();
+    writer.write_all(b"first").unwrap();
+    assert_eq!(read_exactly(&reader, 5), b"first");
+    drop(writer);
+    assert_eq!(read_to_end(&reader), b"");
+}
+
+#[test]
+fn a_fifo_whose_writer_left_before_the_adoption_ends() {
+    let _accounted = Accounted::start();
+    let folder = Folder::new("left");
+    let (from, mut into) = fifo_ends(&folder.fifo());
+    into.write_all(b"all there was").unwrap();
+    drop(into);
+    let reader = PipeReader::adopt(from).unwrap();
+    assert_eq!(read_to_end(&reader), b"all there was");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_socket_whose_reset_was_told_to_a_reader_is_not_called_read() {
+    let _accounted = Accounted::start();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let reader = PipeReader::adopt(ours.try_clone().unwrap()).unwrap();
+    let writer = PipeWriter::adopt(ours).unwrap();
+    writer.write_all(&[1; 1000]).wait().unwrap();
+    writer.flush().within(PATIENCE).wait().unwrap();
+    drop(theirs);
+    // The reader hears of the reset, and so nobody else does.
+    let reset = reader.read(&mut [0; 8]).within(PATIENCE).wait();
+    assert_eq!(reset.unwrap_err().kind, ErrorKind::BrokenPipe);
+    let error = writer
+        .wait_until_read()
+        .within(PATIENCE)
+        .wait()
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn an_adopted_descriptor_is_not_inherited() {
+    let _accounted = Accounted::start();
+    let (from, into) = rustix::pipe::pipe().unwrap();
+    let reader = PipeReader::adopt(from).unwrap();
+    let writer = PipeWriter::adopt(into).unwrap();
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    assert!(
+        writer
+            .finish()
+            .within(PATIENCE)
+            .wait()
+            .unwrap()
+            .is_complete()
+    );
+    // A child with the writing end would keep this one waiting.
+    assert_eq!(read_to_end(&reader), b"");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn wrong_handles_are_refused_and_given_back() {
     let _accounted = Accounted::start();
     let (from, into) = std::io::pipe().unwrap();

@@ -180,6 +180,120 @@ fn tokio_traits_mean_what_tokio_says() {
 }
 
 #[test]
+fn a_flush_that_gave_up_does_not_answer_for_later_bytes() {
+    use futures_lite::AsyncWriteExt;
+    let _accounted = Accounted::start();
+    block_on(async {
+        let (reader, mut writer) = pipe().unwrap();
+        AsyncWriteExt::write_all(&mut writer, &[1; 100_000])
+            .await
+            .unwrap();
+        assert!(poll_once(AsyncWriteExt::flush(&mut writer)).await.is_none());
+        AsyncWriteExt::write_all(&mut writer, &[2; 200_000])
+            .await
+            .unwrap();
+        let reading = std::thread::spawn(move || common::read_exactly(&reader, 300_000));
+        AsyncWriteExt::flush(&mut writer).await.unwrap();
+        assert_eq!(writer.ledger().transferred(), 300_000);
+        reading.join().unwrap();
+    });
+}
+
+#[test]
+fn a_close_after_an_abort_is_no_success() {
+    use futures_lite::AsyncWriteExt;
+    let _accounted = Accounted::start();
+    block_on(async {
+        let (_reader, mut writer) = pipe().unwrap();
+        writer.write_all(&[1; 250_000]).await.unwrap();
+        let receipt = writer.abort().await.unwrap();
+        assert!(receipt.ledger().discarded() > 0);
+        let error = AsyncWriteExt::close(&mut writer).await.unwrap_err();
+        let ours = error.downcast::<watertight::Error>().unwrap();
+        assert_eq!(ours.kind, ErrorKind::Aborted);
+    });
+}
+
+/// A waker whose every use panics.
+struct Bomb;
+
+impl std::task::Wake for Bomb {
+    fn wake(self: std::sync::Arc<Self>) {
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
+}
+
+#[test]
+fn a_waker_that_panics_harms_no_other_pipe() {
+    let _accounted = Accounted::start();
+    let panics = watertight::census().foreign_panics;
+    let (reader, writer) = pipe().unwrap();
+    let (other_reader, other_writer) = pipe().unwrap();
+    let bomb = std::task::Waker::from(std::sync::Arc::new(Bomb));
+    let mut buf = [0; 4];
+    let mut read = pin!(reader.read(&mut buf));
+    let mut context = std::task::Context::from_waker(&bomb);
+    assert!(read.as_mut().poll(&mut context).is_pending());
+    writer.write_all(b"boom").wait().unwrap();
+    while watertight::census().foreign_panics == panics {
+        std::thread::yield_now();
+    }
+    // The driver's thread is needed for this one.
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| common::read_exactly(&other_reader, 5));
+        other_writer.write_all(b"alive").wait().unwrap();
+        assert_eq!(waiting.join().unwrap(), b"alive");
+    });
+    assert_eq!(block_on(read).unwrap(), 4);
+}
+
+/// Memory whose destructor asks the pipe that carried it.
+struct Curious(std::sync::Arc<watertight::PipeWriter>);
+
+impl AsRef<[u8]> for Curious {
+    fn as_ref(&self) -> &[u8] {
+        &[7; 150_000]
+    }
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        let _ = self.0.ledger();
+    }
+}
+
+#[test]
+fn a_chunks_destructor_may_ask_its_pipe() {
+    let _accounted = Accounted::start();
+    let (reader, writer) = pipe().unwrap();
+    let writer = std::sync::Arc::new(writer);
+    let chunk = bytes::Bytes::from_owner(Curious(writer.clone()));
+    writer.write_all_bytes(chunk).wait().unwrap();
+    assert_eq!(common::read_exactly(&reader, 150_000), [7; 150_000]);
+    writer.flush().within(PATIENCE).wait().unwrap();
+    let _ = writer.finish().within(PATIENCE).wait().unwrap();
+}
+
+#[test]
+fn two_who_wait_until_read_do_not_take_each_others_question_back() {
+    let _accounted = Accounted::start();
+    for _ in 0..100 {
+        let (reader, writer) = pipe().unwrap();
+        writer.write_all(b"question").wait().unwrap();
+        writer.flush().within(PATIENCE).wait().unwrap();
+        std::thread::scope(|scope| {
+            let impatient = Duration::from_micros(300);
+            let writer = &writer;
+            scope.spawn(move || writer.wait_until_read().within(impatient).wait());
+            let patient = scope.spawn(|| writer.wait_until_read().within(PATIENCE).wait());
+            assert!(writer.wait_until_read().within(impatient).wait().is_err());
+            assert_eq!(common::read_exactly(&reader, 8), b"question");
+            patient.join().unwrap().unwrap();
+        });
+    }
+}
+
+#[test]
 fn a_select_loop_neither_loses_nor_doubles() {
     let _accounted = Accounted::start();
     block_on(async {

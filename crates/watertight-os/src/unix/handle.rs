@@ -8,8 +8,9 @@ use super::classify::{Call, classify, told};
 use super::helper::Helper;
 use super::kernel::{self, Features};
 use crate::step::{Direction, Refused, Step, StepError, step};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags};
-use rustix::io::{Errno, IoSlice};
+use rustix::io::{Errno, FdFlags, IoSlice};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct Handle {
     fd: Arc<OwnedFd>,
     direction: Direction,
     kind: Kind,
+    /// A pipe with a name: its end may come before its first writer.
+    is_fifo: bool,
     rung: Rung,
     features: Features,
     pub(super) poll_key: usize,
@@ -104,6 +107,20 @@ impl Handle {
     pub(super) fn into_fd(self) -> OwnedFd {
         drop(self.rung);
         Arc::into_inner(self.fd).expect("a helper holds the descriptor only while it works")
+    }
+
+    /// The descriptor in a forked child, which has no helper's thread to end.
+    pub(super) fn into_fd_elsewhere(self) -> OwnedFd {
+        if let Rung::Helper(helper) = self.rung {
+            helper.leave();
+        }
+        Arc::into_inner(self.fd).expect("a helper holds the descriptor only while it works")
+    }
+
+    /// Whether a read of nothing on this FIFO means that no writer has come yet, rather than that the last one left.
+    /// Asked of the descriptor that was adopted: only it knows what it was opened against.
+    pub(super) fn awaits_a_writer(&self) -> bool {
+        self.is_fifo && !hung_up(self.original())
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -193,6 +210,7 @@ impl Handle {
             fd: Arc::new(fd),
             direction,
             kind,
+            is_fifo: false,
             rung,
             features,
             poll_key,
@@ -211,10 +229,21 @@ pub(super) fn adopt(
 ) -> Result<Handle, Refused> {
     let chosen = inspect(fd.as_fd(), direction).and_then(|found| {
         let rung = choose(fd.as_fd(), direction, &found, features, start_helper)?;
-        Ok((found.kind, rung))
+        step(Step::CloseOnExec, || {
+            // The flag is the descriptor's own: nobody who shares the pipe is touched.
+            let set = rustix::io::fcntl_setfd(fd.as_fd(), FdFlags::CLOEXEC);
+            set.map_err(|code| told(Call::Query, code))
+        })?;
+        Ok((found, rung))
     });
     match chosen {
-        Ok((kind, rung)) => Ok(Handle::made(fd, direction, kind, rung, features, poll_key)),
+        Ok((found, rung)) => {
+            let made = Handle::made(fd, direction, found.kind, rung, features, poll_key);
+            Ok(Handle {
+                is_fifo: found.kind == Kind::Pipe && !found.anonymous,
+                ..made
+            })
+        }
         Err(error) => Err(Refused { error, handle: fd }),
     }
 }
@@ -230,6 +259,8 @@ fn choose(
     match found.kind {
         Kind::LocalSocket | Kind::Socket => return Ok(Rung::Message),
         Kind::Pipe if features.nowait && found.anonymous => return Ok(Rung::NoWait),
+        // The leading end of a pseudo-terminal: opening it again would make another terminal.
+        Kind::Terminal if kernel::is_terminal_master(fd) => {}
         Kind::Pipe | Kind::Terminal => {
             let opened = step(Step::Reopen, || {
                 kernel::reopen(fd, direction).map_err(|code| told(Call::Open, code))
@@ -304,6 +335,27 @@ fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
     } else {
         Kind::Socket
     })
+}
+
+/// poll, with no time to wait: whether the other end has left. What cannot be asked counts as left.
+fn hung_up(fd: BorrowedFd<'_>) -> bool {
+    polled(fd).is_none_or(|seen| seen.contains(PollFlags::HUP))
+}
+
+/// poll, with no time to wait.
+pub(super) fn polled(fd: BorrowedFd<'_>) -> Option<PollFlags> {
+    let mut polled = [PollFd::new(&fd, PollFlags::empty())];
+    let zero = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    loop {
+        match rustix::event::poll(&mut polled, Some(&zero)) {
+            Err(Errno::INTR) => {}
+            Ok(_) => return Some(polled[0].revents()),
+            Err(_) => return None,
+        }
+    }
 }
 
 fn argument(code: Errno) -> (Class, Option<OsCode>) {

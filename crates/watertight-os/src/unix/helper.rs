@@ -108,14 +108,22 @@ impl Helper {
     }
 }
 
+impl Helper {
+    /// In a forked child, where the thread does not exist: only forgets it.
+    pub(super) fn leave(mut self) {
+        drop(self.thread.take());
+    }
+}
+
 impl Drop for Helper {
     /// Nothing is in flight (O4), so the thread is idle and the join is short.
     fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
         self.shared.lock().quit = true;
         self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let _ = thread.join();
     }
 }
 
@@ -208,6 +216,8 @@ impl Shared {
         loop {
             self.wait_ready(fd, kind, PollFlags::OUT)?;
             match rustix::io::write(fd, data) {
+                // Nothing at all, and no error: a device that would have us ask for ever.
+                Ok(0) => return Err(Outcome::failed(Class::Io, None)),
                 Ok(n) => return Ok(n),
                 Err(code) => match next(Call::Write, code) {
                     Next::Again | Next::Wait => {}

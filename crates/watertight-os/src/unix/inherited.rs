@@ -6,6 +6,7 @@ use super::kernel::last_errno;
 use crate::step::{Direction, Step, StepError, step};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
+use std::io::Write;
 use std::os::fd::{BorrowedFd, RawFd};
 use watertight_core::{Class, OsCode};
 
@@ -25,6 +26,14 @@ pub fn inherited(number: u32, direction: Direction) -> Result<OsHandle, StepErro
             .map_err(|_| (Class::Argument, Some(OsCode(Errno::BADF.raw_os_error()))))?;
         duplicate(raw).map_err(|code| told(Call::Make, code))
     })?;
+    if number == 1 {
+        // What `print!` holds belongs before what we write.
+        step(Step::FlushStandardOutput, || {
+            std::io::stdout()
+                .flush()
+                .map_err(|error| (Class::Io, error.raw_os_error().map(OsCode)))
+        })?;
+    }
     if number < STANDARD_STREAMS {
         step(Step::Reopen, || {
             replace(number, direction).map_err(|code| told(Call::Open, code))

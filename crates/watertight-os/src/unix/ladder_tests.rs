@@ -257,7 +257,16 @@ fn a_forked_child_is_refused_and_disturbs_nothing() {
             native.submit(&from, id(OpKind::WaitReadable), Op::WaitReadable),
             Submitted::InFlight
         );
-        let closed = native.close(other, false).is_ok();
+        let refused = refused
+            && matches!(
+                native.submit(&other, id(OpKind::Write), Op::Write(chunks(10))),
+                Submitted::Done(Outcome::Failed {
+                    class: Class::WrongProcess,
+                    ..
+                })
+            )
+            && native.read_now(&from, &mut [0; 8]) == ReadNow::Failed(Class::WrongProcess, None);
+        let closed = native.close(other, true).is_ok();
         // SAFETY: ends the child at once; nothing of it is used afterwards.
         unsafe { libc::_exit(i32::from(!(refused && closed))) };
     }

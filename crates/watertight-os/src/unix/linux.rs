@@ -117,6 +117,11 @@ pub(super) fn is_anonymous_pipe(fd: BorrowedFd<'_>) -> bool {
     rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type as u64 == PIPEFS_MAGIC)
 }
 
+/// ioctl TIOCGPTN: whether this is the leading end of a pseudo-terminal.
+pub(super) fn is_terminal_master(fd: BorrowedFd<'_>) -> bool {
+    rustix::pty::ptsname(fd, Vec::new()).is_ok()
+}
+
 /// open of /proc/self/fd/N: the same pipe, FIFO or terminal in a file description of our own, whose O_NONBLOCK nobody shares.
 pub(super) fn reopen(fd: BorrowedFd<'_>, direction: Direction) -> Result<OwnedFd, Errno> {
     let access = match direction {

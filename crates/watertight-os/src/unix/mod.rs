@@ -1,6 +1,7 @@
 //! Unix: readiness by epoll or kqueue, made into completions.
 
 pub mod classify;
+mod fork;
 mod handle;
 mod helper;
 mod inherited;

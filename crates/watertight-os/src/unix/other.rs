@@ -76,6 +76,11 @@ pub(super) fn is_anonymous_pipe(_fd: BorrowedFd<'_>) -> bool {
     false
 }
 
+/// Nothing is opened again on these systems, so it makes no difference.
+pub(super) fn is_terminal_master(_fd: BorrowedFd<'_>) -> bool {
+    false
+}
+
 /// /dev/fd/N duplicates on these systems: it does not make a description of our own.
 pub(super) fn reopen(_fd: BorrowedFd<'_>, _direction: Direction) -> Result<OwnedFd, Errno> {
     Err(Errno::NOTSUP)

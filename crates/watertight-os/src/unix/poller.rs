@@ -5,6 +5,7 @@
 
 use super::OsHandle;
 use super::classify::{Call, Next, next, told};
+use super::fork::Birth;
 use super::handle::{self, Handle};
 use super::helper::{Helper, Post};
 use super::kernel::{self, Features, last_errno};
@@ -32,6 +33,10 @@ struct Armed {
     handle: Arc<Handle>,
     /// What to write, or nothing: a wait for something to read.
     chunks: Option<Chunks>,
+    /// The driver's thread is performing it right now.
+    is_running: bool,
+    /// A cancel came meanwhile: it must not wait again.
+    is_cancelled: bool,
 }
 
 /// What helper threads have answered.
@@ -49,7 +54,7 @@ pub struct Native {
     features: Features,
     next_key: AtomicUsize,
     start: Instant,
-    process: u32,
+    birth: Birth,
 }
 
 impl std::fmt::Debug for Native {
@@ -86,7 +91,7 @@ impl Native {
             features,
             next_key: AtomicUsize::new(0),
             start: Instant::now(),
-            process: std::process::id(),
+            birth: Birth::here(),
         })
     }
 
@@ -112,6 +117,13 @@ impl Native {
         handle::adopt(fd, direction, self.features, self.key(), helper)
     }
 
+    /// Gives a descriptor back, out of the poller and in the state it came in. Nothing is in flight.
+    #[must_use]
+    pub fn release(&self, handle: Handle) -> OsHandle {
+        self.deregister(&handle);
+        handle.into_os()
+    }
+
     /// An end of a pipe of our own; the ladder is needed only on a kernel without the per-call flags.
     pub(super) fn own_end(&self, fd: OwnedFd, direction: Direction) -> Result<Handle, StepError> {
         if self.features.nowait || kernel::own_pipes_are_private() {
@@ -125,28 +137,17 @@ impl Native {
         self.next_key.fetch_add(1, Ordering::Relaxed) % usize::MAX
     }
 
-    fn is_forked(&self) -> bool {
-        self.process != std::process::id()
-    }
-
     /// pwritev2 or sendmsg at once; the poller only after EAGAIN.
     fn submit_write(&self, handle: &Arc<Handle>, id: OpId, chunks: Chunks) -> Submitted {
         match write_now(handle, &chunks) {
             Some(outcome) => Submitted::Done(outcome),
-            None => self.arm(Armed {
-                id,
-                handle: handle.clone(),
-                chunks: Some(chunks),
-            }),
+            None => self.arm(id, handle, Some(chunks)),
         }
     }
 
     fn submit_until_read(&self, handle: &Arc<Handle>, id: OpId) -> Submitted {
         if let Some(outcome) = until_read::ask(handle) {
             return Submitted::Done(outcome);
-        }
-        if self.is_forked() {
-            return Submitted::Done(Outcome::failed(Class::WrongProcess, None));
         }
         lock(&self.asking).push(Asking::new(id, handle.clone()));
         self.wake();
@@ -155,20 +156,17 @@ impl Native {
 
     /// epoll_ctl: waits for readiness, once. The table keeps the only reference to the handle that an operation has, and
     /// its lock is held, so that nobody closes the handle while it is being registered.
-    fn arm(&self, armed: Armed) -> Submitted {
-        if self.is_forked() {
-            // The epoll instance is the parent's as well: a change here would disturb it.
-            return Submitted::Done(Outcome::failed(Class::WrongProcess, None));
-        }
-        let key = armed.handle.poll_key;
-        let interest = if armed.chunks.is_some() {
-            Event::writable(key)
-        } else {
-            Event::readable(key)
-        };
+    fn arm(&self, id: OpId, handle: &Arc<Handle>, chunks: Option<Chunks>) -> Submitted {
+        let key = handle.poll_key;
         let mut table = lock(&self.armed);
-        let armed = table.entry(key).insert_entry(armed);
-        match self.register(&armed.get().handle, interest) {
+        let armed = table.entry(key).insert_entry(Armed {
+            id,
+            handle: handle.clone(),
+            chunks,
+            is_running: false,
+            is_cancelled: false,
+        });
+        match self.register(armed.get()) {
             Ok(()) => Submitted::InFlight,
             Err(error) => {
                 armed.remove();
@@ -178,42 +176,77 @@ impl Native {
         }
     }
 
-    fn register(&self, handle: &Handle, interest: Event) -> io::Result<()> {
-        if handle.is_registered() {
-            return self.poller.modify(handle.active(), interest);
-        }
+    fn register(&self, armed: &Armed) -> io::Result<()> {
+        let handle = &armed.handle;
+        let interest = if armed.chunks.is_some() {
+            Event::writable(handle.poll_key)
+        } else {
+            Event::readable(handle.poll_key)
+        };
         let fd = handle.active();
-        // SAFETY: the descriptor belongs to `handle`, which is closed only in `Backend::close`, and that takes it out of the
-        // poller first; nobody else registers it.
+        if handle.is_registered() {
+            return self.poller.modify(fd, interest);
+        }
+        // SAFETY: the descriptor belongs to `handle`, which leaves the poller before it is closed or given away (`close`,
+        // `release`); nobody else registers it.
         unsafe { self.poller.add(&fd, interest) }?;
         handle.registered.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// A descriptor is ready: whoever takes the entry out of the table performs the operation.
+    /// Takes a handle out of the poller. Before it is closed or given away: a description that lives on elsewhere would
+    /// keep the entry, under a dead number.
+    fn deregister(&self, handle: &Handle) {
+        if handle.is_registered() && !self.birth.is_elsewhere() {
+            let _ = self.poller.delete(handle.active());
+            handle.registered.store(false, Ordering::Release);
+        }
+    }
+
+    /// A descriptor is ready: performs the operation that waits for it, with the table's lock released.
     fn handle_ready(&self, key: usize, completions: &mut Vec<Completion>) {
-        let Some(armed) = lock(&self.armed).remove(&key) else {
+        let (id, handle, chunks) = match lock(&self.armed).get_mut(&key) {
             // A cancelled operation's readiness.
-            return;
-        };
-        let id = armed.id;
-        let done = match &armed.chunks {
-            None => Some(Outcome::Ready),
-            Some(chunks) => write_now(&armed.handle, chunks),
-        };
-        let outcome = match done {
-            // O4: the handle may be closed as soon as the answer is seen, so let go of it first.
-            Some(outcome) => {
-                drop(armed);
-                outcome
+            None => return,
+            Some(armed) => {
+                armed.is_running = true;
+                (armed.id, armed.handle.clone(), armed.chunks.clone())
             }
-            // Spurious: it waits again.
-            None => match self.arm(armed) {
-                Submitted::Done(outcome) => outcome,
-                Submitted::InFlight => return,
+        };
+        let done = match &chunks {
+            None => Some(Outcome::Ready),
+            Some(chunks) => write_now(&handle, chunks),
+        };
+        drop(handle);
+        if let Some(outcome) = self.settle_ready(key, done) {
+            completions.push(Completion { id, outcome });
+        }
+    }
+
+    /// The operation is answered, or waits again. Either way a cancel that came meanwhile has its answer.
+    fn settle_ready(&self, key: usize, done: Option<Outcome>) -> Option<Outcome> {
+        let mut table = lock(&self.armed);
+        let armed = table
+            .get_mut(&key)
+            .expect("a running operation is taken out only here");
+        armed.is_running = false;
+        let outcome = match done {
+            Some(outcome) => outcome,
+            None if armed.is_cancelled => Outcome::cancelled(),
+            // Spurious, or somebody else was faster.
+            None => match self.register(armed) {
+                Ok(()) => return None,
+                Err(error) => {
+                    let (class, os) = told(Call::Wait, errno(&error));
+                    Outcome::failed(class, os)
+                }
             },
         };
-        completions.push(Completion { id, outcome });
+        // O4: the handle may be closed as soon as the answer is seen, so let go of it first.
+        let spent = table.remove(&key);
+        drop(table);
+        drop(spent);
+        Some(outcome)
     }
 
     fn ask_again(&self, completions: &mut Vec<Completion>) {
@@ -265,23 +298,27 @@ impl Backend for Native {
     }
 
     fn submit(&self, handle: &Arc<Handle>, id: OpId, op: Op) -> Submitted {
+        if self.birth.is_elsewhere() {
+            // A forked child: the pipe is the parent's.
+            return Submitted::Done(Outcome::failed(Class::WrongProcess, None));
+        }
         match (handle.helper(), op) {
             (_, Op::WaitUntilRead) => self.submit_until_read(handle, id),
             (Some(helper), op) => helper.submit(id, op, handle.shared_fd(), handle.kind()),
             (None, Op::Write(chunks)) => self.submit_write(handle, id, chunks),
-            (None, Op::WaitReadable) => self.arm(Armed {
-                id,
-                handle: handle.clone(),
-                chunks: None,
-            }),
+            (None, Op::WaitReadable) => self.arm(id, handle, None),
             (None, Op::Read { .. }) => Submitted::Done(Outcome::failed(Class::Unsupported, None)),
         }
     }
 
     fn read_now(&self, handle: &Handle, buf: &mut [u8]) -> ReadNow {
+        if self.birth.is_elsewhere() {
+            return ReadNow::Failed(Class::WrongProcess, None);
+        }
         loop {
             return match handle.read_now(buf) {
                 None => ReadNow::Unavailable,
+                Some(Ok(0)) if handle.awaits_a_writer() => ReadNow::Wait,
                 Some(Ok(0)) => ReadNow::EndOfStream,
                 Some(Ok(n)) => ReadNow::Data(n),
                 Some(Err(code)) => match next(Call::Read, code) {
@@ -294,6 +331,9 @@ impl Backend for Native {
     }
 
     fn cancel(&self, handle: &Arc<Handle>, id: OpId) -> Cancelled {
+        if self.birth.is_elsewhere() {
+            return Cancelled::Done(Outcome::cancelled());
+        }
         if id.kind == OpKind::WaitUntilRead {
             let mut asking = lock(&self.asking);
             let before = asking.len();
@@ -307,18 +347,29 @@ impl Backend for Native {
         if let Some(helper) = handle.helper() {
             return helper.cancel();
         }
-        match lock(&self.armed).remove(&handle.poll_key) {
-            Some(_) => Cancelled::Done(Outcome::cancelled()),
+        let mut table = lock(&self.armed);
+        match table.get_mut(&handle.poll_key) {
             None => Cancelled::Requested,
+            Some(armed) if armed.is_running => {
+                armed.is_cancelled = true;
+                Cancelled::Requested
+            }
+            Some(_) => {
+                let spent = table.remove(&handle.poll_key);
+                drop(table);
+                drop(spent);
+                Cancelled::Done(Outcome::cancelled())
+            }
         }
     }
 
     fn close(&self, handle: Arc<Handle>, end_of_stream: bool) -> Result<(), OsCode> {
         let handle = Arc::into_inner(handle).expect("O4: nobody else uses a handle that is closed");
-        if handle.is_registered() && !self.is_forked() {
-            // Before the close: a description that lives on elsewhere would keep the entry, under a dead number.
-            let _ = self.poller.delete(handle.active());
+        if self.birth.is_elsewhere() {
+            // Only our copies of the descriptors: the stream, the poller and the threads are the parent's.
+            return close(handle.into_fd_elsewhere());
         }
+        self.deregister(&handle);
         if end_of_stream && handle.is_socket_kind() {
             // A peer that is gone already needs no end.
             let _ = rustix::net::shutdown(handle.original(), rustix::net::Shutdown::Write);
@@ -332,10 +383,10 @@ impl Backend for Native {
             (Some(until), Some(question)) => Some(until.min(question)),
             (until, question) => until.or(question),
         };
-        self.poll(deadline, completions)?;
+        let polled = self.poll(deadline, completions);
         self.ask_again(completions);
         completions.append(&mut lock(&self.posted.0));
-        Ok(())
+        polled
     }
 
     fn wake(&self) {

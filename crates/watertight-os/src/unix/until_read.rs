@@ -4,10 +4,9 @@
 //! 10 ms between questions, and only while somebody waits for the answer.
 
 use super::classify::{Call, told};
-use super::handle::Handle;
+use super::handle::{Handle, polled};
 use super::kernel;
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use watertight_core::{Class, OpId, Outcome};
@@ -56,30 +55,15 @@ pub(super) fn ask(handle: &Handle) -> Option<Outcome> {
         None => return Some(Outcome::failed(Class::Unsupported, None)),
     };
     // A peer that closes with unread bytes leaves an error behind before it throws them away, so the order of these two
-    // questions matters: no error after an empty queue means that they were read.
-    match (unread, has_error(handle)) {
-        // What a socket's peer threw away no longer counts as unread; the error tells.
-        (0, true) if handle.is_socket_kind() => Some(Outcome::failed(Class::Gone, None)),
-        (0, _) => Some(Outcome::Ready),
-        (1.., true) => Some(Outcome::failed(Class::Gone, None)),
-        (1.., false) => None,
-    }
-}
-
-/// poll, with no time to wait: whether the other end left an error.
-fn has_error(handle: &Handle) -> bool {
-    let fd = handle.original();
-    let mut polled = [PollFd::new(&fd, PollFlags::empty())];
-    let zero = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    loop {
-        match rustix::event::poll(&mut polled, Some(&zero)) {
-            Err(Errno::INTR) => {}
-            Ok(_) => return polled[0].revents().contains(PollFlags::ERR),
-            // It cannot be asked, so nothing is promised.
-            Err(_) => return true,
-        }
+    // questions matters: no error after an empty queue means that they were read. What cannot be asked is not promised.
+    let seen = polled(handle.original()).unwrap_or(PollFlags::ERR);
+    let has_left = seen.intersects(PollFlags::ERR | PollFlags::HUP);
+    match unread {
+        // What a socket's peer threw away no longer counts as unread, and the error is told only once, perhaps to a reader
+        // of the same socket: after the peer has left, nobody can know.
+        0 if handle.is_socket_kind() && has_left => Some(Outcome::failed(Class::Gone, None)),
+        0 => Some(Outcome::Ready),
+        _ if seen.contains(PollFlags::ERR) => Some(Outcome::failed(Class::Gone, None)),
+        _ => None,
     }
 }

@@ -156,6 +156,10 @@ pub(super) fn adopt(
     direction: Direction,
 ) -> Result<Handle, Refused> {
     let ready = inspect(os.as_handle(), direction).and_then(|found| {
+        // Before the port: that binding cannot be taken back.
+        step(Step::CloseOnExec, || {
+            sys::keep_from_children(os.as_handle()).map_err(|code| told(Call::Query, code))
+        })?;
         let helper = OnceLock::new();
         if found.blocking {
             let thread = step(Step::StartHelper, || Helper::start(port))?;

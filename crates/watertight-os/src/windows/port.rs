@@ -97,6 +97,12 @@ impl Native {
         pipe::pipe(&self.port)
     }
 
+    /// Gives a handle back, open. Nothing is in flight. It stays bound to this port: no other runtime can bind it.
+    #[must_use]
+    pub fn release(&self, handle: Handle) -> OsHandle {
+        handle.into_os()
+    }
+
     /// How many operations of this process have their memory with the kernel, or on the way there or back.
     #[doc(hidden)]
     #[must_use]

@@ -11,8 +11,8 @@ use windows_sys::Wdk::Storage::FileSystem::{
     FilePipeLocalInformation, FileStandardInformation, NtQueryInformationFile,
 };
 use windows_sys::Win32::Foundation::{
-    CloseHandle, ERROR_OPERATION_ABORTED, ERROR_SUCCESS, GetLastError, INVALID_HANDLE_VALUE,
-    NTSTATUS, RtlNtStatusToDosError, SetLastError,
+    CloseHandle, ERROR_OPERATION_ABORTED, ERROR_SUCCESS, GetLastError, HANDLE_FLAG_INHERIT,
+    INVALID_HANDLE_VALUE, NTSTATUS, RtlNtStatusToDosError, SetHandleInformation, SetLastError,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_TYPE_REMOTE, FILE_TYPE_UNKNOWN, FlushFileBuffers, GetFileType, ReadFile, WriteFile,
@@ -109,6 +109,13 @@ pub(super) fn query<T: Information>(handle: BorrowedHandle<'_>) -> Result<T, u32
     } else {
         Err(code_of_status(status))
     }
+}
+
+/// SetHandleInformation: no child gets this handle by inheriting everything.
+pub(super) fn keep_from_children(handle: BorrowedHandle<'_>) -> Result<(), u32> {
+    // SAFETY: the handle is borrowed, so it is open; the call changes a flag of this process's own entry for it.
+    let done = unsafe { SetHandleInformation(handle.as_raw_handle(), HANDLE_FLAG_INHERIT, 0) };
+    if done == 0 { Err(last_error()) } else { Ok(()) }
 }
 
 /// GetFileType.

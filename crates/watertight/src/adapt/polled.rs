@@ -15,6 +15,8 @@ impl<B: Backend> PipeWriter<B> {
         mut message: &[u8],
         waker: &Waker,
     ) -> Poll<io::Result<usize>> {
+        // A flush that was given up before must not count for what is written now.
+        self.trait_turn.flush_target = None;
         let cell = self.cell().clone();
         let answer = cell.poll_accept_some(&mut self.trait_turn.room, &mut message, waker);
         answer.map(|accepted| match accepted {
@@ -39,7 +41,7 @@ impl<B: Backend> PipeWriter<B> {
         let cell: Arc<WriterCell<B>> = self.cell().clone();
         cell.finish();
         cell.poll_over(&mut self.trait_turn.over, waker)
-            .map(|receipt| match receipt.error() {
+            .map(|receipt| match receipt.shortfall() {
                 Some(error) => Err(error.into()),
                 None => Ok(()),
             })
