@@ -1,7 +1,9 @@
 //! Receipts: what every ending returns.
 
 use bytes::Bytes;
-use watertight_core::{Cause, Error, ErrorKind, Ledger, Verb};
+#[cfg(any(feature = "futures", feature = "tokio"))]
+use watertight_core::ErrorKind;
+use watertight_core::{Cause, Error, Ledger, Verb};
 
 /// How a pipe ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,6 +88,7 @@ impl Receipt {
     }
 
     /// Why the stream was not ended, if it was not: the failure, or the stop.
+    #[cfg(any(feature = "futures", feature = "tokio"))]
     pub(crate) fn shortfall(&self) -> Option<Error> {
         let cause = match self.ending {
             Ending::Aborted => Cause::of(ErrorKind::Aborted),
