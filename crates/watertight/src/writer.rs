@@ -149,6 +149,7 @@ impl<B: Backend> PipeWriter<B> {
         }
     }
 
+    #[cfg(any(feature = "futures", feature = "tokio"))]
     pub(crate) fn cell(&self) -> &Arc<WriterCell<B>> {
         &self.cell
     }

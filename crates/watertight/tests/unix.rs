@@ -4,59 +4,18 @@
 
 mod common;
 
+use common::files::{Folder, fifo_ends};
 use common::{Accounted, PATIENCE, joined, noise, read_exactly, read_to_end};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use watertight::{ErrorKind, PipeReader, PipeWriter, Step, WriterOptions};
 
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("watertight-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn fifo(&self) -> PathBuf {
-        let path = self.0.join("fifo");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &path,
-            rustix::fs::FileType::Fifo,
-            Mode::RUSR | Mode::WUSR,
-            0,
-        )
-        .unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
 fn flags(fd: impl AsFd) -> OFlags {
     rustix::fs::fcntl_getfl(fd).unwrap()
-}
-
-/// A FIFO's two ends, opened as programs do.
-fn fifo_ends(path: &PathBuf) -> (File, File) {
-    let both = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).unwrap();
-    let reader = File::open(path).unwrap();
-    let writer = File::options().write(true).open(path).unwrap();
-    drop(both);
-    (reader, writer)
 }
 
 fn through(from: impl Into<OwnedFd>, into: impl Into<OwnedFd>, bytes: usize) {
@@ -287,115 +246,6 @@ fn the_leading_end_of_a_terminal_reaches_its_own_terminal() {
 }
 
 #[test]
-fn a_handle_given_back_can_be_adopted_again() {
-    let _accounted = Accounted::start();
-    let (from, into) = std::io::pipe().unwrap();
-    let keeps_it_open = into.try_clone().unwrap();
-    let mut reader = PipeReader::adopt(from).unwrap();
-    let mut writer = PipeWriter::adopt(into).unwrap();
-    for round in 0..3 {
-        // Both have to wait, so both get into the poller.
-        let mut buf = [0; 8];
-        assert!(
-            reader
-                .read(&mut buf)
-                .within(Duration::from_millis(2))
-                .wait()
-                .is_err()
-        );
-        writer.write_all(&[round; 200_000]).wait().unwrap();
-        assert_eq!(read_exactly(&reader, 200_000), [round; 200_000]);
-        writer.flush().within(PATIENCE).wait().unwrap();
-        assert!(
-            reader
-                .read(&mut buf)
-                .within(Duration::from_millis(2))
-                .wait()
-                .is_err()
-        );
-        let back = reader.into_handle().map_err(|(_, error)| error).unwrap();
-        reader = PipeReader::adopt(back).unwrap();
-        let back = writer.into_handle().map_err(|(_, error)| error).unwrap();
-        writer = PipeWriter::adopt(back).unwrap();
-    }
-    drop(keeps_it_open);
-}
-
-#[test]
-fn a_fifo_has_no_end_before_its_first_writer() {
-    let _accounted = Accounted::start();
-    let folder = Folder::new("early");
-    let path = folder.fifo();
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let early = rustix::fs::open(&path, flags, Mode::empty()).unwrap();
-    let reader = PipeReader::adopt(early).unwrap();
-    let mut buf = [0; 8];
-    let nobody = reader
-        .read(&mut buf)
-        .within(Duration::from_millis(5))
-        .wait();
-    assert_eq!(nobody.unwrap_err().kind, ErrorKind::TimedOut);
-    let mut writer = File::options().write(true).open(&path).unwrap();
-    writer.write_all(b"first").unwrap();
-    assert_eq!(read_exactly(&reader, 5), b"first");
-    drop(writer);
-    assert_eq!(read_to_end(&reader), b"");
-}
-
-#[test]
-fn a_fifo_whose_writer_left_before_the_adoption_ends() {
-    let _accounted = Accounted::start();
-    let folder = Folder::new("left");
-    let (from, mut into) = fifo_ends(&folder.fifo());
-    into.write_all(b"all there was").unwrap();
-    drop(into);
-    let reader = PipeReader::adopt(from).unwrap();
-    assert_eq!(read_to_end(&reader), b"all there was");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_socket_whose_reset_was_told_to_a_reader_is_not_called_read() {
-    let _accounted = Accounted::start();
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let reader = PipeReader::adopt(ours.try_clone().unwrap()).unwrap();
-    let writer = PipeWriter::adopt(ours).unwrap();
-    writer.write_all(&[1; 1000]).wait().unwrap();
-    writer.flush().within(PATIENCE).wait().unwrap();
-    drop(theirs);
-    // The reader hears of the reset, and so nobody else does.
-    let reset = reader.read(&mut [0; 8]).within(PATIENCE).wait();
-    assert_eq!(reset.unwrap_err().kind, ErrorKind::BrokenPipe);
-    let error = writer
-        .wait_until_read()
-        .within(PATIENCE)
-        .wait()
-        .unwrap_err();
-    assert_eq!(error.kind, ErrorKind::BrokenPipe);
-}
-
-#[test]
-fn an_adopted_descriptor_is_not_inherited() {
-    let _accounted = Accounted::start();
-    let (from, into) = rustix::pipe::pipe().unwrap();
-    let reader = PipeReader::adopt(from).unwrap();
-    let writer = PipeWriter::adopt(into).unwrap();
-    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-    assert!(
-        writer
-            .finish()
-            .within(PATIENCE)
-            .wait()
-            .unwrap()
-            .is_complete()
-    );
-    // A child with the writing end would keep this one waiting.
-    assert_eq!(read_to_end(&reader), b"");
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-#[test]
 fn wrong_handles_are_refused_and_given_back() {
     let _accounted = Accounted::start();
     let (from, into) = std::io::pipe().unwrap();
@@ -444,80 +294,6 @@ fn wrong_handles_are_refused_and_given_back() {
         ErrorKind::NotConnected
     );
     assert!(watertight::inherited(9_999, true).is_err());
-}
-
-#[test]
-fn a_socket_ends_in_one_direction_and_goes_on_in_the_other() {
-    let _accounted = Accounted::start();
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let reader = PipeReader::adopt(ours.try_clone().unwrap()).unwrap();
-    let writer = PipeWriter::adopt(ours).unwrap();
-    writer.write_all(b"question").wait().unwrap();
-    assert!(
-        writer
-            .finish()
-            .within(PATIENCE)
-            .wait()
-            .unwrap()
-            .is_complete()
-    );
-    let mut question = String::new();
-    theirs.read_to_string(&mut question).unwrap();
-    assert_eq!(question, "question");
-    theirs.write_all(b"answer").unwrap();
-    theirs.shutdown(Shutdown::Both).unwrap();
-    assert_eq!(read_to_end(&reader), b"answer");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_socket_tells_whether_its_peer_read_or_threw_away() {
-    let _accounted = Accounted::start();
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let writer = PipeWriter::adopt(ours).unwrap();
-    writer.write_all(b"read me").wait().unwrap();
-    assert!(
-        writer
-            .wait_until_read()
-            .within(Duration::from_millis(10))
-            .wait()
-            .is_err()
-    );
-    theirs.read_exact(&mut [0; 7]).unwrap();
-    writer.wait_until_read().within(PATIENCE).wait().unwrap();
-    writer.write_all(b"or not").wait().unwrap();
-    writer.flush().wait().unwrap();
-    drop(theirs);
-    let error = writer
-        .wait_until_read()
-        .within(PATIENCE)
-        .wait()
-        .unwrap_err();
-    assert_eq!(error.kind, ErrorKind::BrokenPipe);
-}
-
-#[test]
-fn data_comes_before_the_reset_of_a_socket() {
-    let _accounted = Accounted::start();
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let reader = PipeReader::adopt(ours.try_clone().unwrap()).unwrap();
-    (&ours).write_all(b"never read by the peer").unwrap();
-    theirs.write_all(b"data first").unwrap();
-    drop(theirs);
-    assert_eq!(read_exactly(&reader, 10), b"data first");
-    let error = reader
-        .read(&mut [0; 8])
-        .within(PATIENCE)
-        .wait()
-        .unwrap_err();
-    assert_eq!(error.kind, ErrorKind::BrokenPipe);
-    // Latched: the same again, though the kernel would say "end of stream" by now.
-    let again = reader
-        .read(&mut [0; 8])
-        .within(PATIENCE)
-        .wait()
-        .unwrap_err();
-    assert_eq!(again.os, error.os);
 }
 
 #[cfg(feature = "fault")]

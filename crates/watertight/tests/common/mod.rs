@@ -6,6 +6,9 @@
     reason = "each test file uses its own part of it"
 )]
 
+#[cfg(unix)]
+pub mod files;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use watertight::{Census, ErrorKind, PipeReader, PipeWriter, Refused, Verb, census};

@@ -1,0 +1,145 @@
+//! What can be asked on the command line.
+
+use super::cell::{Contender, ReaderKind, Workload};
+use clap::{Parser, ValueEnum};
+
+/// Measures watertight against a raw loop and its peers, interleaved in one run.
+///
+/// The figures go to standard output, the progress to standard error.
+#[derive(Debug, Parser)]
+#[command(name = "watertight-bench", version)]
+pub(super) struct Options {
+    /// How often every contender is measured. Fewer than 5 rounds are not to be reported.
+    #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) rounds: u32,
+
+    /// How long a sample should take; the number of messages follows from a trial of each contender.
+    #[arg(long, value_name = "SECONDS", default_value = "0.25", value_parser = seconds)]
+    pub(super) seconds_per_sample: f64,
+
+    /// How many bytes a sample has, whatever it takes: 512M, 1G, 4096.
+    #[arg(long, conflicts_with = "seconds_per_sample", value_name = "BYTES", value_parser = bytes)]
+    pub(super) bytes: Option<u64>,
+
+    /// This workload only.
+    #[arg(long, value_enum, value_name = "WORKLOAD")]
+    pub(super) only: Option<Workload>,
+
+    /// These contenders only. Without `raw` there are no ratios.
+    #[arg(long, value_delimiter = ',', value_enum, value_name = "NAME")]
+    pub(super) contender: Vec<Contender>,
+
+    /// This kind of reader only.
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(super) reader: Option<ReaderKind>,
+
+    /// Messages of this size only.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(super) size: Option<u64>,
+
+    /// Where the two threads run. On a core each, or both on one, figures vary less than where the system places them.
+    #[arg(long, default_value = "free", value_enum, value_name = "WHERE")]
+    pub(super) placement: Placement,
+
+    /// Prints Markdown tables.
+    #[arg(long)]
+    pub(super) markdown: bool,
+
+    /// Prints one JSON object, with every sample.
+    #[arg(long, conflicts_with = "markdown")]
+    pub(super) json: bool,
+}
+
+/// Which cores the writer's and the reader's thread run on. A library's own threads are always free.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Placement {
+    /// Wherever the system puts them.
+    Free,
+    /// Both on the first core.
+    OneCore,
+    /// The writer on the first core, the reader on the second.
+    TwoCores,
+}
+
+impl Placement {
+    /// The writer's core and the reader's.
+    pub(super) fn cores(self) -> Option<(usize, usize)> {
+        match self {
+            Placement::Free => None,
+            Placement::OneCore => Some((0, 0)),
+            Placement::TwoCores => Some((0, 1)),
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Placement::Free => "threads placed by the system",
+            Placement::OneCore => "writer and reader on one core",
+            Placement::TwoCores => "writer and reader on a core each",
+        }
+    }
+}
+
+/// How the figures are printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Format {
+    Json,
+    Markdown,
+    Plain,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    /// A sample longer than this is a mistake.
+    const SECONDS_MAX: f64 = 600.0;
+    match text.parse() {
+        Ok(seconds) if seconds > 0.0 && seconds <= SECONDS_MAX => Ok(seconds),
+        Ok(_) | Err(_) => Err(format!("a number above 0, at most {SECONDS_MAX}")),
+    }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.chars().last() {
+        Some('K' | 'k') => (&text[..text.len() - 1], 1 << 10),
+        Some('M' | 'm') => (&text[..text.len() - 1], 1 << 20),
+        Some('G' | 'g') => (&text[..text.len() - 1], 1 << 30),
+        Some(_) | None => (text, 1),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    match number.and_then(|number| number.checked_mul(unit)) {
+        Some(bytes) if bytes > 0 => Ok(bytes),
+        Some(_) | None => Err("a number above 0, with K, M or G behind it or nothing".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn bytes_take_binary_units() {
+        assert_eq!(bytes("512M"), Ok(512 << 20));
+        assert_eq!(bytes("1g"), Ok(1 << 30));
+        assert_eq!(bytes("4096"), Ok(4096));
+    }
+
+    #[test]
+    fn bytes_that_are_none_are_refused() {
+        for text in ["", "0", "0K", "M", "-1", "1.5G", "99999999999G"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_that_are_none_are_refused() {
+        for text in ["", "0", "-1", "nan", "inf", "601"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert_eq!(seconds("0.25"), Ok(0.25));
+    }
+}
