@@ -94,7 +94,11 @@ pub(super) const ALL: [Stage; 20] = [
     stage("sim", "the driver against a hostile kernel", simulation),
     slow("asan", "address and leak sanitizer", asan),
     slow("tsan", "thread sanitizer", tsan),
-    slow("valgrind", "the unsafe crate under memcheck", valgrind),
+    slow(
+        "valgrind",
+        "the unsafe crate, and endings in flight, under memcheck",
+        valgrind,
+    ),
     stage("deny", "licences, bans and sources of dependencies", deny),
     stage(
         "advisories",
@@ -223,6 +227,7 @@ fn asan(machine: &Machine) -> Plan {
     Plan::Run(vec![
         Step::cargo(&words)
             .env("RUSTFLAGS", "-Zsanitizer=address")
+            .env("WATERTIGHT_CYCLES", "25000")
             .env("ASAN_OPTIONS", "detect_leaks=1"),
     ])
 }
@@ -239,7 +244,9 @@ fn tsan(machine: &Machine) -> Plan {
         machine.host
     );
     Plan::Run(vec![
-        Step::cargo(&words).env("RUSTFLAGS", "-Zsanitizer=thread"),
+        Step::cargo(&words)
+            .env("RUSTFLAGS", "-Zsanitizer=thread")
+            .env("WATERTIGHT_CYCLES", "5000"),
     ])
 }
 
@@ -254,6 +261,10 @@ fn valgrind(machine: &Machine) -> Plan {
     Plan::Run(vec![
         Step::cargo("test --no-fail-fast -p watertight-os --tests --all-features")
             .env(format!("CARGO_TARGET_{host}_RUNNER"), runner),
+        // Memcheck is some fifty times slower: fewer cycles show the same.
+        Step::cargo("test --no-fail-fast -p watertight --test endurance --all-features")
+            .env(format!("CARGO_TARGET_{host}_RUNNER"), runner)
+            .env("WATERTIGHT_CYCLES", "100"),
     ])
 }
 

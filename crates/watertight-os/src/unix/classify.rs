@@ -8,106 +8,113 @@ use watertight_core::{Class, OsCode};
 /// The calls whose codes are told apart.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Call {
+    /// `accept4`.
+    Accept,
+    /// `bind`, `listen`.
+    Bind,
     /// `close`.
     Close,
+    /// `connect` to a local socket.
+    Connect,
+    /// `pipe`, `dup`, `socket`, `epoll_create`: making descriptors.
+    Make,
     /// `open` of a path, also to open an end again.
     Open,
-    /// `pipe`, `dup`, `epoll_create`: making descriptors.
-    Make,
     /// `fstat`, `fcntl`, `getsockopt`: asking about a descriptor.
     Query,
     /// `read`, `readv`, `preadv2`, `recv`.
     Read,
-    /// `write`, `writev`, `pwritev2`, `sendmsg`.
-    Write,
+    /// `fork`, `exec`, `posix_spawn`, `waitid`, `kill`.
+    Spawn,
     /// `epoll_ctl`, `epoll_wait`, `poll`, `kevent`.
     Wait,
+    /// `write`, `writev`, `pwritev2`, `sendmsg`.
+    Write,
 }
 
 impl Call {
     /// Every call.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
+        Self::Accept,
+        Self::Bind,
         Self::Close,
-        Self::Open,
+        Self::Connect,
         Self::Make,
+        Self::Open,
         Self::Query,
         Self::Read,
-        Self::Write,
+        Self::Spawn,
         Self::Wait,
+        Self::Write,
     ];
+
+    /// Whether it moves bytes.
+    const fn is_transfer(self) -> bool {
+        matches!(self, Self::Read | Self::Write)
+    }
 }
 
 /// What `code` means when `call` reports it. Total: a code nobody knows is [`Class::Io`].
 #[must_use]
 pub fn classify(call: Call, code: Errno) -> Class {
     match code {
-        Errno::INTR => interrupted(call),
+        // The descriptor is gone all the same: close is never called again (close(2)).
+        Errno::INTR if call == Call::Close => Class::Io,
+        Errno::INTR => Class::Interrupted,
         // POSIX allows EAGAIN and EWOULDBLOCK to differ; where they do, both stand here.
         code if code == Errno::AGAIN || code == Errno::WOULDBLOCK => would_wait(call),
-        Errno::PIPE => Class::Gone,
-        Errno::CONNRESET | Errno::CONNABORTED => Class::Gone,
-        // macOS: a write racing the peer's close.
-        Errno::PROTOTYPE => prototype(call),
+        // macOS says EPROTOTYPE to a write that races the peer's close.
+        Errno::PROTOTYPE if call == Call::Write => Class::Gone,
+        Errno::CONNREFUSED => refused(call),
+        Errno::PROTO | Errno::NOSR if call == Call::Accept => Class::Gone,
+        // A FIFO opened for writing without a reader, or a socket opened by its name.
+        Errno::NXIO if call == Call::Open => Class::NotConnected,
+        // A closed descriptor among the caller's arguments is the caller's; in the middle of our work it is a bug.
+        Errno::BADF if matches!(call, Call::Make | Call::Open | Call::Query) => Class::Argument,
+        Errno::BADF | Errno::FAULT | Errno::ISCONN | Errno::DEADLK => Class::Bug,
+        code => by_code(code),
+    }
+}
+
+/// The codes that say the same to every call.
+fn by_code(code: Errno) -> Class {
+    match code {
+        Errno::PIPE | Errno::CONNRESET | Errno::CONNABORTED => Class::Gone,
         Errno::NOTCONN | Errno::DESTADDRREQ => Class::NotConnected,
-        Errno::NXIO => nobody_there(call),
-        Errno::NODEV | Errno::STALE | Errno::IO => Class::Io,
-        Errno::NOBUFS | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::NOSPC => Class::Limit,
-        Errno::DQUOT | Errno::FBIG => Class::Limit,
+        Errno::NOBUFS | Errno::NOMEM | Errno::MFILE | Errno::NFILE => Class::Limit,
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::TOOMANYREFS => Class::Limit,
         Errno::MSGSIZE | Errno::INVAL | Errno::ISDIR | Errno::NOTSOCK => Class::Argument,
         Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::SPIPE => Class::Argument,
+        Errno::PROTOTYPE | Errno::TOOBIG | Errno::NOEXEC => Class::Argument,
         code if code == Errno::OPNOTSUPP || code == Errno::NOTSUP => Class::Unsupported,
         Errno::NOSYS => Class::Unsupported,
-        Errno::BADF => bad_descriptor(call),
-        Errno::FAULT => Class::Bug,
         Errno::PERM | Errno::ACCESS | Errno::ROFS => Class::Denied,
-        Errno::NOENT => Class::NotFound,
-        Errno::EXIST | Errno::ADDRINUSE => Class::Taken,
+        Errno::NOENT | Errno::CHILD | Errno::SRCH => Class::NotFound,
+        Errno::EXIST | Errno::ADDRINUSE | Errno::ADDRNOTAVAIL => Class::Taken,
         Errno::BUSY | Errno::TXTBSY => Class::Busy,
         Errno::CANCELED => Class::Aborted,
+        // EIO, ENODEV, ESTALE, ETIMEDOUT, EHOSTDOWN and whatever nobody knows.
         _ => Class::Io,
     }
 }
 
-/// A closed descriptor among the caller's arguments is the caller's; in the middle of our work it is a broken invariant.
-const fn bad_descriptor(call: Call) -> Class {
-    match call {
-        Call::Make | Call::Open | Call::Query => Class::Argument,
-        Call::Close | Call::Read | Call::Wait | Call::Write => Class::Bug,
-    }
-}
-
-/// `close` is never called again: the descriptor is gone (Linux, close(2)).
-const fn interrupted(call: Call) -> Class {
-    match call {
-        Call::Close => Class::Io,
-        Call::Make | Call::Open | Call::Query | Call::Read | Call::Wait | Call::Write => {
-            Class::Interrupted
-        }
-    }
-}
-
-/// A FIFO opened for writing without a reader, or a socket opened by its name.
-const fn nobody_there(call: Call) -> Class {
-    match call {
-        Call::Open => Class::NotConnected,
-        Call::Close | Call::Make | Call::Query | Call::Read | Call::Wait | Call::Write => Class::Io,
-    }
-}
-
-const fn prototype(call: Call) -> Class {
-    match call {
-        Call::Write => Class::Gone,
-        Call::Close | Call::Make | Call::Open | Call::Query | Call::Read | Call::Wait => {
-            Class::Argument
-        }
-    }
-}
-
+/// EAGAIN: "wait" to a transfer, "the backlog is full, and cannot be waited for" to a connect, "no more of these" to a fork.
 const fn would_wait(call: Call) -> Class {
     match call {
-        Call::Read | Call::Wait | Call::Write => Class::Wait,
-        // fork, dup and friends say EAGAIN for "no more of these".
-        Call::Close | Call::Make | Call::Open | Call::Query => Class::Limit,
+        Call::Accept | Call::Read | Call::Wait | Call::Write => Class::Wait,
+        Call::Connect => Class::Busy,
+        Call::Bind | Call::Close | Call::Make | Call::Open | Call::Query | Call::Spawn => {
+            Class::Limit
+        }
+    }
+}
+
+/// ECONNREFUSED: nobody listens there; to a transfer, the peer has gone.
+const fn refused(call: Call) -> Class {
+    if call.is_transfer() {
+        Class::Gone
+    } else {
+        Class::NotFound
     }
 }
 
@@ -142,163 +149,186 @@ pub(crate) fn next(call: Call, code: Errno) -> Next {
 mod tests {
     use super::*;
 
-    /// The table of the outcomes that matter most, cell by cell: (code, class on read, on write, on open, on query).
-    const CELLS: &[(Errno, Class, Class, Class, Class)] = {
-        use Class as C;
-        &[
-            (
-                Errno::INTR,
+    use Class as C;
+
+    /// Codes that say the same to every call.
+    const ROWS: &[(Errno, Class)] = &[
+        (Errno::PIPE, C::Gone),
+        (Errno::CONNRESET, C::Gone),
+        (Errno::CONNABORTED, C::Gone),
+        (Errno::NOTCONN, C::NotConnected),
+        (Errno::DESTADDRREQ, C::NotConnected),
+        (Errno::ISCONN, C::Bug),
+        (Errno::FAULT, C::Bug),
+        (Errno::DEADLK, C::Bug),
+        (Errno::NODEV, C::Io),
+        (Errno::STALE, C::Io),
+        (Errno::IO, C::Io),
+        (Errno::TIMEDOUT, C::Io),
+        (Errno::HOSTDOWN, C::Io),
+        (Errno::NOBUFS, C::Limit),
+        (Errno::NOMEM, C::Limit),
+        (Errno::MFILE, C::Limit),
+        (Errno::NFILE, C::Limit),
+        (Errno::NOSPC, C::Limit),
+        (Errno::DQUOT, C::Limit),
+        (Errno::FBIG, C::Limit),
+        (Errno::TOOMANYREFS, C::Limit),
+        (Errno::MSGSIZE, C::Argument),
+        (Errno::INVAL, C::Argument),
+        (Errno::ISDIR, C::Argument),
+        (Errno::NOTSOCK, C::Argument),
+        (Errno::NOTDIR, C::Argument),
+        (Errno::LOOP, C::Argument),
+        (Errno::NAMETOOLONG, C::Argument),
+        (Errno::SPIPE, C::Argument),
+        (Errno::TOOBIG, C::Argument),
+        (Errno::NOEXEC, C::Argument),
+        (Errno::OPNOTSUPP, C::Unsupported),
+        (Errno::NOTSUP, C::Unsupported),
+        (Errno::NOSYS, C::Unsupported),
+        (Errno::PERM, C::Denied),
+        (Errno::ACCESS, C::Denied),
+        (Errno::ROFS, C::Denied),
+        (Errno::NOENT, C::NotFound),
+        (Errno::CHILD, C::NotFound),
+        (Errno::SRCH, C::NotFound),
+        (Errno::EXIST, C::Taken),
+        (Errno::ADDRINUSE, C::Taken),
+        (Errno::ADDRNOTAVAIL, C::Taken),
+        (Errno::BUSY, C::Busy),
+        (Errno::TXTBSY, C::Busy),
+        (Errno::CANCELED, C::Aborted),
+    ];
+
+    /// Codes that say different things, in the order of `Call::ALL`: accept, bind, close, connect, make, open, query, read,
+    /// spawn, wait, write.
+    const CELLS: &[(Errno, [Class; 11])] = &[
+        (
+            Errno::INTR,
+            [
+                C::Interrupted,
+                C::Interrupted,
+                C::Io,
                 C::Interrupted,
                 C::Interrupted,
                 C::Interrupted,
                 C::Interrupted,
-            ),
-            (Errno::AGAIN, C::Wait, C::Wait, C::Limit, C::Limit),
-            (Errno::PIPE, C::Gone, C::Gone, C::Gone, C::Gone),
-            (Errno::CONNRESET, C::Gone, C::Gone, C::Gone, C::Gone),
-            (Errno::CONNABORTED, C::Gone, C::Gone, C::Gone, C::Gone),
-            (
-                Errno::PROTOTYPE,
+                C::Interrupted,
+                C::Interrupted,
+                C::Interrupted,
+                C::Interrupted,
+            ],
+        ),
+        (
+            Errno::AGAIN,
+            [
+                C::Wait,
+                C::Limit,
+                C::Limit,
+                C::Busy,
+                C::Limit,
+                C::Limit,
+                C::Limit,
+                C::Wait,
+                C::Limit,
+                C::Wait,
+                C::Wait,
+            ],
+        ),
+        (
+            Errno::PROTOTYPE,
+            [
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Argument,
                 C::Argument,
                 C::Gone,
-                C::Argument,
-                C::Argument,
-            ),
-            (
-                Errno::NOTCONN,
-                C::NotConnected,
-                C::NotConnected,
-                C::NotConnected,
-                C::NotConnected,
-            ),
-            (
-                Errno::DESTADDRREQ,
-                C::NotConnected,
-                C::NotConnected,
-                C::NotConnected,
-                C::NotConnected,
-            ),
-            (Errno::NXIO, C::Io, C::Io, C::NotConnected, C::Io),
-            (Errno::NODEV, C::Io, C::Io, C::Io, C::Io),
-            (Errno::STALE, C::Io, C::Io, C::Io, C::Io),
-            (Errno::IO, C::Io, C::Io, C::Io, C::Io),
-            (Errno::NOBUFS, C::Limit, C::Limit, C::Limit, C::Limit),
-            (Errno::NOMEM, C::Limit, C::Limit, C::Limit, C::Limit),
-            (Errno::MFILE, C::Limit, C::Limit, C::Limit, C::Limit),
-            (Errno::NFILE, C::Limit, C::Limit, C::Limit, C::Limit),
-            (Errno::NOSPC, C::Limit, C::Limit, C::Limit, C::Limit),
-            (Errno::DQUOT, C::Limit, C::Limit, C::Limit, C::Limit),
-            (Errno::FBIG, C::Limit, C::Limit, C::Limit, C::Limit),
-            (
-                Errno::MSGSIZE,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-            ),
-            (
-                Errno::INVAL,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-            ),
-            (
-                Errno::ISDIR,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-            ),
-            (
-                Errno::NOTSOCK,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-            ),
-            (
-                Errno::NOTDIR,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-            ),
-            (
-                Errno::LOOP,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-            ),
-            (
-                Errno::NAMETOOLONG,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-            ),
-            (
-                Errno::SPIPE,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-                C::Argument,
-            ),
-            (
-                Errno::OPNOTSUPP,
-                C::Unsupported,
-                C::Unsupported,
-                C::Unsupported,
-                C::Unsupported,
-            ),
-            (
-                Errno::NOTSUP,
-                C::Unsupported,
-                C::Unsupported,
-                C::Unsupported,
-                C::Unsupported,
-            ),
-            (
-                Errno::NOSYS,
-                C::Unsupported,
-                C::Unsupported,
-                C::Unsupported,
-                C::Unsupported,
-            ),
-            (Errno::BADF, C::Bug, C::Bug, C::Argument, C::Argument),
-            (Errno::FAULT, C::Bug, C::Bug, C::Bug, C::Bug),
-            (Errno::PERM, C::Denied, C::Denied, C::Denied, C::Denied),
-            (Errno::ACCESS, C::Denied, C::Denied, C::Denied, C::Denied),
-            (Errno::ROFS, C::Denied, C::Denied, C::Denied, C::Denied),
-            (
-                Errno::NOENT,
+            ],
+        ),
+        (
+            Errno::CONNREFUSED,
+            [
                 C::NotFound,
                 C::NotFound,
                 C::NotFound,
                 C::NotFound,
-            ),
-            (Errno::EXIST, C::Taken, C::Taken, C::Taken, C::Taken),
-            (Errno::ADDRINUSE, C::Taken, C::Taken, C::Taken, C::Taken),
-            (Errno::BUSY, C::Busy, C::Busy, C::Busy, C::Busy),
-            (Errno::TXTBSY, C::Busy, C::Busy, C::Busy, C::Busy),
-            (
-                Errno::CANCELED,
-                C::Aborted,
-                C::Aborted,
-                C::Aborted,
-                C::Aborted,
-            ),
-        ]
-    };
+                C::NotFound,
+                C::NotFound,
+                C::NotFound,
+                C::Gone,
+                C::NotFound,
+                C::NotFound,
+                C::Gone,
+            ],
+        ),
+        (
+            Errno::PROTO,
+            [
+                C::Gone,
+                C::Io,
+                C::Io,
+                C::Io,
+                C::Io,
+                C::Io,
+                C::Io,
+                C::Io,
+                C::Io,
+                C::Io,
+                C::Io,
+            ],
+        ),
+        (
+            Errno::NXIO,
+            [
+                C::Io,
+                C::Io,
+                C::Io,
+                C::Io,
+                C::Io,
+                C::NotConnected,
+                C::Io,
+                C::Io,
+                C::Io,
+                C::Io,
+                C::Io,
+            ],
+        ),
+        (
+            Errno::BADF,
+            [
+                C::Bug,
+                C::Bug,
+                C::Bug,
+                C::Bug,
+                C::Argument,
+                C::Argument,
+                C::Argument,
+                C::Bug,
+                C::Bug,
+                C::Bug,
+                C::Bug,
+            ],
+        ),
+    ];
 
     #[test]
     fn every_cell_is_as_the_table_says() {
-        for &(code, read, write, open, query) in CELLS {
-            assert_eq!(classify(Call::Read, code), read, "read {code:?}");
-            assert_eq!(classify(Call::Write, code), write, "write {code:?}");
-            assert_eq!(classify(Call::Open, code), open, "open {code:?}");
-            assert_eq!(classify(Call::Query, code), query, "query {code:?}");
+        for &(code, class) in ROWS {
+            for call in Call::ALL {
+                assert_eq!(classify(call, code), class, "{call:?} {code:?}");
+            }
+        }
+        for &(code, classes) in CELLS {
+            for (call, class) in Call::ALL.into_iter().zip(classes) {
+                assert_eq!(classify(call, code), class, "{call:?} {code:?}");
+            }
         }
     }
 
