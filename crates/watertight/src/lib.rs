@@ -50,6 +50,7 @@ mod pump_write;
 mod reader;
 mod receipt;
 mod refused;
+mod seat;
 mod settle;
 mod sync;
 mod wait;

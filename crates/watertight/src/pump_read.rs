@@ -2,16 +2,15 @@
 //!
 //! It mirrors `pump_write.rs` and decides nothing about bytes (`watertight_core::ReadHalf` does).
 
-use crate::driver::{Answer, Driver, PUMP_STEPS_MAX, Pump, Standing, Step, Wakes, Watchers};
+use crate::driver::{Answer, Driver, PUMP_STEPS_MAX, Pump, Standing, Step, Watchers};
 use crate::options::ReaderOptions;
 use crate::receipt::{Ending, ReadReceipt};
+use crate::seat::{After, Seat};
 use crate::sync::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 use watertight_core::{
-    Action, Backend, Cause, ErrorKind, Key, Ledger, Moment, Op, OpId, OpKind, Outcome, ReadHalf,
-    ReadNow,
+    Backend, Cause, ErrorKind, Key, Ledger, Moment, Op, OpKind, Outcome, ReadHalf, ReadNow,
 };
 
 /// The smallest buffer of a read-ahead: a caller that reads byte by byte must not cost a system call each.
@@ -27,26 +26,11 @@ enum Wanted {
 
 struct State<B: Backend> {
     half: ReadHalf,
-    handle: Option<Arc<B::Handle>>,
-    /// A thread is making backend calls.
-    inside: bool,
+    seat: Seat<B>,
     /// The handle reads straight into the caller's memory, as far as is known.
     direct: bool,
     read_ahead_bytes_max: usize,
     watchers: Watchers<Wanted>,
-    stop_within: Duration,
-    stop_due: Option<Moment>,
-    dropped: bool,
-    unregistered: bool,
-}
-
-/// What is left to do once the lock is gone.
-#[derive(Default)]
-struct After {
-    wakes: Wakes,
-    remind: Option<Moment>,
-    unregister: Option<(Ledger, u64)>,
-    tell_settling: bool,
 }
 
 /// What a reading caller does next.
@@ -73,15 +57,10 @@ impl<B: Backend> ReaderCell<B> {
     ) -> Arc<Self> {
         let state = State {
             half: ReadHalf::new(),
-            handle: Some(Arc::new(handle)),
-            inside: false,
+            seat: Seat::new(handle, options.stop_within),
             direct: true,
             read_ahead_bytes_max: options.read_ahead_bytes_max,
             watchers: Watchers::default(),
-            stop_within: options.stop_within,
-            stop_due: None,
-            dropped: false,
-            unregistered: false,
         };
         let inner = driver.clone();
         driver.register(|key| {
@@ -156,7 +135,7 @@ impl<B: Backend> ReaderCell<B> {
     /// The last handle is gone.
     pub(crate) fn handle_drop(self: &Arc<Self>) {
         self.change(|state| {
-            state.dropped = true;
+            state.seat.dropped = true;
             state.half.abort();
         });
         self.pump();
@@ -166,14 +145,14 @@ impl<B: Backend> ReaderCell<B> {
     pub(crate) fn release(self: &Arc<Self>) -> Result<Arc<B::Handle>, Cause> {
         self.take_back_wait();
         let mut state = self.lock();
-        if state.inside || !state.half.release() {
+        if state.seat.is_inside() || !state.half.release() {
             let cause = state.half.failure();
             return Err(cause.unwrap_or(Cause::of(ErrorKind::Busy)));
         }
-        let handle = state.handle.take().expect("an open half has its handle");
+        let handle = state.seat.take_handle();
         let after = state.after(|| self.driver.backend.now());
         drop(state);
-        self.carry_out(after);
+        after.carry_out(&self.driver, self.key);
         Ok(handle)
     }
 
@@ -181,15 +160,10 @@ impl<B: Backend> ReaderCell<B> {
     fn take_back_wait(self: &Arc<Self>) {
         let mut state = self.lock();
         let is_waited_for = state.watchers.any(|wanted| matches!(wanted, Wanted::Bytes));
-        if is_waited_for || state.inside || !state.half.is_waiting() {
+        if is_waited_for || state.seat.is_inside() || !state.half.is_waiting() {
             return;
         }
-        state.inside = true;
-        let id = OpId {
-            pipe: self.key,
-            kind: OpKind::WaitReadable,
-        };
-        let step = Step::Cancel(state.open_handle(), id);
+        let step = state.seat.enter_cancel(self.key, OpKind::WaitReadable);
         drop(state);
         let answer = self.driver.perform(step);
         self.change(|state| state.absorb(answer));
@@ -202,7 +176,7 @@ impl<B: Backend> ReaderCell<B> {
         let answer = change(&mut state);
         let after = state.after(|| self.driver.backend.now());
         drop(state);
-        self.carry_out(after);
+        after.carry_out(&self.driver, self.key);
         answer
     }
 
@@ -217,20 +191,6 @@ impl<B: Backend> ReaderCell<B> {
         self.driver.nudge(self.key);
     }
 
-    fn carry_out(&self, after: After) {
-        if let Some(moment) = after.remind {
-            self.driver.remind(self.key, moment);
-        }
-        if let Some((ledger, late_bytes)) = after.unregister {
-            self.driver.unregister(self.key, ledger, late_bytes);
-        }
-        // G4: everything is booked by now; only then is anybody woken.
-        self.driver.wake(after.wakes);
-        if after.tell_settling {
-            self.driver.tell_settling();
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, State<B>> {
         self.state.lock()
     }
@@ -241,10 +201,10 @@ impl<B: Backend> State<B> {
         if let Some(answer) = self.half.take(buf) {
             return Next::Answer(answer);
         }
-        if !self.half.is_busy() && !self.inside {
+        if !self.half.is_busy() && !self.seat.is_inside() {
             if self.direct {
                 self.half.begin_direct();
-                return Next::Direct(self.open_handle());
+                return Next::Direct(self.seat.handle());
             }
             self.half.ask(Op::Read {
                 bytes_max: buf.len().clamp(
@@ -270,30 +230,15 @@ impl<B: Backend> State<B> {
     }
 
     fn next_step(&mut self, key: Key) -> Option<Step<B>> {
-        if self.inside {
+        if self.seat.is_inside() {
             return None;
         }
         let action = self.half.poll_action()?;
-        self.inside = true;
-        let id = |kind| OpId { pipe: key, kind };
-        Some(match action {
-            Action::Cancel(kind) => Step::Cancel(self.open_handle(), id(kind)),
-            Action::Close => {
-                let handle = self.handle.take().expect("a handle is closed once");
-                Step::Close(handle, false)
-            }
-            Action::Submit(op) => Step::Submit(self.open_handle(), id(op.kind()), op),
-        })
-    }
-
-    fn open_handle(&self) -> Arc<B::Handle> {
-        self.handle
-            .clone()
-            .expect("nothing is submitted after the close")
+        Some(self.seat.enter(key, action, false))
     }
 
     fn absorb(&mut self, answer: Answer) {
-        self.inside = false;
+        self.seat.leave();
         match answer {
             Answer::Closed(failure) => self.half.handle_closed(failure),
             Answer::InFlight => {}
@@ -302,19 +247,16 @@ impl<B: Backend> State<B> {
     }
 
     fn after(&mut self, now: impl FnOnce() -> Moment) -> After {
-        let mut after = After::default();
-        if self.half.is_stopping() && self.stop_due.is_none() {
-            let due = now().after(self.stop_within);
-            self.stop_due = Some(due);
-            after.remind = Some(due);
-        }
-        if self.half.is_closed() && !self.unregistered {
-            self.unregistered = true;
+        let mut after = After {
+            remind: self.seat.stop_reminder(self.half.is_stopping(), now),
+            tell_settling: self.seat.dropped && self.half.is_over(),
+            ..After::default()
+        };
+        if self.seat.leaves(self.half.is_closed()) {
             after.unregister = Some((self.half.ledger(), self.half.late_bytes()));
         }
-        after.tell_settling = self.dropped && self.half.is_over();
         let over = self.half.is_over();
-        let idle = !self.half.is_busy() && !self.inside;
+        let idle = !self.half.is_busy() && !self.seat.is_inside();
         self.watchers
             .take_ready(&mut after.wakes, |wanted| match wanted {
                 Wanted::Bytes => idle || over,
@@ -343,7 +285,7 @@ impl<B: Backend> Pump for ReaderCell<B> {
     fn handle_timer(self: Arc<Self>) {
         let now = self.driver.backend.now();
         self.change(|state| {
-            if state.stop_due.is_some_and(|due| due <= now) {
+            if state.seat.is_stop_due(now) {
                 state.half.handle_stop_expired();
             }
         });
@@ -358,7 +300,7 @@ impl<B: Backend> Pump for ReaderCell<B> {
         let state = self.lock();
         Standing {
             operations: state.half.operations(),
-            lingering: state.dropped && !state.half.is_over(),
+            lingering: state.seat.dropped && !state.half.is_over(),
             closed: state.half.is_closed(),
             quarantined: state.half.is_quarantined(),
             ledger: state.half.ledger(),
@@ -368,7 +310,7 @@ impl<B: Backend> Pump for ReaderCell<B> {
     /// A dropped reader is stopping already.
     fn abort_lingering(self: Arc<Self>) -> Option<Ledger> {
         let state = self.lock();
-        (state.dropped && !state.half.is_over()).then(|| state.half.ledger())
+        (state.seat.dropped && !state.half.is_over()).then(|| state.half.ledger())
     }
 }
 

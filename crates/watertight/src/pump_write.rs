@@ -11,13 +11,13 @@ use crate::message::Message;
 use crate::observer::Watched;
 use crate::options::WriterOptions;
 use crate::receipt::{Ending, Receipt};
+use crate::seat::{After, Seat};
 use crate::sync::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 use watertight_core::{
-    Action, Backend, Cause, Chunks, ErrorKind, Key, Ledger, Moment, OpId, OpKind, Outcome,
-    WriteHalf, WriteLimits,
+    Backend, Cause, ErrorKind, Key, Ledger, Moment, OpKind, Outcome, WriteHalf, WriteLimits,
 };
 
 /// What somebody waits for.
@@ -47,30 +47,13 @@ pub(crate) struct UntilRead {
 
 struct State<B: Backend> {
     half: WriteHalf,
-    handle: Option<Arc<B::Handle>>,
+    seat: Seat<B>,
     end_of_stream: bool,
-    /// A thread is making backend calls.
-    inside: bool,
     line: Line,
     watchers: Watchers<Wanted>,
     linger: Duration,
-    stop_within: Duration,
     linger_due: Option<Moment>,
-    stop_due: Option<Moment>,
-    dropped: bool,
-    unregistered: bool,
     watched: Watched,
-}
-
-/// What is left to do once the lock is gone.
-#[derive(Default)]
-struct After {
-    wakes: Wakes,
-    remind: Option<Moment>,
-    unregister: Option<Ledger>,
-    tell_settling: bool,
-    /// A chunk's destructor is its owner's code.
-    spent: Option<Chunks>,
 }
 
 /// One writing half: what `PipeWriter` and the driver share.
@@ -93,17 +76,12 @@ impl<B: Backend> WriterCell<B> {
                 op_chunks_max: crate::options::OP_CHUNKS_MAX,
                 segment_bytes_max: crate::options::SEGMENT_BYTES_MAX,
             }),
-            handle: Some(Arc::new(handle)),
+            seat: Seat::new(handle, options.stop_within),
             end_of_stream: options.half_close,
-            inside: false,
             line: Line::default(),
             watchers: Watchers::default(),
             linger: options.linger,
-            stop_within: options.stop_within,
             linger_due: None,
-            stop_due: None,
-            dropped: false,
-            unregistered: false,
             watched: Watched::new(options.observer),
         };
         let inner = driver.clone();
@@ -331,7 +309,7 @@ impl<B: Backend> WriterCell<B> {
     /// The last handle is gone.
     pub(crate) fn handle_drop(self: &Arc<Self>) {
         self.change(|state| {
-            state.dropped = true;
+            state.seat.dropped = true;
             if state.linger.is_zero() {
                 state.half.abort();
             } else {
@@ -346,13 +324,13 @@ impl<B: Backend> WriterCell<B> {
         if let Some(cause) = state.half.refusal() {
             return Err(cause);
         }
-        if state.inside || !state.half.release() {
+        if state.seat.is_inside() || !state.half.release() {
             return Err(Cause::of(ErrorKind::Busy));
         }
-        let handle = state.handle.take().expect("an open half has its handle");
+        let handle = state.seat.take_handle();
         let after = state.after(|| self.driver.backend.now());
         drop(state);
-        self.carry_out(after);
+        after.carry_out(&self.driver, self.key);
         Ok(handle)
     }
 
@@ -368,7 +346,7 @@ impl<B: Backend> WriterCell<B> {
         change(&mut state);
         let after = state.after(|| self.driver.backend.now());
         drop(state);
-        self.carry_out(after);
+        after.carry_out(&self.driver, self.key);
     }
 
     /// Does what the half wants done, step by step, and tells whoever waits. Never recurses.
@@ -379,30 +357,10 @@ impl<B: Backend> WriterCell<B> {
                 return self.tell_observer();
             };
             let answer = self.driver.perform(step);
-            let mut state = self.lock();
-            state.absorb(answer);
-            let after = state.after(|| self.driver.backend.now());
-            drop(state);
-            self.carry_out(after);
+            self.change_quietly(|state| state.absorb(answer));
         }
         self.tell_observer();
         self.driver.nudge(self.key);
-    }
-
-    /// What follows from a change: timers, wakes, leaving the registry. All of it after the lock.
-    fn carry_out(&self, after: After) {
-        if let Some(moment) = after.remind {
-            self.driver.remind(self.key, moment);
-        }
-        if let Some(ledger) = after.unregister {
-            self.driver.unregister(self.key, ledger, 0);
-        }
-        // G4: everything is booked by now; only then is anybody woken.
-        self.driver.wake(after.wakes);
-        panics(|| drop(after.spent));
-        if after.tell_settling {
-            self.driver.tell_settling();
-        }
     }
 
     /// Calls the observer with no lock held: it may call anything, drop the last handle, or panic.
@@ -442,31 +400,17 @@ impl<B: Backend> WriterCell<B> {
 
 impl<B: Backend> State<B> {
     fn next_step(&mut self, key: Key) -> Option<Step<B>> {
-        if self.inside {
+        if self.seat.is_inside() {
             return None;
         }
         let action = self.half.poll_action()?;
-        self.inside = true;
-        let id = |kind| OpId { pipe: key, kind };
-        Some(match action {
-            Action::Cancel(kind) => Step::Cancel(self.open_handle(), id(kind)),
-            Action::Close => {
-                let handle = self.handle.take().expect("a handle is closed once");
-                let whole = self.half.failure().is_none() && self.half.stopped_by().is_none();
-                Step::Close(handle, self.end_of_stream && whole)
-            }
-            Action::Submit(op) => Step::Submit(self.open_handle(), id(op.kind()), op),
-        })
-    }
-
-    fn open_handle(&self) -> Arc<B::Handle> {
-        self.handle
-            .clone()
-            .expect("nothing is submitted after the close")
+        let whole = self.half.failure().is_none() && self.half.stopped_by().is_none();
+        let end_of_stream = self.end_of_stream && whole;
+        Some(self.seat.enter(key, action, end_of_stream))
     }
 
     fn absorb(&mut self, answer: Answer) {
-        self.inside = false;
+        self.seat.leave();
         match answer {
             Answer::Closed(failure) => self.half.handle_closed(failure),
             Answer::InFlight => {}
@@ -486,20 +430,17 @@ impl<B: Backend> State<B> {
 
     fn after(&mut self, now: impl FnOnce() -> Moment) -> After {
         let mut after = After::default();
-        if self.half.is_stopping() && self.stop_due.is_none() {
-            let due = now().after(self.stop_within);
-            self.stop_due = Some(due);
-            after.remind = Some(due);
-        } else if self.half.is_lingering() && self.linger_due.is_none() {
-            let due = now().after(self.linger);
-            self.linger_due = Some(due);
-            after.remind = Some(due);
+        if self.half.is_lingering() && self.linger_due.is_none() {
+            self.linger_due = Some(now().after(self.linger));
+            after.remind = self.linger_due;
+        } else {
+            after.remind = self.seat.stop_reminder(self.half.is_stopping(), now);
         }
-        if self.half.is_closed() && self.watched.is_silent() && !self.unregistered {
-            self.unregistered = true;
-            after.unregister = Some(self.half.ledger());
+        let may_leave = self.half.is_closed() && self.watched.is_silent();
+        if self.seat.leaves(may_leave) {
+            after.unregister = Some((self.half.ledger(), 0));
         }
-        after.tell_settling = self.dropped && self.is_settled();
+        after.tell_settling = self.seat.dropped && self.is_settled();
         after.spent = self.half.take_spent();
         self.wake_line(&mut after.wakes);
         let half = &self.half;
@@ -551,7 +492,7 @@ impl<B: Backend> Pump for WriterCell<B> {
     fn handle_timer(self: Arc<Self>) {
         let now = self.driver.backend.now();
         self.change(|state| {
-            if state.stop_due.is_some_and(|due| due <= now) {
+            if state.seat.is_stop_due(now) {
                 state.half.handle_stop_expired();
             } else if state.linger_due.is_some_and(|due| due <= now) {
                 state.half.handle_linger_expired();
@@ -567,7 +508,7 @@ impl<B: Backend> Pump for WriterCell<B> {
         let state = self.lock();
         Standing {
             operations: state.half.operations(),
-            lingering: state.dropped && !state.is_settled(),
+            lingering: state.seat.dropped && !state.is_settled(),
             closed: state.half.is_closed(),
             quarantined: state.half.is_quarantined(),
             ledger: state.half.ledger(),
@@ -577,7 +518,7 @@ impl<B: Backend> Pump for WriterCell<B> {
     fn abort_lingering(self: Arc<Self>) -> Option<Ledger> {
         let mut account = None;
         self.change(|state| {
-            if state.dropped && !state.half.is_over() {
+            if state.seat.dropped && !state.half.is_over() {
                 account = Some(state.half.ledger());
                 state.half.abort();
             }

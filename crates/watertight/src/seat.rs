@@ -1,0 +1,124 @@
+//! What a half of either kind has in the driver's hands: its handle, who is inside, its bounds, its place in the registry.
+//!
+//! It is used under the half's lock; what follows from a change leaves as an [`After`], to be carried out without it.
+
+use crate::driver::{Driver, Step, Wakes, panics};
+use std::sync::Arc;
+use std::time::Duration;
+use watertight_core::{Action, Backend, Chunks, Key, Ledger, Moment, OpId, OpKind};
+
+/// A half's place.
+pub(crate) struct Seat<B: Backend> {
+    handle: Option<Arc<B::Handle>>,
+    /// A thread is making backend calls (rule D2).
+    inside: bool,
+    /// No caller has this half any more.
+    pub(crate) dropped: bool,
+    stop_within: Duration,
+    stop_due: Option<Moment>,
+    unregistered: bool,
+}
+
+/// What is left to do once the lock is gone.
+#[derive(Default)]
+pub(crate) struct After {
+    pub(crate) wakes: Wakes,
+    pub(crate) remind: Option<Moment>,
+    /// The final account, and bytes that came too late for it.
+    pub(crate) unregister: Option<(Ledger, u64)>,
+    pub(crate) tell_settling: bool,
+    /// A chunk's destructor is its owner's code.
+    pub(crate) spent: Option<Chunks>,
+}
+
+impl<B: Backend> Seat<B> {
+    pub(crate) fn new(handle: B::Handle, stop_within: Duration) -> Self {
+        Self {
+            handle: Some(Arc::new(handle)),
+            inside: false,
+            dropped: false,
+            stop_within,
+            stop_due: None,
+            unregistered: false,
+        }
+    }
+
+    /// Whether a thread is making backend calls.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.inside
+    }
+
+    /// The handle, for a call that the caller answers for.
+    pub(crate) fn handle(&self) -> Arc<B::Handle> {
+        self.handle
+            .clone()
+            .expect("nothing is submitted after the close")
+    }
+
+    /// The handle, for good.
+    pub(crate) fn take_handle(&mut self) -> Arc<B::Handle> {
+        self.handle.take().expect("a handle leaves once")
+    }
+
+    /// Goes inside to carry out an action. `end_of_stream`: a close is one that the peer is to see.
+    pub(crate) fn enter(&mut self, key: Key, action: Action, end_of_stream: bool) -> Step<B> {
+        self.inside = true;
+        let id = |kind| OpId { pipe: key, kind };
+        match action {
+            Action::Cancel(kind) => Step::Cancel(self.handle(), id(kind)),
+            Action::Close => Step::Close(self.take_handle(), end_of_stream),
+            Action::Submit(op) => Step::Submit(self.handle(), id(op.kind()), op),
+        }
+    }
+
+    /// Goes inside to cancel an operation.
+    pub(crate) fn enter_cancel(&mut self, key: Key, kind: OpKind) -> Step<B> {
+        self.enter(key, Action::Cancel(kind), false)
+    }
+
+    /// The backend has answered.
+    pub(crate) fn leave(&mut self) {
+        self.inside = false;
+    }
+
+    /// When to look whether a stop has taken too long; asked once.
+    pub(crate) fn stop_reminder(
+        &mut self,
+        is_stopping: bool,
+        now: impl FnOnce() -> Moment,
+    ) -> Option<Moment> {
+        if !is_stopping || self.stop_due.is_some() {
+            return None;
+        }
+        self.stop_due = Some(now().after(self.stop_within));
+        self.stop_due
+    }
+
+    /// Whether a stop has taken too long.
+    pub(crate) fn is_stop_due(&self, now: Moment) -> bool {
+        self.stop_due.is_some_and(|due| due <= now)
+    }
+
+    /// Whether it leaves the registry now: it may, and has not yet.
+    pub(crate) fn leaves(&mut self, may: bool) -> bool {
+        may && !std::mem::replace(&mut self.unregistered, true)
+    }
+}
+
+impl After {
+    /// Timers, the registry, wakes: what follows from a change, with no lock held.
+    pub(crate) fn carry_out<B: Backend>(self, driver: &Driver<B>, key: Key) {
+        if let Some(moment) = self.remind {
+            driver.remind(key, moment);
+        }
+        if let Some((ledger, late_bytes)) = self.unregister {
+            driver.unregister(key, ledger, late_bytes);
+        }
+        // D3: everything is booked by now; only then is anybody woken.
+        driver.wake(self.wakes);
+        panics(|| drop(self.spent));
+        if self.tell_settling {
+            driver.tell_settling();
+        }
+    }
+}
