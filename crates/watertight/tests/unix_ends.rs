@@ -89,6 +89,36 @@ fn data_comes_before_the_reset_of_a_socket() {
     assert_eq!(again.os, error.os);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipe_that_somebody_opened_again_is_used_too() {
+    use std::os::fd::AsRawFd;
+    let _accounted = Accounted::start();
+    // What a shell does for `>(command)` and /dev/stdout: the same pipe, and it refuses RWF_NOWAIT.
+    let (from, into) = std::io::pipe().unwrap();
+    let path = |fd: i32| format!("/proc/self/fd/{fd}");
+    let again_into = File::options()
+        .write(true)
+        .open(path(into.as_raw_fd()))
+        .unwrap();
+    let again_from = File::open(path(from.as_raw_fd())).unwrap();
+    drop((from, into));
+    let reader = PipeReader::adopt(again_from).unwrap();
+    let writer = PipeWriter::adopt(again_into).unwrap();
+    let data = common::noise(1 << 20, 4);
+    let collector = std::thread::spawn(move || read_to_end(&reader));
+    writer.write_all(&data).within(PATIENCE).wait().unwrap();
+    assert!(
+        writer
+            .finish()
+            .within(PATIENCE)
+            .wait()
+            .unwrap()
+            .is_complete()
+    );
+    assert!(collector.join().unwrap() == data);
+}
+
 #[test]
 fn a_fifo_has_no_end_before_its_first_writer() {
     let _accounted = Accounted::start();

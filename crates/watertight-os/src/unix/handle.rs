@@ -13,8 +13,8 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::{Errno, FdFlags, IoSlice};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use watertight_core::{Class, OsCode};
 
 /// What kind of thing a descriptor is, as far as it matters here.
@@ -57,6 +57,9 @@ pub struct Handle {
     /// A pipe with a name: its end may come before its first writer.
     is_fifo: bool,
     rung: Rung,
+    /// A pipe that turned out to refuse RWF_NOWAIT, in a description of our own: one that somebody opened again through
+    /// `/proc`, which nothing tells before the first call.
+    fallen: OnceLock<OwnedFd>,
     features: Features,
     pub(super) poll_key: usize,
     pub(super) registered: AtomicBool,
@@ -140,6 +143,9 @@ impl Handle {
 
     /// The descriptor to wait on: the one that is read or written.
     pub(super) fn active(&self) -> BorrowedFd<'_> {
+        if let Some(fallen) = self.fallen.get() {
+            return fallen.as_fd();
+        }
         match &self.rung {
             Rung::Private(Some(private)) => private.as_fd(),
             Rung::Helper(_) | Rung::Message | Rung::NoWait | Rung::Private(None) => self.fd.as_fd(),
@@ -155,9 +161,27 @@ impl Handle {
     pub(super) fn write_now(&self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         match &self.rung {
             Rung::Message => kernel::send(self.active(), slices),
-            Rung::NoWait => kernel::write(self.active(), slices, true, self.features),
+            Rung::NoWait => {
+                self.descend(|nowait| kernel::write(self.active(), slices, nowait, self.features))
+            }
             Rung::Private(_) => kernel::write(self.active(), slices, false, self.features),
             Rung::Helper(_) => Err(Errno::AGAIN),
+        }
+    }
+
+    /// Tries with RWF_NOWAIT; if this pipe refuses it, opens it once more and tries there, now and from then on.
+    fn descend(
+        &self,
+        mut attempt: impl FnMut(bool) -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        let nowait = self.fallen.get().is_none();
+        match attempt(nowait) {
+            Err(Errno::OPNOTSUPP) if nowait => {
+                let private = kernel::reopen(self.original(), self.direction)?;
+                self.fallen.get_or_init(|| private);
+                attempt(false)
+            }
+            answer => answer,
         }
     }
 
@@ -165,7 +189,7 @@ impl Handle {
     pub(super) fn read_now(&self, buf: &mut [u8]) -> Option<Result<usize, Errno>> {
         Some(match &self.rung {
             Rung::Message => kernel::receive(self.active(), buf),
-            Rung::NoWait => kernel::read(self.active(), buf, true),
+            Rung::NoWait => self.descend(|nowait| kernel::read(self.active(), buf, nowait)),
             Rung::Private(_) => kernel::read(self.active(), buf, false),
             Rung::Helper(_) => return None,
         })
@@ -212,6 +236,7 @@ impl Handle {
             kind,
             is_fifo: false,
             rung,
+            fallen: OnceLock::new(),
             features,
             poll_key,
             registered: AtomicBool::new(false),

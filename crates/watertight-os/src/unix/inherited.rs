@@ -2,7 +2,7 @@
 
 use super::OsHandle;
 use super::classify::{Call, told};
-use super::kernel::last_errno;
+use super::kernel::{self, last_errno};
 use crate::step::{Direction, Step, StepError, step};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
@@ -24,6 +24,9 @@ pub fn inherited(number: u32, direction: Direction) -> Result<OsHandle, StepErro
     let ours = step(Step::Duplicate, || {
         let raw = RawFd::try_from(number)
             .map_err(|_| (Class::Argument, Some(OsCode(Errno::BADF.raw_os_error()))))?;
+        if kernel::was_closed(number) {
+            return Err(told(Call::Make, Errno::BADF));
+        }
         duplicate(raw).map_err(|code| told(Call::Make, code))
     })?;
     if number == 1 {

@@ -154,6 +154,11 @@ fn out_queue(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
+/// Whether this standard stream was closed when the process started.
+pub(super) fn was_closed(number: u32) -> bool {
+    super::start::was_closed(number)
+}
+
 /// fcntl F_GETPIPE_SZ.
 pub(super) fn capacity(fd: BorrowedFd<'_>) -> Option<u64> {
     rustix::pipe::fcntl_getpipe_size(fd).ok().map(|n| n as u64)

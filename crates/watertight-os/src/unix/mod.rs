@@ -16,6 +16,8 @@ mod ladder_tests;
 mod pipe;
 mod poller;
 mod sigpipe;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod start;
 mod until_read;
 
 pub use handle::Handle;
