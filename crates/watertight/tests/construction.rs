@@ -95,9 +95,9 @@ fn each_failing_step_of_a_creation_leaves_nothing_behind() {
 #[test]
 fn each_failing_step_of_the_ladder_gives_the_handle_back_usable() {
     let _accounted = Accounted::start();
-    let path = std::env::temp_dir().join(format!("watertight-{}-ladder", std::process::id()));
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let folder = common::files::Folder::new("ladder");
+    let path = folder.fifo();
+    let mode = rustix::fs::Mode::empty();
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
     let fifo = || OsHandle::from(rustix::fs::open(&path, flags, mode).unwrap());
     let zero = || OsHandle::from(std::fs::File::open("/dev/zero").unwrap());
@@ -113,7 +113,6 @@ fn each_failing_step_of_the_ladder_gives_the_handle_back_usable() {
         assert_eq!((refused.step, refused.error.os), (failing, Some(CODE)));
         drop(PipeReader::adopt(refused.handle).unwrap());
     }
-    std::fs::remove_file(&path).unwrap();
 }
 
 /// The driver is made once in a process, so its failing start needs a process of its own: this test's child.

@@ -5,7 +5,7 @@
 mod common;
 
 use common::files::{Folder, fifo_ends};
-use common::{Accounted, PATIENCE, joined, noise, read_exactly, read_to_end};
+use common::{Accounted, PATIENCE, noise, read_exactly, read_to_end};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -47,6 +47,7 @@ fn fifos_sockets_and_pipes_carry_bytes_and_keep_their_flags() {
     through(from, into, 1 << 20);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn o_nonblock_is_never_set_on_what_came_from_outside() {
     let _accounted = Accounted::start();
@@ -157,7 +158,7 @@ fn a_full_disk_is_an_error_with_every_byte_handed_back() {
     assert_eq!(error.kind, ErrorKind::Limit);
     assert_eq!(error.os.unwrap().0, rustix::io::Errno::NOSPC.raw_os_error());
     let receipt = writer.abort().within(PATIENCE).wait().unwrap();
-    assert_eq!(joined(receipt.unsent()), b"no room for this");
+    assert_eq!(common::joined(receipt.unsent()), b"no room for this");
     assert_eq!(receipt.ledger().transferred(), 0);
 }
 
@@ -370,6 +371,7 @@ fn a_childs_streams_are_adopted_from_std() {
 }
 
 /// What a child finds open.
+#[cfg(target_os = "linux")]
 fn listing() -> Vec<String> {
     let output = Command::new("ls").arg("-l").arg("/proc/self/fd").output();
     let text = String::from_utf8(output.unwrap().stdout).unwrap();

@@ -66,7 +66,7 @@ pub fn classify(call: Call, code: Errno) -> Class {
         // macOS says EPROTOTYPE to a write that races the peer's close.
         Errno::PROTOTYPE if call == Call::Write => Class::Gone,
         Errno::CONNREFUSED => refused(call),
-        Errno::PROTO | Errno::NOSR if call == Call::Accept => Class::Gone,
+        Errno::PROTO if call == Call::Accept => Class::Gone,
         // A FIFO opened for writing without a reader, or a socket opened by its name.
         Errno::NXIO if call == Call::Open => Class::NotConnected,
         // A closed descriptor among the caller's arguments is the caller's; in the middle of our work it is a bug.
