@@ -11,8 +11,11 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
+#[cfg(target_os = "linux")]
 use std::time::Duration;
-use watertight::{ErrorKind, PipeReader, PipeWriter, Step, WriterOptions};
+#[cfg(target_os = "linux")]
+use watertight::WriterOptions;
+use watertight::{ErrorKind, PipeReader, PipeWriter, Step};
 
 fn flags(fd: impl AsFd) -> OFlags {
     rustix::fs::fcntl_getfl(fd).unwrap()
