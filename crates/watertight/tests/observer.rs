@@ -205,3 +205,35 @@ fn an_observer_may_write_and_drop_the_last_handle() {
         std::thread::yield_now();
     }
 }
+
+/// Tries to get a byte in whenever something moved.
+struct Interloper(Mutex<Weak<PipeWriter>>);
+
+impl Observer for Interloper {
+    fn progress(&self, _: Ledger) {
+        if let Some(writer) = self.0.lock().unwrap().upgrade() {
+            let _ = writer.try_write(b"X");
+        }
+    }
+}
+
+#[test]
+fn nothing_gets_between_the_pieces_of_a_message() {
+    let _accounted = Accounted::start();
+    let interloper = Arc::new(Interloper(Mutex::default()));
+    let options = WriterOptions::new().queue_bytes_max(1_000);
+    let (reader, writer) = observed(interloper.clone(), options);
+    let writer = Arc::new(writer);
+    *interloper.0.lock().unwrap() = Arc::downgrade(&writer);
+    let collector = std::thread::spawn(move || read_to_end(&reader));
+    writer
+        .write_all(&[1; 20_000])
+        .within(PATIENCE)
+        .wait()
+        .unwrap();
+    let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+    assert!(receipt.is_complete());
+    drop(writer);
+    let seen = collector.join().unwrap();
+    assert!(seen.starts_with(&[1; 20_000]), "something got in between");
+}
