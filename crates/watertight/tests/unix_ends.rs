@@ -227,3 +227,33 @@ fn an_adopted_descriptor_is_not_inherited() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// The driver's thread is woken for room that another writer of the same pipe takes first: an abort at that moment must
+/// find the operation, or it would wait for the stop bound and leave bytes in doubt.
+#[test]
+fn an_abort_that_meets_a_running_write_is_exact() {
+    let _accounted = Accounted::start();
+    for round in 0..300 {
+        let (mut from, into) = std::io::pipe().unwrap();
+        let rival = PipeWriter::adopt(into.try_clone().unwrap()).unwrap();
+        let writer = PipeWriter::adopt(into).unwrap();
+        let draining = std::thread::spawn(move || {
+            let mut buf = [0; 5_000];
+            while from.read(&mut buf).unwrap() > 0 {}
+        });
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _ = rival.write_all(&[1; 1 << 20]).within(PATIENCE).wait();
+                let _ = rival.abort().within(PATIENCE).wait();
+            });
+            writer.write_all(&[2; 200_000 + 97 * 31]).wait().unwrap();
+            for _ in 0..round % 50 {
+                std::thread::yield_now();
+            }
+            let receipt = writer.abort().within(PATIENCE).wait().unwrap();
+            assert_eq!(receipt.ledger().in_doubt(), 0, "round {round}");
+        });
+        drop((writer, rival));
+        draining.join().unwrap();
+    }
+}

@@ -236,6 +236,34 @@ fn capacity_is_asked_for_and_read_back() {
     drop((from.into_os(), into.into_os()));
 }
 
+#[test]
+fn a_cancel_that_meets_a_running_operation_is_answered() {
+    let native = Native::new().unwrap();
+    let (from, into) = native.pipe().unwrap();
+    let (from, into) = (Arc::new(from), Arc::new(into));
+    let waiting = id(OpKind::WaitReadable);
+    assert!(matches!(
+        native.submit(&from, waiting, Op::WaitReadable),
+        Submitted::InFlight
+    ));
+    // The driver's thread has taken it up, is cancelled meanwhile, and finds that it would have to wait again.
+    native.mark_running(&from);
+    assert!(matches!(
+        native.cancel(&from, waiting),
+        Cancelled::Requested
+    ));
+    let outcome = native.settle_ready(from.poll_key, None).unwrap();
+    assert!(matches!(
+        outcome,
+        Outcome::Failed {
+            class: Class::Aborted,
+            ..
+        }
+    ));
+    native.close(from, false).unwrap();
+    native.close(into, false).unwrap();
+}
+
 /// What the child may do, its answer, and that the parent's registration survives it.
 #[test]
 fn a_forked_child_is_refused_and_disturbs_nothing() {

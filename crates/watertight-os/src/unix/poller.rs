@@ -103,6 +103,14 @@ impl Native {
         Ok(native)
     }
 
+    /// As while the driver's thread performs the operation that waits on this handle.
+    #[cfg(test)]
+    pub(super) fn mark_running(&self, handle: &Handle) {
+        let mut table = lock(&self.armed);
+        let armed = table.get_mut(&handle.poll_key).expect("in flight");
+        armed.is_running = true;
+    }
+
     #[cfg(test)]
     pub(super) fn post(&self) -> Post {
         self.post.clone()
@@ -224,7 +232,7 @@ impl Native {
     }
 
     /// The operation is answered, or waits again. Either way a cancel that came meanwhile has its answer.
-    fn settle_ready(&self, key: usize, done: Option<Outcome>) -> Option<Outcome> {
+    pub(super) fn settle_ready(&self, key: usize, done: Option<Outcome>) -> Option<Outcome> {
         let mut table = lock(&self.armed);
         let armed = table
             .get_mut(&key)
