@@ -518,7 +518,7 @@ impl<B: Backend> Pump for WriterCell<B> {
     fn abort_lingering(self: Arc<Self>) -> Option<Ledger> {
         let mut account = None;
         self.change(|state| {
-            if state.seat.dropped && !state.half.is_over() {
+            if state.seat.dropped && !state.is_settled() {
                 account = Some(state.half.ledger());
                 state.half.abort();
             }

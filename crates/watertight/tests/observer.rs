@@ -90,6 +90,40 @@ fn settle_returns_after_the_observers_have_heard() {
     }
 }
 
+/// Is busy with the ending until the test lets it go.
+struct Slow {
+    begun: Sender<()>,
+    release: Mutex<Receiver<()>>,
+}
+
+impl Observer for Slow {
+    fn ended(&self, _: &Receipt) {
+        self.begun.send(()).unwrap();
+        self.release.lock().unwrap().recv().unwrap();
+    }
+}
+
+#[test]
+fn settle_waits_for_an_observer_that_is_still_listening() {
+    let _accounted = Accounted::start();
+    let (begun, has_begun) = channel();
+    let (release, released) = channel();
+    let slow = Slow {
+        begun,
+        release: Mutex::new(released),
+    };
+    let (_reader, writer) = observed(Arc::new(slow), WriterOptions::new());
+    let dropping = std::thread::spawn(move || drop(writer));
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    let late = watertight::settle()
+        .within(Duration::from_millis(20))
+        .wait();
+    assert_eq!(late.unwrap_err().ledgers.len(), 1);
+    release.send(()).unwrap();
+    watertight::settle().within(PATIENCE).wait().unwrap();
+    dropping.join().unwrap();
+}
+
 #[test]
 fn a_handle_given_back_is_told_as_released() {
     let _accounted = Accounted::start();
