@@ -1,6 +1,7 @@
 //! Addresses: what a user writes for one end of a copy, taken apart. Nothing is opened here.
 
 use crate::platform::{self, CommandLine};
+use crate::units::printable;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -47,12 +48,12 @@ enum Role {
 impl Address {
     /// The address of a source.
     pub(crate) fn source(argument: &OsStr) -> Result<Self, String> {
-        Self::parse(argument, Role::Source)
+        Self::parse(argument, Role::Source).map_err(|text| printable(&text))
     }
 
     /// The address of a destination.
     pub(crate) fn destination(argument: &OsStr) -> Result<Self, String> {
-        Self::parse(argument, Role::Destination)
+        Self::parse(argument, Role::Destination).map_err(|text| printable(&text))
     }
 
     fn parse(argument: &OsStr, role: Role) -> Result<Self, String> {

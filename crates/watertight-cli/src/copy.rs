@@ -7,7 +7,7 @@
 use crate::child::Ward;
 use crate::destination::Destination;
 use crate::endpoint::Ends;
-use crate::event::{End, Event, Inbox, Mailbox};
+use crate::event::{End, Event, Inbox, Mailbox, is_late};
 use crate::flags::{CopyFlags, DeadPolicy, SlowPolicy};
 use crate::meter::Meter;
 use crate::rate::Pace;
@@ -86,7 +86,7 @@ impl<'a> Copy<'a> {
         }
         Ok(Self {
             flags,
-            meter: Meter::new(progress, flags.size.or(ends.source.size), now),
+            meter: Meter::new(progress, flags.size.or(ends.source.size), now)?,
             pace: flags.rate.map(|rate| Pace::new(rate, now)),
             source: Source::start(ends.source.reader, flags.hash.is_some(), mailbox.clone())?,
             source_ending: None,
@@ -116,11 +116,25 @@ impl<'a> Copy<'a> {
                 break;
             }
             self.meter.show(self.progress(), now);
-            if let Some(event) = self.inbox.next(self.next_deadline(now)) {
-                self.handle(event, Instant::now());
+            let deadline = self.next_deadline(now);
+            let event = self.inbox.next(deadline);
+            let woken_at = Instant::now();
+            if is_late(deadline, woken_at) {
+                self.forgive(woken_at);
+            }
+            if let Some(event) = event {
+                self.handle(event, woken_at);
             }
         }
         self.meter.clear();
+    }
+
+    /// This program was stopped for a while, and what it did not see is nobody's idleness.
+    fn forgive(&mut self, now: Instant) {
+        self.moved_at = self.moved_at.max(now);
+        for destination in &mut self.destinations {
+            destination.forgive(now);
+        }
     }
 
     /// Goes as far as it can without waiting: chunks to destinations, credit to the source.
@@ -215,7 +229,6 @@ impl<'a> Copy<'a> {
 
     /// A destination failed, or its peer closed.
     fn handle_early_ending(&mut self, index: usize, now: Instant) {
-        self.ending.get_or_insert(CopyEnding::DestinationEnded);
         self.ward(End::Destination(index)).hurry(now + CHILD_GRACE);
         if self.flags.dead == DeadPolicy::Fail {
             self.stop_source(CopyEnding::DestinationEnded, now);
@@ -294,9 +307,6 @@ impl<'a> Copy<'a> {
 
     /// Acts on every deadline that has passed.
     fn keep_deadlines(&mut self, now: Instant) {
-        for ward in &mut self.wards {
-            ward.keep_deadline(now);
-        }
         if self.idle_at().is_some_and(|at| at <= now) {
             let kill_at = now + CHILD_GRACE;
             self.stop_all(CopyEnding::IdleDeadline, GivenUp::IdleDeadline, kill_at);
@@ -307,12 +317,15 @@ impl<'a> Copy<'a> {
         for index in 0..self.destinations.len() {
             if self.slow_at(index).is_some_and(|at| at <= now) {
                 self.give_up(index, GivenUp::SlowDeadline, now);
-                self.ending.get_or_insert(CopyEnding::SlowDeadline);
                 if self.flags.slow == SlowPolicy::Fail {
                     self.stop_source(CopyEnding::SlowDeadline, now);
                 }
                 self.stop_if_nobody_is_left(now);
             }
+        }
+        // Last: the deadlines above may have set these to now.
+        for ward in &mut self.wards {
+            ward.keep_deadline(now);
         }
     }
 

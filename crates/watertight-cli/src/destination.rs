@@ -114,6 +114,11 @@ impl Destination {
         self.is_behind().then_some(self.content_at)
     }
 
+    /// What happened up to now is not its fault.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        self.content_at = self.content_at.max(now);
+    }
+
     pub(crate) fn transferred(&self) -> u64 {
         self.transferred
     }
@@ -241,8 +246,10 @@ impl Destination {
         self.given_up
     }
 
+    /// Whether the peer has read everything. Of nothing there is nothing to be known.
     pub(crate) fn read_by_peer(&self) -> Option<bool> {
         self.read_by_peer
+            .filter(|_| self.ledger().transferred() > 0)
     }
 }
 

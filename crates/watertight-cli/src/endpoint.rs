@@ -6,8 +6,8 @@ use crate::copy::CHUNK_BYTES_MAX;
 use crate::destination::{DestinationKind, Herald};
 use crate::event::{End, Inbox, Mailbox};
 use crate::flags::CopyFlags;
+use crate::identity;
 use crate::paths::Paths;
-use same_file::Handle as Identity;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::sync::Arc;
@@ -42,10 +42,16 @@ pub(crate) enum NotOpened {
     /// Nothing happened for so long as `--idle` says.
     Idle,
     Interrupted(i32),
+    /// The report's file is this end, or standard error: nothing may be written there.
+    ReportRefused(End, String),
 }
 
 /// Descriptors above the standard streams, to be taken before this program opens anything that could get their numbers.
-pub(crate) struct Claimed(Vec<(u32, OsHandle)>);
+pub(crate) struct Claimed {
+    handles: Vec<(u32, OsHandle)>,
+    /// The first that was not there.
+    failure: Option<Failure>,
+}
 
 /// An open handle on its way to becoming a pipe.
 struct Raw {
@@ -72,21 +78,33 @@ impl CopyFlags {
 }
 
 impl Claimed {
-    pub(crate) fn take(flags: &CopyFlags) -> Result<Self, NotOpened> {
-        let mut claimed = Vec::new();
+    pub(crate) fn take(flags: &CopyFlags) -> Self {
+        let (mut handles, mut failure) = (Vec::new(), None);
         for (end, address) in flags.ends() {
             if let Place::Fd(number) = address.place
                 && number >= STANDARD_STREAMS
             {
-                claimed.push((number, inherited(end, address, number)?));
+                match inherited(end, address, number) {
+                    Ok(handle) => handles.push((number, handle)),
+                    Err(error) => failure = failure.or(Some(error)),
+                }
             }
         }
-        Ok(Self(claimed))
+        Self { handles, failure }
+    }
+
+    /// A second handle of what is behind a descriptor.
+    pub(crate) fn file(&self, number: u32) -> Option<File> {
+        let (_, handle) = self.handles.iter().find(|(known, _)| *known == number)?;
+        Some(handle.try_clone().ok()?.into())
     }
 
     fn remove(&mut self, number: u32) -> Option<OsHandle> {
-        let index = self.0.iter().position(|(known, _)| *known == number)?;
-        Some(self.0.swap_remove(index).1)
+        let index = self
+            .handles
+            .iter()
+            .position(|(known, _)| *known == number)?;
+        Some(self.handles.swap_remove(index).1)
     }
 }
 
@@ -106,9 +124,12 @@ pub(crate) fn open(
     mailbox: &Mailbox,
     inbox: &Inbox,
 ) -> Result<Ends, NotOpened> {
+    if let Some(failure) = claimed.failure.take() {
+        return Err(failure.into());
+    }
     let mut paths = Paths::new(flags.destinations.len());
     paths.open(flags, mailbox, inbox)?;
-    refuse_same_file(flags, &paths, &claimed, report_file)?;
+    identity::refuse_same(flags, &paths, &claimed, report_file)?;
     let size = source_size(&paths);
     let truncations = paths.truncations(flags)?;
     // Children first: they inherit the standard streams, which are taken after that.
@@ -146,6 +167,7 @@ pub(crate) fn open(
         file.set_len(0)
             .map_err(|error| (end, format!("cannot empty the file: {error}")))?;
     }
+    paths.keep_created();
     Ok(Ends {
         source,
         destinations,
@@ -234,62 +256,6 @@ fn take(
         child: None,
         kind,
     })
-}
-
-/// A destination that is the source, or another destination, would destroy what it reads or writes.
-fn refuse_same_file(
-    flags: &CopyFlags,
-    paths: &Paths,
-    claimed: &Claimed,
-    report_file: Option<&File>,
-) -> Result<(), Failure> {
-    let mut known: Vec<(Identity, String)> = Vec::new();
-    let report = report_file
-        .and_then(|file| file.try_clone().ok())
-        .and_then(regular);
-    known.extend(report.map(|identity| (identity, "the report's file".to_owned())));
-    for (end, address) in flags.ends() {
-        let Some(identity) = identity(end, address, paths, claimed) else {
-            continue;
-        };
-        if let Some((_, other)) = known.iter().find(|(other, _)| *other == identity) {
-            let text = format!(
-                "{address} and {other} are the same file, which would destroy it; write to another file"
-            );
-            return Err((end, text));
-        }
-        known.push((identity, address.to_string()));
-    }
-    Ok(())
-}
-
-/// Which regular file an end is. Terminals, devices and pipes may well be named twice.
-fn identity(end: End, address: &Address, paths: &Paths, claimed: &Claimed) -> Option<Identity> {
-    match (&address.place, end) {
-        (Place::Fd(0), _) => Identity::stdin().ok().filter(is_regular),
-        (Place::Fd(1), _) => Identity::stdout().ok().filter(is_regular),
-        (Place::Fd(number), _) => {
-            let (_, handle) = claimed.0.iter().find(|(known, _)| known == number)?;
-            regular(handle.try_clone().ok()?.into())
-        }
-        (Place::Exec(_) | Place::Fifo(_) | Place::File(..), End::Destination(index)) => {
-            regular(paths.destinations[index].as_ref()?.file.try_clone().ok()?)
-        }
-        (Place::Exec(_) | Place::Fifo(_) | Place::File(..), End::Source) => {
-            regular(paths.source.as_ref()?.file.try_clone().ok()?)
-        }
-    }
-}
-
-fn regular(file: File) -> Option<Identity> {
-    Identity::from_file(file).ok().filter(is_regular)
-}
-
-fn is_regular(identity: &Identity) -> bool {
-    identity
-        .as_file()
-        .metadata()
-        .is_ok_and(|metadata| metadata.is_file())
 }
 
 /// How many bytes are left in the source, if it is a file.

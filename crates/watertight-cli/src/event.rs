@@ -10,8 +10,11 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use watertight::Receipt;
+
+/// Who wakes so much later than it asked for was stopped meanwhile (Ctrl-Z, a debugger, a sleeping machine).
+const LATE_BY: Duration = Duration::from_millis(250);
 
 /// Which end of the copy something is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -98,4 +101,9 @@ impl Inbox {
         }
         event
     }
+}
+
+/// Whether a wait for this deadline ended so late that this program cannot have been running.
+pub(crate) fn is_late(deadline: Option<Instant>, now: Instant) -> bool {
+    deadline.is_some_and(|deadline| now.saturating_duration_since(deadline) >= LATE_BY)
 }

@@ -47,7 +47,9 @@ source, all destinations and all children have ended.";
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes, computed from the closing report. When several apply, the first
 of this list counts:
-  130, 143  interrupted (SIGINT or Ctrl-C, SIGTERM); the account is printed
+  129, 130, 143
+            interrupted (SIGHUP, SIGINT or Ctrl-C, SIGTERM); the account is
+            printed. A signal that was ignored at the start stays ignored
   2         wrong usage; nothing was opened
   3         an address could not be opened; nothing was copied
   4         the source failed while it was read

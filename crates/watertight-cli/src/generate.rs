@@ -1,6 +1,7 @@
 //! What is generated from the one definition of the flags: completions and manual pages, on standard output.
 
 use crate::flags::Cli;
+use crate::units::printable;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use std::io::{self, Write};
@@ -51,6 +52,6 @@ fn print(text: &[u8]) -> u8 {
 }
 
 fn complain(text: &str, code: u8) -> u8 {
-    let _ = writeln!(io::stderr(), "watertight: {text}");
+    let _ = writeln!(io::stderr(), "watertight: {}", printable(text));
     code
 }

@@ -9,6 +9,7 @@ mod endpoint;
 mod event;
 mod flags;
 mod generate;
+mod identity;
 mod meter;
 mod paths;
 mod rate;
@@ -26,16 +27,17 @@ use unix as platform;
 #[cfg(windows)]
 use windows as platform;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use flags::{Cli, Task};
 use std::process::ExitCode;
+use units::printable;
 
 fn main() -> ExitCode {
     // The second Ctrl-C: no destructor, no account, just out.
     let leave: fn(i32) = |code| std::process::exit(code);
     ExitCode::from(match Cli::try_parse() {
-        Err(error) => complain(&error),
+        Err(error) => complain(&on_its_line(error)),
         Ok(cli) => perform(&cli, leave),
     })
 }
@@ -49,6 +51,20 @@ fn perform(cli: &Cli, leave: fn(i32)) -> u8 {
         },
         Task::Man { subcommand } => generate::man(subcommand.as_deref()),
     }
+}
+
+/// The error with what the user wrote escaped: no argument may look like a message of ours.
+fn on_its_line(mut error: clap::Error) -> clap::Error {
+    let quoted = error.context().filter_map(|(kind, value)| {
+        let ContextValue::String(text) = value else {
+            return None;
+        };
+        Some((kind, printable(text)))
+    });
+    for (kind, text) in quoted.collect::<Vec<_>>() {
+        error.insert(kind, ContextValue::String(text));
+    }
+    error
 }
 
 /// Prints help, the version, or what is wrong with the arguments.

@@ -1,14 +1,20 @@
 //! The progress line: bytes, rate, estimate and stalls, on standard error, while somebody watches.
+//!
+//! It is drawn by a thread of its own: a terminal that is held (Ctrl-S), or a full pipe, blocks that thread and nothing
+//! else. Updates it has no time for are dropped.
 
 use crate::flags::ProgressChoice;
 use crate::units::{shown_bytes, shown_duration};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 /// How often the line is drawn again.
 const INTERVAL: Duration = Duration::from_millis(100);
 const DRAWS_PER_SECOND: u8 = 10;
+/// How long the report waits for the line to go.
+const CLEAR_WITHIN: Duration = Duration::from_secs(1);
 /// After this time without a byte the line says that the copy stalls.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// The width of a line that goes to no terminal.
@@ -24,42 +30,47 @@ pub(crate) struct Meter {
 }
 
 struct Shown {
-    bar: ProgressBar,
+    updates: SyncSender<Update>,
+    /// Hung up by the thread once the line is gone.
+    gone: Receiver<()>,
     bytes: u64,
     moved_at: Instant,
     due: Instant,
 }
 
+/// What the line is to say.
+struct Update {
+    bytes: u64,
+    still: Duration,
+}
+
 impl Meter {
-    pub(crate) fn new(choice: ProgressChoice, size: Option<u64>, now: Instant) -> Self {
+    pub(crate) fn new(choice: ProgressChoice, size: Option<u64>, now: Instant) -> io::Result<Self> {
         let is_terminal = io::stderr().is_terminal();
-        let target = match choice {
-            ProgressChoice::Always if !is_terminal => {
-                ProgressDrawTarget::term_like_with_hz(Box::new(PlainLine), DRAWS_PER_SECOND)
-            }
-            ProgressChoice::Always | ProgressChoice::Auto if is_terminal => {
-                ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)
-            }
-            ProgressChoice::Always | ProgressChoice::Auto | ProgressChoice::Never => {
-                return Self { shown: None };
-            }
+        let is_wanted = match choice {
+            ProgressChoice::Always => true,
+            ProgressChoice::Auto => is_terminal,
+            ProgressChoice::Never => false,
         };
-        let bar = ProgressBar::with_draw_target(size, target);
-        let template = if size.is_some() {
-            SIZE_KNOWN
-        } else {
-            SIZE_UNKNOWN
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+        if !is_wanted {
+            return Ok(Self { shown: None });
         }
+        let (updates, inbox) = sync_channel(1);
+        let (alive, gone) = channel();
+        std::thread::Builder::new()
+            .name("progress".into())
+            .spawn(move || {
+                draw(&bar(is_terminal, size), &inbox);
+                drop::<Sender<()>>(alive);
+            })?;
         let shown = Shown {
-            bar,
+            updates,
+            gone,
             bytes: 0,
             moved_at: now,
             due: now,
         };
-        Self { shown: Some(shown) }
+        Ok(Self { shown: Some(shown) })
     }
 
     /// When the line wants to be drawn again.
@@ -67,7 +78,7 @@ impl Meter {
         self.shown.as_ref().map(|shown| shown.due)
     }
 
-    /// Draws the line, if it is time.
+    /// Has the line drawn, if it is time. Never blocks.
     pub(crate) fn show(&mut self, bytes: u64, now: Instant) {
         let Some(shown) = self.shown.as_mut().filter(|shown| shown.due <= now) else {
             return;
@@ -78,18 +89,46 @@ impl Meter {
             shown.moved_at = now;
         }
         let still = now.saturating_duration_since(shown.moved_at);
-        shown.bar.set_message(shown_bytes(bytes));
-        shown.bar.set_prefix(stall(still));
-        shown.bar.set_position(bytes);
-        shown.bar.tick();
+        // A thread that is still drawing misses this one.
+        let _ = shown.updates.try_send(Update { bytes, still });
     }
 
-    /// Takes the line away.
-    pub(crate) fn clear(&self) {
-        if let Some(shown) = &self.shown {
-            shown.bar.finish_and_clear();
+    /// Takes the line away. If standard error is stuck, it stays.
+    pub(crate) fn clear(&mut self) {
+        if let Some(Shown { updates, gone, .. }) = self.shown.take() {
+            drop(updates);
+            let _ = gone.recv_timeout(CLEAR_WITHIN);
         }
     }
+}
+
+fn bar(is_terminal: bool, size: Option<u64>) -> ProgressBar {
+    let target = if is_terminal {
+        ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)
+    } else {
+        ProgressDrawTarget::term_like_with_hz(Box::new(PlainLine), DRAWS_PER_SECOND)
+    };
+    let bar = ProgressBar::with_draw_target(size, target);
+    let template = if size.is_some() {
+        SIZE_KNOWN
+    } else {
+        SIZE_UNKNOWN
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Draws until there is nobody left to send updates.
+fn draw(bar: &ProgressBar, updates: &Receiver<Update>) {
+    for Update { bytes, still } in updates {
+        bar.set_message(shown_bytes(bytes));
+        bar.set_prefix(stall(still));
+        bar.set_position(bytes);
+        bar.tick();
+    }
+    bar.finish_and_clear();
 }
 
 fn stall(still: Duration) -> String {
@@ -164,6 +203,7 @@ mod tests {
     #[test]
     fn never_means_never() {
         let now = Instant::now();
-        assert_eq!(Meter::new(ProgressChoice::Never, None, now).due(), None);
+        let meter = Meter::new(ProgressChoice::Never, None, now).unwrap();
+        assert_eq!(meter.due(), None);
     }
 }

@@ -2,24 +2,56 @@
 
 use crate::address::{Address, FileMode, Place};
 use crate::endpoint::{Failure, NotOpened};
-use crate::event::{End, Event, Inbox, Mailbox};
+use crate::event::{End, Event, Inbox, Mailbox, is_late};
 use crate::flags::CopyFlags;
 use crate::platform;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// How long what has no reason to wait may take to open, after something else has failed.
+const STRAGGLERS_WITHIN: Duration = Duration::from_millis(500);
 
 /// A path that was opened.
 pub(crate) struct OpenedPath {
     pub(crate) file: File,
     pub(crate) metadata: Metadata,
+    /// There was no such file before.
+    created: Option<Created>,
+}
+
+/// A file that this program made. It is removed when this is dropped, if it is still there, and still empty.
+struct Created {
+    file: File,
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl Created {
+    fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        let known = std::fs::symlink_metadata(&self.path);
+        let is_empty = known.is_ok_and(|known| known.is_file() && known.len() == 0);
+        if !self.is_kept && is_empty && platform::is_same_file(&self.file, &self.path) {
+            // It was a courtesy; what failed is being told already.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// The ends that have paths.
 pub(crate) struct Paths {
     pub(crate) source: Option<OpenedPath>,
     pub(crate) destinations: Vec<Option<OpenedPath>>,
+    created: Vec<Created>,
+    /// Those that are being opened and will not take long.
+    opening: Vec<End>,
 }
 
 impl Paths {
@@ -27,6 +59,15 @@ impl Paths {
         Self {
             source: None,
             destinations: (0..destinations).map(|_| None).collect(),
+            created: Vec::new(),
+            opening: Vec::new(),
+        }
+    }
+
+    /// The copy begins: the files that were made for it stay, however it ends.
+    pub(crate) fn keep_created(&mut self) {
+        for created in self.created.drain(..) {
+            created.keep();
         }
     }
 
@@ -45,6 +86,19 @@ impl Paths {
         mailbox: &Mailbox,
         inbox: &Inbox,
     ) -> Result<(), NotOpened> {
+        let result = self.open_all(flags, mailbox, inbox);
+        if result.is_err() {
+            self.await_stragglers(inbox);
+        }
+        result
+    }
+
+    fn open_all(
+        &mut self,
+        flags: &CopyFlags,
+        mailbox: &Mailbox,
+        inbox: &Inbox,
+    ) -> Result<(), NotOpened> {
         let source_waits = match flags.source.path() {
             Some(path) => inspect(End::Source, &flags.source, path)?
                 .is_some_and(|known| platform::is_fifo(&known)),
@@ -52,12 +106,15 @@ impl Paths {
         };
         let mut opening = 0;
         for (end, address) in flags.ends() {
-            if address.path().is_none() {
+            let Some(path) = address.path() else {
                 continue;
-            }
+            };
             open_aside(end, address.clone(), mailbox.clone())
                 .map_err(|error| (end, error.to_string()))?;
             opening += 1;
+            if !std::fs::metadata(path).is_ok_and(|known| platform::is_fifo(&known)) {
+                self.opening.push(end);
+            }
             // A source that cannot be opened should leave no empty destination behind.
             if end == End::Source && !source_waits {
                 self.await_one(flags.idle, inbox)?;
@@ -71,15 +128,17 @@ impl Paths {
     }
 
     fn await_one(&mut self, idle: Option<Duration>, inbox: &Inbox) -> Result<(), NotOpened> {
-        let deadline = idle.and_then(|idle| Instant::now().checked_add(idle));
+        let from_now = || idle.and_then(|idle| Instant::now().checked_add(idle));
+        let mut deadline = from_now();
         loop {
             match inbox.next(deadline) {
+                // This program was stopped, and could not see what happened.
+                None if is_late(deadline, Instant::now()) => deadline = from_now(),
                 None => return Err(NotOpened::Idle),
                 Some(Event::Interrupted(signal)) => return Err(NotOpened::Interrupted(signal)),
-                Some(Event::Opened(end, Err(text))) => return Err(NotOpened::Failed(end, text)),
-                Some(Event::Opened(end, Ok(opened))) => {
-                    *self.slot(end) = Some(opened);
-                    return Ok(());
+                Some(Event::Opened(end, result)) => {
+                    let opened = result.map_err(|text| NotOpened::Failed(end, text));
+                    return self.handle_opened(end, opened);
                 }
                 Some(
                     Event::ChildEnded(..)
@@ -89,6 +148,34 @@ impl Paths {
                     | Event::SourceEnded(_)
                     | Event::Wake,
                 ) => {}
+            }
+        }
+    }
+
+    fn handle_opened(
+        &mut self,
+        end: End,
+        opened: Result<OpenedPath, NotOpened>,
+    ) -> Result<(), NotOpened> {
+        self.opening.retain(|known| *known != end);
+        let mut opened = opened?;
+        self.created.extend(opened.created.take());
+        *self.slot(end) = Some(opened);
+        Ok(())
+    }
+
+    /// Something failed: what the others make on their way must be known, so that it can be removed.
+    fn await_stragglers(&mut self, inbox: &Inbox) {
+        let deadline = Instant::now() + STRAGGLERS_WITHIN;
+        while !self.opening.is_empty() {
+            match inbox.next(Some(deadline)) {
+                None => break,
+                Some(Event::Opened(end, result)) => {
+                    let opened = result.map_err(|text| NotOpened::Failed(end, text));
+                    // The first failure is the one to tell.
+                    let _ = self.handle_opened(end, opened);
+                }
+                Some(_) => {}
             }
         }
     }
@@ -143,21 +230,52 @@ fn open_destination(address: &Address) -> Result<OpenedPath, String> {
         .path()
         .expect("only addresses with a path are opened");
     inspect(End::Destination(0), address, path).map_err(|(_, text)| text)?;
-    let mut options = OpenOptions::new();
-    if let Place::File(_, mode) = &address.place {
-        // Not truncated here: it may turn out to be the source.
-        options
-            .append(mode.append)
-            .create(!mode.must_exist)
-            .create_new(mode.exclusive);
-    }
-    let opened = options.write(true).open(path).and_then(with_metadata);
+    let opened = match &address.place {
+        Place::File(_, mode) => open_file(path, *mode),
+        Place::Exec(_) | Place::Fd(_) | Place::Fifo(_) => OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(with_metadata),
+    };
     opened.map_err(|error| cannot_open("write", address, &error))
+}
+
+/// Not truncated here: it may turn out to be the source.
+fn open_file(path: &Path, mode: FileMode) -> io::Result<OpenedPath> {
+    let mut options = OpenOptions::new();
+    options.append(mode.append).write(true);
+    if !mode.must_exist {
+        // First as if it must not exist: so it is known who made it.
+        match options.clone().create_new(true).open(path) {
+            Ok(file) => {
+                let created = Created {
+                    file: file.try_clone()?,
+                    path: path.to_owned(),
+                    is_kept: false,
+                };
+                let opened = with_metadata(file)?;
+                return Ok(OpenedPath {
+                    created: Some(created),
+                    ..opened
+                });
+            }
+            Err(error) if mode.exclusive => return Err(error),
+            Err(_) => {}
+        }
+    }
+    options
+        .create(!mode.must_exist)
+        .open(path)
+        .and_then(with_metadata)
 }
 
 fn with_metadata(file: File) -> io::Result<OpenedPath> {
     let metadata = file.metadata()?;
-    Ok(OpenedPath { file, metadata })
+    Ok(OpenedPath {
+        file,
+        metadata,
+        created: None,
+    })
 }
 
 /// Looks at a path before it is opened: what cannot work gets a better answer than the system's.

@@ -1,7 +1,7 @@
 //! The closing report: the account of every pipe, as text or as JSON, and the exit code that follows from it.
 
 use crate::child::ChildStatus;
-use crate::units::shown_bytes;
+use crate::units::{printable, shown_bytes};
 use serde::Serialize;
 use std::fmt::Write;
 use watertight::Ledger;
@@ -14,6 +14,8 @@ pub(crate) enum CopyEnding {
     DrainDeadline,
     Finished,
     IdleDeadline,
+    /// The source was copied to its end, but not to every destination.
+    Incomplete,
     Interrupted,
     NotOpened,
     SlowDeadline,
@@ -106,8 +108,14 @@ impl Report {
         self.sources.iter().map(|source| source.bytes_read).sum()
     }
 
-    /// Computes the exit code and puts it in.
+    /// Computes what follows from the accounts, and puts it in.
     pub(crate) fn seal(mut self) -> Self {
+        let read = self.bytes_read();
+        if self.ending == CopyEnding::Finished
+            && self.destinations.iter().any(|one| one.is_short(read))
+        {
+            self.ending = CopyEnding::Incomplete;
+        }
         self.exit_code = exit_code(&self);
         self
     }
@@ -184,7 +192,7 @@ impl Report {
 
 impl SourceReport {
     fn write_text(&self, out: &mut String, seconds: f64) -> std::fmt::Result {
-        writeln!(out, "  from         {}", self.address)?;
+        writeln!(out, "  from         {}", printable(&self.address))?;
         // A rate for people: the loss of precision beyond 2^53 bytes does not matter.
         #[allow(
             clippy::cast_precision_loss,
@@ -217,9 +225,20 @@ impl SourceReport {
 }
 
 impl DestinationReport {
+    /// Whether something of so many bytes is missing there.
+    fn is_short(&self, read: u64) -> bool {
+        self.ending != PipeEnding::Finished
+            || self.counters.transferred != read
+            || self.read_by_peer == Some(false)
+    }
+
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
         let counters = self.counters;
-        writeln!(out, "  to           {}", self.address)?;
+        writeln!(out, "  to           {}", printable(&self.address))?;
+        if self.ending == PipeEnding::NotOpened {
+            out.push_str("  not opened\n");
+            return write_details(out, self.error.as_deref(), self.child);
+        }
         write!(out, "  transferred  {} bytes", counters.transferred)?;
         if counters.accepted == counters.transferred {
             out.push_str(", all that were accepted");
@@ -259,7 +278,7 @@ fn write_details(
     child: Option<ChildStatus>,
 ) -> std::fmt::Result {
     if let Some(error) = error {
-        writeln!(out, "  error        {error}")?;
+        writeln!(out, "  error        {}", printable(error))?;
     }
     let Some(child) = child else {
         return Ok(());
@@ -297,6 +316,7 @@ impl CopyEnding {
             Self::DrainDeadline => "stopped because --drain-within passed,",
             Self::Finished => "finished",
             Self::IdleDeadline => "stopped because nothing moved for --idle,",
+            Self::Incomplete => "finished, but bytes are missing at a destination,",
             Self::Interrupted => "interrupted",
             Self::NotOpened => "not begun, because an address could not be opened,",
             Self::SlowDeadline => "stopped because a destination took nothing for --slow-after,",
@@ -328,11 +348,6 @@ fn exit_code(report: &Report) -> u8 {
     let read = report.bytes_read();
     let deadline =
         |destination: &DestinationReport| destination.given_up.is_some_and(GivenUp::is_deadline);
-    let short = |destination: &DestinationReport| {
-        destination.ending != PipeEnding::Finished
-            || destination.counters.transferred != read
-            || destination.read_by_peer == Some(false)
-    };
     let sources = report.sources.iter().map(|source| source.child);
     let destinations = report
         .destinations
@@ -348,7 +363,7 @@ fn exit_code(report: &Report) -> u8 {
         None if report.ending == CopyEnding::NotOpened => 3,
         None if report.sources.iter().any(|source| source.error.is_some()) => 4,
         None if stopped_by_deadline || report.destinations.iter().any(deadline) => 6,
-        None if report.destinations.iter().any(short) => 5,
+        None if report.destinations.iter().any(|one| one.is_short(read)) => 5,
         None if !children.all(|child| child.is_good()) => 8,
         None if report
             .expected_bytes
@@ -365,7 +380,7 @@ fn exit_code(report: &Report) -> u8 {
 /// An exit code in a few words, for the text report. 0 needs none.
 fn meaning(code: u8) -> Option<&'static str> {
     Some(match code {
-        0 | 130 | 143 => return None,
+        0 | 129 | 130 | 143 => return None,
         3 => "an address could not be opened",
         4 => "the source failed",
         5 => "bytes are missing at a destination",

@@ -148,3 +148,30 @@ fn the_json_has_the_counters_beside_the_address() {
     assert_eq!(json["sources"][0]["bytes_read"], 10);
     assert!(json["hash"].is_null());
 }
+
+#[test]
+fn a_copy_to_the_end_that_lacks_bytes_says_both() {
+    let mut report = finished();
+    report.destinations[0].ending = PipeEnding::Failed;
+    let report = report.seal();
+    assert_eq!(report.ending, CopyEnding::Incomplete);
+    assert_eq!(report.exit_code, 5);
+    let text = report.to_text();
+    assert!(
+        text.starts_with("watertight: finished, but bytes are missing at a destination,"),
+        "{text}"
+    );
+    assert_eq!(finished().seal().ending, CopyEnding::Finished);
+}
+
+#[test]
+fn a_text_report_has_no_lines_but_its_own() {
+    let mut report = finished();
+    report.sources[0].address = "a\nb".to_owned();
+    report.destinations[0].address = "c\rd".to_owned();
+    report.destinations[0].error = Some("e\nf".to_owned());
+    let text = report.seal().to_text();
+    for name in ["a\\nb\n", "c\\rd\n", "e\\nf\n"] {
+        assert!(text.contains(name), "{text}");
+    }
+}

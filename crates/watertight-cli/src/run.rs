@@ -5,10 +5,12 @@ use crate::destination::Destination;
 use crate::endpoint::{self, Claimed, NotOpened};
 use crate::event::{End, Inbox, Mailbox, mailbox};
 use crate::flags::{CopyFlags, HashChoice, ReportChoice};
+use crate::identity;
 use crate::platform;
 use crate::report::{
     CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
 };
+use crate::units::printable;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::time::Instant;
@@ -23,7 +25,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     let (mailbox, inbox) = mailbox();
     // Before anything else is opened: it could get one of these numbers.
     let claimed = Claimed::take(flags);
-    let report_file = match flags.report_to.as_ref().map(open_report).transpose() {
+    let mut report_file = match flags.report_to.as_ref().map(open_report).transpose() {
         Ok(file) => file,
         Err(error) => {
             tell(&cannot_save(flags, &error));
@@ -32,7 +34,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     };
     let run = || {
         platform::watch_signals(mailbox.clone(), leave)?;
-        transfer(flags, claimed, report_file.as_ref(), mailbox, inbox)
+        transfer(flags, claimed, &mut report_file, mailbox, inbox)
     };
     match run() {
         Ok(mut report) => {
@@ -48,20 +50,28 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
 
 fn transfer(
     flags: &CopyFlags,
-    claimed: Result<Claimed, NotOpened>,
-    report_file: Option<&File>,
+    claimed: Claimed,
+    report_file: &mut Option<File>,
     mailbox: Mailbox,
     inbox: Inbox,
 ) -> io::Result<Report> {
-    let ends =
-        claimed.and_then(|claimed| endpoint::open(flags, claimed, report_file, &mailbox, &inbox));
+    let report = report_file.as_ref();
+    let refused = report.map_or(Ok(()), |file| {
+        identity::refuse_report(flags, &claimed, file)
+    });
+    let ends = refused.and_then(|()| endpoint::open(flags, claimed, report, &mailbox, &inbox));
     match ends {
         Ok(ends) => {
             let mut copy = Copy::new(flags, ends, mailbox, inbox)?;
             copy.run();
             Ok(account(flags, &copy))
         }
-        Err(reason) => Ok(not_begun(flags, reason)),
+        Err(reason) => {
+            if matches!(reason, NotOpened::ReportRefused(..)) {
+                *report_file = None;
+            }
+            Ok(not_begun(flags, &reason))
+        }
     }
 }
 
@@ -69,7 +79,7 @@ fn transfer(
 fn account(flags: &CopyFlags, copy: &Copy<'_>) -> Report {
     let ending = copy.source_ending.as_ref();
     let source = SourceReport {
-        address: flags.source.to_string(),
+        address: flags.source.text.clone(),
         bytes_read: copy.bytes_read,
         bytes_untaken: ending.map_or(0, |ending| ending.untaken),
         ended: ending.is_some_and(|ending| ending.ended),
@@ -86,7 +96,7 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>) -> Report {
         let child = ward.status();
         DestinationReport {
             child,
-            ..destination_report(address.to_string(), destination, copy.bytes_read)
+            ..destination_report(address.text.clone(), destination, copy.bytes_read)
         }
     });
     Report {
@@ -124,27 +134,29 @@ fn destination_report(
 }
 
 /// The account of a copy that did not begin.
-fn not_begun(flags: &CopyFlags, reason: NotOpened) -> Report {
-    let (ending, signal) = match &reason {
-        NotOpened::Failed(..) => (CopyEnding::NotOpened, None),
+fn not_begun(flags: &CopyFlags, reason: &NotOpened) -> Report {
+    let (ending, signal) = match reason {
+        NotOpened::Failed(..) | NotOpened::ReportRefused(..) => (CopyEnding::NotOpened, None),
         NotOpened::Idle => (CopyEnding::IdleDeadline, None),
         NotOpened::Interrupted(signal) => (CopyEnding::Interrupted, Some(*signal)),
     };
-    let error_of = |end: End| match &reason {
-        NotOpened::Failed(failed, text) if *failed == end => Some(text.clone()),
-        NotOpened::Failed(..) | NotOpened::Idle | NotOpened::Interrupted(_) => None,
+    let error_of = |end: End| match reason {
+        NotOpened::Failed(failed, text) | NotOpened::ReportRefused(failed, text) => {
+            (*failed == end).then(|| text.clone())
+        }
+        NotOpened::Idle | NotOpened::Interrupted(_) => None,
     };
     let destinations = flags.destinations.iter().enumerate();
     Report {
         signal,
         sources: vec![SourceReport {
-            address: flags.source.to_string(),
+            address: flags.source.text.clone(),
             error: error_of(End::Source),
             ..SourceReport::default()
         }],
         destinations: destinations
             .map(|(index, address)| DestinationReport {
-                address: address.to_string(),
+                address: address.text.clone(),
                 ending: PipeEnding::NotOpened,
                 given_up: None,
                 error: error_of(End::Destination(index)),
@@ -182,9 +194,7 @@ fn deliver(flags: &CopyFlags, report: &Report, file: Option<File>) -> u8 {
         ReportChoice::None | ReportChoice::Text => None,
     };
     let text = text.filter(|_| file.is_some() || !flags.quiet);
-    if text.is_none() || file.is_some() {
-        report.errors().iter().for_each(|line| tell(line));
-    }
+    let errors_wanted = text.is_none() || file.is_some();
     let delivered = match (text.transpose(), file) {
         (Err(error), _) => Err(error.into()),
         (Ok(Some(text)), Some(file)) => save_report(file, &text),
@@ -195,6 +205,10 @@ fn deliver(flags: &CopyFlags, report: &Report, file: Option<File>) -> u8 {
         }
         (Ok(None), _) => Ok(()),
     };
+    // After the report is safe: standard error may be stuck.
+    if errors_wanted {
+        report.errors().iter().for_each(|line| tell(line));
+    }
     match delivered {
         Ok(()) => report.exit_code,
         Err(error) => {
@@ -233,7 +247,7 @@ fn cannot_save(flags: &CopyFlags, error: &io::Error) -> String {
 
 /// One line for the user. Standard error may be closed; then nobody can be told.
 fn tell(line: &str) {
-    let _ = writeln!(io::stderr(), "watertight: {line}");
+    let _ = writeln!(io::stderr(), "watertight: {}", printable(line));
 }
 
 impl HashChoice {

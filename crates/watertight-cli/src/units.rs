@@ -102,6 +102,20 @@ pub(crate) fn shown_duration(duration: Duration) -> String {
     format!("{duration:?}")
 }
 
+/// A text as part of one line: what would end the line, move the cursor or turn the direction around is escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for char in text.chars() {
+        let turns = matches!(char, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if char.is_control() || turns {
+            safe.extend(char.escape_default());
+        } else {
+            safe.push(char);
+        }
+    }
+    safe
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,5 +183,14 @@ mod tests {
         assert_eq!(shown_bytes(999), "999 B");
         assert_eq!(shown_bytes(1_396_520), "1.3 MB");
         assert_eq!(shown_bytes(u64::MAX), "18446744.0 TB");
+    }
+
+    #[test]
+    fn a_text_stays_on_its_line() {
+        assert_eq!(
+            printable("a\nb\u{1b}[2J\u{202e}"),
+            "a\\nb\\u{1b}[2J\\u{202e}"
+        );
+        assert_eq!(printable("C:\\x 'é' \""), "C:\\x 'é' \"");
     }
 }

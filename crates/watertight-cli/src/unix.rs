@@ -1,14 +1,15 @@
 //! What is different on Unix: names are bytes, commands are word lists, there are descriptors, FIFOs and signals.
 
 use crate::event::Mailbox;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 /// Whether `c:` begins a path.
@@ -65,6 +66,27 @@ pub(crate) fn is_fifo(metadata: &Metadata) -> bool {
     metadata.file_type().is_fifo()
 }
 
+/// Which FIFO or pipe this is, if it is one that can be told from others.
+pub(crate) fn fifo(metadata: &Metadata) -> Option<(u64, u64)> {
+    // Some systems do not number their pipes.
+    let is_known = is_fifo(metadata) && metadata.ino() != 0;
+    is_known.then(|| (metadata.dev(), metadata.ino()))
+}
+
+/// Which block device this is, if it is one.
+pub(crate) fn block_device(metadata: &Metadata) -> Option<u64> {
+    let is_block = metadata.file_type().is_block_device();
+    is_block.then(|| metadata.rdev())
+}
+
+/// Whether the file is what the path leads to. The path is not opened.
+pub(crate) fn is_same_file(file: &File, path: &Path) -> bool {
+    let (Ok(one), Ok(other)) = (file.metadata(), std::fs::metadata(path)) else {
+        return false;
+    };
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
 /// Whether this is a local socket's name.
 pub(crate) fn is_socket(metadata: &Metadata) -> bool {
     metadata.file_type().is_socket()
@@ -75,9 +97,13 @@ pub(crate) fn ending_signal(status: ExitStatus) -> Option<i32> {
     status.signal()
 }
 
-/// From now on an interrupt is an event; the second one calls `leave` with the exit code.
+/// From now on an interrupt is an event; the second one calls `leave` with the exit code. What was ignored when the
+/// program was started (by `nohup`, or for a job in the background) stays ignored.
 pub(crate) fn watch_signals(mailbox: Mailbox, leave: fn(i32)) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let ignored = ignored_signals();
+    let is_ignored = |signal: i32| ignored >> (signal - 1) & 1 == 1;
+    let wanted = [SIGHUP, SIGINT, SIGTERM];
+    let mut signals = Signals::new(wanted.iter().filter(|signal| !is_ignored(**signal)))?;
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
@@ -91,4 +117,15 @@ pub(crate) fn watch_signals(mailbox: Mailbox, leave: fn(i32)) -> io::Result<()> 
             }
         })?;
     Ok(())
+}
+
+/// The signals that are ignored now, as bits; signal 1 is the lowest. Known only where the system tells it in a file.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    mask(&status).unwrap_or(0)
+}
+
+fn mask(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    u64::from_str_radix(mask?.trim(), 16).ok()
 }

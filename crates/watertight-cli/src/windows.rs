@@ -1,10 +1,12 @@
 //! What is different on Windows: names are Unicode, a command's arguments are one string, and there are drives.
 
 use crate::event::Mailbox;
+use same_file::Handle;
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::windows::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -69,6 +71,25 @@ pub(crate) fn os_string(bytes: &[u8]) -> Option<OsString> {
 /// Whether this is a FIFO.
 pub(crate) fn is_fifo(_: &Metadata) -> bool {
     false
+}
+
+/// Which FIFO this is.
+pub(crate) fn fifo(_: &Metadata) -> Option<(u64, u64)> {
+    None
+}
+
+/// Which block device this is.
+pub(crate) fn block_device(_: &Metadata) -> Option<u64> {
+    None
+}
+
+/// Whether the file is what the path leads to.
+pub(crate) fn is_same_file(file: &File, path: &Path) -> bool {
+    let one = file.try_clone().and_then(Handle::from_file);
+    let (Ok(one), Ok(other)) = (one, Handle::from_path(path)) else {
+        return false;
+    };
+    one == other
 }
 
 /// Whether this is a local socket's name.

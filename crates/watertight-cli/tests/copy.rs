@@ -109,7 +109,7 @@ fn a_dead_destination_ends_the_copy_or_is_dropped() {
     let nowhere = folder.path().join("missing").join("target");
     let dying = itself(&format!("copy --quiet - \"{}\"", file(&nowhere)));
     let target = folder.path().join("target");
-    for (policy, ending) in [("fail", "destination_ended"), ("drop", "destination_ended")] {
+    for (policy, ending) in [("fail", "destination_ended"), ("drop", "incomplete")] {
         let arguments = [
             "--dead".to_owned(),
             policy.to_owned(),
@@ -146,6 +146,12 @@ fn a_slow_destination_is_dropped_or_ends_the_copy() {
         let mut stdout = child.stdout.take().unwrap();
         let run = Run::of(child.wait_with_output().unwrap()).expect(6);
         assert_eq!(run.destination(0)["given_up"], "slow_deadline");
+        let ending = if complete {
+            "incomplete"
+        } else {
+            "slow_deadline"
+        };
+        assert_eq!(run.report["ending"], ending);
         assert_eq!(fs::read(&target).unwrap() == bytes, complete, "{policy}");
         let mut seen = Vec::new();
         stdout.read_to_end(&mut seen).unwrap();

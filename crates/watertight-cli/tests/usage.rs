@@ -31,7 +31,9 @@ fn a_destination_that_is_the_source_is_refused_and_unchanged() {
     assert_eq!(fs::read(&source).unwrap(), bytes);
     // The report's file is no better.
     let report = ["--report-to", source.to_str().unwrap(), &file(&source), "-"];
-    assert_eq!(copy(report).output().unwrap().status.code(), Some(3));
+    let run = harness::run(report).expect(3);
+    assert!(run.stderr.contains("same file"), "{}", run.stderr);
+    assert_eq!(fs::read(&source).unwrap(), bytes);
 }
 
 #[test]
@@ -73,6 +75,32 @@ fn a_source_that_cannot_be_opened_leaves_no_destination() {
     }
     let run = run([file(folder.path()), file(&target)]).expect(3);
     assert!(run.stderr.contains("directory"), "{}", run.stderr);
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_new_file() {
+    let (folder, source, _) = folder_with(1000);
+    let (fresh, old) = (folder.path().join("fresh"), folder.path().join("old"));
+    fs::write(&old, "").unwrap();
+    let missing = folder.path().join("missing").join("target");
+    for failing in ["exec:no-such-program-here".to_owned(), file(&missing)] {
+        for option in ["", ",append", ",exclusive"] {
+            let fresh_one = file(&fresh) + option;
+            run([&file(&source), &fresh_one, &file(&old), &failing]).expect(3);
+            assert!(!fresh.exists(), "{failing} {option}");
+            assert!(old.exists());
+        }
+    }
+    let account = folder.path().join("account");
+    let text = Command::new(EXE)
+        .args(["copy", "--report-to", account.to_str().unwrap()])
+        .args([&file(&source), &file(&missing)])
+        .output()
+        .unwrap();
+    assert_eq!(text.status.code(), Some(3));
+    let account = fs::read_to_string(&account).unwrap();
+    assert!(account.contains("\n  not opened\n"), "{account}");
+    assert!(!account.contains("all that were accepted"), "{account}");
 }
 
 #[test]
