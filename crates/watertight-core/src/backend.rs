@@ -6,6 +6,7 @@ use crate::error::OsCode;
 use crate::op::{Cancelled, Completion, Moment, Op, OpId, ReadNow, Submitted};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// A kernel.
 ///
@@ -46,6 +47,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// # Errors
     /// The waiting itself failed. The driver then waits on its own timer and tries again.
     fn wait(&self, completions: &mut Vec<Completion>, until: Option<Moment>) -> Result<(), OsCode>;
+
+    /// Lets `duration` of this backend's time pass: what the driver does after a [`Backend::wait`] that failed.
+    fn rest(&self, duration: Duration);
 
     /// Makes a running or the next [`Backend::wait`] return.
     fn wake(&self);

@@ -13,6 +13,9 @@ use core::time::Duration;
 pub struct Moment(pub u64);
 
 impl Moment {
+    /// The end of time.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The moment `duration` later; the end of time if that is past it.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {

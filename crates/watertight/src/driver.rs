@@ -169,7 +169,7 @@ impl<B: Backend> Driver<B> {
         };
         if self.backend.wait(completions, until).is_err() {
             self.registry.lock().totals.wait_failures += 1;
-            pause(WAIT_FAILED_PAUSE);
+            self.backend.rest(WAIT_FAILED_PAUSE);
         }
         for completion in completions.drain(..) {
             self.contain(|| self.dispatch(completion));
@@ -498,9 +498,4 @@ fn close_failed(os: OsCode) -> Cause {
         kind: ErrorKind::Os,
         os: Some(os),
     }
-}
-
-/// The one pause of the library: the kernel would not let us wait for it.
-fn pause(duration: Duration) {
-    std::thread::park_timeout(duration);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
-use watertight_core::Backend;
+use watertight_core::{Backend, Moment};
 
 mod sealed {
     /// What can be waited for; closed, so that it can grow.
@@ -60,7 +60,8 @@ pub trait Operation: Sealed + Unpin {
 #[derive(Debug)]
 pub struct Wait<O: Operation> {
     operation: O,
-    deadline: Option<Instant>,
+    /// By the backend's clock.
+    deadline: Option<Moment>,
     timer: Option<TimerId>,
     done: bool,
 }
@@ -77,18 +78,19 @@ impl<O: Operation> Wait<O> {
 
     /// Gives up at `deadline`: the result then is an error of the kind
     /// [`TimedOut`](crate::ErrorKind::TimedOut). Of two deadlines the earlier one counts.
-    pub fn by(mut self, deadline: Instant) -> Self {
-        let earlier = self.deadline.map_or(deadline, |known| known.min(deadline));
-        self.deadline = Some(earlier);
-        self
+    pub fn by(self, deadline: Instant) -> Self {
+        self.within(deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Gives up after `duration`, counted from now. A duration past the end of time is no deadline.
-    pub fn within(self, duration: Duration) -> Self {
-        match Instant::now().checked_add(duration) {
-            Some(deadline) => self.by(deadline),
-            None => self,
+    pub fn within(mut self, duration: Duration) -> Self {
+        // Without a driver there is no pipe to wait for.
+        if let Some(driver) = self.operation.driver() {
+            let moment = driver.backend.now().after(duration);
+            let earlier = self.deadline.map_or(moment, |known| known.min(moment));
+            self.deadline = (earlier != Moment::NEVER).then_some(earlier);
         }
+        self
     }
 
     /// Blocks this thread until it is done. The same as `.await`, without an executor.
@@ -99,28 +101,32 @@ impl<O: Operation> Wait<O> {
                 self.done = true;
                 return output;
             }
-            let now = Instant::now();
-            match self.deadline {
-                Some(deadline) if deadline <= now => {
+            match self.remaining() {
+                Some(Duration::ZERO) => {
                     self.done = true;
                     return self.operation.expire();
                 }
-                Some(deadline) => std::thread::park_timeout(deadline - now),
+                Some(rest) => std::thread::park_timeout(rest),
                 None => std::thread::park(),
             }
         }
     }
 
-    fn keep_time(&mut self, deadline: Instant, waker: &Waker) {
-        let Some(driver) = self.operation.driver().cloned() else {
+    /// How long until the deadline.
+    fn remaining(&self) -> Option<Duration> {
+        let now = self.operation.driver()?.backend.now();
+        Some(now.until(self.deadline?))
+    }
+
+    fn keep_time(&mut self, waker: &Waker) {
+        let (Some(deadline), Some(driver)) = (self.deadline, self.operation.driver().cloned())
+        else {
             return;
         };
         if let Some(timer) = self.timer.take() {
             driver.forget_timer(timer);
         }
-        let rest = deadline.saturating_duration_since(Instant::now());
-        let moment = driver.backend.now().after(rest);
-        self.timer = Some(driver.wake_at(moment, waker.clone()));
+        self.timer = Some(driver.wake_at(deadline, waker.clone()));
     }
 }
 
@@ -133,13 +139,11 @@ impl<O: Operation> Future for Wait<O> {
             this.done = true;
             return Poll::Ready(output);
         }
-        if let Some(deadline) = this.deadline {
-            if deadline <= Instant::now() {
-                this.done = true;
-                return Poll::Ready(this.operation.expire());
-            }
-            this.keep_time(deadline, cx.waker());
+        if this.remaining() == Some(Duration::ZERO) {
+            this.done = true;
+            return Poll::Ready(this.operation.expire());
         }
+        this.keep_time(cx.waker());
         Poll::Pending
     }
 }

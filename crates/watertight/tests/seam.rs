@@ -139,6 +139,10 @@ impl Backend for Puppet {
         Ok(())
     }
 
+    fn rest(&self, duration: Duration) {
+        std::thread::park_timeout(duration);
+    }
+
     fn wake(&self) {
         *self.woken.lock().unwrap() = true;
         self.changed.notify_one();

@@ -397,6 +397,10 @@ impl Backend for Native {
         polled
     }
 
+    fn rest(&self, duration: Duration) {
+        std::thread::park_timeout(duration);
+    }
+
     fn wake(&self) {
         // It fails only if the poller is broken, and then the next wait says so.
         let _ = self.poller.notify();

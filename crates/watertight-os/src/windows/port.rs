@@ -242,6 +242,10 @@ impl Backend for Native {
     }
 
     /// PostQueuedCompletionStatus.
+    fn rest(&self, duration: Duration) {
+        std::thread::park_timeout(duration);
+    }
+
     fn wake(&self) {
         self.port.wake();
     }
@@ -292,6 +296,10 @@ impl Port {
 
     fn now(&self) -> Moment {
         Moment::default().after(self.start.elapsed())
+    }
+
+    fn rest(&self, duration: Duration) {
+        std::thread::park_timeout(duration);
     }
 
     fn wake(&self) {
