@@ -5,7 +5,7 @@ use crate::handle::{self, Native};
 use crate::wait::{Operation, Sealed, Wait};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use watertight_core::Ledger;
+use watertight_core::{Backend, Ledger};
 
 /// What this process's pipes are doing, and what became of those that ended. Any test can assert on it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -52,29 +52,34 @@ pub struct Census {
 /// ```
 #[must_use]
 pub fn census() -> Census {
-    let Some(driver) = handle::running() else {
-        return Census::default();
-    };
-    let (standings, mut totals) = driver.standings();
-    for ended in standings.iter().filter(|one| one.closed) {
-        totals.count(ended.ledger);
-    }
-    let count =
-        |which: fn(&Standing) -> bool| standings.iter().filter(|one| which(one)).count() as u64;
-    Census {
-        pipes: count(|one| !one.closed),
-        operations_in_flight: standings.iter().map(|one| one.operations).sum(),
-        lingering: count(|one| one.lingering),
-        quarantined: count(|one| one.quarantined),
-        pipes_ended: totals.pipes_ended,
-        bytes_transferred: totals.transferred,
-        bytes_discarded: totals.discarded,
-        bytes_in_doubt: totals.in_doubt,
-        pipes_incomplete: totals.pipes_incomplete,
-        bytes_late: totals.late,
-        observer_panics: totals.observer_panics,
-        foreign_panics: totals.foreign_panics,
-        wait_failures: totals.wait_failures,
+    handle::running().map_or_else(Census::default, |driver| driver.census())
+}
+
+impl<B: Backend> Driver<B> {
+    /// Counts this driver's pipes, as [`census`] does for the process's own.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let (standings, mut totals) = self.standings();
+        for ended in standings.iter().filter(|one| one.closed) {
+            totals.count(ended.ledger);
+        }
+        let count =
+            |which: fn(&Standing) -> bool| standings.iter().filter(|one| which(one)).count() as u64;
+        Census {
+            pipes: count(|one| !one.closed),
+            operations_in_flight: standings.iter().map(|one| one.operations).sum(),
+            lingering: count(|one| one.lingering),
+            quarantined: count(|one| one.quarantined),
+            pipes_ended: totals.pipes_ended,
+            bytes_transferred: totals.transferred,
+            bytes_discarded: totals.discarded,
+            bytes_in_doubt: totals.in_doubt,
+            pipes_incomplete: totals.pipes_incomplete,
+            bytes_late: totals.late,
+            observer_panics: totals.observer_panics,
+            foreign_panics: totals.foreign_panics,
+            wait_failures: totals.wait_failures,
+        }
     }
 }
 
