@@ -10,7 +10,8 @@ use windows_sys::Win32::Foundation::ERROR_SUCCESS;
 /// The answer to a read. `empty_ends`: no bytes mean the end, as they do in a file.
 ///
 /// On a pipe they do not: the peer wrote an empty message. The core has no such thing, so it is told to read again.
-pub(super) fn read(code: u32, data: Bytes, empty_ends: bool) -> Outcome {
+#[must_use]
+pub fn read(code: u32, data: Bytes, empty_ends: bool) -> Outcome {
     if code == ERROR_SUCCESS {
         return match (data.is_empty(), empty_ends) {
             (true, true) => Outcome::EndOfStream,
@@ -28,7 +29,8 @@ pub(super) fn read(code: u32, data: Bytes, empty_ends: bool) -> Outcome {
 }
 
 /// The answer to a write of `bytes` bytes. `moved`: what is known of them if it failed.
-pub(super) fn write(code: u32, count: u64, bytes: u64, moved: Moved) -> Outcome {
+#[must_use]
+pub fn write(code: u32, count: u64, bytes: u64, moved: Moved) -> Outcome {
     if code != ERROR_SUCCESS {
         return Outcome::Failed {
             class: classify(Call::Write, code),
