@@ -59,7 +59,9 @@ impl Listener {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.told += 1;
         if !heard.receipts.is_empty() {
-            heard.wrongs.push("D6: told something after the ending".into());
+            heard
+                .wrongs
+                .push("D6: told something after the ending".into());
         }
         if ledger.transferred() < heard.transferred {
             heard.wrongs.push("D6: progress goes back".into());
@@ -180,7 +182,9 @@ impl WriterTask {
                 if let Err(refused) = &answer
                     && refused.message != message
                 {
-                    self.book.borrow_mut().wrong("an owned message came back changed");
+                    self.book
+                        .borrow_mut()
+                        .wrong("an owned message came back changed");
                 }
                 self.booked(&message, answer.map_err(without_message), false);
             }
@@ -238,7 +242,9 @@ impl WriterTask {
             return framed(self.next, len.max(HEAD_BYTES));
         }
         let start = book.expected.len();
-        (start..start + len).map(|at| pattern(book.end as u32, at)).collect()
+        (start..start + len)
+            .map(|at| pattern(book.end as u32, at))
+            .collect()
     }
 
     /// A write was answered: so many of its bytes are accepted.
@@ -409,7 +415,12 @@ impl ReaderTask {
     }
 
     /// Says whether there may be more.
-    async fn read(&self, reader: &Arc<PipeReader<Sim>>, len: usize, within: Option<Duration>) -> bool {
+    async fn read(
+        &self,
+        reader: &Arc<PipeReader<Sim>>,
+        len: usize,
+        within: Option<Duration>,
+    ) -> bool {
         let mut buf = vec![0; len];
         let waiting = reader.read(&mut buf);
         let answer = match within {

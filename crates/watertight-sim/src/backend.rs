@@ -100,7 +100,8 @@ impl Backend for Sim {
                 Way::Thread => submit_threaded(&mut kernel, handle.0, id, op),
             }
         };
-        self.lock().tell(|| format!("  submit {id:?}: {submitted:?}"));
+        self.lock()
+            .tell(|| format!("  submit {id:?}: {submitted:?}"));
         // The answer can overtake the return of this call.
         preempt();
         self.leave(handle.0);
@@ -124,7 +125,8 @@ impl Backend for Sim {
                 }
             }
         };
-        self.lock().tell(|| format!("  read of end {}: {now:?}", handle.0));
+        self.lock()
+            .tell(|| format!("  read of end {}: {now:?}", handle.0));
         preempt();
         self.leave(handle.0);
         now
@@ -141,7 +143,8 @@ impl Backend for Sim {
                 Way::Thread => cancel_threaded(&mut kernel, id),
             }
         };
-        self.lock().tell(|| format!("  cancel {id:?}: {cancelled:?}"));
+        self.lock()
+            .tell(|| format!("  cancel {id:?}: {cancelled:?}"));
         preempt();
         self.leave(handle.0);
         cancelled
@@ -164,7 +167,11 @@ impl Backend for Sim {
         if kernel.ends[handle].running > 0 {
             kernel.wrong("O4: a handle is closed under a running call");
         }
-        if kernel.flights.values().any(|flight| flight.handle == handle) {
+        if kernel
+            .flights
+            .values()
+            .any(|flight| flight.handle == handle)
+        {
             kernel.wrong("O4: a handle is closed with an operation in flight");
         }
         kernel.ends[handle].closed = true;

@@ -46,7 +46,9 @@ fn storm(chance: &mut Chance) -> Storm {
     let lasts = chance.pick(&[3, 20, u64::from(u32::MAX)]);
     let few = chance.one_in(2);
     let codes = if few {
-        (0..chance.length(1, 3)).map(|_| Code(chance.index(64))).collect()
+        (0..chance.length(1, 3))
+            .map(|_| Code(chance.index(64)))
+            .collect()
     } else {
         Vec::new()
     };
@@ -92,7 +94,11 @@ fn pipe(chance: &mut Chance, is_windows: bool) -> PipeSetup {
 }
 
 fn writer(chance: &mut Chance) -> WriterSetup {
-    let tasks = if chance.one_in(3) { chance.length(2, 3) } else { 1 };
+    let tasks = if chance.one_in(3) {
+        chance.length(2, 3)
+    } else {
+        1
+    };
     let watcher = match chance.index(6) {
         0 | 1 => Watcher::None,
         2 => Watcher::Panics(chance.between(1, 3) as u32),
@@ -101,7 +107,11 @@ fn writer(chance: &mut Chance) -> WriterSetup {
     WriterSetup {
         queue_bytes_max: chance.pick(&[64, 64, 500, 4_000]),
         op_bytes_max: chance.pick(&[1, 50, 1_000]),
-        linger: chance.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(100)]),
+        linger: chance.pick(&[
+            Duration::ZERO,
+            Duration::from_secs(1),
+            Duration::from_secs(100),
+        ]),
         stop_within: Duration::from_millis(chance.pick(&[50, 5_000])),
         watcher,
         tasks: (0..tasks).map(|_| writes(chance)).collect(),
@@ -111,7 +121,7 @@ fn writer(chance: &mut Chance) -> WriterSetup {
 fn writes(chance: &mut Chance) -> Vec<Act> {
     let mut acts: Vec<Act> = (0..chance.length(0, 7)).map(|_| act(chance)).collect();
     acts.push(match chance.index(8) {
-        0 | 1 | 2 => Act::Finish,
+        0..=2 => Act::Finish,
         3 => Act::Abort,
         4 => Act::AbortWithin(soon(chance)),
         5 => Act::FinishWithin(soon(chance)),

@@ -109,7 +109,11 @@ impl Faults {
             return Some(of_table);
         }
         let code = self.chance.pick(&self.storm.codes);
-        Some(if code.0 < call.codes() { code } else { of_table })
+        Some(if code.0 < call.codes() {
+            code
+        } else {
+            of_table
+        })
     }
 }
 

@@ -66,6 +66,8 @@ pub struct End {
     pub way: Way,
     /// It is closed.
     pub closed: bool,
+    /// The step in which its last answer came out.
+    pub(crate) landed: u64,
     /// Calls on it that have not returned.
     pub(crate) running: u32,
     /// Bytes that answers said were taken.
@@ -136,6 +138,7 @@ impl Kernel {
             writes,
             way,
             closed: false,
+            landed: 0,
             running: 0,
             transferred: 0,
             failed: None,
@@ -214,6 +217,7 @@ impl Kernel {
         let Some(flight) = self.flights.remove(&id) else {
             return;
         };
+        self.ends[flight.handle].landed = self.step;
         self.note(flight.handle, id.kind, outcome, flight.cancelled);
     }
 
@@ -235,9 +239,7 @@ impl Kernel {
             return;
         }
         let step = self.step;
-        self.ends[handle]
-            .failed
-            .get_or_insert((*class, *os, step));
+        self.ends[handle].failed.get_or_insert((*class, *os, step));
     }
 
     /// A fault of a Unix call.
@@ -282,12 +284,16 @@ impl Kernel {
 
     /// What follows from a change of a pipe, for operations that the kernel completes by itself.
     pub(crate) fn settle(&mut self, pipe: usize) {
+        for id in self.pipes[pipe].answer_waiting() {
+            self.complete_write(id);
+        }
         for id in self.flights_of(pipe) {
             let flight = &self.flights[&id];
             if self.ends[flight.handle].way == Way::Overlapped {
                 self.settle_overlapped(id);
             }
         }
+        // A read may have made room.
         for id in self.pipes[pipe].answer_waiting() {
             self.complete_write(id);
         }
@@ -306,13 +312,16 @@ impl Kernel {
 
     /// When something happens by itself.
     pub(crate) fn next_event(&self) -> Option<Moment> {
-        let flights = self.flights.values().filter_map(|flight| match &flight.stand {
-            Stand::Answered(_, at) => Some(*at),
-            Stand::Waiting | Stand::Running | Stand::Threaded(_) => match flight.job {
-                Job::UntilRead { next, .. } => Some(next),
-                Job::Read(_) | Job::Readable | Job::Write(_) => None,
-            },
-        });
+        let flights = self
+            .flights
+            .values()
+            .filter_map(|flight| match &flight.stand {
+                Stand::Answered(_, at) => Some(*at),
+                Stand::Waiting | Stand::Running | Stand::Threaded(_) => match flight.job {
+                    Job::UntilRead { next, .. } => Some(next),
+                    Job::Read(_) | Job::Readable | Job::Write(_) => None,
+                },
+            });
         flights.chain(self.asleep_until).min()
     }
 

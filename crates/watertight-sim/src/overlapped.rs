@@ -102,7 +102,11 @@ impl Kernel {
         let (disconnected, reading, writing) = (pipe.disconnected, pipe.reading, pipe.writing);
         match job {
             Job::Write(data) if disconnected || !reading => {
-                let code = if disconnected { NOT_CONNECTED } else { BROKEN_PIPE };
+                let code = if disconnected {
+                    NOT_CONNECTED
+                } else {
+                    BROKEN_PIPE
+                };
                 self.pipes[at].remove_waiting(id);
                 let outcome = answer::write(code, 0, data.len() as u64, Moved::Unknown);
                 self.answer(id, outcome);
@@ -135,7 +139,11 @@ impl Kernel {
             Got::Bytes(data, goes_on) => (data, goes_on),
             Got::Empty | Got::Nothing => (Vec::new(), false),
         };
-        let code = if goes_on { MORE_DATA } else { fault.unwrap_or(SUCCESS) };
+        let code = if goes_on {
+            MORE_DATA
+        } else {
+            fault.unwrap_or(SUCCESS)
+        };
         self.answer(id, answer::read(code, data.into(), false));
     }
 

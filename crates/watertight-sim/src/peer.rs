@@ -54,7 +54,11 @@ impl Peer {
 
     fn is_gone(&self, kernel: &Kernel) -> bool {
         let pipe = &kernel.pipes[self.pipe];
-        let open = if self.reads { pipe.reading } else { pipe.writing };
+        let open = if self.reads {
+            pipe.reading
+        } else {
+            pipe.writing
+        };
         !open || pipe.disconnected
     }
 

@@ -256,7 +256,10 @@ impl Pipe {
     /// Throws away what is unread. The writes that waited in it.
     pub fn clear(&mut self) -> Vec<OpId> {
         let queue = std::mem::take(&mut self.queue);
-        queue.into_iter().filter_map(|entry| entry.waiting).collect()
+        queue
+            .into_iter()
+            .filter_map(|entry| entry.waiting)
+            .collect()
     }
 
     /// Cuts a write short for no reason, where the system may.

@@ -1,7 +1,7 @@
 //! Calls that do not wait, and readiness, as Unix does them; and the thread for ends that can only block.
 //! What an errno means and what a failed call wants next is decided by the real backend's own table.
 
-use crate::kernel::{Job, Kernel, Stand, Way};
+use crate::kernel::{Flight, Job, Kernel, Stand, Way};
 use crate::overlapped::joined;
 use crate::pipe::Got;
 use rustix::io::Errno;
@@ -216,24 +216,26 @@ impl Kernel {
 
     /// Whether the thread of an end that can only block has something to do.
     pub(crate) fn thread_may_step(&self) -> bool {
-        self.flights.values().any(|flight| {
-            matches!(flight.stand, Stand::Threaded(_))
-                && self.thread_can(flight.handle, &flight.job, flight.cancelled)
-        })
+        self.flights
+            .values()
+            .any(|flight| matches!(flight.stand, Stand::Threaded(_)) && self.thread_can(flight))
     }
 
     /// The thread of an end that can only block does the next piece of its work. Says whether there was any.
     pub(crate) fn thread_step(&mut self) -> bool {
-        let mut working = self.flights.iter().filter_map(|(id, flight)| {
-            let Stand::Threaded(moved) = flight.stand else {
-                return None;
-            };
-            self.thread_can(flight.handle, &flight.job, flight.cancelled)
-                .then_some((*id, moved))
-        });
-        let Some((id, moved)) = working.next() else {
+        let working: Vec<(OpId, usize)> = self
+            .flights
+            .iter()
+            .filter(|(_, flight)| self.thread_can(flight))
+            .filter_map(|(id, flight)| match flight.stand {
+                Stand::Threaded(moved) => Some((*id, moved)),
+                Stand::Answered(..) | Stand::Running | Stand::Waiting => None,
+            })
+            .collect();
+        if working.is_empty() {
             return false;
-        };
+        }
+        let (id, moved) = self.chance.pick(&working);
         self.tick();
         let flight = &self.flights[&id];
         let (handle, cancelled, job) = (flight.handle, flight.cancelled, flight.job.clone());
@@ -247,17 +249,28 @@ impl Kernel {
         true
     }
 
-    fn thread_can(&self, handle: usize, job: &Job, cancelled: bool) -> bool {
-        let pipe = &self.pipes[self.ends[handle].pipe];
-        cancelled
-            || match job {
-                Job::Write(_) => !pipe.reading || pipe.room(1) > 0,
+    fn thread_can(&self, flight: &Flight) -> bool {
+        let pipe = &self.pipes[self.ends[flight.handle].pipe];
+        let moved = match flight.stand {
+            Stand::Threaded(moved) => moved,
+            Stand::Answered(..) | Stand::Running | Stand::Waiting => 0,
+        };
+        flight.cancelled
+            || match &flight.job {
+                Job::Write(data) => !pipe.reading || pipe.room(data.len() - moved) > 0,
                 Job::Read(_) => pipe.holds_any() || !pipe.writing,
                 Job::Readable | Job::UntilRead { .. } => true,
             }
     }
 
-    fn thread_writes(&mut self, id: OpId, handle: usize, data: &[u8], moved: usize, cancelled: bool) {
+    fn thread_writes(
+        &mut self,
+        id: OpId,
+        handle: usize,
+        data: &[u8],
+        moved: usize,
+        cancelled: bool,
+    ) {
         // It is called back before it blocks, never in the middle of a call.
         let outcome = if cancelled {
             Some(Outcome::cancelled())

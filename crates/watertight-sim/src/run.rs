@@ -112,8 +112,14 @@ impl Run {
             let mut pipe = Pipe::new(setup.shape);
             pipe.listening = setup.listening;
             kernel.pipes.push(pipe);
-            let writes = setup.writer.as_ref().map(|_| kernel.open(at, true, setup.way));
-            let reads = setup.reader.as_ref().map(|_| kernel.open(at, false, setup.way));
+            let writes = setup
+                .writer
+                .as_ref()
+                .map(|_| kernel.open(at, true, setup.way));
+            let reads = setup
+                .reader
+                .as_ref()
+                .map(|_| kernel.open(at, false, setup.way));
             if writes.is_none() || reads.is_none() {
                 let deeds = setup.deeds.clone();
                 peers.push(Peer::new(at, reads.is_none(), deeds, setup.stubborn));
@@ -143,12 +149,20 @@ impl Run {
     fn to_end(&self) -> Result<Report, String> {
         self.steps(STEPS_WILD)?;
         self.calm();
-        let most = if self.lasts { STEPS_FOREVER } else { STEPS_CALM };
+        let most = if self.lasts {
+            STEPS_FOREVER
+        } else {
+            STEPS_CALM
+        };
         let quiet = self.steps(most)?;
         let unfinished = self.world.unfinished();
         if !unfinished.is_empty() {
             if !self.lasts {
-                let why = if quiet { "nobody wakes" } else { "nothing ends" };
+                let why = if quiet {
+                    "nobody wakes"
+                } else {
+                    "nothing ends"
+                };
                 return Err(format!("a hang, {why}: {}", unfinished.join(", ")));
             }
             self.give_up()?;
@@ -226,7 +240,10 @@ impl Run {
         if unfinished.is_empty() {
             return self.check();
         }
-        Err(format!("a hang although aborted: {}", unfinished.join(", ")))
+        Err(format!(
+            "a hang although aborted: {}",
+            unfinished.join(", ")
+        ))
     }
 
     /// The fault that lasted is over: what it held up must be released.
@@ -270,7 +287,10 @@ impl Run {
             wrongs.push(format!("G1: handles left open: {open:?}"));
         }
         if !kernel.flights.is_empty() {
-            wrongs.push(format!("G1: operations left in flight: {:?}", kernel.flights));
+            wrongs.push(format!(
+                "G1: operations left in flight: {:?}",
+                kernel.flights
+            ));
         }
         let left = (census.pipes, census.operations_in_flight, census.lingering);
         if left != (0, 0, 0) || census.quarantined != 0 || census.foreign_panics != 0 {
@@ -280,6 +300,7 @@ impl Run {
             wrongs.push(format!("{} ends, {census:?}", kernel.ends.len()));
         }
         wrongs.extend(self.check_sums(&kernel, census.bytes_late));
+        wrongs.extend(self.check_unheard(census.failures_late));
         if wrongs.is_empty() {
             Ok(())
         } else {
@@ -300,6 +321,20 @@ impl Run {
                 book.check_receipt(&receipt, &kernel);
             }
         }
+    }
+
+    /// A failure that no receipt names was counted as late.
+    fn check_unheard(&self, late: u64) -> Option<String> {
+        let writers = self
+            .writers
+            .iter()
+            .map(|writer| writer.book.borrow().unheard.clone());
+        let readers = self
+            .readers
+            .iter()
+            .map(|reader| reader.book.borrow().unheard.clone());
+        let unheard: Vec<String> = writers.chain(readers).flatten().collect();
+        (unheard.len() as u64 > late).then(|| unheard.join("\n"))
     }
 
     /// What left the pipes is what the readers accepted, and what came too late for them.

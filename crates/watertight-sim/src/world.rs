@@ -164,7 +164,12 @@ impl World {
         let mut kernel = self.driver.backend().lock();
         if let Ok(peers) = self.peers.try_borrow() {
             let able = |(_, peer): &(usize, &Peer)| peer.is_able(&kernel);
-            let able: Vec<usize> = peers.iter().enumerate().filter(able).map(|(i, _)| i).collect();
+            let able: Vec<usize> = peers
+                .iter()
+                .enumerate()
+                .filter(able)
+                .map(|(i, _)| i)
+                .collect();
             choices.extend(able.into_iter().map(Choice::Peer));
         }
         if kernel.thread_may_step() {
@@ -194,7 +199,10 @@ impl World {
         match choice {
             Choice::Peer(index) => {
                 let mut peers = self.peers.borrow_mut();
-                peers[index].act(&mut self.driver.backend().lock(), &mut self.chance.borrow_mut());
+                peers[index].act(
+                    &mut self.driver.backend().lock(),
+                    &mut self.chance.borrow_mut(),
+                );
             }
             Choice::Task(index) => self.poll(index),
             Choice::Thread => {
