@@ -52,7 +52,7 @@ impl Sim {
             ids.into_iter()
                 .filter(|id| {
                     let waits = matches!(kernel.flights[id].stand, Stand::Waiting)
-                        && kernel.ends[kernel.flights[id].handle].way == Way::Readiness;
+                        && kernel.ends[kernel.flights[id].handle].way != Way::Overlapped;
                     waits && (kernel.is_ready(*id) || kernel.chance.one_in(spurious))
                 })
                 .collect()
@@ -232,7 +232,9 @@ fn submit_threaded(kernel: &mut Kernel, handle: usize, id: OpId, op: Op) -> Subm
     let job = match op {
         Op::Write(chunks) => Job::Write(crate::overlapped::joined(&chunks.into_vec())),
         Op::Read { bytes_max } => Job::Read(bytes_max),
-        Op::WaitReadable | Op::WaitUntilRead => {
+        // That is asked, not waited for: the thread is not needed.
+        Op::WaitUntilRead => return kernel.submit_until_read(handle, id),
+        Op::WaitReadable => {
             let refused = Outcome::failed(Class::Unsupported, None);
             return Submitted::Done(refused);
         }
@@ -243,6 +245,9 @@ fn submit_threaded(kernel: &mut Kernel, handle: usize, id: OpId, op: Op) -> Subm
 
 /// The thread is called back; a device that blocks does not hear it.
 fn cancel_threaded(kernel: &mut Kernel, id: OpId) -> Cancelled {
+    if id.kind == OpKind::WaitUntilRead {
+        return kernel.cancel_readiness(id);
+    }
     let deaf = kernel.chance.one_in(kernel.manner.deaf_one_in);
     if let Some(flight) = kernel.flights.get_mut(&id)
         && !deaf

@@ -15,6 +15,7 @@ pub mod draw;
 pub mod fault_loop;
 pub mod faults;
 pub mod kernel;
+pub mod live;
 pub mod manner;
 mod overlapped;
 pub mod peer;

@@ -3,6 +3,10 @@
 use crate::chance::Chance;
 use std::time::Duration;
 
+/// The longest delay of an answer while a run is to end: with a longer one, a question asked again and again meanwhile
+/// would be taken for a livelock.
+const DELAY_CALM: Duration = Duration::from_millis(1);
+
 /// Every number `n` is "one in n"; 0 is never.
 #[derive(Clone, Debug, Default)]
 pub struct Manner {
@@ -67,6 +71,7 @@ impl Manner {
 
     /// No more cruelties that keep a run from ending.
     pub fn calm(&mut self) {
+        self.delay = self.delay.min(DELAY_CALM);
         self.late_one_in = 0;
         self.deaf_one_in = 0;
         self.hold_back_one_in = 0;

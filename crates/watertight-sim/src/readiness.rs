@@ -103,7 +103,7 @@ impl Kernel {
         }
     }
 
-    fn submit_until_read(&mut self, handle: usize, id: OpId) -> Submitted {
+    pub(crate) fn submit_until_read(&mut self, handle: usize, id: OpId) -> Submitted {
         if let Some(outcome) = self.ask_until_read(handle) {
             return Submitted::Done(outcome);
         }
@@ -135,7 +135,7 @@ impl Kernel {
     pub(crate) fn is_ready(&self, id: OpId) -> bool {
         let flight = &self.flights[&id];
         let end = &self.ends[flight.handle];
-        if end.way != Way::Readiness {
+        if end.way == Way::Overlapped {
             return false;
         }
         let pipe = &self.pipes[end.pipe];
