@@ -4,7 +4,7 @@ use crate::actors::Heard;
 use crate::kernel::{End, Kernel};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use watertight::{Ending, Ledger, ReadReceipt, Receipt};
+use watertight::{Ending, ReadReceipt, Receipt};
 use watertight_core::{Class, ErrorKind, OsCode};
 
 /// What is known of one message of several tasks' on one writer.
@@ -65,7 +65,7 @@ impl WriterBook {
     pub(crate) fn check_receipt(&mut self, receipt: &Receipt, kernel: &Kernel) {
         let end = &kernel.ends[self.end];
         let ledger = receipt.ledger();
-        self.check_account(ledger, end, kernel);
+        self.check_account(receipt, end, kernel);
         self.check_bytes(receipt, kernel);
         self.check_ending(receipt.ending(), end, ledger.in_doubt() > 0);
         match &self.receipt {
@@ -81,7 +81,8 @@ impl WriterBook {
         }
     }
 
-    fn check_account(&mut self, ledger: Ledger, end: &End, kernel: &Kernel) {
+    fn check_account(&mut self, receipt: &Receipt, end: &End, kernel: &Kernel) {
+        let ledger = receipt.ledger();
         if ledger.unsettled() != 0 {
             self.wrong(format!("a receipt with bytes under way: {ledger:?}"));
         }
@@ -92,6 +93,9 @@ impl WriterBook {
             self.wrong(format!(
                 "G4: end {number} is called over before its handle is closed: {ledger:?}"
             ));
+        }
+        if receipt.ending() == Ending::Finished && ledger.transferred() != ledger.accepted() {
+            self.wrong(format!("G4: called finished: {ledger:?}"));
         }
         let put_in = kernel.pipes[end.pipe].log().len() as u64;
         let most = ledger.transferred() + ledger.in_doubt();
