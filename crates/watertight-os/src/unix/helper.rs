@@ -8,6 +8,7 @@ use super::classify::{Call, Next, next, told};
 use super::handle::Kind;
 use super::kernel;
 use super::sigpipe::quiet_thread;
+use crate::fault::fallible;
 use crate::step::{Step, StepError, step};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -103,7 +104,9 @@ impl Helper {
             return Cancelled::Done(Outcome::cancelled());
         }
         // One byte; if the pipe is full of earlier ones, the thread is being called back already.
-        let _ = rustix::io::write(&self.call, b"!");
+        let _ = fallible("write (recall)", Call::Write, || {
+            rustix::io::write(&self.call, b"!")
+        });
         Cancelled::Requested
     }
 }
@@ -175,7 +178,7 @@ impl Shared {
                 return given_up;
             }
             let spare = rustix::buffer::spare_capacity(&mut data);
-            match rustix::io::read(fd, spare) {
+            match fallible("read", Call::Read, || rustix::io::read(fd, spare)) {
                 Ok(0) => return Outcome::EndOfStream,
                 Ok(_) => return Outcome::Data(data.into()),
                 Err(code) => match next(Call::Read, code) {
@@ -215,7 +218,7 @@ impl Shared {
     fn write_step(&self, fd: &OwnedFd, kind: Kind, data: &[u8]) -> Result<usize, Outcome> {
         loop {
             self.wait_ready(fd, kind, PollFlags::OUT)?;
-            match rustix::io::write(fd, data) {
+            match fallible("write", Call::Write, || rustix::io::write(fd, data)) {
                 // Nothing at all, and no error: a device that would have us ask for ever.
                 Ok(0) => return Err(Outcome::failed(Class::Io, None)),
                 Ok(n) => return Ok(n),
@@ -238,7 +241,10 @@ impl Shared {
             PollFd::new(&recall, PollFlags::IN),
         ];
         loop {
-            match rustix::event::poll(&mut polled, None) {
+            let answer = fallible("poll", Call::Wait, || {
+                rustix::event::poll(&mut polled, None)
+            });
+            match answer {
                 Ok(_) if !polled[1].revents().is_empty() => {
                     self.drain_recall();
                     return Err(Outcome::cancelled());
@@ -255,7 +261,9 @@ impl Shared {
 
     /// Takes the call back out, so that it does not end the next operation. poll said that there is one byte at least.
     fn drain_recall(&self) {
-        let _ = rustix::io::read(&self.recall, &mut [0; 16]);
+        let _ = fallible("read (recall)", Call::Read, || {
+            rustix::io::read(&self.recall, &mut [0; 16])
+        });
     }
 }
 

@@ -10,6 +10,7 @@ use super::handle::{self, Handle};
 use super::helper::{Helper, Post};
 use super::kernel::{self, Features, last_errno};
 use super::until_read::{self, Asking};
+use crate::fault::{fallible, fallible_all_the_same};
 use crate::step::{Direction, Refused, Step, StepError, step};
 use polling::{Event, Events, Poller};
 use rustix::io::{Errno, IoSlice};
@@ -70,7 +71,10 @@ impl Native {
     /// Out of descriptors. Nothing is left behind.
     pub fn new() -> Result<Self, StepError> {
         let (poller, features) = step(Step::CreatePoller, || {
-            let poller = Poller::new().map_err(|error| told(Call::Make, errno(&error)))?;
+            let poller = fallible("epoll_create", Call::Make, || {
+                Poller::new().map_err(|error| errno(&error))
+            })
+            .map_err(|code| told(Call::Make, code))?;
             let features = kernel::probe().map_err(|code| told(Call::Make, code))?;
             Ok((Arc::new(poller), features))
         })?;
@@ -78,8 +82,7 @@ impl Native {
         let (to, waker) = (posted.clone(), poller.clone());
         let post: Post = Arc::new(move |completion| {
             lock(&to.0).push(completion);
-            // A failing wake would lose the answer's news, not the answer: the next wait finds it.
-            let _ = waker.notify();
+            notify(&waker);
         });
         Ok(Self {
             poller,
@@ -176,15 +179,15 @@ impl Native {
         });
         match self.register(armed.get()) {
             Ok(()) => Submitted::InFlight,
-            Err(error) => {
+            Err(code) => {
                 armed.remove();
-                let (class, os) = told(Call::Wait, errno(&error));
+                let (class, os) = told(Call::Wait, code);
                 Submitted::Done(Outcome::failed(class, os))
             }
         }
     }
 
-    fn register(&self, armed: &Armed) -> io::Result<()> {
+    fn register(&self, armed: &Armed) -> Result<(), Errno> {
         let handle = &armed.handle;
         let interest = if armed.chunks.is_some() {
             Event::writable(handle.poll_key)
@@ -193,11 +196,17 @@ impl Native {
         };
         let fd = handle.active();
         if handle.is_registered() {
-            return self.poller.modify(fd, interest);
+            return fallible("EPOLL_CTL_MOD", Call::Wait, || {
+                self.poller
+                    .modify(fd, interest)
+                    .map_err(|error| errno(&error))
+            });
         }
-        // SAFETY: the descriptor belongs to `handle`, which leaves the poller before it is closed or given away (`close`,
-        // `release`); nobody else registers it.
-        unsafe { self.poller.add(&fd, interest) }?;
+        fallible("EPOLL_CTL_ADD", Call::Wait, || {
+            // SAFETY: the descriptor belongs to `handle`, which leaves the poller before it is closed or given away (`close`,
+            // `release`); nobody else registers it.
+            unsafe { self.poller.add(&fd, interest) }.map_err(|error| errno(&error))
+        })?;
         handle.registered.store(true, Ordering::Release);
         Ok(())
     }
@@ -206,7 +215,10 @@ impl Native {
     /// keep the entry, under a dead number.
     fn deregister(&self, handle: &Handle) {
         if handle.is_registered() && !self.birth.is_elsewhere() {
-            let _ = self.poller.delete(handle.active());
+            let _ = fallible("EPOLL_CTL_DEL", Call::Wait, || {
+                let left = self.poller.delete(handle.active());
+                left.map_err(|error| errno(&error))
+            });
             handle.registered.store(false, Ordering::Release);
         }
     }
@@ -244,8 +256,8 @@ impl Native {
             // Spurious, or somebody else was faster.
             None => match self.register(armed) {
                 Ok(()) => return None,
-                Err(error) => {
-                    let (class, os) = told(Call::Wait, errno(&error));
+                Err(code) => {
+                    let (class, os) = told(Call::Wait, code);
                     Outcome::failed(class, os)
                 }
             },
@@ -286,10 +298,13 @@ impl Native {
         let mut events = lock(&self.events);
         events.clear();
         let timeout = deadline.map(|due| due.saturating_duration_since(Instant::now()));
-        match self.poller.wait(&mut events, timeout) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(OsCode(errno(&error).raw_os_error())),
+        let waited = fallible("epoll_wait", Call::Wait, || {
+            let waited = self.poller.wait(&mut events, timeout);
+            waited.map_err(|error| errno(&error))
+        });
+        match waited {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(code) => return Err(OsCode(code.raw_os_error())),
         }
         for event in events.iter() {
             self.handle_ready(event.key, completions);
@@ -380,7 +395,9 @@ impl Backend for Native {
         self.deregister(&handle);
         if end_of_stream && handle.is_socket_kind() {
             // A peer that is gone already needs no end.
-            let _ = rustix::net::shutdown(handle.original(), rustix::net::Shutdown::Write);
+            let _ = fallible("shutdown", Call::Close, || {
+                rustix::net::shutdown(handle.original(), rustix::net::Shutdown::Write)
+            });
         }
         close(handle.into_fd())
     }
@@ -402,8 +419,7 @@ impl Backend for Native {
     }
 
     fn wake(&self) {
-        // It fails only if the poller is broken, and then the next wait says so.
-        let _ = self.poller.notify();
+        notify(&self.poller);
     }
 }
 
@@ -439,15 +455,26 @@ fn write_now(handle: &Handle, chunks: &Chunks) -> Option<Outcome> {
 
 /// close, once: on Linux the descriptor is gone even after EINTR (close(2)), so it is never called again.
 fn close(fd: OwnedFd) -> Result<(), OsCode> {
-    // SAFETY: the descriptor was owned by `fd`, which gave it up with `into_raw_fd`; nobody else knows the number.
-    let status = unsafe { libc::close(fd.into_raw_fd()) };
-    if status == 0 {
-        return Ok(());
+    let closed = fallible_all_the_same("close", Call::Close, || {
+        // SAFETY: the descriptor was owned by `fd`, which gave it up with `into_raw_fd`; nobody else knows the number.
+        let status = unsafe { libc::close(fd.into_raw_fd()) };
+        if status == 0 {
+            Ok(())
+        } else {
+            Err(last_errno())
+        }
+    });
+    match closed {
+        Ok(()) | Err(Errno::INTR) => Ok(()),
+        Err(code) => Err(OsCode(code.raw_os_error())),
     }
-    match last_errno() {
-        Errno::INTR => Ok(()),
-        code => Err(OsCode(code.raw_os_error())),
-    }
+}
+
+/// eventfd, or what the poller has in its place: makes a running or the next wait return.
+fn notify(poller: &Poller) {
+    let _ = fallible("notify", Call::Wait, || {
+        poller.notify().map_err(|error| errno(&error))
+    });
 }
 
 fn errno(error: &io::Error) -> Errno {
