@@ -13,7 +13,7 @@ mod calls;
 mod steps;
 
 #[cfg(feature = "fault")]
-pub use calls::{Fault, Made, Trace, plan, stop};
+pub use calls::{Fault, Made, Trace, begun, plan, stop};
 #[cfg(feature = "fault")]
 pub use steps::{clear, fail_next, planned};
 

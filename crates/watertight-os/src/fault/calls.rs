@@ -42,13 +42,8 @@ pub struct Trace {
     pub count: u64,
     /// The first few thousand of them, in order.
     pub calls: Vec<Made>,
-}
-
-impl Trace {
-    /// The calls that a plan made fail.
-    pub fn failed(&self) -> impl Iterator<Item = &Made> {
-        self.calls.iter().filter(|made| made.failed.is_some())
-    }
+    /// The calls at which a planned failure began, in order. Fewer than were planned: the run did not get that far.
+    pub begun: Vec<Made>,
 }
 
 struct Plan {
@@ -76,6 +71,13 @@ pub fn plan(faults: &[Fault]) {
     IS_PLANNED.store(true, Ordering::SeqCst);
 }
 
+/// The planned failures that have begun so far, as in [`Trace::begun`].
+pub fn begun() -> Vec<Made> {
+    let plan = lock();
+    plan.as_ref()
+        .map_or_else(Vec::new, |plan| plan.trace.begun.clone())
+}
+
 /// Ends the plan: from now on every call is made. Says what happened under it.
 pub fn stop() -> Trace {
     IS_PLANNED.store(false, Ordering::SeqCst);
@@ -96,6 +98,8 @@ impl Plan {
         let at = self.trace.count;
         if let Some(fault) = self.faults.iter().find(|fault| fault.at == at) {
             self.lasting.push((name, fault.code, fault.times));
+            let failed = Some(fault.code);
+            self.trace.begun.push(Made { name, call, failed });
         }
         let mut lasting = self.lasting.iter_mut();
         let failed = lasting
@@ -140,14 +144,14 @@ mod tests {
         };
         let (said, trace) = five(&[]);
         assert_eq!(said, [false; 5]);
-        assert_eq!((trace.count, trace.failed().count()), (5, 0));
+        assert_eq!((trace.count, trace.begun.len()), (5, 0));
         let (said, _) = five(&[fault(3, 1)]);
         assert_eq!(said, [false, false, true, false, false]);
         let (said, _) = five(&[fault(1, 2)]);
         assert_eq!(said, [true, false, true, false, false]);
         let (said, trace) = five(&[fault(3, Fault::FOR_EVER)]);
         assert_eq!(said, [false, false, true, true, true]);
-        let failed = trace.failed().next().unwrap();
+        let failed = trace.begun.first().unwrap();
         assert_eq!((failed.name, failed.failed), ("read", Some(CODE)));
         let (said, _) = five(&[fault(2, 1), fault(4, 1)]);
         assert_eq!(said, [false, true, false, true, false]);

@@ -95,8 +95,13 @@ pub(super) fn write(
     if nowait {
         flags |= ReadWriteFlags::NOWAIT;
     }
+    let name = if nowait {
+        "pwritev2 (NOWAIT)"
+    } else {
+        "pwritev2"
+    };
     let write = |flags| {
-        fallible("pwritev2", Call::Write, || {
+        fallible(name, Call::Write, || {
             rustix::io::pwritev2(fd, slices, HERE, flags)
         })
     };
@@ -112,7 +117,7 @@ pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], nowait: bool) -> Result<u
         return fallible("read", Call::Read, || rustix::io::read(fd, buf));
     }
     let mut slices = [IoSliceMut::new(buf)];
-    fallible("preadv2", Call::Read, || {
+    fallible("preadv2 (NOWAIT)", Call::Read, || {
         rustix::io::preadv2(fd, &mut slices, HERE, ReadWriteFlags::NOWAIT)
     })
 }
