@@ -28,6 +28,9 @@ use watertight_core::{
 /// The most chunks of one gather write that this backend passes on; the rest goes with the next one.
 const CHUNKS_MAX: usize = 64;
 
+/// How often a wake is tried. Linux's, a write to an eventfd, does not fail at all; kqueue's may be short of memory.
+const WAKE_ATTEMPTS_MAX: usize = 3;
+
 /// An operation that waits for readiness.
 struct Armed {
     id: OpId,
@@ -472,9 +475,15 @@ fn close(fd: OwnedFd) -> Result<(), OsCode> {
 
 /// eventfd, or what the poller has in its place: makes a running or the next wait return.
 fn notify(poller: &Poller) {
-    let _ = fallible("notify", Call::Wait, || {
-        poller.notify().map_err(|error| errno(&error))
-    });
+    for _ in 0..WAKE_ATTEMPTS_MAX {
+        let woken = fallible("notify", Call::Wait, || {
+            poller.notify().map_err(|error| errno(&error))
+        });
+        if woken.is_ok() {
+            return;
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn errno(error: &io::Error) -> Errno {
