@@ -144,11 +144,16 @@ impl Handle {
         &self.fd
     }
 
-    /// The descriptor to wait on: the one that is read or written.
-    pub(super) fn active(&self) -> BorrowedFd<'_> {
-        if let Some(fallen) = self.fallen.get() {
-            return fallen.as_fd();
-        }
+    /// The descriptor that is read or written.
+    fn active(&self) -> BorrowedFd<'_> {
+        self.fallen
+            .get()
+            .map_or_else(|| self.waited_on(), |fallen| fallen.as_fd())
+    }
+
+    /// The descriptor to wait on. It stays the same for life, for the poller knows it; one that a pipe fell to later is the
+    /// same pipe, and ready when this one is.
+    pub(super) fn waited_on(&self) -> BorrowedFd<'_> {
         match &self.rung {
             Rung::Private(Some(private)) => private.as_fd(),
             Rung::Helper(_) | Rung::Message | Rung::NoWait | Rung::Private(None) => self.fd.as_fd(),

@@ -197,7 +197,7 @@ impl Native {
         } else {
             Event::readable(handle.poll_key)
         };
-        let fd = handle.active();
+        let fd = handle.waited_on();
         if handle.is_registered() {
             return fallible("EPOLL_CTL_MOD", Call::Wait, || {
                 self.poller
@@ -219,7 +219,7 @@ impl Native {
     fn deregister(&self, handle: &Handle) {
         if handle.is_registered() && !self.birth.is_elsewhere() {
             let _ = fallible("EPOLL_CTL_DEL", Call::Wait, || {
-                let left = self.poller.delete(handle.active());
+                let left = self.poller.delete(handle.waited_on());
                 left.map_err(|error| errno(&error))
             });
             handle.registered.store(false, Ordering::Release);
