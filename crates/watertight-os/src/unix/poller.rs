@@ -4,7 +4,7 @@
 //! epoll and kqueue come through the `polling` crate, one-shot, by a number of our own and never by the descriptor's.
 
 use super::OsHandle;
-use super::classify::{Call, Next, next, told};
+use super::classify::{Call, Next, classify, next, told};
 use super::fork::Birth;
 use super::handle::{self, Handle};
 use super::helper::{Helper, Post};
@@ -396,13 +396,14 @@ impl Backend for Native {
             return close(handle.into_fd_elsewhere());
         }
         self.deregister(&handle);
-        if end_of_stream && handle.is_socket_kind() {
-            // A peer that is gone already needs no end.
-            let _ = fallible("shutdown", Call::Close, || {
-                rustix::net::shutdown(handle.original(), rustix::net::Shutdown::Write)
-            });
-        }
-        close(handle.into_fd())
+        let ended = if end_of_stream && handle.is_socket_kind() {
+            end_stream(&handle)
+        } else {
+            Ok(())
+        };
+        // S1: the first failure wins. E4: the descriptor is closed whatever the end of the stream came to.
+        let closed = close(handle.into_fd());
+        ended.and(closed)
     }
 
     fn wait(&self, completions: &mut Vec<Completion>, until: Option<Moment>) -> Result<(), OsCode> {
@@ -453,6 +454,18 @@ fn write_now(handle: &Handle, chunks: &Chunks) -> Option<Outcome> {
                 Next::Fail(class, os) => return Some(Outcome::failed(class, os)),
             },
         }
+    }
+}
+
+/// shutdown: the peer sees the end although others may have the same socket. That is told if it fails, for then it does not.
+fn end_stream(handle: &Handle) -> Result<(), OsCode> {
+    let ended = fallible("shutdown", Call::Close, || {
+        rustix::net::shutdown(handle.original(), rustix::net::Shutdown::Write)
+    });
+    match ended.map_err(|code| (classify(Call::Close, code), code)) {
+        // A peer that is gone already needs no end.
+        Ok(()) | Err((Class::Gone | Class::NotConnected, _)) => Ok(()),
+        Err((_, code)) => Err(OsCode(code.raw_os_error())),
     }
 }
 
