@@ -125,8 +125,8 @@ impl Handle {
 
     /// Whether a read of nothing on this FIFO means that no writer has come yet, rather than that the last one left.
     /// Asked of the descriptor that was adopted: only it knows what it was opened against.
-    pub(super) fn awaits_a_writer(&self) -> bool {
-        self.is_fifo && !hung_up(self.original())
+    pub(super) fn awaits_a_writer(&self) -> Result<bool, Errno> {
+        Ok(self.is_fifo && !polled(self.original())?.contains(PollFlags::HUP))
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -390,13 +390,8 @@ fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
     })
 }
 
-/// poll, with no time to wait: whether the other end has left. What cannot be asked counts as left.
-fn hung_up(fd: BorrowedFd<'_>) -> bool {
-    polled(fd).is_none_or(|seen| seen.contains(PollFlags::HUP))
-}
-
 /// poll, with no time to wait.
-pub(super) fn polled(fd: BorrowedFd<'_>) -> Option<PollFlags> {
+pub(super) fn polled(fd: BorrowedFd<'_>) -> Result<PollFlags, Errno> {
     let mut polled = [PollFd::new(&fd, PollFlags::empty())];
     let zero = Timespec {
         tv_sec: 0,
@@ -408,8 +403,8 @@ pub(super) fn polled(fd: BorrowedFd<'_>) -> Option<PollFlags> {
         });
         match answer {
             Err(Errno::INTR) => {}
-            Ok(_) => return Some(polled[0].revents()),
-            Err(_) => return None,
+            Ok(_) => return Ok(polled[0].revents()),
+            Err(code) => return Err(code),
         }
     }
 }

@@ -344,8 +344,7 @@ impl Backend for Native {
         loop {
             return match handle.read_now(buf) {
                 None => ReadNow::Unavailable,
-                Some(Ok(0)) if handle.awaits_a_writer() => ReadNow::Wait,
-                Some(Ok(0)) => ReadNow::EndOfStream,
+                Some(Ok(0)) => nothing_read(handle),
                 Some(Ok(n)) => ReadNow::Data(n),
                 Some(Err(code)) => match next(Call::Read, code) {
                     Next::Again => continue,
@@ -453,6 +452,18 @@ fn write_now(handle: &Handle, chunks: &Chunks) -> Option<Outcome> {
                 Next::Wait => return None,
                 Next::Fail(class, os) => return Some(Outcome::failed(class, os)),
             },
+        }
+    }
+}
+
+/// A read of nothing: the end of the stream, or a FIFO before its first writer. An end that cannot be made sure of is not told.
+fn nothing_read(handle: &Handle) -> ReadNow {
+    match handle.awaits_a_writer() {
+        Ok(true) => ReadNow::Wait,
+        Ok(false) => ReadNow::EndOfStream,
+        Err(code) => {
+            let (class, os) = told(Call::Wait, code);
+            ReadNow::Failed(class, os)
         }
     }
 }
