@@ -146,12 +146,13 @@ pub(super) fn is_anonymous_pipe(fd: BorrowedFd<'_>) -> bool {
     stat.is_ok_and(|stat| stat.f_type as u64 == PIPEFS_MAGIC)
 }
 
-/// ioctl TIOCGPTN: whether this is the leading end of a pseudo-terminal.
+/// ioctl TIOCGPTN: whether this is the leading end of a pseudo-terminal, as far as it can be ruled out: ENOTTY alone says that
+/// it is none. To open one again would make another terminal, so whatever else is said, it is not done.
 pub(super) fn is_terminal_master(fd: BorrowedFd<'_>) -> bool {
     let name = fallible("TIOCGPTN", Call::Query, || {
         rustix::pty::ptsname(fd, Vec::new())
     });
-    name.is_ok()
+    name != Err(Errno::NOTTY)
 }
 
 /// open of /proc/self/fd/N: the same pipe, FIFO or terminal in a file description of our own, whose O_NONBLOCK nobody shares.
