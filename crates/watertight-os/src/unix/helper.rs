@@ -103,11 +103,16 @@ impl Helper {
         if self.shared.lock().job.take().is_some() {
             return Cancelled::Done(Outcome::cancelled());
         }
-        // One byte; if the pipe is full of earlier ones, the thread is being called back already.
-        let _ = fallible("write (recall)", Call::Write, || {
-            rustix::io::write(&self.call, b"!")
-        });
-        Cancelled::Requested
+        loop {
+            // One byte. If the pipe is full of earlier ones, the thread is being called back already; if it cannot be
+            // written at all, the operation outlives its stop bound (rule S5).
+            let called = fallible("write (recall)", Call::Write, || {
+                rustix::io::write(&self.call, b"!")
+            });
+            if called != Err(Errno::INTR) {
+                return Cancelled::Requested;
+            }
+        }
     }
 }
 

@@ -190,7 +190,17 @@ impl Native {
         }
     }
 
+    /// epoll_ctl; called again if it was interrupted (rule E1).
     fn register(&self, armed: &Armed) -> Result<(), Errno> {
+        loop {
+            match self.register_once(armed) {
+                Err(Errno::INTR) => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn register_once(&self, armed: &Armed) -> Result<(), Errno> {
         let handle = &armed.handle;
         let interest = if armed.chunks.is_some() {
             Event::writable(handle.poll_key)
