@@ -1,6 +1,7 @@
 //! The n-th system call from now, on any thread of the process: what a fault loop plans, and what it learns of a run.
 
 use crate::classify::Call;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use watertight_core::OsCode;
@@ -11,8 +12,11 @@ const LISTED_MAX: usize = 4096;
 /// One planned failure.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
-    /// Which call, counted from 1 over all kinds.
+    /// Which call, counted from 1.
     pub at: u64,
+    /// Only calls of this name are counted and fail; without one, calls of every name are counted, and those fail that have
+    /// the name of the one reached. Where threads race, the n-th of a name is the same call more often.
+    pub only: Option<&'static str>,
     /// What it says.
     pub code: OsCode,
     /// How many calls of that name fail, this one and those that follow it. [`Fault::FOR_EVER`]: all of them.
@@ -48,6 +52,8 @@ pub struct Trace {
 
 struct Plan {
     faults: Vec<Fault>,
+    /// How many calls of each name were made.
+    by_name: HashMap<&'static str, u64>,
     /// Faults whose call was reached and that are not used up.
     lasting: Vec<(&'static str, OsCode, u64)>,
     trace: Trace,
@@ -63,6 +69,7 @@ static PLAN: Mutex<Option<Plan>> = Mutex::new(None);
 pub fn plan(faults: &[Fault]) {
     let plan = Plan {
         faults: faults.to_vec(),
+        by_name: HashMap::new(),
         lasting: Vec::new(),
         trace: Trace::default(),
     };
@@ -95,8 +102,14 @@ pub(super) fn made(name: &'static str, call: Call) -> Option<OsCode> {
 impl Plan {
     fn count(&mut self, name: &'static str, call: Call) -> Option<OsCode> {
         self.trace.count += 1;
-        let at = self.trace.count;
-        if let Some(fault) = self.faults.iter().find(|fault| fault.at == at) {
+        let of_all = self.trace.count;
+        let of_name = self.by_name.entry(name).or_default();
+        *of_name += 1;
+        let reached = |fault: &&Fault| match fault.only {
+            None => fault.at == of_all,
+            Some(only) => only == name && fault.at == *of_name,
+        };
+        if let Some(fault) = self.faults.iter().find(reached) {
             self.lasting.push((name, fault.code, fault.times));
             let failed = Some(fault.code);
             self.trace.begun.push(Made { name, call, failed });
@@ -139,6 +152,7 @@ mod tests {
     fn a_plan_fails_the_calls_it_names_and_lists_all() {
         let fault = |at, times| Fault {
             at,
+            only: None,
             code: CODE,
             times,
         };
@@ -153,6 +167,12 @@ mod tests {
         assert_eq!(said, [false, false, true, true, true]);
         let failed = trace.begun.first().unwrap();
         assert_eq!((failed.name, failed.failed), ("read", Some(CODE)));
+        let of_name = Fault {
+            only: Some("read"),
+            ..fault(2, 1)
+        };
+        let (said, _) = five(&[of_name]);
+        assert_eq!(said, [false, false, true, false, false]);
         let (said, _) = five(&[fault(2, 1), fault(4, 1)]);
         assert_eq!(said, [false, true, false, true, false]);
         assert_eq!(made("read", Call::Read), None, "the plan is over");
