@@ -371,8 +371,6 @@ fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
         return Err(argument(Errno::PROTOTYPE));
     }
     let peer = fallible("getpeername", Call::Query, || rustix::net::getpeername(fd));
-    let named =
-        fallible("getsockname", Call::Query, || rustix::net::getsockname(fd)).map_err(query)?;
     match peer {
         // A peer that is gone already has left what can be read.
         Ok(_) | Err(Errno::INVAL) => {}
@@ -383,6 +381,8 @@ fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
             ));
         }
     }
+    let named =
+        fallible("getsockname", Call::Query, || rustix::net::getsockname(fd)).map_err(query)?;
     Ok(if named.address_family() == AddressFamily::UNIX {
         Kind::LocalSocket
     } else {
