@@ -247,7 +247,9 @@ impl<B: Backend> WriterCell<B> {
         if let Some(answer) = state.half.until_read(wait.target, wait.attempts) {
             return Poll::Ready(answer);
         }
-        state.half.ask_until_read();
+        if !state.half.is_until_read_asked(wait.target) {
+            state.half.ask_until_read();
+        }
         let wanted = Wanted::Read(wait.target, wait.attempts);
         let replaced = state.watchers.watch(&mut wait.id, wanted, waker);
         drop(state);
