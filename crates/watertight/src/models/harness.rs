@@ -4,6 +4,7 @@ use super::kernel::Kernel;
 use super::manner::Manner;
 use crate::driver::Driver;
 use crate::{PipeReader, PipeWriter, ReaderOptions, WriterOptions};
+use std::cell::Cell;
 #[cfg(loom)]
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -46,6 +47,7 @@ pub(super) fn explore(expected: &[&str], model: impl Fn() -> &'static str + Send
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS_MAX));
     builder.max_branches = BRANCHES_MAX;
+    builder.expect_explicit_explore = true;
     let ends = Arc::new(std::sync::Mutex::new(BTreeMap::<&str, u64>::new()));
     let counted = ends.clone();
     let start = std::time::Instant::now();
@@ -89,6 +91,7 @@ fn hear_panics() -> std::sync::MutexGuard<'static, ()> {
 pub(super) struct World {
     pub(super) driver: Arc<Driver<Kernel>>,
     turning: JoinHandle<()>,
+    racing: Cell<bool>,
 }
 
 impl World {
@@ -105,7 +108,26 @@ impl World {
                 }
             }
         });
-        Self { driver, turning }
+        let racing = Cell::new(false);
+        Self {
+            driver,
+            turning,
+            racing,
+        }
+    }
+
+    /// From here on every order counts. What is set up before happens in one order.
+    pub(super) fn race(&self) {
+        assert!(!self.racing.replace(true), "it races already");
+        #[cfg(loom)]
+        loom::explore();
+    }
+
+    /// The race is over; what is looked at and cleared up behind it happens in one order again.
+    pub(super) fn rest(&self) {
+        assert!(self.racing.replace(false), "it never raced");
+        #[cfg(loom)]
+        loom::stop_exploring();
     }
 
     /// A writer on a new pipe.
@@ -125,7 +147,12 @@ impl World {
 
     /// Ends the driver's thread and looks at the books.
     pub(super) fn end(self) {
-        let Self { driver, turning } = self;
+        let Self {
+            driver,
+            turning,
+            racing,
+        } = self;
+        assert!(!racing.get(), "the race is never over");
         driver.backend.end();
         turning.join().expect("the driver's thread goes on");
         driver.backend.check_books();

@@ -7,6 +7,8 @@ use super::harness::primitives::{Condvar, Mutex, MutexGuard};
 use super::manner::{Answers, Cancels, Manner};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use watertight_core::{
     Backend, Cancelled, Class, Completion, Moment, Moved, Op, OpId, OpKind, OsCode, Outcome,
@@ -32,6 +34,7 @@ pub(super) struct Kernel {
     changed: Condvar,
     /// A wait that has nothing else to do lets the time pass instead, up to here.
     ends_at: Moment,
+    over: AtomicBool,
 }
 
 /// An operation in flight.
@@ -62,7 +65,7 @@ pub(super) struct Book {
     calls: u32,
     direct_reads: usize,
     pub(super) cancels: u32,
-    pub(super) writes: u32,
+    writes: usize,
     /// The operation that was submitted last.
     pub(super) last: Option<OpId>,
     /// Every byte it took, in order.
@@ -92,6 +95,7 @@ impl Kernel {
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
             ends_at,
+            over: AtomicBool::new(false),
         }
     }
 
@@ -138,11 +142,13 @@ impl Kernel {
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.over = true;
+        self.over.store(true, SeqCst);
         self.rouse(state);
     }
 
+    /// Asked without the lock, so that it costs the checker nothing: too early, it is asked again.
     pub(super) fn is_over(&self) -> bool {
-        self.lock().over
+        self.over.load(SeqCst)
     }
 
     /// Once nothing runs any more: every handle is closed once, or given back, and nothing is left in flight.
@@ -279,13 +285,15 @@ impl Backend for Kernel {
         if state.ops.iter().any(|held| held.id == id) {
             complain(format!("{id:?} is in flight twice"));
         }
+        let book = &mut state.books[pipe.number];
         let answers = match id.kind {
             OpKind::Read | OpKind::WaitReadable => manner.reads,
             OpKind::WaitUntilRead => manner.until_read,
-            OpKind::Write => manner.writes,
+            OpKind::Write => {
+                book.writes += 1;
+                manner.writes[book.writes.min(manner.writes.len()) - 1]
+            }
         };
-        let book = &mut state.books[pipe.number];
-        book.writes += u32::from(id.kind == OpKind::Write);
         book.last = Some(id);
         let now = |how, state: &mut State| {
             let bytes_max = manner.write_bytes_max;

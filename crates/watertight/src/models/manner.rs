@@ -31,7 +31,8 @@ pub(super) enum Cancels {
 /// How a pipe behaves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manner {
-    pub(super) writes: Answers,
+    /// One write after the other; the last for ever.
+    pub(super) writes: &'static [Answers],
     pub(super) until_read: Answers,
     pub(super) reads: Answers,
     pub(super) cancels: Cancels,
@@ -46,7 +47,7 @@ pub(super) struct Manner {
 impl Default for Manner {
     fn default() -> Self {
         Self {
-            writes: Answers::Later,
+            writes: &[Answers::Later],
             until_read: Answers::Later,
             reads: Answers::Later,
             cancels: Cancels::Posts,

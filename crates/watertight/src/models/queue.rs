@@ -15,10 +15,12 @@ fn a_push_meets_the_answer_and_a_stop() {
         let options = WriterOptions::new().op_bytes_max(2);
         let writer = Arc::new(world.writer(Manner::default(), options));
         writer.try_write(b"ab").unwrap();
+        world.race();
         let other = writer.clone();
         let stopping = spawn(move || wait(other.abort()).unwrap());
         let more = writer.try_write(b"cd").is_ok();
         let receipt = stopping.join().unwrap();
+        world.rest();
         let message = if more { &b"abcd"[..] } else { b"ab" };
         assert_eq!(receipt.ending(), Ending::Aborted);
         assert_account(&receipt, message, &world);
@@ -44,11 +46,13 @@ fn a_push_while_somebody_is_inside_is_not_forgotten() {
         };
         let options = WriterOptions::new().op_bytes_max(1);
         let writer = Arc::new(world.writer(manner, options));
+        world.race();
         let other = writer.clone();
         let writing = spawn(move || other.try_write(b"a").unwrap());
         writer.try_write(b"b").unwrap();
         writing.join().unwrap();
         wait(writer.flush()).unwrap();
+        world.rest();
         assert_eq!(writer.ledger().transferred(), 2);
         assert!(wait(writer.finish()).unwrap().is_complete());
         drop(writer);
@@ -64,10 +68,12 @@ fn two_wait_in_line_for_room() {
         let world = World::new(Kernel::new());
         let options = WriterOptions::new().queue_bytes_max(1);
         let writer = Arc::new(world.writer(Manner::default(), options));
+        world.race();
         let other = writer.clone();
         let writing = spawn(move || wait(other.write_all(b"b")).unwrap());
         wait(writer.write_all(b"aa")).unwrap();
         writing.join().unwrap();
+        world.rest();
         assert!(wait(writer.finish()).unwrap().is_complete());
         let stream = world.kernel().book(0).stream;
         drop(writer);
@@ -75,26 +81,28 @@ fn two_wait_in_line_for_room() {
         match &stream[..] {
             b"aab" => "a first",
             b"baa" => "b first",
-            _ => "mixed",
+            mixed => panic!("mixed: {mixed:?}"),
         }
     });
 }
 
-/// More steps than one thread makes for a pipe: the rest is the driver's thread's ‖ more is accepted meanwhile.
+/// More steps than one thread makes for a pipe: the rest is the driver's thread's ‖ it is told so, and goes to sleep.
 #[test]
-fn a_nudge_meets_a_push() {
+fn a_nudge_is_not_slept_through() {
     explore(&["complete"], || {
         let world = World::new(Kernel::new());
         let manner = Manner {
-            writes: Answers::AtOnce,
+            writes: &[Answers::AtOnce],
+            is_slow: true,
             ..Manner::default()
         };
         let options = WriterOptions::new().op_bytes_max(1);
         let writer = world.writer(manner, options);
+        world.race();
         writer.try_write(b"abcd").unwrap();
-        writer.try_write(b"e").unwrap();
         wait(writer.flush()).unwrap();
-        assert_eq!(world.kernel().book(0).stream, b"abcde");
+        world.rest();
+        assert_eq!(world.kernel().book(0).stream, b"abcd");
         assert!(wait(writer.finish()).unwrap().is_complete());
         drop(writer);
         world.end();

@@ -20,10 +20,12 @@ fn a_direct_read_meets_a_stop() {
             is_slow: true,
             ..Manner::default()
         }));
+        world.race();
         let other = reader.clone();
         let stopping = spawn(move || wait(other.abort()).unwrap());
         let read = wait(reader.read(&mut [0; 4]));
         let receipt = stopping.join().unwrap();
+        world.rest();
         assert_eq!(receipt.ledger().accepted(), world.kernel().book(0).given);
         assert_eq!(receipt.ledger().unsettled(), 0);
         drop(reader);
@@ -52,7 +54,9 @@ fn a_direct_read_waits_for_something_to_read() {
             ..Manner::default()
         });
         let mut buf = [0; 4];
+        world.race();
         assert_eq!(wait(reader.read(&mut buf)).unwrap(), 3);
+        world.rest();
         assert_eq!(&buf[..3], &DATA[..3]);
         let receipt = wait(reader.abort()).unwrap();
         assert_eq!(receipt.ledger().transferred(), 3);
@@ -71,11 +75,13 @@ fn a_read_ahead_meets_a_stop() {
             is_slow: true,
             ..Manner::default()
         }));
+        world.race();
         let other = reader.clone();
         let stopping = spawn(move || wait(other.abort()).unwrap());
         let mut buf = [0; 8];
         let read = wait(reader.read(&mut buf)).unwrap_or(0);
         let receipt = stopping.join().unwrap();
+        world.rest();
         let ledger = receipt.ledger();
         assert_eq!(ledger.accepted(), world.kernel().book(0).given);
         assert_eq!(ledger.transferred(), read as u64);
@@ -103,6 +109,7 @@ fn a_dropped_reader_meets_the_answer() {
             is_slow: true,
             ..Manner::default()
         });
+        world.race();
         let task = Task::new();
         let mut buf = [0; 8];
         let read = match ask(pin!(reader.read(&mut buf)), &task) {
@@ -111,6 +118,7 @@ fn a_dropped_reader_meets_the_answer() {
         };
         drop(reader);
         wait(Settle::on(&world.driver)).unwrap();
+        world.rest();
         let census = world.driver.census();
         let given = world.kernel().book(0).given;
         assert_eq!((census.pipes, census.pipes_ended), (0, 1));
@@ -140,6 +148,7 @@ fn take_back(cancels: Cancels) -> &'static str {
         ..Manner::default()
     });
     let cell = ReaderCell::new(world.driver.clone(), pipe, ReaderOptions::new());
+    world.race();
     let task = Task::new();
     let mut id = 0;
     // Whoever reads gives up at once.
@@ -158,6 +167,7 @@ fn take_back(cancels: Cancels) -> &'static str {
     };
     cell.handle_drop();
     wait(Settle::on(&world.driver)).unwrap();
+    world.rest();
     world.end();
     assert_eq!(Arc::strong_count(&task), 1, "a waker nobody waits with");
     end

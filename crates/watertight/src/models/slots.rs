@@ -16,13 +16,14 @@ fn a_late_packet_meets_the_next_in_its_place() {
     explore(&["complete"], || {
         let world = World::new(Kernel::new());
         let at_once = Manner {
-            writes: Answers::AtOnce,
+            writes: &[Answers::AtOnce],
             ..Manner::default()
         };
         let first = world.writer(at_once, WriterOptions::new());
         first.try_write(b"ab").unwrap();
         assert!(wait(first.finish()).unwrap().is_complete());
         let stale = world.kernel().book(0).last.unwrap();
+        world.race();
         let driver = world.driver.clone();
         let straying = spawn(move || {
             driver.backend.stray(Completion {
@@ -35,9 +36,10 @@ fn a_late_packet_meets_the_next_in_its_place() {
         let own = world.kernel().book(1).last.unwrap();
         assert_eq!(stale.pipe.slot, own.pipe.slot);
         let receipt = wait(second.finish()).unwrap();
+        straying.join().unwrap();
+        world.rest();
         assert!(receipt.is_complete());
         assert_eq!(world.kernel().book(1).stream, b"cd");
-        straying.join().unwrap();
         drop((first, second));
         world.end();
         "complete"
@@ -50,7 +52,7 @@ fn quarantine_ends_while_another_pipe_begins() {
     explore(&["in its place", "in quarantine still"], || {
         let world = World::new(Kernel::until(Moment(1)));
         let mute = Manner {
-            writes: Answers::WhenTold,
+            writes: &[Answers::WhenTold],
             cancels: Cancels::SaysNothing,
             ..Manner::default()
         };
@@ -60,6 +62,7 @@ fn quarantine_ends_while_another_pipe_begins() {
         assert_eq!(account.in_doubt(), 2);
         assert_eq!(world.driver.census().quarantined, 1);
         let late = world.kernel().book(0).last.unwrap();
+        world.race();
         let driver = world.driver.clone();
         let answering = spawn(move || driver.backend.answer(OpKind::Write));
         let second = world.writer(Manner::default(), WriterOptions::new());
@@ -67,6 +70,7 @@ fn quarantine_ends_while_another_pipe_begins() {
         let own = world.kernel().book(1).last.unwrap();
         assert!(wait(second.finish()).unwrap().is_complete());
         assert!(answering.join().unwrap());
+        world.rest();
         assert_eq!(first.ledger(), account);
         drop((first, second));
         let driver = world.driver.clone();
@@ -96,7 +100,7 @@ fn a_stale_timer_leaves_a_stop_alone() {
     explore(&["the linger's end", "the program's end"], || {
         let world = World::new(Kernel::until(Moment(1)));
         let mute = Manner {
-            writes: Answers::WhenTold,
+            writes: &[Answers::WhenTold],
             cancels: Cancels::SaysNothing,
             ..Manner::default()
         };
@@ -105,10 +109,12 @@ fn a_stale_timer_leaves_a_stop_alone() {
         let options = WriterOptions::new().linger(SOON).observer(told.clone());
         let writer = world.writer(mute, options);
         writer.try_write(b"ab").unwrap();
+        world.race();
         drop(writer);
         assert_eq!(world.driver.abort_lingering().len(), 1);
         assert!(world.kernel().answer(OpKind::Write));
         wait(Settle::on(&world.driver)).unwrap();
+        world.rest();
         let census = world.driver.census();
         assert_eq!((census.bytes_in_doubt, census.bytes_transferred), (0, 2));
         assert_eq!(census.pipes_ended, 1);
@@ -133,11 +139,13 @@ fn the_census_meets_the_end_of_a_pipe() {
         let world = World::new(Kernel::new());
         let writer = world.writer(Manner::default(), WriterOptions::new());
         writer.try_write(b"ab").unwrap();
+        world.race();
         drop(writer);
         let census = world.driver.census();
         assert_eq!(census.pipes + census.pipes_ended, 1, "{census:?}");
         assert_eq!(census.bytes_transferred, 2 * census.pipes_ended);
         wait(Settle::on(&world.driver)).unwrap();
+        world.rest();
         let census_after = world.driver.census();
         assert_eq!((census_after.pipes, census_after.pipes_ended), (0, 1));
         world.end();
@@ -154,8 +162,10 @@ fn settle_meets_the_ends_it_waits_for() {
         first.try_write(b"a").unwrap();
         let second = world.writer(Manner::default(), WriterOptions::new());
         second.try_write(b"b").unwrap();
+        world.race();
         drop((first, second));
         wait(Settle::on(&world.driver)).unwrap();
+        world.rest();
         let census = world.driver.census();
         assert_eq!((census.lingering, census.bytes_transferred), (0, 2));
         world.end();
