@@ -7,6 +7,7 @@ mod bare_metal;
 mod ci;
 mod machine;
 mod manifest;
+mod planted;
 mod sim;
 mod source;
 mod tidy;
@@ -20,6 +21,7 @@ cargo xtask COMMAND
   tidy                 the rules no compiler knows; prints file:line: rule: what, and the way out
   bare-metal           builds watertight-core where there is no operating system
   sim [ARGUMENT...]    runs the simulator (release build), with these arguments
+  twins [NAME...]      plants a bug for each model of the driver's races and expects that the model fails; NAME: these only
   ci [OPTION...]       the whole gate; logs go to target/ci/STAGE.log
       --list               name the stages and stop
       --only NAME[,NAME]   these stages only
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         ("tidy", []) => tidy::run(&root),
         ("bare-metal", []) => bare_metal::run(&root),
         ("sim", rest) => sim::run(&root, rest),
+        ("twins", names) => planted::run(&root, &planted::twins::all(), names),
         ("ci", rest) => ci::run(&root, rest),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");

@@ -379,13 +379,16 @@ impl<B: Backend> WriterCell<B> {
             };
             drop(state);
             let panicked = panics(|| news.tell(&*observer));
+            if panicked {
+                // D3: before anybody hears that the pipe has left.
+                self.driver.count_observer_panic();
+            }
             let silenced = self.lock().watched.told(panicked);
             // The observer's own destructor may panic as well.
             panics(|| drop((observer, silenced)));
             // Now that it has heard the end, the pipe may leave.
             self.change_quietly(|_| {});
             if panicked {
-                self.driver.count_observer_panic();
                 self.change(|state| {
                     state
                         .half
