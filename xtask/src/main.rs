@@ -5,6 +5,7 @@
 
 mod bare_metal;
 mod ci;
+mod coverage;
 mod machine;
 mod manifest;
 mod sim;
@@ -19,6 +20,7 @@ cargo xtask COMMAND
 
   tidy                 the rules no compiler knows; prints file:line: rule: what, and the way out
   bare-metal           builds watertight-core where there is no operating system
+  coverage             runs the tests with coverage; a table per file; fails below the thresholds
   sim [ARGUMENT...]    runs the simulator (release build), with these arguments
   ci [OPTION...]       the whole gate; logs go to target/ci/STAGE.log
       --list               name the stages and stop
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     let outcome = match (command, rest) {
         ("tidy", []) => tidy::run(&root),
         ("bare-metal", []) => bare_metal::run(&root),
+        ("coverage", []) => coverage::run(&root),
         ("sim", rest) => sim::run(&root, rest),
         ("ci", rest) => ci::run(&root, rest),
         ("help" | "--help" | "-h", _) => {
