@@ -6,8 +6,10 @@
 mod bare_metal;
 mod ci;
 mod coverage;
+mod fuzz;
 mod machine;
 mod manifest;
+mod mutants;
 mod sim;
 mod source;
 mod tidy;
@@ -21,6 +23,8 @@ cargo xtask COMMAND
   tidy                 the rules no compiler knows; prints file:line: rule: what, and the way out
   bare-metal           builds watertight-core where there is no operating system
   coverage             runs the tests with coverage; a table per file; fails below the thresholds
+  fuzz [--seconds N]   every fuzz target for N seconds (10), from the committed corpus
+  mutants [core|driver]  changes one thing at a time and looks whether a test fails; prints the score (takes long)
   sim [ARGUMENT...]    runs the simulator (release build), with these arguments
   ci [OPTION...]       the whole gate; logs go to target/ci/STAGE.log
       --list               name the stages and stop
@@ -41,6 +45,8 @@ fn main() -> ExitCode {
         ("tidy", []) => tidy::run(&root),
         ("bare-metal", []) => bare_metal::run(&root),
         ("coverage", []) => coverage::run(&root),
+        ("fuzz", rest) => fuzz::run(&root, rest),
+        ("mutants", rest) => mutants::run(&root, rest),
         ("sim", rest) => sim::run(&root, rest),
         ("ci", rest) => ci::run(&root, rest),
         ("help" | "--help" | "-h", _) => {

@@ -206,6 +206,15 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_is_filled_to_its_end_and_not_beyond() {
+        let mut queue = Queue::new(3000);
+        queue.push_copy(&[b'x'; 100]);
+        queue.push_copy(&[b'x'; 600]);
+        let sizes: Vec<usize> = queue.take_all().iter().map(Bytes::len).collect();
+        assert_eq!(sizes, [512, 188]);
+    }
+
+    #[test]
     fn draining_a_queue_does_not_grow_its_segments() {
         let mut queue = Queue::new(3000);
         for _ in 0..20 {
