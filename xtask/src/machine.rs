@@ -64,10 +64,6 @@ impl Machine {
             .map(|name| format!("+{name}"))
     }
 
-    pub(crate) fn has_folder(&self, path: &str) -> bool {
-        self.root.join(path).is_dir()
-    }
-
     pub(crate) fn has_file(&self, path: &str) -> bool {
         self.root.join(path).is_file()
     }

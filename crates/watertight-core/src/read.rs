@@ -41,6 +41,8 @@ pub struct ReadHalf {
     ended: bool,
     /// Bytes that a quarantined read brought after the account was final.
     late_bytes: u64,
+    /// What failed after the account was final.
+    late_failures: u64,
     released: bool,
     untaken: Vec<Bytes>,
 }
@@ -68,6 +70,7 @@ impl ReadHalf {
             aborted: false,
             ended: false,
             late_bytes: 0,
+            late_failures: 0,
             released: false,
             untaken: Vec::new(),
         }
@@ -98,6 +101,12 @@ impl ReadHalf {
     #[must_use]
     pub const fn late_bytes(&self) -> u64 {
         self.late_bytes
+    }
+
+    /// How much failed after the account was final (rule S6): too late for the receipt, so it is only counted.
+    #[must_use]
+    pub const fn late_failures(&self) -> u64 {
+        self.late_failures
     }
 
     /// Whether it is over and its account final.
@@ -280,6 +289,8 @@ impl ReadHalf {
             self.account(outcome);
         } else if let Outcome::Data(late) = outcome {
             self.late_bytes = late.len() as u64;
+        } else {
+            self.count_late(outcome.cause());
         }
         self.settle();
     }
@@ -287,7 +298,10 @@ impl ReadHalf {
     /// The handle is closed.
     pub fn handle_closed(&mut self, failure: Option<Cause>) {
         self.closing = Closing::Done;
-        if let (Ok(_), Some(cause)) = (self.state, failure) {
+        if self.quarantined {
+            // S6: the ending was told when the bound passed.
+            self.count_late(failure);
+        } else if let (Ok(_), Some(cause)) = (self.state, failure) {
             self.state = Err(cause);
         }
     }
@@ -321,6 +335,12 @@ impl ReadHalf {
             }
             Outcome::Transferred(_) => panic!("O2: a read is not answered as a write"),
         }
+    }
+
+    fn count_late(&mut self, failure: Option<Cause>) {
+        // A cancel that was asked for is no failure.
+        let failed = failure.is_some_and(|cause| cause.kind != ErrorKind::Cancelled);
+        self.late_failures += u64::from(failed);
     }
 
     fn end(&mut self) {

@@ -67,6 +67,8 @@ pub struct WriteHalf {
     until_read: UntilRead,
     /// The stop bound passed with the operation unanswered: it stays the backend's.
     quarantined: bool,
+    /// What failed after the account was final.
+    late_failures: u64,
     /// Why a stop began that no failure caused.
     stopped_by: Option<ErrorKind>,
     unsent: Vec<Bytes>,
@@ -90,6 +92,7 @@ impl WriteHalf {
             closing: Closing::Not,
             until_read: UntilRead::default(),
             quarantined: false,
+            late_failures: 0,
             stopped_by: None,
             unsent: Vec::new(),
             in_doubt: Vec::new(),
@@ -260,6 +263,12 @@ impl WriteHalf {
         u64::from(self.in_flight.is_some()) + u64::from(self.until_read.in_flight)
     }
 
+    /// How much failed after the account was final (rule S6): too late for the receipt, so it is only counted.
+    #[must_use]
+    pub const fn late_failures(&self) -> u64 {
+        self.late_failures
+    }
+
     /// Something outside the kernel makes the pipe unusable (an observer panicked).
     pub fn handle_failure(&mut self, cause: Cause) {
         self.fail(cause);
@@ -343,6 +352,7 @@ impl WriteHalf {
         if self.quarantined {
             // S6: the account was final when the bound passed; this only releases.
             self.spent = Some(chunks);
+            self.count_late(outcome.cause());
             return;
         }
         let bytes = chunks.bytes();
@@ -395,7 +405,10 @@ impl WriteHalf {
     /// The handle is closed. A failure of the closing itself is the pipe's, if nothing failed before (rule E4).
     pub fn handle_closed(&mut self, failure: Option<Cause>) {
         self.closing = Closing::Done;
-        if let (Ok(_), Some(cause)) = (self.state, failure) {
+        if self.quarantined {
+            // S6: the ending was told when the bound passed.
+            self.count_late(failure);
+        } else if let (Ok(_), Some(cause)) = (self.state, failure) {
             self.state = Err(cause);
         }
     }
@@ -405,6 +418,12 @@ impl WriteHalf {
     #[must_use]
     pub fn remains(&self) -> (Vec<Bytes>, Vec<Bytes>) {
         (self.in_doubt.clone(), self.unsent.clone())
+    }
+
+    fn count_late(&mut self, failure: Option<Cause>) {
+        // A cancel that was asked for is no failure.
+        let failed = failure.is_some_and(|cause| cause.kind != ErrorKind::Cancelled);
+        self.late_failures += u64::from(failed);
     }
 
     fn assert_open(&self) {

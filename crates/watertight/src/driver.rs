@@ -63,7 +63,16 @@ pub(crate) struct Totals {
     pub(crate) wait_failures: u64,
     pub(crate) pipes_incomplete: u64,
     pub(crate) late: u64,
+    pub(crate) late_failures: u64,
     pub(crate) foreign_panics: u64,
+}
+
+/// A half whose handle is closed: its account, and what came too late for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) ledger: Ledger,
+    pub(crate) late_bytes: u64,
+    pub(crate) late_failures: u64,
 }
 
 /// What one step for a pipe does to the backend.
@@ -193,10 +202,11 @@ impl<B: Backend> Driver<B> {
     }
 
     /// Frees a pipe's place: its handle is closed. The generation changes, so that nothing late reaches a successor.
-    pub(crate) fn unregister(&self, key: Key, ledger: Ledger, late_bytes: u64) {
+    pub(crate) fn unregister(&self, key: Key, ended: Ended) {
         let mut registry = self.registry.lock();
-        registry.totals.count(ledger);
-        registry.totals.late += late_bytes;
+        registry.totals.count(ended.ledger);
+        registry.totals.late += ended.late_bytes;
+        registry.totals.late_failures += ended.late_failures;
         let pipe = registry.release(key);
         drop(registry);
         // The last reference may run a destructor of the caller's (an observer's): not under our lock.

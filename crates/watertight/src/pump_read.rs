@@ -2,7 +2,7 @@
 //!
 //! It mirrors `pump_write.rs` and decides nothing about bytes (`watertight_core::ReadHalf` does).
 
-use crate::driver::{Answer, Driver, PUMP_STEPS_MAX, Pump, Standing, Step, Watchers};
+use crate::driver::{Answer, Driver, Ended, PUMP_STEPS_MAX, Pump, Standing, Step, Watchers};
 use crate::options::ReaderOptions;
 use crate::receipt::{Ending, ReadReceipt};
 use crate::seat::{After, Seat};
@@ -253,7 +253,11 @@ impl<B: Backend> State<B> {
             ..After::default()
         };
         if self.seat.leaves(self.half.is_closed()) {
-            after.unregister = Some((self.half.ledger(), self.half.late_bytes()));
+            after.unregister = Some(Ended {
+                ledger: self.half.ledger(),
+                late_bytes: self.half.late_bytes(),
+                late_failures: self.half.late_failures(),
+            });
         }
         let over = self.half.is_over();
         let idle = !self.half.is_busy() && !self.seat.is_inside();

@@ -4,7 +4,7 @@
 //! whoever waits.
 
 use crate::driver::{
-    Answer, Driver, PUMP_STEPS_MAX, Pump, Standing, Step, Wakes, Watchers, panics,
+    Answer, Driver, Ended, PUMP_STEPS_MAX, Pump, Standing, Step, Wakes, Watchers, panics,
 };
 use crate::line::{Line, Turn};
 use crate::message::Message;
@@ -438,7 +438,11 @@ impl<B: Backend> State<B> {
         }
         let may_leave = self.half.is_closed() && self.watched.is_silent();
         if self.seat.leaves(may_leave) {
-            after.unregister = Some((self.half.ledger(), 0));
+            after.unregister = Some(Ended {
+                ledger: self.half.ledger(),
+                late_bytes: 0,
+                late_failures: self.half.late_failures(),
+            });
         }
         after.tell_settling = self.seat.dropped && self.is_settled();
         after.spent = self.half.take_spent();

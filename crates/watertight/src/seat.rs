@@ -2,10 +2,10 @@
 //!
 //! It is used under the half's lock; what follows from a change leaves as an [`After`], to be carried out without it.
 
-use crate::driver::{Driver, Step, Wakes, panics};
+use crate::driver::{Driver, Ended, Step, Wakes, panics};
 use std::sync::Arc;
 use std::time::Duration;
-use watertight_core::{Action, Backend, Chunks, Key, Ledger, Moment, OpId, OpKind};
+use watertight_core::{Action, Backend, Chunks, Key, Moment, OpId, OpKind};
 
 /// A half's place.
 pub(crate) struct Seat<B: Backend> {
@@ -24,8 +24,8 @@ pub(crate) struct Seat<B: Backend> {
 pub(crate) struct After {
     pub(crate) wakes: Wakes,
     pub(crate) remind: Option<Moment>,
-    /// The final account, and bytes that came too late for it.
-    pub(crate) unregister: Option<(Ledger, u64)>,
+    /// The final account, and what came too late for it.
+    pub(crate) unregister: Option<Ended>,
     pub(crate) tell_settling: bool,
     /// A chunk's destructor is its owner's code.
     pub(crate) spent: Option<Chunks>,
@@ -111,8 +111,8 @@ impl After {
         if let Some(moment) = self.remind {
             driver.remind(key, moment);
         }
-        if let Some((ledger, late_bytes)) = self.unregister {
-            driver.unregister(key, ledger, late_bytes);
+        if let Some(ended) = self.unregister {
+            driver.unregister(key, ended);
         }
         // D3: everything is booked by now; only then is anybody woken.
         driver.wake(self.wakes);

@@ -31,6 +31,9 @@ pub struct Census {
     pub pipes_incomplete: u64,
     /// Bytes that reads in quarantine brought after their pipe's account was final. They are lost.
     pub bytes_late: u64,
+    /// Failures that the kernel told of operations in quarantine, and of closing their handles, after the pipe's ending
+    /// was told. Nobody else hears of them.
+    pub failures_late: u64,
     /// Observers that panicked.
     pub observer_panics: u64,
     /// Wakers and destructors of others that panicked in the library's hands.
@@ -76,6 +79,7 @@ impl<B: Backend> Driver<B> {
             bytes_in_doubt: totals.in_doubt,
             pipes_incomplete: totals.pipes_incomplete,
             bytes_late: totals.late,
+            failures_late: totals.late_failures,
             observer_panics: totals.observer_panics,
             foreign_panics: totals.foreign_panics,
             wait_failures: totals.wait_failures,

@@ -1,9 +1,9 @@
 //! What the gate consists of. A stage is a name, and commands or a reason why they cannot run on this machine.
 
 use super::run::Step;
+use crate::bare_metal;
 use crate::machine::{Machine, answer, has_cargo_tool};
 use crate::manifest::Manifest;
-use crate::{bare_metal, sim};
 use std::time::Duration;
 
 /// A stage that takes longer is killed.
@@ -198,11 +198,11 @@ fn loom(machine: &Machine) -> Plan {
     Plan::Run(vec![step.env("RUSTFLAGS", "--cfg loom")])
 }
 
-fn simulation(machine: &Machine) -> Plan {
-    if !machine.has_folder(sim::FOLDER) {
-        return skip("no simulator in the tree yet");
-    }
-    run("xtask sim")
+fn simulation(_: &Machine) -> Plan {
+    Plan::Run(vec![
+        Step::cargo("test --no-fail-fast -p watertight-sim"),
+        Step::cargo("xtask sim"),
+    ])
 }
 
 /// Why nightly's sanitizers cannot run here, if so.

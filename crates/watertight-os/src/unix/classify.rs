@@ -119,12 +119,13 @@ const fn refused(call: Call) -> Class {
 }
 
 /// The class and the raw code, as the seam wants them.
-pub(crate) fn told(call: Call, code: Errno) -> (Class, Option<OsCode>) {
+#[must_use]
+pub fn told(call: Call, code: Errno) -> (Class, Option<OsCode>) {
     (classify(call, code), Some(OsCode(code.raw_os_error())))
 }
 
 /// What a call that failed wants next.
-pub(crate) enum Next {
+pub enum Next {
     /// Call it again at once.
     Again,
     /// It failed.
@@ -134,7 +135,8 @@ pub(crate) enum Next {
 }
 
 /// Sorts a failed read or write by what it wants next.
-pub(crate) fn next(call: Call, code: Errno) -> Next {
+#[must_use]
+pub fn next(call: Call, code: Errno) -> Next {
     let (class, os) = told(call, code);
     if class == Class::Interrupted {
         Next::Again

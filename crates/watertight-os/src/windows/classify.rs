@@ -312,7 +312,8 @@ const fn unsupported(call: Call) -> Class {
 }
 
 /// The class and the raw code, as the seam wants them.
-pub(super) const fn told(call: Call, code: u32) -> (Class, Option<OsCode>) {
+#[must_use]
+pub const fn told(call: Call, code: u32) -> (Class, Option<OsCode>) {
     (classify(call, code), Some(os(code)))
 }
 

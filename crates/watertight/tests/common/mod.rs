@@ -3,20 +3,20 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
     reason = "each test file uses its own part of it"
 )]
 
+pub mod bytes;
 #[cfg(unix)]
 pub mod files;
 
+pub use bytes::{PATIENCE, fill_up, joined, noise, read_exactly, read_to_end};
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use watertight::{Census, ErrorKind, PipeReader, PipeWriter, Refused, Verb, census};
+use watertight::{Census, census};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// How long anything may take before the test calls it a hang. Never waited for when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A test's account of descriptors, threads, children and pipes. Tests that hold one run one at a time.
 pub struct Accounted {
@@ -51,24 +51,6 @@ fn warm_up() {
         .wait()
         .expect("a first end");
     collector.join().expect("a first read");
-}
-
-/// Writes until nothing moves any more although nobody reads: the kernel is full, and so is the queue.
-pub fn fill_up(writer: &PipeWriter, message: &[u8]) -> Refused {
-    let patience = Instant::now() + PATIENCE;
-    loop {
-        assert!(Instant::now() < patience, "it takes and takes");
-        let Err(refused) = writer.try_write(message) else {
-            continue;
-        };
-        let before = writer.ledger();
-        let flushed = writer.flush().within(Duration::from_millis(100)).wait();
-        let Err(late) = flushed else { continue };
-        if late.ledger == before {
-            assert_eq!((late.verb, late.kind), (Verb::Flush, ErrorKind::TimedOut));
-            return refused;
-        }
-    }
 }
 
 impl Drop for Accounted {
@@ -146,53 +128,7 @@ fn held() -> Vec<String> {
     Vec::new()
 }
 
-/// Bytes that look like nothing in particular and are the same in every run.
-pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..bytes)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 32) as u8
-        })
-        .collect()
-}
-
-/// Everything up to the end of the stream.
-pub fn read_to_end(reader: &PipeReader) -> Vec<u8> {
-    let mut all = Vec::new();
-    let mut buf = [0; 32 * 1024];
-    loop {
-        match reader.read(&mut buf).within(PATIENCE).wait().unwrap() {
-            0 => return all,
-            n => all.extend_from_slice(&buf[..n]),
-        }
-    }
-}
-
-/// Exactly `bytes` bytes.
-pub fn read_exactly(reader: &PipeReader, bytes: usize) -> Vec<u8> {
-    let mut all = vec![0; bytes];
-    let mut filled = 0;
-    while filled < bytes {
-        let n = reader
-            .read(&mut all[filled..])
-            .within(PATIENCE)
-            .wait()
-            .unwrap();
-        assert!(n > 0, "the stream ended after {filled} of {bytes} bytes");
-        filled += n;
-    }
-    all
-}
-
 /// Whether this runs under Wine: to skip what it answers differently, never to take another path in the product.
 pub fn under_wine() -> bool {
     std::env::var_os("WINLAB_RUN").is_some()
-}
-
-/// `chunks` in one piece.
-pub fn joined(chunks: &[bytes::Bytes]) -> Vec<u8> {
-    chunks.concat()
 }

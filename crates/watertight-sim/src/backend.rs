@@ -1,0 +1,258 @@
+//! The seam: the simulated kernel as the driver sees it. Between any two moments of a call another thread may run.
+
+use crate::kernel::{Flight, Job, Kernel, Stand, Way};
+use crate::world::preempt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use watertight_core::{
+    Backend, Cancelled, Class, Completion, Moment, Op, OpId, OpKind, OsCode, Outcome, ReadNow,
+    Submitted,
+};
+
+/// A simulated kernel behind the driver's seam.
+#[derive(Debug)]
+pub struct Sim(Mutex<Kernel>);
+
+/// One end of a simulated pipe.
+#[derive(Debug)]
+pub struct SimHandle(pub usize);
+
+impl Sim {
+    /// That kernel.
+    #[must_use]
+    pub fn new(kernel: Kernel) -> Self {
+        Self(Mutex::new(kernel))
+    }
+
+    /// Looks into the kernel.
+    pub fn lock(&self) -> MutexGuard<'_, Kernel> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call on a handle begins; it must be open.
+    fn enter(&self, handle: usize, what: &str) {
+        let mut kernel = self.lock();
+        kernel.tick();
+        if kernel.ends[handle].closed {
+            kernel.wrong(format!("{what} on a closed handle"));
+        }
+        kernel.ends[handle].running += 1;
+    }
+
+    fn leave(&self, handle: usize) {
+        self.lock().ends[handle].running -= 1;
+    }
+
+    /// Performs what is ready, one after the other, with the lock released in between: a cancel may meet it running.
+    fn perform_ready(&self) {
+        let ready: Vec<OpId> = {
+            let mut kernel = self.lock();
+            let ids: Vec<OpId> = kernel.flights.keys().copied().collect();
+            let spurious = kernel.manner.spurious_one_in;
+            ids.into_iter()
+                .filter(|id| {
+                    let waits = matches!(kernel.flights[id].stand, Stand::Waiting)
+                        && kernel.ends[kernel.flights[id].handle].way != Way::Overlapped;
+                    waits && (kernel.is_ready(*id) || kernel.chance.one_in(spurious))
+                })
+                .collect()
+        };
+        for id in ready {
+            let marked = mark_running(&mut self.lock(), id);
+            if marked {
+                preempt();
+                self.lock().perform(id);
+            }
+        }
+    }
+}
+
+fn mark_running(kernel: &mut Kernel, id: OpId) -> bool {
+    match kernel.flights.get_mut(&id) {
+        Some(Flight {
+            stand: stand @ Stand::Waiting,
+            ..
+        }) => {
+            *stand = Stand::Running;
+            true
+        }
+        _ => false,
+    }
+}
+
+impl Backend for Sim {
+    type Handle = SimHandle;
+
+    fn now(&self) -> Moment {
+        let mut kernel = self.lock();
+        kernel.tick();
+        kernel.now
+    }
+
+    fn submit(&self, handle: &Arc<SimHandle>, id: OpId, op: Op) -> Submitted {
+        self.enter(handle.0, "submit");
+        preempt();
+        let submitted = {
+            let mut kernel = self.lock();
+            match kernel.ends[handle.0].way {
+                Way::Overlapped => kernel.submit_overlapped(handle.0, id, op),
+                Way::Readiness => kernel.submit_readiness(handle.0, id, op),
+                Way::Thread => submit_threaded(&mut kernel, handle.0, id, op),
+            }
+        };
+        self.lock()
+            .tell(|| format!("  submit {id:?}: {submitted:?}"));
+        // The answer can overtake the return of this call.
+        preempt();
+        self.leave(handle.0);
+        submitted
+    }
+
+    fn read_now(&self, handle: &SimHandle, buf: &mut [u8]) -> ReadNow {
+        self.enter(handle.0, "read");
+        preempt();
+        let now = {
+            let mut kernel = self.lock();
+            match kernel.ends[handle.0].way {
+                Way::Overlapped | Way::Thread => ReadNow::Unavailable,
+                Way::Readiness => {
+                    let now = kernel.read_now_ready(handle.0, buf);
+                    if let ReadNow::Failed(class, os) = now {
+                        let outcome = Outcome::failed(class, os);
+                        kernel.note(handle.0, OpKind::Read, &outcome, false);
+                    }
+                    now
+                }
+            }
+        };
+        self.lock()
+            .tell(|| format!("  read of end {}: {now:?}", handle.0));
+        preempt();
+        self.leave(handle.0);
+        now
+    }
+
+    fn cancel(&self, handle: &Arc<SimHandle>, id: OpId) -> Cancelled {
+        self.enter(handle.0, "cancel");
+        preempt();
+        let cancelled = {
+            let mut kernel = self.lock();
+            match kernel.ends[handle.0].way {
+                Way::Overlapped => kernel.cancel_overlapped(id),
+                Way::Readiness => kernel.cancel_readiness(id),
+                Way::Thread => cancel_threaded(&mut kernel, id),
+            }
+        };
+        self.lock()
+            .tell(|| format!("  cancel {id:?}: {cancelled:?}"));
+        preempt();
+        self.leave(handle.0);
+        cancelled
+    }
+
+    fn close(&self, handle: Arc<SimHandle>, _end_of_stream: bool) -> Result<(), OsCode> {
+        let Some(SimHandle(handle)) = Arc::into_inner(handle) else {
+            self.lock()
+                .wrong("O4: a handle is closed that somebody still uses");
+            return Ok(());
+        };
+        preempt();
+        let mut kernel = self.lock();
+        kernel.tick();
+        let end = &kernel.ends[handle];
+        let (pipe, writes) = (end.pipe, end.writes);
+        if end.closed {
+            kernel.wrong("a handle is closed twice");
+        }
+        if kernel.ends[handle].running > 0 {
+            kernel.wrong("O4: a handle is closed under a running call");
+        }
+        if kernel
+            .flights
+            .values()
+            .any(|flight| flight.handle == handle)
+        {
+            kernel.wrong("O4: a handle is closed with an operation in flight");
+        }
+        kernel.ends[handle].closed = true;
+        kernel.shut(pipe, !writes);
+        let said = kernel.close_says();
+        kernel.ends[handle].close_failed = said.err();
+        kernel.tell(|| format!("  close end {handle}: {said:?}"));
+        drop(kernel);
+        preempt();
+        said
+    }
+
+    fn wait(&self, completions: &mut Vec<Completion>, until: Option<Moment>) -> Result<(), OsCode> {
+        preempt();
+        {
+            let mut kernel = self.lock();
+            kernel.tick();
+            kernel.asleep_until = until;
+            kernel.woken = false;
+            if let Some(code) = wait_fails(&mut kernel) {
+                // Whoever woke it is not forgotten by a wait that failed.
+                return Err(code);
+            }
+        }
+        self.perform_ready();
+        self.lock().deliver(completions);
+        preempt();
+        Ok(())
+    }
+
+    fn rest(&self, duration: Duration) {
+        let mut kernel = self.lock();
+        kernel.now = kernel.now.after(duration);
+        // It comes back to wait by itself.
+        kernel.asleep_until = Some(kernel.now);
+    }
+
+    fn wake(&self) {
+        self.lock().woken = true;
+        preempt();
+    }
+}
+
+/// epoll_wait or GetQueuedCompletionStatusEx; EINTR and a timeout are no failures.
+fn wait_fails(kernel: &mut Kernel) -> Option<OsCode> {
+    if kernel.is_windows {
+        let call = watertight_os::windows::classify::Call::Wait;
+        let code = kernel.windows_fault(call)?;
+        return (code != WAIT_TIMEOUT).then_some(OsCode(code.cast_signed()));
+    }
+    let code = kernel.unix_fault(watertight_os::classify::Call::Wait)?;
+    (code != rustix::io::Errno::INTR).then(|| OsCode(code.raw_os_error()))
+}
+
+const WAIT_TIMEOUT: u32 = 258;
+
+fn submit_threaded(kernel: &mut Kernel, handle: usize, id: OpId, op: Op) -> Submitted {
+    let job = match op {
+        Op::Write(chunks) => Job::Write(crate::overlapped::joined(&chunks.into_vec())),
+        Op::Read { bytes_max } => Job::Read(bytes_max),
+        // That is asked, not waited for: the thread is not needed.
+        Op::WaitUntilRead => return kernel.submit_until_read(handle, id),
+        Op::WaitReadable => {
+            let refused = Outcome::failed(Class::Unsupported, None);
+            return Submitted::Done(refused);
+        }
+    };
+    kernel.take_off(id, handle, job, Stand::Threaded(0));
+    Submitted::InFlight
+}
+
+/// The thread is called back; a device that blocks does not hear it.
+fn cancel_threaded(kernel: &mut Kernel, id: OpId) -> Cancelled {
+    if id.kind == OpKind::WaitUntilRead {
+        return kernel.cancel_readiness(id);
+    }
+    let deaf = kernel.chance.one_in(kernel.manner.deaf_one_in);
+    if let Some(flight) = kernel.flights.get_mut(&id)
+        && !deaf
+    {
+        flight.cancelled = true;
+    }
+    Cancelled::Requested
+}

@@ -1,0 +1,441 @@
+//! The simulated kernel: pipes, handles, operations in flight, and time. One lock; it decides nothing for the driver.
+
+use crate::chance::Chance;
+use crate::codes::{Call, Code};
+use crate::faults::Faults;
+use crate::manner::Manner;
+use crate::pipe::Pipe;
+use bytes::Bytes;
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use watertight_core::{Class, Completion, Moment, Moved, OpId, OpKind, OsCode, Outcome};
+use watertight_os::classify as unix;
+use watertight_os::windows::classify as windows;
+
+/// How one end is served, as the real backends serve theirs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// Overlapped operations and packets (Windows).
+    Overlapped,
+    /// Calls that do not wait, and readiness (Unix).
+    Readiness,
+    /// A thread that blocks in our place.
+    Thread,
+}
+
+/// What an operation does.
+#[derive(Clone, Debug)]
+pub(crate) enum Job {
+    Read(usize),
+    Readable,
+    UntilRead { next: Moment, pause: Duration },
+    Write(Bytes),
+}
+
+/// How far an operation is.
+#[derive(Clone, Debug)]
+pub(crate) enum Stand {
+    /// Its answer is there and comes out at this time.
+    Answered(Outcome, Moment),
+    /// The backend is performing it right now.
+    Running,
+    /// The thread has moved so many of its bytes.
+    Threaded(usize),
+    /// It waits.
+    Waiting,
+}
+
+/// One operation in flight.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) handle: usize,
+    pub(crate) job: Job,
+    pub(crate) stand: Stand,
+    pub(crate) cancelled: bool,
+}
+
+/// One end that the driver was given.
+#[derive(Debug)]
+pub struct End {
+    /// Which pipe.
+    pub pipe: usize,
+    /// It writes.
+    pub writes: bool,
+    /// How it is served.
+    pub way: Way,
+    /// It is closed.
+    pub closed: bool,
+    /// The step in which its last answer came out.
+    pub(crate) landed: u64,
+    /// Calls on it that have not returned.
+    pub(crate) running: u32,
+    /// Bytes that answers said were taken.
+    pub transferred: u64,
+    /// The first failure that was told of it and is not benign, and in which step of the run.
+    pub failed: Option<(Class, Option<OsCode>, u64)>,
+    /// What its closing said.
+    pub close_failed: Option<OsCode>,
+}
+
+/// The kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    pub(crate) now: Moment,
+    /// Windows' codes for what is not asked of one end.
+    pub(crate) is_windows: bool,
+    pub(crate) pipes: Vec<Pipe>,
+    pub(crate) ends: Vec<End>,
+    pub(crate) flights: BTreeMap<OpId, Flight>,
+    pub(crate) woken: bool,
+    /// When the driver wants to be woken, if it waits.
+    pub(crate) asleep_until: Option<Moment>,
+    pub(crate) faults: Faults,
+    pub(crate) manner: Manner,
+    pub(crate) chance: Chance,
+    /// Rules that the driver broke.
+    pub(crate) wrongs: Vec<String>,
+    /// Calls, answers and peers' doings so far.
+    pub events: u64,
+    /// The step of the run.
+    pub(crate) step: u64,
+    /// Every end that ever had an operation: a packet of the past may name it.
+    pub(crate) past: Vec<OpId>,
+    /// Everything that happens is printed.
+    pub(crate) is_told: bool,
+    /// The latest answer that was made late on purpose has to come by then.
+    pub(crate) latest: Moment,
+}
+
+impl Kernel {
+    /// A kernel without pipes.
+    #[must_use]
+    pub fn new(is_windows: bool, faults: Faults, manner: Manner, chance: Chance) -> Self {
+        Self {
+            now: Moment(1),
+            is_windows,
+            pipes: Vec::new(),
+            ends: Vec::new(),
+            flights: BTreeMap::new(),
+            woken: false,
+            asleep_until: None,
+            faults,
+            manner,
+            chance,
+            wrongs: Vec::new(),
+            events: 0,
+            step: 0,
+            past: Vec::new(),
+            is_told: false,
+            latest: Moment(0),
+        }
+    }
+
+    /// Gives the driver an end.
+    pub fn open(&mut self, pipe: usize, writes: bool, way: Way) -> usize {
+        self.ends.push(End {
+            pipe,
+            writes,
+            way,
+            closed: false,
+            landed: 0,
+            running: 0,
+            transferred: 0,
+            failed: None,
+            close_failed: None,
+        });
+        self.ends.len() - 1
+    }
+
+    /// Prints what happens, if somebody wants to read it.
+    pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.is_told {
+            println!("{:>16} {}", self.now.0, what());
+        }
+    }
+
+    /// The driver broke a rule.
+    pub(crate) fn wrong(&mut self, what: impl Into<String>) {
+        self.wrongs.push(what.into());
+    }
+
+    /// A little time passes with everything that is done; now and then a lot.
+    pub(crate) fn tick(&mut self) {
+        self.events += 1;
+        self.now.0 += self.chance.between(1, 2_000);
+        if self.chance.one_in(self.manner.leap_one_in) {
+            self.now = self.now.after(self.manner.leap);
+        }
+    }
+
+    /// Adds an operation. O1: a pipe has one of a kind in flight.
+    pub(crate) fn take_off(&mut self, id: OpId, handle: usize, job: Job, stand: Stand) {
+        let end = &self.ends[handle];
+        if end.closed {
+            self.wrong(format!("an operation on a closed handle: {id:?}"));
+        }
+        let fits = match id.kind {
+            OpKind::Write | OpKind::WaitUntilRead => self.ends[handle].writes,
+            OpKind::Read | OpKind::WaitReadable => !self.ends[handle].writes,
+        };
+        if !fits {
+            self.wrong(format!("{id:?} on an end of the other direction"));
+        }
+        let flight = Flight {
+            handle,
+            job,
+            stand,
+            cancelled: false,
+        };
+        if self.flights.insert(id, flight).is_some() {
+            self.wrong(format!("O1: two operations in flight: {id:?}"));
+        }
+        if self.past.len() < 64 && !self.past.contains(&id) {
+            self.past.push(id);
+        }
+    }
+
+    /// Decides when an answer comes out.
+    pub(crate) fn answer(&mut self, id: OpId, outcome: Outcome) {
+        let mut at = self.now;
+        if self.manner.delay > Duration::ZERO {
+            let most = u64::try_from(self.manner.delay.as_nanos()).unwrap_or(u64::MAX);
+            at.0 += self.chance.between(0, most);
+        }
+        if self.chance.one_in(self.manner.late_one_in) {
+            at = at.after(self.manner.late);
+        }
+        self.latest = self.latest.max(at);
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.stand = Stand::Answered(outcome, at);
+        }
+    }
+
+    /// The operation is over: what the driver is told, noted for the checker.
+    pub(crate) fn land(&mut self, id: OpId, outcome: &Outcome) {
+        self.events += 1;
+        let Some(flight) = self.flights.remove(&id) else {
+            return;
+        };
+        self.ends[flight.handle].landed = self.step;
+        self.note(flight.handle, id.kind, outcome, flight.cancelled);
+    }
+
+    /// Notes what was told: the bytes, and a failure that somebody has to hear of.
+    pub(crate) fn note(&mut self, handle: usize, kind: OpKind, outcome: &Outcome, cancelled: bool) {
+        if let Outcome::Transferred(n)
+        | Outcome::Failed {
+            moved: Moved::Exactly(n),
+            ..
+        } = outcome
+        {
+            self.ends[handle].transferred += n;
+        }
+        let Outcome::Failed { class, os, .. } = outcome else {
+            return;
+        };
+        let benign = cancelled && *class == Class::Aborted;
+        if kind == OpKind::WaitUntilRead || benign {
+            return;
+        }
+        let step = self.step;
+        self.ends[handle].failed.get_or_insert((*class, *os, step));
+    }
+
+    /// A fault of a Unix call.
+    pub(crate) fn unix_fault(&mut self, call: unix::Call) -> Option<Errno> {
+        let code = self.faults.ask(Call::Unix(call))?;
+        self.tell(|| format!("  fault {call:?} {:?}", crate::codes::UNIX[code.0]));
+        Some(crate::codes::UNIX[code.0])
+    }
+
+    /// A fault of a Windows call.
+    pub(crate) fn windows_fault(&mut self, call: windows::Call) -> Option<u32> {
+        let code: Code = self.faults.ask(Call::Windows(call))?;
+        self.tell(|| format!("  fault {call:?} {}", crate::codes::WINDOWS[code.0]));
+        Some(crate::codes::WINDOWS[code.0])
+    }
+
+    /// How many of `len` bytes a pipe takes at once: what fits, and what a waiting reader wants (windows-facts 2.1).
+    pub(crate) fn room(&self, pipe: usize, len: usize) -> usize {
+        let this = &self.pipes[pipe];
+        if !this.has_quota() {
+            return this.room(len);
+        }
+        let wants = |flight: &Flight| match (&flight.job, &flight.stand) {
+            (Job::Read(most), Stand::Waiting) if self.ends[flight.handle].pipe == pipe => *most,
+            _ => 0,
+        };
+        let wanted: usize = self.flights.values().map(wants).sum();
+        (this.room(len) + wanted.saturating_sub(this.unread())).min(len)
+    }
+
+    /// Whether an operation of this end is in flight.
+    pub(crate) fn holds(&self, end: usize) -> bool {
+        self.flights.values().any(|flight| flight.handle == end)
+    }
+
+    /// The operations of one pipe, in the order of their ids.
+    pub(crate) fn flights_of(&self, pipe: usize) -> Vec<OpId> {
+        let of_it = |flight: &Flight| self.ends[flight.handle].pipe == pipe;
+        let all = self.flights.iter().filter(|(_, flight)| of_it(flight));
+        all.map(|(id, _)| *id).collect()
+    }
+
+    /// What follows from a change of a pipe, for operations that the kernel completes by itself.
+    pub(crate) fn settle(&mut self, pipe: usize) {
+        for id in self.pipes[pipe].answer_waiting() {
+            self.complete_write(id);
+        }
+        for id in self.flights_of(pipe) {
+            let flight = &self.flights[&id];
+            if self.ends[flight.handle].way == Way::Overlapped {
+                self.settle_overlapped(id);
+            }
+        }
+        // A read may have made room.
+        for id in self.pipes[pipe].answer_waiting() {
+            self.complete_write(id);
+        }
+    }
+
+    /// Whether the driver's thread has a reason to run.
+    pub(crate) fn wants_turn(&self) -> bool {
+        self.woken
+            || self.asleep_until.is_some_and(|until| until <= self.now)
+            || self.flights.iter().any(|(id, flight)| match &flight.stand {
+                Stand::Answered(_, at) => *at <= self.now,
+                Stand::Running | Stand::Threaded(_) => false,
+                Stand::Waiting => self.is_ready(*id),
+            })
+    }
+
+    /// When something happens by itself.
+    pub(crate) fn next_event(&self) -> Option<Moment> {
+        let flights = self
+            .flights
+            .values()
+            .filter_map(|flight| match &flight.stand {
+                Stand::Answered(_, at) => Some(*at),
+                Stand::Waiting | Stand::Running | Stand::Threaded(_) => match flight.job {
+                    Job::UntilRead { next, .. } => Some(next),
+                    Job::Read(_) | Job::Readable | Job::Write(_) => None,
+                },
+            });
+        flights.chain(self.asleep_until).min()
+    }
+
+    /// The reading peer takes at most `max` bytes.
+    pub fn peer_reads(&mut self, pipe: usize, max: usize) -> usize {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} reads up to {max}"));
+        let before = self.pipes[pipe].read;
+        self.pipes[pipe].pull(max);
+        self.settle(pipe);
+        self.pipes[pipe].read - before
+    }
+
+    /// The writing peer puts in what fits of `len` bytes of its stream; whether any did.
+    pub fn peer_writes(&mut self, pipe: usize, len: usize) -> usize {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} writes up to {len}"));
+        let room = self.room(pipe, len);
+        let this = &mut self.pipes[pipe];
+        let start = this.log().len();
+        let data: Vec<u8> = (start..start + room)
+            .map(|at| crate::chance::pattern(pipe as u32, at))
+            .collect();
+        if room > 0 {
+            this.push(&data);
+        }
+        self.settle(pipe);
+        room
+    }
+
+    /// The peer sends an empty message.
+    pub fn peer_writes_nothing(&mut self, pipe: usize) {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} writes an empty message"));
+        self.pipes[pipe].push_empty();
+        self.settle(pipe);
+    }
+
+    /// The peer closes its end.
+    pub fn peer_closes(&mut self, pipe: usize, its_end_reads: bool) {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} closes"));
+        self.shut(pipe, its_end_reads);
+    }
+
+    /// The server cuts the connection: everything in it is gone, on both ends.
+    pub fn peer_disconnects(&mut self, pipe: usize) {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} disconnects"));
+        self.pipes[pipe].disconnected = true;
+        self.pipes[pipe].clear();
+        self.settle(pipe);
+    }
+
+    /// Somebody comes, and data can flow.
+    pub fn peer_connects(&mut self, pipe: usize) {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} connects"));
+        self.pipes[pipe].listening = false;
+        self.settle(pipe);
+    }
+
+    pub(crate) fn shut(&mut self, pipe: usize, reading_end: bool) {
+        let this = &mut self.pipes[pipe];
+        if reading_end {
+            this.reading = false;
+            this.reset = this.unread() > 0;
+            this.clear();
+        } else {
+            this.writing = false;
+        }
+        self.settle(pipe);
+    }
+
+    /// Answers that are due, in any order.
+    pub(crate) fn deliver(&mut self, completions: &mut Vec<Completion>) {
+        let now = self.now;
+        let due: Vec<OpId> = self
+            .flights
+            .iter()
+            .filter(|(_, flight)| matches!(&flight.stand, Stand::Answered(_, at) if *at <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        let mut due = due;
+        while !due.is_empty() {
+            let id = due.swap_remove(self.chance.index(due.len()));
+            if self.chance.one_in(self.manner.hold_back_one_in) {
+                continue;
+            }
+            let Stand::Answered(outcome, _) = self.flights[&id].stand.clone() else {
+                continue;
+            };
+            self.tell(|| format!("  answer {id:?}: {outcome:?}"));
+            self.land(id, &outcome);
+            completions.push(Completion { id, outcome });
+        }
+        if self.chance.one_in(self.manner.stale_one_in) {
+            self.deliver_stale(completions);
+        }
+    }
+
+    /// A packet that names a pipe of the past: another process, or an operation begun before an adoption, can do that.
+    fn deliver_stale(&mut self, completions: &mut Vec<Completion>) {
+        let Some(mut id) = (!self.past.is_empty()).then(|| self.chance.pick(&self.past)) else {
+            return;
+        };
+        id.pipe.generation = id.pipe.generation.wrapping_sub(1);
+        completions.push(Completion {
+            id,
+            outcome: Outcome::Failed {
+                class: Class::Io,
+                os: Some(OsCode(31)),
+                moved: Moved::Exactly(0),
+            },
+        });
+    }
+}

@@ -1,0 +1,125 @@
+//! The other end of a pipe, when the driver has only one: a program that does anything at any time.
+
+use crate::chance::Chance;
+use crate::kernel::Kernel;
+
+/// What a peer does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Deed {
+    /// Closes its end.
+    Close,
+    /// A server cuts the connection (Windows).
+    Disconnect,
+    /// A client comes (Windows).
+    Connect,
+    /// An empty message (Windows).
+    Empty,
+    /// Reads up to so many bytes.
+    Read(usize),
+    /// Writes so many bytes.
+    Write(usize),
+}
+
+/// A peer with its plan. After the plan: a reader reads to the end, a writer closes, unless it is to do nothing.
+#[derive(Debug)]
+pub struct Peer {
+    pipe: usize,
+    reads: bool,
+    plan: Vec<Deed>,
+    next: usize,
+    /// Bytes of the present deed that are done.
+    done: usize,
+    /// After its plan it does nothing until it is told to end.
+    stubborn: bool,
+}
+
+impl Peer {
+    /// A peer on a pipe. `reads`: its end is the reading one.
+    #[must_use]
+    pub fn new(pipe: usize, reads: bool, plan: Vec<Deed>, stubborn: bool) -> Self {
+        Self {
+            pipe,
+            reads,
+            plan,
+            next: 0,
+            done: 0,
+            stubborn,
+        }
+    }
+
+    /// From now on it goes on to the end of the stream.
+    pub fn relent(&mut self) {
+        self.stubborn = false;
+    }
+
+    fn is_gone(&self, kernel: &Kernel) -> bool {
+        let pipe = &kernel.pipes[self.pipe];
+        let open = if self.reads {
+            pipe.reading
+        } else {
+            pipe.writing
+        };
+        !open || pipe.disconnected
+    }
+
+    /// Whether it could do something now.
+    pub(crate) fn is_able(&self, kernel: &Kernel) -> bool {
+        if self.is_gone(kernel) {
+            return false;
+        }
+        let pipe = &kernel.pipes[self.pipe];
+        match self.plan.get(self.next) {
+            Some(Deed::Read(_)) => pipe.unread() > 0 || !pipe.writing,
+            Some(Deed::Write(_)) => kernel.room(self.pipe, 1) > 0 || !pipe.reading,
+            Some(Deed::Close | Deed::Connect | Deed::Disconnect | Deed::Empty) => true,
+            None if self.stubborn => false,
+            None if pipe.listening => true,
+            None if self.reads => pipe.unread() > 0 || !pipe.writing,
+            None => true,
+        }
+    }
+
+    pub(crate) fn act(&mut self, kernel: &mut Kernel, chance: &mut Chance) {
+        if self.is_gone(kernel) {
+            return;
+        }
+        let at = self.pipe;
+        let Some(deed) = self.plan.get(self.next).copied() else {
+            return self.go_on(kernel);
+        };
+        match deed {
+            Deed::Close => kernel.peer_closes(at, self.reads),
+            Deed::Connect => kernel.peer_connects(at),
+            Deed::Disconnect => kernel.peer_disconnects(at),
+            Deed::Empty => kernel.peer_writes_nothing(at),
+            Deed::Read(bytes) => {
+                let most = chance.length(1, bytes - self.done);
+                self.done += kernel.peer_reads(at, most);
+                let ended = kernel.pipes[at].unread() == 0 && !kernel.pipes[at].writing;
+                if self.done < bytes && !ended {
+                    return;
+                }
+            }
+            Deed::Write(bytes) => {
+                let most = chance.length(1, bytes - self.done);
+                self.done += kernel.peer_writes(at, most);
+                if self.done < bytes && kernel.pipes[at].reading {
+                    return;
+                }
+            }
+        }
+        self.next += 1;
+        self.done = 0;
+    }
+
+    fn go_on(&self, kernel: &mut Kernel) {
+        let pipe = &kernel.pipes[self.pipe];
+        if pipe.listening {
+            kernel.peer_connects(self.pipe);
+        } else if self.reads && pipe.unread() > 0 {
+            kernel.peer_reads(self.pipe, usize::MAX);
+        } else {
+            kernel.peer_closes(self.pipe, self.reads);
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! One run: a scenario on a kernel with its faults and its manner, and everything that must be true of it.
+
+use crate::actors::{ReaderActor, WriterActor, spawn_reader, spawn_writer};
+use crate::backend::Sim;
+use crate::chance::Chance;
+use crate::codes::Call;
+use crate::faults::{Faults, Nth, Storm};
+use crate::kernel::Kernel;
+use crate::manner::Manner;
+use crate::peer::Peer;
+use crate::pipe::Pipe;
+use crate::script::Scenario;
+use crate::world::World;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use watertight::Driver;
+use watertight_core::Moment;
+
+/// What is planned for a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Faults by number.
+    pub nth: Vec<Nth>,
+    /// Faults by chance.
+    pub storm: Storm,
+    /// All other cruelty.
+    pub manner: Manner,
+    /// Who runs when, and everything else that is drawn.
+    pub seed: u64,
+    /// Everything that happens is printed.
+    pub is_told: bool,
+}
+
+/// What a run that went well leaves.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Calls, answers and peers' doings.
+    pub events: u64,
+    /// The fallible calls, in order.
+    pub kinds: Vec<Call>,
+    /// How many faults were told.
+    pub faults: u64,
+}
+
+/// Steps of the part that the seed decides.
+const STEPS_WILD: u32 = 600;
+/// Steps of the part in which everybody means well; more is a livelock.
+const STEPS_CALM: u32 = 20_000;
+/// Steps after which a fault that is told for ever has shown what it does.
+const STEPS_FOREVER: u32 = 1_500;
+/// How long, in simulated time, a run may take once everybody means well.
+const ENDS_WITHIN: Duration = Duration::from_secs(600);
+
+impl Plan {
+    /// No faults, and no cruelty.
+    #[must_use]
+    pub fn clean(seed: u64) -> Self {
+        Self {
+            nth: Vec::new(),
+            storm: Storm::default(),
+            manner: Manner::kind(),
+            seed,
+            is_told: false,
+        }
+    }
+
+    fn lasts(&self) -> bool {
+        self.nth.iter().any(|nth| nth.forever)
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// What was wrong, one line each.
+pub fn run(scenario: &Scenario, plan: &Plan) -> Result<Report, String> {
+    let ran = catch_unwind(AssertUnwindSafe(|| Run::new(scenario, plan).to_end()));
+    ran.unwrap_or_else(|panic| {
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("a panic: {}", said.unwrap_or("of no words")))
+    })
+}
+
+struct Run {
+    world: Rc<World>,
+    writers: Vec<WriterActor>,
+    readers: Vec<ReaderActor>,
+    lasts: bool,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.world.end();
+    }
+}
+
+impl Run {
+    fn new(scenario: &Scenario, plan: &Plan) -> Self {
+        let mut chance = Chance::new(plan.seed);
+        let faults = Faults::new(plan.storm.clone(), &plan.nth, chance.branch());
+        let manner = plan.manner.clone();
+        let mut kernel = Kernel::new(scenario.is_windows, faults, manner, chance.branch());
+        kernel.is_told = plan.is_told;
+        let mut peers = Vec::new();
+        let mut ends = Vec::new();
+        for (at, setup) in scenario.pipes.iter().enumerate() {
+            let mut pipe = Pipe::new(setup.shape);
+            pipe.listening = setup.listening;
+            kernel.pipes.push(pipe);
+            let writes = setup
+                .writer
+                .as_ref()
+                .map(|_| kernel.open(at, true, setup.way));
+            let reads = setup
+                .reader
+                .as_ref()
+                .map(|_| kernel.open(at, false, setup.way));
+            if writes.is_none() || reads.is_none() {
+                let deeds = setup.deeds.clone();
+                peers.push(Peer::new(at, reads.is_none(), deeds, setup.stubborn));
+            }
+            ends.push((writes, reads));
+        }
+        let driver = Arc::new(Driver::new(Sim::new(kernel)));
+        let world = World::new(driver, chance);
+        world.peers.replace(peers);
+        let mut run = Self {
+            world: world.clone(),
+            writers: Vec::new(),
+            readers: Vec::new(),
+            lasts: plan.lasts(),
+        };
+        for (setup, (writes, reads)) in scenario.pipes.iter().zip(ends) {
+            if let (Some(writer), Some(end)) = (&setup.writer, writes) {
+                run.writers.push(spawn_writer(&world, end, writer));
+            }
+            if let (Some(reader), Some(end)) = (&setup.reader, reads) {
+                run.readers.push(spawn_reader(&world, end, reader));
+            }
+        }
+        run
+    }
+
+    fn to_end(&self) -> Result<Report, String> {
+        self.steps(STEPS_WILD)?;
+        self.calm();
+        let most = if self.lasts {
+            STEPS_FOREVER
+        } else {
+            STEPS_CALM
+        };
+        let quiet = self.steps(most)?;
+        let unfinished = self.world.unfinished();
+        if !unfinished.is_empty() {
+            if !self.lasts {
+                let why = if quiet {
+                    "nobody wakes"
+                } else {
+                    "nothing ends"
+                };
+                return Err(format!("a hang, {why}: {}", unfinished.join(", ")));
+            }
+            self.give_up()?;
+        }
+        self.repair();
+        if !self.steps(STEPS_CALM)? {
+            return Err("a livelock after the end".into());
+        }
+        self.check_end()?;
+        let kernel = self.world.driver.backend().lock();
+        Ok(Report {
+            events: kernel.events,
+            kinds: kernel.faults.kinds().to_vec(),
+            faults: kernel.faults.told(),
+        })
+    }
+
+    /// Goes on until nothing can happen any more (true) or for so many steps.
+    fn steps(&self, most: u32) -> Result<bool, String> {
+        let since = self.world.driver.backend().lock().now;
+        for _ in 0..most {
+            if !self.world.step() {
+                self.check()?;
+                return Ok(true);
+            }
+        }
+        self.check()?;
+        let kernel = self.world.driver.backend().lock();
+        let took = since.until(kernel.now);
+        if most == STEPS_CALM && took > ENDS_WITHIN {
+            return Err(format!("not over after {took:?} of simulated time"));
+        }
+        Ok(false)
+    }
+
+    /// From here on peers go on to the end of their streams, and nothing new goes wrong.
+    fn calm(&self) {
+        let mut kernel = self.world.driver.backend().lock();
+        kernel.tell(|| "== everybody means well from here on".into());
+        kernel.faults.calm();
+        kernel.manner.calm();
+        drop(kernel);
+        for peer in self.world.peers.borrow_mut().iter_mut() {
+            peer.relent();
+        }
+    }
+
+    /// With a fault that lasts, not everything can be done; but every pipe can be stopped, and everybody gets an answer.
+    fn give_up(&self) -> Result<(), String> {
+        for writer in &self.writers {
+            if let Some(handle) = writer.handle.upgrade() {
+                self.world.spawn("abort of a writer".into(), async move {
+                    let _receipt = handle.abort().await;
+                });
+            }
+        }
+        for reader in &self.readers {
+            let step = self.world.driver.backend().lock().step;
+            reader.book.borrow_mut().given_up.get_or_insert(step);
+            if let Some(handle) = reader.handle.upgrade() {
+                self.world.spawn("abort of a reader".into(), async move {
+                    let _receipt = handle.abort().await;
+                });
+            }
+        }
+        for _ in 0..STEPS_CALM {
+            if self.world.unfinished().is_empty() {
+                return self.check();
+            }
+            if !self.world.step() {
+                break;
+            }
+        }
+        let unfinished = self.world.unfinished();
+        if unfinished.is_empty() {
+            return self.check();
+        }
+        Err(format!(
+            "a hang although aborted: {}",
+            unfinished.join(", ")
+        ))
+    }
+
+    /// The fault that lasted is over: what it held up must be released.
+    fn repair(&self) {
+        let mut kernel = self.world.driver.backend().lock();
+        kernel.faults.repair();
+        // Whatever failed for ever to wait is tried again.
+        kernel.woken = true;
+        let now = kernel.now;
+        kernel.now = now.max(Moment(kernel.latest.0));
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let mut wrongs = std::mem::take(&mut self.world.driver.backend().lock().wrongs);
+        for writer in &self.writers {
+            wrongs.append(&mut writer.book.borrow_mut().wrongs);
+            let mut heard = writer.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            wrongs.append(&mut heard.wrongs);
+        }
+        for reader in &self.readers {
+            wrongs.append(&mut reader.book.borrow_mut().wrongs);
+        }
+        if wrongs.is_empty() {
+            Ok(())
+        } else {
+            Err(wrongs.join("\n"))
+        }
+    }
+
+    /// Everything is over: nothing is left anywhere, and the sums are right.
+    fn check_end(&self) -> Result<(), String> {
+        self.check_receipts();
+        self.check()?;
+        let census = self.world.driver.census();
+        let kernel = self.world.driver.backend().lock();
+        let mut wrongs = Vec::new();
+        let open: Vec<usize> = (0..kernel.ends.len())
+            .filter(|end| !kernel.ends[*end].closed)
+            .collect();
+        if !open.is_empty() {
+            wrongs.push(format!("G1: handles left open: {open:?}"));
+        }
+        if !kernel.flights.is_empty() {
+            wrongs.push(format!(
+                "G1: operations left in flight: {:?}",
+                kernel.flights
+            ));
+        }
+        let left = (census.pipes, census.operations_in_flight, census.lingering);
+        if left != (0, 0, 0) || census.quarantined != 0 || census.foreign_panics != 0 {
+            wrongs.push(format!("left behind: {census:?}"));
+        }
+        if census.pipes_ended != kernel.ends.len() as u64 {
+            wrongs.push(format!("{} ends, {census:?}", kernel.ends.len()));
+        }
+        wrongs.extend(self.check_sums(&kernel, census.bytes_late));
+        wrongs.extend(self.check_unheard(census.failures_late));
+        if wrongs.is_empty() {
+            Ok(())
+        } else {
+            Err(wrongs.join("\n"))
+        }
+    }
+
+    fn check_receipts(&self) {
+        let kernel = self.world.driver.backend().lock();
+        for writer in &self.writers {
+            let mut book = writer.book.borrow_mut();
+            let heard = writer.receipts_heard();
+            if heard.len() > 1 {
+                book.wrong("D6: told the ending twice");
+            }
+            let told = book.receipt.take().into_iter().chain(heard);
+            for receipt in told.collect::<Vec<_>>() {
+                book.check_receipt(&receipt, &kernel);
+            }
+        }
+    }
+
+    /// A failure that no receipt names was counted as late.
+    fn check_unheard(&self, late: u64) -> Option<String> {
+        let writers = self
+            .writers
+            .iter()
+            .map(|writer| writer.book.borrow().unheard.clone());
+        let readers = self
+            .readers
+            .iter()
+            .map(|reader| reader.book.borrow().unheard.clone());
+        let unheard: Vec<String> = writers.chain(readers).flatten().collect();
+        (unheard.len() as u64 > late).then(|| unheard.join("\n"))
+    }
+
+    /// What left the pipes is what the readers accepted, and what came too late for them.
+    fn check_sums(&self, kernel: &Kernel, late: u64) -> Option<String> {
+        let mut read = 0;
+        let mut accepted = 0;
+        for reader in &self.readers {
+            let book = reader.book.borrow();
+            read += kernel.pipes[kernel.ends[book.end].pipe].read as u64;
+            accepted += match &book.receipt {
+                Some(receipt) => receipt.ledger().accepted(),
+                // A dropped reader tells nobody what it had not handed over.
+                None => return None,
+            };
+        }
+        (read != accepted + late)
+            .then(|| format!("G5: {read} bytes read from pipes, {accepted} accepted, {late} late"))
+    }
+}

@@ -1,0 +1,33 @@
+//! What a pipe promises, on the simulated Unix.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+
+#[path = "../../watertight/tests/conformance/body.rs"]
+mod body;
+#[path = "ground/mod.rs"]
+mod shared;
+
+/// What a pipe is here.
+mod ground {
+    pub(super) use crate::shared::{
+        PATIENCE, fill_up, joined, noise, pipe, pipe_with, read_exactly, read_to_end,
+    };
+    use watertight_sim::kernel::Way;
+    use watertight_sim::pipe::Shape;
+
+    pub(super) const KNOWS_WHAT_WAS_TAKEN: bool = true;
+
+    pub(super) struct Accounted;
+
+    impl Accounted {
+        pub(super) fn start() -> crate::shared::Accounted {
+            crate::shared::Accounted::on(
+                Shape::Pages {
+                    slots: 16,
+                    page: 4096,
+                },
+                Way::Readiness,
+            )
+        }
+    }
+}
