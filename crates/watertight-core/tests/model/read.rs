@@ -29,8 +29,9 @@ struct Model {
     close_asked: bool,
     closed: bool,
     quarantined: bool,
-    late: u64,
-    last: Option<(Ledger, Vec<Bytes>)>,
+    late_bytes: u64,
+    late_failures: u64,
+    last: Option<(Option<Cause>, Ledger, Vec<Bytes>)>,
 }
 
 /// Plays a script to its end, and then to the end of the pipe.
@@ -135,9 +136,10 @@ impl Model {
         };
         half.handle_completion(outcome.clone());
         if self.quarantined {
-            if let Outcome::Data(late) = outcome {
-                self.late = late.len() as u64;
+            if let Outcome::Data(late) = &outcome {
+                self.late_bytes = late.len() as u64;
             }
+            self.late(outcome.cause());
             return;
         }
         match outcome {
@@ -236,7 +238,17 @@ impl Model {
         });
         half.handle_closed(failure);
         self.closed = true;
-        self.failure = self.failure.or(failure);
+        if self.quarantined {
+            self.late(failure);
+        } else {
+            self.failure = self.failure.or(failure);
+        }
+    }
+
+    /// Something failed that no receipt can tell any more. A cancel is what was asked for.
+    fn late(&mut self, cause: Option<Cause>) {
+        let failed = cause.is_some_and(|cause| cause.kind != ErrorKind::Cancelled);
+        self.late_failures += u64::from(failed);
     }
 
     /// Does everything it wants done, and checks that each is allowed now and that nothing is forgotten.
@@ -292,14 +304,15 @@ impl Model {
         assert_eq!(half.is_quarantined(), self.quarantined && !self.closed);
         assert_eq!(half.is_released(), self.released);
         assert_eq!(half.is_given_up(), self.given_up);
-        assert_eq!(half.late_bytes(), self.late);
+        assert_eq!(half.late_bytes(), self.late_bytes);
+        assert_eq!(half.late_failures(), self.late_failures);
         let in_flight = self.in_flight.is_some();
         let stopping = self.is_going() && in_flight && !self.quarantined;
         assert_eq!(half.is_stopping(), stopping);
         let waiting = self.in_flight == Some(OpKind::WaitReadable);
         assert_eq!(half.is_waiting(), waiting && !self.is_going());
         if half.is_over() {
-            let now = (ledger, half.untaken());
+            let now = (self.failure, ledger, half.untaken());
             let last = self.last.get_or_insert_with(|| now.clone());
             assert_eq!(*last, now, "S6: the account was final");
         }

@@ -50,8 +50,9 @@ struct Model {
     close_asked: bool,
     closed: bool,
     quarantined: bool,
+    late_failures: u64,
     /// The account when it was over.
-    last: Option<(Ledger, Vec<Bytes>, Vec<Bytes>)>,
+    last: Option<(Option<Cause>, Ledger, Vec<Bytes>, Vec<Bytes>)>,
 }
 
 /// Plays a script to its end, and then to the end of the pipe.
@@ -99,6 +100,7 @@ impl Model {
             close_asked: false,
             closed: false,
             quarantined: false,
+            late_failures: 0,
             last: None,
         }
     }
@@ -227,7 +229,9 @@ impl Model {
         let spent = half.take_spent().expect("the operation's bytes");
         assert_eq!(spent.bytes(), len as u64, "spent");
         if self.quarantined {
-            return; // S6: a late answer changes no count.
+            // S6: a late answer changes no count but this one.
+            self.late(cause);
+            return;
         }
         match certain {
             Some(moved) => self.taken += usize::try_from(moved).expect("at most what was given"),
@@ -287,9 +291,18 @@ impl Model {
         });
         half.handle_closed(failure);
         self.closed = true;
-        // E4: told, unless something failed before it.
-        self.failure = self.failure.or(failure);
-        // What is final may still gain the failure of the closing, and nothing else.
+        if self.quarantined {
+            self.late(failure);
+        } else {
+            // E4: told, unless something failed before it.
+            self.failure = self.failure.or(failure);
+        }
+    }
+
+    /// Something failed that no receipt can tell any more. A cancel is what was asked for.
+    fn late(&mut self, cause: Option<Cause>) {
+        let failed = cause.is_some_and(|cause| cause.kind != ErrorKind::Cancelled);
+        self.late_failures += u64::from(failed);
     }
 
     fn end(&mut self, half: &mut WriteHalf, script: &mut Script<'_>) {

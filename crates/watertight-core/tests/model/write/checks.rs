@@ -97,6 +97,7 @@ impl Model {
         assert_eq!(half.operations(), operations);
 
         assert_eq!(half.failure(), self.failure);
+        assert_eq!(half.late_failures(), self.late_failures);
         let stopped_by = match self.stage {
             Stage::Stopped(why) => Some(why),
             Stage::Finishing | Stage::Lingering | Stage::Open | Stage::Released => None,
@@ -114,7 +115,7 @@ impl Model {
         self.check_reading(half);
         if self.is_over() {
             let (in_doubt, unsent) = half.remains();
-            let now = (ledger, in_doubt, unsent);
+            let now = (self.failure, ledger, in_doubt, unsent);
             let last = self.last.get_or_insert_with(|| now.clone());
             assert_eq!(*last, now, "S6: the account was final");
         }
