@@ -17,11 +17,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The packages whose tests run.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 5] = [
     "watertight-core",
     "watertight-os",
     "watertight",
     "watertight-cli",
+    "watertight-sim",
 ];
 const TARGET_DIR: &str = "target/coverage";
 /// Counters cost time, and a cycle more or less reaches no other line.
