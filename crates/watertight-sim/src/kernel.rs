@@ -13,6 +13,9 @@ use watertight_core::{Class, Completion, Moment, Moved, OpId, OpKind, OsCode, Ou
 use watertight_os::classify as unix;
 use watertight_os::windows::classify as windows;
 
+/// So many calls no run makes; a run of the seeds makes some hundred.
+const EVENTS_MAX: u64 = 1_000_000;
+
 /// How one end is served, as the real backends serve theirs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
@@ -160,8 +163,15 @@ impl Kernel {
     }
 
     /// A little time passes with everything that is done; now and then a lot.
+    ///
+    /// # Panics
+    /// After far more calls than any run makes: somebody calls for ever, within one step.
     pub(crate) fn tick(&mut self) {
         self.events += 1;
+        if self.events > EVENTS_MAX && !std::thread::panicking() {
+            self.events = 0;
+            panic!("a livelock: {EVENTS_MAX} calls in one run");
+        }
         self.now.0 += self.chance.between(1, 2_000);
         if self.chance.one_in(self.manner.leap_one_in) {
             self.now = self.now.after(self.manner.leap);

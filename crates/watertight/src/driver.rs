@@ -6,7 +6,7 @@
 //! while calling the backend, a waker or an observer.
 
 use crate::sync::Mutex;
-use std::collections::BTreeMap;
+use crate::timers::{Timer, TimerId, Timers};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
@@ -106,17 +106,6 @@ pub(crate) struct Watchers<W> {
     next_id: u64,
 }
 
-enum Timer {
-    Pipe(Key),
-    Wake(Waker),
-}
-
-#[derive(Default)]
-struct Timers {
-    due: BTreeMap<(Moment, u64), Timer>,
-    next_id: u64,
-}
-
 struct Slot {
     generation: u32,
     pipe: Option<Arc<dyn Pump>>,
@@ -128,10 +117,6 @@ struct Registry {
     free: Vec<u32>,
     totals: Totals,
 }
-
-/// Names a timer, to take it back.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TimerId(Moment, u64);
 
 /// All pipes of one backend.
 pub struct Driver<B: Backend> {
@@ -209,6 +194,7 @@ impl<B: Backend> Driver<B> {
         registry.totals.late_failures += ended.late_failures;
         let pipe = registry.release(key);
         drop(registry);
+        self.timers.lock().forget_pipe(key);
         // The last reference may run a destructor of the caller's (an observer's): not under our lock.
         drop(pipe);
     }
@@ -230,8 +216,8 @@ impl<B: Backend> Driver<B> {
     }
 
     /// Forgets a timer; it may have fired.
-    pub(crate) fn forget_timer(&self, TimerId(moment, id): TimerId) {
-        let forgotten = self.timers.lock().due.remove(&(moment, id));
+    pub(crate) fn forget_timer(&self, id: TimerId) {
+        let forgotten = self.timers.lock().forget(id);
         // A waker's destructor is the executor's code: not under our lock.
         drop(forgotten);
     }
@@ -332,33 +318,24 @@ impl<B: Backend> Driver<B> {
 
     fn add_timer(&self, moment: Moment, timer: Timer) -> TimerId {
         let mut timers = self.timers.lock();
-        timers.next_id += 1;
-        let id = timers.next_id;
-        timers.due.insert((moment, id), timer);
+        let id = timers.add(moment, timer);
         let earliest = timers.first() == Some(moment);
         drop(timers);
         if earliest {
             self.backend.wake();
         }
-        TimerId(moment, id)
+        id
     }
 
     fn fire_timers(&self) {
-        if self.timers.lock().due.is_empty() {
+        if self.timers.lock().first().is_none() {
             return;
         }
         let now = self.backend.now();
         loop {
-            let mut timers = self.timers.lock();
-            let Some(entry) = timers
-                .due
-                .first_entry()
-                .filter(|entry| entry.key().0 <= now)
-            else {
+            let Some(timer) = self.timers.lock().pop_due(now) else {
                 return;
             };
-            let timer = entry.remove();
-            drop(timers);
             match timer {
                 Timer::Pipe(key) => {
                     if let Some(pipe) = self.pipe(key) {
@@ -405,12 +382,6 @@ impl Registry {
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.slot);
         slot.pipe.take()
-    }
-}
-
-impl Timers {
-    fn first(&self) -> Option<Moment> {
-        self.due.first_key_value().map(|((moment, _), _)| *moment)
     }
 }
 

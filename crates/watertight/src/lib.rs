@@ -53,6 +53,7 @@ mod refused;
 mod seat;
 mod settle;
 mod sync;
+mod timers;
 mod wait;
 mod writer;
 

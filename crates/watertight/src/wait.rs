@@ -1,6 +1,7 @@
 //! The one way to wait: a value that is at once a future, a blocking wait, and either of them under a deadline.
 
-use crate::driver::{Driver, TimerId};
+use crate::driver::Driver;
+use crate::timers::TimerId;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;

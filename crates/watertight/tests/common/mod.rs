@@ -13,14 +13,25 @@ pub mod files;
 
 pub use bytes::{PATIENCE, fill_up, joined, noise, read_exactly, read_to_end};
 
+use peak_alloc::PeakAlloc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use watertight::{Census, census};
+
+/// Counts what this test's process has allocated.
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+/// Memory that may be more after a test than before: tables of the library's keep the room of the most pipes that ever were
+/// there at once (some 50 bytes each), and so do the test harness's own. One pointer lost in each of the endurance test's
+/// cycles is three times as much.
+const HEAP_SLACK_BYTES: usize = 256 * 1024;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A test's account of descriptors, threads, children and pipes. Tests that hold one run one at a time.
 pub struct Accounted {
     held: Vec<String>,
+    heap_bytes: usize,
     census: Census,
     _turn: MutexGuard<'static, ()>,
 }
@@ -33,6 +44,7 @@ impl Accounted {
         await_driver();
         Self {
             held: held(),
+            heap_bytes: HEAP.current_usage(),
             census: census(),
             _turn: turn,
         }
@@ -68,6 +80,12 @@ impl Drop for Accounted {
             held(),
             self.held,
             "descriptors, threads or children left behind"
+        );
+        let heap_bytes = HEAP.current_usage();
+        assert!(
+            heap_bytes <= self.heap_bytes + HEAP_SLACK_BYTES,
+            "memory left behind: {} bytes before, {heap_bytes} after",
+            self.heap_bytes
         );
     }
 }
