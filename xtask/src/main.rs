@@ -5,8 +5,11 @@
 
 mod bare_metal;
 mod ci;
+mod coverage;
+mod fuzz;
 mod machine;
 mod manifest;
+mod mutants;
 mod planted;
 mod sim;
 mod source;
@@ -20,6 +23,9 @@ cargo xtask COMMAND
 
   tidy                 the rules no compiler knows; prints file:line: rule: what, and the way out
   bare-metal           builds watertight-core where there is no operating system
+  coverage             runs the tests with coverage; a table per file; fails below the thresholds
+  fuzz [--seconds N]   every fuzz target for N seconds (10), from the committed corpus
+  mutants [core|driver]  changes one thing at a time and looks whether a test fails; prints the score (takes long)
   sim [ARGUMENT...]    runs the simulator (release build), with these arguments
   twins [NAME...]      plants a bug for each model of the driver's races and expects that the model fails; NAME: these only
   ci [OPTION...]       the whole gate; logs go to target/ci/STAGE.log
@@ -40,6 +46,9 @@ fn main() -> ExitCode {
     let outcome = match (command, rest) {
         ("tidy", []) => tidy::run(&root),
         ("bare-metal", []) => bare_metal::run(&root),
+        ("coverage", []) => coverage::run(&root),
+        ("fuzz", rest) => fuzz::run(&root, rest),
+        ("mutants", rest) => mutants::run(&root, rest),
         ("sim", rest) => sim::run(&root, rest),
         ("twins", names) => planted::run(&root, &planted::twins::all(), names),
         ("ci", rest) => ci::run(&root, rest),

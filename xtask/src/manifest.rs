@@ -69,6 +69,18 @@ impl Manifest {
             .map(|entry| entry.value.trim_matches('"'))
     }
 
+    /// The values of a key in all tables of this name, without quotes.
+    pub(crate) fn values<'a>(
+        &'a self,
+        table: &'a str,
+        key: &'a str,
+    ) -> impl Iterator<Item = &'a str> {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.table == table && entry.key == key)
+            .map(|entry| entry.value.trim_matches('"'))
+    }
+
     /// The keys of a table.
     pub(crate) fn keys(&self, table: &str) -> impl Iterator<Item = &str> {
         self.entries
@@ -201,5 +213,7 @@ ignored = "1"
         let manifest = Manifest::new(TEXT);
         assert_eq!(manifest.value("package", "rust-version"), Some("1.88"));
         assert_eq!(manifest.keys("features").collect::<Vec<_>>(), ["tokio"]);
+        let twice = Manifest::new("[[bin]]\nname = \"a\"\n[[bin]]\nname = \"b\"\n");
+        assert_eq!(twice.values("bin", "name").collect::<Vec<_>>(), ["a", "b"]);
     }
 }

@@ -2,8 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod address;
+#[cfg(test)]
+mod address_checks;
 mod child;
 mod copy;
+#[cfg(test)]
+mod corpus;
 mod destination;
 mod endpoint;
 mod event;
@@ -17,8 +21,12 @@ mod report;
 mod run;
 mod source;
 mod units;
+#[cfg(test)]
+mod units_checks;
 #[cfg(unix)]
 mod unix;
+#[cfg(unix)]
+mod unix_words;
 #[cfg(windows)]
 mod windows;
 

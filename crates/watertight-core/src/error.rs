@@ -196,6 +196,35 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_is_explained_in_words_of_its_own() {
+        use ErrorKind as K;
+        let kinds = [
+            (K::Aborted, "aborted"),
+            (K::BrokenPipe, "the peer closed"),
+            (K::Busy, "busy"),
+            (K::Cancelled, "cancelled"),
+            (K::Closed, "finished or closed"),
+            (K::Denied, "not permit"),
+            (K::InvalidInput, "argument"),
+            (K::Limit, "limit"),
+            (K::NotConnected, "not connected"),
+            (K::NotFound, "no such thing"),
+            (K::ObserverPanicked, "observer"),
+            (K::Os, "operating system"),
+            (K::QueueFull, "no room"),
+            (K::Taken, "taken"),
+            (K::TimedOut, "deadline"),
+            (K::Unsupported, "cannot be done"),
+            (K::WrongProcess, "forked"),
+        ];
+        for (kind, words) in kinds {
+            let told = Error::without_bytes(Verb::Read, Cause::of(kind)).to_string();
+            assert!(told.contains(words), "{told}");
+            assert!(told.starts_with("Read failed: ") && !told.contains('\n'));
+        }
+    }
+
+    #[test]
     fn display_is_one_line_with_cause_code_and_account() {
         let mut ledger = Ledger::default();
         ledger.accept(900);

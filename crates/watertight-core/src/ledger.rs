@@ -161,6 +161,8 @@ fn take(column: u64, bytes: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
     use alloc::string::ToString;
 
@@ -169,6 +171,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.accept(900);
         ledger.submit(600);
+        assert_eq!((ledger.queued(), ledger.in_flight()), (300, 600));
         ledger.transfer(500);
         ledger.put_back(40);
         ledger.doubt(60);
@@ -202,6 +205,42 @@ mod tests {
             ..Ledger::default()
         };
         assert!(!ledger.balances());
+    }
+
+    #[test]
+    fn an_unbalanced_ledger_lets_no_change_through() {
+        type Change = fn(&mut Ledger);
+        let changes: [Change; 7] = [
+            |ledger| ledger.accept(1),
+            |ledger| ledger.submit(1),
+            |ledger| ledger.put_back(1),
+            |ledger| ledger.transfer(1),
+            |ledger| ledger.doubt(1),
+            Ledger::discard_queued,
+            |ledger| ledger.hand_over(1),
+        ];
+        for (at, change) in changes.into_iter().enumerate() {
+            let told = std::panic::catch_unwind(|| {
+                let mut ledger = Ledger {
+                    accepted: 9,
+                    queued: 2,
+                    in_flight: 2,
+                    ..Ledger::default()
+                };
+                change(&mut ledger);
+            })
+            .unwrap_err();
+            let text = told.downcast::<std::string::String>().unwrap();
+            assert!(text.contains("does not balance"), "change {at}: {text}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "never carries 2^64 bytes")]
+    fn a_column_cannot_overflow() {
+        let mut ledger = Ledger::default();
+        ledger.accept(u64::MAX);
+        ledger.accept(1);
     }
 
     #[test]

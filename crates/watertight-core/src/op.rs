@@ -378,6 +378,59 @@ mod tests {
     }
 
     #[test]
+    fn every_class_has_its_kind() {
+        use ErrorKind as K;
+        let kinds = [
+            (Class::Aborted, K::Cancelled),
+            (Class::Argument, K::InvalidInput),
+            (Class::Bug, K::Os),
+            (Class::Busy, K::Busy),
+            (Class::Denied, K::Denied),
+            (Class::EndOfStream, K::BrokenPipe),
+            (Class::Gone, K::BrokenPipe),
+            (Class::Interrupted, K::Os),
+            (Class::Io, K::Os),
+            (Class::Limit, K::Limit),
+            (Class::NotConnected, K::NotConnected),
+            (Class::NotFound, K::NotFound),
+            (Class::Partial, K::Os),
+            (Class::Pending, K::Os),
+            (Class::Taken, K::Taken),
+            (Class::Unsupported, K::Unsupported),
+            (Class::Wait, K::Os),
+            (Class::WrongProcess, K::WrongProcess),
+        ];
+        for (class, kind) in kinds {
+            assert_eq!(class.kind(), kind, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn every_operation_has_its_kind() {
+        let kinds = [
+            (Op::Read { bytes_max: 1 }, OpKind::Read),
+            (Op::WaitReadable, OpKind::WaitReadable),
+            (Op::WaitUntilRead, OpKind::WaitUntilRead),
+            (Op::Write(chunks(&["a"])), OpKind::Write),
+        ];
+        for (op, kind) in kinds {
+            assert_eq!(op.kind(), kind);
+        }
+    }
+
+    #[test]
+    fn a_cancelled_operation_moved_nothing_and_has_no_code() {
+        assert!(matches!(
+            Outcome::cancelled(),
+            Outcome::Failed {
+                class: Class::Aborted,
+                os: None,
+                moved: Moved::Exactly(0)
+            }
+        ));
+    }
+
+    #[test]
     fn no_class_is_a_success() {
         let outcome = Outcome::failed(Class::Pending, Some(OsCode(997)));
         assert_eq!(

@@ -175,6 +175,57 @@ mod tests {
     }
 
     #[test]
+    fn an_owned_chunk_is_copied_only_below_the_bound() {
+        for (len, is_copied) in [(511, true), (512, false), (513, false)] {
+            let mut queue = Queue::new(4096);
+            let chunk = Bytes::from(vec![1; len]);
+            queue.push_owned(chunk.clone());
+            let taken = queue.take(usize::MAX, usize::MAX).into_vec();
+            assert_eq!(taken[0].as_ptr() != chunk.as_ptr(), is_copied, "{len}");
+        }
+    }
+
+    #[test]
+    fn segments_double_up_to_their_bound_as_they_fill() {
+        let mut queue = Queue::new(3000);
+        for _ in 0..10_000 {
+            queue.push_copy(b"x");
+        }
+        let sizes: Vec<usize> = queue.take_all().iter().map(Bytes::len).collect();
+        assert_eq!(sizes[..5], [512, 1024, 2048, 3000, 3000]);
+    }
+
+    #[test]
+    fn a_large_copy_begins_with_a_segment_of_its_size_and_stays_within_the_bound() {
+        for (len, first) in [(100, 100), (700, 700), (5000, 3000)] {
+            let mut queue = Queue::new(3000);
+            queue.push_copy(&vec![b'x'; len]);
+            let sizes: Vec<usize> = queue.take_all().iter().map(Bytes::len).collect();
+            assert_eq!((sizes[0], sizes.iter().sum()), (first, len), "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn a_segment_is_filled_to_its_end_and_not_beyond() {
+        let mut queue = Queue::new(3000);
+        queue.push_copy(&[b'x'; 100]);
+        queue.push_copy(&[b'x'; 600]);
+        let sizes: Vec<usize> = queue.take_all().iter().map(Bytes::len).collect();
+        assert_eq!(sizes, [512, 188]);
+    }
+
+    #[test]
+    fn draining_a_queue_does_not_grow_its_segments() {
+        let mut queue = Queue::new(3000);
+        for _ in 0..20 {
+            queue.push_copy(&[b'x'; 512]);
+            assert_eq!(queue.take_all().len(), 1);
+        }
+        queue.push_copy(b"x");
+        assert!(queue.tail.capacity() <= 1024, "{}", queue.tail.capacity());
+    }
+
+    #[test]
     fn small_messages_are_joined_into_one_chunk() {
         let mut queue = Queue::new(16 * 1024);
         for _ in 0..8 {

@@ -261,9 +261,12 @@ impl ReadHalf {
                 self.cancel_asked = true;
                 return Some(Action::Cancel(kind));
             }
-            let ready = !self.is_busy() && self.closing == Closing::Not;
-            // A failed half keeps its handle until the caller gives it up, as an ended one does.
-            if ready && (self.aborted || self.quarantined) {
+            let over = match self.state {
+                Ok(phase) => phase == ReadPhase::Closed,
+                // A failed half keeps its handle until the caller gives it up, as an ended one does.
+                Err(_) => self.aborted,
+            };
+            if over && !self.is_busy() && self.closing == Closing::Not {
                 self.closing = Closing::Asked;
                 return Some(Action::Close);
             }
@@ -355,8 +358,9 @@ impl ReadHalf {
         )
     }
 
+    /// The one read there was is answered.
     fn settle(&mut self) {
-        if !self.is_busy() && matches!(self.state, Ok(ReadPhase::Stopping)) {
+        if matches!(self.state, Ok(ReadPhase::Stopping)) {
             self.step(ReadEvent::Settled);
         }
     }

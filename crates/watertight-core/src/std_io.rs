@@ -33,14 +33,34 @@ mod tests {
     use crate::error::{Cause, OsCode, Verb};
 
     #[test]
-    fn an_io_error_keeps_ours_inside() {
-        let cause = Cause {
-            kind: ErrorKind::BrokenPipe,
-            os: Some(OsCode(32)),
-        };
-        let ours = Error::without_bytes(Verb::Write, cause);
-        let theirs = io::Error::from(ours);
-        assert_eq!(theirs.kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(theirs.downcast::<Error>().unwrap(), ours);
+    fn every_kind_has_its_nearest_and_keeps_ours_inside() {
+        use ErrorKind as K;
+        use io::ErrorKind as I;
+        let kinds = [
+            (K::Aborted, I::ConnectionAborted),
+            (K::BrokenPipe, I::BrokenPipe),
+            (K::Busy, I::ResourceBusy),
+            (K::Cancelled, I::ConnectionAborted),
+            (K::Closed, I::NotConnected),
+            (K::Denied, I::PermissionDenied),
+            (K::InvalidInput, I::InvalidInput),
+            (K::Limit, I::QuotaExceeded),
+            (K::NotConnected, I::NotConnected),
+            (K::NotFound, I::NotFound),
+            (K::ObserverPanicked, I::Other),
+            (K::Os, I::Other),
+            (K::QueueFull, I::WouldBlock),
+            (K::Taken, I::AlreadyExists),
+            (K::TimedOut, I::TimedOut),
+            (K::Unsupported, I::Unsupported),
+            (K::WrongProcess, I::Other),
+        ];
+        for (kind, nearest) in kinds {
+            let os = Some(OsCode(32));
+            let ours = Error::without_bytes(Verb::Write, Cause { kind, os });
+            let theirs = io::Error::from(ours);
+            assert_eq!(theirs.kind(), nearest, "{kind:?}");
+            assert_eq!(theirs.downcast::<Error>().unwrap(), ours);
+        }
     }
 }

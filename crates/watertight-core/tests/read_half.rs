@@ -5,6 +5,8 @@
     reason = "a test names what it expects"
 )]
 
+mod model;
+
 use bytes::Bytes;
 use watertight_core::{Action, Class, ErrorKind, Op, OpKind, OsCode, Outcome, ReadHalf, ReadNow};
 
@@ -148,4 +150,43 @@ fn release_gives_up_only_an_idle_half() {
     assert_eq!(half.take(&mut [0; 9]), Some(Ok(5)));
     assert!(half.release());
     assert!(half.poll_action().is_none());
+}
+
+#[test]
+#[should_panic(expected = "an answer has its operation")]
+fn an_answer_without_an_operation_is_a_broken_invariant() {
+    ReadHalf::new().handle_completion(Outcome::Ready);
+}
+
+#[test]
+#[should_panic(expected = "not answered as a write")]
+fn a_read_answered_as_a_write_is_a_broken_invariant() {
+    let mut half = ReadHalf::new();
+    ask(&mut half);
+    half.handle_completion(Outcome::Transferred(3));
+}
+
+#[test]
+#[should_panic(expected = "one read at a time")]
+fn a_direct_read_beside_an_operation_is_a_broken_invariant() {
+    let mut half = ReadHalf::new();
+    ask(&mut half);
+    half.begin_direct();
+}
+
+#[test]
+#[should_panic(expected = "one read at a time")]
+fn two_direct_reads_are_a_broken_invariant() {
+    let mut half = ReadHalf::new();
+    half.begin_direct();
+    half.begin_direct();
+}
+
+#[test]
+fn nothing_that_arrived_is_lost_or_doubled_in_any_order_of_events() {
+    for seed in 0..10_000 {
+        let script = model::seeded(seed, 300);
+        let run = || model::read::run(&script);
+        assert!(std::panic::catch_unwind(run).is_ok(), "seed {seed}");
+    }
 }

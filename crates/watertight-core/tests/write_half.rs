@@ -5,6 +5,8 @@
     reason = "a test names what it expects"
 )]
 
+mod model;
+
 use bytes::Bytes;
 use watertight_core::{
     Action, Cause, Chunks, Class, ErrorKind, Moved, Op, OpKind, OsCode, Outcome, WriteHalf,
@@ -332,127 +334,62 @@ fn a_kernel_that_claims_too_much_is_a_broken_invariant() {
     half.handle_write(Outcome::Transferred(4));
 }
 
-/// A small generator, so that a failing seed replays.
-struct Dice(u64);
+#[test]
+#[should_panic(expected = "an answer has its operation")]
+fn an_answer_without_an_operation_is_a_broken_invariant() {
+    half().handle_write(Outcome::Transferred(0));
+}
 
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % sides
+#[test]
+fn a_write_answered_as_something_else_is_a_broken_invariant() {
+    for outcome in [
+        Outcome::Data(Bytes::new()),
+        Outcome::EndOfStream,
+        Outcome::Ready,
+    ] {
+        let told = std::panic::catch_unwind(|| {
+            let mut half = half();
+            half.accept_copy(b"abc");
+            submitted(&mut half);
+            half.handle_write(outcome);
+        });
+        let text = told.unwrap_err().downcast::<&str>().unwrap();
+        assert!(text.contains("answered as a write"), "{text}");
     }
 }
 
-/// What a peer that reads everything would have seen, and what the half must account for.
-struct Model {
-    accepted: Vec<u8>,
-    taken: Vec<u8>,
-    in_flight: Option<Vec<u8>>,
-    closed: u32,
-    ended: bool,
-}
-
-fn step(half: &mut WriteHalf, model: &mut Model, dice: &mut Dice) {
-    match dice.roll(12) {
-        0..=3 if half.refusal().is_none() => {
-            let len = dice.roll(half.room().min(400) + 1);
-            let next = model.accepted.len() as u64;
-            let data: Vec<u8> = (next..next + len).map(|n| (n % 251) as u8).collect();
-            model.accepted.extend_from_slice(&data);
-            if dice.roll(2) == 0 {
-                half.accept_copy(&data);
-            } else {
-                half.accept_owned(data.into());
-            }
-        }
-        4..=9 => answer(half, model, dice),
-        10 if dice.roll(20) == 0 => {
-            model.ended = true;
-            match dice.roll(3) {
-                0 => half.abort(),
-                1 => half.finish(),
-                _ => half.handle_failure(Cause::of(ErrorKind::ObserverPanicked)),
-            }
-        }
-        _ => {}
-    }
-    while let Some(action) = half.poll_action() {
-        match action {
-            Action::Submit(Op::Write(chunks)) => {
-                assert!(model.in_flight.is_none(), "two operations in flight");
-                model.in_flight = Some(joined(&chunks.into_vec()));
-            }
-            Action::Close => {
-                assert!(model.in_flight.is_none(), "closed under an operation");
-                model.closed += 1;
-                half.handle_closed(None);
-            }
-            Action::Cancel(OpKind::Write) => assert!(model.in_flight.is_some()),
-            other => panic!("not in this model: {other:?}"),
-        }
+#[test]
+fn bytes_that_nobody_refused_though_it_is_closed_are_a_broken_invariant() {
+    type Accept = fn(&mut WriteHalf);
+    let accepts: [Accept; 2] = [
+        |half| half.accept_copy(b"x"),
+        |half| half.accept_owned(Bytes::from_static(b"x")),
+    ];
+    for accept in accepts {
+        let told = std::panic::catch_unwind(|| {
+            let mut half = half();
+            half.finish();
+            accept(&mut half);
+        });
+        let text = told.unwrap_err().downcast::<&str>().unwrap();
+        assert!(text.contains("only while the half is open"), "{text}");
     }
 }
 
-fn answer(half: &mut WriteHalf, model: &mut Model, dice: &mut Dice) {
-    let Some(data) = model.in_flight.take() else {
-        return;
-    };
-    let moved = dice.roll(data.len() as u64 + 1);
-    model
-        .taken
-        .extend_from_slice(&data[..usize::try_from(moved).unwrap()]);
-    let cancelled = half.is_stopping();
-    half.handle_write(match dice.roll(8) {
-        0 if cancelled => failed(Class::Aborted, Moved::Exactly(moved)),
-        1 if !model.ended && dice.roll(10) == 0 => {
-            model.ended = true;
-            failed(Class::Gone, Moved::Exactly(moved))
-        }
-        _ => Outcome::Transferred(moved),
-    });
+#[test]
+#[should_panic(expected = "only events happen that the table has")]
+fn a_finish_after_the_drop_is_a_broken_invariant() {
+    let mut half = half();
+    half.accept_copy(b"x");
+    half.handle_drop();
+    half.finish();
 }
 
 #[test]
 fn no_byte_is_lost_or_doubled_in_any_order_of_events() {
-    for seed in 0..2_000 {
-        let mut dice = Dice(seed);
-        let mut half = half();
-        let mut model = Model {
-            accepted: Vec::new(),
-            taken: Vec::new(),
-            in_flight: None,
-            closed: 0,
-            ended: false,
-        };
-        for _ in 0..200 {
-            step(&mut half, &mut model, &mut dice);
-        }
-        if !model.ended {
-            half.abort();
-        }
-        let mut rounds = 0;
-        while !half.is_over() {
-            rounds += 1;
-            assert!(rounds < 1_000, "seed {seed}: it never ends");
-            answer(&mut half, &mut model, &mut dice);
-            step(&mut half, &mut model, &mut Dice(11));
-        }
-        assert_eq!(model.closed, 1, "seed {seed}");
-        let ledger = half.ledger();
-        assert_eq!(
-            ledger.transferred(),
-            model.taken.len() as u64,
-            "seed {seed}"
-        );
-        let (in_doubt, unsent) = half.remains();
-        assert!(in_doubt.is_empty());
-        let mut all = model.taken;
-        all.extend(joined(&unsent));
-        assert!(
-            all == model.accepted,
-            "seed {seed}: bytes lost, doubled or out of order"
-        );
+    for seed in 0..10_000 {
+        let script = model::seeded(seed, 400);
+        let run = || model::write::run(&script);
+        assert!(std::panic::catch_unwind(run).is_ok(), "seed {seed}");
     }
 }

@@ -113,3 +113,41 @@ pub(crate) fn step<T>(
     }
     run().map_err(fail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_step_says_what_it_does_and_a_failure_says_why() {
+        let steps = [
+            Step::AssociatePort,
+            Step::CloseOnExec,
+            Step::CreatePipe,
+            Step::CreatePoller,
+            Step::Duplicate,
+            Step::FlushStandardOutput,
+            Step::Inspect,
+            Step::InspectAccess,
+            Step::OpenEnd,
+            Step::RandomName,
+            Step::Reopen,
+            Step::SecurityDescriptor,
+            Step::StartDriver,
+            Step::StartHelper,
+        ];
+        let told: HashSet<&str> = steps.map(Step::explanation).into_iter().collect();
+        assert_eq!(told.len(), steps.len(), "two steps say the same");
+        let class = Class::Limit;
+        for step in steps {
+            let what = step.explanation();
+            let os = Some(OsCode(24));
+            let text = StepError { step, class, os }.to_string();
+            assert_eq!(text, format!("{what} failed: Limit (os error 24)"));
+            let os = None;
+            let text = StepError { step, class, os }.to_string();
+            assert_eq!(text, format!("{what} failed: Limit"));
+        }
+    }
+}

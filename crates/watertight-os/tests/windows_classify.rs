@@ -1,9 +1,14 @@
 //! What each Win32 code means per call, cell by cell (os-rules B.1), and that nothing is ever taken for a success.
-#![cfg(windows)]
+#![cfg(any(windows, feature = "tables"))]
 
 use watertight_core::Class::{self, *};
-use watertight_os::classify::Call::{self, *};
-use watertight_os::classify::{classify, is_success};
+#[cfg(windows)]
+use watertight_os::classify as table;
+#[cfg(not(windows))]
+use watertight_os::windows::classify as table;
+
+use table::Call::{self, *};
+use table::{classify, is_success};
 
 /// Code, and what it means to these calls; what it means to all others.
 type Row = (u32, &'static [(&'static [Call], Class)], Class);

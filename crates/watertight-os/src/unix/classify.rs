@@ -62,7 +62,7 @@ pub fn classify(call: Call, code: Errno) -> Class {
         Errno::INTR if call == Call::Close => Class::Io,
         Errno::INTR => Class::Interrupted,
         // POSIX allows EAGAIN and EWOULDBLOCK to differ; where they do, both stand here.
-        code if code == Errno::AGAIN || code == Errno::WOULDBLOCK => would_wait(call),
+        code if [Errno::AGAIN, Errno::WOULDBLOCK].contains(&code) => would_wait(call),
         // macOS says EPROTOTYPE to a write that races the peer's close.
         Errno::PROTOTYPE if call == Call::Write => Class::Gone,
         Errno::CONNREFUSED => refused(call),
@@ -86,7 +86,7 @@ fn by_code(code: Errno) -> Class {
         Errno::MSGSIZE | Errno::INVAL | Errno::ISDIR | Errno::NOTSOCK => Class::Argument,
         Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::SPIPE => Class::Argument,
         Errno::PROTOTYPE | Errno::TOOBIG | Errno::NOEXEC => Class::Argument,
-        code if code == Errno::OPNOTSUPP || code == Errno::NOTSUP => Class::Unsupported,
+        code if [Errno::OPNOTSUPP, Errno::NOTSUP].contains(&code) => Class::Unsupported,
         Errno::NOSYS => Class::Unsupported,
         Errno::PERM | Errno::ACCESS | Errno::ROFS => Class::Denied,
         Errno::NOENT | Errno::CHILD | Errno::SRCH => Class::NotFound,
@@ -340,6 +340,18 @@ mod tests {
         assert_eq!(classify(Call::Close, Errno::BADF), Class::Bug);
         assert_eq!(classify(Call::Wait, Errno::INTR), Class::Interrupted);
         assert_eq!(classify(Call::Make, Errno::AGAIN), Class::Limit);
+    }
+
+    #[test]
+    fn a_failed_transfer_is_called_again_waited_for_or_told() {
+        for call in [Call::Read, Call::Write] {
+            assert!(matches!(next(call, Errno::INTR), Next::Again));
+            assert!(matches!(next(call, Errno::AGAIN), Next::Wait));
+            let Next::Fail(class, os) = next(call, Errno::PIPE) else {
+                panic!("a broken pipe is neither");
+            };
+            assert_eq!((class, os), (Class::Gone, Some(OsCode(32))));
+        }
     }
 
     #[test]

@@ -1,0 +1,175 @@
+//! What users are told: in one line, with the account, and as the standard library's own errors.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+
+mod common;
+
+use bytes::Bytes;
+use common::{Accounted, PATIENCE};
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use watertight::{
+    Ending, Error, ErrorKind, Observer, PipeWriter, ReaderOptions, Refused, Verb, WriterOptions,
+    pipe, pipe_with, settle,
+};
+
+/// An observer that wants to hear of nothing.
+struct Deaf;
+
+impl Observer for Deaf {}
+
+#[test]
+fn a_refused_message_says_how_much_of_it_is_accepted_and_keeps_the_error() {
+    let _accounted = Accounted::start();
+    let (reader, writer) = pipe().unwrap();
+    let _ = writer.finish().within(PATIENCE).wait().unwrap();
+    let refused: Refused<Bytes> = writer
+        .try_write_bytes(Bytes::from_static(b"more"))
+        .unwrap_err();
+    let text = refused.to_string();
+    assert!(text.starts_with("Write failed: Closed, "), "{text}");
+    assert!(text.ends_with("(of this message: 0 bytes)"), "{text}");
+    assert_eq!(refused.rest(), "more");
+    let source = refused.source().unwrap().downcast_ref::<Error>();
+    assert_eq!(source, Some(&refused.error));
+    let ours = Error::from(refused.clone());
+    assert_eq!((ours.verb, ours.kind), (Verb::Write, ErrorKind::Closed));
+    let theirs = io::Error::from(refused);
+    assert_eq!(theirs.kind(), io::ErrorKind::NotConnected);
+    assert_eq!(theirs.downcast::<Error>().unwrap(), ours);
+    drop(reader);
+}
+
+#[test]
+fn a_handle_that_does_not_fit_is_refused_with_the_step_and_the_way_out() {
+    let _accounted = Accounted::start();
+    let (reading, _writing) = io::pipe().unwrap();
+    let refused = PipeWriter::adopt(reading).unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.starts_with("Adopt failed while checking which way"),
+        "{text}"
+    );
+    assert!(text.ends_with('.') && !text.contains('\n'), "{text}");
+    let error = refused.error;
+    let (kept, converted) = (refused.handle, io::Error::from(error));
+    assert_eq!(converted.downcast::<Error>().unwrap(), error);
+    // Both conversions are the same error; the handle goes with the refusal.
+    let again = PipeWriter::adopt(kept).unwrap_err();
+    assert_eq!(Error::from(again), error);
+}
+
+#[test]
+fn options_begin_with_the_defaults_and_show_themselves() {
+    let shown = format!("{:?}", WriterOptions::default());
+    assert_eq!(shown, format!("{:?}", WriterOptions::new()));
+    let changed = WriterOptions::new()
+        .queue_bytes_max(7)
+        .op_bytes_max(5)
+        .linger(Duration::from_millis(3))
+        .stop_within(Duration::from_millis(2))
+        .half_close(false)
+        .capacity_bytes(4096)
+        .observer(Arc::new(Deaf));
+    let text = format!("{changed:?}");
+    for part in [
+        "queue_bytes_max: 7",
+        "op_bytes_max: 5",
+        "linger: 3ms",
+        "stop_within: 2ms",
+        "half_close: false",
+        "4096",
+        "observer: true",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let reading = format!("{:?}", ReaderOptions::default());
+    assert_eq!(reading, format!("{:?}", ReaderOptions::new()));
+}
+
+#[test]
+fn both_ends_show_their_account() {
+    let _accounted = Accounted::start();
+    let options = WriterOptions::new().observer(Arc::new(Deaf));
+    let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
+    writer.write_all(b"abc").within(PATIENCE).wait().unwrap();
+    writer.flush().by(Instant::now() + PATIENCE).wait().unwrap();
+    assert!(format!("{writer:?}").contains("transferred: 3"));
+    let mut buf = [0; 8];
+    let n = reader.read(&mut buf).within(PATIENCE).wait().unwrap();
+    assert_eq!(&buf[..n], b"abc");
+    assert!(format!("{reader:?}").contains("transferred: 3"));
+    let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+    assert!(receipt.is_complete() && receipt.error().is_none());
+    assert_eq!(receipt.into_bytes(), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn settle_says_how_much_is_given_up() {
+    let _accounted = Accounted::start();
+    let options = WriterOptions::new().linger(PATIENCE);
+    let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
+    let _ = common::fill_up(&writer, &[7; 5_000]);
+    let held = writer.ledger().unsettled();
+    drop(writer);
+    let told = settle()
+        .within(Duration::from_millis(1))
+        .wait()
+        .unwrap_err();
+    assert_eq!(
+        told.to_string(),
+        format!(
+            "Settle failed: TimedOut; 1 dropped pipes still held {held} bytes, which are given up."
+        )
+    );
+    drop(reader);
+}
+
+#[test]
+fn after_an_abort_everything_tells_of_it() {
+    let _accounted = Accounted::start();
+    let (reader, writer) = pipe().unwrap();
+    let _ = common::fill_up(&writer, &[7; 5_000]);
+    let receipt = writer.abort().within(PATIENCE).wait().unwrap();
+    assert_eq!(receipt.ending(), Ending::Aborted);
+    assert!(!receipt.is_complete() && !receipt.unsent().is_empty());
+    let flushed = writer.flush().within(PATIENCE).wait().unwrap_err();
+    assert_eq!(
+        (flushed.verb, flushed.kind),
+        (Verb::Flush, ErrorKind::Aborted)
+    );
+    let written = writer.write_all(b"x").within(PATIENCE).wait().unwrap_err();
+    assert_eq!(
+        (written.error.kind, written.accepted),
+        (ErrorKind::Aborted, 0)
+    );
+    let (writer, kept) = writer.into_handle().unwrap_err();
+    assert_eq!((kept.verb, kept.kind), (Verb::Release, ErrorKind::Aborted));
+    drop((reader, writer));
+}
+
+#[test]
+fn an_end_in_use_is_not_given_up() {
+    let _accounted = Accounted::start();
+    let (reader, writer) = pipe().unwrap();
+    let _ = common::fill_up(&writer, &[7; 5_000]);
+    let (writer, busy) = writer.into_handle().unwrap_err();
+    assert_eq!((busy.verb, busy.kind), (Verb::Release, ErrorKind::Busy));
+    drop(writer.abort().within(PATIENCE).wait().unwrap());
+    drop(reader.abort().within(PATIENCE).wait().unwrap());
+    let (_, over) = reader.into_handle().unwrap_err();
+    assert_eq!((over.verb, over.kind), (Verb::Release, ErrorKind::Busy));
+}
+
+#[test]
+fn the_standard_traits_read_what_the_standard_traits_wrote() {
+    use std::io::{Read, Write};
+    let _accounted = Accounted::start();
+    let (mut reader, mut writer) = pipe().unwrap();
+    Write::write_all(&mut writer, b"by the book").unwrap();
+    Write::flush(&mut writer).unwrap();
+    let mut buf = [0; 32];
+    let n = Read::read(&mut reader, &mut buf).unwrap();
+    assert_eq!(&buf[..n], b"by the book");
+}
