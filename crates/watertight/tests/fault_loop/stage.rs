@@ -19,8 +19,11 @@ const STALLED: Duration = Duration::from_millis(8);
 /// How long anything may take before it is a hang. Never waited for when all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The bounds under which every scenario's ends are stopped.
-pub(crate) const STOP_WITHIN: Duration = Duration::from_millis(10);
+/// How long a stop waits for an answer. All but a few answer at once; the bound must not pass because the machine is busy.
+pub(crate) const STOP_WITHIN: Duration = Duration::from_millis(200);
+
+/// How long a dropped writer goes on.
+pub(crate) const LINGER: Duration = Duration::from_millis(10);
 
 /// How much longer than its bound a stop may take before it counts as late: the machine may be busy.
 pub(crate) const SLACK: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 
 use super::ends::{self, End, Given};
 use super::peer::Peer;
-use super::stage::{SLACK, STOP_WITHIN, Stage};
+use super::stage::{LINGER, SLACK, STOP_WITHIN, Stage};
 use crate::common::joined;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
@@ -52,7 +52,7 @@ impl Stage<'_> {
         WriterOptions::new()
             .queue_bytes_max(48 * 1024)
             .stop_within(STOP_WITHIN)
-            .linger(STOP_WITHIN)
+            .linger(LINGER)
     }
 
     pub(crate) fn writer(&mut self, end: End) -> Option<Writing> {
@@ -259,7 +259,7 @@ impl Stage<'_> {
         let heard = w.heard.expect("a dropped writer needs an observer");
         let begin = Instant::now();
         drop(w.writer);
-        let (mut peer, patience) = (w.peer, STOP_WITHIN * 2 + SLACK);
+        let (mut peer, patience) = (w.peer, LINGER + STOP_WITHIN + SLACK);
         while heard.ended.lock().unwrap().is_empty() {
             assert!(
                 begin.elapsed() < patience,
