@@ -2,7 +2,7 @@
 //!
 //! What this machine cannot run is said, with the reason, and never counted as passed.
 
-mod run;
+pub(crate) mod run;
 mod stages;
 
 use crate::machine::Machine;

@@ -10,6 +10,7 @@ mod fuzz;
 mod machine;
 mod manifest;
 mod mutants;
+mod planted;
 mod sim;
 mod source;
 mod tidy;
@@ -26,6 +27,7 @@ cargo xtask COMMAND
   fuzz [--seconds N]   every fuzz target for N seconds (10), from the committed corpus
   mutants [core|driver]  changes one thing at a time and looks whether a test fails; prints the score (takes long)
   sim [ARGUMENT...]    runs the simulator (release build), with these arguments
+  twins [NAME...]      plants a bug for each model of the driver's races and expects that the model fails; NAME: these only
   ci [OPTION...]       the whole gate; logs go to target/ci/STAGE.log
       --list               name the stages and stop
       --only NAME[,NAME]   these stages only
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         ("fuzz", rest) => fuzz::run(&root, rest),
         ("mutants", rest) => mutants::run(&root, rest),
         ("sim", rest) => sim::run(&root, rest),
+        ("twins", names) => planted::run(&root, &planted::twins::all(), names),
         ("ci", rest) => ci::run(&root, rest),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");

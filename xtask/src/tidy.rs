@@ -178,7 +178,7 @@ pub(crate) fn run(root: &Path) -> Result<bool, String> {
 }
 
 /// What is committed or about to be.
-fn git_files(root: &Path) -> Option<Vec<String>> {
+pub(crate) fn git_files(root: &Path) -> Option<Vec<String>> {
     let root = root.to_str()?;
     let listing = [
         "-C",

@@ -280,6 +280,15 @@ impl WriteHalf {
         self.until_read.unwanted = false;
     }
 
+    /// Whether such an attempt is coming, or running and good for the first `target` bytes: another would only take the
+    /// place of its answer.
+    #[must_use]
+    pub const fn is_until_read_asked(&self, target: u64) -> bool {
+        let ask = &self.until_read;
+        let answers = ask.in_flight && !ask.unwanted && !ask.cancel_asked && ask.covers >= target;
+        ask.wanted || answers
+    }
+
     /// Nobody waits for that any more: a running attempt is cancelled, and a finish no longer waits for it.
     pub fn drop_until_read(&mut self) {
         self.until_read.wanted = false;

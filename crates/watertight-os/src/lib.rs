@@ -16,6 +16,7 @@
 //! This crate makes no promise of stability before 1.0; use the crate `watertight`.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod fault;
 mod step;
 #[cfg(unix)]
 mod unix;
@@ -36,7 +37,7 @@ pub mod windows {
 #[cfg(windows)]
 mod windows;
 
-pub use step::{Direction, Refused, Step, StepError, fault};
+pub use step::{Direction, Refused, Step, StepError};
 #[cfg(unix)]
 pub use unix::{Handle, Native, OsHandle, OsHandleRef, classify, inherited};
 #[cfg(windows)]

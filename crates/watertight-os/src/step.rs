@@ -1,5 +1,6 @@
-//! The steps of a construction, and how each of them can be made to fail in a test (guarantee G2).
+//! The steps of a construction (guarantee G2). Each of them can be made to fail in a test: `fault.rs`.
 
+use crate::fault;
 use core::fmt;
 use watertight_core::{Class, OsCode};
 
@@ -111,52 +112,6 @@ pub(crate) fn step<T>(
         return Err(fail((Class::Limit, Some(code))));
     }
     run().map_err(fail)
-}
-
-/// Planned failures of construction steps, for tests (feature `fault`). Without the feature nothing can be planned and the
-/// check compiles to nothing.
-pub mod fault {
-    use super::Step;
-    use watertight_core::OsCode;
-
-    #[cfg(feature = "fault")]
-    mod plan {
-        use super::{OsCode, Step};
-        use std::cell::Cell;
-
-        std::thread_local! {
-            static PLAN: Cell<Option<(Step, OsCode)>> = const { Cell::new(None) };
-        }
-
-        /// Makes the next such step on this thread fail with `code`. Says whether an older plan was still unused.
-        pub fn fail_next(step: Step, code: OsCode) -> bool {
-            PLAN.replace(Some((step, code))).is_some()
-        }
-
-        /// Forgets the plan. Says whether it was still unused: the step was never reached.
-        pub fn clear() -> bool {
-            PLAN.take().is_some()
-        }
-
-        /// The planned failure of this step, used up by asking.
-        pub fn planned(step: Step) -> Option<OsCode> {
-            let (planned, code) = PLAN.get()?;
-            (planned == step).then(|| {
-                PLAN.set(None);
-                code
-            })
-        }
-    }
-
-    #[cfg(feature = "fault")]
-    pub use plan::{clear, fail_next, planned};
-
-    #[cfg(not(feature = "fault"))]
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn planned(_: Step) -> Option<OsCode> {
-        None
-    }
 }
 
 #[cfg(test)]

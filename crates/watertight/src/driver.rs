@@ -17,8 +17,8 @@ use watertight_core::{
 };
 
 /// How many steps one thread makes for one pipe before it leaves the rest to the driver's thread, so that a caller cannot
-/// be kept at work for others for ever.
-pub(crate) const PUMP_STEPS_MAX: usize = 64;
+/// be kept at work for others for ever. So few in the models, where every step counts, that they see it happen.
+pub(crate) const PUMP_STEPS_MAX: usize = if cfg!(any(loom, shuttle)) { 3 } else { 64 };
 
 /// How long the driver waits after the backend failed to wait, before it tries again.
 const WAIT_FAILED_PAUSE: Duration = Duration::from_millis(10);

@@ -3,7 +3,7 @@
 use crate::driver::Driver;
 use crate::options::{ReaderOptions, WriterOptions};
 use crate::reader::PipeReader;
-use crate::sync::Mutex;
+use crate::sync::StaticMutex;
 use crate::writer::PipeWriter;
 use std::fmt;
 use std::io;
@@ -82,7 +82,7 @@ impl<H> From<ConstructError<H>> for io::Error {
 }
 
 /// The process's driver, started by the first pipe.
-static GLOBAL: Mutex<Option<Global>> = Mutex::new(None);
+static GLOBAL: StaticMutex<Option<Global>> = StaticMutex::new(None);
 
 struct Global {
     driver: Arc<Driver<Native>>,

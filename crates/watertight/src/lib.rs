@@ -43,6 +43,8 @@ mod driver;
 mod handle;
 mod line;
 mod message;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod observer;
 mod options;
 mod pump_read;

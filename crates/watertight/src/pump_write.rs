@@ -247,7 +247,9 @@ impl<B: Backend> WriterCell<B> {
         if let Some(answer) = state.half.until_read(wait.target, wait.attempts) {
             return Poll::Ready(answer);
         }
-        state.half.ask_until_read();
+        if !state.half.is_until_read_asked(wait.target) {
+            state.half.ask_until_read();
+        }
         let wanted = Wanted::Read(wait.target, wait.attempts);
         let replaced = state.watchers.watch(&mut wait.id, wanted, waker);
         drop(state);
@@ -377,13 +379,16 @@ impl<B: Backend> WriterCell<B> {
             };
             drop(state);
             let panicked = panics(|| news.tell(&*observer));
+            if panicked {
+                // D3: before anybody hears that the pipe has left.
+                self.driver.count_observer_panic();
+            }
             let silenced = self.lock().watched.told(panicked);
             // The observer's own destructor may panic as well.
             panics(|| drop((observer, silenced)));
             // Now that it has heard the end, the pipe may leave.
             self.change_quietly(|_| {});
             if panicked {
-                self.driver.count_observer_panic();
                 self.change(|state| {
                     state
                         .half

@@ -138,12 +138,21 @@ pub fn settle() -> Wait<Settle> {
 
 /// See [`settle`].
 #[derive(Debug)]
-pub struct Settle {
-    driver: Option<Arc<Driver<Native>>>,
+pub struct Settle<B: Backend = Native> {
+    driver: Option<Arc<Driver<B>>>,
     id: u64,
 }
 
-impl Settle {
+impl<B: Backend> Settle<B> {
+    /// As [`settle`], for one driver. For simulations and tests of the library itself.
+    #[doc(hidden)]
+    pub fn on(driver: &Arc<Driver<B>>) -> Wait<Self> {
+        Wait::new(Self {
+            driver: Some(driver.clone()),
+            id: 0,
+        })
+    }
+
     fn lingering(&self) -> Vec<Ledger> {
         let Some(driver) = &self.driver else {
             return Vec::new();
@@ -154,11 +163,11 @@ impl Settle {
     }
 }
 
-impl Sealed for Settle {}
+impl<B: Backend> Sealed for Settle<B> {}
 
-impl Operation for Settle {
+impl<B: Backend> Operation for Settle<B> {
     type Output = Result<(), Unsettled>;
-    type Backend = Native;
+    type Backend = B;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
         // Watch first, look then: what ends in between wakes us.
@@ -188,7 +197,7 @@ impl Operation for Settle {
         }
     }
 
-    fn driver(&self) -> Option<&Arc<Driver<Native>>> {
+    fn driver(&self) -> Option<&Arc<Driver<B>>> {
         self.driver.as_ref()
     }
 }

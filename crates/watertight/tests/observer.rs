@@ -3,9 +3,11 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE, noise, read_to_end};
+use common::{Accounted, PATIENCE, fill_up, noise, read_to_end};
+use std::future::Future;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Wake};
 use std::time::Duration;
 use watertight::{
     Ending, ErrorKind, Ledger, Observer, PipeReader, PipeWriter, ReaderOptions, Receipt,
@@ -189,6 +191,43 @@ fn an_observer_that_panics_fails_its_own_pipe_and_no_other() {
             .is_complete()
     );
     assert_eq!(read_to_end(&other_reader), b"untouched");
+}
+
+/// Panics at the end.
+struct Indignant;
+
+impl Observer for Indignant {
+    fn ended(&self, _: &Receipt) {
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
+}
+
+/// Looks at the census when it is woken.
+struct Looking(Mutex<Option<u64>>);
+
+impl Wake for Looking {
+    fn wake(self: Arc<Self>) {
+        let panics = census().observer_panics;
+        self.0.lock().unwrap().get_or_insert(panics);
+    }
+}
+
+#[test]
+fn a_panic_is_counted_before_anybody_is_told_of_the_end() {
+    let _accounted = Accounted::start();
+    let panics = census().observer_panics;
+    let (reader, writer) = observed(Arc::new(Indignant), WriterOptions::new());
+    fill_up(&writer, &noise(50_000, 3));
+    drop(writer);
+    let looking = Arc::new(Looking(Mutex::new(None)));
+    let waker = looking.clone().into();
+    let mut settling = std::pin::pin!(watertight::settle());
+    let first = settling.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(first.is_pending());
+    read_to_end(&reader);
+    watertight::settle().within(PATIENCE).wait().unwrap();
+    let seen = looking.0.lock().unwrap().expect("it was waiting, too");
+    assert_eq!(seen, panics + 1);
 }
 
 /// Writes to its own pipe, and then drops the last handle to it, from inside a call.

@@ -14,14 +14,14 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// One command of a stage.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Step {
+pub(crate) struct Step {
     words: Vec<String>,
     environment: Vec<(String, String)>,
 }
 
 impl Step {
     /// `cargo` and these words. None of them holds a blank.
-    pub(super) fn cargo(words: &str) -> Step {
+    pub(crate) fn cargo(words: &str) -> Step {
         let words = ["cargo"].into_iter().chain(words.split_whitespace());
         Step {
             words: words.map(str::to_owned).collect(),
@@ -29,13 +29,13 @@ impl Step {
         }
     }
 
-    pub(super) fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Step {
+    pub(crate) fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Step {
         self.environment.push((name.into(), value.into()));
         self
     }
 
     /// One more argument, blanks and all.
-    pub(super) fn arg(mut self, word: impl Into<String>) -> Step {
+    pub(crate) fn arg(mut self, word: impl Into<String>) -> Step {
         self.words.push(word.into());
         self
     }
@@ -66,23 +66,23 @@ impl Step {
 
 /// How a stage ended.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Failed(String),
     Passed,
     Skipped(String),
 }
 
 /// A stage's end, and what its log says.
-pub(super) struct Outcome {
-    pub(super) verdict: Verdict,
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
     /// Tests passed and failed, if there were any.
-    pub(super) tests: Option<(u64, u64)>,
+    pub(crate) tests: Option<(u64, u64)>,
     /// What a failed stage's log says of its first failure.
-    pub(super) tail: Vec<String>,
+    pub(crate) tail: Vec<String>,
 }
 
 impl Outcome {
-    pub(super) fn failed(reason: String) -> Outcome {
+    pub(crate) fn failed(reason: String) -> Outcome {
         Outcome {
             verdict: Verdict::Failed(reason),
             tests: None,
@@ -90,7 +90,7 @@ impl Outcome {
         }
     }
 
-    pub(super) fn skipped(reason: String) -> Outcome {
+    pub(crate) fn skipped(reason: String) -> Outcome {
         Outcome {
             verdict: Verdict::Skipped(reason),
             tests: None,
@@ -106,7 +106,7 @@ struct Failure {
 }
 
 /// Runs all steps, also those after a failed one, unless the time is over.
-pub(super) fn steps(root: &Path, log: &Path, steps: &[Step], limit: Duration) -> Outcome {
+pub(crate) fn steps(root: &Path, log: &Path, steps: &[Step], limit: Duration) -> Outcome {
     let log = root.join(log);
     let failure = run_logged(root, &log, steps, limit).unwrap_or_else(|error| {
         Some(Failure {

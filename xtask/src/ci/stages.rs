@@ -191,11 +191,19 @@ fn docs(_: &Machine) -> Plan {
 }
 
 fn loom(machine: &Machine) -> Plan {
-    if !machine.has_file("crates/watertight/src/driver_loom.rs") {
+    if !machine.has_file("crates/watertight/src/models.rs") {
         return skip("no models in the tree yet");
     }
-    let step = Step::cargo("test -p watertight --lib --release --target-dir target/loom loom");
-    Plan::Run(vec![step.env("RUSTFLAGS", "--cfg loom")])
+    let models = "-p watertight --lib --profile models --target-dir target/loom";
+    let steps = [
+        format!("clippy --tests {models} -- -D warnings"),
+        format!("test {models} -- models"),
+    ];
+    Plan::Run(
+        steps
+            .map(|words| Step::cargo(&words).env("RUSTFLAGS", "--cfg loom"))
+            .to_vec(),
+    )
 }
 
 fn simulation(_: &Machine) -> Plan {

@@ -7,6 +7,7 @@ use super::OsHandle;
 use super::classify::{Call, classify, told};
 use super::helper::Helper;
 use super::kernel::{self, Features};
+use crate::fault::fallible;
 use crate::step::{Direction, Refused, Step, StepError, step};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags};
@@ -99,9 +100,11 @@ impl Handle {
     #[must_use]
     pub fn into_os(self) -> OsHandle {
         let own = matches!(self.rung, Rung::Private(None));
-        if own && let Ok(flags) = rustix::fs::fcntl_getfl(&*self.fd) {
+        if own && let Ok(flags) = flags_of(self.fd.as_fd()) {
             // A pipe of ours leaves as everybody expects one: in blocking mode.
-            let _ = rustix::fs::fcntl_setfl(&*self.fd, flags - OFlags::NONBLOCK);
+            let _ = fallible("F_SETFL", Call::Query, || {
+                rustix::fs::fcntl_setfl(&*self.fd, flags - OFlags::NONBLOCK)
+            });
         }
         self.into_fd()
     }
@@ -122,8 +125,8 @@ impl Handle {
 
     /// Whether a read of nothing on this FIFO means that no writer has come yet, rather than that the last one left.
     /// Asked of the descriptor that was adopted: only it knows what it was opened against.
-    pub(super) fn awaits_a_writer(&self) -> bool {
-        self.is_fifo && !hung_up(self.original())
+    pub(super) fn awaits_a_writer(&self) -> Result<bool, Errno> {
+        Ok(self.is_fifo && !polled(self.original())?.contains(PollFlags::HUP))
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -141,11 +144,16 @@ impl Handle {
         &self.fd
     }
 
-    /// The descriptor to wait on: the one that is read or written.
-    pub(super) fn active(&self) -> BorrowedFd<'_> {
-        if let Some(fallen) = self.fallen.get() {
-            return fallen.as_fd();
-        }
+    /// The descriptor that is read or written.
+    fn active(&self) -> BorrowedFd<'_> {
+        self.fallen
+            .get()
+            .map_or_else(|| self.waited_on(), |fallen| fallen.as_fd())
+    }
+
+    /// The descriptor to wait on. It stays the same for life, for the poller knows it; one that a pipe fell to later is the
+    /// same pipe, and ready when this one is.
+    pub(super) fn waited_on(&self) -> BorrowedFd<'_> {
         match &self.rung {
             Rung::Private(Some(private)) => private.as_fd(),
             Rung::Helper(_) | Rung::Message | Rung::NoWait | Rung::Private(None) => self.fd.as_fd(),
@@ -256,7 +264,9 @@ pub(super) fn adopt(
         let rung = choose(fd.as_fd(), direction, &found, features, start_helper)?;
         step(Step::CloseOnExec, || {
             // The flag is the descriptor's own: nobody who shares the pipe is touched.
-            let set = rustix::io::fcntl_setfd(fd.as_fd(), FdFlags::CLOEXEC);
+            let set = fallible("F_SETFD", Call::Query, || {
+                rustix::io::fcntl_setfd(fd.as_fd(), FdFlags::CLOEXEC)
+            });
             set.map_err(|code| told(Call::Query, code))
         })?;
         Ok((found, rung))
@@ -305,11 +315,12 @@ fn choose(
 /// fstat, fcntl F_GETFL, getsockopt: what it is and whether it fits.
 fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError> {
     let found = step(Step::Inspect, || {
-        let stat = rustix::fs::fstat(fd).map_err(|code| told(Call::Query, code))?;
+        let stat = fallible("fstat", Call::Query, || rustix::fs::fstat(fd))
+            .map_err(|code| told(Call::Query, code))?;
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Fifo => Kind::Pipe,
             FileType::Socket => socket_kind(fd)?,
-            FileType::CharacterDevice if rustix::termios::isatty(fd) => Kind::Terminal,
+            FileType::CharacterDevice if is_terminal(fd) => Kind::Terminal,
             FileType::CharacterDevice => Kind::Device,
             FileType::RegularFile | FileType::BlockDevice => Kind::File,
             FileType::Directory => return Err(argument(Errno::ISDIR)),
@@ -319,7 +330,7 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
         Ok(Found { kind, anonymous })
     })?;
     step(Step::InspectAccess, || {
-        let flags = rustix::fs::fcntl_getfl(fd).map_err(|code| told(Call::Query, code))?;
+        let flags = flags_of(fd).map_err(|code| told(Call::Query, code))?;
         let access = flags & OFlags::RWMODE;
         let fits = match direction {
             Direction::Read => access == OFlags::RDONLY || access == OFlags::RDWR,
@@ -335,16 +346,31 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
     Ok(found)
 }
 
+/// fcntl F_GETFL.
+fn flags_of(fd: BorrowedFd<'_>) -> Result<OFlags, Errno> {
+    fallible("F_GETFL", Call::Query, || rustix::fs::fcntl_getfl(fd))
+}
+
+/// isatty. What does not say that it is one is served by a helper, which is right for every device.
+fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+    let answer = fallible("isatty", Call::Query, || {
+        rustix::termios::isatty(fd)
+            .then_some(())
+            .ok_or(Errno::NOTTY)
+    });
+    answer.is_ok()
+}
+
 /// getsockopt SO_TYPE and SO_DOMAIN, getpeername: a connected stream, or it does not fit.
 fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
     let query = |code| told(Call::Query, code);
-    let stream = sockopt::socket_type(fd).map_err(query)? == SocketType::STREAM;
+    let stream = fallible("SO_TYPE", Call::Query, || sockopt::socket_type(fd)).map_err(query)?
+        == SocketType::STREAM;
     if !stream {
         // Datagrams have boundaries that a byte stream would tear.
         return Err(argument(Errno::PROTOTYPE));
     }
-    let peer = rustix::net::getpeername(fd);
-    let named = rustix::net::getsockname(fd).map_err(query)?;
+    let peer = fallible("getpeername", Call::Query, || rustix::net::getpeername(fd));
     match peer {
         // A peer that is gone already has left what can be read.
         Ok(_) | Err(Errno::INVAL) => {}
@@ -355,6 +381,8 @@ fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
             ));
         }
     }
+    let named =
+        fallible("getsockname", Call::Query, || rustix::net::getsockname(fd)).map_err(query)?;
     Ok(if named.address_family() == AddressFamily::UNIX {
         Kind::LocalSocket
     } else {
@@ -362,23 +390,21 @@ fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
     })
 }
 
-/// poll, with no time to wait: whether the other end has left. What cannot be asked counts as left.
-fn hung_up(fd: BorrowedFd<'_>) -> bool {
-    polled(fd).is_none_or(|seen| seen.contains(PollFlags::HUP))
-}
-
 /// poll, with no time to wait.
-pub(super) fn polled(fd: BorrowedFd<'_>) -> Option<PollFlags> {
+pub(super) fn polled(fd: BorrowedFd<'_>) -> Result<PollFlags, Errno> {
     let mut polled = [PollFd::new(&fd, PollFlags::empty())];
     let zero = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     loop {
-        match rustix::event::poll(&mut polled, Some(&zero)) {
+        let answer = fallible("poll (now)", Call::Wait, || {
+            rustix::event::poll(&mut polled, Some(&zero))
+        });
+        match answer {
             Err(Errno::INTR) => {}
-            Ok(_) => return Some(polled[0].revents()),
-            Err(_) => return None,
+            Ok(_) => return Ok(polled[0].revents()),
+            Err(code) => return Err(code),
         }
     }
 }

@@ -8,8 +8,9 @@ use super::classify::{Call, Next, next, told};
 use super::handle::Kind;
 use super::kernel;
 use super::sigpipe::quiet_thread;
+use crate::fault::fallible;
 use crate::step::{Step, StepError, step};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,12 @@ use watertight_core::{
 
 /// What POSIX lets a pipe take whole once `poll` says that it is writable (PIPE_BUF is at least 512; Linux's is 4096).
 const STEP_BYTES_MAX: usize = 512;
+
+/// How long a file is left alone that says "not now".
+const FILE_PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
 
 /// Where answers go, and how the poller learns of them.
 pub(super) type Post = Arc<dyn Fn(Completion) + Send + Sync>;
@@ -102,9 +109,16 @@ impl Helper {
         if self.shared.lock().job.take().is_some() {
             return Cancelled::Done(Outcome::cancelled());
         }
-        // One byte; if the pipe is full of earlier ones, the thread is being called back already.
-        let _ = rustix::io::write(&self.call, b"!");
-        Cancelled::Requested
+        loop {
+            // One byte. If the pipe is full of earlier ones, the thread is being called back already; if it cannot be
+            // written at all, the operation outlives its stop bound (rule S5).
+            let called = fallible("write (recall)", Call::Write, || {
+                rustix::io::write(&self.call, b"!")
+            });
+            if called != Err(Errno::INTR) {
+                return Cancelled::Requested;
+            }
+        }
     }
 }
 
@@ -175,12 +189,17 @@ impl Shared {
                 return given_up;
             }
             let spare = rustix::buffer::spare_capacity(&mut data);
-            match rustix::io::read(fd, spare) {
+            match fallible("read", Call::Read, || rustix::io::read(fd, spare)) {
                 Ok(0) => return Outcome::EndOfStream,
                 Ok(_) => return Outcome::Data(data.into()),
                 Err(code) => match next(Call::Read, code) {
-                    // Somebody else who shares the descriptor was faster, or a signal came.
-                    Next::Again | Next::Wait => {}
+                    Next::Again => {}
+                    // Somebody else who shares the descriptor was faster.
+                    Next::Wait => {
+                        if let Err(given_up) = self.pause(kind) {
+                            return given_up;
+                        }
+                    }
                     Next::Fail(class, os) => return Outcome::failed(class, os),
                 },
             }
@@ -215,12 +234,13 @@ impl Shared {
     fn write_step(&self, fd: &OwnedFd, kind: Kind, data: &[u8]) -> Result<usize, Outcome> {
         loop {
             self.wait_ready(fd, kind, PollFlags::OUT)?;
-            match rustix::io::write(fd, data) {
+            match fallible("write", Call::Write, || rustix::io::write(fd, data)) {
                 // Nothing at all, and no error: a device that would have us ask for ever.
                 Ok(0) => return Err(Outcome::failed(Class::Io, None)),
                 Ok(n) => return Ok(n),
                 Err(code) => match next(Call::Write, code) {
-                    Next::Again | Next::Wait => {}
+                    Next::Again => {}
+                    Next::Wait => self.pause(kind)?,
                     Next::Fail(class, os) => return Err(Outcome::failed(class, os)),
                 },
             }
@@ -233,13 +253,29 @@ impl Shared {
             return Ok(());
         }
         let (fd, recall) = (fd.as_fd(), self.recall.as_fd());
-        let mut polled = [
-            PollFd::new(&fd, events),
-            PollFd::new(&recall, PollFlags::IN),
-        ];
+        let recall = PollFd::new(&recall, PollFlags::IN);
+        self.poll(&mut [recall, PollFd::new(&fd, events)], None)
+    }
+
+    /// A file that says "not now" is not to be waited for, and is not asked without a pause either.
+    fn pause(&self, kind: Kind) -> Result<(), Outcome> {
+        if kind != Kind::File {
+            // `poll` waits for it.
+            return Ok(());
+        }
+        let recall = self.recall.as_fd();
+        self.poll(
+            &mut [PollFd::new(&recall, PollFlags::IN)],
+            Some(&FILE_PAUSE),
+        )
+    }
+
+    /// poll, with the recall first.
+    fn poll(&self, polled: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> Result<(), Outcome> {
         loop {
-            match rustix::event::poll(&mut polled, None) {
-                Ok(_) if !polled[1].revents().is_empty() => {
+            let answer = fallible("poll", Call::Wait, || rustix::event::poll(polled, timeout));
+            match answer {
+                Ok(_) if !polled[0].revents().is_empty() => {
                     self.drain_recall();
                     return Err(Outcome::cancelled());
                 }
@@ -255,7 +291,9 @@ impl Shared {
 
     /// Takes the call back out, so that it does not end the next operation. poll said that there is one byte at least.
     fn drain_recall(&self) {
-        let _ = rustix::io::read(&self.recall, &mut [0; 16]);
+        let _ = fallible("read (recall)", Call::Read, || {
+            rustix::io::read(&self.recall, &mut [0; 16])
+        });
     }
 }
 

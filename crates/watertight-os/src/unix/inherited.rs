@@ -3,6 +3,7 @@
 use super::OsHandle;
 use super::classify::{Call, told};
 use super::kernel::{self, last_errno};
+use crate::fault::fallible;
 use crate::step::{Direction, Step, StepError, step};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
@@ -49,9 +50,13 @@ fn duplicate(raw: RawFd) -> Result<OsHandle, Errno> {
     // SAFETY: the number is only asked about and duplicated within this call, while nobody closes it: it was open when the
     // process started, and a caller who names it says that it is nobody else's. If it is not open, the kernel says EBADF.
     let fd = unsafe { BorrowedFd::borrow_raw(raw) };
-    let ours = rustix::io::fcntl_dupfd_cloexec(fd, 3)?;
+    let ours = fallible("F_DUPFD_CLOEXEC", Call::Make, || {
+        rustix::io::fcntl_dupfd_cloexec(fd, 3)
+    })?;
     if raw >= 3 {
-        rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?;
+        fallible("F_SETFD", Call::Make, || {
+            rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)
+        })?;
     }
     Ok(ours)
 }
@@ -62,14 +67,18 @@ fn replace(number: u32, direction: Direction) -> Result<(), Errno> {
         Direction::Read => OFlags::RDONLY,
         Direction::Write => OFlags::WRONLY,
     };
-    let null = rustix::fs::open("/dev/null", access | OFlags::CLOEXEC, Mode::empty())?;
+    let null = fallible("open", Call::Open, || {
+        rustix::fs::open("/dev/null", access | OFlags::CLOEXEC, Mode::empty())
+    })?;
     let target = RawFd::try_from(number).map_err(|_| Errno::BADF)?;
-    // SAFETY: 0, 1 and 2 are owned by no OwnedFd (std keeps them open for the whole life of the process and only borrows
-    // them by number), so replacing what they refer to invalidates nobody's descriptor.
-    let status = unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), target) };
-    if status < 0 {
-        Err(last_errno())
-    } else {
-        Ok(())
-    }
+    fallible("dup2", Call::Open, || {
+        // SAFETY: 0, 1 and 2 are owned by no OwnedFd (std keeps them open for the whole life of the process and only borrows
+        // them by number), so replacing what they refer to invalidates nobody's descriptor.
+        let status = unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), target) };
+        if status < 0 {
+            Err(last_errno())
+        } else {
+            Ok(())
+        }
+    })
 }

@@ -1,9 +1,11 @@
 //! What only Linux can: calls that do not wait and raise no signal on descriptors in blocking mode (RWF_NOWAIT,
 //! RWF_NOSIGNAL), private reopening, and how much of a pipe the peer has not read.
 
+use super::classify::Call;
 use super::handle::Kind;
 use super::sigpipe::without_sigpipe;
 use crate::Direction;
+use crate::fault::fallible;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags};
@@ -46,12 +48,24 @@ impl Features {
 pub(super) fn probe() -> Result<Features, Errno> {
     let (reader, writer) = pipe()?;
     let byte = [IoSlice::new(b"?")];
-    let nowait = rustix::io::pwritev2(&writer, &byte, HERE, ReadWriteFlags::NOWAIT).is_ok();
+    // A call that fails for another reason than its flag leaves us with a rung less, which is safe.
+    let takes = |flags| {
+        fallible("pwritev2 (probe)", Call::Write, || {
+            rustix::io::pwritev2(&writer, &byte, HERE, flags)
+        })
+        .is_ok()
+    };
+    let nowait = takes(ReadWriteFlags::NOWAIT);
     let mut one = [0];
     let mut buf = [IoSliceMut::new(&mut one)];
-    let back =
-        !nowait || rustix::io::preadv2(&reader, &mut buf, HERE, ReadWriteFlags::NOWAIT).is_ok();
-    let nosignal = rustix::io::pwritev2(&writer, &byte, HERE, NOSIGNAL).is_ok();
+    let mut gives_back = || {
+        fallible("preadv2 (probe)", Call::Read, || {
+            rustix::io::preadv2(&reader, &mut buf, HERE, ReadWriteFlags::NOWAIT)
+        })
+        .is_ok()
+    };
+    let back = !nowait || gives_back();
+    let nosignal = takes(NOSIGNAL);
     Ok(Features {
         nowait: nowait && back,
         nosignal,
@@ -60,7 +74,9 @@ pub(super) fn probe() -> Result<Features, Errno> {
 
 /// pipe2, close-on-exec.
 pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
-    rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+    fallible("pipe2", Call::Make, || {
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+    })
 }
 
 /// Whether our own new pipes are served without O_NONBLOCK.
@@ -79,47 +95,64 @@ pub(super) fn write(
     if nowait {
         flags |= ReadWriteFlags::NOWAIT;
     }
+    let name = if nowait {
+        "pwritev2 (NOWAIT)"
+    } else {
+        "pwritev2"
+    };
+    let write = |flags| {
+        fallible(name, Call::Write, || {
+            rustix::io::pwritev2(fd, slices, HERE, flags)
+        })
+    };
     if features.nosignal {
-        return rustix::io::pwritev2(fd, slices, HERE, flags | NOSIGNAL);
+        return write(flags | NOSIGNAL);
     }
-    without_sigpipe(|| rustix::io::pwritev2(fd, slices, HERE, flags))
+    without_sigpipe(|| write(flags))
 }
 
 /// preadv2: reads without waiting.
 pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], nowait: bool) -> Result<usize, Errno> {
     if !nowait {
-        return rustix::io::read(fd, buf);
+        return fallible("read", Call::Read, || rustix::io::read(fd, buf));
     }
-    rustix::io::preadv2(
-        fd,
-        &mut [IoSliceMut::new(buf)],
-        HERE,
-        ReadWriteFlags::NOWAIT,
-    )
+    let mut slices = [IoSliceMut::new(buf)];
+    fallible("preadv2 (NOWAIT)", Call::Read, || {
+        rustix::io::preadv2(fd, &mut slices, HERE, ReadWriteFlags::NOWAIT)
+    })
 }
 
 /// sendmsg with MSG_DONTWAIT and MSG_NOSIGNAL.
 pub(super) fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     if let [only] = slices {
-        return rustix::net::send(fd, only, flags);
+        return fallible("send", Call::Write, || rustix::net::send(fd, only, flags));
     }
-    rustix::net::sendmsg(fd, slices, &mut Default::default(), flags)
+    fallible("sendmsg", Call::Write, || {
+        rustix::net::sendmsg(fd, slices, &mut Default::default(), flags)
+    })
 }
 
 /// recv with MSG_DONTWAIT.
 pub(super) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Errno> {
-    rustix::net::recv(fd, buf, RecvFlags::DONTWAIT).map(|(n, _)| n)
+    fallible("recv", Call::Read, || {
+        rustix::net::recv(fd, buf, RecvFlags::DONTWAIT).map(|(n, _)| n)
+    })
 }
 
 /// fstatfs: whether this pipe has no name. FIFOs refuse RWF_NOWAIT (Linux 6.18).
 pub(super) fn is_anonymous_pipe(fd: BorrowedFd<'_>) -> bool {
-    rustix::fs::fstatfs(fd).is_ok_and(|stat| stat.f_type as u64 == PIPEFS_MAGIC)
+    let stat = fallible("fstatfs", Call::Query, || rustix::fs::fstatfs(fd));
+    stat.is_ok_and(|stat| stat.f_type as u64 == PIPEFS_MAGIC)
 }
 
-/// ioctl TIOCGPTN: whether this is the leading end of a pseudo-terminal.
+/// ioctl TIOCGPTN: whether this is the leading end of a pseudo-terminal, as far as it can be ruled out: ENOTTY alone says that
+/// it is none. To open one again would make another terminal, so whatever else is said, it is not done.
 pub(super) fn is_terminal_master(fd: BorrowedFd<'_>) -> bool {
-    rustix::pty::ptsname(fd, Vec::new()).is_ok()
+    let name = fallible("TIOCGPTN", Call::Query, || {
+        rustix::pty::ptsname(fd, Vec::new())
+    });
+    name != Err(Errno::NOTTY)
 }
 
 /// open of /proc/self/fd/N: the same pipe, FIFO or terminal in a file description of our own, whose O_NONBLOCK nobody shares.
@@ -130,14 +163,18 @@ pub(super) fn reopen(fd: BorrowedFd<'_>, direction: Direction) -> Result<OwnedFd
     };
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    rustix::fs::open(path, flags, Mode::empty())
+    fallible("open (again)", Call::Open, || {
+        rustix::fs::open(&*path, flags, Mode::empty())
+    })
 }
 
 /// FIONREAD on a pipe, SIOCOUTQ on a local socket: how many bytes the peer has not read, if that can be known.
 pub(super) fn unread(fd: BorrowedFd<'_>, kind: Kind) -> Option<Result<u64, Errno>> {
     match kind {
-        Kind::Pipe => Some(rustix::io::ioctl_fionread(fd)),
-        Kind::LocalSocket => Some(out_queue(fd)),
+        Kind::Pipe => Some(fallible("FIONREAD", Call::Query, || {
+            rustix::io::ioctl_fionread(fd)
+        })),
+        Kind::LocalSocket => Some(fallible("SIOCOUTQ", Call::Query, || out_queue(fd))),
         Kind::Device | Kind::File | Kind::Socket | Kind::Terminal => None,
     }
 }
@@ -161,14 +198,19 @@ pub(super) fn was_closed(number: u32) -> bool {
 
 /// fcntl F_GETPIPE_SZ.
 pub(super) fn capacity(fd: BorrowedFd<'_>) -> Option<u64> {
-    rustix::pipe::fcntl_getpipe_size(fd).ok().map(|n| n as u64)
+    let asked = fallible("F_GETPIPE_SZ", Call::Query, || {
+        rustix::pipe::fcntl_getpipe_size(fd)
+    });
+    asked.ok().map(|n| n as u64)
 }
 
 /// fcntl F_SETPIPE_SZ, read back: the kernel rounds up, and refuses past the user's limit.
 pub(super) fn set_capacity(fd: BorrowedFd<'_>, bytes: u64) -> Option<u64> {
     let wanted = usize::try_from(bytes).ok()?;
     // A refusal (EPERM, EBUSY) leaves the old capacity, which is what is then read back.
-    let _ = rustix::pipe::fcntl_setpipe_size(fd.as_fd(), wanted);
+    let _ = fallible("F_SETPIPE_SZ", Call::Query, || {
+        rustix::pipe::fcntl_setpipe_size(fd.as_fd(), wanted)
+    });
     capacity(fd)
 }
 

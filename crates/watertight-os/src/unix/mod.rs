@@ -1,5 +1,7 @@
 //! Unix: readiness by epoll or kqueue, made into completions.
 
+#[cfg(feature = "fault")]
+mod allowed;
 pub mod classify;
 mod fork;
 mod handle;
@@ -20,12 +22,20 @@ mod sigpipe;
 mod start;
 mod until_read;
 
+#[cfg(feature = "fault")]
+pub use allowed::allowed;
 pub use handle::Handle;
 pub use inherited::inherited;
 pub use poller::Native;
 pub use sigpipe::quiet_thread;
 #[cfg(feature = "fault")]
 pub use sigpipe::sigpipe_to_default;
+
+impl crate::fault::Code for rustix::io::Errno {
+    fn of(code: watertight_core::OsCode) -> Self {
+        Self::from_raw_os_error(code.0)
+    }
+}
 
 /// What the system calls a handle.
 pub type OsHandle = std::os::fd::OwnedFd;

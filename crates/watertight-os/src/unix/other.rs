@@ -1,9 +1,11 @@
 //! The same functions as `linux.rs` for macOS, the BSDs and illumos, with what POSIX has. Checked by the compiler here,
 //! not run on those systems by the project's own machine (the platform table in the README says so).
 
+use super::classify::Call;
 use super::handle::Kind;
 use super::sigpipe::without_sigpipe;
 use crate::Direction;
+use crate::fault::fallible;
 use rustix::fs::OFlags;
 use rustix::io::{Errno, FdFlags, IoSlice};
 use rustix::net::{RecvFlags, SendFlags};
@@ -31,10 +33,15 @@ pub(super) fn probe() -> Result<Features, Errno> {
 
 /// pipe, then close-on-exec and O_NONBLOCK: both descriptions are ours alone until they are given away.
 pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
-    let ends = rustix::pipe::pipe()?;
+    let ends = fallible("pipe", Call::Make, rustix::pipe::pipe)?;
     for end in [&ends.0, &ends.1] {
-        rustix::io::fcntl_setfd(end, FdFlags::CLOEXEC)?;
-        rustix::fs::fcntl_setfl(end, rustix::fs::fcntl_getfl(end)? | OFlags::NONBLOCK)?;
+        fallible("F_SETFD", Call::Make, || {
+            rustix::io::fcntl_setfd(end, FdFlags::CLOEXEC)
+        })?;
+        let flags = fallible("F_GETFL", Call::Make, || rustix::fs::fcntl_getfl(end))?;
+        fallible("F_SETFL", Call::Make, || {
+            rustix::fs::fcntl_setfl(end, flags | OFlags::NONBLOCK)
+        })?;
     }
     Ok(ends)
 }
@@ -51,24 +58,28 @@ pub(super) fn write(
     _nowait: bool,
     _features: Features,
 ) -> Result<usize, Errno> {
-    without_sigpipe(|| rustix::io::writev(fd, slices))
+    without_sigpipe(|| fallible("writev", Call::Write, || rustix::io::writev(fd, slices)))
 }
 
 /// read on a private, non-blocking description.
 pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], _nowait: bool) -> Result<usize, Errno> {
-    rustix::io::read(fd, buf)
+    fallible("read", Call::Read, || rustix::io::read(fd, buf))
 }
 
 /// sendmsg with MSG_DONTWAIT; the signal is blocked, for not all of these systems have MSG_NOSIGNAL.
 pub(super) fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
     without_sigpipe(|| {
-        rustix::net::sendmsg(fd, slices, &mut Default::default(), SendFlags::DONTWAIT)
+        fallible("sendmsg", Call::Write, || {
+            rustix::net::sendmsg(fd, slices, &mut Default::default(), SendFlags::DONTWAIT)
+        })
     })
 }
 
 /// recv with MSG_DONTWAIT.
 pub(super) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Errno> {
-    rustix::net::recv(fd, buf, RecvFlags::DONTWAIT).map(|(n, _)| n)
+    fallible("recv", Call::Read, || {
+        rustix::net::recv(fd, buf, RecvFlags::DONTWAIT).map(|(n, _)| n)
+    })
 }
 
 /// There is no per-call flag that an anonymous pipe would allow and a FIFO not.

@@ -4,12 +4,13 @@
 //! epoll and kqueue come through the `polling` crate, one-shot, by a number of our own and never by the descriptor's.
 
 use super::OsHandle;
-use super::classify::{Call, Next, next, told};
+use super::classify::{Call, Next, classify, next, told};
 use super::fork::Birth;
 use super::handle::{self, Handle};
 use super::helper::{Helper, Post};
 use super::kernel::{self, Features, last_errno};
 use super::until_read::{self, Asking};
+use crate::fault::{fallible, fallible_all_the_same};
 use crate::step::{Direction, Refused, Step, StepError, step};
 use polling::{Event, Events, Poller};
 use rustix::io::{Errno, IoSlice};
@@ -26,6 +27,9 @@ use watertight_core::{
 
 /// The most chunks of one gather write that this backend passes on; the rest goes with the next one.
 const CHUNKS_MAX: usize = 64;
+
+/// How often a wake is tried. Linux's, a write to an eventfd, does not fail at all; kqueue's may be short of memory.
+const WAKE_ATTEMPTS_MAX: usize = 3;
 
 /// An operation that waits for readiness.
 struct Armed {
@@ -70,7 +74,10 @@ impl Native {
     /// Out of descriptors. Nothing is left behind.
     pub fn new() -> Result<Self, StepError> {
         let (poller, features) = step(Step::CreatePoller, || {
-            let poller = Poller::new().map_err(|error| told(Call::Make, errno(&error)))?;
+            let poller = fallible("epoll_create", Call::Make, || {
+                Poller::new().map_err(|error| errno(&error))
+            })
+            .map_err(|code| told(Call::Make, code))?;
             let features = kernel::probe().map_err(|code| told(Call::Make, code))?;
             Ok((Arc::new(poller), features))
         })?;
@@ -78,8 +85,7 @@ impl Native {
         let (to, waker) = (posted.clone(), poller.clone());
         let post: Post = Arc::new(move |completion| {
             lock(&to.0).push(completion);
-            // A failing wake would lose the answer's news, not the answer: the next wait finds it.
-            let _ = waker.notify();
+            notify(&waker);
         });
         Ok(Self {
             poller,
@@ -176,28 +182,44 @@ impl Native {
         });
         match self.register(armed.get()) {
             Ok(()) => Submitted::InFlight,
-            Err(error) => {
+            Err(code) => {
                 armed.remove();
-                let (class, os) = told(Call::Wait, errno(&error));
+                let (class, os) = told(Call::Wait, code);
                 Submitted::Done(Outcome::failed(class, os))
             }
         }
     }
 
-    fn register(&self, armed: &Armed) -> io::Result<()> {
+    /// epoll_ctl; called again if it was interrupted (rule E1).
+    fn register(&self, armed: &Armed) -> Result<(), Errno> {
+        loop {
+            match self.register_once(armed) {
+                Err(Errno::INTR) => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn register_once(&self, armed: &Armed) -> Result<(), Errno> {
         let handle = &armed.handle;
         let interest = if armed.chunks.is_some() {
             Event::writable(handle.poll_key)
         } else {
             Event::readable(handle.poll_key)
         };
-        let fd = handle.active();
+        let fd = handle.waited_on();
         if handle.is_registered() {
-            return self.poller.modify(fd, interest);
+            return fallible("EPOLL_CTL_MOD", Call::Wait, || {
+                self.poller
+                    .modify(fd, interest)
+                    .map_err(|error| errno(&error))
+            });
         }
-        // SAFETY: the descriptor belongs to `handle`, which leaves the poller before it is closed or given away (`close`,
-        // `release`); nobody else registers it.
-        unsafe { self.poller.add(&fd, interest) }?;
+        fallible("EPOLL_CTL_ADD", Call::Wait, || {
+            // SAFETY: the descriptor belongs to `handle`, which leaves the poller before it is closed or given away (`close`,
+            // `release`); nobody else registers it.
+            unsafe { self.poller.add(&fd, interest) }.map_err(|error| errno(&error))
+        })?;
         handle.registered.store(true, Ordering::Release);
         Ok(())
     }
@@ -206,7 +228,10 @@ impl Native {
     /// keep the entry, under a dead number.
     fn deregister(&self, handle: &Handle) {
         if handle.is_registered() && !self.birth.is_elsewhere() {
-            let _ = self.poller.delete(handle.active());
+            let _ = fallible("EPOLL_CTL_DEL", Call::Wait, || {
+                let left = self.poller.delete(handle.waited_on());
+                left.map_err(|error| errno(&error))
+            });
             handle.registered.store(false, Ordering::Release);
         }
     }
@@ -244,8 +269,8 @@ impl Native {
             // Spurious, or somebody else was faster.
             None => match self.register(armed) {
                 Ok(()) => return None,
-                Err(error) => {
-                    let (class, os) = told(Call::Wait, errno(&error));
+                Err(code) => {
+                    let (class, os) = told(Call::Wait, code);
                     Outcome::failed(class, os)
                 }
             },
@@ -286,10 +311,13 @@ impl Native {
         let mut events = lock(&self.events);
         events.clear();
         let timeout = deadline.map(|due| due.saturating_duration_since(Instant::now()));
-        match self.poller.wait(&mut events, timeout) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(OsCode(errno(&error).raw_os_error())),
+        let waited = fallible("epoll_wait", Call::Wait, || {
+            let waited = self.poller.wait(&mut events, timeout);
+            waited.map_err(|error| errno(&error))
+        });
+        match waited {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(code) => return Err(OsCode(code.raw_os_error())),
         }
         for event in events.iter() {
             self.handle_ready(event.key, completions);
@@ -326,8 +354,7 @@ impl Backend for Native {
         loop {
             return match handle.read_now(buf) {
                 None => ReadNow::Unavailable,
-                Some(Ok(0)) if handle.awaits_a_writer() => ReadNow::Wait,
-                Some(Ok(0)) => ReadNow::EndOfStream,
+                Some(Ok(0)) => nothing_read(handle),
                 Some(Ok(n)) => ReadNow::Data(n),
                 Some(Err(code)) => match next(Call::Read, code) {
                     Next::Again => continue,
@@ -378,11 +405,14 @@ impl Backend for Native {
             return close(handle.into_fd_elsewhere());
         }
         self.deregister(&handle);
-        if end_of_stream && handle.is_socket_kind() {
-            // A peer that is gone already needs no end.
-            let _ = rustix::net::shutdown(handle.original(), rustix::net::Shutdown::Write);
-        }
-        close(handle.into_fd())
+        let ended = if end_of_stream && handle.is_socket_kind() {
+            end_stream(&handle)
+        } else {
+            Ok(())
+        };
+        // S1: the first failure wins. E4: the descriptor is closed whatever the end of the stream came to.
+        let closed = close(handle.into_fd());
+        ended.and(closed)
     }
 
     fn wait(&self, completions: &mut Vec<Completion>, until: Option<Moment>) -> Result<(), OsCode> {
@@ -402,8 +432,7 @@ impl Backend for Native {
     }
 
     fn wake(&self) {
-        // It fails only if the poller is broken, and then the next wait says so.
-        let _ = self.poller.notify();
+        notify(&self.poller);
     }
 }
 
@@ -437,16 +466,57 @@ fn write_now(handle: &Handle, chunks: &Chunks) -> Option<Outcome> {
     }
 }
 
+/// A read of nothing: the end of the stream, or a FIFO before its first writer. An end that cannot be made sure of is not told.
+fn nothing_read(handle: &Handle) -> ReadNow {
+    match handle.awaits_a_writer() {
+        Ok(true) => ReadNow::Wait,
+        Ok(false) => ReadNow::EndOfStream,
+        Err(code) => {
+            let (class, os) = told(Call::Wait, code);
+            ReadNow::Failed(class, os)
+        }
+    }
+}
+
+/// shutdown: the peer sees the end although others may have the same socket. That is told if it fails, for then it does not.
+fn end_stream(handle: &Handle) -> Result<(), OsCode> {
+    let ended = fallible("shutdown", Call::Close, || {
+        rustix::net::shutdown(handle.original(), rustix::net::Shutdown::Write)
+    });
+    match ended.map_err(|code| (classify(Call::Close, code), code)) {
+        // A peer that is gone already needs no end.
+        Ok(()) | Err((Class::Gone | Class::NotConnected, _)) => Ok(()),
+        Err((_, code)) => Err(OsCode(code.raw_os_error())),
+    }
+}
+
 /// close, once: on Linux the descriptor is gone even after EINTR (close(2)), so it is never called again.
 fn close(fd: OwnedFd) -> Result<(), OsCode> {
-    // SAFETY: the descriptor was owned by `fd`, which gave it up with `into_raw_fd`; nobody else knows the number.
-    let status = unsafe { libc::close(fd.into_raw_fd()) };
-    if status == 0 {
-        return Ok(());
+    let closed = fallible_all_the_same("close", Call::Close, || {
+        // SAFETY: the descriptor was owned by `fd`, which gave it up with `into_raw_fd`; nobody else knows the number.
+        let status = unsafe { libc::close(fd.into_raw_fd()) };
+        if status == 0 {
+            Ok(())
+        } else {
+            Err(last_errno())
+        }
+    });
+    match closed {
+        Ok(()) | Err(Errno::INTR) => Ok(()),
+        Err(code) => Err(OsCode(code.raw_os_error())),
     }
-    match last_errno() {
-        Errno::INTR => Ok(()),
-        code => Err(OsCode(code.raw_os_error())),
+}
+
+/// eventfd, or what the poller has in its place: makes a running or the next wait return.
+fn notify(poller: &Poller) {
+    for _ in 0..WAKE_ATTEMPTS_MAX {
+        let woken = fallible("notify", Call::Wait, || {
+            poller.notify().map_err(|error| errno(&error))
+        });
+        if woken.is_ok() {
+            return;
+        }
+        std::thread::yield_now();
     }
 }
 

@@ -56,7 +56,13 @@ pub(super) fn ask(handle: &Handle) -> Option<Outcome> {
     };
     // A peer that closes with unread bytes leaves an error behind before it throws them away, so the order of these two
     // questions matters: no error after an empty queue means that they were read. What cannot be asked is not promised.
-    let seen = polled(handle.original()).unwrap_or(PollFlags::ERR);
+    let seen = match polled(handle.original()) {
+        Ok(seen) => seen,
+        Err(code) => {
+            let (class, os) = told(Call::Wait, code);
+            return Some(Outcome::failed(class, os));
+        }
+    };
     let has_left = seen.intersects(PollFlags::ERR | PollFlags::HUP);
     match unread {
         // What a socket's peer threw away no longer counts as unread, and the error is told only once, perhaps to a reader

@@ -92,7 +92,7 @@ impl Drop for Accounted {
 
 /// Everything the process holds that a pipe could leak, by name.
 #[cfg(target_os = "linux")]
-fn held() -> Vec<String> {
+pub fn held() -> Vec<String> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
         let entry = entry.unwrap();
@@ -134,7 +134,7 @@ fn await_driver() {}
 
 /// The number of this process's handles. NtQuerySystemInformation, for Wine's GetProcessHandleCount always says 0.
 #[cfg(windows)]
-fn held() -> Vec<String> {
+pub fn held() -> Vec<String> {
     vec![format!(
         "{} handles",
         watertight::Native::open_handles().expect("the handles can be counted")
@@ -142,7 +142,7 @@ fn held() -> Vec<String> {
 }
 
 #[cfg(not(any(target_os = "linux", windows)))]
-fn held() -> Vec<String> {
+pub fn held() -> Vec<String> {
     Vec::new()
 }
 

@@ -1,0 +1,77 @@
+//! Planned failures, for tests (feature `fault`): of a construction's next step, and of the n-th system call from now.
+//!
+//! Without the feature nothing can be planned, and [`fallible`] is the call and nothing else. Steps are planned per thread.
+//! Calls are planned for the whole process, because the library's own threads make them too: tests that plan run one at a
+//! time.
+
+use crate::classify::Call;
+use watertight_core::OsCode;
+
+#[cfg(feature = "fault")]
+mod calls;
+#[cfg(feature = "fault")]
+mod steps;
+
+#[cfg(feature = "fault")]
+pub use calls::{Fault, Made, Trace, begun, plan, stop};
+#[cfg(feature = "fault")]
+pub use steps::{clear, fail_next, planned};
+
+#[cfg(all(unix, feature = "fault"))]
+pub use crate::unix::allowed;
+
+/// What a system call says when it fails.
+pub(crate) trait Code {
+    /// Of this number.
+    fn of(code: OsCode) -> Self;
+}
+
+/// Makes a system call, unless a test has it fail: then it is not made.
+///
+/// # Errors
+/// What the call says, or what the test planned.
+#[inline]
+pub(crate) fn fallible<T, E: Code>(
+    name: &'static str,
+    call: Call,
+    make: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    match made(name, call) {
+        Some(code) => Err(E::of(code)),
+        None => make(),
+    }
+}
+
+/// Makes a system call that has its effect whatever it says (a close). A test has it say otherwise all the same.
+///
+/// # Errors
+/// What the call says, or what the test planned.
+#[inline]
+pub(crate) fn fallible_all_the_same<T, E: Code>(
+    name: &'static str,
+    call: Call,
+    make: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let planned = made(name, call);
+    let said = make();
+    match planned {
+        Some(code) => Err(E::of(code)),
+        None => said,
+    }
+}
+
+#[cfg(feature = "fault")]
+use calls::made;
+
+#[cfg(not(feature = "fault"))]
+#[inline]
+const fn made(_: &'static str, _: Call) -> Option<OsCode> {
+    None
+}
+
+#[cfg(not(feature = "fault"))]
+#[doc(hidden)]
+#[must_use]
+pub const fn planned(_: crate::step::Step) -> Option<OsCode> {
+    None
+}

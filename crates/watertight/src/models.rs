@@ -1,0 +1,25 @@
+//! Models of the driver's races: the real driver on a kernel small enough that a checker can go through every order in
+//! which the threads may run.
+//!
+//! `--cfg loom` explores all of them up to three preemptions; `--cfg shuttle` draws many from larger models. Each model
+//! names the races it is about, and `cargo xtask twins` plants a bug for each and expects that the model fails.
+//!
+//! What is not modelled: memory weaker than a mutex (the driver has no atomics), `std::thread::park` in `Wait::wait`, and
+//! what the backends do beneath the seam.
+#![allow(clippy::unwrap_used, reason = "a model states its expectations")]
+
+#[cfg(loom)]
+mod answers;
+mod harness;
+mod kernel;
+mod manner;
+#[cfg(loom)]
+mod observers;
+#[cfg(loom)]
+mod queue;
+#[cfg(loom)]
+mod reads;
+#[cfg(loom)]
+mod slots;
+#[cfg(loom)]
+mod waiting;

@@ -1,0 +1,241 @@
+//! What every model is made of: a checker, threads, a task that waits, and the complaints.
+
+use super::kernel::Kernel;
+use super::manner::Manner;
+use crate::driver::Driver;
+use crate::{PipeReader, PipeWriter, ReaderOptions, WriterOptions};
+use std::cell::Cell;
+#[cfg(loom)]
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Once, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+#[cfg(loom)]
+pub(super) mod primitives {
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+    pub(crate) use loom::thread::{JoinHandle, spawn};
+}
+#[cfg(shuttle)]
+pub(super) mod primitives {
+    pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
+    pub(crate) use shuttle::thread::{JoinHandle, spawn};
+}
+pub(super) use primitives::spawn;
+use primitives::{Condvar, JoinHandle, Mutex};
+
+/// What a model's own foreign code panics with.
+pub(super) const EXPECTED: &str = "the panic of the model's foreign code";
+
+/// What went wrong in this run. Panics are here too: the driver catches some, and none of them is the driver's own.
+static COMPLAINTS: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+/// The preemptions that are explored, unless a model says why it is fewer.
+#[cfg(loom)]
+const PREEMPTIONS_MAX: usize = 3;
+
+/// Enough for the longest run of a model; more is a thread that goes round in circles.
+#[cfg(loom)]
+const BRANCHES_MAX: usize = 5_000;
+
+/// Goes through every order in which the model's threads may run. Each run says how it went, and exactly the `expected`
+/// ends must come up: a model that never sees its race proves nothing.
+#[cfg(loom)]
+pub(super) fn explore(expected: &[&str], model: impl Fn() -> &'static str + Send + Sync + 'static) {
+    let _turn = hear_panics();
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS_MAX));
+    builder.max_branches = BRANCHES_MAX;
+    builder.expect_explicit_explore = true;
+    let ends = Arc::new(std::sync::Mutex::new(BTreeMap::<&str, u64>::new()));
+    let counted = ends.clone();
+    let start = std::time::Instant::now();
+    builder.check(move || {
+        complaints().clear();
+        let end = model();
+        *counted.lock().unwrap().entry(end).or_default() += 1;
+    });
+    let ends = ends.lock().unwrap();
+    let (runs, took) = (ends.values().sum::<u64>(), start.elapsed());
+    println!("{runs} orders in {took:.1?}: {ends:?}");
+    assert_eq!(ends.keys().copied().collect::<Vec<_>>(), expected);
+}
+
+/// Says that something is wrong. It does not panic: the driver would catch it.
+pub(super) fn complain(what: String) {
+    complaints().push(what);
+}
+
+fn complaints() -> std::sync::MutexGuard<'static, Vec<String>> {
+    COMPLAINTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Complains of every panic from now on. One model runs at a time: they complain in one place.
+fn hear_panics() -> std::sync::MutexGuard<'static, ()> {
+    static ONCE: Once = Once::new();
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if panic.payload().downcast_ref() != Some(&EXPECTED) {
+                complain(panic.to_string());
+                before(panic);
+            }
+        }));
+    });
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A driver and its thread.
+pub(super) struct World {
+    pub(super) driver: Arc<Driver<Kernel>>,
+    turning: JoinHandle<()>,
+    racing: Cell<bool>,
+}
+
+impl World {
+    pub(super) fn new(kernel: Kernel) -> Self {
+        let driver = Arc::new(Driver::new(kernel));
+        let inner = driver.clone();
+        let turning = spawn(move || {
+            let mut completions = Vec::new();
+            loop {
+                let is_last = inner.backend.is_over();
+                inner.turn(&mut completions);
+                if is_last {
+                    break;
+                }
+            }
+        });
+        let racing = Cell::new(false);
+        Self {
+            driver,
+            turning,
+            racing,
+        }
+    }
+
+    /// From here on every order counts. What is set up before happens in one order.
+    pub(super) fn race(&self) {
+        assert!(!self.racing.replace(true), "it races already");
+        #[cfg(loom)]
+        loom::explore();
+    }
+
+    /// The race is over; what is looked at and cleared up behind it happens in one order again.
+    pub(super) fn rest(&self) {
+        assert!(self.racing.replace(false), "it never raced");
+        #[cfg(loom)]
+        loom::stop_exploring();
+    }
+
+    /// A writer on a new pipe.
+    pub(super) fn writer(&self, manner: Manner, options: WriterOptions) -> PipeWriter<Kernel> {
+        PipeWriter::on(&self.driver, self.kernel().open(manner), options)
+    }
+
+    /// A reader on a new pipe.
+    pub(super) fn reader(&self, manner: Manner) -> PipeReader<Kernel> {
+        let pipe = self.kernel().open(manner);
+        PipeReader::on(&self.driver, pipe, ReaderOptions::new())
+    }
+
+    pub(super) fn kernel(&self) -> &Kernel {
+        &self.driver.backend
+    }
+
+    /// Ends the driver's thread and looks at the books.
+    pub(super) fn end(self) {
+        let Self {
+            driver,
+            turning,
+            racing,
+        } = self;
+        assert!(!racing.get(), "the race is never over");
+        driver.backend.end();
+        turning.join().expect("the driver's thread goes on");
+        driver.backend.check_books();
+        let complaints = std::mem::take(&mut *complaints());
+        assert!(complaints.is_empty(), "{complaints:#?}");
+    }
+}
+
+/// Somebody who waits: a waker of the checker's.
+pub(super) struct Task {
+    state: Mutex<Token>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Token {
+    wakes: u32,
+    woken: bool,
+    asleep: bool,
+}
+
+impl Task {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(Token::default()),
+            changed: Condvar::new(),
+        })
+    }
+
+    pub(super) fn waker(self: &Arc<Self>) -> Waker {
+        self.clone().into()
+    }
+
+    /// How often it was woken.
+    pub(super) fn wakes(&self) -> u32 {
+        self.lock().wakes
+    }
+
+    /// Sleeps until it is woken.
+    pub(super) fn sleep(&self) {
+        let mut state = self.lock();
+        while !std::mem::take(&mut state.woken) {
+            state.asleep = true;
+            state = self.changed.wait(state).expect("no panic under this lock");
+        }
+    }
+
+    fn lock(&self) -> primitives::MutexGuard<'_, Token> {
+        self.state.lock().expect("no panic under this lock")
+    }
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.wakes += 1;
+        state.woken = true;
+        let is_asleep = std::mem::take(&mut state.asleep);
+        drop(state);
+        if is_asleep {
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// Waits for a future; a lost wake is a deadlock, which the checker finds.
+pub(super) fn wait<F: Future>(future: F) -> F::Output {
+    let task = Task::new();
+    let waker = task.waker();
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        task.sleep();
+    }
+}
+
+/// Asks once.
+pub(super) fn ask<F: Future>(future: Pin<&mut F>, task: &Arc<Task>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(&task.waker()))
+}

@@ -1,0 +1,393 @@
+//! The models' kernel: it answers as each pipe's manner says, keeps its own books, and complains.
+//!
+//! Everything sits under one lock of the checker's, so that the order of any two calls is one the checker chooses.
+
+use super::harness::complain;
+use super::harness::primitives::{Condvar, Mutex, MutexGuard};
+use super::manner::{Answers, Cancels, Manner};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+use watertight_core::{
+    Backend, Cancelled, Class, Completion, Moment, Moved, Op, OpId, OpKind, OsCode, Outcome,
+    ReadNow, Submitted,
+};
+
+/// What a read brings.
+pub(super) const DATA: &[u8] = b"data";
+
+/// The code of every failure.
+pub(super) const GONE: OsCode = OsCode(32);
+
+/// A handle of this kernel.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    number: usize,
+    manner: Manner,
+}
+
+/// The kernel.
+pub(super) struct Kernel {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// A wait that has nothing else to do lets the time pass instead, up to here.
+    ends_at: Moment,
+    over: AtomicBool,
+}
+
+/// An operation in flight.
+struct Held {
+    id: OpId,
+    pipe: usize,
+    op: Op,
+    write_bytes_max: u64,
+    /// How whoever waits answers it.
+    later: Option<Later>,
+}
+
+#[derive(Clone, Copy)]
+enum Later {
+    Cancelled,
+    Failed,
+    Whole,
+}
+
+/// What the kernel knows of a pipe.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Book {
+    /// Bytes it gave.
+    pub(super) given: u64,
+    pub(super) closed: u32,
+    /// The handle was given back.
+    pub(super) released: bool,
+    calls: u32,
+    direct_reads: usize,
+    pub(super) cancels: u32,
+    writes: usize,
+    /// The operation that was submitted last.
+    pub(super) last: Option<OpId>,
+    /// Every byte it took, in order.
+    pub(super) stream: Vec<u8>,
+}
+
+#[derive(Default)]
+struct State {
+    now: Moment,
+    ops: Vec<Held>,
+    books: Vec<Book>,
+    strays: Vec<Completion>,
+    woken: bool,
+    waiting: bool,
+    over: bool,
+}
+
+impl Kernel {
+    /// A kernel whose clock stands still.
+    pub(super) fn new() -> Self {
+        Self::until(Moment::default())
+    }
+
+    /// A kernel whose clock goes until then.
+    pub(super) fn until(ends_at: Moment) -> Self {
+        Self {
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+            ends_at,
+            over: AtomicBool::new(false),
+        }
+    }
+
+    /// A handle that behaves so.
+    pub(super) fn open(&self, manner: Manner) -> Pipe {
+        let mut state = self.lock();
+        state.books.push(Book::default());
+        let number = state.books.len() - 1;
+        Pipe { number, manner }
+    }
+
+    /// What it knows of the pipe that was opened so many pipes before.
+    pub(super) fn book(&self, number: usize) -> Book {
+        self.lock().books[number].clone()
+    }
+
+    /// Has whoever waits answer an operation that nobody answers else; says whether it was there and unanswered.
+    pub(super) fn answer(&self, kind: OpKind) -> bool {
+        self.tell(kind, Later::Whole)
+    }
+
+    /// As [`Kernel::answer`], as a failure.
+    pub(super) fn fail(&self, kind: OpKind) -> bool {
+        self.tell(kind, Later::Failed)
+    }
+
+    fn tell(&self, kind: OpKind, how: Later) -> bool {
+        let mut state = self.lock();
+        let mut ops = state.ops.iter_mut();
+        let found = ops.find(|held| held.id.kind == kind && held.later.is_none());
+        let is_there = found.map(|held| held.later = Some(how)).is_some();
+        self.rouse(state);
+        is_there
+    }
+
+    /// A completion that belongs to nothing.
+    pub(super) fn stray(&self, completion: Completion) {
+        let mut state = self.lock();
+        state.strays.push(completion);
+        self.rouse(state);
+    }
+
+    /// Lets everybody who waits go; says so from then on.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.over = true;
+        self.over.store(true, SeqCst);
+        self.rouse(state);
+    }
+
+    /// Asked without the lock, so that it costs the checker nothing: too early, it is asked again.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(SeqCst)
+    }
+
+    /// Once nothing runs any more: every handle is closed once, or given back, and nothing is left in flight.
+    pub(super) fn check_books(&self) {
+        let state = self.lock();
+        for (number, book) in state.books.iter().enumerate() {
+            if book.closed + u32::from(book.released) != 1 {
+                complain(format!("the handle of pipe {number} at the end: {book:?}"));
+            }
+        }
+        for held in &state.ops {
+            complain(format!("still in flight at the end: {:?}", held.id));
+        }
+    }
+
+    /// The model has the handle back.
+    pub(super) fn take_back(&self, pipe: Arc<Pipe>) {
+        self.leave(pipe, |book| book.released = true);
+    }
+
+    fn leave(&self, pipe: Arc<Pipe>, how: impl FnOnce(&mut Book)) {
+        let number = pipe.number;
+        if Arc::into_inner(pipe).is_none() {
+            complain(format!(
+                "the handle of pipe {number} leaves while it is used"
+            ));
+        }
+        let mut state = self.lock();
+        if state.ops.iter().any(|held| held.pipe == number) {
+            complain(format!(
+                "pipe {number} is closed under an operation in flight"
+            ));
+        }
+        let book = &mut state.books[number];
+        if book.calls > 0 {
+            complain(format!("pipe {number} is closed under a call"));
+        }
+        how(book);
+        if book.closed + u32::from(book.released) != 1 {
+            complain(format!("pipe {number} is closed twice"));
+        }
+    }
+
+    /// A call that others may overtake on its way back.
+    fn come_back(&self, pipe: &Pipe) {
+        if pipe.manner.is_slow {
+            self.lock().books[pipe.number].calls -= 1;
+        }
+    }
+
+    fn rouse(&self, mut state: MutexGuard<'_, State>) {
+        let is_needed = std::mem::take(&mut state.waiting);
+        drop(state);
+        if is_needed {
+            self.changed.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic under this lock")
+    }
+}
+
+impl Book {
+    /// How many bytes it took.
+    pub(super) fn taken(&self) -> u64 {
+        self.stream.len() as u64
+    }
+}
+
+impl State {
+    fn enter(&mut self, pipe: &Pipe, what: &str) {
+        let book = &mut self.books[pipe.number];
+        if book.closed > 0 {
+            complain(format!("{what} on the closed pipe {}", pipe.number));
+        }
+        book.calls += u32::from(pipe.manner.is_slow);
+    }
+
+    /// How an operation on `pipe` ends, and the books with it.
+    fn outcome(&mut self, pipe: usize, op: &Op, how: Later, write_bytes_max: u64) -> Outcome {
+        match (how, op) {
+            (Later::Cancelled, _) => Outcome::cancelled(),
+            (Later::Failed, _) => Outcome::Failed {
+                class: Class::Gone,
+                os: Some(GONE),
+                moved: Moved::Exactly(0),
+            },
+            (Later::Whole, Op::Write(chunks)) => {
+                let bytes = chunks.bytes().min(write_bytes_max);
+                let taken = chunks.iter().flatten().take(bytes as usize);
+                self.books[pipe].stream.extend(taken);
+                Outcome::Transferred(bytes)
+            }
+            (Later::Whole, Op::Read { .. }) => {
+                self.books[pipe].given += DATA.len() as u64;
+                Outcome::Data(Bytes::from_static(DATA))
+            }
+            (Later::Whole, Op::WaitReadable | Op::WaitUntilRead) => Outcome::Ready,
+        }
+    }
+
+    /// Hands out every answer that is due.
+    fn hand_out(&mut self, completions: &mut Vec<Completion>) {
+        completions.append(&mut self.strays);
+        let (due, held) = std::mem::take(&mut self.ops)
+            .into_iter()
+            .partition(|held: &Held| held.later.is_some());
+        self.ops = held;
+        for held in due {
+            let how = held.later.expect("it is due");
+            let outcome = self.outcome(held.pipe, &held.op, how, held.write_bytes_max);
+            let id = held.id;
+            completions.push(Completion { id, outcome });
+        }
+    }
+
+    fn is_anything_due(&self) -> bool {
+        !self.strays.is_empty() || self.ops.iter().any(|held| held.later.is_some())
+    }
+}
+
+impl Backend for Kernel {
+    type Handle = Pipe;
+
+    fn now(&self) -> Moment {
+        self.lock().now
+    }
+
+    fn submit(&self, pipe: &Arc<Pipe>, id: OpId, op: Op) -> Submitted {
+        let manner = pipe.manner;
+        let mut state = self.lock();
+        state.enter(pipe, "an operation");
+        if state.ops.iter().any(|held| held.id == id) {
+            complain(format!("{id:?} is in flight twice"));
+        }
+        let book = &mut state.books[pipe.number];
+        let answers = match id.kind {
+            OpKind::Read | OpKind::WaitReadable => manner.reads,
+            OpKind::WaitUntilRead => manner.until_read,
+            OpKind::Write => {
+                book.writes += 1;
+                manner.writes[book.writes.min(manner.writes.len()) - 1]
+            }
+        };
+        book.last = Some(id);
+        let now = |how, state: &mut State| {
+            let bytes_max = manner.write_bytes_max;
+            Submitted::Done(state.outcome(pipe.number, &op, how, bytes_max))
+        };
+        let submitted = match answers {
+            Answers::AtOnce => now(Later::Whole, &mut state),
+            Answers::FailsAtOnce => now(Later::Failed, &mut state),
+            Answers::FailsLater | Answers::Later | Answers::WhenTold => {
+                let later = match answers {
+                    Answers::Later => Some(Later::Whole),
+                    Answers::FailsLater => Some(Later::Failed),
+                    Answers::AtOnce | Answers::FailsAtOnce | Answers::WhenTold => None,
+                };
+                state.ops.push(Held {
+                    id,
+                    pipe: pipe.number,
+                    op,
+                    write_bytes_max: manner.write_bytes_max,
+                    later,
+                });
+                Submitted::InFlight
+            }
+        };
+        self.rouse(state);
+        self.come_back(pipe);
+        submitted
+    }
+
+    fn read_now(&self, pipe: &Pipe, buf: &mut [u8]) -> ReadNow {
+        let mut state = self.lock();
+        state.enter(pipe, "a direct read");
+        let book = &mut state.books[pipe.number];
+        let script = pipe.manner.direct;
+        let answer = script[book.direct_reads.min(script.len() - 1)];
+        book.direct_reads += 1;
+        if let ReadNow::Data(bytes) = answer {
+            buf[..bytes].copy_from_slice(&DATA[..bytes]);
+            book.given += bytes as u64;
+        }
+        drop(state);
+        self.come_back(pipe);
+        answer
+    }
+
+    fn cancel(&self, pipe: &Arc<Pipe>, id: OpId) -> Cancelled {
+        let mut state = self.lock();
+        state.enter(pipe, "a cancel");
+        state.books[pipe.number].cancels += 1;
+        let at = state.ops.iter().position(|held| held.id == id);
+        let cancelled = match (at, pipe.manner.cancels) {
+            (Some(at), Cancels::Answers) => {
+                state.ops.remove(at);
+                Cancelled::Done(Outcome::cancelled())
+            }
+            (Some(at), Cancels::Posts) => {
+                state.ops[at].later = Some(Later::Cancelled);
+                Cancelled::Requested
+            }
+            (Some(_), Cancels::SaysNothing) | (None, _) => Cancelled::Requested,
+        };
+        self.rouse(state);
+        self.come_back(pipe);
+        cancelled
+    }
+
+    fn close(&self, pipe: Arc<Pipe>, _end_of_stream: bool) -> Result<(), OsCode> {
+        self.leave(pipe, |book| book.closed += 1);
+        Ok(())
+    }
+
+    fn wait(&self, completions: &mut Vec<Completion>, until: Option<Moment>) -> Result<(), OsCode> {
+        let mut state = self.lock();
+        while !state.is_anything_due() && !std::mem::take(&mut state.woken) && !state.over {
+            match until {
+                Some(until) if until <= state.now => break,
+                Some(until) if until <= self.ends_at => {
+                    state.now = until;
+                    break;
+                }
+                Some(_) | None => {}
+            }
+            state.waiting = true;
+            state = self.changed.wait(state).expect("no panic under this lock");
+        }
+        state.hand_out(completions);
+        Ok(())
+    }
+
+    fn rest(&self, _duration: Duration) {}
+
+    fn wake(&self) {
+        let mut state = self.lock();
+        state.woken = true;
+        self.rouse(state);
+    }
+}

@@ -1,0 +1,59 @@
+//! How a pipe of the models' kernel behaves.
+
+use watertight_core::ReadNow;
+
+/// When and how an operation is answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Answers {
+    /// Within the submission.
+    AtOnce,
+    /// By whoever waits, perhaps before the submission returns.
+    Later,
+    /// As a failure, within the submission.
+    FailsAtOnce,
+    /// As a failure, by whoever waits.
+    FailsLater,
+    /// When the model says so, or never.
+    WhenTold,
+}
+
+/// What a cancel does to an operation that is not answered yet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Cancels {
+    /// Answers it at once.
+    Answers,
+    /// Has it answered as cancelled.
+    Posts,
+    /// Nothing.
+    SaysNothing,
+}
+
+/// How a pipe behaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// One write after the other; the last for ever.
+    pub(super) writes: &'static [Answers],
+    pub(super) until_read: Answers,
+    pub(super) reads: Answers,
+    pub(super) cancels: Cancels,
+    /// What the reads that do not wait say, one after the other; the last for ever.
+    pub(super) direct: &'static [ReadNow],
+    /// The most bytes that one write takes.
+    pub(super) write_bytes_max: u64,
+    /// Others may run while a call is on its way back.
+    pub(super) is_slow: bool,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            writes: &[Answers::Later],
+            until_read: Answers::Later,
+            reads: Answers::Later,
+            cancels: Cancels::Posts,
+            direct: &[ReadNow::Unavailable],
+            write_bytes_max: u64::MAX,
+            is_slow: false,
+        }
+    }
+}

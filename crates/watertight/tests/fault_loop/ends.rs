@@ -1,0 +1,173 @@
+//! Ends of every kind, as programs get them: ours to be adopted, the other for the peer.
+
+use super::peer::Peer;
+use crate::common::files::Folder;
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::OpenptFlags;
+use rustix::termios::OptionalActions;
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+/// What an end is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    Fifo,
+    File,
+    /// By its number, as a descriptor that the process was started with.
+    Inherited,
+    Pipe,
+    Socket,
+    /// The leading end of a pseudo-terminal: only a helper thread can serve it.
+    Leading,
+    Tcp,
+    Terminal,
+}
+
+/// Where the files of the loop are.
+pub(crate) struct Place {
+    folder: Folder,
+    fifo: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let folder = Folder::new("fault-loop");
+        let fifo = folder.fifo();
+        Self { folder, fifo }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.0.join("file")
+    }
+
+    pub(crate) fn fifo(&self) -> &PathBuf {
+        &self.fifo
+    }
+}
+
+/// An end to write into, before its adoption.
+pub(crate) struct Given {
+    pub(crate) ours: OwnedFd,
+    pub(crate) peer: Peer,
+}
+
+/// An end to write into.
+pub(crate) fn to_write(place: &Place, end: End) -> Given {
+    let given = |ours: OwnedFd, theirs: OwnedFd| Given {
+        ours,
+        peer: Peer::reading(theirs),
+    };
+    match end {
+        End::Fifo => {
+            let (from, into) = fifo(place);
+            given(into, from)
+        }
+        End::File => {
+            let path = place.file();
+            let ours = File::create(&path).unwrap().into();
+            let peer = Peer::file(path);
+            Given { ours, peer }
+        }
+        End::Inherited | End::Pipe => {
+            let (from, into) = std::io::pipe().unwrap();
+            given(into.into(), from.into())
+        }
+        End::Leading => {
+            let (leading, terminal) = pty();
+            let mut given = given(leading, terminal);
+            given.peer.forgets = true;
+            given.peer.delayed = true;
+            given
+        }
+        End::Socket => {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            given(ours.into(), theirs.into())
+        }
+        End::Tcp => {
+            let (ours, theirs) = tcp();
+            given(ours, theirs)
+        }
+        End::Terminal => {
+            let (leading, terminal) = pty();
+            let mut given = given(terminal, leading);
+            given.peer.delayed = true;
+            given
+        }
+    }
+}
+
+/// An end to read from, whose peer writes `data`.
+pub(crate) fn to_read(place: &Place, end: End, data: Vec<u8>, closes: bool) -> Given {
+    let given = |ours: OwnedFd, theirs: OwnedFd, data| Given {
+        ours,
+        peer: Peer::writing(theirs, data, closes),
+    };
+    match end {
+        End::Fifo => {
+            let (from, into) = fifo(place);
+            given(from, into, data)
+        }
+        End::File => {
+            let path = place.file();
+            std::fs::write(&path, &data).unwrap();
+            let ours = File::open(&path).unwrap().into();
+            let peer = Peer::content(data);
+            Given { ours, peer }
+        }
+        End::Inherited | End::Pipe => {
+            let (from, into) = std::io::pipe().unwrap();
+            given(from.into(), into.into(), data)
+        }
+        End::Leading => {
+            let (leading, terminal) = pty();
+            given(leading, terminal, data)
+        }
+        End::Socket => {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            given(ours.into(), theirs.into(), data)
+        }
+        End::Tcp => {
+            let (ours, theirs) = tcp();
+            given(ours, theirs, data)
+        }
+        End::Terminal => {
+            let (leading, terminal) = pty();
+            given(terminal, leading, data)
+        }
+    }
+}
+
+/// The handle by its number, as `inherited` takes it.
+pub(crate) fn number(fd: &OwnedFd) -> u32 {
+    u32::try_from(fd.as_raw_fd()).unwrap()
+}
+
+fn fifo(place: &Place) -> (OwnedFd, OwnedFd) {
+    let (from, into) = crate::common::files::fifo_ends(place.fifo());
+    (from.into(), into.into())
+}
+
+fn tcp() -> (OwnedFd, OwnedFd) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (theirs, _) = listener.accept().unwrap();
+    (ours.into(), theirs.into())
+}
+
+/// A pseudo-terminal that passes bytes on as they are: the leading end and the terminal.
+fn pty() -> (OwnedFd, OwnedFd) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let leading = rustix::pty::openpt(flags).unwrap();
+    rustix::pty::grantpt(&leading).unwrap();
+    rustix::pty::unlockpt(&leading).unwrap();
+    let name = rustix::pty::ptsname(&leading, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let terminal = rustix::fs::open(name, flags, Mode::empty()).unwrap();
+    let mut raw = rustix::termios::tcgetattr(&terminal).unwrap();
+    raw.make_raw();
+    rustix::termios::tcsetattr(&terminal, OptionalActions::Now, &raw).unwrap();
+    (leading, terminal)
+}

@@ -1,0 +1,118 @@
+//! Which failures must be told to somebody and which change nothing: docs/rules.md, E1 to E4, for each call.
+
+use rustix::io::Errno;
+use watertight::OsCode;
+use watertight::fault::{Made, allowed};
+
+/// A code of no system's.
+const UNKNOWN: Errno = Errno::from_raw_os_error(3999);
+
+/// How often EINTR comes if it comes "for ever": a kernel says it once per signal, so no storm is endless.
+pub(crate) const STORM: u64 = 50;
+
+/// The codes to try at a call.
+pub(crate) fn codes(made: &Made) -> Vec<Errno> {
+    let codes = match made.name {
+        // Nothing is done about any of them but what is done about each, and a turn costs the driver's pause.
+        "epoll_wait" | "notify" => &[Errno::INTR, Errno::NOMEM, Errno::BADF, UNKNOWN],
+        _ => allowed(made.call),
+    };
+    let real = |code: &Errno| !is_an_answer(made.name, *code);
+    codes.iter().copied().filter(real).collect()
+}
+
+/// Codes that are no failure but the answer, which the kernel does not give wrong.
+fn is_an_answer(name: &str, code: Errno) -> bool {
+    (name == "TIOCGPTN" && code == Errno::NOTTY) || (name == "shutdown" && code == Errno::NOTCONN)
+}
+
+/// How often a call fails if it fails "for ever".
+pub(crate) fn times(name: &str, code: Errno) -> u64 {
+    match name {
+        // A wake that is lost is tried again; Linux's (a write to an eventfd) cannot fail for ever.
+        "notify" => 2,
+        _ if code == Errno::INTR => STORM,
+        _ => watertight::fault::Fault::FOR_EVER,
+    }
+}
+
+/// Whether a fault that lasts holds up what has no deadline: the kernel says "not yet" for ever, or does not even let the
+/// driver ask.
+pub(crate) fn stalls(begun: &[Made]) -> bool {
+    begun.iter().any(|made| {
+        let again = made.failed == Some(OsCode(Errno::AGAIN.raw_os_error()));
+        (again && is_transfer(made.name)) || made.name == "epoll_wait"
+    })
+}
+
+/// Calls that move the caller's bytes.
+fn is_transfer(name: &str) -> bool {
+    let names = [
+        "preadv2 (NOWAIT)",
+        "pwritev2",
+        "pwritev2 (NOWAIT)",
+        "read",
+        "recv",
+        "send",
+        "sendmsg",
+        "write",
+    ];
+    names.contains(&name)
+}
+
+/// Whether somebody must be told of this failure, with its code.
+pub(crate) fn is_told(made: &Made) -> bool {
+    let Some(code) = made.failed else {
+        return false;
+    };
+    let code = Errno::from_raw_os_error(code.0);
+    match made.name {
+        // Counted in the census, since it is no pipe's own.
+        "epoll_wait" => false,
+        // Tried again.
+        "notify" => false,
+        // A handle that is going: what it leaves behind reaches nobody (rule O6), and the next adoption finds it.
+        "EPOLL_CTL_DEL" => false,
+        // How much a pipe holds is asked for as a courtesy, and read back.
+        "F_GETPIPE_SZ" | "F_SETPIPE_SZ" => false,
+        // What cannot be found out is taken for the kind that is always safe: another rung of the ladder.
+        "fstatfs" | "TIOCGPTN" | "isatty" | "pwritev2 (probe)" | "preadv2 (probe)" => false,
+        // The next rung, unless the next rung would need descriptors too.
+        "open (again)" => [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN].contains(&code),
+        // A cancel that does not reach the helper: its operation goes into quarantine (rule S5).
+        "write (recall)" | "read (recall)" => false,
+        // A socket whose peer has left.
+        "getpeername" => code != Errno::INVAL,
+        // A peer that has left needs no end any more.
+        "shutdown" => ![Errno::NOTCONN, Errno::PIPE, Errno::CONNRESET].contains(&code),
+        // Gone all the same (rule E4).
+        "close" => code != Errno::INTR,
+        // Called again.
+        "poll" | "poll (now)" | "EPOLL_CTL_ADD" | "EPOLL_CTL_MOD" => code != Errno::INTR,
+        // "Cancelled": after a cancel that is its answer, whoever says so.
+        "write" if code == Errno::CANCELED => false,
+        // The pipe's own flag is not known here: the next rung, for good.
+        "preadv2 (NOWAIT)" | "pwritev2 (NOWAIT)" if code == Errno::NOTSUP => false,
+        name if is_transfer(name) => code != Errno::INTR && code != Errno::AGAIN,
+        _ => true,
+    }
+}
+
+/// Whether this failure may change how a scenario goes although nobody is told.
+pub(crate) fn changes(made: &Made) -> bool {
+    let code = made.failed.map_or(0, |code| code.0);
+    match made.name {
+        "EPOLL_CTL_DEL" | "epoll_wait" | "open (again)" => true,
+        "write (recall)" | "read (recall)" => code != Errno::INTR.raw_os_error(),
+        "write" => code == Errno::CANCELED.raw_os_error(),
+        _ => false,
+    }
+}
+
+/// Whether a cancel may go unanswered: the helper cannot be called back, or is in a call that waits itself, as it is when a
+/// terminal does not say that it is one.
+pub(crate) fn leaves_doubt(begun: &[Made]) -> bool {
+    begun
+        .iter()
+        .any(|made| made.name == "isatty" || (made.name == "write (recall)" && changes(made)))
+}

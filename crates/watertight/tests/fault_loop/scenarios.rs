@@ -1,0 +1,144 @@
+//! The scenarios: what users do with pipes, each short enough to be run thousands of times.
+
+use super::ends::End;
+use super::stage::Stage;
+use super::{reading, special, writing};
+
+/// One scenario.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&mut Stage<'_>),
+    /// Calls whose failure has nobody to hear of it here, or comes after another failure: a reader that was dropped, an answer
+    /// nobody waits for any more, the close of a pipe that failed before.
+    pub(crate) silent: &'static [&'static str],
+}
+
+const fn heard(name: &'static str, run: fn(&mut Stage<'_>)) -> Scenario {
+    Scenario {
+        name,
+        run,
+        silent: &[],
+    }
+}
+
+/// All of them.
+pub(crate) const ALL: &[Scenario] = &[
+    heard("pipe-finish", |s| writing::finish(s, End::Pipe)),
+    heard("fifo-finish", |s| writing::finish(s, End::Fifo)),
+    heard("socket-finish", |s| writing::finish(s, End::Socket)),
+    heard("tcp-finish", |s| writing::finish(s, End::Tcp)),
+    heard("file-finish", |s| writing::finish(s, End::File)),
+    heard("terminal-finish", |s| writing::finish(s, End::Terminal)),
+    heard("leading-finish", |s| writing::finish(s, End::Leading)),
+    heard("inherited-finish", |s| writing::finish(s, End::Inherited)),
+    heard("pipe-large", |s| writing::large(s, End::Pipe)),
+    heard("fifo-large", |s| writing::large(s, End::Fifo)),
+    heard("socket-large", |s| writing::large(s, End::Socket)),
+    heard("file-large", |s| writing::large(s, End::File)),
+    heard("pipe-full-abort", |s| writing::full_abort(s, End::Pipe)),
+    heard("fifo-full-abort", |s| writing::full_abort(s, End::Fifo)),
+    heard("socket-full-abort", |s| writing::full_abort(s, End::Socket)),
+    heard("leading-full-abort", |s| {
+        writing::full_abort(s, End::Leading)
+    }),
+    heard("pipe-drop", |s| writing::drop_lingers(s, End::Pipe)),
+    heard("socket-drop", |s| writing::drop_lingers(s, End::Socket)),
+    heard("file-drop", |s| writing::drop_lingers(s, End::File)),
+    heard("pipe-full-drop", |s| writing::drop_full(s, End::Pipe)),
+    heard("leading-full-drop", |s| writing::drop_full(s, End::Leading)),
+    heard("pipe-drop-at-once", writing::drop_at_once),
+    heard("pipe-until-read", |s| writing::until_read(s, End::Pipe)),
+    heard("socket-until-read", |s| writing::until_read(s, End::Socket)),
+    Scenario {
+        name: "pipe-until-read-given-up",
+        run: writing::until_read_given_up,
+        silent: &["FIONREAD", "poll (now)"],
+    },
+    heard("pipe-until-read-left", |s| {
+        writing::until_read_left(s, End::Pipe)
+    }),
+    heard("socket-until-read-left", |s| {
+        writing::until_read_left(s, End::Socket)
+    }),
+    heard("pipe-handle-back", |s| writing::handle_back(s, End::Pipe)),
+    heard("socket-handle-back", |s| {
+        writing::handle_back(s, End::Socket)
+    }),
+    Scenario {
+        name: "pipe-peer-left-before",
+        run: |s| writing::left_before(s, End::Pipe),
+        silent: &["close"],
+    },
+    Scenario {
+        name: "socket-peer-left-before",
+        run: |s| writing::left_before(s, End::Socket),
+        silent: &["close"],
+    },
+    Scenario {
+        name: "pipe-peer-leaves",
+        run: |s| writing::leaves(s, End::Pipe),
+        silent: &["close"],
+    },
+    Scenario {
+        name: "fifo-peer-leaves",
+        run: |s| writing::leaves(s, End::Fifo),
+        silent: &["close"],
+    },
+    Scenario {
+        name: "socket-peer-leaves",
+        run: |s| writing::leaves(s, End::Socket),
+        silent: &["close"],
+    },
+    heard("pipe-vectored", |s| writing::vectored(s, End::Pipe)),
+    heard("socket-vectored", |s| writing::vectored(s, End::Socket)),
+    heard("pipe-chunks", writing::chunks),
+    heard("pipe-two-messages", writing::two_messages),
+    heard("pipe-observed", writing::observed),
+    heard("pipe-deadline", writing::deadline),
+    heard("pipe-capacity", writing::capacity),
+    heard("pipe-read", |s| reading::to_end(s, End::Pipe)),
+    heard("fifo-read", |s| reading::to_end(s, End::Fifo)),
+    heard("socket-read", |s| reading::to_end(s, End::Socket)),
+    heard("tcp-read", |s| reading::to_end(s, End::Tcp)),
+    heard("file-read", |s| reading::to_end(s, End::File)),
+    heard("inherited-read", |s| reading::to_end(s, End::Inherited)),
+    heard("terminal-read", |s| reading::some(s, End::Terminal)),
+    heard("leading-read", |s| reading::some(s, End::Leading)),
+    heard("pipe-read-late", |s| reading::late(s, End::Pipe)),
+    heard("fifo-read-late", |s| reading::late(s, End::Fifo)),
+    heard("socket-read-late", |s| reading::late(s, End::Socket)),
+    Scenario {
+        name: "leading-read-late",
+        run: |s| reading::late(s, End::Leading),
+        silent: &["read", "poll"],
+    },
+    heard("pipe-read-deadline", |s| reading::deadline(s, End::Pipe)),
+    Scenario {
+        name: "leading-read-deadline",
+        run: |s| reading::deadline(s, End::Leading),
+        silent: &["read", "poll"],
+    },
+    Scenario {
+        name: "pipe-read-drop",
+        run: |s| reading::dropped(s, End::Pipe),
+        silent: &["close"],
+    },
+    Scenario {
+        name: "leading-read-drop",
+        run: |s| reading::dropped(s, End::Leading),
+        silent: &["close", "read", "poll"],
+    },
+    heard("pipe-read-handle-back", reading::handle_back),
+    heard("fifo-read-before-writer", reading::before_the_writer),
+    heard("file-read-ahead", reading::read_ahead),
+    Scenario {
+        name: "socket-read-reset",
+        run: reading::reset,
+        silent: &["close"],
+    },
+    heard("own-pipe", special::own_pipe),
+    heard("two-pipes", special::two_pipes),
+    heard("poller", special::poller),
+    heard("standard-input", special::standard_input),
+    heard("one-socket-both-ways", special::both_ways),
+];
