@@ -26,6 +26,9 @@ enum Stage {
     Released,
 }
 
+/// What an ending tells: the failure, the counts, and the bytes that did not get through.
+type Account = (Option<Cause>, Ledger, Vec<Bytes>, Vec<Bytes>);
+
 /// Everything that can be known from outside.
 struct Model {
     limits: WriteLimits,
@@ -52,7 +55,7 @@ struct Model {
     quarantined: bool,
     late_failures: u64,
     /// The account when it was over.
-    last: Option<(Option<Cause>, Ledger, Vec<Bytes>, Vec<Bytes>)>,
+    last: Option<Account>,
 }
 
 /// Plays a script to its end, and then to the end of the pipe.
