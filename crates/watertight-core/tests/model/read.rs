@@ -10,6 +10,9 @@ use watertight_core::{
 const ROUNDS_MAX: usize = 1_000;
 const BUFFER_BYTES_MAX: u64 = 300;
 
+/// What an ending tells: the failure, the counts, and the bytes that did not get through.
+type Account = (Option<Cause>, Ledger, Vec<Bytes>);
+
 /// Everything that can be known from outside.
 #[derive(Default)]
 struct Model {
@@ -31,7 +34,7 @@ struct Model {
     quarantined: bool,
     late_bytes: u64,
     late_failures: u64,
-    last: Option<(Option<Cause>, Ledger, Vec<Bytes>)>,
+    last: Option<Account>,
 }
 
 /// Plays a script to its end, and then to the end of the pipe.

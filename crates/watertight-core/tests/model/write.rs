@@ -26,8 +26,8 @@ enum Stage {
     Released,
 }
 
-/// How it ended: the cause, the account, what is in doubt and what came back.
-type Ended = (Option<Cause>, Ledger, Vec<Bytes>, Vec<Bytes>);
+/// What an ending tells: the failure, the counts, and the bytes that did not get through.
+type Account = (Option<Cause>, Ledger, Vec<Bytes>, Vec<Bytes>);
 
 /// Everything that can be known from outside.
 struct Model {
@@ -55,7 +55,7 @@ struct Model {
     quarantined: bool,
     late_failures: u64,
     /// The account when it was over.
-    last: Option<Ended>,
+    last: Option<Account>,
 }
 
 /// Plays a script to its end, and then to the end of the pipe.

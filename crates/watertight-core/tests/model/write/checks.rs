@@ -132,6 +132,12 @@ impl Model {
     fn check_reading(&self, half: &WriteHalf) {
         assert_eq!(half.until_read_attempts(), self.attempts);
         assert_eq!(half.until_read(self.read as u64, 0), Some(Ok(())));
+        for target in [self.taken, self.taken + 1] {
+            // What is cancelled, or was asked for less, answers nobody.
+            let good = !self.reading_unwanted && !self.reading_cancelled && self.covers >= target;
+            let asked = self.asked || (self.reading && good);
+            assert_eq!(half.is_until_read_asked(target as u64), asked);
+        }
         let more = self.read as u64 + 1;
         let told = half.until_read(more, self.attempts);
         let gone = !self.is_sending();
