@@ -41,6 +41,8 @@ pub(super) struct Stage {
     pub(super) about: &'static str,
     /// Left out of a quick run.
     pub(super) is_slow: bool,
+    /// Takes longer than a gate may: only when it is named.
+    pub(super) is_on_request: bool,
     pub(super) plan: fn(&Machine) -> Plan,
 }
 
@@ -49,6 +51,7 @@ const fn stage(name: &'static str, about: &'static str, plan: fn(&Machine) -> Pl
         name,
         about,
         is_slow: false,
+        is_on_request: false,
         plan,
     }
 }
@@ -61,8 +64,16 @@ const fn slow(name: &'static str, about: &'static str, plan: fn(&Machine) -> Pla
     }
 }
 
+const fn on_request(name: &'static str, about: &'static str, plan: fn(&Machine) -> Plan) -> Stage {
+    let stage = stage(name, about, plan);
+    Stage {
+        is_on_request: true,
+        ..stage
+    }
+}
+
 /// The gate, in order.
-pub(super) const ALL: [Stage; 20] = [
+pub(super) const ALL: [Stage; 26] = [
     stage("fmt", "the one way to lay out code", |_| {
         run("fmt --all --check -- --color never")
     }),
@@ -92,6 +103,20 @@ pub(super) const ALL: [Stage; 20] = [
     ),
     stage("loom", "every interleaving of the driver's threads", loom),
     stage("sim", "the driver against a hostile kernel", simulation),
+    slow(
+        "faults",
+        "every call of the real kernel fails, with every code",
+        faults,
+    ),
+    slow("twins", "each model has a bug that it catches", |_| {
+        run("xtask twins")
+    }),
+    slow("coverage", "what the tests run, branch by branch", |_| {
+        run("xtask coverage")
+    }),
+    slow("fuzz", "a few seconds of each fuzz target", |_| {
+        run("xtask fuzz")
+    }),
     slow("asan", "address and leak sanitizer", asan),
     slow("tsan", "thread sanitizer", tsan),
     slow(
@@ -111,6 +136,10 @@ pub(super) const ALL: [Stage; 20] = [
         windows_lab,
     ),
     slow("foreign", "systems that cannot run here compile", foreign),
+    on_request("mutants", "what no test notices", |_| run("xtask mutants")),
+    on_request("planted", "ten bugs against every layer", |_| {
+        run("xtask planted")
+    }),
     stage("msrv", "the oldest compiler promised", msrv),
     stage("macos", "the tests on macOS itself", |_| {
         skip("not this machine")
@@ -211,6 +240,15 @@ fn simulation(_: &Machine) -> Plan {
         Step::cargo("test --no-fail-fast -p watertight-sim"),
         Step::cargo("xtask sim"),
     ])
+}
+
+/// Its figures are in what it prints, which a passing test keeps to itself unless told.
+fn faults(machine: &Machine) -> Plan {
+    if !machine.host.contains("-linux-") {
+        return skip("only set up for Linux");
+    }
+    let step = Step::cargo("test -p watertight --all-features --test fault_loop -- --nocapture");
+    Plan::Run(vec![step.env("WATERTIGHT_FAULT_ALL", "1")])
 }
 
 /// Why nightly's sanitizers cannot run here, if so.
