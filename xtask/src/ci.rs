@@ -51,8 +51,8 @@ impl Options {
             return false;
         }
         let is_named = self.only.iter().any(|name| name == stage.name);
-        let is_usual = !stage.is_on_request && !(self.is_quick && stage.is_slow);
-        is_named || (self.only.is_empty() && is_usual)
+        let is_left_out = stage.is_on_request || (self.is_quick && stage.is_slow);
+        is_named || (self.only.is_empty() && !is_left_out)
     }
 }
 

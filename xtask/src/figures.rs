@@ -185,7 +185,7 @@ mod tests {
             _ => String::new(),
         });
         assert!(table.starts_with("As of commit abc:\n"));
-        assert!(table.contains("| seeds | 20 seeds, a / b | `cargo xtask sim` |\n"));
+        assert!(table.contains("| seeds | 20 seeds, a / b | `cargo xtask ci --only sim` |\n"));
         assert!(table.contains("| canary | no log here |"));
     }
 

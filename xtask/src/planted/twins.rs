@@ -89,6 +89,7 @@ const TWINS: [Twin; 38] = [
         find: "        if self.quarantined {
             // S6: the account was final when the bound passed; this only releases.
             self.spent = Some(chunks);
+            self.count_late(outcome.cause());
             return;
         }",
         replace: "",
