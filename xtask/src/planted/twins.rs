@@ -313,14 +313,16 @@ const TWINS: [Twin; 38] = [
         why: "it is counted once it has left",
         file: DRIVER,
         find: "        let mut registry = self.registry.lock();
-        registry.totals.count(ledger);
-        registry.totals.late += late_bytes;
+        registry.totals.count(ended.ledger);
+        registry.totals.late += ended.late_bytes;
+        registry.totals.late_failures += ended.late_failures;
         let pipe = registry.release(key);
         drop(registry);",
         replace: "        let pipe = self.registry.lock().release(key);
         let mut registry = self.registry.lock();
-        registry.totals.count(ledger);
-        registry.totals.late += late_bytes;
+        registry.totals.count(ended.ledger);
+        registry.totals.late += ended.late_bytes;
+        registry.totals.late_failures += ended.late_failures;
         drop(registry);",
     },
     Twin {
