@@ -383,10 +383,10 @@ const TWINS: [Twin; 38] = [
         says: ASLEEP,
         why: "it is the earliest if it is the first one found",
         file: DRIVER,
-        find: "        timers.due.insert((moment, id), timer);
+        find: "        let id = timers.add(moment, timer);
         let earliest = timers.first() == Some(moment);",
         replace: "        let earliest = timers.first() == Some(moment);
-        timers.due.insert((moment, id), timer);",
+        let id = timers.add(moment, timer);",
     },
     Twin {
         model: "waiting::a_question_is_taken_back_while_another_asks",
