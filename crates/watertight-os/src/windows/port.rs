@@ -241,11 +241,11 @@ impl Backend for Native {
         }
     }
 
-    /// PostQueuedCompletionStatus.
     fn rest(&self, duration: Duration) {
         std::thread::park_timeout(duration);
     }
 
+    /// PostQueuedCompletionStatus.
     fn wake(&self) {
         self.port.wake();
     }
@@ -296,10 +296,6 @@ impl Port {
 
     fn now(&self) -> Moment {
         Moment::default().after(self.start.elapsed())
-    }
-
-    fn rest(&self, duration: Duration) {
-        std::thread::park_timeout(duration);
     }
 
     fn wake(&self) {
