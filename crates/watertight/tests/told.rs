@@ -169,7 +169,14 @@ fn the_standard_traits_read_what_the_standard_traits_wrote() {
     let (mut reader, mut writer) = pipe().unwrap();
     Write::write_all(&mut writer, b"by the book").unwrap();
     Write::flush(&mut writer).unwrap();
-    let mut buf = [0; 32];
+    let mut buf = [0; 6];
+    let n = Read::read(&mut &reader, &mut buf).unwrap();
+    assert_eq!(&buf[..n], b"by the");
     let n = Read::read(&mut reader, &mut buf).unwrap();
-    assert_eq!(&buf[..n], b"by the book");
+    assert_eq!(&buf[..n], b" book");
+    // What there is not is an error of the standard library's, with ours inside.
+    let _ = writer.abort().within(PATIENCE).wait().unwrap();
+    let error = Write::write(&mut &writer, b"x").unwrap_err();
+    let ours = error.downcast::<Error>().unwrap();
+    assert_eq!((ours.verb, ours.kind), (Verb::Write, ErrorKind::Aborted));
 }

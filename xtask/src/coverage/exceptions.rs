@@ -5,12 +5,31 @@ use std::path::Path;
 /// Where the list is.
 pub(super) const FILE: &str = "xtask/coverage-exceptions.toml";
 
-/// A line that is allowed to stay unrun. It is named by its text, so that lines above it may come and go.
+/// What is allowed to stay unrun: all lines of one text, or what is not run of a function. Named so, that lines above may
+/// come and go.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Exception {
     pub(super) file: String,
+    pub(super) function: String,
     pub(super) text: String,
     pub(super) reason: String,
+}
+
+impl Exception {
+    /// What it names, for a person.
+    pub(super) fn place(&self) -> String {
+        let Exception {
+            file,
+            function,
+            text,
+            ..
+        } = self;
+        if function.is_empty() {
+            format!("{file}: `{text}`")
+        } else {
+            format!("{file}: fn {function}")
+        }
+    }
 }
 
 pub(super) fn read(root: &Path) -> Result<Vec<Exception>, String> {
@@ -18,7 +37,7 @@ pub(super) fn read(root: &Path) -> Result<Vec<Exception>, String> {
     parse(&text)
 }
 
-/// Tables `[[line]]` with the keys file, text and reason, each a literal string in single quotes.
+/// Tables `[[line]]` with the keys file, function or text, and reason, each a literal string in single quotes.
 fn parse(text: &str) -> Result<Vec<Exception>, String> {
     let mut found: Vec<Exception> = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -42,15 +61,16 @@ fn parse(text: &str) -> Result<Vec<Exception>, String> {
             .last_mut()
             .ok_or_else(|| wrong("`[[line]]` comes first"))?;
         match key {
+            "function" => value.clone_into(&mut current.function),
             "file" => value.clone_into(&mut current.file),
             "text" => value.clone_into(&mut current.text),
             "reason" => value.clone_into(&mut current.reason),
-            _ => return Err(wrong("the keys are file, text and reason")),
+            _ => return Err(wrong("the keys are file, function or text, and reason")),
         }
     }
     let is_whole = |e: &Exception| !e.file.is_empty() && !e.text.is_empty() && !e.reason.is_empty();
     match found.iter().find(|e| !is_whole(e)) {
-        Some(e) => Err(format!("{FILE}: a key is missing beside {e:?}")),
+        Some(e) => Err(format!("{FILE}: a key is missing, or too many, in {e:?}")),
         None => Ok(found),
     }
 }
@@ -66,6 +86,7 @@ mod tests {
             parse(good),
             Ok(vec![Exception {
                 file: "a.rs".to_owned(),
+                function: String::new(),
                 text: "b == 'c'".to_owned(),
                 reason: "d".to_owned()
             }])
@@ -75,6 +96,7 @@ mod tests {
             "[[line]]\nfile = 'a'",
             "[[line]]\nfile = \"a\"",
             "[[line]]\nplace = 'a'",
+            "[[line]]\nfile = 'a'\nfunction = 'b'\ntext = 'c'\nreason = 'd'",
         ] {
             assert!(parse(wrong).unwrap_err().starts_with(FILE), "{wrong}");
         }

@@ -123,14 +123,15 @@ pub(super) fn print(
     }
     for exception in listed {
         println!(
-            "listed as not reachable here: {}: `{}`: {}",
-            exception.file, exception.text, exception.reason
+            "listed as not reachable here: {}: {}",
+            exception.place(),
+            exception.reason
         );
     }
     for exception in stale {
         println!(
-            "FAILED: {FILE} lists `{}` of {}, which is run, or is not there",
-            exception.text, exception.file
+            "FAILED: {FILE} lists what is run, or is not there: {}",
+            exception.place()
         );
         is_enough = false;
     }
@@ -197,9 +198,19 @@ fn row(
         return None;
     }
     let line_text = |line: usize| text.lines().nth(line - 1).unwrap_or_default().trim();
+    let is_in = |line: usize, name: &str| {
+        source.functions.iter().any(|function| {
+            let (first, last) = (
+                source.line(function.start),
+                source.line(function.body.end - 1),
+            );
+            function.name == name && (first..=last).contains(&line)
+        })
+    };
     let is_listed = |line: usize| {
-        let same = |e: &&Exception| e.file == path && e.text == line_text(line);
-        listed.iter().find(same)
+        let own = listed.iter().filter(|e| e.file == path);
+        let mut fitting = own.filter(|e| e.text == line_text(line) || is_in(line, &e.function));
+        fitting.next()
     };
     let mut unrun = Vec::new();
     for (line, _) in own.lines.iter().filter(|(_, count)| **count == 0) {
@@ -250,7 +261,22 @@ mod tests {
     fn an_exception_that_is_needed_is_not_stale() {
         let listed = ["c();", "b();"].map(|text| Exception {
             file: "a.rs".to_owned(),
+            function: String::new(),
             text: text.to_owned(),
+            reason: "why".to_owned(),
+        });
+        let mut stale: Vec<&Exception> = listed.iter().collect();
+        let row = row("a.rs", TEXT, &file(), &listed, &mut stale).unwrap();
+        assert!(row.unrun.is_empty());
+        assert_eq!(stale, [&listed[1]]);
+    }
+
+    #[test]
+    fn a_function_can_be_listed_as_a_whole() {
+        let listed = ["a", "b"].map(|function| Exception {
+            file: "a.rs".to_owned(),
+            function: function.to_owned(),
+            text: String::new(),
             reason: "why".to_owned(),
         });
         let mut stale: Vec<&Exception> = listed.iter().collect();
