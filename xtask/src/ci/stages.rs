@@ -1,9 +1,9 @@
 //! What the gate consists of. A stage is a name, and commands or a reason why they cannot run on this machine.
 
 use super::run::Step;
-use crate::bare_metal;
 use crate::machine::{Machine, answer, has_cargo_tool};
 use crate::manifest::Manifest;
+use crate::{bare_metal, coverage, fuzz};
 use std::time::Duration;
 
 /// A stage that takes longer is killed.
@@ -111,12 +111,8 @@ pub(super) const ALL: [Stage; 26] = [
     slow("twins", "each model has a bug that it catches", |_| {
         run("xtask twins")
     }),
-    slow("coverage", "what the tests run, branch by branch", |_| {
-        run("xtask coverage")
-    }),
-    slow("fuzz", "a few seconds of each fuzz target", |_| {
-        run("xtask fuzz")
-    }),
+    slow("coverage", "what the tests run, branch by branch", measured),
+    slow("fuzz", "a few seconds of each fuzz target", fuzzed),
     slow("asan", "address and leak sanitizer", asan),
     slow("tsan", "thread sanitizer", tsan),
     slow(
@@ -240,6 +236,20 @@ fn simulation(_: &Machine) -> Plan {
         Step::cargo("test --no-fail-fast -p watertight-sim"),
         Step::cargo("xtask sim"),
     ])
+}
+
+fn measured(machine: &Machine) -> Plan {
+    match coverage::plan(machine) {
+        Ok(_) => run("xtask coverage"),
+        Err(reason) => skip(reason),
+    }
+}
+
+fn fuzzed(machine: &Machine) -> Plan {
+    match fuzz::plan(machine) {
+        Ok(_) => run("xtask fuzz"),
+        Err(reason) => skip(reason),
+    }
 }
 
 /// Its figures are in what it prints, which a passing test keeps to itself unless told.
