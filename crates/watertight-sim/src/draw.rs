@@ -14,7 +14,17 @@ use std::time::Duration;
 /// The scenario and the plan of a seed.
 #[must_use]
 pub fn draw(seed: u64) -> (Scenario, Plan) {
-    let mut chance = Chance::new(seed);
+    draw_with(seed, Chance::new(seed), Vec::new())
+}
+
+/// The scenario and the plan of a tape of bytes: its first half decides the scenario, its second one who runs when.
+#[must_use]
+pub fn draw_from(tape: &[u8]) -> (Scenario, Plan) {
+    let (first, second) = tape.split_at(tape.len() / 2);
+    draw_with(0, Chance::with_tape(0, first.to_vec()), second.to_vec())
+}
+
+fn draw_with(seed: u64, mut chance: Chance, tape: Vec<u8>) -> (Scenario, Plan) {
     let is_windows = chance.one_in(2);
     let pipes = chance.length(1, 3);
     let pipes = (0..pipes).map(|_| pipe(&mut chance, is_windows)).collect();
@@ -33,6 +43,7 @@ pub fn draw(seed: u64) -> (Scenario, Plan) {
         storm: storm(&mut chance),
         manner,
         seed: seed ^ 0x5DEE_CE66_D1CE_1E57,
+        tape,
         is_told: false,
     };
     (scenario, plan)

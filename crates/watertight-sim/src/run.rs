@@ -29,6 +29,8 @@ pub struct Plan {
     pub manner: Manner,
     /// Who runs when, and everything else that is drawn.
     pub seed: u64,
+    /// Decides who runs when, before the seed does.
+    pub tape: Vec<u8>,
     /// Everything that happens is printed.
     pub is_told: bool,
 }
@@ -62,6 +64,7 @@ impl Plan {
             storm: Storm::default(),
             manner: Manner::kind(),
             seed,
+            tape: Vec::new(),
             is_told: false,
         }
     }
@@ -127,6 +130,7 @@ impl Run {
             ends.push((writes, reads));
         }
         let driver = Arc::new(Driver::new(Sim::new(kernel)));
+        let chance = Chance::with_tape(plan.seed, plan.tape.clone());
         let world = World::new(driver, chance);
         world.peers.replace(peers);
         let mut run = Self {
