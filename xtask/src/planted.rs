@@ -10,6 +10,8 @@ use crate::tidy::git_files;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Where the copy of the tree is, and the logs.
@@ -29,7 +31,8 @@ pub(crate) struct Bug {
     pub(crate) check: Check,
 }
 
-/// What has to notice a bug.
+/// What has to notice a bug. Its commands run in the copy of the tree and must not build where the tree itself is built:
+/// cargo would take one for the other.
 #[derive(Clone)]
 pub(crate) struct Check {
     /// Must succeed with the bug as without: a bug that does not compile shows nothing.
@@ -57,25 +60,8 @@ pub(crate) fn run(root: &Path, bugs: &[Bug], names: &[String]) -> Result<bool, S
         return Err(format!("no bug is called {}", names.join(" or ")));
     }
     let tree = Copy::new(root)?;
+    tree.is_sound(&bugs)?;
     let mut missed = 0;
-    let mut sound: Vec<&Step> = Vec::new();
-    for bug in &bugs {
-        let check = &bug.check;
-        if !sound.contains(&&check.run) {
-            sound.push(&check.run);
-            let (start, log) = (Instant::now(), log(&bug.name, "sound"));
-            for step in [&check.build, &check.run] {
-                if let Verdict::Failed(reason) = tree.run(step, &log) {
-                    return Err(format!("without a bug: {reason}; see {}", log.display()));
-                }
-            }
-            println!(
-                "sound    {:<60} {:>6.1} s",
-                bug.name,
-                start.elapsed().as_secs_f32()
-            );
-        }
-    }
     for bug in &bugs {
         let start = Instant::now();
         let fate = tree.plant(bug)?;
@@ -122,6 +108,50 @@ impl Copy {
         }
         remove_others(&copy.root, &kept)?;
         Ok(copy)
+    }
+
+    /// Whether every check passes without a bug. They do not touch the tree, so that several run at once.
+    fn is_sound(&self, bugs: &[&Bug]) -> Result<(), String> {
+        let mut steps: Vec<(&Step, PathBuf)> = Vec::new();
+        for bug in bugs {
+            if !steps.iter().any(|(known, _)| **known == bug.check.build) {
+                let log = log(&bug.name, "sound-build");
+                self.passes(&bug.check.build, &log)?;
+                steps.push((&bug.check.build, log));
+            }
+        }
+        steps.clear();
+        for bug in bugs {
+            if !steps.iter().any(|(known, _)| **known == bug.check.run) {
+                steps.push((&bug.check.run, log(&bug.name, "sound")));
+            }
+        }
+        let start = Instant::now();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some((step, log)) = steps.get(next.fetch_add(1, Relaxed)) {
+                self.passes(step, log)?;
+            }
+            Ok::<(), String>(())
+        };
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let mut ended = threads.into_iter().map(|thread| thread.join());
+            ended.try_for_each(|ended| ended.expect("a worker does not panic"))
+        })?;
+        let took = start.elapsed().as_secs_f32();
+        println!("without a bug {} checks pass, in {took:.1} s", steps.len());
+        Ok(())
+    }
+
+    fn passes(&self, step: &Step, log: &Path) -> Result<(), String> {
+        match self.run(step, log) {
+            Verdict::Failed(reason) => {
+                Err(format!("without a bug: {reason}; see {}", log.display()))
+            }
+            Verdict::Passed | Verdict::Skipped(_) => Ok(()),
+        }
     }
 
     fn plant(&self, bug: &Bug) -> Result<Fate, String> {
@@ -225,6 +255,21 @@ mod tests {
                 says,
             },
         }
+    }
+
+    #[test]
+    fn a_check_that_fails_without_a_bug_shows_nothing() {
+        let name = format!("watertight-unsound-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let tree = Copy {
+            root: folder.join("tree"),
+        };
+        fs::create_dir_all(&tree.root).unwrap();
+        let (sound, unsound) = (bug("--version", ""), bug("--no-such-option", ""));
+        assert_eq!(tree.is_sound(&[&sound, &sound]), Ok(()));
+        let failed = tree.is_sound(&[&sound, &unsound]).unwrap_err();
+        fs::remove_dir_all(folder).unwrap();
+        assert!(failed.contains("without a bug: `cargo --no-such-option`"));
     }
 
     fn judged(bug: &Bug) -> (Fate, String) {
