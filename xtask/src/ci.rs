@@ -51,7 +51,8 @@ impl Options {
             return false;
         }
         let is_named = self.only.iter().any(|name| name == stage.name);
-        is_named || (self.only.is_empty() && !(self.is_quick && stage.is_slow))
+        let is_left_out = stage.is_on_request || (self.is_quick && stage.is_slow);
+        is_named || (self.only.is_empty() && !is_left_out)
     }
 }
 
@@ -205,7 +206,17 @@ mod tests {
             .collect();
         assert_eq!(
             names,
-            ["asan", "tsan", "valgrind", "windows-lab", "foreign"]
+            [
+                "faults",
+                "twins",
+                "coverage",
+                "fuzz",
+                "asan",
+                "tsan",
+                "valgrind",
+                "windows-lab",
+                "foreign"
+            ]
         );
         let asked = options("--quick --only asan").unwrap();
         assert_eq!(

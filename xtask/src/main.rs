@@ -6,6 +6,7 @@
 mod bare_metal;
 mod ci;
 mod coverage;
+mod figures;
 mod fuzz;
 mod machine;
 mod manifest;
@@ -24,6 +25,7 @@ cargo xtask COMMAND
   tidy                 the rules no compiler knows; prints file:line: rule: what, and the way out
   bare-metal           builds watertight-core where there is no operating system
   coverage             runs the tests with coverage; a table per file; fails below the thresholds
+  figures [--write]    the figures of docs/testing.md, from the logs of the last runs; --write puts them there
   fuzz [--seconds N]   every fuzz target for N seconds (10), from the committed corpus
   mutants [core|driver]  changes one thing at a time and looks whether a test fails; prints the score (takes long)
   sim [ARGUMENT...]    runs the simulator (release build), with these arguments
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ("tidy", []) => tidy::run(&root),
         ("bare-metal", []) => bare_metal::run(&root),
         ("coverage", []) => coverage::run(&root),
+        ("figures", rest) => figures::run(&root, rest),
         ("fuzz", rest) => fuzz::run(&root, rest),
         ("mutants", rest) => mutants::run(&root, rest),
         ("sim", rest) => sim::run(&root, rest),

@@ -9,6 +9,8 @@ use watertight_core::OsCode;
 
 #[cfg(feature = "fault")]
 mod calls;
+#[cfg(all(windows, feature = "fault"))]
+mod memory;
 #[cfg(feature = "fault")]
 mod steps;
 
@@ -17,8 +19,15 @@ pub use calls::{Fault, Made, Trace, begun, plan, stop};
 #[cfg(feature = "fault")]
 pub use steps::{clear, fail_next, planned};
 
+#[cfg(all(windows, feature = "fault"))]
+pub(crate) use memory::{give, take_back};
+#[cfg(all(windows, feature = "fault"))]
+pub use memory::{is_kernels, kernels};
+
 #[cfg(all(unix, feature = "fault"))]
 pub use crate::unix::allowed;
+#[cfg(all(windows, feature = "fault"))]
+pub use crate::windows::allowed;
 
 /// What a system call says when it fails.
 pub(crate) trait Code {
@@ -68,6 +77,14 @@ use calls::made;
 const fn made(_: &'static str, _: Call) -> Option<OsCode> {
     None
 }
+
+#[cfg(all(windows, not(feature = "fault")))]
+#[inline]
+pub(crate) const fn give(_: usize, _: usize, _: usize, _: usize) {}
+
+#[cfg(all(windows, not(feature = "fault")))]
+#[inline]
+pub(crate) const fn take_back(_: usize) {}
 
 #[cfg(not(feature = "fault"))]
 #[doc(hidden)]

@@ -207,10 +207,7 @@ impl WriterTask {
             Act::FlushWithin(within) => self.flush(writer, Some(within)).await,
             Act::UntilRead => self.until_read(writer, None).await,
             Act::UntilReadWithin(within) => self.until_read(writer, Some(within)).await,
-            Act::Finish => {
-                let answer = writer.finish().await;
-                self.over(answer, false);
-            }
+            Act::Finish => self.over(writer.finish().await, false),
             Act::FinishWithin(within) => {
                 let answer = writer.finish().within(within).await;
                 let late = answer.is_err();
@@ -220,15 +217,10 @@ impl WriterTask {
                     self.over(answer, false);
                 }
             }
-            Act::Abort => {
-                let answer = writer.abort().await;
-                self.over(answer, false);
-            }
+            Act::Abort => self.over(writer.abort().await, false),
             Act::AbortWithin(within) => {
-                let answer = writer.abort().within(within).await;
-                self.over(answer, true);
-                let answer = writer.abort().await;
-                self.over(answer, false);
+                self.over(writer.abort().within(within).await, true);
+                self.over(writer.abort().await, false);
             }
             Act::Drop => self.writer = None,
             Act::Sleep(duration) => sleep(duration).await,

@@ -3,6 +3,7 @@
 //! The kernel stands behind the same seam as the real backends ([`watertight_core::Backend`]), so the real driver runs on
 //! it, deterministically: one seed decides what fails, what comes late, who runs when. What a code means is decided by the
 //! real backends' own tables. The checker recounts every byte from what the simulated kernel and peers saw.
+#![forbid(unsafe_code)]
 #![cfg(unix)]
 
 mod actors;

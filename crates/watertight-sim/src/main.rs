@@ -1,4 +1,5 @@
 //! Runs the simulator: seeds, the fault loop, one of either again. `cargo xtask sim` starts it.
+#![forbid(unsafe_code)]
 #![cfg_attr(
     not(unix),
     allow(

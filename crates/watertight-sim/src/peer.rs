@@ -123,3 +123,64 @@ impl Peer {
         }
     }
 }
+
+impl Kernel {
+    /// The reading peer takes at most `max` bytes.
+    pub fn peer_reads(&mut self, pipe: usize, max: usize) -> usize {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} reads up to {max}"));
+        let before = self.pipes[pipe].read;
+        self.pipes[pipe].pull(max);
+        self.settle(pipe);
+        self.pipes[pipe].read - before
+    }
+
+    /// The writing peer puts in what fits of `len` bytes of its stream; whether any did.
+    pub fn peer_writes(&mut self, pipe: usize, len: usize) -> usize {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} writes up to {len}"));
+        let room = self.room(pipe, len);
+        let this = &mut self.pipes[pipe];
+        let start = this.log().len();
+        let data: Vec<u8> = (start..start + room)
+            .map(|at| crate::chance::pattern(pipe as u32, at))
+            .collect();
+        if room > 0 {
+            this.push(&data);
+        }
+        self.settle(pipe);
+        room
+    }
+
+    /// The peer sends an empty message.
+    pub fn peer_writes_nothing(&mut self, pipe: usize) {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} writes an empty message"));
+        self.pipes[pipe].push_empty();
+        self.settle(pipe);
+    }
+
+    /// The peer closes its end.
+    pub fn peer_closes(&mut self, pipe: usize, its_end_reads: bool) {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} closes"));
+        self.shut(pipe, its_end_reads);
+    }
+
+    /// The server cuts the connection: everything in it is gone, on both ends.
+    pub fn peer_disconnects(&mut self, pipe: usize) {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} disconnects"));
+        self.pipes[pipe].disconnected = true;
+        self.pipes[pipe].clear();
+        self.settle(pipe);
+    }
+
+    /// Somebody comes, and data can flow.
+    pub fn peer_connects(&mut self, pipe: usize) {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} connects"));
+        self.pipes[pipe].listening = false;
+        self.settle(pipe);
+    }
+}

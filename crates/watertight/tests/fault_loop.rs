@@ -24,6 +24,10 @@ mod scenarios;
 mod special;
 #[path = "fault_loop/stage.rs"]
 mod stage;
+#[path = "fault_loop/stage_read.rs"]
+mod stage_read;
+#[path = "fault_loop/stage_write.rs"]
+mod stage_write;
 #[path = "fault_loop/watch.rs"]
 mod watch;
 #[path = "fault_loop/writing.rs"]

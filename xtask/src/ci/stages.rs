@@ -1,9 +1,9 @@
 //! What the gate consists of. A stage is a name, and commands or a reason why they cannot run on this machine.
 
 use super::run::Step;
-use crate::bare_metal;
 use crate::machine::{Machine, answer, has_cargo_tool};
 use crate::manifest::Manifest;
+use crate::{bare_metal, coverage, fuzz};
 use std::time::Duration;
 
 /// A stage that takes longer is killed.
@@ -41,6 +41,8 @@ pub(super) struct Stage {
     pub(super) about: &'static str,
     /// Left out of a quick run.
     pub(super) is_slow: bool,
+    /// Takes longer than a gate may: only when it is named.
+    pub(super) is_on_request: bool,
     pub(super) plan: fn(&Machine) -> Plan,
 }
 
@@ -49,6 +51,7 @@ const fn stage(name: &'static str, about: &'static str, plan: fn(&Machine) -> Pl
         name,
         about,
         is_slow: false,
+        is_on_request: false,
         plan,
     }
 }
@@ -61,8 +64,16 @@ const fn slow(name: &'static str, about: &'static str, plan: fn(&Machine) -> Pla
     }
 }
 
+const fn on_request(name: &'static str, about: &'static str, plan: fn(&Machine) -> Plan) -> Stage {
+    let stage = stage(name, about, plan);
+    Stage {
+        is_on_request: true,
+        ..stage
+    }
+}
+
 /// The gate, in order.
-pub(super) const ALL: [Stage; 20] = [
+pub(super) const ALL: [Stage; 26] = [
     stage("fmt", "the one way to lay out code", |_| {
         run("fmt --all --check -- --color never")
     }),
@@ -92,6 +103,16 @@ pub(super) const ALL: [Stage; 20] = [
     ),
     stage("loom", "every interleaving of the driver's threads", loom),
     stage("sim", "the driver against a hostile kernel", simulation),
+    slow(
+        "faults",
+        "every call of the real kernel fails, with every code",
+        faults,
+    ),
+    slow("twins", "each model has a bug that it catches", |_| {
+        run("xtask twins")
+    }),
+    slow("coverage", "what the tests run, branch by branch", measured),
+    slow("fuzz", "a few seconds of each fuzz target", fuzzed),
     slow("asan", "address and leak sanitizer", asan),
     slow("tsan", "thread sanitizer", tsan),
     slow(
@@ -111,6 +132,10 @@ pub(super) const ALL: [Stage; 20] = [
         windows_lab,
     ),
     slow("foreign", "systems that cannot run here compile", foreign),
+    on_request("mutants", "what no test notices", |_| run("xtask mutants")),
+    on_request("planted", "ten bugs against every layer", |_| {
+        run("xtask planted")
+    }),
     stage("msrv", "the oldest compiler promised", msrv),
     stage("macos", "the tests on macOS itself", |_| {
         skip("not this machine")
@@ -211,6 +236,31 @@ fn simulation(_: &Machine) -> Plan {
         Step::cargo("test --no-fail-fast -p watertight-sim"),
         Step::cargo("xtask sim"),
     ])
+}
+
+fn measured(machine: &Machine) -> Plan {
+    match coverage::plan(machine) {
+        Ok(_) => run("xtask coverage"),
+        Err(reason) => skip(reason),
+    }
+}
+
+fn fuzzed(machine: &Machine) -> Plan {
+    match fuzz::plan(machine) {
+        Ok(_) => run("xtask fuzz"),
+        Err(reason) => skip(reason),
+    }
+}
+
+/// Its figures are in what it prints, which a passing test keeps to itself unless told.
+fn faults(machine: &Machine) -> Plan {
+    if !machine.host.contains("-linux-") {
+        return skip("only set up for Linux");
+    }
+    let step = Step::cargo(
+        "test -p watertight --all-features --test fault_loop -- --nocapture every_call",
+    );
+    Plan::Run(vec![step.env("WATERTIGHT_FAULT_ALL", "1")])
 }
 
 /// Why nightly's sanitizers cannot run here, if so.
@@ -372,7 +422,6 @@ mod tests {
     fn what_cannot_run_is_skipped_with_a_reason() {
         let machine = bare_machine();
         assert_eq!(reason(loom(&machine)), "no models in the tree yet");
-        assert_eq!(reason(simulation(&machine)), "no simulator in the tree yet");
         assert_eq!(reason(asan(&machine)), "no nightly toolchain");
         assert!(reason(foreign(&machine)).contains("no library sources"));
     }

@@ -89,6 +89,7 @@ const TWINS: [Twin; 38] = [
         find: "        if self.quarantined {
             // S6: the account was final when the bound passed; this only releases.
             self.spent = Some(chunks);
+            self.count_late(outcome.cause());
             return;
         }",
         replace: "",
@@ -312,14 +313,16 @@ const TWINS: [Twin; 38] = [
         why: "it is counted once it has left",
         file: DRIVER,
         find: "        let mut registry = self.registry.lock();
-        registry.totals.count(ledger);
-        registry.totals.late += late_bytes;
+        registry.totals.count(ended.ledger);
+        registry.totals.late += ended.late_bytes;
+        registry.totals.late_failures += ended.late_failures;
         let pipe = registry.release(key);
         drop(registry);",
         replace: "        let pipe = self.registry.lock().release(key);
         let mut registry = self.registry.lock();
-        registry.totals.count(ledger);
-        registry.totals.late += late_bytes;
+        registry.totals.count(ended.ledger);
+        registry.totals.late += ended.late_bytes;
+        registry.totals.late_failures += ended.late_failures;
         drop(registry);",
     },
     Twin {
@@ -380,10 +383,10 @@ const TWINS: [Twin; 38] = [
         says: ASLEEP,
         why: "it is the earliest if it is the first one found",
         file: DRIVER,
-        find: "        timers.due.insert((moment, id), timer);
+        find: "        let id = timers.add(moment, timer);
         let earliest = timers.first() == Some(moment);",
         replace: "        let earliest = timers.first() == Some(moment);
-        timers.due.insert((moment, id), timer);",
+        let id = timers.add(moment, timer);",
     },
     Twin {
         model: "waiting::a_question_is_taken_back_while_another_asks",

@@ -38,7 +38,8 @@ const ARROWS: [Arrow; 6] = [
     },
     Arrow {
         package: "watertight-sim",
-        ours: &["watertight", "watertight-core"],
+        // Of os only the tables: the simulated kernels' codes mean what the real ones' mean.
+        ours: &["watertight", "watertight-core", "watertight-os"],
         foreign: None,
     },
 ];

@@ -51,7 +51,12 @@ const BANS: [Ban; 7] = [
 const PRINT: &str = "a library has no terminal: return it, or tell the observer; programs print";
 
 /// The programs: what they print is their purpose.
-const PRINTERS: [&str; 3] = ["watertight-bench", "watertight-cli", "xtask"];
+const PRINTERS: [&str; 4] = [
+    "watertight-bench",
+    "watertight-cli",
+    "watertight-sim",
+    "xtask",
+];
 
 fn is_bench(source: &Source) -> bool {
     source.path.starts_with("crates/watertight-bench/src/")

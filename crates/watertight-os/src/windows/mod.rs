@@ -1,5 +1,11 @@
 //! Windows: overlapped operations answered through one completion port; threads only for handles that can only block.
 
+#[cfg(feature = "fault")]
+mod allowed;
+#[allow(
+    unreachable_pub,
+    reason = "on other systems it is public, for the simulator"
+)]
 mod answer;
 mod census;
 pub mod classify;
@@ -14,6 +20,8 @@ mod retry;
 mod security;
 mod sys;
 
+#[cfg(feature = "fault")]
+pub use allowed::allowed;
 pub use handle::Handle;
 pub use inherited::inherited;
 pub use port::Native;

@@ -7,6 +7,7 @@ use super::answer;
 use super::classify::{Call, classify};
 use super::handle::Handle;
 use super::sys::{code_of_status, last_error};
+use crate::fault::{self, fallible};
 use bytes::Bytes;
 use std::os::windows::io::{AsRawHandle, RawHandle};
 use std::ptr::{NonNull, null_mut};
@@ -189,9 +190,16 @@ impl Given {
     /// CancelIoEx on this one operation. What it says does not matter: the packet comes in any case (rule O3).
     pub(super) fn cancel(&self) {
         let overlapped: *const OVERLAPPED = self.block.as_ptr().cast_const().cast();
-        // SAFETY: the block keeps the handle open and is alive while there is its `Given`; the kernel only compares the
-        // address with those of the operations it has.
-        unsafe { CancelIoEx(self.os, overlapped) };
+        let _ = fallible("CancelIoEx", Call::Cancel, || {
+            // SAFETY: the block keeps the handle open and is alive while there is its `Given`; the kernel only compares the
+            // address with those of the operations it has.
+            let asked = unsafe { CancelIoEx(self.os, overlapped) };
+            if asked == 0 {
+                Err(last_error())
+            } else {
+                Ok(())
+            }
+        });
     }
 
     /// Makes the block ours again.
@@ -209,6 +217,31 @@ impl Given {
 /// # Safety
 /// The block is registered, was never started, and the handle stays open until this returns.
 pub(super) unsafe fn start(op: &Start) -> Result<(), u32> {
+    let (name, call) = if op.reads {
+        ("ReadFile", Call::Read)
+    } else {
+        ("WriteFile", Call::Write)
+    };
+    fallible(name, call, || {
+        let block = op.overlapped.addr();
+        fault::give(
+            block,
+            size_of::<Operation>(),
+            op.start.addr(),
+            op.bytes as usize,
+        );
+        // SAFETY: the caller's promises are this function's.
+        let started = unsafe { start_now(op) };
+        if started.is_err() {
+            fault::take_back(block);
+        }
+        started
+    })
+}
+
+/// # Safety
+/// As [`start`].
+unsafe fn start_now(op: &Start) -> Result<(), u32> {
     let succeeded = if op.reads {
         // SAFETY: the kernel owns block and buffer from here until its packet. They are freed only after that (the
         // registry has the `Given`), no reference to them exists, and `bytes` is the buffer's room.

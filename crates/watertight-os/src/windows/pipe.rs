@@ -8,6 +8,7 @@ use super::handle::{Handle, associate};
 use super::port::Port;
 use super::security::{Descriptor, random};
 use super::sys;
+use crate::fault::fallible;
 use crate::step::{Direction, Step, StepError, step};
 use std::os::windows::io::{AsHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
@@ -114,31 +115,37 @@ fn create(name: &str, descriptor: &Descriptor) -> Result<OwnedHandle, (Class, Op
     let timeout = WAIT_DEFAULT;
     let mut raw = null_mut();
     let mut block = IO_STATUS_BLOCK::default();
-    // SAFETY: path, attributes, descriptor, timeout and both records live until this synchronous call returns and are
-    // ours alone; the kernel keeps no pointer to any of them.
-    let status = unsafe {
-        NtCreateNamedPipeFile(
-            &raw mut raw,
-            GENERIC_READ | SYNCHRONIZE,
-            &raw const attributes,
-            &raw mut block,
-            // What the other end may do: it writes, so that bytes go one way.
-            FILE_SHARE_WRITE,
-            FILE_CREATE,
-            // No FILE_SYNCHRONOUS_IO: overlapped.
-            0,
-            FILE_PIPE_BYTE_STREAM_TYPE | FILE_PIPE_REJECT_REMOTE_CLIENTS,
-            FILE_PIPE_BYTE_STREAM_MODE,
-            FILE_PIPE_QUEUE_OPERATION,
-            1,
-            CAPACITY_BYTES,
-            CAPACITY_BYTES,
-            &raw const timeout,
-        )
+    let make = || {
+        // SAFETY: path, attributes, descriptor, timeout and both records live until this synchronous call returns and are
+        // ours alone; the kernel keeps no pointer to any of them.
+        let status = unsafe {
+            NtCreateNamedPipeFile(
+                &raw mut raw,
+                GENERIC_READ | SYNCHRONIZE,
+                &raw const attributes,
+                &raw mut block,
+                // What the other end may do: it writes, so that bytes go one way.
+                FILE_SHARE_WRITE,
+                FILE_CREATE,
+                // No FILE_SYNCHRONOUS_IO: overlapped.
+                0,
+                FILE_PIPE_BYTE_STREAM_TYPE | FILE_PIPE_REJECT_REMOTE_CLIENTS,
+                FILE_PIPE_BYTE_STREAM_MODE,
+                FILE_PIPE_QUEUE_OPERATION,
+                1,
+                CAPACITY_BYTES,
+                CAPACITY_BYTES,
+                &raw const timeout,
+            )
+        };
+        if status < 0 {
+            Err(sys::code_of_status(status))
+        } else {
+            Ok(())
+        }
     };
-    if status < 0 {
-        return Err(told(Call::Create, sys::code_of_status(status)));
-    }
+    fallible("NtCreateNamedPipeFile", Call::Create, make)
+        .map_err(|code| told(Call::Create, code))?;
     // SAFETY: the kernel made this handle just now for us; nobody else knows it.
     Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
 }
@@ -150,21 +157,24 @@ fn open(name: &str) -> Result<OwnedHandle, (Class, Option<OsCode>)> {
         .chain(name.encode_utf16())
         .chain([0])
         .collect();
-    // SAFETY: the path ends with a zero, is ours and lives until the call returns. No security attributes: the handle is
-    // not inherited. Whoever might serve the name instead could identify us and no more.
-    let raw = unsafe {
-        CreateFileW(
-            path.as_ptr(),
-            GENERIC_WRITE | FILE_READ_ATTRIBUTES,
-            0,
-            null(),
-            OPEN_EXISTING,
-            FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION,
-            null_mut(),
-        )
+    let make = || {
+        // SAFETY: the path ends with a zero, is ours and lives until the call returns. No security attributes: the handle is
+        // not inherited. Whoever might serve the name instead could identify us and no more.
+        let raw = unsafe {
+            CreateFileW(
+                path.as_ptr(),
+                GENERIC_WRITE | FILE_READ_ATTRIBUTES,
+                0,
+                null(),
+                OPEN_EXISTING,
+                FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION,
+                null_mut(),
+            )
+        };
+        // SAFETY: straight from CreateFileW, and nobody else knows it.
+        unsafe { sys::made(raw) }
     };
-    // SAFETY: straight from CreateFileW, and nobody else knows it.
-    unsafe { sys::made(raw) }.map_err(|code| told(Call::Open, code))
+    fallible("CreateFileW", Call::Open, make).map_err(|code| told(Call::Open, code))
 }
 
 #[cfg(test)]

@@ -34,6 +34,9 @@ const POST_ATTEMPTS_MAX: usize = 3;
 /// No wait is longer: should all those attempts fail, this is how late the wake is heard.
 const WAIT_LONGEST: Duration = Duration::from_secs(10);
 
+/// How long it rests meanwhile when it could not wait.
+const WAIT_FAILED_PAUSE: Duration = Duration::from_millis(10);
+
 /// How long the end of a backend waits for what is in flight. What outlives it stays the kernel's, and is never freed.
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -241,11 +244,11 @@ impl Backend for Native {
         }
     }
 
-    /// PostQueuedCompletionStatus.
     fn rest(&self, duration: Duration) {
         std::thread::park_timeout(duration);
     }
 
+    /// PostQueuedCompletionStatus.
     fn wake(&self) {
         self.port.wake();
     }
@@ -276,7 +279,8 @@ impl Drop for Native {
         let mut completions = Vec::new();
         while !lock(&self.port.in_flight).is_empty() && self.now() < until {
             if self.wait(&mut completions, Some(until)).is_err() {
-                return;
+                // What cannot be asked for now may be there in a moment, and only its packet releases it.
+                self.rest(WAIT_FAILED_PAUSE);
             }
         }
     }
@@ -296,10 +300,6 @@ impl Port {
 
     fn now(&self) -> Moment {
         Moment::default().after(self.start.elapsed())
-    }
-
-    fn rest(&self, duration: Duration) {
-        std::thread::park_timeout(duration);
     }
 
     fn wake(&self) {

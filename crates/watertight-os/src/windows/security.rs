@@ -2,6 +2,7 @@
 
 use super::classify::{Call, told};
 use super::sys::last_error;
+use crate::fault::fallible;
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 use watertight_core::{Class, OsCode};
@@ -26,20 +27,23 @@ impl Descriptor {
     /// ConvertStringSecurityDescriptorToSecurityDescriptorW.
     pub(super) fn owner_only() -> Result<Self, (Class, Option<OsCode>)> {
         let mut raw = null_mut();
-        // SAFETY: the text is static and ends with a zero; the system writes one pointer to memory that it allocates and
-        // that is ours from then on.
-        let succeeded = unsafe {
-            ConvertStringSecurityDescriptorToSecurityDescriptorW(
-                OWNER_ONLY,
-                SDDL_REVISION_1,
-                &raw mut raw,
-                null_mut(),
-            )
-        };
-        match NonNull::new(raw) {
-            Some(descriptor) if succeeded != 0 => Ok(Self(descriptor)),
-            _ => Err(told(Call::Security, last_error())),
-        }
+        let made = fallible("ConvertStringSecurityDescriptor", Call::Security, || {
+            // SAFETY: the text is static and ends with a zero; the system writes one pointer to memory that it allocates and
+            // that is ours from then on.
+            let succeeded = unsafe {
+                ConvertStringSecurityDescriptorToSecurityDescriptorW(
+                    OWNER_ONLY,
+                    SDDL_REVISION_1,
+                    &raw mut raw,
+                    null_mut(),
+                )
+            };
+            match NonNull::new(raw) {
+                Some(descriptor) if succeeded != 0 => Ok(Self(descriptor)),
+                _ => Err(last_error()),
+            }
+        });
+        made.map_err(|code| told(Call::Security, code))
     }
 
     /// For calls that only read it. Valid as long as this value lives.
@@ -58,10 +62,15 @@ impl Drop for Descriptor {
 /// ProcessPrng: 128 bits that nobody can guess.
 pub(super) fn random() -> Result<u128, (Class, Option<OsCode>)> {
     let mut bytes = [0; size_of::<u128>()];
-    // SAFETY: the bytes are ours, and as many as is said; the call is done with them when it returns.
-    let succeeded = unsafe { ProcessPrng(bytes.as_mut_ptr(), bytes.len()) };
-    if succeeded == 0 {
-        return Err(told(Call::Security, last_error()));
-    }
+    fallible("ProcessPrng", Call::Security, || {
+        // SAFETY: the bytes are ours, and as many as is said; the call is done with them when it returns.
+        let succeeded = unsafe { ProcessPrng(bytes.as_mut_ptr(), bytes.len()) };
+        if succeeded == 0 {
+            Err(last_error())
+        } else {
+            Ok(())
+        }
+    })
+    .map_err(|code| told(Call::Security, code))?;
     Ok(u128::from_ne_bytes(bytes))
 }

@@ -2,6 +2,8 @@
 //!
 //! Codes are `GetLastError`'s; 0 is success.
 
+use super::classify::Call;
+use crate::fault::{self, Code, fallible, fallible_all_the_same};
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle, RawHandle};
 use std::ptr::{null, null_mut};
 use std::thread::JoinHandle;
@@ -28,6 +30,8 @@ use windows_sys::Win32::System::IO::{
 /// A plain record of integers: every pattern of bytes is a value of it, and it is what `CLASS` answers with.
 pub(super) unsafe trait Information: Copy + Default {
     const CLASS: i32;
+    /// The question's name, by which a test has it fail.
+    const NAME: &'static str;
 }
 
 /// FILE_STANDARD_INFORMATION, its truth values as the bytes they are.
@@ -44,22 +48,27 @@ pub(super) struct Standard {
 // SAFETY: a record of integers, as winternl.h has it.
 unsafe impl Information for FILE_ACCESS_INFORMATION {
     const CLASS: i32 = FileAccessInformation;
+    const NAME: &'static str = "FileAccessInformation";
 }
 // SAFETY: a record of integers, as winternl.h has it.
 unsafe impl Information for FILE_MODE_INFORMATION {
     const CLASS: i32 = FileModeInformation;
+    const NAME: &'static str = "FileModeInformation";
 }
 // SAFETY: a record of integers, as winternl.h has it.
 unsafe impl Information for FILE_PIPE_INFORMATION {
     const CLASS: i32 = FilePipeInformation;
+    const NAME: &'static str = "FilePipeInformation";
 }
 // SAFETY: a record of integers, as winternl.h has it.
 unsafe impl Information for FILE_PIPE_LOCAL_INFORMATION {
     const CLASS: i32 = FilePipeLocalInformation;
+    const NAME: &'static str = "FilePipeLocalInformation";
 }
 // SAFETY: a record of integers, as winternl.h has it.
 unsafe impl Information for Standard {
     const CLASS: i32 = FileStandardInformation;
+    const NAME: &'static str = "FileStandardInformation";
 }
 
 /// GetLastError.
@@ -74,6 +83,27 @@ fn code_of(succeeded: i32) -> u32 {
         last_error()
     } else {
         ERROR_SUCCESS
+    }
+}
+
+impl Code for u32 {
+    fn of(code: watertight_core::OsCode) -> Self {
+        code.0.cast_unsigned()
+    }
+}
+
+/// Makes a call that says 0 or a code, unless a test has it fail.
+pub(super) fn said(name: &'static str, call: Call, make: impl FnOnce() -> u32) -> u32 {
+    let result = fallible(name, call, || result_of(make()));
+    result.err().unwrap_or(ERROR_SUCCESS)
+}
+
+/// A code as a result.
+const fn result_of(code: u32) -> Result<(), u32> {
+    if code == ERROR_SUCCESS {
+        Ok(())
+    } else {
+        Err(code)
     }
 }
 
@@ -93,69 +123,81 @@ pub(super) fn query<T: Information>(handle: BorrowedHandle<'_>) -> Result<T, u32
     let mut answer = T::default();
     let mut block = IO_STATUS_BLOCK::default();
     let length = u32::try_from(size_of::<T>()).expect("these records are small");
-    // SAFETY: both records are ours and live until the call, which is synchronous on every handle, returns; the length is
-    // theirs, and the trait promises that any bytes the kernel puts there are a value.
-    let status = unsafe {
-        NtQueryInformationFile(
-            handle.as_raw_handle(),
-            &raw mut block,
-            (&raw mut answer).cast(),
-            length,
-            T::CLASS,
-        )
-    };
-    if status >= 0 {
-        Ok(answer)
-    } else {
-        Err(code_of_status(status))
-    }
+    fallible(T::NAME, Call::Query, || {
+        // SAFETY: both records are ours and live until the call, which is synchronous on every handle, returns; the length is
+        // theirs, and the trait promises that any bytes the kernel puts there are a value.
+        let status = unsafe {
+            NtQueryInformationFile(
+                handle.as_raw_handle(),
+                &raw mut block,
+                (&raw mut answer).cast(),
+                length,
+                T::CLASS,
+            )
+        };
+        if status >= 0 {
+            Ok(answer)
+        } else {
+            Err(code_of_status(status))
+        }
+    })
 }
 
 /// SetHandleInformation: no child gets this handle by inheriting everything.
 pub(super) fn keep_from_children(handle: BorrowedHandle<'_>) -> Result<(), u32> {
-    // SAFETY: the handle is borrowed, so it is open; the call changes a flag of this process's own entry for it.
-    let done = unsafe { SetHandleInformation(handle.as_raw_handle(), HANDLE_FLAG_INHERIT, 0) };
-    if done == 0 { Err(last_error()) } else { Ok(()) }
+    fallible("SetHandleInformation", Call::Query, || {
+        // SAFETY: the handle is borrowed, so it is open; the call changes a flag of this process's own entry for it.
+        let done = unsafe { SetHandleInformation(handle.as_raw_handle(), HANDLE_FLAG_INHERIT, 0) };
+        if done == 0 { Err(last_error()) } else { Ok(()) }
+    })
 }
 
 /// GetFileType.
 pub(super) fn file_type(handle: BorrowedHandle<'_>) -> Result<u32, u32> {
-    forget_last_error();
-    // SAFETY: the handle is open while it is borrowed; nothing of ours is handed over.
-    let answer = unsafe { GetFileType(handle.as_raw_handle()) };
-    match (answer & !FILE_TYPE_REMOTE, last_error()) {
-        (FILE_TYPE_UNKNOWN, code) if code != ERROR_SUCCESS => Err(code),
-        (known, _) => Ok(known),
-    }
+    fallible("GetFileType", Call::Query, || {
+        forget_last_error();
+        // SAFETY: the handle is open while it is borrowed; nothing of ours is handed over.
+        let answer = unsafe { GetFileType(handle.as_raw_handle()) };
+        match (answer & !FILE_TYPE_REMOTE, last_error()) {
+            (FILE_TYPE_UNKNOWN, code) if code != ERROR_SUCCESS => Err(code),
+            (known, _) => Ok(known),
+        }
+    })
 }
 
 /// CreateIoCompletionPort, to make one.
 pub(super) fn create_port() -> Result<OwnedHandle, u32> {
-    // SAFETY: no handle and no memory goes in. One thread at a time may run: only the driver's ever waits.
-    let raw = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, null_mut(), 0, 1) };
-    if raw.is_null() {
-        return Err(last_error());
-    }
-    // SAFETY: the call above made this handle, nobody else knows it, and it is valid.
-    Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
+    fallible("CreateIoCompletionPort (make)", Call::Port, || {
+        // SAFETY: no handle and no memory goes in. One thread at a time may run: only the driver's ever waits.
+        let raw = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, null_mut(), 0, 1) };
+        if raw.is_null() {
+            return Err(last_error());
+        }
+        // SAFETY: the call above made this handle, nobody else knows it, and it is valid.
+        Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
+    })
 }
 
 /// CreateIoCompletionPort, to bind `handle` to `port` for the life of its file.
 pub(super) fn bind(port: BorrowedHandle<'_>, handle: BorrowedHandle<'_>, key: usize) -> u32 {
-    // SAFETY: both handles are open while they are borrowed; the key is a number.
-    let raw =
-        unsafe { CreateIoCompletionPort(handle.as_raw_handle(), port.as_raw_handle(), key, 0) };
-    if raw.is_null() {
-        last_error()
-    } else {
-        ERROR_SUCCESS
-    }
+    said("CreateIoCompletionPort (bind)", Call::Port, || {
+        // SAFETY: both handles are open while they are borrowed; the key is a number.
+        let raw =
+            unsafe { CreateIoCompletionPort(handle.as_raw_handle(), port.as_raw_handle(), key, 0) };
+        if raw.is_null() {
+            last_error()
+        } else {
+            ERROR_SUCCESS
+        }
+    })
 }
 
 /// PostQueuedCompletionStatus, with no operation.
 pub(super) fn post(port: BorrowedHandle<'_>, key: usize) -> u32 {
-    // SAFETY: the port is open while it is borrowed; the packet carries a number and no memory.
-    code_of(unsafe { PostQueuedCompletionStatus(port.as_raw_handle(), 0, key, null()) })
+    said("PostQueuedCompletionStatus", Call::Wait, || {
+        // SAFETY: the port is open while it is borrowed; the packet carries a number and no memory.
+        code_of(unsafe { PostQueuedCompletionStatus(port.as_raw_handle(), 0, key, null()) })
+    })
 }
 
 /// GetQueuedCompletionStatusEx: how many packets came.
@@ -166,35 +208,45 @@ pub(super) fn dequeue(
 ) -> Result<usize, u32> {
     let mut count = 0;
     let room = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-    // SAFETY: the entries are the caller's and borrowed for us alone until this returns; `room` is how many there are.
-    let code = code_of(unsafe {
-        GetQueuedCompletionStatusEx(
-            port.as_raw_handle(),
-            entries.as_mut_ptr(),
-            room,
-            &raw mut count,
-            timeout_ms,
-            0,
-        )
+    let code = said("GetQueuedCompletionStatusEx", Call::Wait, || {
+        // SAFETY: the entries are the caller's and borrowed for us alone until this returns; `room` is how many there are.
+        code_of(unsafe {
+            GetQueuedCompletionStatusEx(
+                port.as_raw_handle(),
+                entries.as_mut_ptr(),
+                room,
+                &raw mut count,
+                timeout_ms,
+                0,
+            )
+        })
     });
-    if code == ERROR_SUCCESS {
-        Ok(count as usize)
-    } else {
-        Err(code)
+    if code != ERROR_SUCCESS {
+        return Err(code);
     }
+    let count = count as usize;
+    for entry in &entries[..count] {
+        fault::take_back(entry.lpOverlapped.addr());
+    }
+    Ok(count)
 }
 
 /// CloseHandle, for its answer: dropping an `OwnedHandle` hides it.
 pub(super) fn close(handle: OwnedHandle) -> u32 {
     let raw = std::os::windows::io::IntoRawHandle::into_raw_handle(handle);
-    // SAFETY: the handle was owned here and is given up with this call; nobody else may use its number.
-    code_of(unsafe { CloseHandle(raw) })
+    let closed = fallible_all_the_same("CloseHandle", Call::Close, || {
+        // SAFETY: the handle was owned here and is given up with this call; nobody else may use its number.
+        result_of(code_of(unsafe { CloseHandle(raw) }))
+    });
+    closed.err().unwrap_or(ERROR_SUCCESS)
 }
 
 /// CancelSynchronousIo: ends the blocking call that `thread` is in. 1168 if it is in none.
 pub(super) fn cancel_thread<T>(thread: &JoinHandle<T>) -> u32 {
-    // SAFETY: the join handle keeps the thread's handle open; the call touches no memory of ours.
-    code_of(unsafe { CancelSynchronousIo(thread.as_raw_handle()) })
+    said("CancelSynchronousIo", Call::Cancel, || {
+        // SAFETY: the join handle keeps the thread's handle open; the call touches no memory of ours.
+        code_of(unsafe { CancelSynchronousIo(thread.as_raw_handle()) })
+    })
 }
 
 /// ReadFile on a synchronous handle, at most `bytes_max` bytes into the spare room of `buf`: the code, which may be 234 with valid bytes.
@@ -205,50 +257,57 @@ pub(super) fn read(handle: BorrowedHandle<'_>, buf: &mut Vec<u8>, bytes_max: usi
     let room = u32::try_from(spare.len().min(bytes_max)).unwrap_or(u32::MAX);
     let start = spare.as_mut_ptr();
     let mut count = 0;
-    forget_last_error();
-    // SAFETY: the room is the vector's own, borrowed for us alone, and the call is synchronous: the kernel is done with it
-    // when it returns. The handle is synchronous (adoption checked), so that no OVERLAPPED is needed.
-    let succeeded = unsafe {
-        ReadFile(
-            handle.as_raw_handle(),
-            start.cast(),
-            room,
-            &raw mut count,
-            null_mut(),
-        )
-    };
+    let code = said("ReadFile (blocking)", Call::Read, || {
+        forget_last_error();
+        // SAFETY: the room is the vector's own, borrowed for us alone, and the call is synchronous: the kernel is done with
+        // it when it returns. The handle is synchronous (adoption checked), so that no OVERLAPPED is needed.
+        let succeeded = unsafe {
+            ReadFile(
+                handle.as_raw_handle(),
+                start.cast(),
+                room,
+                &raw mut count,
+                null_mut(),
+            )
+        };
+        match (succeeded, count, last_error()) {
+            (0, _, code) => code,
+            (_, 0, ERROR_OPERATION_ABORTED) => ERROR_OPERATION_ABORTED,
+            _ => ERROR_SUCCESS,
+        }
+    });
     let filled = buf.len() + count.min(room) as usize;
     // SAFETY: the kernel wrote `count` bytes, and not more than there was room for, behind those that were there.
     unsafe { buf.set_len(filled) };
-    match (succeeded, count, last_error()) {
-        (0, _, code) => code,
-        (_, 0, ERROR_OPERATION_ABORTED) => ERROR_OPERATION_ABORTED,
-        _ => ERROR_SUCCESS,
-    }
+    code
 }
 
 /// WriteFile on a synchronous handle: the code, and how many bytes it says it took.
 pub(super) fn write(handle: BorrowedHandle<'_>, bytes: &[u8]) -> (u32, u32) {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let mut count = 0;
-    // SAFETY: the bytes are borrowed until this returns and only read; the call is synchronous, so the kernel is done with
-    // them then. The handle is synchronous (adoption checked), so that no OVERLAPPED is needed.
-    let code = code_of(unsafe {
-        WriteFile(
-            handle.as_raw_handle(),
-            bytes.as_ptr(),
-            length,
-            &raw mut count,
-            null_mut(),
-        )
+    let code = said("WriteFile (blocking)", Call::Write, || {
+        // SAFETY: the bytes are borrowed until this returns and only read; the call is synchronous, so the kernel is done
+        // with them then. The handle is synchronous (adoption checked), so that no OVERLAPPED is needed.
+        code_of(unsafe {
+            WriteFile(
+                handle.as_raw_handle(),
+                bytes.as_ptr(),
+                length,
+                &raw mut count,
+                null_mut(),
+            )
+        })
     });
     (code, count)
 }
 
 /// FlushFileBuffers: waits until the peer has read what was written. It blocks on overlapped handles too.
 pub(super) fn flush(handle: BorrowedHandle<'_>) -> u32 {
-    // SAFETY: the handle is open while it is borrowed; no memory of ours is involved.
-    code_of(unsafe { FlushFileBuffers(handle.as_raw_handle()) })
+    said("FlushFileBuffers", Call::Flush, || {
+        // SAFETY: the handle is open while it is borrowed; no memory of ours is involved.
+        code_of(unsafe { FlushFileBuffers(handle.as_raw_handle()) })
+    })
 }
 
 /// Takes ownership of what a call made that answers INVALID_HANDLE_VALUE on failure.

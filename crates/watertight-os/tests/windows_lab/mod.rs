@@ -1,6 +1,9 @@
 //! What the Windows tests share: a backend driven by hand, and the count of this process's handles.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+#[cfg(feature = "fault")]
+pub(crate) mod checked;
+
 use bytes::Bytes;
 use std::ffi::c_void;
 use std::os::windows::io::{AsHandle, FromRawHandle, OwnedHandle};

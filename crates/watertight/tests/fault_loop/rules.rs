@@ -12,9 +12,11 @@ pub(crate) const STORM: u64 = 50;
 
 /// The codes to try at a call.
 pub(crate) fn codes(made: &Made) -> Vec<Errno> {
-    let codes = match made.name {
+    let codes: &[Errno] = match made.name {
         // Nothing is done about any of them but what is done about each, and a turn costs the driver's pause.
         "epoll_wait" | "notify" => &[Errno::INTR, Errno::NOMEM, Errno::BADF, UNKNOWN],
+        // A cancel that does not get through waits for its bound.
+        "isatty" | "write (recall)" => &[Errno::INTR, Errno::IO, UNKNOWN],
         _ => allowed(made.call),
     };
     let real = |code: &Errno| !is_an_answer(made.name, *code);

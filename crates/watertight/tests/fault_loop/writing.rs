@@ -1,7 +1,8 @@
 //! Scenarios of writers.
 
 use super::ends::End;
-use super::stage::{Stage, Writing};
+use super::stage::Stage;
+use super::stage_write::Writing;
 use crate::common::noise;
 use bytes::Bytes;
 use std::io::IoSlice;
