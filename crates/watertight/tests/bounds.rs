@@ -17,7 +17,8 @@ struct Bomb;
 
 impl Wake for Bomb {
     fn wake(self: Arc<Self>) {
-        std::panic::panic_any("this waker panics");
+        // Past the hook: what a backtrace keeps in memory would count as left behind.
+        std::panic::resume_unwind(Box::new("this waker panics"));
     }
 }
 

@@ -68,7 +68,10 @@ fn parse(text: &str) -> Result<Vec<Exception>, String> {
             _ => return Err(wrong("the keys are file, function or text, and reason")),
         }
     }
-    let is_whole = |e: &Exception| !e.file.is_empty() && !e.text.is_empty() && !e.reason.is_empty();
+    let is_whole = |e: &Exception| {
+        let is_named = e.function.is_empty() != e.text.is_empty();
+        !e.file.is_empty() && is_named && !e.reason.is_empty()
+    };
     match found.iter().find(|e| !is_whole(e)) {
         Some(e) => Err(format!("{FILE}: a key is missing, or too many, in {e:?}")),
         None => Ok(found),
