@@ -1,8 +1,13 @@
 //! Planted bugs: a check that cannot fail proves nothing, so each of these bugs must make its check fail.
 //!
 //! A bug is one small change of the product's own source. It is made in a copy of the tree, so that the product has no
-//! switch for it; the check's commands run there. Never here: what the bugs are (they are tables of their own).
+//! switch for it; the check's commands run there. Never here: what the bugs are (they are tables of their own), and which
+//! of many checks notices one (`matrix.rs`).
 
+pub(crate) mod bugs;
+pub(crate) mod canary;
+mod layers;
+pub(crate) mod matrix;
 pub(crate) mod twins;
 
 use crate::ci::run::{Step, Verdict, steps};
@@ -59,12 +64,12 @@ pub(crate) fn run(root: &Path, bugs: &[Bug], names: &[String]) -> Result<bool, S
     if bugs.is_empty() {
         return Err(format!("no bug is called {}", names.join(" or ")));
     }
-    let tree = Copy::new(root)?;
+    let tree = Copy::new(root, FOLDER)?;
     tree.is_sound(&bugs)?;
     let mut missed = 0;
     for bug in &bugs {
         let start = Instant::now();
-        let fate = tree.plant(bug)?;
+        let fate = tree.plant(bug);
         let (word, reason) = match &fate {
             Fate::Caught => ("caught", ""),
             Fate::Missed(reason) => ("MISSED", reason.as_str()),
@@ -88,9 +93,9 @@ struct Copy {
 
 impl Copy {
     /// What is committed or about to be. Files that have not changed keep their times, so that little is built again.
-    fn new(root: &Path) -> Result<Copy, String> {
+    fn new(root: &Path, folder: &str) -> Result<Copy, String> {
         let copy = Copy {
-            root: root.join(FOLDER).join("tree"),
+            root: root.join(folder).join("tree"),
         };
         let paths = git_files(root).ok_or("without git nobody knows what belongs to the tree")?;
         let mut kept = BTreeSet::new();
@@ -154,17 +159,26 @@ impl Copy {
         }
     }
 
-    fn plant(&self, bug: &Bug) -> Result<Fate, String> {
-        let path = self.root.join(bug.file);
+    fn plant(&self, bug: &Bug) -> Fate {
+        self.with(bug.file, bug.find, bug.replace, || self.judge(bug))
+            .unwrap_or_else(Fate::Missed)
+    }
+
+    /// Makes one change, has it judged, and takes it back.
+    fn with<T>(
+        &self,
+        file: &str,
+        find: &str,
+        replace: &str,
+        judge: impl FnOnce() -> T,
+    ) -> Result<T, String> {
+        let path = self.root.join(file);
         let sound = fs::read_to_string(&path).map_err(|error| told(&path, &error))?;
-        let broken = match patch(&sound, bug.find, bug.replace) {
-            Ok(broken) => broken,
-            Err(reason) => return Ok(Fate::Missed(format!("{}: {reason}", bug.file))),
-        };
+        let broken = patch(&sound, find, replace).map_err(|reason| format!("{file}: {reason}"))?;
         write(&path, broken.as_bytes())?;
-        let fate = self.judge(bug);
+        let judged = judge();
         write(&path, sound.as_bytes())?;
-        Ok(fate)
+        Ok(judged)
     }
 
     fn judge(&self, bug: &Bug) -> Fate {
@@ -195,7 +209,11 @@ impl Copy {
     }
 
     fn run(&self, step: &Step, log: &Path) -> Verdict {
-        steps(&self.root, log, std::slice::from_ref(step), TIME_MAX).verdict
+        self.run_within(step, log, TIME_MAX)
+    }
+
+    fn run_within(&self, step: &Step, log: &Path, limit: Duration) -> Verdict {
+        steps(&self.root, log, std::slice::from_ref(step), limit).verdict
     }
 }
 
@@ -277,7 +295,7 @@ mod tests {
         let folder = std::env::temp_dir().join(name);
         let root = folder.join("tree");
         write(&root.join("a.txt"), b"abc").unwrap();
-        let fate = Copy { root: root.clone() }.plant(bug).unwrap();
+        let fate = Copy { root: root.clone() }.plant(bug);
         let text = fs::read_to_string(root.join("a.txt")).unwrap();
         fs::remove_dir_all(folder).unwrap();
         (fate, text)

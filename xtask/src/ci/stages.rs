@@ -73,7 +73,7 @@ const fn on_request(name: &'static str, about: &'static str, plan: fn(&Machine) 
 }
 
 /// The gate, in order.
-pub(super) const ALL: [Stage; 26] = [
+pub(super) const ALL: [Stage; 27] = [
     stage("fmt", "the one way to lay out code", |_| {
         run("fmt --all --check -- --color never")
     }),
@@ -103,6 +103,7 @@ pub(super) const ALL: [Stage; 26] = [
     ),
     stage("loom", "every interleaving of the driver's threads", loom),
     stage("sim", "the driver against a hostile kernel", simulation),
+    stage("canary", "the simulator finds a planted bug, twice", canary),
     slow(
         "faults",
         "every call of the real kernel fails, with every code",
@@ -250,6 +251,11 @@ fn fuzzed(machine: &Machine) -> Plan {
         Ok(_) => run("xtask fuzz"),
         Err(reason) => skip(reason),
     }
+}
+
+/// After `sim`, whose program it runs again without the bug.
+fn canary(_: &Machine) -> Plan {
+    run("xtask canary")
 }
 
 /// Its figures are in what it prints, which a passing test keeps to itself unless told.
