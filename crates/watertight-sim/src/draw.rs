@@ -31,6 +31,9 @@ fn draw_with(seed: u64, mut chance: Chance, tape: Vec<u8>) -> (Scenario, Plan) {
     let scenario = Scenario {
         name: format!("seed {seed}"),
         is_windows,
+        settles: chance
+            .one_in(4)
+            .then(|| (soon(&mut chance), soon(&mut chance))),
         pipes,
     };
     let manner = if chance.one_in(8) {
@@ -96,6 +99,11 @@ fn pipe(chance: &mut Chance, is_windows: bool) -> PipeSetup {
     PipeSetup {
         shape,
         way,
+        opens: if chance.one_in(4) {
+            soon(chance)
+        } else {
+            Duration::ZERO
+        },
         listening: is_windows && writes != reads && chance.one_in(12),
         writer: writes.then(|| writer(chance)),
         reader: reads.then(|| reader(chance)),
@@ -194,6 +202,8 @@ fn deeds(chance: &mut Chance, reads: bool, is_windows: bool) -> Vec<Deed> {
             (0, _) if chance.one_in(2) => Deed::Close,
             (1, _) if is_windows && chance.one_in(3) => Deed::Disconnect,
             (2, false) if is_windows => Deed::Empty,
+            (2, false) => Deed::Reset,
+            (2, true) => Deed::Intrude(size(chance)),
             (_, true) => Deed::Read(size(chance)),
             (_, false) => Deed::Write(size(chance)),
         })
