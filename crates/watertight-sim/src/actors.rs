@@ -257,11 +257,20 @@ impl WriterTask {
             Act::UntilRead => self.until_read(writer, None).await,
             Act::UntilReadWithin(within) => self.until_read(writer, Some(within)).await,
             Act::Finish => {
-                self.book.borrow_mut().is_finish_asked = true;
+                self.asks_finish();
                 self.over(writer.finish().await, false);
             }
+            Act::FinishUnheard => {
+                self.asks_finish();
+                let mut waiting = writer.finish();
+                let answer = poll_once(&mut waiting).await;
+                drop(waiting);
+                if let Some(answer) = answer {
+                    self.over(answer, false);
+                }
+            }
             Act::FinishWithin(within) => {
-                self.book.borrow_mut().is_finish_asked = true;
+                self.asks_finish();
                 let waiting = writer.finish().within(within);
                 let answer = self.in_time(within, "a finish", waiting).await;
                 let late = answer.is_err();
@@ -288,6 +297,13 @@ impl WriterTask {
             Act::Drop => {}
             Act::Sleep(duration) => sleep(duration).await,
         }
+    }
+
+    fn asks_finish(&self) {
+        let number = current().number();
+        let mut book = self.book.borrow_mut();
+        book.is_finish_asked = true;
+        book.finish_asked.get_or_insert(number);
     }
 
     /// S5: an abort is answered within its bound.
@@ -406,6 +422,7 @@ impl WriterTask {
 
     async fn flush(&self, writer: &Arc<PipeWriter<Sim>>, within: Option<Duration>) {
         let target = writer.ledger().accepted();
+        self.book.borrow_mut().flushing.push(target);
         let answer = match within {
             Some(within) => {
                 let waiting = writer.flush().within(within);
@@ -413,6 +430,7 @@ impl WriterTask {
             }
             None => writer.flush().await,
         };
+        self.book.borrow_mut().flushed(target);
         if let Err(error) = &answer {
             self.book.borrow_mut().hear(error, writer.ledger());
         }
@@ -430,6 +448,8 @@ impl WriterTask {
 
     async fn until_read(&self, writer: &Arc<PipeWriter<Sim>>, within: Option<Duration>) {
         let target = usize::try_from(writer.ledger().accepted()).unwrap_or(usize::MAX);
+        let asked = current().number();
+        self.book.borrow_mut().asking += 1;
         let answer = match within {
             Some(within) => {
                 let waiting = writer.wait_until_read().within(within);
@@ -440,6 +460,10 @@ impl WriterTask {
         let kernel = current();
         let kernel = kernel.driver.backend().lock();
         let mut book = self.book.borrow_mut();
+        book.asking -= 1;
+        if let Err(error) = &answer {
+            book.check_question(error, asked, kernel.faults.told());
+        }
         let read = kernel.pipes[kernel.ends[book.end].pipe].read_own();
         if answer.is_ok() && read < target {
             book.wrong(format!("G4: {target} bytes are called read, {read} are"));
@@ -487,6 +511,27 @@ fn without_message(refused: Refused<bytes::Bytes>) -> Refused {
 }
 
 impl WriterBook {
+    fn flushed(&mut self, target: u64) {
+        if let Some(at) = self.flushing.iter().position(|known| *known == target) {
+            self.flushing.swap_remove(at);
+        }
+    }
+
+    /// A question whether the peer has read was answered with an error.
+    fn check_question(&mut self, error: &Error, asked: u64, faults: u64) {
+        if error.kind == ErrorKind::Cancelled && faults == 0 {
+            self.wrong("another's cancel was told to somebody who asked");
+        }
+        let was_first = self.finish_asked.is_some_and(|finish| asked < finish);
+        let finished = |receipt: &Receipt| receipt.ending() == watertight::Ending::Finished;
+        if error.kind == ErrorKind::Closed
+            && was_first
+            && self.receipt.as_ref().is_some_and(finished)
+        {
+            self.wrong("S2: a finish did not wait for a question that came before it");
+        }
+    }
+
     /// Whether everything that was accepted is known.
     pub(crate) fn is_settled(&self) -> bool {
         !self.is_framed

@@ -32,6 +32,12 @@ pub(crate) struct WriterBook {
     /// When it was first asked to stop.
     pub(crate) abort_asked: Option<Moment>,
     pub(crate) is_finish_asked: bool,
+    /// When, in the order of all that happens.
+    pub(crate) finish_asked: Option<u64>,
+    /// What those wait for who flush: so many bytes each.
+    pub(crate) flushing: Vec<u64>,
+    /// How many wait for the peer's reading.
+    pub(crate) asking: u32,
     /// Of each message when it began, and when it got its place in the line.
     pub(crate) turns: HashMap<u16, (u64, Option<u64>)>,
     /// Why calls were refused.
@@ -47,6 +53,8 @@ pub(crate) struct WriterBook {
 #[derive(Debug, Default)]
 pub(crate) struct ReaderBook {
     pub(crate) end: usize,
+    /// Another task has it too.
+    pub(crate) is_shared: bool,
     pub(crate) got: Vec<u8>,
     pub(crate) ended: bool,
     /// The step in which it was first given up.
@@ -279,6 +287,9 @@ impl WriterBook {
                     "G3: failed with {cause:?}, and the kernel told {told:?}"
                 ));
             }
+            (Ending::LingerExpired, _) if self.linger.is_zero() => {
+                self.wrong("S7: it lingered although it was not to");
+            }
             // What comes after a bound passed changes nothing any more (S6); it is counted.
             (_, Some(_)) if !end.closed || is_in_doubt => {}
             (ending, Some(told)) => {
@@ -341,6 +352,11 @@ impl ReaderBook {
         let end = &kernel.ends[self.end];
         let pipe = &kernel.pipes[end.pipe];
         let ledger = receipt.ledger();
+        if ledger.unsettled() != 0 {
+            self.wrong(format!(
+                "L5: a receipt with bytes that nobody has: {ledger:?}"
+            ));
+        }
         let untaken = receipt.untaken().concat();
         let mut whole = self.got.clone();
         whole.extend_from_slice(&untaken);
@@ -369,6 +385,10 @@ impl ReaderBook {
                 ));
             }
             _ => {}
+        }
+        let is_failed = matches!(receipt.ending(), Ending::Failed(_));
+        if let (Some(os), false) = (end.close_failed, is_failed) {
+            self.unheard = Some(format!("E4: swallowed {os:?} of the closing"));
         }
         if let Some(told) = self.told
             && !ends_so(receipt.ending(), told)

@@ -144,6 +144,7 @@ fn writes(chance: &mut Chance) -> Vec<Act> {
         3 => Act::Abort,
         4 => Act::AbortWithin(soon(chance)),
         5 => Act::FinishWithin(soon(chance)),
+        6 => Act::FinishUnheard,
         _ => Act::Drop,
     });
     acts
@@ -182,6 +183,11 @@ fn reader(chance: &mut Chance) -> ReaderSetup {
         read_ahead_bytes_max: chance.pick(&[1, 16, 500]),
         stop_within: Duration::from_millis(chance.pick(&[50, 5_000])),
         acts,
+        also: if chance.one_in(4) {
+            vec![ReadAct::Sleep(soon(chance)), ReadAct::Abort]
+        } else {
+            Vec::new()
+        },
     }
 }
 

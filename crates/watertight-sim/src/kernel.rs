@@ -329,6 +329,15 @@ impl Kernel {
         }
     }
 
+    /// Whether a question whether the peer has read runs on that the driver has not asked to cancel.
+    pub(crate) fn asks_unheard(&self, end: usize) -> bool {
+        self.flights.iter().any(|(id, flight)| {
+            let waits = matches!(flight.stand, Stand::Waiting);
+            let asks = id.kind == OpKind::WaitUntilRead && flight.handle == end;
+            asks && waits && !flight.cancelled
+        })
+    }
+
     /// Whether an operation of this end is in flight.
     pub(crate) fn holds(&self, end: usize) -> bool {
         self.flights.values().any(|flight| flight.handle == end)

@@ -26,6 +26,7 @@ pub(crate) fn spawn_reader(world: &World, end: usize, setup: &ReaderSetup) -> Re
     let reader = Arc::new(PipeReader::on(&world.driver, SimHandle(end), options));
     let book = Rc::new(RefCell::new(ReaderBook {
         end,
+        is_shared: !setup.also.is_empty(),
         stop_within: setup.stop_within,
         ..ReaderBook::default()
     }));
@@ -35,6 +36,16 @@ pub(crate) fn spawn_reader(world: &World, end: usize, setup: &ReaderSetup) -> Re
         book: book.clone(),
     };
     world.spawn(format!("reader {end}"), run.run(setup.acts.clone()));
+    if !setup.also.is_empty() {
+        let other = ReaderTask {
+            reader: Some(reader.clone()),
+            book: book.clone(),
+        };
+        world.spawn(
+            format!("reader {end}, other task"),
+            other.run(setup.also.clone()),
+        );
+    }
     ReaderActor {
         book,
         handle: Arc::downgrade(&reader),
@@ -87,6 +98,8 @@ impl ReaderTask {
                     let kernel = world.driver.backend().lock();
                     let mut book = self.book.borrow_mut();
                     match answer {
+                        // Another task may still be on its way to tell what it got: checked at the end.
+                        Ok(receipt) if book.is_shared => book.receipt = Some(receipt),
                         Ok(receipt) => book.check_receipt(&receipt, &kernel),
                         Err(error) => book.wrong(format!("an ending failed: {error}")),
                     }
@@ -135,7 +148,17 @@ impl ReaderTask {
                 return true;
             }
             Err(_) if book.given_up.is_some() => {}
-            Err(error) => book.fail(error),
+            Err(error) => {
+                let end = &kernel.ends[book.end];
+                let came = kernel.pipes[end.pipe].read;
+                if !book.is_shared && book.got.len() != came {
+                    let got = book.got.len();
+                    book.wrong(format!(
+                        "E5: an error, and {got} of {came} bytes were told before"
+                    ));
+                }
+                book.fail(error);
+            }
         }
         matches!(answer, Ok(1..))
     }

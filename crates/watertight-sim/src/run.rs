@@ -229,6 +229,7 @@ impl Run {
         let since = self.world.driver.backend().lock().now;
         for _ in 0..most {
             if !self.world.step() {
+                self.check_quiet();
                 self.check()?;
                 return Ok(true);
             }
@@ -301,6 +302,23 @@ impl Run {
         kernel.woken = true;
         let now = kernel.now;
         kernel.now = now.max(Moment(kernel.latest.0));
+    }
+
+    /// Nothing can happen any more: nobody waits for what is there, and nothing runs that nobody waits for.
+    fn check_quiet(&self) {
+        let mut kernel = self.world.driver.backend().lock();
+        for writer in self.writers.borrow().iter() {
+            let book = writer.book.borrow();
+            let there = kernel.ends[book.end].transferred;
+            if let Some(target) = book.flushing.iter().find(|target| **target <= there) {
+                let told = format!("a flush of {target} bytes waits, {there} are transferred");
+                kernel.wrong(told);
+            }
+            let runs = book.asking == 0 && kernel.asks_unheard(book.end);
+            if runs {
+                kernel.wrong("a question runs on that nobody waits for");
+            }
+        }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -403,6 +421,14 @@ impl Run {
             }
             let told = book.receipt.take().into_iter().chain(heard);
             for receipt in told.collect::<Vec<_>>() {
+                book.check_receipt(&receipt, &kernel);
+            }
+        }
+        for reader in self.readers.borrow().iter() {
+            let mut book = reader.book.borrow_mut();
+            if book.is_shared
+                && let Some(receipt) = book.receipt.take()
+            {
                 book.check_receipt(&receipt, &kernel);
             }
         }

@@ -16,6 +16,8 @@ pub enum Act {
     Drop,
     /// `finish`, and waits for it.
     Finish,
+    /// `finish`, polled once; the handle is dropped before it is done.
+    FinishUnheard,
     /// `finish` under a deadline; then an abort.
     FinishWithin(Duration),
     /// `flush`.
@@ -98,6 +100,8 @@ pub struct ReaderSetup {
     pub stop_within: Duration,
     /// What it does.
     pub acts: Vec<ReadAct>,
+    /// What another task does with the same reader: it may stop it, and reads nothing.
+    pub also: Vec<ReadAct>,
 }
 
 /// One pipe. An end that the driver does not have is a peer's.
@@ -157,6 +161,7 @@ impl ReaderSetup {
             read_ahead_bytes_max: 300,
             stop_within: Duration::from_secs(5),
             acts: acts.to_vec(),
+            also: Vec::new(),
         }
     }
 }
