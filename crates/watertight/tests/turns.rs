@@ -1,6 +1,7 @@
 //! The driver's turns, one at a time, on a kernel that does nothing by itself.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
+use bytes::Bytes;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::AtomicU64;
@@ -178,6 +179,45 @@ fn a_late_answer_reaches_no_newer_pipe() {
         late.push(id);
     }
     assert_eq!(driver.census().pipes_ended, 4);
+}
+
+/// Owned bytes whose owner panics when they are given up.
+struct Owner([u8; 600]);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("this owner panics"));
+    }
+}
+
+#[test]
+fn an_owner_of_bytes_that_panics_is_counted_and_stops_no_other_pipe() {
+    let (driver, turn) = driver(Still::default());
+    let (one, other) = (
+        writer(&driver, WriterOptions::new()),
+        writer(&driver, WriterOptions::new()),
+    );
+    for round in 1..3 {
+        let bytes = Bytes::from_owner(Owner([7; 600]));
+        one.try_write_bytes(bytes).unwrap();
+        let first = driver.backend().last_submitted();
+        other.try_write(b"abc").unwrap();
+        let second = driver.backend().last_submitted();
+        driver.backend().answer(first, Outcome::Transferred(600));
+        driver.backend().answer(second, Outcome::Transferred(3));
+        turn();
+        assert_eq!(driver.census().foreign_panics, round);
+        assert_eq!(one.ledger().transferred(), 600 * round);
+        assert_eq!(other.ledger().transferred(), 3 * round);
+    }
+    assert!(one.finish().wait().unwrap().is_complete());
+    assert!(other.finish().wait().unwrap().is_complete());
 }
 
 #[test]
