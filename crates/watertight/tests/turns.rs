@@ -11,7 +11,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use watertight::{Driver, PipeReader, PipeWriter, ReaderOptions, Settle, WriterOptions};
 use watertight_core::{
-    Backend, Cancelled, Completion, Moment, Op, OpId, OsCode, Outcome, ReadNow, Submitted,
+    Backend, Cancelled, Class, Completion, Moment, Op, OpId, OsCode, Outcome, ReadNow, Submitted,
 };
 
 /// What it is asked, and what it is to answer.
@@ -20,6 +20,8 @@ struct Still {
     now: AtomicU64,
     /// Writes are answered at once; otherwise when `ready` says so.
     at_once: bool,
+    /// It stops nothing at once, and reads only by operations.
+    slow: bool,
     /// So many waits fail.
     failing: AtomicU64,
     ready: Mutex<Vec<Completion>>,
@@ -62,11 +64,19 @@ impl Backend for Still {
     }
 
     fn read_now(&self, _: &u32, _: &mut [u8]) -> ReadNow {
-        ReadNow::Wait
+        if self.slow {
+            ReadNow::Unavailable
+        } else {
+            ReadNow::Wait
+        }
     }
 
     fn cancel(&self, _: &Arc<u32>, _: OpId) -> Cancelled {
-        Cancelled::Done(Outcome::cancelled())
+        if self.slow {
+            Cancelled::Requested
+        } else {
+            Cancelled::Done(Outcome::cancelled())
+        }
     }
 
     fn close(&self, _: Arc<u32>, _: bool) -> Result<(), OsCode> {
@@ -218,6 +228,43 @@ fn an_owner_of_bytes_that_panics_is_counted_and_stops_no_other_pipe() {
     }
     assert!(one.finish().wait().unwrap().is_complete());
     assert!(other.finish().wait().unwrap().is_complete());
+}
+
+#[test]
+fn what_comes_after_an_ending_was_told_is_counted() {
+    let (driver, turn) = driver(Still {
+        slow: true,
+        ..Still::default()
+    });
+    let bound = Duration::from_nanos(100);
+    let mut context = Context::from_waker(Waker::noop());
+    for round in 1..4 {
+        let writer = writer(&driver, WriterOptions::new().stop_within(bound));
+        let reader = PipeReader::on(&driver, 8, ReaderOptions::new().stop_within(bound));
+        writer.try_write(b"abc").unwrap();
+        let write = driver.backend().last_submitted();
+        let mut buf = [0; 8];
+        assert!(pin!(reader.read(&mut buf)).poll(&mut context).is_pending());
+        let read = driver.backend().last_submitted();
+        let mut aborted = pin!(writer.abort());
+        let mut given_up = pin!(reader.abort());
+        assert!(aborted.as_mut().poll(&mut context).is_pending());
+        assert!(given_up.as_mut().poll(&mut context).is_pending());
+        driver.backend().now.fetch_add(100, SeqCst);
+        turn();
+        assert!(aborted.as_mut().poll(&mut context).is_ready());
+        assert!(given_up.as_mut().poll(&mut context).is_ready());
+        assert_eq!(driver.census().quarantined, 2);
+        let failed = Outcome::failed(Class::Io, Some(OsCode(5)));
+        driver.backend().answer(write, failed);
+        let data = Outcome::Data(Bytes::from_static(b"late"));
+        driver.backend().answer(read, data);
+        turn();
+        let census = driver.census();
+        assert_eq!((census.quarantined, census.bytes_late), (0, 4 * round));
+        assert_eq!(census.failures_late, round);
+        assert_eq!(census.bytes_in_doubt, 3 * round);
+    }
 }
 
 #[test]
