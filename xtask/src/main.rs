@@ -24,10 +24,12 @@ cargo xtask COMMAND
 
   tidy                 the rules no compiler knows; prints file:line: rule: what, and the way out
   bare-metal           builds watertight-core where there is no operating system
+  canary               plants one bug, expects that the simulator's seeds find it and that its seed finds it again
   coverage             runs the tests with coverage; a table per file; fails below the thresholds
   figures [--write]    the figures of docs/testing.md, from the logs of the last runs; --write puts them there
   fuzz [--seconds N]   every fuzz target for N seconds (10), from the committed corpus
   mutants [core|driver]  changes one thing at a time and looks whether a test fails; prints the score (takes long)
+  planted [NAME...]    plants bugs of ten classes and asks every layer of checks; prints who caught what (takes long)
   sim [ARGUMENT...]    runs the simulator (release build), with these arguments
   twins [NAME...]      plants a bug for each model of the driver's races and expects that the model fails; NAME: these only
   ci [OPTION...]       the whole gate; logs go to target/ci/STAGE.log
@@ -53,6 +55,8 @@ fn main() -> ExitCode {
         ("fuzz", rest) => fuzz::run(&root, rest),
         ("mutants", rest) => mutants::run(&root, rest),
         ("sim", rest) => sim::run(&root, rest),
+        ("planted", names) => planted::matrix::run(&root, names),
+        ("canary", []) => planted::canary::run(&root),
         ("twins", names) => planted::run(&root, &planted::twins::all(), names),
         ("ci", rest) => ci::run(&root, rest),
         ("help" | "--help" | "-h", _) => {

@@ -1,8 +1,13 @@
 //! Planted bugs: a check that cannot fail proves nothing, so each of these bugs must make its check fail.
 //!
 //! A bug is one small change of the product's own source. It is made in a copy of the tree, so that the product has no
-//! switch for it; the check's commands run there. Never here: what the bugs are (they are tables of their own).
+//! switch for it; the check's commands run there. Never here: what the bugs are (they are tables of their own), and which
+//! of many checks notices one (`matrix.rs`).
 
+pub(crate) mod bugs;
+pub(crate) mod canary;
+mod layers;
+pub(crate) mod matrix;
 pub(crate) mod twins;
 
 use crate::ci::run::{Step, Verdict, steps};
@@ -10,6 +15,8 @@ use crate::tidy::git_files;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Where the copy of the tree is, and the logs.
@@ -29,7 +36,8 @@ pub(crate) struct Bug {
     pub(crate) check: Check,
 }
 
-/// What has to notice a bug.
+/// What has to notice a bug. Its commands run in the copy of the tree and must not build where the tree itself is built:
+/// cargo would take one for the other.
 #[derive(Clone)]
 pub(crate) struct Check {
     /// Must succeed with the bug as without: a bug that does not compile shows nothing.
@@ -56,29 +64,12 @@ pub(crate) fn run(root: &Path, bugs: &[Bug], names: &[String]) -> Result<bool, S
     if bugs.is_empty() {
         return Err(format!("no bug is called {}", names.join(" or ")));
     }
-    let tree = Copy::new(root)?;
+    let tree = Copy::new(root, FOLDER)?;
+    tree.is_sound(&bugs)?;
     let mut missed = 0;
-    let mut sound: Vec<&Step> = Vec::new();
-    for bug in &bugs {
-        let check = &bug.check;
-        if !sound.contains(&&check.run) {
-            sound.push(&check.run);
-            let (start, log) = (Instant::now(), log(&bug.name, "sound"));
-            for step in [&check.build, &check.run] {
-                if let Verdict::Failed(reason) = tree.run(step, &log) {
-                    return Err(format!("without a bug: {reason}; see {}", log.display()));
-                }
-            }
-            println!(
-                "sound    {:<60} {:>6.1} s",
-                bug.name,
-                start.elapsed().as_secs_f32()
-            );
-        }
-    }
     for bug in &bugs {
         let start = Instant::now();
-        let fate = tree.plant(bug)?;
+        let fate = tree.plant(bug);
         let (word, reason) = match &fate {
             Fate::Caught => ("caught", ""),
             Fate::Missed(reason) => ("MISSED", reason.as_str()),
@@ -102,9 +93,9 @@ struct Copy {
 
 impl Copy {
     /// What is committed or about to be. Files that have not changed keep their times, so that little is built again.
-    fn new(root: &Path) -> Result<Copy, String> {
+    fn new(root: &Path, folder: &str) -> Result<Copy, String> {
         let copy = Copy {
-            root: root.join(FOLDER).join("tree"),
+            root: root.join(folder).join("tree"),
         };
         let paths = git_files(root).ok_or("without git nobody knows what belongs to the tree")?;
         let mut kept = BTreeSet::new();
@@ -124,17 +115,70 @@ impl Copy {
         Ok(copy)
     }
 
-    fn plant(&self, bug: &Bug) -> Result<Fate, String> {
-        let path = self.root.join(bug.file);
-        let sound = fs::read_to_string(&path).map_err(|error| told(&path, &error))?;
-        let broken = match patch(&sound, bug.find, bug.replace) {
-            Ok(broken) => broken,
-            Err(reason) => return Ok(Fate::Missed(format!("{}: {reason}", bug.file))),
+    /// Whether every check passes without a bug. They do not touch the tree, so that several run at once.
+    fn is_sound(&self, bugs: &[&Bug]) -> Result<(), String> {
+        let mut steps: Vec<(&Step, PathBuf)> = Vec::new();
+        for bug in bugs {
+            if !steps.iter().any(|(known, _)| **known == bug.check.build) {
+                let log = log(&bug.name, "sound-build");
+                self.passes(&bug.check.build, &log)?;
+                steps.push((&bug.check.build, log));
+            }
+        }
+        steps.clear();
+        for bug in bugs {
+            if !steps.iter().any(|(known, _)| **known == bug.check.run) {
+                steps.push((&bug.check.run, log(&bug.name, "sound")));
+            }
+        }
+        let start = Instant::now();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some((step, log)) = steps.get(next.fetch_add(1, Relaxed)) {
+                self.passes(step, log)?;
+            }
+            Ok::<(), String>(())
         };
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let mut ended = threads.into_iter().map(|thread| thread.join());
+            ended.try_for_each(|ended| ended.expect("a worker does not panic"))
+        })?;
+        let took = start.elapsed().as_secs_f32();
+        println!("without a bug {} checks pass, in {took:.1} s", steps.len());
+        Ok(())
+    }
+
+    fn passes(&self, step: &Step, log: &Path) -> Result<(), String> {
+        match self.run(step, log) {
+            Verdict::Failed(reason) => {
+                Err(format!("without a bug: {reason}; see {}", log.display()))
+            }
+            Verdict::Passed | Verdict::Skipped(_) => Ok(()),
+        }
+    }
+
+    fn plant(&self, bug: &Bug) -> Fate {
+        self.with(bug.file, bug.find, bug.replace, || self.judge(bug))
+            .unwrap_or_else(Fate::Missed)
+    }
+
+    /// Makes one change, has it judged, and takes it back.
+    fn with<T>(
+        &self,
+        file: &str,
+        find: &str,
+        replace: &str,
+        judge: impl FnOnce() -> T,
+    ) -> Result<T, String> {
+        let path = self.root.join(file);
+        let sound = fs::read_to_string(&path).map_err(|error| told(&path, &error))?;
+        let broken = patch(&sound, find, replace).map_err(|reason| format!("{file}: {reason}"))?;
         write(&path, broken.as_bytes())?;
-        let fate = self.judge(bug);
+        let judged = judge();
         write(&path, sound.as_bytes())?;
-        Ok(fate)
+        Ok(judged)
     }
 
     fn judge(&self, bug: &Bug) -> Fate {
@@ -165,7 +209,11 @@ impl Copy {
     }
 
     fn run(&self, step: &Step, log: &Path) -> Verdict {
-        steps(&self.root, log, std::slice::from_ref(step), TIME_MAX).verdict
+        self.run_within(step, log, TIME_MAX)
+    }
+
+    fn run_within(&self, step: &Step, log: &Path, limit: Duration) -> Verdict {
+        steps(&self.root, log, std::slice::from_ref(step), limit).verdict
     }
 }
 
@@ -227,12 +275,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_check_that_fails_without_a_bug_shows_nothing() {
+        let name = format!("watertight-unsound-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let tree = Copy {
+            root: folder.join("tree"),
+        };
+        fs::create_dir_all(&tree.root).unwrap();
+        let (sound, unsound) = (bug("--version", ""), bug("--no-such-option", ""));
+        assert_eq!(tree.is_sound(&[&sound, &sound]), Ok(()));
+        let failed = tree.is_sound(&[&sound, &unsound]).unwrap_err();
+        fs::remove_dir_all(folder).unwrap();
+        assert!(failed.contains("without a bug: `cargo --no-such-option`"));
+    }
+
     fn judged(bug: &Bug) -> (Fate, String) {
         let name = format!("watertight-planted-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         let root = folder.join("tree");
         write(&root.join("a.txt"), b"abc").unwrap();
-        let fate = Copy { root: root.clone() }.plant(bug).unwrap();
+        let fate = Copy { root: root.clone() }.plant(bug);
         let text = fs::read_to_string(root.join("a.txt")).unwrap();
         fs::remove_dir_all(folder).unwrap();
         (fate, text)

@@ -1,20 +1,18 @@
 //! The tasks of the program under test: they carry out scripts and write down what they are told.
 
 use crate::backend::{Sim, SimHandle};
-use crate::book::{Fate, HEAD_BYTES, ReaderBook, WriterBook, framed};
+use crate::book::{Fate, HEAD_BYTES, WriterBook, framed};
 use crate::chance::pattern;
-use crate::script::{Act, ReadAct, ReaderSetup, Watcher, WriterSetup};
-use crate::world::{World, current};
+use crate::script::{Act, Watcher, WriterSetup};
+use crate::timed::{Late, bounded, poll_once, sleep};
+use crate::world::{World, current, preempt};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::Poll;
 use std::time::Duration;
-use watertight::{
-    Ledger, Observer, PipeReader, PipeWriter, ReaderOptions, Receipt, Refused, WriterOptions,
-};
+use watertight::{Ending, Ledger, Observer, PipeWriter, Receipt, Refused, WriterOptions};
 use watertight_core::{Error, ErrorKind};
 
 /// A writer of the program, and its account.
@@ -33,16 +31,19 @@ impl WriterActor {
     }
 }
 
-/// A reader of the program, and its account.
-pub(crate) struct ReaderActor {
-    pub(crate) book: Rc<RefCell<ReaderBook>>,
-    pub(crate) handle: Weak<PipeReader<Sim>>,
+impl WriterActor {
+    pub(crate) fn has_panicked(&self) -> bool {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.panicked
+    }
 }
 
 /// What an observer heard.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     told: u32,
+    /// It is being told something right now.
+    telling: bool,
     transferred: u64,
     pub(crate) receipts: Vec<Receipt>,
     pub(crate) panicked: bool,
@@ -50,6 +51,8 @@ pub(crate) struct Heard {
 }
 
 struct Listener {
+    end: usize,
+    linger: Duration,
     heard: Arc<Mutex<Heard>>,
     panics_at: Option<u32>,
 }
@@ -58,6 +61,10 @@ impl Listener {
     fn hear(&self, ledger: Ledger, receipt: Option<&Receipt>) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.told += 1;
+        if heard.telling {
+            heard.wrongs.push("D6: told two things at a time".into());
+        }
+        heard.telling = true;
         if !heard.receipts.is_empty() {
             heard
                 .wrongs
@@ -68,11 +75,31 @@ impl Listener {
         }
         heard.transferred = ledger.transferred();
         heard.receipts.extend(receipt.cloned());
+        let is_expired = receipt.is_some_and(|told| told.ending() == Ending::LingerExpired);
+        if is_expired && !self.has_lingered() {
+            heard
+                .wrongs
+                .push("S7: the linger bound passed early".into());
+        }
+        drop(heard);
+        // It takes its time.
+        preempt();
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.telling = false;
         if self.panics_at == Some(heard.told) {
             heard.panicked = true;
             drop(heard);
             std::panic::resume_unwind(Box::new("an observer that panics"));
         }
+    }
+}
+
+impl Listener {
+    fn has_lingered(&self) -> bool {
+        let world = current();
+        let kernel = world.driver.backend().lock();
+        let dropped_at = kernel.ends[self.end].dropped_at;
+        dropped_at.is_some_and(|at| at.after(self.linger) <= kernel.now)
     }
 }
 
@@ -100,20 +127,30 @@ pub(crate) fn spawn_writer(world: &World, end: usize, setup: &WriterSetup) -> Wr
     };
     if setup.watcher != Watcher::None {
         let heard = heard.clone();
-        options = options.observer(Arc::new(Listener { heard, panics_at }));
+        options = options.observer(Arc::new(Listener {
+            end,
+            linger: setup.linger,
+            heard,
+            panics_at,
+        }));
     }
     let writer = Arc::new(PipeWriter::on(&world.driver, SimHandle(end), options));
     let book = Rc::new(RefCell::new(WriterBook {
         end,
         is_framed: setup.tasks.len() > 1,
+        is_watched: setup.watcher != Watcher::None,
+        stop_within: setup.stop_within,
+        linger: setup.linger,
         heard: heard.clone(),
         ..WriterBook::default()
     }));
+    world.driver.backend().lock().ends[end].op_bytes_max = setup.op_bytes_max;
     for (task, acts) in setup.tasks.iter().enumerate() {
         let run = WriterTask {
             writer: Some(writer.clone()),
             book: book.clone(),
             queue_bytes_max: setup.queue_bytes_max,
+            linger: setup.linger,
             next: u16::try_from(task * 1_000).unwrap_or(0),
         };
         world.spawn(format!("writer {end}, task {task}"), run.run(acts.clone()));
@@ -125,31 +162,11 @@ pub(crate) fn spawn_writer(world: &World, end: usize, setup: &WriterSetup) -> Wr
     }
 }
 
-/// Makes a reader and starts its task.
-pub(crate) fn spawn_reader(world: &World, end: usize, setup: &ReaderSetup) -> ReaderActor {
-    let options = ReaderOptions::new()
-        .read_ahead_bytes_max(setup.read_ahead_bytes_max)
-        .stop_within(setup.stop_within);
-    let reader = Arc::new(PipeReader::on(&world.driver, SimHandle(end), options));
-    let book = Rc::new(RefCell::new(ReaderBook {
-        end,
-        ..ReaderBook::default()
-    }));
-    let run = ReaderTask {
-        reader: Some(reader.clone()),
-        book: book.clone(),
-    };
-    world.spawn(format!("reader {end}"), run.run(setup.acts.clone()));
-    ReaderActor {
-        book,
-        handle: Arc::downgrade(&reader),
-    }
-}
-
 struct WriterTask {
     writer: Option<Arc<PipeWriter<Sim>>>,
     book: Rc<RefCell<WriterBook>>,
     queue_bytes_max: u64,
+    linger: Duration,
     next: u16,
 }
 
@@ -157,9 +174,40 @@ impl WriterTask {
     async fn run(mut self, acts: Vec<Act>) {
         for act in acts {
             let Some(writer) = self.writer.clone() else {
-                return;
+                break;
             };
+            let end = self.book.borrow().end;
+            let first = self.next;
+            current()
+                .driver
+                .backend()
+                .lock()
+                .tell(|| format!("writer {end} after message {first}: {act:?}"));
             self.act(&writer, act).await;
+            let unsettled = writer.ledger().unsettled();
+            if unsettled > self.queue_bytes_max {
+                let told = format!("{unsettled} bytes under way, more than the queue takes");
+                self.book.borrow_mut().wrong(told);
+            }
+        }
+        self.leave();
+    }
+
+    /// Drops its handle. With the last one the bound on lingering begins.
+    fn leave(&mut self) {
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
+        let (world, end) = (current(), self.book.borrow().end);
+        let before = world.now();
+        let is_last = Arc::strong_count(&writer) == 1;
+        if is_last {
+            world.driver.backend().lock().ends[end].dropped_at = Some(before);
+        }
+        drop(writer);
+        if is_last {
+            let by = world.now().after(self.linger);
+            world.driver.backend().lock().ends[end].gone_by = Some(by);
         }
     }
 
@@ -167,18 +215,19 @@ impl WriterTask {
         match act {
             Act::Write(len) => {
                 let message = self.message(len);
-                let answer = writer.write_all(&message).await;
-                self.booked(&message, answer, false);
+                let answer = self.in_line(writer.write_all(&message)).await;
+                self.booked(writer, &message, answer, false);
             }
             Act::WriteWithin(len, within) => {
                 let message = self.message(len);
-                let answer = writer.write_all(&message).within(within).await;
-                self.booked(&message, answer, true);
+                let waiting = writer.write_all(&message).within(within);
+                let answer = self.in_time(within, "a write", waiting).await;
+                self.booked(writer, &message, answer, true);
             }
             Act::WriteOwned(len) => {
                 let message = self.message(len);
                 let owned = bytes::Bytes::from(message.clone());
-                let answer = writer.write_all_bytes(owned).await;
+                let answer = self.in_line(writer.write_all_bytes(owned)).await;
                 if let Err(refused) = &answer
                     && refused.message != message
                 {
@@ -186,7 +235,7 @@ impl WriterTask {
                         .borrow_mut()
                         .wrong("an owned message came back changed");
                 }
-                self.booked(&message, answer.map_err(without_message), false);
+                self.booked(writer, &message, answer.map_err(without_message), false);
             }
             Act::WriteVectored(len, parts) => {
                 let message = self.message(len);
@@ -194,37 +243,92 @@ impl WriterTask {
                     .chunks(len.div_ceil(parts.max(1)).max(1))
                     .map(IoSlice::new)
                     .collect();
-                let answer = writer.write_all_vectored(&slices).await;
-                self.booked(&message, answer, false);
+                let answer = self.in_line(writer.write_all_vectored(&slices)).await;
+                self.booked(writer, &message, answer, false);
             }
             Act::Try(len) => {
                 let message = self.message(len);
                 let answer = writer.try_write(&message);
-                self.booked(&message, answer, true);
+                self.booked(writer, &message, answer, true);
             }
             Act::GiveUpWrite(len) => self.give_up(writer, len).await,
             Act::Flush => self.flush(writer, None).await,
             Act::FlushWithin(within) => self.flush(writer, Some(within)).await,
             Act::UntilRead => self.until_read(writer, None).await,
             Act::UntilReadWithin(within) => self.until_read(writer, Some(within)).await,
-            Act::Finish => self.over(writer.finish().await, false),
+            Act::Finish => {
+                self.book.borrow_mut().is_finish_asked = true;
+                self.over(writer.finish().await, false);
+            }
             Act::FinishWithin(within) => {
-                let answer = writer.finish().within(within).await;
+                self.book.borrow_mut().is_finish_asked = true;
+                let waiting = writer.finish().within(within);
+                let answer = self.in_time(within, "a finish", waiting).await;
                 let late = answer.is_err();
                 self.over(answer, true);
                 if late {
-                    let answer = writer.abort().await;
+                    let answer = self.abort(writer).await;
                     self.over(answer, false);
                 }
             }
-            Act::Abort => self.over(writer.abort().await, false),
-            Act::AbortWithin(within) => {
-                self.over(writer.abort().within(within).await, true);
-                self.over(writer.abort().await, false);
+            Act::Abort => {
+                let answer = self.abort(writer).await;
+                self.over(answer, false);
             }
-            Act::Drop => self.writer = None,
+            Act::AbortWithin(within) => {
+                let now = current().now();
+                self.book.borrow_mut().abort_asked.get_or_insert(now);
+                let waiting = writer.abort().within(within);
+                let answer = self.in_time(within, "an abort", waiting).await;
+                self.over(answer, true);
+                let answer = self.abort(writer).await;
+                self.over(answer, false);
+            }
+            // Its clone goes with this act.
+            Act::Drop => {}
             Act::Sleep(duration) => sleep(duration).await,
         }
+    }
+
+    /// S5: an abort is answered within its bound.
+    async fn abort(&self, writer: &Arc<PipeWriter<Sim>>) -> Result<Receipt, Error> {
+        let now = current().now();
+        self.book.borrow_mut().abort_asked.get_or_insert(now);
+        let stop_within = self.book.borrow().stop_within;
+        bounded(stop_within, "an abort of a writer", writer.abort()).await
+    }
+
+    /// S4: under a deadline everything is answered by then, and "timed out" is not said before.
+    async fn in_time<T: Late>(
+        &self,
+        within: Duration,
+        what: &str,
+        work: impl Future<Output = T> + Unpin,
+    ) -> T {
+        let due = current().now().after(within);
+        let answer = bounded(within, what, work).await;
+        if answer.is_late() && current().now() < due {
+            let told = format!("S4: {what} timed out early");
+            self.book.borrow_mut().wrong(told);
+        }
+        answer
+    }
+
+    /// Notes when a message of several tasks' began to wait, and when it had its place in the line (D4).
+    async fn in_line<F: Future + Unpin>(&self, mut work: F) -> F::Output {
+        let begun = current().number();
+        let mut placed = None;
+        let answer = poll_fn(|cx| {
+            let polled = std::pin::Pin::new(&mut work).poll(cx);
+            if polled.is_pending() {
+                placed.get_or_insert_with(|| current().number());
+            }
+            polled
+        })
+        .await;
+        let mut book = self.book.borrow_mut();
+        book.turns.insert(self.next, (begun, placed));
+        answer
     }
 
     fn message(&mut self, len: usize) -> Vec<u8> {
@@ -240,7 +344,13 @@ impl WriterTask {
     }
 
     /// A write was answered: so many of its bytes are accepted.
-    fn booked(&self, message: &[u8], answer: Result<(), Refused>, may_wait: bool) {
+    fn booked(
+        &self,
+        writer: &Arc<PipeWriter<Sim>>,
+        message: &[u8],
+        answer: Result<(), Refused>,
+        may_wait: bool,
+    ) {
         let accepted = match &answer {
             Ok(()) => message.len(),
             Err(refused) => usize::try_from(refused.accepted).unwrap_or(usize::MAX),
@@ -251,6 +361,7 @@ impl WriterTask {
         }
         if let Err(refused) = answer {
             let kind = refused.error.kind;
+            book.hear(&refused.error, writer.ledger());
             let is_time = matches!(kind, ErrorKind::TimedOut | ErrorKind::QueueFull);
             if is_time && !may_wait {
                 book.wrong(format!("{kind:?} without a deadline"));
@@ -276,7 +387,7 @@ impl WriterTask {
         let answer = poll_once(&mut waiting).await;
         drop(waiting);
         match answer {
-            Some(answer) => self.booked(&message, answer, false),
+            Some(answer) => self.booked(writer, &message, answer, false),
             None if is_framed => {
                 let fate = Fate::Unknown(message.len());
                 self.book.borrow_mut().fates.insert(self.next, fate);
@@ -296,14 +407,20 @@ impl WriterTask {
     async fn flush(&self, writer: &Arc<PipeWriter<Sim>>, within: Option<Duration>) {
         let target = writer.ledger().accepted();
         let answer = match within {
-            Some(within) => writer.flush().within(within).await,
+            Some(within) => {
+                let waiting = writer.flush().within(within);
+                self.in_time(within, "a flush", waiting).await
+            }
             None => writer.flush().await,
         };
+        if let Err(error) = &answer {
+            self.book.borrow_mut().hear(error, writer.ledger());
+        }
         let kernel = current();
         let kernel = kernel.driver.backend().lock();
         let mut book = self.book.borrow_mut();
         let end = &kernel.ends[book.end];
-        let in_pipe = kernel.pipes[end.pipe].log().len() as u64;
+        let in_pipe = kernel.pipes[end.pipe].own().len() as u64;
         if answer.is_ok() && (end.transferred < target || in_pipe < target) {
             let told = end.transferred;
             book.wrong(format!("G4: flushed {target} bytes, the kernel has {told}"));
@@ -314,13 +431,16 @@ impl WriterTask {
     async fn until_read(&self, writer: &Arc<PipeWriter<Sim>>, within: Option<Duration>) {
         let target = usize::try_from(writer.ledger().accepted()).unwrap_or(usize::MAX);
         let answer = match within {
-            Some(within) => writer.wait_until_read().within(within).await,
+            Some(within) => {
+                let waiting = writer.wait_until_read().within(within);
+                self.in_time(within, "a wait for the peer", waiting).await
+            }
             None => writer.wait_until_read().await,
         };
         let kernel = current();
         let kernel = kernel.driver.backend().lock();
         let mut book = self.book.borrow_mut();
-        let read = kernel.pipes[kernel.ends[book.end].pipe].read;
+        let read = kernel.pipes[kernel.ends[book.end].pipe].read_own();
         if answer.is_ok() && read < target {
             book.wrong(format!("G4: {target} bytes are called read, {read} are"));
         }
@@ -332,9 +452,15 @@ impl WriterTask {
         let kernel = world.driver.backend().lock();
         let mut book = self.book.borrow_mut();
         match answer {
-            Ok(receipt) if book.is_settled() => book.check_receipt(&receipt, &kernel),
+            Ok(receipt) if book.is_settled() => {
+                book.check_bound(&receipt, &kernel);
+                book.check_receipt(&receipt, &kernel);
+            }
             // Other tasks may still learn what became of their messages: checked at the end.
-            Ok(receipt) => book.receipt = Some(receipt),
+            Ok(receipt) => {
+                book.check_bound(&receipt, &kernel);
+                book.receipt = Some(receipt);
+            }
             Err(error) if may_wait && error.kind == ErrorKind::TimedOut => {}
             Err(error) => book.wrong(format!("an ending failed: {error}")),
         }
@@ -360,116 +486,9 @@ fn without_message(refused: Refused<bytes::Bytes>) -> Refused {
     }
 }
 
-struct ReaderTask {
-    reader: Option<Arc<PipeReader<Sim>>>,
-    book: Rc<RefCell<ReaderBook>>,
-}
-
-impl ReaderTask {
-    async fn run(mut self, acts: Vec<ReadAct>) {
-        for act in acts {
-            let Some(reader) = self.reader.clone() else {
-                return;
-            };
-            match act {
-                ReadAct::Read(len) => {
-                    self.read(&reader, len, None).await;
-                }
-                ReadAct::ReadWithin(len, within) => {
-                    self.read(&reader, len, Some(within)).await;
-                }
-                ReadAct::ReadToEnd(len) => while self.read(&reader, len, None).await {},
-                ReadAct::GiveUpRead(len) => {
-                    let mut buf = vec![0; len];
-                    let mut waiting = reader.read(&mut buf);
-                    let answer = poll_once(&mut waiting).await;
-                    drop(waiting);
-                    if let Some(answer) = answer {
-                        self.heard(&buf, &answer, false);
-                    }
-                }
-                ReadAct::Abort => {
-                    let step = current().driver.backend().lock().step;
-                    self.book.borrow_mut().given_up.get_or_insert(step);
-                    let answer = reader.abort().await;
-                    let world = current();
-                    let kernel = world.driver.backend().lock();
-                    let mut book = self.book.borrow_mut();
-                    match answer {
-                        Ok(receipt) => book.check_receipt(&receipt, &kernel),
-                        Err(error) => book.wrong(format!("an ending failed: {error}")),
-                    }
-                }
-                ReadAct::Drop => self.reader = None,
-                ReadAct::Sleep(duration) => sleep(duration).await,
-            }
-        }
-    }
-
-    /// Says whether there may be more.
-    async fn read(
-        &self,
-        reader: &Arc<PipeReader<Sim>>,
-        len: usize,
-        within: Option<Duration>,
-    ) -> bool {
-        let mut buf = vec![0; len];
-        let waiting = reader.read(&mut buf);
-        let answer = match within {
-            Some(within) => waiting.within(within).await,
-            None => waiting.await,
-        };
-        self.heard(&buf, &answer, within.is_some())
-    }
-
-    fn heard(&self, buf: &[u8], answer: &Result<usize, Error>, may_wait: bool) -> bool {
-        let world = current();
-        let kernel = world.driver.backend().lock();
-        let mut book = self.book.borrow_mut();
-        match answer {
-            Ok(0) => book.end(&kernel),
-            Ok(n) => book.take(&buf[..*n], &kernel),
-            Err(error) if error.kind == ErrorKind::TimedOut => {
-                if !may_wait {
-                    book.wrong("a read timed out without a deadline");
-                }
-                return true;
-            }
-            Err(_) if book.given_up.is_some() => {}
-            Err(_) => book.failed = true,
-        }
-        matches!(answer, Ok(1..))
-    }
-}
-
 impl WriterBook {
     /// Whether everything that was accepted is known.
     pub(crate) fn is_settled(&self) -> bool {
         !self.is_framed
     }
-}
-
-/// Polls once; `None` if it is not done.
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    poll_fn(|cx| {
-        Poll::Ready(match std::pin::Pin::new(&mut *future).poll(cx) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    })
-    .await
-}
-
-/// Lets simulated time pass.
-async fn sleep(duration: Duration) {
-    let until = current().driver.backend().lock().now.after(duration);
-    poll_fn(|cx| {
-        let world = current();
-        if world.driver.backend().lock().now >= until {
-            return Poll::Ready(());
-        }
-        world.sleep(until, cx.waker());
-        Poll::Pending
-    })
-    .await;
 }

@@ -94,6 +94,7 @@ impl Backend for Sim {
         preempt();
         let submitted = {
             let mut kernel = self.lock();
+            check_bounds(&mut kernel, handle.0, &op);
             match kernel.ends[handle.0].way {
                 Way::Overlapped => kernel.submit_overlapped(handle.0, id, op),
                 Way::Readiness => kernel.submit_readiness(handle.0, id, op),
@@ -137,6 +138,9 @@ impl Backend for Sim {
         preempt();
         let cancelled = {
             let mut kernel = self.lock();
+            if let Some(flight) = kernel.flights.get_mut(&id) {
+                flight.cancel_asked = true;
+            }
             match kernel.ends[handle.0].way {
                 Way::Overlapped => kernel.cancel_overlapped(id),
                 Way::Readiness => kernel.cancel_readiness(id),
@@ -150,7 +154,7 @@ impl Backend for Sim {
         cancelled
     }
 
-    fn close(&self, handle: Arc<SimHandle>, _end_of_stream: bool) -> Result<(), OsCode> {
+    fn close(&self, handle: Arc<SimHandle>, end_of_stream: bool) -> Result<(), OsCode> {
         let Some(SimHandle(handle)) = Arc::into_inner(handle) else {
             self.lock()
                 .wrong("O4: a handle is closed that somebody still uses");
@@ -175,6 +179,7 @@ impl Backend for Sim {
             kernel.wrong("O4: a handle is closed with an operation in flight");
         }
         kernel.ends[handle].closed = true;
+        kernel.ends[handle].end_of_stream = end_of_stream;
         kernel.shut(pipe, !writes);
         let said = kernel.close_says();
         kernel.ends[handle].close_failed = said.err();
@@ -185,13 +190,18 @@ impl Backend for Sim {
     }
 
     fn wait(&self, completions: &mut Vec<Completion>, until: Option<Moment>) -> Result<(), OsCode> {
+        {
+            let mut kernel = self.lock();
+            kernel.asleep_until = until;
+            // Whoever wakes it from here on, also before it sleeps, has it look again.
+            kernel.woken = false;
+        }
         preempt();
         {
             let mut kernel = self.lock();
             kernel.tick();
-            kernel.asleep_until = until;
-            kernel.woken = false;
             if let Some(code) = wait_fails(&mut kernel) {
+                kernel.wait_failures += 1;
                 // Whoever woke it is not forgotten by a wait that failed.
                 return Err(code);
             }
@@ -225,6 +235,26 @@ fn wait_fails(kernel: &mut Kernel) -> Option<OsCode> {
     let code = kernel.unix_fault(watertight_os::classify::Call::Wait)?;
     (code != rustix::io::Errno::INTR).then(|| OsCode(code.raw_os_error()))
 }
+
+/// No operation is larger than was asked for: that is what a cancelled write leaves in doubt, and what is read ahead.
+fn check_bounds(kernel: &mut Kernel, handle: usize, op: &Op) {
+    let most = kernel.ends[handle].op_bytes_max as u64;
+    match op {
+        Op::Write(chunks) if chunks.count() == 0 || chunks.count() > GATHER_MAX => {
+            kernel.wrong(format!("a write of {} chunks", chunks.count()));
+        }
+        Op::Write(chunks) if chunks.bytes() == 0 || chunks.bytes() > most => {
+            kernel.wrong(format!("S5: a write of {} bytes", chunks.bytes()));
+        }
+        Op::Read { bytes_max } if *bytes_max == 0 || *bytes_max as u64 > most => {
+            kernel.wrong(format!("a read of {bytes_max} bytes"));
+        }
+        Op::Read { .. } | Op::WaitReadable | Op::WaitUntilRead | Op::Write(_) => {}
+    }
+}
+
+/// What `writev` takes everywhere.
+const GATHER_MAX: usize = 1024;
 
 const WAIT_TIMEOUT: u32 = 258;
 

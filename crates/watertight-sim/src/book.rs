@@ -4,8 +4,9 @@ use crate::actors::Heard;
 use crate::kernel::{End, Kernel};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use watertight::{Ending, ReadReceipt, Receipt};
-use watertight_core::{Class, ErrorKind, OsCode};
+use std::time::Duration;
+use watertight::{Ending, Ledger, ReadReceipt, Receipt};
+use watertight_core::{Class, Error, ErrorKind, Moment, OsCode};
 
 /// What is known of one message of several tasks' on one writer.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,17 @@ pub(crate) struct WriterBook {
     pub(crate) expected: Vec<u8>,
     pub(crate) fates: HashMap<u16, Fate>,
     pub(crate) is_framed: bool,
+    /// It has an observer.
+    pub(crate) is_watched: bool,
+    pub(crate) stop_within: Duration,
+    pub(crate) linger: Duration,
+    /// When it was first asked to stop.
+    pub(crate) abort_asked: Option<Moment>,
+    pub(crate) is_finish_asked: bool,
+    /// Of each message when it began, and when it got its place in the line.
+    pub(crate) turns: HashMap<u16, (u64, Option<u64>)>,
+    /// Why calls were refused.
+    pub(crate) told: Vec<(ErrorKind, Option<OsCode>)>,
     pub(crate) receipt: Option<Receipt>,
     /// A failure that the receipt does not name: it came too late, or it is swallowed.
     pub(crate) unheard: Option<String>,
@@ -41,6 +53,11 @@ pub(crate) struct ReaderBook {
     pub(crate) given_up: Option<u64>,
     pub(crate) receipt: Option<ReadReceipt>,
     pub(crate) failed: bool,
+    /// The first error, which is every later one.
+    pub(crate) told: Option<(ErrorKind, Option<OsCode>)>,
+    pub(crate) stop_within: Duration,
+    /// When it was first asked to stop.
+    pub(crate) abort_asked: Option<Moment>,
     /// A failure that the receipt does not name: it came too late, or it is swallowed.
     pub(crate) unheard: Option<String>,
     pub(crate) wrongs: Vec<String>,
@@ -68,6 +85,8 @@ impl WriterBook {
         self.check_account(receipt, end, kernel);
         self.check_bytes(receipt, kernel);
         self.check_ending(receipt.ending(), end, ledger.in_doubt() > 0);
+        let may_stop = self.linger.is_zero() || kernel.is_settled_by_force;
+        self.check_told(receipt.ending(), may_stop);
         match &self.receipt {
             Some(known) if known.ledger() != ledger || known.ending() != receipt.ending() => {
                 let known = (known.ending(), known.ledger());
@@ -81,8 +100,59 @@ impl WriterBook {
         }
     }
 
+    /// A call was refused. E3: its account is of this moment, which has passed since.
+    pub(crate) fn hear(&mut self, error: &Error, now: Ledger) {
+        let then = error.ledger;
+        if then.accepted() > now.accepted()
+            || then.settled() > now.settled()
+            || then.accepted() < self.expected.len() as u64
+        {
+            self.wrong(format!("E3: told {then:?}, it is {now:?}"));
+        }
+        let is_its_own = matches!(
+            error.kind,
+            ErrorKind::InvalidInput | ErrorKind::QueueFull | ErrorKind::TimedOut
+        );
+        if !is_its_own {
+            self.told.push((error.kind, error.os));
+        }
+    }
+
+    /// Whoever was refused was told the failure that ended it, with its code, or that it was being ended.
+    fn check_told(&mut self, ending: Ending, may_stop: bool) {
+        if ending == Ending::Aborted && self.abort_asked.is_none() && !may_stop {
+            self.wrong("S7: called aborted, and nobody aborted it");
+        }
+        for (kind, os) in std::mem::take(&mut self.told) {
+            let is_it = ends_so(ending, (kind, os))
+                || (os.is_none() && kind == ErrorKind::Closed && self.is_finish_asked)
+                || (os.is_none() && kind == ErrorKind::Aborted && self.abort_asked.is_some());
+            if !is_it {
+                self.wrong(format!("E2: told {kind:?} {os:?}, ended as {ending:?}"));
+            }
+        }
+    }
+
+    /// S5: what is over with its handle open is in quarantine, and that only after the bound.
+    pub(crate) fn check_bound(&mut self, receipt: &Receipt, kernel: &Kernel) {
+        let is_early = self
+            .abort_asked
+            .is_none_or(|asked| kernel.now < asked.after(self.stop_within));
+        if receipt.ending() == Ending::Aborted && !kernel.ends[self.end].closed && is_early {
+            self.wrong("S5: in quarantine before its bound");
+        }
+    }
+
     fn check_account(&mut self, receipt: &Receipt, end: &End, kernel: &Kernel) {
         let ledger = receipt.ledger();
+        let is_whole = receipt.ending() == Ending::Finished;
+        let is_odd = end.closed && end.end_of_stream && !is_whole && end.close_failed.is_none();
+        if is_odd || (end.closed && is_whole && !end.end_of_stream) {
+            let ending = receipt.ending();
+            self.wrong(format!(
+                "S3: ended as {ending:?}, and the stream's end was told otherwise"
+            ));
+        }
         if ledger.unsettled() != 0 {
             self.wrong(format!("a receipt with bytes under way: {ledger:?}"));
         }
@@ -97,7 +167,7 @@ impl WriterBook {
         if receipt.ending() == Ending::Finished && ledger.transferred() != ledger.accepted() {
             self.wrong(format!("G4: called finished: {ledger:?}"));
         }
-        let put_in = kernel.pipes[end.pipe].log().len() as u64;
+        let put_in = kernel.pipes[end.pipe].own().len() as u64;
         let most = ledger.transferred() + ledger.in_doubt();
         if !(ledger.transferred()..=most).contains(&end.transferred) {
             let told = end.transferred;
@@ -111,7 +181,7 @@ impl WriterBook {
     /// What the kernel took, what is in doubt and what came back are together what was accepted, in order.
     fn check_bytes(&mut self, receipt: &Receipt, kernel: &Kernel) {
         let ledger = receipt.ledger();
-        let log = kernel.pipes[kernel.ends[self.end].pipe].log();
+        let log = kernel.pipes[kernel.ends[self.end].pipe].own();
         let sure = usize::try_from(ledger.transferred()).unwrap_or(usize::MAX);
         let Some(sure) = log.get(..sure) else {
             return self.wrong("G5: more is called transferred than the kernel ever had");
@@ -146,6 +216,7 @@ impl WriterBook {
     /// Messages of several tasks: each whole and in one piece, each once, none that was refused.
     fn check_messages(&mut self, whole: &[u8]) {
         let mut rest = whole;
+        let mut first_begun = Vec::new();
         let mut left = self.fates.clone();
         while rest.len() >= HEAD_BYTES {
             let id = u16::from_le_bytes([rest[1], rest[2]]);
@@ -157,7 +228,11 @@ impl WriterBook {
                 return self.wrong(format!("D4: message {id} of {len} bytes is torn"));
             };
             rest = after;
+            if let Some(turn) = self.turns.get(&id) {
+                first_begun.push((id, *turn));
+            }
         }
+        self.check_line(&first_begun);
         let lost = |fate: &Fate| matches!(fate, Fate::Accepted(len) if *len > 0);
         if let Some((id, fate)) = left.iter().find(|(_, fate)| lost(fate)) {
             let told = format!("G5: message {id} is lost: {fate:?}");
@@ -165,6 +240,19 @@ impl WriterBook {
         }
         if !rest.is_empty() {
             self.wrong("G5: bytes of no message at the end");
+        }
+    }
+
+    /// D4: who had a place in the line when another one began to wait is before it.
+    fn check_line(&mut self, told: &[(u16, (u64, Option<u64>))]) {
+        for (at, (first, (begun, _))) in told.iter().enumerate() {
+            let overtaken = told[at + 1..]
+                .iter()
+                .find(|(_, (_, placed))| placed.is_some_and(|placed| placed < *begun));
+            if let Some((second, _)) = overtaken {
+                let wrong = format!("D4: message {first} overtook message {second}");
+                return self.wrong(wrong);
+            }
         }
     }
 
@@ -223,6 +311,15 @@ impl ReaderBook {
         }
     }
 
+    /// A read failed: with the same error as every one before.
+    pub(crate) fn fail(&mut self, error: &Error) {
+        self.failed = true;
+        let told = (error.kind, error.os);
+        if *self.told.get_or_insert(told) != told || self.ended {
+            self.wrong(format!("S1: another error, or after the end: {told:?}"));
+        }
+    }
+
     /// The end was told: everything was read, and the writer is gone.
     pub(crate) fn end(&mut self, kernel: &Kernel) {
         self.ended = true;
@@ -272,6 +369,21 @@ impl ReaderBook {
                 ));
             }
             _ => {}
+        }
+        if let Some(told) = self.told
+            && !ends_so(receipt.ending(), told)
+        {
+            let ending = receipt.ending();
+            self.wrong(format!("E2: told {told:?}, ended as {ending:?}"));
+        }
+        if end.closed && end.end_of_stream {
+            self.wrong("S3: a reader told the end of a stream");
+        }
+        let is_early = self
+            .abort_asked
+            .is_none_or(|asked| kernel.now < asked.after(self.stop_within));
+        if receipt.ending() == Ending::Aborted && !end.closed && is_early {
+            self.wrong("S5: in quarantine before its bound");
         }
         self.receipt = Some(receipt.clone());
     }

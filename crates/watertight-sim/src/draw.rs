@@ -14,13 +14,26 @@ use std::time::Duration;
 /// The scenario and the plan of a seed.
 #[must_use]
 pub fn draw(seed: u64) -> (Scenario, Plan) {
-    let mut chance = Chance::new(seed);
+    draw_with(seed, Chance::new(seed), Vec::new())
+}
+
+/// The scenario and the plan of a tape of bytes: its first half decides the scenario, its second one who runs when.
+#[must_use]
+pub fn draw_from(tape: &[u8]) -> (Scenario, Plan) {
+    let (first, second) = tape.split_at(tape.len() / 2);
+    draw_with(0, Chance::with_tape(0, first.to_vec()), second.to_vec())
+}
+
+fn draw_with(seed: u64, mut chance: Chance, tape: Vec<u8>) -> (Scenario, Plan) {
     let is_windows = chance.one_in(2);
     let pipes = chance.length(1, 3);
     let pipes = (0..pipes).map(|_| pipe(&mut chance, is_windows)).collect();
     let scenario = Scenario {
         name: format!("seed {seed}"),
         is_windows,
+        settles: chance
+            .one_in(4)
+            .then(|| (soon(&mut chance), soon(&mut chance))),
         pipes,
     };
     let manner = if chance.one_in(8) {
@@ -33,6 +46,7 @@ pub fn draw(seed: u64) -> (Scenario, Plan) {
         storm: storm(&mut chance),
         manner,
         seed: seed ^ 0x5DEE_CE66_D1CE_1E57,
+        tape,
         is_told: false,
     };
     (scenario, plan)
@@ -85,6 +99,11 @@ fn pipe(chance: &mut Chance, is_windows: bool) -> PipeSetup {
     PipeSetup {
         shape,
         way,
+        opens: if chance.one_in(4) {
+            soon(chance)
+        } else {
+            Duration::ZERO
+        },
         listening: is_windows && writes != reads && chance.one_in(12),
         writer: writes.then(|| writer(chance)),
         reader: reads.then(|| reader(chance)),
@@ -183,6 +202,8 @@ fn deeds(chance: &mut Chance, reads: bool, is_windows: bool) -> Vec<Deed> {
             (0, _) if chance.one_in(2) => Deed::Close,
             (1, _) if is_windows && chance.one_in(3) => Deed::Disconnect,
             (2, false) if is_windows => Deed::Empty,
+            (2, false) => Deed::Reset,
+            (2, true) => Deed::Intrude(size(chance)),
             (_, true) => Deed::Read(size(chance)),
             (_, false) => Deed::Write(size(chance)),
         })

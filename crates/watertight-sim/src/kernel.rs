@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use watertight_core::{Class, Completion, Moment, Moved, OpId, OpKind, OsCode, Outcome};
+use watertight_core::{Class, Completion, Key, Moment, Moved, OpId, OpKind, OsCode, Outcome};
 use watertight_os::classify as unix;
 use watertight_os::windows::classify as windows;
 
@@ -32,7 +32,12 @@ pub enum Way {
 pub(crate) enum Job {
     Read(usize),
     Readable,
-    UntilRead { next: Moment, pause: Duration },
+    /// `upto`: a flush waits for what stands before this place of the log.
+    UntilRead {
+        next: Moment,
+        pause: Duration,
+        upto: usize,
+    },
     Write(Bytes),
 }
 
@@ -56,6 +61,8 @@ pub(crate) struct Flight {
     pub(crate) job: Job,
     pub(crate) stand: Stand,
     pub(crate) cancelled: bool,
+    /// The driver asked for its cancel, whatever became of that.
+    pub(crate) cancel_asked: bool,
 }
 
 /// One end that the driver was given.
@@ -79,6 +86,14 @@ pub struct End {
     pub failed: Option<(Class, Option<OsCode>, u64)>,
     /// What its closing said.
     pub close_failed: Option<OsCode>,
+    /// The peer was to see an end of the stream at its closing.
+    pub end_of_stream: bool,
+    /// The most bytes of one operation.
+    pub(crate) op_bytes_max: usize,
+    /// When its last user dropped it.
+    pub(crate) dropped_at: Option<Moment>,
+    /// By when a dropped end is closed, or its operations are cancelled.
+    pub(crate) gone_by: Option<Moment>,
 }
 
 /// The kernel.
@@ -104,6 +119,12 @@ pub struct Kernel {
     pub(crate) step: u64,
     /// Every end that ever had an operation: a packet of the past may name it.
     pub(crate) past: Vec<OpId>,
+    /// Which end each key means.
+    keys: BTreeMap<Key, usize>,
+    /// How often the waiting failed.
+    pub(crate) wait_failures: u64,
+    /// Somebody stopped what lingered.
+    pub(crate) is_settled_by_force: bool,
     /// Everything that happens is printed.
     pub(crate) is_told: bool,
     /// The latest answer that was made late on purpose has to come by then.
@@ -129,6 +150,9 @@ impl Kernel {
             events: 0,
             step: 0,
             past: Vec::new(),
+            keys: BTreeMap::new(),
+            wait_failures: 0,
+            is_settled_by_force: false,
             is_told: false,
             latest: Moment(0),
         }
@@ -146,6 +170,10 @@ impl Kernel {
             transferred: 0,
             failed: None,
             close_failed: None,
+            end_of_stream: false,
+            op_bytes_max: usize::MAX,
+            dropped_at: None,
+            gone_by: None,
         });
         self.ends.len() - 1
     }
@@ -196,9 +224,13 @@ impl Kernel {
             job,
             stand,
             cancelled: false,
+            cancel_asked: false,
         };
         if self.flights.insert(id, flight).is_some() {
             self.wrong(format!("O1: two operations in flight: {id:?}"));
+        }
+        if *self.keys.entry(id.pipe).or_insert(handle) != handle {
+            self.wrong(format!("O6: two ends under one key: {id:?}"));
         }
         if self.past.len() < 64 && !self.past.contains(&id) {
             self.past.push(id);
@@ -278,6 +310,23 @@ impl Kernel {
         };
         let wanted: usize = self.flights.values().map(wants).sum();
         (this.room(len) + wanted.saturating_sub(this.unread())).min(len)
+    }
+
+    /// What was dropped is gone by its bound: closed, or everything in flight is asked to stop.
+    pub(crate) fn check_gone(&mut self) {
+        for at in 0..self.ends.len() {
+            let end = &self.ends[at];
+            if end.closed || end.gone_by.is_none_or(|by| self.now <= by) {
+                continue;
+            }
+            let mut held = self.flights.values().filter(|flight| flight.handle == at);
+            let waits = held.clone().next().is_some();
+            if !waits || held.any(|flight| !flight.cancel_asked) {
+                self.wrong(format!(
+                    "S7: end {at} was dropped, and is not gone by its bound"
+                ));
+            }
+        }
     }
 
     /// Whether an operation of this end is in flight.
@@ -379,7 +428,13 @@ impl Kernel {
         let Some(mut id) = (!self.past.is_empty()).then(|| self.chance.pick(&self.past)) else {
             return;
         };
-        id.pipe.generation = id.pipe.generation.wrapping_sub(1);
+        let is_reused = self
+            .keys
+            .keys()
+            .any(|key| key.slot == id.pipe.slot && key.generation > id.pipe.generation);
+        if !is_reused {
+            id.pipe.generation = id.pipe.generation.wrapping_sub(1);
+        }
         completions.push(Completion {
             id,
             outcome: Outcome::Failed {

@@ -26,7 +26,8 @@ impl Kernel {
             Op::WaitUntilRead => {
                 let next = watertight_core::Moment::NEVER;
                 let pause = std::time::Duration::ZERO;
-                (Call::Flush, Job::UntilRead { next, pause })
+                let upto = self.pipes[self.ends[handle].pipe].log().len();
+                (Call::Flush, Job::UntilRead { next, pause, upto })
             }
             Op::WaitReadable => {
                 let refused = Outcome::failed(Class::Unsupported, None);
@@ -118,7 +119,7 @@ impl Kernel {
             Job::Read(_) if !writing => {
                 self.answer(id, answer::read(BROKEN_PIPE, Bytes::new(), false));
             }
-            Job::UntilRead { .. } => self.settle_flush(id, at),
+            Job::UntilRead { upto, .. } => self.settle_flush(id, at, upto),
             Job::Read(_) | Job::Readable | Job::Write(_) => {}
         }
     }
@@ -147,13 +148,14 @@ impl Kernel {
         self.answer(id, answer::read(code, data.into(), false));
     }
 
-    fn settle_flush(&mut self, id: OpId, at: usize) {
+    /// It waits for what was there when it began , not for what came later.
+    fn settle_flush(&mut self, id: OpId, at: usize, upto: usize) {
         let pipe = &self.pipes[at];
         let code = if pipe.disconnected {
             NOT_CONNECTED
         } else if !pipe.reading {
             BROKEN_PIPE
-        } else if pipe.holds_any() {
+        } else if pipe.holds_before(upto) {
             return;
         } else {
             self.windows_fault(Call::Flush).unwrap_or(SUCCESS)

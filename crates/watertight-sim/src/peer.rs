@@ -14,8 +14,12 @@ pub enum Deed {
     Connect,
     /// An empty message (Windows).
     Empty,
+    /// Another writer on the same pipe puts in what fits of so many bytes.
+    Intrude(usize),
     /// Reads up to so many bytes.
     Read(usize),
+    /// Leaves without reading what came from us: a socket's reset, after the data.
+    Reset,
     /// Writes so many bytes.
     Write(usize),
 }
@@ -71,7 +75,14 @@ impl Peer {
         match self.plan.get(self.next) {
             Some(Deed::Read(_)) => pipe.unread() > 0 || !pipe.writing,
             Some(Deed::Write(_)) => kernel.room(self.pipe, 1) > 0 || !pipe.reading,
-            Some(Deed::Close | Deed::Connect | Deed::Disconnect | Deed::Empty) => true,
+            Some(
+                Deed::Close
+                | Deed::Connect
+                | Deed::Disconnect
+                | Deed::Empty
+                | Deed::Intrude(_)
+                | Deed::Reset,
+            ) => true,
             None if self.stubborn => false,
             None if pipe.listening => true,
             None if self.reads => pipe.unread() > 0 || !pipe.writing,
@@ -92,6 +103,8 @@ impl Peer {
             Deed::Connect => kernel.peer_connects(at),
             Deed::Disconnect => kernel.peer_disconnects(at),
             Deed::Empty => kernel.peer_writes_nothing(at),
+            Deed::Intrude(bytes) => kernel.intrudes(at, bytes),
+            Deed::Reset => kernel.peer_resets(at),
             Deed::Read(bytes) => {
                 let most = chance.length(1, bytes - self.done);
                 self.done += kernel.peer_reads(at, most);
@@ -124,6 +137,9 @@ impl Peer {
     }
 }
 
+/// What others write.
+const FOREIGN: u8 = 0xEE;
+
 impl Kernel {
     /// The reading peer takes at most `max` bytes.
     pub fn peer_reads(&mut self, pipe: usize, max: usize) -> usize {
@@ -150,6 +166,25 @@ impl Kernel {
         }
         self.settle(pipe);
         room
+    }
+
+    /// Somebody else has the writing end too, and writes.
+    pub fn intrudes(&mut self, pipe: usize, len: usize) {
+        self.tick();
+        self.tell(|| format!("somebody else writes up to {len} into pipe {pipe}"));
+        let room = self.room(pipe, len);
+        if room > 0 && self.pipes[pipe].writing && !self.pipes[pipe].listening {
+            self.pipes[pipe].push_foreign(&vec![FOREIGN; room]);
+        }
+        self.settle(pipe);
+    }
+
+    /// The peer of a socket leaves with bytes of ours unread.
+    pub fn peer_resets(&mut self, pipe: usize) {
+        self.tick();
+        self.tell(|| format!("peer of pipe {pipe} resets"));
+        self.pipes[pipe].was_reset = self.pipes[pipe].is_socket();
+        self.shut(pipe, false);
     }
 
     /// The peer sends an empty message.

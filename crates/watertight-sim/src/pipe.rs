@@ -4,6 +4,7 @@
 //! compared with this log, and with nothing the driver says.
 
 use crate::chance::Chance;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use watertight_core::OpId;
@@ -72,6 +73,18 @@ pub struct Pipe {
     pub listening: bool,
     /// The reading end went with bytes unread, and nobody was told yet (a socket's ECONNRESET).
     pub reset: bool,
+    /// The writing end left with bytes of ours unread: told after its data, once (a socket's ECONNRESET).
+    pub was_reset: bool,
+    /// Which bytes somebody else put in.
+    foreign: Vec<Range<usize>>,
+    /// How many of those the reading end took out.
+    read_foreign: usize,
+}
+
+fn overlap(one: &Range<usize>, other: &Range<usize>) -> usize {
+    one.end
+        .min(other.end)
+        .saturating_sub(one.start.max(other.start))
 }
 
 impl Pipe {
@@ -88,6 +101,9 @@ impl Pipe {
             disconnected: false,
             listening: false,
             reset: false,
+            was_reset: false,
+            foreign: Vec::new(),
+            read_foreign: 0,
         }
     }
 
@@ -95,6 +111,44 @@ impl Pipe {
     #[must_use]
     pub fn log(&self) -> &[u8] {
         &self.log
+    }
+
+    /// Every byte that our own writer put in, in order.
+    #[must_use]
+    pub fn own(&self) -> Cow<'_, [u8]> {
+        if self.foreign.is_empty() {
+            return Cow::Borrowed(&self.log);
+        }
+        let is_own = |at: usize| !self.foreign.iter().any(|range| range.contains(&at));
+        let own = self.log.iter().enumerate().filter(|(at, _)| is_own(*at));
+        Cow::Owned(own.map(|(_, byte)| *byte).collect())
+    }
+
+    /// How many bytes of our own writer the reading end took out.
+    #[must_use]
+    pub const fn read_own(&self) -> usize {
+        self.read - self.read_foreign
+    }
+
+    /// Puts bytes of somebody else in that fit.
+    pub fn push_foreign(&mut self, data: &[u8]) {
+        let start = self.log.len();
+        self.push(data);
+        self.foreign.push(start..self.log.len());
+    }
+
+    /// Whether it may end in a reset.
+    #[must_use]
+    pub const fn is_socket(&self) -> bool {
+        matches!(self.shape, Shape::Buffer { .. })
+    }
+
+    /// Whether something that was put in before place `upto` of the log is still unread.
+    #[must_use]
+    pub fn holds_before(&self, upto: usize) -> bool {
+        self.queue
+            .front()
+            .is_some_and(|entry| entry.rest.start < upto)
     }
 
     /// How many bytes wait to be read.
@@ -199,6 +253,12 @@ impl Pipe {
         for entry in &mut self.queue {
             let n = entry.rest.len().min(max - data.len());
             data.extend_from_slice(&self.log[entry.rest.start..entry.rest.start + n]);
+            let taken = entry.rest.start..entry.rest.start + n;
+            self.read_foreign += self
+                .foreign
+                .iter()
+                .map(|one| overlap(one, &taken))
+                .sum::<usize>();
             entry.rest.start += n;
             self.read += n;
             goes_on = messages && !entry.rest.is_empty();

@@ -99,6 +99,10 @@ impl Kernel {
                 ReadNow::Data(data.len())
             }
             Got::Empty | Got::Nothing if self.pipes[at].writing => ReadNow::Wait,
+            Got::Empty | Got::Nothing if std::mem::take(&mut self.pipes[at].was_reset) => {
+                let (class, os) = told(Call::Read, Errno::CONNRESET);
+                ReadNow::Failed(class, os)
+            }
             Got::Empty | Got::Nothing => ReadNow::EndOfStream,
         }
     }
@@ -110,6 +114,7 @@ impl Kernel {
         let job = Job::UntilRead {
             next: self.now.after(PAUSE_FIRST),
             pause: PAUSE_FIRST,
+            upto: 0,
         };
         self.take_off(id, handle, job, Stand::Waiting);
         Submitted::InFlight
@@ -156,13 +161,13 @@ impl Kernel {
         let outcome = match job {
             Job::Readable => Some(Outcome::Ready),
             Job::Write(data) => self.write_now(handle, &data),
-            Job::UntilRead { pause, .. } => {
+            Job::UntilRead { pause, upto, .. } => {
                 let answer = self.ask_until_read(handle);
                 if answer.is_none() {
                     let pause = (pause * 2).min(PAUSE_MAX);
                     let next = self.now.after(pause);
                     if let Some(flight) = self.flights.get_mut(&id) {
-                        flight.job = Job::UntilRead { next, pause };
+                        flight.job = Job::UntilRead { next, pause, upto };
                     }
                 }
                 answer

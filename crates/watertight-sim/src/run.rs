@@ -1,6 +1,6 @@
 //! One run: a scenario on a kernel with its faults and its manner, and everything that must be true of it.
 
-use crate::actors::{ReaderActor, WriterActor, spawn_reader, spawn_writer};
+use crate::actors::{WriterActor, spawn_writer};
 use crate::backend::Sim;
 use crate::chance::Chance;
 use crate::codes::Call;
@@ -9,13 +9,16 @@ use crate::kernel::Kernel;
 use crate::manner::Manner;
 use crate::peer::Peer;
 use crate::pipe::Pipe;
-use crate::script::Scenario;
-use crate::world::World;
+use crate::read_task::{ReaderActor, spawn_reader};
+use crate::script::{PipeSetup, Scenario};
+use crate::timed::{settle, sleep};
+use crate::world::{World, current};
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use watertight::Driver;
+use watertight::{Census, Driver, Ledger, ReadReceipt, Receipt};
 use watertight_core::Moment;
 
 /// What is planned for a run.
@@ -29,6 +32,8 @@ pub struct Plan {
     pub manner: Manner,
     /// Who runs when, and everything else that is drawn.
     pub seed: u64,
+    /// Decides who runs when, before the seed does.
+    pub tape: Vec<u8>,
     /// Everything that happens is printed.
     pub is_told: bool,
 }
@@ -62,6 +67,7 @@ impl Plan {
             storm: Storm::default(),
             manner: Manner::kind(),
             seed,
+            tape: Vec::new(),
             is_told: false,
         }
     }
@@ -88,9 +94,29 @@ pub fn run(scenario: &Scenario, plan: &Plan) -> Result<Report, String> {
 
 struct Run {
     world: Rc<World>,
-    writers: Vec<WriterActor>,
-    readers: Vec<ReaderActor>,
+    writers: Rc<RefCell<Vec<WriterActor>>>,
+    readers: Rc<RefCell<Vec<ReaderActor>>>,
     lasts: bool,
+}
+
+/// Makes ends in the middle of a run.
+struct Opener {
+    writers: Rc<RefCell<Vec<WriterActor>>>,
+    readers: Rc<RefCell<Vec<ReaderActor>>>,
+}
+
+impl Opener {
+    fn open(&self, setup: &PipeSetup, writes: Option<usize>, reads: Option<usize>) {
+        let world = current();
+        if let (Some(writer), Some(end)) = (&setup.writer, writes) {
+            let actor = spawn_writer(&world, end, writer);
+            self.writers.borrow_mut().push(actor);
+        }
+        if let (Some(reader), Some(end)) = (&setup.reader, reads) {
+            let actor = spawn_reader(&world, end, reader);
+            self.readers.borrow_mut().push(actor);
+        }
+    }
 }
 
 impl Drop for Run {
@@ -127,23 +153,41 @@ impl Run {
             ends.push((writes, reads));
         }
         let driver = Arc::new(Driver::new(Sim::new(kernel)));
+        let chance = Chance::with_tape(plan.seed, plan.tape.clone());
         let world = World::new(driver, chance);
         world.peers.replace(peers);
-        let mut run = Self {
+        let run = Self {
             world: world.clone(),
-            writers: Vec::new(),
-            readers: Vec::new(),
+            writers: Rc::default(),
+            readers: Rc::default(),
             lasts: plan.lasts(),
         };
         for (setup, (writes, reads)) in scenario.pipes.iter().zip(ends) {
-            if let (Some(writer), Some(end)) = (&setup.writer, writes) {
-                run.writers.push(spawn_writer(&world, end, writer));
+            if setup.opens.is_zero() {
+                run.open(setup, writes, reads);
+                continue;
             }
-            if let (Some(reader), Some(end)) = (&setup.reader, reads) {
-                run.readers.push(spawn_reader(&world, end, reader));
-            }
+            let (setup, run) = (setup.clone(), run.share());
+            world.spawn("a pipe that comes later".into(), async move {
+                sleep(setup.opens).await;
+                run.open(&setup, writes, reads);
+            });
+        }
+        if let Some((after, within)) = scenario.settles {
+            world.spawn("settle".into(), settle(after, within));
         }
         run
+    }
+
+    fn share(&self) -> Opener {
+        Opener {
+            writers: self.writers.clone(),
+            readers: self.readers.clone(),
+        }
+    }
+
+    fn open(&self, setup: &PipeSetup, writes: Option<usize>, reads: Option<usize>) {
+        self.share().open(setup, writes, reads);
     }
 
     fn to_end(&self) -> Result<Report, String> {
@@ -212,16 +256,19 @@ impl Run {
 
     /// With a fault that lasts, not everything can be done; but every pipe can be stopped, and everybody gets an answer.
     fn give_up(&self) -> Result<(), String> {
-        for writer in &self.writers {
+        let now = self.world.now();
+        for writer in self.writers.borrow().iter() {
+            writer.book.borrow_mut().abort_asked.get_or_insert(now);
             if let Some(handle) = writer.handle.upgrade() {
                 self.world.spawn("abort of a writer".into(), async move {
                     let _receipt = handle.abort().await;
                 });
             }
         }
-        for reader in &self.readers {
+        for reader in self.readers.borrow().iter() {
             let step = self.world.driver.backend().lock().step;
             reader.book.borrow_mut().given_up.get_or_insert(step);
+            reader.book.borrow_mut().abort_asked.get_or_insert(now);
             if let Some(handle) = reader.handle.upgrade() {
                 self.world.spawn("abort of a reader".into(), async move {
                     let _receipt = handle.abort().await;
@@ -258,12 +305,12 @@ impl Run {
 
     fn check(&self) -> Result<(), String> {
         let mut wrongs = std::mem::take(&mut self.world.driver.backend().lock().wrongs);
-        for writer in &self.writers {
+        for writer in self.writers.borrow().iter() {
             wrongs.append(&mut writer.book.borrow_mut().wrongs);
             let mut heard = writer.heard.lock().unwrap_or_else(PoisonError::into_inner);
             wrongs.append(&mut heard.wrongs);
         }
-        for reader in &self.readers {
+        for reader in self.readers.borrow().iter() {
             wrongs.append(&mut reader.book.borrow_mut().wrongs);
         }
         if wrongs.is_empty() {
@@ -299,6 +346,7 @@ impl Run {
         if census.pipes_ended != kernel.ends.len() as u64 {
             wrongs.push(format!("{} ends, {census:?}", kernel.ends.len()));
         }
+        wrongs.extend(self.check_census(&census, &kernel));
         wrongs.extend(self.check_sums(&kernel, census.bytes_late));
         wrongs.extend(self.check_unheard(census.failures_late));
         if wrongs.is_empty() {
@@ -308,13 +356,50 @@ impl Run {
         }
     }
 
+    /// What the census counts of what ended is the sum of what was told of it.
+    fn check_census(&self, census: &Census, kernel: &Kernel) -> Option<String> {
+        let (writers, readers) = (self.writers.borrow(), self.readers.borrow());
+        let panicked = writers.iter().filter(|writer| writer.has_panicked());
+        if census.observer_panics != panicked.count() as u64
+            || census.wait_failures != kernel.wait_failures
+        {
+            return Some(format!("S7: {census:?}"));
+        }
+        let of_writers = writers
+            .iter()
+            .map(|one| one.book.borrow().receipt.as_ref().map(Receipt::ledger));
+        let of_readers = readers
+            .iter()
+            .map(|one| one.book.borrow().receipt.as_ref().map(ReadReceipt::ledger));
+        // A dropped end without an observer tells nobody.
+        let all: Option<Vec<Ledger>> = of_writers.chain(of_readers).collect();
+        let all = all?;
+        let sum = |column: fn(&Ledger) -> u64| all.iter().map(column).sum::<u64>();
+        let told = (
+            sum(Ledger::transferred),
+            sum(Ledger::discarded),
+            sum(Ledger::in_doubt),
+            sum(|one| u64::from(one.transferred() < one.accepted())),
+        );
+        let counted = (
+            census.bytes_transferred,
+            census.bytes_discarded,
+            census.bytes_in_doubt,
+            census.pipes_incomplete,
+        );
+        (told != counted).then(|| format!("S7: told {told:?}, {census:?}"))
+    }
+
     fn check_receipts(&self) {
         let kernel = self.world.driver.backend().lock();
-        for writer in &self.writers {
+        for writer in self.writers.borrow().iter() {
             let mut book = writer.book.borrow_mut();
             let heard = writer.receipts_heard();
             if heard.len() > 1 {
                 book.wrong("D6: told the ending twice");
+            }
+            if heard.is_empty() && book.is_watched && !writer.has_panicked() {
+                book.wrong("D6: never told the ending");
             }
             let told = book.receipt.take().into_iter().chain(heard);
             for receipt in told.collect::<Vec<_>>() {
@@ -325,12 +410,11 @@ impl Run {
 
     /// A failure that no receipt names was counted as late.
     fn check_unheard(&self, late: u64) -> Option<String> {
-        let writers = self
-            .writers
+        let (writers, readers) = (self.writers.borrow(), self.readers.borrow());
+        let writers = writers
             .iter()
             .map(|writer| writer.book.borrow().unheard.clone());
-        let readers = self
-            .readers
+        let readers = readers
             .iter()
             .map(|reader| reader.book.borrow().unheard.clone());
         let unheard: Vec<String> = writers.chain(readers).flatten().collect();
@@ -341,7 +425,7 @@ impl Run {
     fn check_sums(&self, kernel: &Kernel, late: u64) -> Option<String> {
         let mut read = 0;
         let mut accepted = 0;
-        for reader in &self.readers {
+        for reader in self.readers.borrow().iter() {
             let book = reader.book.borrow();
             read += kernel.pipes[kernel.ends[book.end].pipe].read as u64;
             accepted += match &book.receipt {

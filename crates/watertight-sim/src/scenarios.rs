@@ -253,6 +253,7 @@ pub fn all() -> Vec<Scenario> {
             all.push(Scenario {
                 name: format!("{}: {}", ground.name, program.name),
                 is_windows: ground.is_windows,
+                settles: None,
                 pipes: vec![pipe(program, ground)],
             });
         }
@@ -272,6 +273,7 @@ fn pipe(program: &Program, ground: &Ground) -> PipeSetup {
         shape: ground.shape,
         way: ground.way,
         listening: false,
+        opens: Duration::ZERO,
         writer: has_writer.then_some(writer),
         reader: (!program.reads.is_empty()).then(|| ReaderSetup::of(program.reads)),
         deeds: program.deeds.to_vec(),
@@ -310,6 +312,7 @@ fn ends_of_windows() -> Vec<Scenario> {
             Scenario {
                 name: format!("{}: {}", ground.name, program.name),
                 is_windows: true,
+                settles: None,
                 pipes: vec![pipe],
             }
         })

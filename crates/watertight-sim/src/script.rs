@@ -107,6 +107,8 @@ pub struct PipeSetup {
     pub shape: Shape,
     /// How our ends are served.
     pub way: Way,
+    /// When our ends are made: others may be over by then, and leave their places.
+    pub opens: Duration,
     /// Nobody has come yet when it is made.
     pub listening: bool,
     /// Our writing end.
@@ -126,6 +128,8 @@ pub struct Scenario {
     pub name: String,
     /// Whose codes the calls have that are not asked of one end.
     pub is_windows: bool,
+    /// When somebody waits for what lingers, and for how long.
+    pub settles: Option<(Duration, Duration)>,
     /// The pipes.
     pub pipes: Vec<PipeSetup>,
 }

@@ -7,6 +7,7 @@ use crate::backend::Sim;
 use crate::chance::Chance;
 use crate::peer::Peer;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -55,6 +56,10 @@ pub(crate) struct World {
     /// The driver's thread is in the middle of a turn.
     turning: Cell<bool>,
     depth: Cell<u32>,
+    /// What somebody was promised by some time, and did not get yet.
+    promises: RefCell<BTreeMap<u64, (Moment, String)>>,
+    /// Numbers what happens, in order.
+    number: Cell<u64>,
 }
 
 /// What can happen next.
@@ -96,6 +101,8 @@ impl World {
             chance: RefCell::new(chance),
             turning: Cell::new(false),
             depth: Cell::new(0),
+            promises: RefCell::default(),
+            number: Cell::new(0),
         });
         WORLD.set(Some(world.clone()));
         world
@@ -131,6 +138,7 @@ impl World {
         self.wake_sleepers();
         let choices = self.choices(true);
         if choices.is_empty() {
+            self.check_rest();
             return self.pass_time();
         }
         let choice = self.chance.borrow_mut().pick(&choices);
@@ -223,7 +231,8 @@ impl World {
         let taken = {
             let mut tasks = self.tasks.borrow_mut();
             let task = &mut tasks[index];
-            task.ready.0.store(false, Ordering::Relaxed);
+            // A waker is good for one poll: only the last one counts, and whoever keeps an older one wakes nobody.
+            task.ready = Arc::new(Ready(AtomicBool::new(false)));
             task.work.take().map(|work| (work, task.ready.clone()))
         };
         let Some((mut work, ready)) = taken else {
@@ -244,6 +253,43 @@ impl World {
             }
         }
         drop(done);
+    }
+
+    /// Nothing happens before time passes: whoever was promised something by now has it.
+    fn check_rest(&self) {
+        {
+            let mut kernel = self.driver.backend().lock();
+            let now = kernel.now;
+            for (until, what) in self.promises.borrow().values() {
+                if *until < now {
+                    kernel.wrong(format!("not answered by its time, {until:?}: {what}"));
+                }
+            }
+            kernel.check_gone();
+        }
+    }
+
+    /// Promises an answer by some time; [`World::keep`] follows.
+    pub(crate) fn promise(&self, until: Moment, what: String) -> u64 {
+        let id = self.number();
+        self.promises.borrow_mut().insert(id, (until, what));
+        id
+    }
+
+    /// The answer is there.
+    pub(crate) fn keep(&self, id: u64) {
+        self.promises.borrow_mut().remove(&id);
+    }
+
+    /// The next number.
+    pub(crate) fn number(&self) -> u64 {
+        self.number.set(self.number.get() + 1);
+        self.number.get()
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> Moment {
+        self.driver.backend().lock().now
     }
 
     /// Time passes until something happens by itself. False: nothing will.

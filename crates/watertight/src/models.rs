@@ -7,11 +7,18 @@
 //! What is not modelled: memory weaker than a mutex (the driver has no atomics), `std::thread::park` in `Wait::wait`, and
 //! what the backends do beneath the seam.
 #![allow(clippy::unwrap_used, reason = "a model states its expectations")]
+#![allow(
+    dead_code,
+    reason = "each checker uses its own part of what they share"
+)]
 
 #[cfg(loom)]
 mod answers;
 mod harness;
+mod hearing;
 mod kernel;
+#[cfg(shuttle)]
+mod large;
 mod manner;
 #[cfg(loom)]
 mod observers;
@@ -21,5 +28,6 @@ mod queue;
 mod reads;
 #[cfg(loom)]
 mod slots;
+mod state;
 #[cfg(loom)]
 mod waiting;

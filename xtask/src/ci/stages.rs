@@ -73,7 +73,7 @@ const fn on_request(name: &'static str, about: &'static str, plan: fn(&Machine) 
 }
 
 /// The gate, in order.
-pub(super) const ALL: [Stage; 26] = [
+pub(super) const ALL: [Stage; 27] = [
     stage("fmt", "the one way to lay out code", |_| {
         run("fmt --all --check -- --color never")
     }),
@@ -103,6 +103,7 @@ pub(super) const ALL: [Stage; 26] = [
     ),
     stage("loom", "every interleaving of the driver's threads", loom),
     stage("sim", "the driver against a hostile kernel", simulation),
+    stage("canary", "the simulator finds a planted bug, twice", canary),
     slow(
         "faults",
         "every call of the real kernel fails, with every code",
@@ -215,20 +216,20 @@ fn docs(_: &Machine) -> Plan {
     Plan::Run(steps)
 }
 
+/// Each checker has a folder of its own: its flag is every crate's, so nothing can be shared.
 fn loom(machine: &Machine) -> Plan {
     if !machine.has_file("crates/watertight/src/models.rs") {
         return skip("no models in the tree yet");
     }
-    let models = "-p watertight --lib --profile models --target-dir target/loom";
-    let steps = [
-        format!("clippy --tests {models} -- -D warnings"),
-        format!("test {models} -- models"),
-    ];
-    Plan::Run(
-        steps
-            .map(|words| Step::cargo(&words).env("RUSTFLAGS", "--cfg loom"))
-            .to_vec(),
-    )
+    let mut steps = Vec::new();
+    for checker in ["loom", "shuttle"] {
+        let models = format!("-p watertight --lib --profile models --target-dir target/{checker}");
+        let lints = format!("clippy --tests {models} -- -D warnings");
+        for words in [lints, format!("test {models} -- models")] {
+            steps.push(Step::cargo(&words).env("RUSTFLAGS", format!("--cfg {checker}")));
+        }
+    }
+    Plan::Run(steps)
 }
 
 fn simulation(_: &Machine) -> Plan {
@@ -250,6 +251,11 @@ fn fuzzed(machine: &Machine) -> Plan {
         Ok(_) => run("xtask fuzz"),
         Err(reason) => skip(reason),
     }
+}
+
+/// After `sim`, whose program it runs again without the bug.
+fn canary(_: &Machine) -> Plan {
+    run("xtask canary")
 }
 
 /// Its figures are in what it prints, which a passing test keeps to itself unless told.

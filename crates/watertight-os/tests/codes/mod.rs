@@ -10,6 +10,11 @@
 mod unix;
 #[cfg(any(windows, feature = "tables"))]
 mod windows;
+#[cfg(not(any(windows, feature = "tables")))]
+mod windows {
+    /// Windows' table is not here without its feature.
+    pub(super) fn check(_: u8, _: u32, _: [u8; 4]) {}
+}
 
 /// Bytes: a call, a code, and what came with it.
 pub(crate) fn check(bytes: &[u8]) {
@@ -20,6 +25,5 @@ pub(crate) fn check(bytes: &[u8]) {
     let code = u32::from_le_bytes([a, b, c, d]);
     #[cfg(all(unix, not(windows)))]
     unix::check(call, code);
-    #[cfg(any(windows, feature = "tables"))]
     windows::check(call, code, rest);
 }

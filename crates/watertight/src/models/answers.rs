@@ -1,8 +1,9 @@
 //! Answers against submissions, stops, drops and releases.
 
 use super::harness::{World, explore, spawn, wait};
-use super::kernel::{GONE, Kernel};
+use super::kernel::Kernel;
 use super::manner::{Answers, Cancels, Manner};
+use super::state::GONE;
 use crate::pump_write::WriterCell;
 use crate::{Ending, ErrorKind, Receipt, Settle, WriterOptions};
 use std::sync::Arc;

@@ -25,7 +25,7 @@ pub(super) mod primitives {
 pub(super) use primitives::spawn;
 use primitives::{Condvar, JoinHandle, Mutex};
 
-/// What a model's own foreign code panics with.
+/// What a model's own foreign code panics with, past the hook that hears of all other panics.
 pub(super) const EXPECTED: &str = "the panic of the model's foreign code";
 
 /// What went wrong in this run. Panics are here too: the driver catches some, and none of them is the driver's own.
@@ -62,6 +62,46 @@ pub(super) fn explore(expected: &[&str], model: impl Fn() -> &'static str + Send
     assert_eq!(ends.keys().copied().collect::<Vec<_>>(), expected);
 }
 
+/// How many schedules each of the two ways draws for each large model, unless `WATERTIGHT_SCHEDULES` says otherwise.
+#[cfg(shuttle)]
+const SCHEDULES: usize = 17_000;
+
+/// A thread's stack. Panics are caught on it, and told.
+#[cfg(shuttle)]
+const STACK_BYTES: usize = 256 * 1024;
+
+/// PCT finds every bug that so many changes of the order make, with a probability it states.
+#[cfg(shuttle)]
+const CHANGES_MAX: usize = 3;
+
+/// The same schedules every time, unless `SHUTTLE_RANDOM_SEED` says otherwise. A failing one is printed, to be replayed.
+#[cfg(shuttle)]
+const SEED: u64 = 0x5741_5445_5254;
+
+/// Draws schedules of the model's threads: at random, and by PCT.
+#[cfg(shuttle)]
+pub(super) fn draw(model: fn()) {
+    use shuttle::scheduler::{PctScheduler, RandomScheduler};
+    let _turn = hear_panics();
+    let start = std::time::Instant::now();
+    let mut config = shuttle::Config::new();
+    config.stack_size = STACK_BYTES;
+    let run = move || {
+        complaints().clear();
+        model();
+    };
+    let schedules = match std::env::var("WATERTIGHT_SCHEDULES") {
+        Ok(number) => number.parse().expect("WATERTIGHT_SCHEDULES is a number"),
+        Err(_) => SCHEDULES,
+    };
+    let random = RandomScheduler::new_from_seed(SEED, schedules);
+    let mut runs = shuttle::Runner::new(random, config.clone()).run(run);
+    let pct = PctScheduler::new_from_seed(SEED, CHANGES_MAX, schedules);
+    runs += shuttle::Runner::new(pct, config).run(run);
+    println!("{runs} schedules in {:.1?}", start.elapsed());
+    assert_eq!(runs, 2 * schedules);
+}
+
 /// Says that something is wrong. It does not panic: the driver would catch it.
 pub(super) fn complain(what: String) {
     complaints().push(what);
@@ -78,10 +118,8 @@ fn hear_panics() -> std::sync::MutexGuard<'static, ()> {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if panic.payload().downcast_ref() != Some(&EXPECTED) {
-                complain(panic.to_string());
-                before(panic);
-            }
+            complain(panic.to_string());
+            before(panic);
         }));
     });
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

@@ -5,21 +5,14 @@
 use super::harness::complain;
 use super::harness::primitives::{Condvar, Mutex, MutexGuard};
 use super::manner::{Answers, Cancels, Manner};
-use bytes::Bytes;
+use super::state::{Book, DATA, Held, Later, State};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use watertight_core::{
-    Backend, Cancelled, Class, Completion, Moment, Moved, Op, OpId, OpKind, OsCode, Outcome,
-    ReadNow, Submitted,
+    Backend, Cancelled, Completion, Moment, Op, OpId, OpKind, OsCode, Outcome, ReadNow, Submitted,
 };
-
-/// What a read brings.
-pub(super) const DATA: &[u8] = b"data";
-
-/// The code of every failure.
-pub(super) const GONE: OsCode = OsCode(32);
 
 /// A handle of this kernel.
 #[derive(Debug)]
@@ -35,52 +28,6 @@ pub(super) struct Kernel {
     /// A wait that has nothing else to do lets the time pass instead, up to here.
     ends_at: Moment,
     over: AtomicBool,
-}
-
-/// An operation in flight.
-struct Held {
-    id: OpId,
-    pipe: usize,
-    op: Op,
-    write_bytes_max: u64,
-    /// How whoever waits answers it.
-    later: Option<Later>,
-}
-
-#[derive(Clone, Copy)]
-enum Later {
-    Cancelled,
-    Failed,
-    Whole,
-}
-
-/// What the kernel knows of a pipe.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Book {
-    /// Bytes it gave.
-    pub(super) given: u64,
-    pub(super) closed: u32,
-    /// The handle was given back.
-    pub(super) released: bool,
-    calls: u32,
-    direct_reads: usize,
-    pub(super) cancels: u32,
-    writes: usize,
-    /// The operation that was submitted last.
-    pub(super) last: Option<OpId>,
-    /// Every byte it took, in order.
-    pub(super) stream: Vec<u8>,
-}
-
-#[derive(Default)]
-struct State {
-    now: Moment,
-    ops: Vec<Held>,
-    books: Vec<Book>,
-    strays: Vec<Completion>,
-    woken: bool,
-    waiting: bool,
-    over: bool,
 }
 
 impl Kernel {
@@ -135,6 +82,23 @@ impl Kernel {
     pub(super) fn stray(&self, completion: Completion) {
         let mut state = self.lock();
         state.strays.push(completion);
+        self.rouse(state);
+    }
+
+    /// Answers once more for every pipe whose place another one has, by now.
+    pub(super) fn haunt(&self) {
+        let mut state = self.lock();
+        let last: Vec<OpId> = state.books.iter().filter_map(|book| book.last).collect();
+        let is_former = |id: &&OpId| {
+            let mut same = last.iter().filter(|other| other.pipe.slot == id.pipe.slot);
+            same.any(|other| other.pipe.generation > id.pipe.generation)
+        };
+        let strays = last.iter().filter(is_former).map(|id| Completion {
+            id: *id,
+            outcome: Outcome::Transferred(1),
+        });
+        let strays: Vec<Completion> = strays.collect();
+        state.strays.extend(strays);
         self.rouse(state);
     }
 
@@ -212,62 +176,10 @@ impl Kernel {
     }
 }
 
-impl Book {
-    /// How many bytes it took.
-    pub(super) fn taken(&self) -> u64 {
-        self.stream.len() as u64
-    }
-}
-
-impl State {
-    fn enter(&mut self, pipe: &Pipe, what: &str) {
-        let book = &mut self.books[pipe.number];
-        if book.closed > 0 {
-            complain(format!("{what} on the closed pipe {}", pipe.number));
-        }
-        book.calls += u32::from(pipe.manner.is_slow);
-    }
-
-    /// How an operation on `pipe` ends, and the books with it.
-    fn outcome(&mut self, pipe: usize, op: &Op, how: Later, write_bytes_max: u64) -> Outcome {
-        match (how, op) {
-            (Later::Cancelled, _) => Outcome::cancelled(),
-            (Later::Failed, _) => Outcome::Failed {
-                class: Class::Gone,
-                os: Some(GONE),
-                moved: Moved::Exactly(0),
-            },
-            (Later::Whole, Op::Write(chunks)) => {
-                let bytes = chunks.bytes().min(write_bytes_max);
-                let taken = chunks.iter().flatten().take(bytes as usize);
-                self.books[pipe].stream.extend(taken);
-                Outcome::Transferred(bytes)
-            }
-            (Later::Whole, Op::Read { .. }) => {
-                self.books[pipe].given += DATA.len() as u64;
-                Outcome::Data(Bytes::from_static(DATA))
-            }
-            (Later::Whole, Op::WaitReadable | Op::WaitUntilRead) => Outcome::Ready,
-        }
-    }
-
-    /// Hands out every answer that is due.
-    fn hand_out(&mut self, completions: &mut Vec<Completion>) {
-        completions.append(&mut self.strays);
-        let (due, held) = std::mem::take(&mut self.ops)
-            .into_iter()
-            .partition(|held: &Held| held.later.is_some());
-        self.ops = held;
-        for held in due {
-            let how = held.later.expect("it is due");
-            let outcome = self.outcome(held.pipe, &held.op, how, held.write_bytes_max);
-            let id = held.id;
-            completions.push(Completion { id, outcome });
-        }
-    }
-
-    fn is_anything_due(&self) -> bool {
-        !self.strays.is_empty() || self.ops.iter().any(|held| held.later.is_some())
+impl Pipe {
+    /// The how-manieth it is.
+    pub(super) fn number(&self) -> usize {
+        self.number
     }
 }
 
@@ -281,7 +193,7 @@ impl Backend for Kernel {
     fn submit(&self, pipe: &Arc<Pipe>, id: OpId, op: Op) -> Submitted {
         let manner = pipe.manner;
         let mut state = self.lock();
-        state.enter(pipe, "an operation");
+        state.enter(pipe.number, pipe.manner.is_slow, "an operation");
         if state.ops.iter().any(|held| held.id == id) {
             complain(format!("{id:?} is in flight twice"));
         }
@@ -325,7 +237,7 @@ impl Backend for Kernel {
 
     fn read_now(&self, pipe: &Pipe, buf: &mut [u8]) -> ReadNow {
         let mut state = self.lock();
-        state.enter(pipe, "a direct read");
+        state.enter(pipe.number, pipe.manner.is_slow, "a direct read");
         let book = &mut state.books[pipe.number];
         let script = pipe.manner.direct;
         let answer = script[book.direct_reads.min(script.len() - 1)];
@@ -341,7 +253,7 @@ impl Backend for Kernel {
 
     fn cancel(&self, pipe: &Arc<Pipe>, id: OpId) -> Cancelled {
         let mut state = self.lock();
-        state.enter(pipe, "a cancel");
+        state.enter(pipe.number, pipe.manner.is_slow, "a cancel");
         state.books[pipe.number].cancels += 1;
         let at = state.ops.iter().position(|held| held.id == id);
         let cancelled = match (at, pipe.manner.cancels) {

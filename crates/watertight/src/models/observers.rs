@@ -1,75 +1,15 @@
 //! Foreign code: observers and wakers that take their time, and that panic.
 
-use super::harness::primitives::Mutex;
 use super::harness::{EXPECTED, Task, World, explore, wait};
+use super::hearing::Hearing;
 use super::kernel::Kernel;
 use super::manner::Manner;
-use crate::{Ending, ErrorKind, Ledger, Observer, Receipt, Settle, WriterOptions};
+use crate::{Ending, ErrorKind, Settle, WriterOptions};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Wake};
 use watertight_core::Moment;
-
-/// Hears everything, slowly: others may run while it is told.
-struct Hearing {
-    heard: Mutex<Heard>,
-    panics: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Heard {
-    told: u32,
-    begun: u32,
-    ended: Option<Ledger>,
-    transferred: u64,
-    panicked: bool,
-}
-
-impl Hearing {
-    fn new(panics: bool) -> Arc<Self> {
-        Arc::new(Self {
-            heard: Mutex::new(Heard::default()),
-            panics,
-        })
-    }
-
-    fn heard(&self) -> Heard {
-        *self.heard.lock().unwrap()
-    }
-
-    fn is_told(&self, ledger: Ledger, is_end: bool) {
-        let mut heard = self.heard.lock().unwrap();
-        heard.begun += 1;
-        // D6: one thing at a time, in order, the end last and once, and nothing after a panic.
-        let is_alone = heard.begun == heard.told + 1;
-        let is_in_order = heard.ended.is_none() && ledger.transferred() >= heard.transferred;
-        let is_wrong = !is_alone || !is_in_order || heard.panicked;
-        drop(heard);
-        if is_wrong {
-            super::harness::complain(format!("the observer heard {ledger:?} out of turn"));
-        }
-        let mut heard = self.heard.lock().unwrap();
-        heard.told += 1;
-        heard.transferred = ledger.transferred();
-        heard.ended = is_end.then_some(ledger);
-        heard.panicked = self.panics;
-        drop(heard);
-        if self.panics {
-            std::panic::panic_any(EXPECTED);
-        }
-    }
-}
-
-impl Observer for Hearing {
-    fn progress(&self, ledger: Ledger) {
-        self.is_told(ledger, false);
-    }
-
-    fn ended(&self, receipt: &Receipt) {
-        self.is_told(receipt.ledger(), true);
-    }
-}
 
 /// L6: an observer panics ‖ the next answer ‖ a stop.
 #[test]
@@ -130,7 +70,7 @@ struct Panicking;
 
 impl Wake for Panicking {
     fn wake(self: Arc<Self>) {
-        std::panic::panic_any(EXPECTED);
+        std::panic::resume_unwind(Box::new(EXPECTED));
     }
 }
 

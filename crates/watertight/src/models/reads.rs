@@ -1,8 +1,9 @@
 //! The reading half: direct reads, read-ahead, and what is taken back.
 
 use super::harness::{Task, World, ask, explore, spawn, wait};
-use super::kernel::{DATA, Kernel};
+use super::kernel::Kernel;
 use super::manner::{Answers, Cancels, Manner};
+use super::state::DATA;
 use crate::pump_read::ReaderCell;
 use crate::{ErrorKind, ReaderOptions, Settle};
 use std::pin::pin;

@@ -1,0 +1,127 @@
+//! What the models' kernel holds: the operations in flight, and its books.
+
+use super::harness::complain;
+use bytes::Bytes;
+use watertight_core::{Class, Completion, Moment, Moved, Op, OpId, OsCode, Outcome};
+
+/// What a read brings.
+pub(super) const DATA: &[u8] = b"data";
+
+/// The code of every failure.
+pub(super) const GONE: OsCode = OsCode(32);
+
+/// An operation in flight.
+pub(super) struct Held {
+    pub(super) id: OpId,
+    pub(super) pipe: usize,
+    pub(super) op: Op,
+    pub(super) write_bytes_max: u64,
+    /// How whoever waits answers it.
+    pub(super) later: Option<Later>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Later {
+    Cancelled,
+    Failed,
+    Whole,
+}
+
+/// What the kernel knows of a pipe.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Book {
+    /// Bytes it gave.
+    pub(super) given: u64,
+    pub(super) closed: u32,
+    /// The handle was given back.
+    pub(super) released: bool,
+    pub(super) calls: u32,
+    pub(super) direct_reads: usize,
+    pub(super) cancels: u32,
+    pub(super) writes: usize,
+    /// The operation that was submitted last.
+    pub(super) last: Option<OpId>,
+    /// Every byte it took, in order.
+    pub(super) stream: Vec<u8>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) now: Moment,
+    pub(super) ops: Vec<Held>,
+    pub(super) books: Vec<Book>,
+    pub(super) strays: Vec<Completion>,
+    pub(super) woken: bool,
+    pub(super) waiting: bool,
+    pub(super) over: bool,
+}
+
+impl Book {
+    /// Whether the handle is closed or given back.
+    pub(super) fn is_gone(&self) -> bool {
+        self.closed > 0 || self.released
+    }
+
+    /// How many bytes it took.
+    pub(super) fn taken(&self) -> u64 {
+        self.stream.len() as u64
+    }
+}
+
+impl State {
+    pub(super) fn enter(&mut self, pipe: usize, is_slow: bool, what: &str) {
+        let book = &mut self.books[pipe];
+        if book.closed > 0 {
+            complain(format!("{what} on the closed pipe {pipe}"));
+        }
+        book.calls += u32::from(is_slow);
+    }
+
+    /// How an operation on `pipe` ends, and the books with it.
+    pub(super) fn outcome(
+        &mut self,
+        pipe: usize,
+        op: &Op,
+        how: Later,
+        write_bytes_max: u64,
+    ) -> Outcome {
+        match (how, op) {
+            (Later::Cancelled, _) => Outcome::cancelled(),
+            (Later::Failed, _) => Outcome::Failed {
+                class: Class::Gone,
+                os: Some(GONE),
+                moved: Moved::Exactly(0),
+            },
+            (Later::Whole, Op::Write(chunks)) => {
+                let bytes = chunks.bytes().min(write_bytes_max);
+                let taken = chunks.iter().flatten().take(bytes as usize);
+                self.books[pipe].stream.extend(taken);
+                Outcome::Transferred(bytes)
+            }
+            (Later::Whole, Op::Read { .. }) => {
+                self.books[pipe].given += DATA.len() as u64;
+                Outcome::Data(Bytes::from_static(DATA))
+            }
+            (Later::Whole, Op::WaitReadable | Op::WaitUntilRead) => Outcome::Ready,
+        }
+    }
+
+    /// Hands out every answer that is due.
+    pub(super) fn hand_out(&mut self, completions: &mut Vec<Completion>) {
+        completions.append(&mut self.strays);
+        let (due, held) = std::mem::take(&mut self.ops)
+            .into_iter()
+            .partition(|held: &Held| held.later.is_some());
+        self.ops = held;
+        for held in due {
+            let how = held.later.expect("it is due");
+            let outcome = self.outcome(held.pipe, &held.op, how, held.write_bytes_max);
+            let id = held.id;
+            completions.push(Completion { id, outcome });
+        }
+    }
+
+    pub(super) fn is_anything_due(&self) -> bool {
+        !self.strays.is_empty() || self.ops.iter().any(|held| held.later.is_some())
+    }
+}
