@@ -255,9 +255,9 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Runs what may run foreign code on the driver's thread: a panic there is the foreign code's, and no reason to leave
+    /// Runs what may run foreign code. A panic in it is counted (F1); it is no reason to stop, and above all none to leave
     /// all other pipes without a driver.
-    fn contain(&self, run: impl FnOnce()) {
+    pub(crate) fn contain(&self, run: impl FnOnce()) {
         if panics(run) {
             self.registry.lock().totals.foreign_panics += 1;
         }

@@ -2,7 +2,7 @@
 //!
 //! It is used under the half's lock; what follows from a change leaves as an [`After`], to be carried out without it.
 
-use crate::driver::{Driver, Ended, Step, Wakes, panics};
+use crate::driver::{Driver, Ended, Step, Wakes};
 use std::sync::Arc;
 use std::time::Duration;
 use watertight_core::{Action, Backend, Chunks, Key, Moment, OpId, OpKind};
@@ -116,7 +116,7 @@ impl After {
         }
         // D3: everything is booked by now; only then is anybody woken.
         driver.wake(self.wakes);
-        panics(|| drop(self.spent));
+        driver.contain(|| drop(self.spent));
         if self.tell_settling {
             driver.tell_settling();
         }

@@ -1,0 +1,326 @@
+//! The driver's turns, one at a time, on a kernel that does nothing by itself.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+
+use bytes::Bytes;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+use watertight::{Driver, PipeReader, PipeWriter, ReaderOptions, Settle, WriterOptions};
+use watertight_core::{
+    Backend, Cancelled, Class, Completion, Moment, Op, OpId, OsCode, Outcome, ReadNow, Submitted,
+};
+
+/// What it is asked, and what it is to answer.
+#[derive(Default)]
+struct Still {
+    now: AtomicU64,
+    /// Writes are answered at once; otherwise when `ready` says so.
+    at_once: bool,
+    /// It stops nothing at once, and reads only by operations.
+    slow: bool,
+    /// So many waits fail.
+    failing: AtomicU64,
+    ready: Mutex<Vec<Completion>>,
+    submitted: Mutex<Vec<OpId>>,
+    waited_until: Mutex<Vec<Option<Moment>>>,
+    rested: Mutex<Vec<Duration>>,
+}
+
+impl Still {
+    fn answer(&self, id: OpId, outcome: Outcome) {
+        self.ready.lock().unwrap().push(Completion { id, outcome });
+    }
+
+    fn last_submitted(&self) -> OpId {
+        *self.submitted.lock().unwrap().last().unwrap()
+    }
+
+    fn waits(&self) -> Vec<Option<Moment>> {
+        std::mem::take(&mut self.waited_until.lock().unwrap())
+    }
+}
+
+impl Backend for Still {
+    type Handle = u32;
+
+    fn now(&self) -> Moment {
+        Moment(self.now.load(SeqCst))
+    }
+
+    fn submit(&self, _: &Arc<u32>, id: OpId, op: Op) -> Submitted {
+        self.submitted.lock().unwrap().push(id);
+        match op {
+            Op::Write(chunks) if self.at_once => {
+                Submitted::Done(Outcome::Transferred(chunks.bytes()))
+            }
+            Op::Read { .. } | Op::WaitReadable | Op::WaitUntilRead | Op::Write(_) => {
+                Submitted::InFlight
+            }
+        }
+    }
+
+    fn read_now(&self, _: &u32, _: &mut [u8]) -> ReadNow {
+        if self.slow {
+            ReadNow::Unavailable
+        } else {
+            ReadNow::Wait
+        }
+    }
+
+    fn cancel(&self, _: &Arc<u32>, _: OpId) -> Cancelled {
+        if self.slow {
+            Cancelled::Requested
+        } else {
+            Cancelled::Done(Outcome::cancelled())
+        }
+    }
+
+    fn close(&self, _: Arc<u32>, _: bool) -> Result<(), OsCode> {
+        Ok(())
+    }
+
+    fn wait(&self, completions: &mut Vec<Completion>, until: Option<Moment>) -> Result<(), OsCode> {
+        self.waited_until.lock().unwrap().push(until);
+        let fails = |left: u64| left.checked_sub(1);
+        if self.failing.fetch_update(SeqCst, SeqCst, fails).is_ok() {
+            return Err(OsCode(9));
+        }
+        completions.append(&mut self.ready.lock().unwrap());
+        Ok(())
+    }
+
+    fn rest(&self, duration: Duration) {
+        self.rested.lock().unwrap().push(duration);
+    }
+
+    fn wake(&self) {}
+}
+
+/// A waker that can be counted.
+struct Counted;
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {}
+}
+
+fn driver(backend: Still) -> (Arc<Driver<Still>>, impl Fn()) {
+    let driver = Arc::new(Driver::new(backend));
+    let turned = driver.clone();
+    (driver, move || turned.turn(&mut Vec::new()))
+}
+
+fn writer(driver: &Arc<Driver<Still>>, options: WriterOptions) -> PipeWriter<Still> {
+    PipeWriter::on(driver, 7, options)
+}
+
+#[test]
+fn with_nothing_to_do_it_waits_without_end() {
+    let (driver, turn) = driver(Still::default());
+    turn();
+    assert_eq!(driver.backend().waits(), [None]);
+    let writer = writer(&driver, WriterOptions::new());
+    writer.try_write(b"in flight").unwrap();
+    turn();
+    assert_eq!(driver.backend().waits(), [None], "it would spin");
+}
+
+#[test]
+fn it_waits_until_the_first_deadline_and_no_longer_when_that_is_given_up() {
+    let (driver, turn) = driver(Still::default());
+    let writer = writer(&driver, WriterOptions::new());
+    writer.try_write(b"in flight").unwrap();
+    driver.backend().now.store(1_000, SeqCst);
+    let mut context = Context::from_waker(Waker::noop());
+    {
+        let mut late = pin!(writer.flush().within(Duration::from_nanos(500)));
+        let mut early = pin!(writer.flush().within(Duration::from_nanos(200)));
+        assert!(late.as_mut().poll(&mut context).is_pending());
+        assert!(early.as_mut().poll(&mut context).is_pending());
+        turn();
+        assert_eq!(driver.backend().waits(), [Some(Moment(1_200))]);
+        driver.backend().now.store(1_200, SeqCst);
+        turn();
+        assert!(early.as_mut().poll(&mut context).is_ready());
+        let _ = driver.backend().waits();
+        turn();
+        assert_eq!(driver.backend().waits(), [Some(Moment(1_500))]);
+        assert!(late.as_mut().poll(&mut context).is_pending());
+    }
+    turn();
+    assert_eq!(driver.backend().waits(), [None], "the timer of nobody");
+}
+
+#[test]
+fn a_wait_that_fails_is_counted_and_is_followed_by_a_rest() {
+    let (driver, turn) = driver(Still::default());
+    driver.backend().failing.store(2, SeqCst);
+    for _ in 0..4 {
+        turn();
+    }
+    assert_eq!(driver.census().wait_failures, 2);
+    let rested = driver.backend().rested.lock().unwrap();
+    assert_eq!(rested.len(), 2);
+    assert!(rested.iter().all(|pause| !pause.is_zero()));
+}
+
+#[test]
+fn a_late_answer_reaches_no_newer_pipe() {
+    let (driver, turn) = driver(Still::default());
+    let mut late: Vec<OpId> = Vec::new();
+    for round in 0..4 {
+        let writer = writer(&driver, WriterOptions::new());
+        writer.try_write(b"abc").unwrap();
+        let id = driver.backend().last_submitted();
+        assert!(!late.contains(&id), "round {round}: the same name again");
+        assert!(late.iter().all(|old| old.pipe.slot == id.pipe.slot));
+        for old in &late {
+            driver.backend().answer(*old, Outcome::Transferred(1));
+        }
+        turn();
+        assert_eq!(writer.ledger().in_flight(), 3, "round {round}");
+        driver.backend().answer(id, Outcome::Transferred(3));
+        turn();
+        assert_eq!(writer.ledger().transferred(), 3, "round {round}");
+        assert!(writer.finish().wait().unwrap().is_complete());
+        late.push(id);
+    }
+    assert_eq!(driver.census().pipes_ended, 4);
+}
+
+/// Owned bytes whose owner panics when they are given up.
+struct Owner([u8; 600]);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("this owner panics"));
+    }
+}
+
+#[test]
+fn an_owner_of_bytes_that_panics_is_counted_and_stops_no_other_pipe() {
+    let (driver, turn) = driver(Still::default());
+    let (one, other) = (
+        writer(&driver, WriterOptions::new()),
+        writer(&driver, WriterOptions::new()),
+    );
+    for round in 1..3 {
+        let bytes = Bytes::from_owner(Owner([7; 600]));
+        one.try_write_bytes(bytes).unwrap();
+        let first = driver.backend().last_submitted();
+        other.try_write(b"abc").unwrap();
+        let second = driver.backend().last_submitted();
+        driver.backend().answer(first, Outcome::Transferred(600));
+        driver.backend().answer(second, Outcome::Transferred(3));
+        turn();
+        assert_eq!(driver.census().foreign_panics, round);
+        assert_eq!(one.ledger().transferred(), 600 * round);
+        assert_eq!(other.ledger().transferred(), 3 * round);
+    }
+    assert!(one.finish().wait().unwrap().is_complete());
+    assert!(other.finish().wait().unwrap().is_complete());
+}
+
+#[test]
+fn what_comes_after_an_ending_was_told_is_counted() {
+    let (driver, turn) = driver(Still {
+        slow: true,
+        ..Still::default()
+    });
+    let bound = Duration::from_nanos(100);
+    let mut context = Context::from_waker(Waker::noop());
+    for round in 1..4 {
+        let writer = writer(&driver, WriterOptions::new().stop_within(bound));
+        let reader = PipeReader::on(&driver, 8, ReaderOptions::new().stop_within(bound));
+        writer.try_write(b"abc").unwrap();
+        let write = driver.backend().last_submitted();
+        let mut buf = [0; 8];
+        assert!(pin!(reader.read(&mut buf)).poll(&mut context).is_pending());
+        let read = driver.backend().last_submitted();
+        let mut aborted = pin!(writer.abort());
+        let mut given_up = pin!(reader.abort());
+        assert!(aborted.as_mut().poll(&mut context).is_pending());
+        assert!(given_up.as_mut().poll(&mut context).is_pending());
+        driver.backend().now.fetch_add(100, SeqCst);
+        turn();
+        assert!(aborted.as_mut().poll(&mut context).is_ready());
+        assert!(given_up.as_mut().poll(&mut context).is_ready());
+        assert_eq!(driver.census().quarantined, 2);
+        let failed = Outcome::failed(Class::Io, Some(OsCode(5)));
+        driver.backend().answer(write, failed);
+        let data = Outcome::Data(Bytes::from_static(b"late"));
+        driver.backend().answer(read, data);
+        turn();
+        let census = driver.census();
+        assert_eq!((census.quarantined, census.bytes_late), (0, 4 * round));
+        assert_eq!(census.failures_late, round);
+        assert_eq!(census.bytes_in_doubt, 3 * round);
+    }
+}
+
+#[test]
+fn what_one_pump_may_not_do_the_next_turn_does() {
+    let (driver, turn) = driver(Still {
+        at_once: true,
+        ..Still::default()
+    });
+    let writer = writer(&driver, WriterOptions::new().op_bytes_max(1));
+    writer.try_write(&[7; 200]).unwrap();
+    let first = writer.ledger().transferred();
+    assert!((1..200).contains(&first), "{first} in one pump");
+    let mut turns = 0;
+    while writer.ledger().transferred() < 200 {
+        turn();
+        turns += 1;
+        assert!(turns < 200, "it never gets there");
+    }
+    let waits = driver.backend().waits();
+    assert!(waits.iter().all(|until| *until == Some(Moment(0))));
+    turn();
+    assert_eq!(driver.backend().waits(), [None], "it would spin");
+}
+
+#[test]
+fn who_gives_up_waiting_leaves_no_waker() {
+    let (driver, turn) = driver(Still::default());
+    let writer = writer(&driver, WriterOptions::new().queue_bytes_max(8));
+    let reader = PipeReader::on(&driver, 8, ReaderOptions::new());
+    writer.try_write(b"in queue").unwrap();
+    let counted = Arc::new(Counted);
+    let waker = Waker::from(counted.clone());
+    let mut context = Context::from_waker(&waker);
+    let alone = Arc::strong_count(&counted);
+    let mut buf = [0; 4];
+    {
+        let mut flush = pin!(writer.flush());
+        let mut room = pin!(writer.write_all(b"more"));
+        let mut until_read = pin!(writer.wait_until_read());
+        let mut read = pin!(reader.read(&mut buf));
+        assert!(flush.as_mut().poll(&mut context).is_pending());
+        assert!(room.as_mut().poll(&mut context).is_pending());
+        assert!(until_read.as_mut().poll(&mut context).is_pending());
+        assert!(read.as_mut().poll(&mut context).is_pending());
+        assert!(Arc::strong_count(&counted) >= alone + 4);
+    }
+    assert_eq!(Arc::strong_count(&counted), alone);
+    drop(writer);
+    {
+        let mut settle = pin!(Settle::on(&driver));
+        assert!(settle.as_mut().poll(&mut context).is_pending());
+        assert!(Arc::strong_count(&counted) > alone);
+    }
+    assert_eq!(Arc::strong_count(&counted), alone, "settle keeps one");
+    let id = driver.backend().submitted.lock().unwrap()[0];
+    driver.backend().answer(id, Outcome::Transferred(8));
+    turn();
+    Settle::on(&driver).wait().unwrap();
+}
