@@ -56,18 +56,13 @@ pub(crate) const BUGS: [Planted; 21] = [
     },
     Planted {
         class: "signal before bookkeeping",
-        name: "wake-before-leaving",
-        why: "nobody who waits for the pipe needs the registry",
-        file: "crates/watertight/src/seat.rs",
-        find: "        if let Some(ended) = self.unregister {
-            driver.unregister(key, ended);
-        }
-        // D3: everything is booked by now; only then is anybody woken.
-        driver.wake(self.wakes);",
-        replace: "        driver.wake(self.wakes);
-        if let Some(ended) = self.unregister {
-            driver.unregister(key, ended);
-        }",
+        name: "over-when-the-close-begins",
+        why: "once the close is asked for nothing can change any more",
+        file: "crates/watertight-core/src/write.rs",
+        find: "        self.closing == Closing::Done || self.quarantined
+    }",
+        replace: "        self.closing != Closing::Not || self.quarantined
+    }",
     },
     Planted {
         class: "signal before bookkeeping",
