@@ -256,6 +256,20 @@ impl WriterTask {
             Act::FlushWithin(within) => self.flush(writer, Some(within)).await,
             Act::UntilRead => self.until_read(writer, None).await,
             Act::UntilReadWithin(within) => self.until_read(writer, Some(within)).await,
+            Act::Abort
+            | Act::AbortWithin(_)
+            | Act::Finish
+            | Act::FinishUnheard
+            | Act::FinishWithin(_) => self.end(writer, act).await,
+            // Its clone goes with this act.
+            Act::Drop => {}
+            Act::Sleep(duration) => sleep(duration).await,
+        }
+    }
+
+    /// One of the ways to end it.
+    async fn end(&self, writer: &Arc<PipeWriter<Sim>>, act: Act) {
+        match act {
             Act::Finish => {
                 self.asks_finish();
                 self.over(writer.finish().await, false);
@@ -293,9 +307,18 @@ impl WriterTask {
                 let answer = self.abort(writer).await;
                 self.over(answer, false);
             }
-            // Its clone goes with this act.
-            Act::Drop => {}
-            Act::Sleep(duration) => sleep(duration).await,
+            Act::Drop
+            | Act::Flush
+            | Act::FlushWithin(_)
+            | Act::GiveUpWrite(_)
+            | Act::Sleep(_)
+            | Act::Try(_)
+            | Act::UntilRead
+            | Act::UntilReadWithin(_)
+            | Act::Write(_)
+            | Act::WriteOwned(_)
+            | Act::WriteVectored(..)
+            | Act::WriteWithin(..) => {}
         }
     }
 
