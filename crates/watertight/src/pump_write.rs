@@ -385,7 +385,7 @@ impl<B: Backend> WriterCell<B> {
             }
             let silenced = self.lock().watched.told(panicked);
             // The observer's own destructor may panic as well.
-            panics(|| drop((observer, silenced)));
+            self.driver.contain(|| drop((observer, silenced)));
             // Now that it has heard the end, the pipe may leave.
             self.change_quietly(|_| {});
             if panicked {

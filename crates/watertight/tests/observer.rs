@@ -312,3 +312,33 @@ fn nothing_gets_between_the_pieces_of_a_message() {
     let seen = collector.join().unwrap();
     assert!(seen.starts_with(&[1; 20_000]), "something got in between");
 }
+
+/// An observer whose destructor panics.
+struct DropsBadly;
+
+impl Observer for DropsBadly {}
+
+impl Drop for DropsBadly {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
+}
+
+#[test]
+fn a_panic_of_an_observers_destructor_is_counted_and_touches_no_pipe() {
+    let _accounted = Accounted::start();
+    let before = census().foreign_panics;
+    let options = WriterOptions::new().observer(Arc::new(DropsBadly));
+    let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
+    writer.write_all(b"all of it").wait().unwrap();
+    let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+    assert!(receipt.is_complete());
+    assert_eq!(read_to_end(&reader), b"all of it");
+    // The destructor runs on the thread that told the end, perhaps after the end was seen here.
+    let patience = std::time::Instant::now() + PATIENCE;
+    while census().foreign_panics == before {
+        assert!(std::time::Instant::now() < patience, "it was not counted");
+        std::thread::yield_now();
+    }
+    assert_eq!(census().foreign_panics, before + 1);
+}

@@ -132,12 +132,12 @@ const TWINS: [Twin; 41] = [
             }
             let silenced = self.lock().watched.told(panicked);
             // The observer's own destructor may panic as well.
-            panics(|| drop((observer, silenced)));
+            self.driver.contain(|| drop((observer, silenced)));
             // Now that it has heard the end, the pipe may leave.
             self.change_quietly(|_| {});
             if panicked {",
         replace: "            let silenced = self.lock().watched.told(panicked);
-            panics(|| drop((observer, silenced)));
+            self.driver.contain(|| drop((observer, silenced)));
             self.change_quietly(|_| {});
             if panicked {
                 self.driver.count_observer_panic();",
