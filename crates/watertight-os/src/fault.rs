@@ -1,6 +1,6 @@
 //! Planned failures, for tests (feature `fault`): of a construction's next step, and of the n-th system call from now.
 //!
-//! Without the feature nothing can be planned, and [`fallible`] is the call and nothing else. Steps are planned per thread.
+//! Without the feature nothing can be planned, and `fallible` is the call and nothing else. Steps are planned per thread.
 //! Calls are planned for the whole process, because the library's own threads make them too: tests that plan run one at a
 //! time.
 
