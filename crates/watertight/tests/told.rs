@@ -162,6 +162,23 @@ fn an_end_in_use_is_not_given_up() {
     assert_eq!((over.verb, over.kind), (Verb::Release, ErrorKind::Busy));
 }
 
+/// Where reads are operations that carry bytes (Windows), it does: there the handle is busy until the read is answered.
+#[cfg(unix)]
+#[test]
+fn a_read_that_gave_up_does_not_keep_the_handle() {
+    let _accounted = Accounted::start();
+    let (reader, writer) = pipe().unwrap();
+    let late = Duration::from_millis(5);
+    let told = reader.read(&mut [0; 4]).within(late).wait().unwrap_err();
+    assert_eq!(told.kind, ErrorKind::TimedOut);
+    let handle = reader.into_handle().unwrap();
+    writer.write_all(b"for whoever has it").wait().unwrap();
+    let reader = watertight::PipeReader::adopt(handle).unwrap();
+    let mut buf = [0; 32];
+    let n = reader.read(&mut buf).within(PATIENCE).wait().unwrap();
+    assert_eq!(&buf[..n], b"for whoever has it");
+}
+
 #[test]
 fn the_standard_traits_read_what_the_standard_traits_wrote() {
     use std::io::{Read, Write};

@@ -11,7 +11,8 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use watertight::{Driver, PipeReader, PipeWriter, ReaderOptions, Settle, WriterOptions};
 use watertight_core::{
-    Backend, Cancelled, Class, Completion, Moment, Op, OpId, OsCode, Outcome, ReadNow, Submitted,
+    Backend, Cancelled, Class, Completion, Moment, Moved, Op, OpId, OsCode, Outcome, ReadNow,
+    Submitted,
 };
 
 /// What it is asked, and what it is to answer.
@@ -100,11 +101,14 @@ impl Backend for Still {
     fn wake(&self) {}
 }
 
-/// A waker that can be counted.
-struct Counted;
+/// A waker that can be counted, and counts.
+#[derive(Default)]
+struct Counted(AtomicU64);
 
 impl Wake for Counted {
-    fn wake(self: Arc<Self>) {}
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
 }
 
 fn driver(backend: Still) -> (Arc<Driver<Still>>, impl Fn()) {
@@ -268,6 +272,60 @@ fn what_comes_after_an_ending_was_told_is_counted() {
 }
 
 #[test]
+fn every_ended_pipe_adds_to_the_census() {
+    let (driver, turn) = driver(Still::default());
+    for round in 1..4 {
+        let writer = writer(&driver, WriterOptions::new().op_bytes_max(3));
+        writer.try_write(b"abc and more").unwrap();
+        let id = driver.backend().last_submitted();
+        driver.backend().answer(id, Outcome::Transferred(2));
+        turn();
+        // What is in flight now cannot say how much of it went.
+        let id = driver.backend().last_submitted();
+        let moved = Moved::Unknown;
+        let (class, os) = (Class::Gone, Some(OsCode(109)));
+        driver
+            .backend()
+            .answer(id, Outcome::Failed { class, os, moved });
+        turn();
+        let census = driver.census();
+        assert_eq!((census.pipes, census.pipes_ended), (0, round));
+        assert_eq!(census.bytes_transferred, 2 * round);
+        assert_eq!(census.bytes_in_doubt, 3 * round);
+        assert_eq!(census.bytes_discarded, 7 * round);
+        assert_eq!(census.pipes_incomplete, round);
+    }
+}
+
+#[test]
+fn who_waits_for_room_is_woken_when_there_is_enough_of_it() {
+    let (driver, turn) = driver(Still::default());
+    let options = WriterOptions::new().queue_bytes_max(8).op_bytes_max(4);
+    let writer = writer(&driver, options);
+    writer.try_write(b"in queue").unwrap();
+    let counted = Arc::new(Counted::default());
+    let waker = Waker::from(counted.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut room = pin!(writer.write_all(b"whole!"));
+    assert!(room.as_mut().poll(&mut context).is_pending());
+    let id = driver.backend().last_submitted();
+    driver.backend().answer(id, Outcome::Transferred(4));
+    turn();
+    assert_eq!(
+        counted.0.load(SeqCst),
+        0,
+        "there is room for a part of it only"
+    );
+    assert!(room.as_mut().poll(&mut context).is_pending());
+    assert_eq!(writer.ledger().accepted(), 8);
+    driver.backend().answer(id, Outcome::Transferred(4));
+    turn();
+    assert_eq!(counted.0.load(SeqCst), 1);
+    assert!(room.as_mut().poll(&mut context).is_ready());
+    assert_eq!(writer.ledger().accepted(), 14);
+}
+
+#[test]
 fn what_one_pump_may_not_do_the_next_turn_does() {
     let (driver, turn) = driver(Still {
         at_once: true,
@@ -295,7 +353,7 @@ fn who_gives_up_waiting_leaves_no_waker() {
     let writer = writer(&driver, WriterOptions::new().queue_bytes_max(8));
     let reader = PipeReader::on(&driver, 8, ReaderOptions::new());
     writer.try_write(b"in queue").unwrap();
-    let counted = Arc::new(Counted);
+    let counted = Arc::new(Counted::default());
     let waker = Waker::from(counted.clone());
     let mut context = Context::from_waker(&waker);
     let alone = Arc::strong_count(&counted);
