@@ -111,10 +111,39 @@ impl Wake for Counted {
     }
 }
 
-fn driver(backend: Still) -> (Arc<Driver<Still>>, impl Fn()) {
+fn driver(backend: Still) -> (Ends, impl Fn()) {
     let driver = Arc::new(Driver::new(backend));
     let turned = driver.clone();
-    (driver, move || turned.turn(&mut Vec::new()))
+    (Ends(driver), move || turned.turn(&mut Vec::new()))
+}
+
+/// In nanoseconds: longer than any bound here.
+const HOUR: u64 = 3_600_000_000_000;
+
+/// A driver that a test leaves with no pipe on it.
+struct Ends(Arc<Driver<Still>>);
+
+impl std::ops::Deref for Ends {
+    type Target = Arc<Driver<Still>>;
+
+    fn deref(&self) -> &Arc<Driver<Still>> {
+        &self.0
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        // What lingers is given up after its bound, and then stopped within another.
+        for _ in 0..2 {
+            self.0.backend().now.fetch_add(HOUR, SeqCst);
+            self.0.turn(&mut Vec::new());
+        }
+        let census = self.0.census();
+        assert_eq!((census.pipes, census.quarantined), (0, 0), "left behind");
+    }
 }
 
 fn writer(driver: &Arc<Driver<Still>>, options: WriterOptions) -> PipeWriter<Still> {

@@ -7,8 +7,9 @@ use super::stage::{PATIENCE, Stage};
 use super::watch::Watch;
 use crate::common::held;
 use rustix::io::Errno;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use watertight::fault::{self, Fault, Made, Trace};
 use watertight::{OsCode, census};
@@ -85,8 +86,7 @@ impl Planned {
             };
             Some(Fault {
                 at: at.parse().unwrap(),
-                // A few names, kept for the life of the test.
-                only: Some(String::leak(call.to_owned())),
+                only: Some(kept(call)),
                 code: OsCode(code),
                 times,
             })
@@ -305,6 +305,18 @@ fn fault_at(calls: &[Made], index: usize, code: Errno, times: u64) -> Fault {
 }
 
 /// Two faults of one scenario: for each two calls a few codes, different ones for different calls.
+/// A call's name for the life of the test; there are a few.
+fn kept(call: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap();
+    let known = names.get(call).copied();
+    known.unwrap_or_else(|| {
+        let name = String::leak(call.to_owned());
+        names.insert(name);
+        name
+    })
+}
+
 fn pairs(scenario: &'static Scenario, calls: &[Made]) -> Vec<Planned> {
     const CODES: usize = 4;
     let mut all = Vec::new();
