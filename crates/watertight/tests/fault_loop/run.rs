@@ -304,7 +304,6 @@ fn fault_at(calls: &[Made], index: usize, code: Errno, times: u64) -> Fault {
     }
 }
 
-/// Two faults of one scenario: for each two calls a few codes, different ones for different calls.
 /// A call's name for the life of the test; there are a few.
 fn kept(call: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
@@ -317,6 +316,7 @@ fn kept(call: &str) -> &'static str {
     })
 }
 
+/// Two faults of one scenario: for each two calls a few codes, different ones for different calls.
 fn pairs(scenario: &'static Scenario, calls: &[Made]) -> Vec<Planned> {
     const CODES: usize = 4;
     let mut all = Vec::new();
