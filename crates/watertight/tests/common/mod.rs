@@ -107,7 +107,7 @@ pub fn held() -> Vec<String> {
     for task in std::fs::read_dir("/proc/self/task").unwrap() {
         let task = task.unwrap().path();
         let name = std::fs::read_to_string(task.join("comm")).unwrap_or_default();
-        if name.starts_with("watertight") {
+        if name.starts_with("watertight") && !is_exiting(&task) {
             all.push(format!("thread {name}"));
         }
         let children = std::fs::read_to_string(task.join("children")).unwrap_or_default();
@@ -119,6 +119,22 @@ pub fn held() -> Vec<String> {
     }
     all.sort();
     all
+}
+
+/// Whether a thread is on its way out: a join returns before the system has taken it off this list. Its flags have
+/// `PF_EXITING` then (include/linux/sched.h).
+#[cfg(target_os = "linux")]
+fn is_exiting(task: &std::path::Path) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+    // Behind the name: state, parent, group, session, terminal, its group, flags.
+    let behind = stat.rsplit(')').next().unwrap_or_default();
+    let flags = behind.split_whitespace().nth(6);
+    flags.is_none_or(|flags| {
+        flags
+            .parse()
+            .is_ok_and(|flags: u64| flags & PF_EXITING != 0)
+    })
 }
 
 /// A new thread takes its name itself: see it before counting.
