@@ -1,5 +1,6 @@
 //! Windows: any 32 bits are a code, and there are calls that say with a code that they succeeded.
 
+#[cfg(not(windows))]
 use bytes::Bytes;
 #[cfg(windows)]
 use watertight_os::classify as table;
@@ -7,7 +8,9 @@ use watertight_os::classify as table;
 use watertight_os::windows::{answer, classify as table};
 
 use table::{Call, classify, is_success};
-use watertight_core::{Class, ErrorKind, Moved, OsCode, Outcome};
+use watertight_core::Class;
+#[cfg(not(windows))]
+use watertight_core::{ErrorKind, Moved, OsCode, Outcome};
 
 /// The largest code that means something to us.
 const CODE_MAX: u32 = 2250;
