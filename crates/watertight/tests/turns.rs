@@ -355,6 +355,27 @@ fn who_waits_for_room_is_woken_when_there_is_enough_of_it() {
 }
 
 #[test]
+fn who_waits_with_a_rest_is_woken_when_there_is_room_for_the_rest() {
+    let (driver, turn) = driver(Still::default());
+    let options = WriterOptions::new().queue_bytes_max(8).op_bytes_max(2);
+    let writer = writer(&driver, options);
+    let counted = Arc::new(Counted::default());
+    let waker = Waker::from(counted.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut message = pin!(writer.write_all(b"twelve bytes"));
+    assert!(message.as_mut().poll(&mut context).is_pending());
+    assert_eq!(writer.ledger().accepted(), 8);
+    for woken in [0, 1] {
+        let id = driver.backend().last_submitted();
+        driver.backend().answer(id, Outcome::Transferred(2));
+        turn();
+        assert_eq!(counted.0.load(SeqCst), woken);
+    }
+    assert!(message.as_mut().poll(&mut context).is_ready());
+    assert_eq!(writer.ledger().accepted(), 12);
+}
+
+#[test]
 fn what_one_pump_may_not_do_the_next_turn_does() {
     let (driver, turn) = driver(Still {
         at_once: true,
