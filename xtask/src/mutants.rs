@@ -41,6 +41,7 @@ const SCOPES: [Scope; 2] = [
         only: "line.rs|seat.rs|timers.rs|State<B>::",
         // Each of these is over within seconds; the long runs would make it days.
         tests: &[
+            "--lib",
             "--test=bounds",
             "--test=conformance",
             "--test=observer",

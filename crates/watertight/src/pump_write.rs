@@ -455,13 +455,13 @@ impl<B: Backend> State<B> {
         let half = &self.half;
         let refused = half.refusal().is_some();
         let stopped = half.failure().is_some() || half.stopped_by().is_some();
-        let line_empty = self.line.is_empty();
         self.watchers
             .take_ready(&mut after.wakes, |wanted| match wanted {
                 Wanted::Flushed(target) => stopped || half.ledger().transferred() >= *target,
                 Wanted::Over => half.is_over(),
                 Wanted::Read(target, attempts) => half.until_read(*target, *attempts).is_some(),
-                Wanted::Room => refused || (line_empty && half.room() > 0),
+                // There being room, `wake_line` has told them.
+                Wanted::Room => refused,
             });
         after
     }

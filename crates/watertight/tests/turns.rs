@@ -29,6 +29,8 @@ struct Still {
     submitted: Mutex<Vec<OpId>>,
     waited_until: Mutex<Vec<Option<Moment>>>,
     rested: Mutex<Vec<Duration>>,
+    /// Whether each close was one that ends the stream.
+    closed: Mutex<Vec<bool>>,
 }
 
 impl Still {
@@ -80,7 +82,8 @@ impl Backend for Still {
         }
     }
 
-    fn close(&self, _: Arc<u32>, _: bool) -> Result<(), OsCode> {
+    fn close(&self, _: Arc<u32>, end_of_stream: bool) -> Result<(), OsCode> {
+        self.closed.lock().unwrap().push(end_of_stream);
         Ok(())
     }
 
@@ -373,6 +376,136 @@ fn who_waits_with_a_rest_is_woken_when_there_is_room_for_the_rest() {
     }
     assert!(message.as_mut().poll(&mut context).is_ready());
     assert_eq!(writer.ledger().accepted(), 12);
+}
+
+#[test]
+fn who_waits_with_much_is_woken_when_there_is_room_for_a_good_piece() {
+    let (driver, turn) = driver(Still::default());
+    let options = WriterOptions::new().queue_bytes_max(8).op_bytes_max(1);
+    let writer = writer(&driver, options);
+    let counted = Arc::new(Counted::default());
+    let waker = Waker::from(counted.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut message = pin!(writer.write_all(b"a message of twenty-six"));
+    assert!(message.as_mut().poll(&mut context).is_pending());
+    for woken in [0, 1] {
+        let id = driver.backend().last_submitted();
+        driver.backend().answer(id, Outcome::Transferred(1));
+        turn();
+        assert_eq!(counted.0.load(SeqCst), woken, "a quarter of the queue");
+    }
+}
+
+#[test]
+fn who_leaves_the_line_leaves_his_own_place() {
+    let (driver, turn) = driver(Still::default());
+    let options = WriterOptions::new().queue_bytes_max(4);
+    let writer = writer(&driver, options);
+    writer.try_write(b"full").unwrap();
+    let counted = Arc::new(Counted::default());
+    let waker = Waker::from(counted.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut first = pin!(writer.write_all(b"one"));
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    {
+        let mut second = pin!(writer.write_all(b"two"));
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(second.as_mut().poll(&mut nobody).is_pending());
+    }
+    let id = driver.backend().last_submitted();
+    driver.backend().answer(id, Outcome::Transferred(4));
+    turn();
+    assert_eq!(counted.0.load(SeqCst), 1);
+    assert!(first.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
+fn only_a_stream_that_went_through_is_ended() {
+    let (driver, turn) = driver(Still::default());
+    let closed = |end: &dyn Fn(&PipeWriter<Still>)| {
+        let writer = writer(&driver, WriterOptions::new());
+        writer.try_write(b"abc").unwrap();
+        end(&writer);
+        drop(writer);
+        driver.backend().closed.lock().unwrap().pop()
+    };
+    let answer = |outcome| {
+        let id = driver.backend().last_submitted();
+        driver.backend().answer(id, outcome);
+        turn();
+    };
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(closed(&|_| answer(Outcome::Transferred(3))), Some(true));
+    let aborted = |writer: &PipeWriter<Still>| {
+        assert!(
+            pin!(writer.abort())
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+        );
+    };
+    assert_eq!(closed(&aborted), Some(false));
+    let failed = |_: &PipeWriter<Still>| answer(Outcome::failed(Class::Gone, Some(OsCode(32))));
+    assert_eq!(closed(&failed), Some(false));
+    let unwanted = writer(&driver, WriterOptions::new().half_close(false));
+    assert!(pin!(unwanted.finish()).poll(&mut context).is_ready());
+    let last = driver.backend().closed.lock().unwrap().pop();
+    assert_eq!(last, Some(false));
+}
+
+#[test]
+fn who_flushes_is_woken_by_a_failure_and_by_a_stop() {
+    for is_failure in [true, false] {
+        let (driver, turn) = driver(Still::default());
+        let writer = writer(&driver, WriterOptions::new());
+        writer.try_write(b"abc").unwrap();
+        let counted = Arc::new(Counted::default());
+        let waker = Waker::from(counted.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut flush = pin!(writer.flush());
+        assert!(flush.as_mut().poll(&mut context).is_pending());
+        if is_failure {
+            let id = driver.backend().last_submitted();
+            let failed = Outcome::failed(Class::Gone, Some(OsCode(32)));
+            driver.backend().answer(id, failed);
+            turn();
+        } else {
+            let mut nobody = Context::from_waker(Waker::noop());
+            assert!(pin!(writer.abort()).poll(&mut nobody).is_ready());
+        }
+        assert_eq!(counted.0.load(SeqCst), 1);
+        assert!(flush.as_mut().poll(&mut context).is_ready());
+    }
+}
+
+/// The asynchronous traits wait for any room, behind those in the line.
+#[cfg(feature = "futures")]
+#[test]
+fn who_waits_for_any_room_is_woken_by_a_byte_of_it_behind_the_line() {
+    use futures_io::AsyncWrite;
+    let (driver, turn) = driver(Still::default());
+    let options = WriterOptions::new().queue_bytes_max(4).op_bytes_max(2);
+    let mut writer = writer(&driver, options);
+    writer.try_write(b"full").unwrap();
+    let counted = Arc::new(Counted::default());
+    let waker = Waker::from(counted.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut any = |writer: &mut PipeWriter<Still>, bytes: &[u8]| {
+        std::pin::Pin::new(writer).poll_write(&mut context, bytes)
+    };
+    assert!(any(&mut writer, b"x").is_pending());
+    let answered = || {
+        let id = driver.backend().last_submitted();
+        driver.backend().answer(id, Outcome::Transferred(2));
+        turn();
+    };
+    answered();
+    assert_eq!(counted.0.load(SeqCst), 1);
+    assert!(any(&mut writer, b"xyz").is_ready());
+    assert!(any(&mut writer, b"x").is_pending());
+    assert_eq!(counted.0.load(SeqCst), 1, "there is none");
+    let mut nobody = Context::from_waker(Waker::noop());
+    assert!(pin!(writer.abort()).poll(&mut nobody).is_ready());
+    assert_eq!(counted.0.load(SeqCst), 2, "there will be none");
 }
 
 #[test]
