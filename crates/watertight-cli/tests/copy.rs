@@ -90,7 +90,16 @@ fn a_consumer_that_reads_nothing_of_a_little_is_told_too() {
     let (folder, source, _) = folder_with(5);
     let nowhere = folder.path().join("missing").join("target");
     let consumer = itself(&format!("copy --quiet - \"{}\"", file(&nowhere)));
-    run([file(&source), consumer]).expect(5);
+    let run = run([file(&source), consumer]);
+    let destination = run.destination(0);
+    let is_unknown = cfg!(windows) && destination["read_by_peer"].is_null();
+    if is_unknown && run.count(0, "transferred") == 5 {
+        // It came after the bytes, and nobody can tell whether they were read (Wine): its own failure is told.
+        assert_eq!(destination["child"]["code"], 3);
+        run.expect(8);
+    } else {
+        run.expect(5);
+    }
 }
 
 #[test]
