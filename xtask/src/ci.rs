@@ -1,19 +1,23 @@
-//! The whole gate: every stage in order, a log for each, and one honest line at the end.
+//! The gate: stages and parts in order, a log for each, and one honest line at the end.
 //!
-//! What this machine cannot run is said, with the reason, and never counted as passed.
+//! What this machine cannot run is said, with the reason, and never counted as passed. Never here: what the stages do.
 
-pub(crate) mod run;
-mod stages;
-
+use crate::deep::{self, Part};
 use crate::machine::Machine;
-use run::{Outcome, Verdict};
-use stages::{Plan, Stage};
-use std::path::Path;
-use std::time::Duration;
+use crate::quick;
+use crate::run::{self, Outcome, Plan, Verdict};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A stage of the quick gate that takes longer is stopped, and has failed.
+const STAGE_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+/// How many of the parts whose turn comes next are named.
+const NEXT_TOLD: usize = 5;
 
 /// What the arguments ask for.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Options {
+    deep: Option<Vec<String>>,
     is_list: bool,
     is_quick: bool,
     is_without_skips: bool,
@@ -26,6 +30,7 @@ impl Options {
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             match argument.as_str() {
+                "--deep" => options.deep = Some(Vec::new()),
                 "--list" => options.is_list = true,
                 "--quick" => options.is_quick = true,
                 "--no-skips" => options.is_without_skips = true,
@@ -33,26 +38,31 @@ impl Options {
                     let names = rest.next().ok_or("--only needs the names of stages")?;
                     options.only.extend(names.split(',').map(str::to_owned));
                 }
-                _ => return Err(format!("ci knows no `{argument}`: see `cargo xtask help`")),
+                name => match &mut options.deep {
+                    Some(parts) if !name.starts_with('-') => parts.push(name.to_owned()),
+                    _ => return Err(format!("ci knows no `{name}`: see `cargo xtask help`")),
+                },
             }
         }
-        let unknown = |name: &&String| !stages::ALL.iter().any(|stage| stage.name == **name);
-        match options.only.iter().find(unknown) {
-            Some(name) => Err(format!(
+        let stages = || quick::STAGES.iter().map(|stage| stage.0);
+        let parts = || deep::PARTS.iter().map(|part| part.0);
+        let unknown_stage = options
+            .only
+            .iter()
+            .find(|name| !stages().any(|known| known == **name));
+        let named = options.deep.iter().flatten();
+        let unknown_part = named
+            .clone()
+            .find(|name| !parts().any(|known| known == **name));
+        match (unknown_stage, unknown_part) {
+            (Some(name), _) => Err(format!(
                 "there is no stage `{name}`: see `cargo xtask ci --list`"
             )),
-            None => Ok(options),
+            (_, Some(name)) => Err(format!(
+                "there is no part `{name}`: see `cargo xtask ci --list`"
+            )),
+            (None, None) => Ok(options),
         }
-    }
-
-    fn wants(&self, stage: &Stage) -> bool {
-        // On this system the stage `test` is that stage.
-        if stage.name == std::env::consts::OS {
-            return false;
-        }
-        let is_named = self.only.iter().any(|name| name == stage.name);
-        let is_left_out = stage.is_on_request || (self.is_quick && stage.is_slow);
-        is_named || (self.only.is_empty() && !is_left_out)
     }
 }
 
@@ -66,58 +76,138 @@ struct Report {
 /// The command `ci`. Its last line is always `N passed, N failed`.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<bool, String> {
     let options = Options::new(arguments)?;
+    let turns = deep::turns(root);
     if options.is_list {
-        for Stage { name, about, .. } in &stages::ALL {
-            println!("{name:<16} {about}");
-        }
+        println!("quick: {}", quick::STAGES.map(|stage| stage.0).join(", "));
+        let parts: Vec<&str> = turns.iter().map(|part| part.0).collect();
+        println!("deep, in the order of their turns: {}", parts.join(", "));
         return Ok(true);
     }
-    let reports = match Machine::new(root) {
-        Ok(machine) => stages::ALL
-            .iter()
-            .filter(|stage| options.wants(stage))
-            .map(|stage| one(&machine, stage, &options))
-            .collect(),
-        Err(message) => vec![Report {
-            name: "machine",
-            outcome: Outcome::failed(message),
-            time: Duration::ZERO,
-        }],
-    };
+    let machine = Machine::new(root)?;
+    let mut reports = Vec::new();
+    if options.deep.is_none() {
+        let wanted =
+            |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+        for stage in quick::STAGES.iter().filter(|stage| wanted(stage.0)) {
+            println!("== {}", stage.0);
+            reports.push(one(
+                &machine,
+                stage.0,
+                (stage.1)(&machine),
+                STAGE_TIME_MAX,
+                &options,
+            ));
+        }
+    }
+    let is_named = options.deep.as_ref().is_some_and(|names| !names.is_empty());
+    let mut parts = wanted_parts(&options, &turns).into_iter();
+    for part in parts.by_ref() {
+        println!("== deep part {}", part.0);
+        let plan = (part.2)(&machine);
+        let is_skipped = matches!(plan, Plan::Skip(_));
+        let mut report = one(&machine, part.0, plan, deep::TIME_MAX, &options);
+        forgive_once(&mut report, state_folder().as_deref());
+        reports.push(report);
+        // One part a landing: one that cannot run here gives its turn to the next.
+        if !is_named && !is_skipped {
+            break;
+        }
+    }
+    let next: Vec<&str> = parts.take(NEXT_TOLD).map(|part| part.0).collect();
+    if !next.is_empty() {
+        println!("deep parts whose turn comes next: {}, …", next.join(", "));
+    }
     Ok(summarize(&reports))
 }
 
-fn one(machine: &Machine, stage: &Stage, options: &Options) -> Report {
-    println!("== {}: {}", stage.name, stage.about);
-    let log = Path::new("target/ci").join(format!("{}.log", stage.name));
-    let started = std::time::Instant::now();
-    let outcome = match (stage.plan)(machine) {
-        Plan::Run(steps) => run::steps(&machine.root, &log, &steps, stages::TIME_MAX),
-        Plan::Skip(reason) if options.is_without_skips => {
-            Outcome::failed(format!("skipped, and skips are not allowed: {reason}"))
+/// The parts that are named, or all in the order of their turns; none in a quick run.
+fn wanted_parts(options: &Options, turns: &[&'static Part]) -> Vec<&'static Part> {
+    match &options.deep {
+        Some(names) if !names.is_empty() => {
+            let named = |name| deep::PARTS.iter().find(move |part| part.0 == name);
+            names
+                .iter()
+                .filter_map(|name| named(name.as_str()))
+                .collect()
         }
-        Plan::Skip(reason) => Outcome::skipped(reason),
+        None if options.is_quick || !options.only.is_empty() => Vec::new(),
+        Some(_) | None => turns.to_vec(),
+    }
+}
+
+fn one(
+    machine: &Machine,
+    name: &'static str,
+    plan: Plan,
+    limit: Duration,
+    options: &Options,
+) -> Report {
+    let log = Path::new("target/ci").join(format!("{name}.log"));
+    let started = Instant::now();
+    let outcome = match plan {
+        Plan::Run(steps) => run::steps(&machine.root, &log, &steps, limit),
+        Plan::Skip(reason) if options.is_without_skips => Outcome::of(Verdict::Failed(format!(
+            "skipped, and skips are not allowed: {reason}"
+        ))),
+        Plan::Skip(reason) => Outcome::of(Verdict::Skipped(reason)),
     };
+    let time = started.elapsed();
     let report = Report {
-        name: stage.name,
+        name,
         outcome,
-        time: started.elapsed(),
+        time,
     };
     match &report.outcome.verdict {
-        Verdict::Failed(reason) => {
+        Verdict::Failed(reason) | Verdict::Unfinished(reason) => {
             for line in &report.outcome.tail {
                 println!("   | {line}");
             }
             println!(
                 "   FAILED in {}: {reason} (log: {})",
-                seconds(report.time),
+                seconds(time),
                 log.display()
             );
         }
-        Verdict::Passed => println!("   passed in {}{}", seconds(report.time), tests(&report)),
-        Verdict::Skipped(reason) => println!("skipped: {}: {reason}", report.name),
+        Verdict::Passed => println!("   passed in {}{}", seconds(time), tests(&report)),
+        Verdict::Skipped(reason) => println!("skipped: {name}: {reason}"),
     }
     report
+}
+
+/// Where it is kept which parts did not finish: not in the tree, which is a fresh clone each time.
+fn state_folder() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    Some(cache.join("watertight-ci"))
+}
+
+/// A part that is stopped at its limit is reported; if it was stopped the last time too, it has failed.
+fn forgive_once(report: &mut Report, folder: Option<&Path>) {
+    let mark = folder.map(|folder| folder.join(format!("{}.unfinished", report.name)));
+    let was_unfinished = mark.as_deref().is_some_and(Path::exists);
+    match (&report.outcome.verdict, &mark) {
+        (Verdict::Unfinished(reason), Some(mark)) if !was_unfinished => {
+            let kept = mark
+                .parent()
+                .is_some_and(|folder| std::fs::create_dir_all(folder).is_ok())
+                && std::fs::write(mark, "").is_ok();
+            if kept {
+                let reason = format!("NOT FINISHED ({reason}); twice running is a failure");
+                report.outcome.verdict = Verdict::Skipped(reason);
+                return;
+            }
+        }
+        (Verdict::Passed, Some(mark)) if was_unfinished => {
+            if let Err(error) = std::fs::remove_file(mark) {
+                println!("   {}: {error}", mark.display());
+            }
+        }
+        _ => {}
+    }
+    if let Verdict::Unfinished(reason) = &report.outcome.verdict {
+        report.outcome.verdict = Verdict::Failed(format!("{reason}, twice running"));
+    }
 }
 
 fn tests(report: &Report) -> String {
@@ -137,16 +227,20 @@ fn summarize(reports: &[Report]) -> bool {
     println!("\n== summary");
     for report in reports {
         let (word, reason) = match &report.outcome.verdict {
-            Verdict::Failed(reason) => ("FAILED", format!(": {reason}")),
+            Verdict::Failed(reason) | Verdict::Unfinished(reason) => {
+                ("FAILED", format!(": {reason}"))
+            }
             Verdict::Passed => ("passed", tests(report)),
             Verdict::Skipped(_) => continue,
         };
         println!(
-            "{:<16} {word} {:>9}{reason}",
+            "{:<13} {word} {:>9}{reason}",
             report.name,
             seconds(report.time)
         );
     }
+    let time: Duration = reports.iter().map(|report| report.time).sum();
+    println!("{:<13}        {:>9}", "together", seconds(time));
     for report in reports {
         if let Verdict::Skipped(reason) = &report.outcome.verdict {
             println!("skipped: {}: {reason}", report.name);
@@ -165,8 +259,10 @@ fn total(reports: &[Report]) -> (u64, u64) {
             (Verdict::Skipped(_), _) => (0, 0),
             (Verdict::Passed, None) => (1, 0),
             (Verdict::Passed, Some(tests)) => tests,
-            (Verdict::Failed(_), None) => (0, 1),
-            (Verdict::Failed(_), Some((passed, failed))) => (passed, failed.max(1)),
+            (Verdict::Failed(_) | Verdict::Unfinished(_), None) => (0, 1),
+            (Verdict::Failed(_) | Verdict::Unfinished(_), Some((passed, failed))) => {
+                (passed, failed.max(1))
+            }
         };
         sum = (sum.0 + passed, sum.1 + failed);
     }
@@ -192,53 +288,63 @@ mod tests {
                 .unwrap_err()
                 .contains("no stage `nothing`")
         );
-        assert!(options("--only").is_err() && options("--fast").is_err());
+        assert!(
+            options("--deep nothing")
+                .unwrap_err()
+                .contains("no part `nothing`")
+        );
+        assert!(
+            options("--only").is_err() && options("--fast").is_err() && options("asan").is_err()
+        );
     }
 
     #[test]
-    fn quick_leaves_out_the_slow_stages_only() {
-        let quick = options("--quick").unwrap();
-        let all = Options::default();
-        let names: Vec<&str> = stages::ALL
-            .iter()
-            .filter(|stage| all.wants(stage) && !quick.wants(stage))
-            .map(|stage| stage.name)
-            .collect();
+    fn a_quick_run_has_no_deep_part_and_names_choose_theirs() {
+        let turns: Vec<&Part> = deep::PARTS.iter().collect();
+        let count = |text: &str| wanted_parts(&options(text).unwrap(), &turns).len();
+        assert_eq!((count("--quick"), count("--only fmt")), (0, 0));
         assert_eq!(
-            names,
-            [
-                "faults",
-                "twins",
-                "coverage",
-                "fuzz",
-                "asan",
-                "tsan",
-                "valgrind",
-                "windows-lab",
-                "foreign"
-            ]
+            (count(""), count("--deep"), count("--deep asan tsan")),
+            (turns.len(), turns.len(), 2)
         );
-        let asked = options("--quick --only asan").unwrap();
-        assert_eq!(
-            stages::ALL
-                .iter()
-                .filter(|stage| asked.wants(stage))
-                .count(),
-            1
+    }
+
+    fn report(verdict: Verdict, tests: Option<(u64, u64)>) -> Report {
+        let outcome = Outcome {
+            verdict,
+            tests,
+            tail: Vec::new(),
+        };
+        Report {
+            name: "a",
+            outcome,
+            time: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_part_that_does_not_finish_fails_the_second_time_running() {
+        let folder = std::env::temp_dir().join(format!("watertight-ci-{}", std::process::id()));
+        let end = |verdict| {
+            let mut report = report(verdict, None);
+            forgive_once(&mut report, Some(&folder));
+            report.outcome.verdict
+        };
+        let unfinished = || Verdict::Unfinished("why".to_owned());
+        assert!(
+            matches!(end(unfinished()), Verdict::Skipped(reason) if reason.contains("NOT FINISHED"))
         );
+        assert!(matches!(end(unfinished()), Verdict::Failed(reason) if reason.contains("twice")));
+        assert_eq!(end(Verdict::Passed), Verdict::Passed);
+        assert!(
+            matches!(end(unfinished()), Verdict::Skipped(_)),
+            "a pass in between is forgiven"
+        );
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn the_total_counts_tests_and_stages_and_hides_no_failure() {
-        let report = |verdict, tests| Report {
-            name: "a",
-            outcome: Outcome {
-                verdict,
-                tests,
-                tail: Vec::new(),
-            },
-            time: Duration::ZERO,
-        };
         let failed = || Verdict::Failed("why".to_owned());
         let reports = [
             report(Verdict::Passed, None),

@@ -64,9 +64,64 @@ impl Machine {
             .map(|name| format!("+{name}"))
     }
 
-    pub(crate) fn has_file(&self, path: &str) -> bool {
-        self.root.join(path).is_file()
+    /// Why nightly's sanitizers cannot run here, if so.
+    pub(crate) fn lacks_sanitizers(&self) -> Option<&'static str> {
+        if !self.host.ends_with("-linux-gnu") {
+            Some("only set up for Linux with glibc")
+        } else if !self.has_nightly {
+            Some("no nightly toolchain")
+        } else {
+            None
+        }
     }
+}
+
+/// The commit that is checked out, as far as git knows; `0` elsewhere.
+pub(crate) fn commit(root: &Path) -> String {
+    let hash = git(root, &["rev-parse", "HEAD"]).unwrap_or_default();
+    match hash.trim() {
+        "" => "0".to_owned(),
+        hash => hash.to_owned(),
+    }
+}
+
+/// What git answers in a folder.
+pub(crate) fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
+    let folder = folder.to_str()?;
+    answer("git", &[&["-C", folder], arguments].concat())
+}
+
+/// What is committed or about to be: the paths, in order.
+pub(crate) fn git_files(root: &Path) -> Option<Vec<String>> {
+    let listing = [
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ];
+    let list = git(root, &listing)?;
+    let mut paths: Vec<String> = list.split_terminator('\0').map(str::to_owned).collect();
+    paths.sort();
+    paths.dedup();
+    // A file that is deleted but not yet committed is still listed.
+    paths.retain(|path| root.join(path).is_file());
+    Some(paths)
+}
+
+/// What cargo knows of the workspace's own packages.
+pub(crate) fn metadata(root: &Path) -> Result<serde_json::Value, String> {
+    let manifest = root.join("Cargo.toml").display().to_string();
+    let words = [
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+        "--manifest-path",
+        &manifest,
+    ];
+    let text = answer("cargo", &words).ok_or("`cargo metadata` fails: run it to see why")?;
+    serde_json::from_str(&text).map_err(|error| format!("`cargo metadata`: {error}"))
 }
 
 /// Whether `cargo NAME` is installed.
@@ -85,16 +140,4 @@ pub(crate) fn answer(program: &str, arguments: &[&str]) -> Option<String> {
         .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     output.status.success().then_some(text)
-}
-
-/// Runs a cargo command in the workspace, with this process's streams; whether it succeeded.
-pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Result<bool, String> {
-    println!("$ cargo {}", arguments.join(" "));
-    let status = Command::new("cargo")
-        .args(arguments.iter().filter(|argument| !argument.is_empty()))
-        .current_dir(root)
-        .stdin(Stdio::null())
-        .status()
-        .map_err(|error| format!("cargo does not run: {error}"))?;
-    Ok(status.success())
 }

@@ -1,43 +1,40 @@
 //! The project's automation: what a shell script would do elsewhere, in Rust so that it runs on Windows too.
 //!
-//! Never here: anything a published crate needs. The commands are listed by `cargo xtask help`.
+//! Never here: anything a published crate needs, and anything a well-kept tool does (docs/testing.md names the tools).
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program prints"
+)]
 
-mod bare_metal;
 mod ci;
-mod coverage;
-mod figures;
-mod fuzz;
+mod deep;
 mod machine;
-mod manifest;
-mod mutants;
-mod planted;
-mod sim;
-mod source;
+mod quick;
+mod run;
 mod tidy;
+mod twins;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
 cargo xtask COMMAND
 
-  tidy                 the rules no compiler knows; prints file:line: rule: what, and the way out
-  bare-metal           builds watertight-core where there is no operating system
-  canary               plants one bug, expects that the simulator's seeds find it and that its seed finds it again
-  coverage             runs the tests with coverage; a table per file; fails below the thresholds
-  figures [--write]    the figures of docs/testing.md, from the logs of the last runs; --write puts them there
-  fuzz [--seconds N]   every fuzz target for N seconds (10), from the committed corpus
-  mutants [core|driver]  changes one thing at a time and looks whether a test fails; prints the score (takes long)
-  planted [NAME...]    plants bugs of ten classes and asks every layer of checks; prints who caught what (takes long)
-  sim [ARGUMENT...]    runs the simulator (release build), with these arguments
-  twins [NAME...]      plants a bug for each model of the driver's races and expects that the model fails; NAME: these only
-  ci [OPTION...]       the whole gate; logs go to target/ci/STAGE.log
-      --list               name the stages and stop
-      --only NAME[,NAME]   these stages only
-      --quick              without sanitizers, valgrind, the Windows lab and foreign targets
-      --no-skips           a stage that cannot run here counts as failed
+  ci [OPTION...]       what a landing is judged by: the quick gate, then one deep part, in turn
+      --quick          the quick gate alone (12 minutes from nothing on two cores)
+      --deep [PART...] these deep parts alone; without names the one whose turn it is
+      --only NAME[,NAME]  these quick stages alone
+      --list           name the stages and the parts, and whose turn it is
+      --no-skips       what cannot run here counts as failed
+  tidy                 the rules no tool knows; prints file:line: rule: what, and the way out
+  sim [ARGUMENT...]    the simulator, seeded by the commit; `cargo xtask sim --help` lists its arguments
+  twins [NAME...]      makes each model's bug in a copy of the tree and expects that the model fails; NAME: these only
+  twins --check        only whether every twin still applies
   help                 this text
+
+Logs go to target/ci/NAME.log.
 ";
 
 fn main() -> ExitCode {
@@ -48,17 +45,10 @@ fn main() -> ExitCode {
         None => ("", &[][..]),
     };
     let outcome = match (command, rest) {
-        ("tidy", []) => tidy::run(&root),
-        ("bare-metal", []) => bare_metal::run(&root),
-        ("coverage", []) => coverage::run(&root),
-        ("figures", rest) => figures::run(&root, rest),
-        ("fuzz", rest) => fuzz::run(&root, rest),
-        ("mutants", rest) => mutants::run(&root, rest),
-        ("sim", rest) => sim::run(&root, rest),
-        ("planted", names) => planted::matrix::run(&root, names),
-        ("canary", []) => planted::canary::run(&root),
-        ("twins", names) => planted::run(&root, &planted::twins::all(), names),
         ("ci", rest) => ci::run(&root, rest),
+        ("tidy", []) => tidy::run(&root),
+        ("sim", rest) => simulate(&root, rest),
+        ("twins", rest) => twins::run(&root, rest),
         ("help" | "--help" | "-h", _) => {
             print!("{USAGE}");
             Ok(true)
@@ -76,6 +66,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The simulator's arguments are its own business; without a seed it begins at the commit's hash.
+fn simulate(root: &Path, rest: &[String]) -> Result<bool, String> {
+    let status = Command::new("cargo")
+        .args(["run", "--release", "-p", "watertight-sim", "--", "--commit"])
+        .arg(machine::commit(root))
+        .args(rest)
+        .current_dir(root)
+        .status();
+    let status = status.map_err(|error| format!("cargo does not run: {error}"))?;
+    Ok(status.success())
 }
 
 /// The workspace's folder. Cargo says where it is when it runs us; a binary started by hand falls back on where it was built.

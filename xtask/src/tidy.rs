@@ -1,222 +1,102 @@
-//! The rules of this project that no compiler knows. Each finding names its place, its rule, and the way out.
+//! The rules of this project that no tool knows. Each finding names its place, its rule, and the way out.
 //!
-//! A rule is a function from the tree to findings, with a test that shows it firing and one that shows it quiet.
+//! A rule is a function from the tree to findings, with a test that shows it firing and one that shows it quiet. Never here:
+//! what rustc, clippy, rustfmt or cargo-deny say already.
 
 mod arrows;
-mod banned;
-mod hygiene;
 mod papers;
-mod rooms;
-mod shape;
-mod words;
+mod sources;
+mod texts;
 
 use crate::machine;
-use crate::source::Source;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::fmt::Display;
+use std::path::Path;
 
-/// What a rule found.
-#[derive(Debug)]
-pub(crate) struct Finding {
+/// What a rule found, as one line: the place, the rule, what is wrong, and the way out.
+type Finding = String;
+
+fn finding(path: &str, line: usize, rule: &str, text: impl Display) -> Finding {
+    format!("{path}:{line}: {rule}: {text}")
+}
+
+/// One file as it stands in the working tree, with `/` in its path on every system.
+struct File {
     path: String,
-    line: usize,
-    rule: &'static str,
     text: String,
-    is_warning: bool,
-}
-
-impl Finding {
-    fn new(path: &str, line: usize, rule: &'static str, text: impl Into<String>) -> Finding {
-        Finding {
-            path: path.to_owned(),
-            line,
-            rule,
-            text: text.into(),
-            is_warning: false,
-        }
-    }
-
-    fn warning(self) -> Finding {
-        Finding {
-            is_warning: true,
-            ..self
-        }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let weight = if self.is_warning { "warning: " } else { "" };
-        let Finding {
-            path,
-            line,
-            rule,
-            text,
-            ..
-        } = self;
-        write!(f, "{path}:{line}: {weight}{rule}: {text}")
-    }
-}
-
-/// One file as it stands in the working tree.
-pub(crate) struct File {
-    path: String,
-    bytes: Vec<u8>,
+    bytes: usize,
 }
 
 impl File {
-    fn text(&self) -> &str {
-        std::str::from_utf8(&self.bytes).unwrap_or_default()
+    /// The lines, numbered from 1.
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text
+            .lines()
+            .enumerate()
+            .map(|(at, line)| (at + 1, line))
+    }
+
+    fn is_rust(&self) -> bool {
+        self.path.ends_with(".rs")
     }
 }
 
-/// Everything the rules look at.
-pub(crate) struct Tree {
-    root: PathBuf,
-    /// Whether git named the files; without it nobody knows which are committed.
-    from_git: bool,
+/// What is committed or about to be.
+struct Tree {
     files: Vec<File>,
-    sources: Vec<Source>,
 }
 
 impl Tree {
     fn read(root: &Path) -> Result<Tree, String> {
-        let from_git = git_files(root);
-        let paths = match &from_git {
-            Some(paths) => paths.clone(),
-            None => walk(root, ""),
+        let paths = machine::git_files(root).ok_or("without git nobody knows what is committed")?;
+        let read = |path: String| {
+            let bytes =
+                std::fs::read(root.join(&path)).map_err(|error| format!("{path}: {error}"))?;
+            Ok(File {
+                path,
+                bytes: bytes.len(),
+                text: String::from_utf8(bytes).unwrap_or_default(),
+            })
         };
-        let mut files = Vec::new();
-        for path in paths {
-            let full = root.join(&path);
-            // A file deleted but not yet committed is still listed; another may go while we look.
-            if full.is_file() {
-                let bytes = std::fs::read(&full).map_err(|error| format!("{path}: {error}"))?;
-                files.push(File { path, bytes });
-            }
-        }
-        Ok(Tree::new(root, from_git.is_some(), files))
+        let files = paths.into_iter().map(read).collect::<Result<_, String>>()?;
+        Ok(Tree { files })
     }
 
-    fn new(root: &Path, from_git: bool, files: Vec<File>) -> Tree {
-        let mut sources: Vec<Source> = files
-            .iter()
-            .filter(|file| file.path.ends_with(".rs"))
-            .map(|file| Source::new(&file.path, file.text()))
-            .collect();
-        // A file can be a test because another says so, and so on down.
-        loop {
-            let tests: Vec<String> = sources.iter().flat_map(Source::test_module_files).collect();
-            let more: Vec<&mut Source> = sources
-                .iter_mut()
-                .filter(|source| tests.contains(&source.path) && !source.is_test_file)
-                .collect();
-            if more.is_empty() {
-                break;
-            }
-            for source in more {
-                source.is_test_file = true;
-            }
-        }
-        Tree {
-            root: root.to_path_buf(),
-            from_git,
-            files,
-            sources,
-        }
-    }
-
-    fn file(&self, path: &str) -> Option<&File> {
-        self.files.iter().find(|file| file.path == path)
-    }
-
-    fn text(&self, path: &str) -> Option<&str> {
-        self.file(path).map(File::text)
+    fn text(&self, path: &str) -> &str {
+        let file = self.files.iter().find(|file| file.path == path);
+        file.map_or("", |file| file.text.as_str())
     }
 }
 
 type Rule = fn(&Tree) -> Vec<Finding>;
 
-const RULES: [Rule; 17] = [
-    arrows::arrows,
-    banned::calls,
-    banned::ignored_tests,
-    banned::unfinished,
-    hygiene::big_binaries,
-    hygiene::clippy_settings,
-    hygiene::machine_paths,
-    hygiene::registries,
+const RULES: [Rule; 5] = [
     papers::gotchas,
-    papers::readme,
-    rooms::core_without_std,
-    rooms::unsafe_code,
-    shape::enum_order,
-    shape::file_length,
-    shape::function_length,
-    shape::platform_cfg,
-    words::words,
+    sources::file_length,
+    sources::safety,
+    sources::unsafe_fence,
+    texts::texts,
 ];
 
 /// The command `tidy`.
 pub(crate) fn run(root: &Path) -> Result<bool, String> {
     let tree = Tree::read(root)?;
+    let metadata = machine::metadata(root)?;
     let mut findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
-    findings.sort_by(|a, b| (&a.path, a.line, a.rule).cmp(&(&b.path, b.line, b.rule)));
+    findings.extend(arrows::arrows(&metadata));
+    findings.extend(papers::readme(
+        &tree,
+        &papers::numbers(root, &tree, &metadata)?,
+    ));
+    findings.sort();
     for finding in &findings {
         println!("{finding}");
     }
-    if !tree.from_git {
-        println!("skipped: what is committed cannot be known without git");
-    }
-    let warnings = findings.iter().filter(|finding| finding.is_warning).count();
-    let violations = findings.len() - warnings;
     println!(
-        "tidy: {violations} violations and {warnings} warnings in {} files",
+        "tidy: {} findings in {} files",
+        findings.len(),
         tree.files.len()
     );
-    Ok(violations == 0)
-}
-
-/// What is committed or about to be.
-pub(crate) fn git_files(root: &Path) -> Option<Vec<String>> {
-    let root = root.to_str()?;
-    let listing = [
-        "-C",
-        root,
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ];
-    let list = machine::answer("git", &listing)?;
-    let mut paths: Vec<String> = list.split_terminator('\0').map(str::to_owned).collect();
-    paths.sort();
-    paths.dedup();
-    Some(paths)
-}
-
-fn walk(root: &Path, below: &str) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(root.join(below)) else {
-        return Vec::new();
-    };
-    let mut paths = Vec::new();
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let path = if below.is_empty() {
-            name.clone()
-        } else {
-            format!("{below}/{name}")
-        };
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() && name != "target" && name != ".git" => {
-                paths.extend(walk(root, &path));
-            }
-            Ok(kind) if kind.is_file() => paths.push(path),
-            Ok(_) | Err(_) => {}
-        }
-    }
-    paths
+    Ok(findings.is_empty())
 }
 
 /// What the rules' tests share.
@@ -226,42 +106,18 @@ mod probe {
 
     /// A tree that exists only here.
     pub(super) fn tree(files: &[(&str, &str)]) -> Tree {
-        let files = files.iter().map(|(path, text)| File {
+        let file = |(path, text): &(&str, &str)| File {
             path: (*path).to_owned(),
-            bytes: text.as_bytes().to_vec(),
-        });
-        Tree::new(Path::new("nowhere"), true, files.collect())
+            text: (*text).to_owned(),
+            bytes: text.len(),
+        };
+        Tree {
+            files: files.iter().map(file).collect(),
+        }
     }
 
-    /// What a rule says about some files, one finding a line.
+    /// What a rule says about some files.
     pub(super) fn report(rule: Rule, files: &[(&str, &str)]) -> String {
-        let findings = rule(&tree(files));
-        let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
-        lines.join("\n")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_module_declared_for_tests_makes_its_file_a_test() {
-        let tree = probe::tree(&[
-            ("crates/a/src/lib.rs", "#[cfg(test)]\nmod models;"),
-            ("crates/a/src/models.rs", "mod deeper;"),
-            ("crates/a/src/models/deeper.rs", "fn a() {}"),
-            ("crates/a/src/other.rs", "fn a() {}"),
-        ]);
-        let tests: Vec<bool> = tree.sources.iter().map(|s| s.is_test_file).collect();
-        assert_eq!(tests, [false, true, true, false]);
-    }
-
-    #[test]
-    fn a_finding_names_place_rule_and_way_out() {
-        let finding = Finding::new("a.rs", 3, "words", "use another");
-        assert_eq!(finding.to_string(), "a.rs:3: words: use another");
-        let finding = finding.warning();
-        assert_eq!(finding.to_string(), "a.rs:3: warning: words: use another");
+        rule(&tree(files)).join("\n")
     }
 }

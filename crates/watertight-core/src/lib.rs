@@ -7,6 +7,11 @@
 //! This crate makes no promise of stability before 1.0; use the crate `watertight`.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(
+    clippy::arbitrary_source_item_ordering,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
 
 extern crate alloc;
 #[cfg(feature = "std")]

@@ -14,12 +14,12 @@ use bytes::Bytes;
 /// How far the closing of the handle is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Closing {
-    /// The handle is needed.
-    Not,
     /// The driver is told to close it.
     Asked,
     /// It is closed.
     Done,
+    /// The handle is needed.
+    Not,
 }
 
 /// The reading half of a pipe.

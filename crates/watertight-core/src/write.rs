@@ -27,12 +27,12 @@ pub struct WriteLimits {
 /// How far the closing of the handle is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Closing {
-    /// The handle is needed.
-    Not,
     /// The driver is told to close it.
     Asked,
     /// It is closed.
     Done,
+    /// The handle is needed.
+    Not,
 }
 
 /// How far "wait until the peer has read everything" is.

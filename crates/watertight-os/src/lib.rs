@@ -15,6 +15,7 @@
 //! No policy lives here: when to write, how much and what a failure means for the pipe, the core decides.
 //! This crate makes no promise of stability before 1.0; use the crate `watertight`.
 #![deny(unsafe_op_in_unsafe_fn)]
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod fault;
 mod step;

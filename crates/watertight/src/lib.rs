@@ -37,6 +37,7 @@
 //! * You write all of a child's input before you read its output, and it does the same: read and write at once.
 //! * You wait for the end of a pipe whose writing end a grandchild, or you yourself, still hold.
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod adapt;
 mod driver;

@@ -1,152 +1,107 @@
-//! Who may depend on whom (style, "Rooms"). Tests may depend on what they like.
+//! Who may depend on whom (ARCHITECTURE.md). Tests may depend on what they like.
 
-use super::{Finding, Tree};
-use crate::manifest::{Kind, Manifest};
+use super::{Finding, finding};
+use serde_json::Value;
 
 /// A package, those of ours it may use, and the only foreign ones it may use (nothing: any).
-struct Arrow {
-    package: &'static str,
-    ours: &'static [&'static str],
-    foreign: Option<&'static [&'static str]>,
-}
+type Arrow = (
+    &'static str,
+    &'static [&'static str],
+    Option<&'static [&'static str]>,
+);
+
+const CORE: &str = "watertight-core";
+const OS: &str = "watertight-os";
+const LIBRARY: &str = "watertight";
 
 const ARROWS: [Arrow; 6] = [
-    Arrow {
-        package: "watertight-core",
-        ours: &[],
-        foreign: Some(&["bytes"]),
-    },
-    Arrow {
-        package: "watertight-os",
-        ours: &["watertight-core"],
-        foreign: Some(&["bytes", "libc", "polling", "rustix", "windows-sys"]),
-    },
-    Arrow {
-        package: "watertight",
-        ours: &["watertight-core", "watertight-os"],
-        foreign: None,
-    },
-    Arrow {
-        package: "watertight-cli",
-        ours: &["watertight"],
-        foreign: None,
-    },
-    Arrow {
-        package: "watertight-ffi",
-        ours: &["watertight"],
-        foreign: None,
-    },
-    Arrow {
-        package: "watertight-sim",
-        // Of os only the tables: the simulated kernels' codes mean what the real ones' mean.
-        ours: &["watertight", "watertight-core", "watertight-os"],
-        foreign: None,
-    },
+    (CORE, &[], Some(&["bytes"])),
+    (
+        OS,
+        &[CORE],
+        Some(&["bytes", "libc", "polling", "rustix", "windows-sys"]),
+    ),
+    (LIBRARY, &[CORE, OS], None),
+    ("watertight-cli", &[LIBRARY], None),
+    ("watertight-ffi", &[LIBRARY], None),
+    // Of os only the tables: the simulated kernels' codes mean what the real ones' mean.
+    ("watertight-sim", &[LIBRARY, CORE, OS], None),
 ];
 
 /// Tools: nobody builds on them, so they may build on anything.
 const FREE: [&str; 2] = ["watertight-bench", "xtask"];
 
-pub(super) fn arrows(tree: &Tree) -> Vec<Finding> {
+/// `metadata` is what `cargo metadata --no-deps` says.
+pub(super) fn arrows(metadata: &Value) -> Vec<Finding> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut findings = Vec::new();
-    for file in &tree.files {
-        if !file.path.ends_with("/Cargo.toml") {
-            continue;
-        }
-        let manifest = Manifest::new(file.text());
-        let package = manifest.value("package", "name").unwrap_or_default();
-        if FREE.contains(&package) {
-            continue;
-        }
-        let Some(arrow) = ARROWS.iter().find(|arrow| arrow.package == package) else {
-            // A fuzz crate or an example with a workspace of its own is not one of the rooms.
-            if file.path.matches('/').count() == 2 {
-                let text = format!(
-                    "nothing says what `{package}` may depend on: add it to xtask/src/tidy/arrows.rs"
-                );
-                findings.push(Finding::new(&file.path, 1, "arrows", text));
+    for package in list(&metadata["packages"]) {
+        let name = text(&package["name"]);
+        let arrow = ARROWS.iter().find(|arrow| arrow.0 == name);
+        let mut add = |found: String| {
+            let path = format!("crates/{name}/Cargo.toml");
+            findings.push(finding(&path, 1, "arrows", found));
+        };
+        let Some((_, ours, foreign)) = arrow else {
+            if !FREE.contains(&name.as_str()) {
+                add(format!(
+                    "nothing says what `{name}` may depend on: add it to xtask/src/tidy/arrows.rs"
+                ));
             }
             continue;
         };
-        for dependency in manifest.dependencies() {
-            if dependency.kind == Kind::Development {
+        for dependency in list(&package["dependencies"]) {
+            let used = text(&dependency["name"]);
+            if dependency["kind"] == "dev" {
                 continue;
             }
-            if let Some(text) = objection(arrow, &dependency.package) {
-                findings.push(Finding::new(&file.path, dependency.line, "arrows", text));
+            let is_ours = used == LIBRARY || used.starts_with("watertight-");
+            if is_ours && !ours.contains(&used.as_str()) {
+                add(format!(
+                    "{name} may not use `{used}`: move the code to the room that may"
+                ));
+            } else if !is_ours && foreign.is_some_and(|foreign| !foreign.contains(&used.as_str())) {
+                add(format!(
+                    "{name} may not use `{used}`: do without, or argue for it in xtask/src/tidy/arrows.rs"
+                ));
             }
         }
     }
     findings
 }
 
-fn objection(arrow: &Arrow, name: &str) -> Option<String> {
-    let Arrow {
-        package,
-        ours,
-        foreign,
-    } = arrow;
-    if name == "watertight-sim" {
-        return Some("the simulator is only ever a dev-dependency: move it there".to_owned());
-    }
-    if name == "watertight" || name.starts_with("watertight-") {
-        let allowed = match ours {
-            [] => "none of our crates".to_owned(),
-            _ => format!("only {} among ours", ours.join(" and ")),
-        };
-        return (!ours.contains(&name)).then(|| {
-            format!("{package} uses {allowed}, not `{name}`: move the code to the room that may")
-        });
-    }
-    let foreign = foreign.filter(|foreign| !foreign.contains(&name))?;
-    Some(format!(
-        "{package} uses only {}, not `{name}`: do without, or argue for it in xtask/src/tidy/arrows.rs",
-        foreign.join(", ")
-    ))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::probe::report;
     use super::*;
 
-    fn check(name: &str, tables: &str) -> String {
-        let path = format!("crates/{name}/Cargo.toml");
-        let text = format!("[package]\nname = \"{name}\"\n{tables}");
-        report(arrows, &[(&path, &text)])
+    fn found(name: &str, used: &str, kind: Option<&str>) -> String {
+        let dependency = serde_json::json!({ "name": used, "kind": kind });
+        let package = serde_json::json!({ "name": name, "dependencies": [dependency] });
+        arrows(&serde_json::json!({ "packages": [package] })).join("\n")
     }
 
     #[test]
     fn a_dependency_against_the_arrows_is_found() {
-        let found = check("watertight-core", "[dependencies]\nlog = \"0.4\"");
-        assert!(found.starts_with("crates/watertight-core/Cargo.toml:4: arrows: "));
         assert!(
-            check("watertight-os", "[dependencies]\nwatertight = \"1\"")
-                .contains("only watertight-core")
+            found(CORE, "log", None).starts_with("crates/watertight-core/Cargo.toml:1: arrows: ")
         );
-        assert!(check("watertight-os", "[build-dependencies]\ncc = \"1\"").contains("not `cc`"));
-        let renamed = "[dependencies]\nx = { package = \"watertight-os\" }";
-        assert!(check("watertight-cli", renamed).contains("not `watertight-os`"));
-        assert!(
-            check("watertight", "[dependencies]\nwatertight-sim = \"1\"")
-                .contains("dev-dependency")
-        );
-        assert!(check("watertight-new", "").contains("add it to"));
+        assert!(found(OS, LIBRARY, None).contains("may not use `watertight`"));
+        assert!(found(OS, "cc", Some("build")).contains("may not use `cc`"));
+        assert!(found(LIBRARY, "watertight-sim", None).contains("move the code"));
+        assert!(found("watertight-new", "log", None).contains("add it to"));
     }
 
     #[test]
-    fn the_arrows_themselves_are_allowed() {
-        assert_eq!(
-            check("watertight-core", "[dependencies]\nbytes.workspace = true"),
-            ""
-        );
-        let os = "[dependencies]\nwatertight-core = \"1\"\n[target.'cfg(unix)'.dependencies]\nlibc = \"1\"";
-        assert_eq!(check("watertight-os", os), "");
-        let tests = "[dependencies]\ntokio = \"1\"\n[dev-dependencies]\nwatertight-sim = \"1\"";
-        assert_eq!(check("watertight", tests), "");
-        assert_eq!(
-            check("watertight-bench", "[dependencies]\nwatertight-os = \"1\""),
-            ""
-        );
+    fn the_arrows_themselves_and_tests_are_allowed() {
+        for (name, used, kind) in [
+            (CORE, "bytes", None),
+            (OS, CORE, None),
+            (LIBRARY, "tokio", None),
+            (LIBRARY, "watertight-sim", Some("dev")),
+            ("watertight-bench", OS, None),
+        ] {
+            assert_eq!(found(name, used, kind), "");
+        }
     }
 }

@@ -1,193 +1,132 @@
 //! The documents: every gotcha names a test that exists, and the numbers in the README are the true ones.
 
-use super::{Finding, Tree};
+use super::{Finding, Tree, finding};
 use crate::machine;
-use crate::manifest::Manifest;
+use serde_json::Value;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 const GOTCHAS: &str = "docs/gotchas.md";
 const README: &str = "README.md";
-
 /// The part of the gotchas that needs no tests.
 const UNSOLVED: &str = "Unsolved";
 
-/// A heading of the gotchas that has no headings below it, and what stands under it.
-struct Entry<'a> {
-    title: &'a str,
-    line: usize,
-    /// Each line that names tests, with its number.
-    tests: Vec<(usize, &'a str)>,
+/// A line and its number.
+type Line<'a> = (usize, &'a str);
+
+/// The sections of a document, with their lines; the one that is called `UNSOLVED` left out.
+fn sections(text: &str) -> Vec<(usize, &str, Vec<Line<'_>>)> {
+    let mut sections: Vec<(usize, &str, Vec<Line>)> = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        if let Some(title) = line.strip_prefix("## ") {
+            sections.push((at + 1, title.trim(), Vec::new()));
+        } else if let Some((_, _, lines)) = sections.last_mut() {
+            lines.push((at + 1, line));
+        }
+    }
+    sections.retain(|(_, title, _)| *title != UNSOLVED);
+    sections
 }
 
 pub(super) fn gotchas(tree: &Tree) -> Vec<Finding> {
-    let Some(text) = tree.text(GOTCHAS) else {
-        return Vec::new();
-    };
-    let known: BTreeSet<&str> = tree
-        .sources
-        .iter()
-        .filter(|source| source.path.starts_with("crates/"))
-        .flat_map(|source| {
-            source
-                .functions
-                .iter()
-                .map(|function| function.name.as_str())
-        })
-        .collect();
-    let mut findings = Vec::new();
-    for entry in entries(text) {
-        let names: Vec<(usize, &str)> = entry
-            .tests
+    let sources = || {
+        tree.files
             .iter()
-            .flat_map(|(line, text)| text.split('`').skip(1).step_by(2).map(|name| (*line, name)))
-            .collect();
+            .filter(|file| file.is_rust() && file.path.starts_with("crates/"))
+    };
+    let exists = |name: &str| {
+        // `module::name` is a help to readers; the function is what counts.
+        let function = format!("fn {}(", name.rsplit("::").next().unwrap_or(name));
+        sources().any(|file| file.text.contains(&function))
+    };
+    let mut findings = Vec::new();
+    for (line, title, lines) in sections(tree.text(GOTCHAS)) {
+        let tests = lines.iter().filter(|(_, line)| line.starts_with("Test: "));
+        let names =
+            tests.flat_map(|(at, line)| line.split('`').skip(1).step_by(2).map(|name| (*at, name)));
+        let names: Vec<(usize, &str)> = names.collect();
         if names.is_empty() {
             let text = format!(
-                "\"{}\" names no test: add a line \"Test: `name`\", or move it to \"{UNSOLVED}\"",
-                entry.title
+                "\"{title}\" names no test: add a line \"Test: `name`\", or move it to \"{UNSOLVED}\""
             );
-            findings.push(Finding::new(GOTCHAS, entry.line, "gotchas", text));
+            findings.push(finding(GOTCHAS, line, "gotchas", text));
         }
-        for (line, name) in names {
-            // `module::name` is a help to readers; the function is what counts.
-            let function = name.rsplit("::").next().unwrap_or(name);
-            if !known.contains(function) {
-                let text = format!(
-                    "there is no test `{name}`: write it, or name the one that replaced it"
-                );
-                findings.push(Finding::new(GOTCHAS, line, "gotchas", text));
-            }
+        for (at, name) in names.into_iter().filter(|(_, name)| !exists(name)) {
+            let text =
+                format!("there is no test `{name}`: write it, or name the one that replaced it");
+            findings.push(finding(GOTCHAS, at, "gotchas", text));
         }
     }
     findings
 }
 
-fn entries(text: &str) -> Vec<Entry<'_>> {
-    let mut found: Vec<Entry> = Vec::new();
-    let mut parents = Vec::new();
-    let mut unsolved_level = None;
-    let mut level_before = 0;
-    let mut is_code = false;
-    for (index, line) in text.lines().enumerate() {
-        is_code ^= line.trim_start().starts_with("```");
-        let level = line.len() - line.trim_start_matches('#').len();
-        if level > 1 && !is_code {
-            let title = line[level..].trim();
-            if unsolved_level.is_some_and(|top| level <= top) {
-                unsolved_level = None;
-            }
-            if title == UNSOLVED {
-                unsolved_level = Some(level);
-            }
-            // A heading with others below it is a chapter, not an entry.
-            if level > level_before && !found.is_empty() && unsolved_level.is_none() {
-                parents.push(found.len() - 1);
-            }
-            level_before = level;
-            if unsolved_level.is_none() {
-                found.push(Entry {
-                    title,
-                    line: index + 1,
-                    tests: Vec::new(),
-                });
-            }
-        } else if line.starts_with("Test: ")
-            && unsolved_level.is_none()
-            && let Some(entry) = found.last_mut()
-        {
-            entry.tests.push((index + 1, line));
-        }
-    }
-    let keep = |(index, entry)| (!parents.contains(&index)).then_some(entry);
-    found.into_iter().enumerate().filter_map(keep).collect()
-}
-
-pub(super) fn readme(tree: &Tree) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (index, line) in tree.text(README).unwrap_or_default().lines().enumerate() {
-        for marked in line.split("<!-- tidy:").skip(1) {
-            let text = match marked_value(marked) {
-                Some((name, stated)) => match computed(tree, name) {
-                    Ok(true_value) if true_value == stated => continue,
-                    Ok(true_value) => {
-                        format!("`{name}` is {true_value}, not {stated}: correct the text")
-                    }
-                    Err(message) => message,
-                },
-                None => "a number is marked `<!-- tidy:NAME -->value<!-- /tidy -->`, on one line"
-                    .to_owned(),
-            };
-            findings.push(Finding::new(README, index + 1, "readme", text));
-        }
-    }
-    findings
-}
-
-/// The name and the value in `NAME -->value<!-- /tidy -->…`.
-fn marked_value(marked: &str) -> Option<(&str, &str)> {
-    let (name, rest) = marked.split_once("-->")?;
-    let (value, _) = rest.split_once("<!-- /tidy -->")?;
-    Some((name.trim(), value.trim()))
-}
-
-fn computed(tree: &Tree, name: &str) -> Result<String, String> {
-    match name {
-        "deps" => dependency_count(tree),
-        "gotchas" => Ok(entries(tree.text(GOTCHAS).unwrap_or_default())
-            .len()
-            .to_string()),
-        "msrv" => {
-            let manifest = Manifest::new(tree.text("Cargo.toml").unwrap_or_default());
-            let version = manifest.value("workspace.package", "rust-version");
-            version
-                .map(str::to_owned)
-                .ok_or("Cargo.toml has no rust-version".to_owned())
-        }
-        _ => Err(format!(
-            "nobody computes `{name}`: use deps, gotchas or msrv, or add it to xtask/src/tidy/papers.rs"
-        )),
-    }
+/// The numbers that a document may state as `<!-- tidy:NAME -->value<!-- /tidy -->`.
+pub(super) fn numbers(
+    root: &Path,
+    tree: &Tree,
+    metadata: &Value,
+) -> Result<Vec<(&'static str, String)>, String> {
+    let version = metadata["packages"][0]["rust_version"].as_str();
+    Ok(vec![
+        ("deps", dependencies(root)?.to_string()),
+        ("gotchas", sections(tree.text(GOTCHAS)).len().to_string()),
+        (
+            "msrv",
+            version.ok_or("no package has a rust-version")?.to_owned(),
+        ),
+    ])
 }
 
 /// How many packages that are not ours a user gets with the default features, on Linux wherever this runs.
-fn dependency_count(tree: &Tree) -> Result<String, String> {
-    let manifest = tree.root.join("Cargo.toml").display().to_string();
-    let arguments = [
-        "tree",
-        "--quiet",
-        "--manifest-path",
-        &manifest,
-        "--package",
-        "watertight",
-        "--edges",
-        "normal",
-        "--prefix",
-        "none",
-        "--target",
-        "x86_64-unknown-linux-gnu",
-        "--format",
-        "{p}",
-    ];
-    let list =
-        machine::answer("cargo", &arguments).ok_or("`cargo tree` failed: run it to see why")?;
-    let foreign: BTreeSet<(&str, &str)> = list
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            Some((words.next()?, words.next()?))
-        })
-        .filter(|(name, _)| *name != "watertight" && !name.starts_with("watertight-"))
+fn dependencies(root: &Path) -> Result<usize, String> {
+    let manifest = root.join("Cargo.toml").display().to_string();
+    let words = "tree --quiet --package watertight --edges normal --prefix none --target x86_64-unknown-linux-gnu --format {p}";
+    let words: Vec<&str> = words
+        .split(' ')
+        .chain(["--manifest-path", &manifest])
         .collect();
-    Ok(foreign.len().to_string())
+    let list = machine::answer("cargo", &words).ok_or("`cargo tree` fails: run it to see why")?;
+    let named = |line: &str| Some(line.split_once(' ')?.0.to_owned());
+    let foreign = list
+        .lines()
+        .filter_map(named)
+        .filter(|name| !name.starts_with("watertight"));
+    Ok(foreign.collect::<BTreeSet<_>>().len())
+}
+
+pub(super) fn readme(tree: &Tree, numbers: &[(&'static str, String)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (at, line) in tree.text(README).lines().enumerate() {
+        for marked in line.split("<!-- tidy:").skip(1) {
+            let stated = marked
+                .split_once("-->")
+                .and_then(|(name, rest)| Some((name.trim(), rest.split_once("<!-- /tidy -->")?.0)));
+            let known =
+                stated.and_then(|(name, _)| numbers.iter().find(|(known, _)| *known == name));
+            let text = match (stated, known) {
+                (Some((_, value)), Some((_, truth))) if value == truth => continue,
+                (Some((name, value)), Some((_, truth))) => {
+                    format!("`{name}` is {truth}, not {value}: correct the text")
+                }
+                (Some((name, _)), None) => {
+                    format!("nobody computes `{name}`: see xtask/src/tidy/papers.rs")
+                }
+                (None, _) => {
+                    "a number is marked `<!-- tidy:NAME -->value<!-- /tidy -->`, on one line"
+                        .to_owned()
+                }
+            };
+            findings.push(finding(README, at + 1, "readme", text));
+        }
+    }
+    findings
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::probe::report;
+    use super::super::probe::{report, tree};
     use super::*;
 
-    const TEXT: &str = "# Gotchas\nIntro.\n## Unix\n### A pipe is full\nTest: `full`\n### Two\nTest: `a::two`, `three`\n\
-                        ## Windows\n### Four\nTest: `full`\n## Unsolved\n### Five\nNothing helps.\n";
     const TESTS: (&str, &str) = (
         "crates/a/tests/t.rs",
         "fn full() {}\nfn two() {}\nfn three() {}",
@@ -205,32 +144,25 @@ mod tests {
 
     #[test]
     fn gotchas_with_their_tests_are_quiet() {
-        assert_eq!(report(gotchas, &[(GOTCHAS, TEXT), TESTS]), "");
-        assert_eq!(report(gotchas, &[TESTS]), "");
-        let titles: Vec<&str> = entries(TEXT).iter().map(|entry| entry.title).collect();
-        assert_eq!(titles, ["A pipe is full", "Two", "Four"]);
+        let text = "# Gotchas\n## A pipe is full\nTest: `full`\n## Two\nTest: `a::two`, `three`\n## Unsolved\nNothing.\n";
+        assert_eq!(report(gotchas, &[(GOTCHAS, text), TESTS]), "");
+        assert_eq!(sections(text).len(), 2);
     }
 
     #[test]
-    fn a_wrong_number_is_found() {
-        let cargo = ("Cargo.toml", "[workspace.package]\nrust-version = \"1.88\"");
-        let found = |text| report(readme, &[(README, text), cargo, (GOTCHAS, TEXT)]);
+    fn a_wrong_number_is_found_and_a_true_one_is_quiet() {
+        let found = |text| {
+            let numbers = [("msrv", "1.88".to_owned())];
+            readme(&tree(&[(README, text)]), &numbers).join("\n")
+        };
         assert!(
             found("a\nRust <!-- tidy:msrv -->1.80<!-- /tidy -->")
                 .contains("README.md:2: readme: `msrv` is 1.88, not 1.80")
         );
-        assert!(found("<!-- tidy:gotchas -->4<!-- /tidy -->").contains("is 3, not 4"));
         assert!(found("<!-- tidy:stars -->9<!-- /tidy -->").contains("nobody computes `stars`"));
         assert!(found("<!-- tidy:msrv -->1.88").contains("on one line"));
-    }
-
-    #[test]
-    fn true_numbers_are_quiet() {
-        let cargo = ("Cargo.toml", "[workspace.package]\nrust-version = \"1.88\"");
-        let text =
-            "Rust <!-- tidy:msrv -->1.88<!-- /tidy -->, <!-- tidy:gotchas -->3<!-- /tidy --> traps";
         assert_eq!(
-            report(readme, &[(README, text), cargo, (GOTCHAS, TEXT)]),
+            found("Rust <!-- tidy:msrv -->1.88<!-- /tidy --> or later"),
             ""
         );
     }

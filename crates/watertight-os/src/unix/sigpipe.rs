@@ -38,9 +38,9 @@ fn only_sigpipe() -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `set` is ours; the call fills it whole.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: the call above initialised it.
+    // SAFETY: the call above filled it whole, and it cannot fail with memory of ours.
     let mut set = unsafe { set.assume_init() };
-    // SAFETY: `set` is initialised and ours; SIGPIPE is a valid number.
+    // SAFETY: `set` is filled and ours alone until the call returns; SIGPIPE is a valid number.
     unsafe { libc::sigaddset(&raw mut set, libc::SIGPIPE) };
     set
 }
@@ -51,9 +51,9 @@ fn is_pending() -> bool {
     if unsafe { libc::sigpending(pending.as_mut_ptr()) } != 0 {
         return false;
     }
-    // SAFETY: sigpending filled it.
+    // SAFETY: sigpending succeeded, so `pending` is filled whole; nobody else has it.
     let pending = unsafe { pending.assume_init() };
-    // SAFETY: `pending` is initialised and ours.
+    // SAFETY: `pending` is filled and ours alone; the call only reads it.
     unsafe { libc::sigismember(&raw const pending, libc::SIGPIPE) == 1 }
 }
 

@@ -113,7 +113,7 @@ fn replace(stream: STD_HANDLE, by: OwnedHandle) -> Result<(), (Class, Option<OsC
 
 /// DuplicateHandle, not inheritable.
 fn duplicate(original: RawHandle) -> Result<OwnedHandle, (Class, Option<OsCode>)> {
-    // SAFETY: it answers a constant.
+    // SAFETY: it answers a constant; no memory of anybody's is involved.
     let process = unsafe { GetCurrentProcess() };
     let mut raw = null_mut();
     // SAFETY: the system checks the number and writes one handle into `raw`, which is ours.

@@ -230,7 +230,7 @@ pub(super) unsafe fn start(op: &Start) -> Result<(), u32> {
             op.start.addr(),
             op.bytes as usize,
         );
-        // SAFETY: the caller's promises are this function's.
+        // SAFETY: the caller promises what this call asks for: the block is registered, and nobody else touches it.
         let started = unsafe { start_now(op) };
         if started.is_err() {
             fault::take_back(block);

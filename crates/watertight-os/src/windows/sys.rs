@@ -109,7 +109,7 @@ const fn result_of(code: u32) -> Result<(), u32> {
 
 /// RtlNtStatusToDosError; 0 for a success.
 pub(super) fn code_of_status(status: NTSTATUS) -> u32 {
-    // SAFETY: it takes and returns a number.
+    // SAFETY: it takes and returns a number; no memory is involved.
     unsafe { RtlNtStatusToDosError(status) }
 }
 

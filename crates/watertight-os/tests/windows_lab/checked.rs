@@ -16,19 +16,19 @@ static ALLOCATOR: Checked = Checked;
 // SAFETY: every call goes to the system's allocator as it came, or the process ends.
 unsafe impl GlobalAlloc for Checked {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps the contract.
+        // SAFETY: our caller keeps the allocator's contract, and the system's asks for the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
         check(start.addr(), layout.size());
-        // SAFETY: the caller keeps the contract.
+        // SAFETY: our caller keeps the allocator's contract, and the system's asks for the same.
         unsafe { System.dealloc(start, layout) };
     }
 
     unsafe fn realloc(&self, start: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         check(start.addr(), layout.size());
-        // SAFETY: the caller keeps the contract.
+        // SAFETY: our caller keeps the allocator's contract, and the system's asks for the same.
         unsafe { System.realloc(start, layout, bytes) }
     }
 }
