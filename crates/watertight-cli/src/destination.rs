@@ -152,7 +152,7 @@ impl Destination {
         let Some(chunk) = self.pending.take() else {
             return;
         };
-        if let Err(refused) = self.writer.try_write_bytes(chunk)
+        if let Err(refused) = self.writer.try_send_bytes(chunk)
             && refused.error.kind == ErrorKind::QueueFull
         {
             self.pending = Some(refused.message);
@@ -173,7 +173,7 @@ impl Destination {
             DestinationKind::Peer => {
                 if ledger.unsettled() == 0 {
                     // Asked once, without waiting: a stranger may read whenever it likes.
-                    let answer = self.writer.wait_until_read().within(Duration::ZERO).wait();
+                    let answer = self.writer.until_read().within(Duration::ZERO).wait();
                     self.read_by_peer = knowledge(answer);
                     self.finish();
                 }
@@ -186,7 +186,7 @@ impl Destination {
         let (writer, index) = (self.writer.clone(), self.index);
         let name = "reading".to_owned();
         std::thread::Builder::new().name(name).spawn(move || {
-            let answer = writer.wait_until_read().wait();
+            let answer = writer.until_read().wait();
             mailbox.post(Event::ReadByPeer(index, knowledge(answer)));
         })?;
         Ok(())

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Seek};
 use std::sync::Arc;
 use std::time::Duration;
-use watertight::{OsHandle, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
+use watertight::{Direction, OsHandle, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
 
 /// The standard streams' numbers end here.
 const STANDARD_STREAMS: u32 = 3;
@@ -109,7 +109,11 @@ impl Claimed {
 }
 
 fn inherited(end: End, address: &Address, number: u32) -> Result<OsHandle, Failure> {
-    watertight::inherited(number, end == End::Source).map_err(|error| {
+    let direction = match end {
+        End::Source => Direction::Read,
+        End::Destination(_) => Direction::Write,
+    };
+    watertight::inherited(number, direction).map_err(|error| {
         let way_out =
             "is it open? Open it where this program is started, as in `3<file` or `3>file`";
         (end, format!("cannot use {address}: {error} {way_out}"))

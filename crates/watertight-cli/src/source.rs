@@ -93,7 +93,7 @@ impl Reading {
         let mut ending = SourceEnding::default();
         while let Ok(bytes_max) = credits.recv() {
             let mut buffer = self.buffers.take(bytes_max);
-            match self.reader.read(&mut buffer).wait() {
+            match self.reader.receive(&mut buffer).wait() {
                 Ok(0) => {
                     ending.ended = true;
                     break;

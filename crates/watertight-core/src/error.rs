@@ -17,8 +17,6 @@ pub enum Verb {
     Create,
     /// Sending the rest, then ending the stream.
     Finish,
-    /// Waiting until everything accepted is transferred.
-    Flush,
     /// Reading.
     Read,
     /// Giving the handle back to the caller.
@@ -26,7 +24,9 @@ pub enum Verb {
     /// Waiting for the pipes that linger after their drop.
     Settle,
     /// Waiting until the peer has read everything.
-    WaitUntilRead,
+    UntilRead,
+    /// Waiting until everything accepted is transferred.
+    UntilTransferred,
     /// Writing.
     Write,
 }
@@ -61,6 +61,8 @@ pub enum ErrorKind {
     Os,
     /// No room in the queue now; nothing was accepted.
     QueueFull,
+    /// The peer closed its end and threw away data that had not been read (reading: `ECONNRESET`).
+    Reset,
     /// The name is taken.
     Taken,
     /// The deadline passed.
@@ -89,6 +91,7 @@ impl ErrorKind {
             Self::ObserverPanicked => "an observer panicked, so its pipe was stopped",
             Self::Os => "the operating system reported an error",
             Self::QueueFull => "no room in the queue, nothing of this call was accepted",
+            Self::Reset => "the peer closed its end and threw data away",
             Self::Taken => "the name is taken",
             Self::TimedOut => "the deadline passed",
             Self::Unsupported => "it cannot be done or known on this system or this kind of handle",
@@ -104,7 +107,10 @@ impl ErrorKind {
 pub struct OsCode(pub i32);
 
 impl fmt::Display for OsCode {
+    /// The system's own words and the number, as in `No space left on device, os error 28`; the number alone without `std`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(feature = "std")]
+        crate::std_io::write_words(*self, f)?;
         write!(f, "os error {}", self.0)
     }
 }
@@ -212,6 +218,7 @@ mod tests {
             (K::ObserverPanicked, "observer"),
             (K::Os, "operating system"),
             (K::QueueFull, "no room"),
+            (K::Reset, "threw data away"),
             (K::Taken, "taken"),
             (K::TimedOut, "deadline"),
             (K::Unsupported, "cannot be done"),
@@ -235,10 +242,13 @@ mod tests {
             kind: ErrorKind::BrokenPipe,
             os: Some(OsCode(32)),
         };
+        let told = cause.during(Verb::Write, ledger).to_string();
+        // With `std` the system's words stand before the number.
+        let (before, after) = told.split_once("os error 32").unwrap();
+        assert!(before.starts_with("Write failed: BrokenPipe, the peer closed its end ("));
         assert_eq!(
-            cause.during(Verb::Write, ledger).to_string(),
-            "Write failed: BrokenPipe, the peer closed its end (os error 32); \
-             of 900 bytes accepted, 512 transferred, 388 discarded, 0 in doubt."
+            after,
+            "); of 900 bytes accepted, 512 transferred, 388 discarded, 0 in doubt."
         );
         assert_eq!(
             Error::without_bytes(Verb::Adopt, Cause::of(ErrorKind::InvalidInput)).to_string(),

@@ -120,6 +120,13 @@ impl Ledger {
         self.check();
     }
 
+    /// The call that brought discarded bytes is answered with a refusal: they were never accepted (rule L2).
+    pub(crate) fn refuse(&mut self, bytes: u64) {
+        self.discarded = take(self.discarded, bytes);
+        self.accepted = take(self.accepted, bytes);
+        self.check();
+    }
+
     /// Queued bytes are handed to the caller (a reader's read-ahead).
     pub(crate) fn hand_over(&mut self, bytes: u64) {
         self.queued = take(self.queued, bytes);
@@ -188,6 +195,8 @@ mod tests {
             (900, 512, 328, 60)
         );
         assert_eq!((ledger.settled(), ledger.unsettled()), (900, 0));
+        ledger.refuse(300);
+        assert_eq!((ledger.accepted(), ledger.discarded()), (600, 28));
     }
 
     #[test]
@@ -210,13 +219,14 @@ mod tests {
     #[test]
     fn an_unbalanced_ledger_lets_no_change_through() {
         type Change = fn(&mut Ledger);
-        let changes: [Change; 7] = [
+        let changes: [Change; 8] = [
             |ledger| ledger.accept(1),
             |ledger| ledger.submit(1),
             |ledger| ledger.put_back(1),
             |ledger| ledger.transfer(1),
             |ledger| ledger.doubt(1),
             Ledger::discard_queued,
+            |ledger| ledger.refuse(1),
             |ledger| ledger.hand_over(1),
         ];
         for (at, change) in changes.into_iter().enumerate() {
@@ -225,6 +235,7 @@ mod tests {
                     accepted: 9,
                     queued: 2,
                     in_flight: 2,
+                    discarded: 2,
                     ..Ledger::default()
                 };
                 change(&mut ledger);

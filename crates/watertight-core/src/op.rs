@@ -44,10 +44,10 @@ pub struct Key {
 pub enum OpKind {
     /// Read into a buffer of the backend's.
     Read,
+    /// Wait until the peer has read everything.
+    UntilRead,
     /// Wait until a read would not wait.
     WaitReadable,
-    /// Wait until the peer has read everything.
-    WaitUntilRead,
     /// Write.
     Write,
 }
@@ -131,10 +131,10 @@ pub enum Op {
         /// The size of that buffer.
         bytes_max: usize,
     },
+    /// Wait until the peer has read everything.
+    UntilRead,
     /// Wait until a read would not wait (data, end of stream or an error).
     WaitReadable,
-    /// Wait until the peer has read everything.
-    WaitUntilRead,
     /// Write these bytes; a short count is a success.
     Write(Chunks),
 }
@@ -146,7 +146,7 @@ impl Op {
         match self {
             Self::Read { .. } => OpKind::Read,
             Self::WaitReadable => OpKind::WaitReadable,
-            Self::WaitUntilRead => OpKind::WaitUntilRead,
+            Self::UntilRead => OpKind::UntilRead,
             Self::Write(_) => OpKind::Write,
         }
     }
@@ -183,6 +183,8 @@ pub enum Class {
     Partial,
     /// The answer will come later.
     Pending,
+    /// The peer broke the connection, and threw away what it had not read.
+    Reset,
     /// The name is taken.
     Taken,
     /// This way is not supported here: take the next one.
@@ -209,6 +211,7 @@ impl Class {
             Self::Limit => ErrorKind::Limit,
             Self::NotConnected => ErrorKind::NotConnected,
             Self::NotFound => ErrorKind::NotFound,
+            Self::Reset => ErrorKind::Reset,
             Self::Taken => ErrorKind::Taken,
             Self::Unsupported => ErrorKind::Unsupported,
             Self::Bug
@@ -388,6 +391,7 @@ mod tests {
             (Class::Denied, K::Denied),
             (Class::EndOfStream, K::BrokenPipe),
             (Class::Gone, K::BrokenPipe),
+            (Class::Reset, K::Reset),
             (Class::Interrupted, K::Os),
             (Class::Io, K::Os),
             (Class::Limit, K::Limit),
@@ -410,7 +414,7 @@ mod tests {
         let kinds = [
             (Op::Read { bytes_max: 1 }, OpKind::Read),
             (Op::WaitReadable, OpKind::WaitReadable),
-            (Op::WaitUntilRead, OpKind::WaitUntilRead),
+            (Op::UntilRead, OpKind::UntilRead),
             (Op::Write(chunks(&["a"])), OpKind::Write),
         ];
         for (op, kind) in kinds {

@@ -37,7 +37,7 @@ enum Closing {
 
 /// How far "wait until the peer has read everything" is.
 #[derive(Clone, Copy, Debug, Default)]
-struct UntilRead {
+struct PeerReading {
     wanted: bool,
     in_flight: bool,
     /// Nobody waits for the running attempt any more.
@@ -64,7 +64,7 @@ pub struct WriteHalf {
     in_flight: Option<Chunks>,
     cancel_asked: bool,
     closing: Closing,
-    until_read: UntilRead,
+    until_read: PeerReading,
     /// The stop bound passed with the operation unanswered: it stays the backend's.
     quarantined: bool,
     /// What failed after the account was final.
@@ -74,6 +74,10 @@ pub struct WriteHalf {
     unsent: Vec<Bytes>,
     in_doubt: Vec<Bytes>,
     released: bool,
+    /// Where the message begins whose call is still running: the last one that was accepted.
+    offered: Option<u64>,
+    /// Where such a message began, and how many of its last bytes were refused because the half failed during its call.
+    refused: Option<(u64, u64)>,
     /// What the last answered operation carried, to be dropped by the driver once its lock is gone.
     spent: Option<Chunks>,
 }
@@ -90,13 +94,15 @@ impl WriteHalf {
             in_flight: None,
             cancel_asked: false,
             closing: Closing::Not,
-            until_read: UntilRead::default(),
+            until_read: PeerReading::default(),
             quarantined: false,
             late_failures: 0,
             stopped_by: None,
             unsent: Vec::new(),
             in_doubt: Vec::new(),
             released: false,
+            offered: None,
+            refused: None,
             spent: None,
         }
     }
@@ -179,6 +185,21 @@ impl WriteHalf {
     #[must_use]
     pub fn is_lingering(&self) -> bool {
         matches!(self.state, Ok(WritePhase::Lingering))
+    }
+
+    /// A message, or a piece of one, is about to be accepted, and the call that brings it goes on: a failure until
+    /// [`WriteHalf::end_offer`] is that call's answer (rule L2). Says where it begins.
+    pub fn begin_offer(&mut self) -> u64 {
+        let start = self.ledger.accepted();
+        self.offered = Some(start);
+        start
+    }
+
+    /// The call that began an offer at `start` is about to return: how many of its bytes are refused after all.
+    pub fn end_offer(&mut self, start: u64) -> u64 {
+        self.offered.take_if(|offered| *offered == start);
+        let refused = self.refused.take_if(|(from, _)| *from == start);
+        refused.map_or(0, |(_, bytes)| bytes)
     }
 
     /// Accepts a copy of `data`. The caller has checked [`WriteHalf::refusal`] and [`WriteHalf::room`].
@@ -344,7 +365,7 @@ impl WriteHalf {
             self.until_read.wanted = false;
             self.until_read.in_flight = true;
             self.until_read.covers = self.ledger.transferred();
-            return Some(Action::Submit(Op::WaitUntilRead));
+            return Some(Action::Submit(Op::UntilRead));
         }
         None
     }
@@ -517,7 +538,30 @@ impl WriteHalf {
             // S1: the first failure wins.
             self.state = Err(cause);
             self.give_up_queue();
+            self.refuse_offered();
         }
+    }
+
+    /// L2: bytes whose call is still running, and that were not given to the kernel, go back to the caller.
+    fn refuse_offered(&mut self) {
+        let Some(start) = self.offered.take() else {
+            return;
+        };
+        let mut left = self.ledger.accepted() - start;
+        let mut refused = 0;
+        while left > 0
+            && let Some(mut chunk) = self.unsent.pop()
+        {
+            let now = left.min(chunk.len() as u64);
+            chunk.truncate(chunk.len() - usize::try_from(now).expect("no more than the chunk"));
+            if !chunk.is_empty() {
+                self.unsent.push(chunk);
+            }
+            left -= now;
+            refused += now;
+        }
+        self.ledger.refuse(refused);
+        self.refused = Some((start, refused));
     }
 
     fn give_up_queue(&mut self) {
@@ -560,7 +604,7 @@ impl WriteHalf {
         let ask = &self.until_read;
         if ask.in_flight && !ask.cancel_asked && (over || ask.unwanted) {
             self.until_read.cancel_asked = true;
-            return Some(OpKind::WaitUntilRead);
+            return Some(OpKind::UntilRead);
         }
         None
     }

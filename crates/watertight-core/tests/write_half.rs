@@ -233,7 +233,7 @@ fn until_read_is_asked_when_all_is_transferred_and_answers_for_what_was() {
     half.handle_write(Outcome::Transferred(3));
     assert!(matches!(
         half.poll_action(),
-        Some(Action::Submit(Op::WaitUntilRead))
+        Some(Action::Submit(Op::UntilRead))
     ));
     half.accept_copy(b"later");
     half.handle_until_read(&Outcome::Ready);
@@ -260,7 +260,7 @@ fn a_finish_waits_for_a_waited_until_read_and_an_abort_cancels_it() {
         half.ask_until_read();
         assert!(matches!(
             half.poll_action(),
-            Some(Action::Submit(Op::WaitUntilRead))
+            Some(Action::Submit(Op::UntilRead))
         ));
         half.finish();
         assert!(half.poll_action().is_none(), "closed under the question");
@@ -268,7 +268,7 @@ fn a_finish_waits_for_a_waited_until_read_and_an_abort_cancels_it() {
             half.abort();
             assert!(matches!(
                 half.poll_action(),
-                Some(Action::Cancel(OpKind::WaitUntilRead))
+                Some(Action::Cancel(OpKind::UntilRead))
             ));
         }
         half.handle_until_read(&Outcome::Ready);
@@ -282,12 +282,12 @@ fn a_question_that_nobody_waits_for_is_taken_back_and_holds_no_finish() {
     half.ask_until_read();
     assert!(matches!(
         half.poll_action(),
-        Some(Action::Submit(Op::WaitUntilRead))
+        Some(Action::Submit(Op::UntilRead))
     ));
     half.drop_until_read();
     assert!(matches!(
         half.poll_action(),
-        Some(Action::Cancel(OpKind::WaitUntilRead))
+        Some(Action::Cancel(OpKind::UntilRead))
     ));
     // Somebody asks again before the cancel is answered: the answer is no attempt, and a new one begins.
     half.ask_until_read();
@@ -296,13 +296,13 @@ fn a_question_that_nobody_waits_for_is_taken_back_and_holds_no_finish() {
     assert_eq!(half.until_read_attempts(), attempts);
     assert!(matches!(
         half.poll_action(),
-        Some(Action::Submit(Op::WaitUntilRead))
+        Some(Action::Submit(Op::UntilRead))
     ));
     half.finish();
     half.drop_until_read();
     assert!(matches!(
         half.poll_action(),
-        Some(Action::Cancel(OpKind::WaitUntilRead))
+        Some(Action::Cancel(OpKind::UntilRead))
     ));
     assert!(half.poll_action().is_none(), "closed under the question");
     half.handle_until_read(&Outcome::cancelled());

@@ -144,7 +144,12 @@ mod tests {
             let what = step.explanation();
             let os = Some(OsCode(24));
             let text = StepError { step, class, os }.to_string();
-            assert_eq!(text, format!("{what} failed: Limit (os error 24)"));
+            // With `std` the system's words stand before the number.
+            assert!(
+                text.starts_with(&format!("{what} failed: Limit (")),
+                "{text}"
+            );
+            assert!(text.ends_with("os error 24)"), "{text}");
             let os = None;
             let text = StepError { step, class, os }.to_string();
             assert_eq!(text, format!("{what} failed: Limit"));

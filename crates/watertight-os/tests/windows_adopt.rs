@@ -36,6 +36,37 @@ fn adopting_twice_gives_the_second_handle_back() {
 }
 
 #[test]
+fn a_handle_that_never_answers_is_refused() {
+    let _alone = alone();
+    let lab = Lab::new();
+    let (_server, client) = named_pipe(PIPE_WAIT);
+    skip_packets(&client);
+    // The mode belongs to the file, so a duplicate has it too.
+    for handle in [duplicate(&client), client] {
+        let refused = lab.native.adopt(handle, Direction::Write).unwrap_err();
+        assert_eq!(
+            (refused.error.step, refused.error.class),
+            (Step::Inspect, Class::Unsupported)
+        );
+    }
+}
+
+#[test]
+fn an_adoption_that_fails_leaves_the_handle_inheritable() {
+    let _alone = alone();
+    let mut lab = Lab::new();
+    let (_server, client) = named_pipe(PIPE_WAIT);
+    let second = duplicate(&client);
+    set_inherited(&second, true);
+    let first = lab.native.adopt(client, Direction::Write).unwrap();
+    let refused = lab.native.adopt(second, Direction::Write).unwrap_err();
+    assert_eq!(refused.error.step, Step::AssociatePort);
+    assert!(is_inherited(&refused.handle));
+    let first = lab.end(first);
+    lab.close(first);
+}
+
+#[test]
 fn a_handle_comes_back_open() {
     let _alone = alone();
     let mut lab = Lab::new();

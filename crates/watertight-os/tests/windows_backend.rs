@@ -189,27 +189,27 @@ fn a_pending_read_ends_with_the_peer_or_with_a_cancel() {
 }
 
 #[test]
-fn wait_until_read_is_ready_when_the_peer_has_read_it_all() {
+fn until_read_is_ready_when_the_peer_has_read_it_all() {
     let _alone = alone();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_ready(&lab.until_read(&writing));
     assert_transferred(&lab.write(&writing, "read me"), 7);
-    assert_in_flight(&lab.submit(&writing, Op::WaitUntilRead));
+    assert_in_flight(&lab.submit(&writing, Op::UntilRead));
     assert_data(&lab.read(&reading), b"read me");
-    assert_ready(&lab.answer(writing.id(OpKind::WaitUntilRead)));
+    assert_ready(&lab.answer(writing.id(OpKind::UntilRead)));
     lab.assert_quiet();
 }
 
 #[test]
-fn wait_until_read_can_be_cancelled_at_any_moment() {
+fn until_read_can_be_cancelled_at_any_moment() {
     let _alone = alone();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_transferred(&lab.write(&writing, "nobody reads"), 12);
     for _ in 0..50 {
-        assert_in_flight(&lab.submit(&writing, Op::WaitUntilRead));
-        let outcome = lab.cancel(&writing, OpKind::WaitUntilRead);
+        assert_in_flight(&lab.submit(&writing, Op::UntilRead));
+        let outcome = lab.cancel(&writing, OpKind::UntilRead);
         assert!(
             matches!(
                 outcome,
@@ -227,13 +227,13 @@ fn wait_until_read_can_be_cancelled_at_any_moment() {
 }
 
 #[test]
-fn cancelling_the_wait_until_read_leaves_the_write_alone() {
+fn cancelling_the_until_read_leaves_the_write_alone() {
     let _alone = alone();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_in_flight(&lab.submit_write(&writing, vec![7; TOO_MANY]));
-    assert_in_flight(&lab.submit(&writing, Op::WaitUntilRead));
-    let outcome = lab.cancel(&writing, OpKind::WaitUntilRead);
+    assert_in_flight(&lab.submit(&writing, Op::UntilRead));
+    let outcome = lab.cancel(&writing, OpKind::UntilRead);
     assert!(matches!(
         outcome,
         Outcome::Failed {
@@ -247,14 +247,14 @@ fn cancelling_the_wait_until_read_leaves_the_write_alone() {
 }
 
 #[test]
-fn wait_until_read_says_gone_if_the_peer_threw_bytes_away() {
+fn until_read_says_gone_if_the_peer_threw_bytes_away() {
     let _alone = alone();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_transferred(&lab.write(&writing, "unread"), 6);
-    assert_in_flight(&lab.submit(&writing, Op::WaitUntilRead));
+    assert_in_flight(&lab.submit(&writing, Op::UntilRead));
     lab.close(reading);
-    let outcome = lab.answer(writing.id(OpKind::WaitUntilRead));
+    let outcome = lab.answer(writing.id(OpKind::UntilRead));
     // 109 if the thread was in the call by then; no code if it entered it later, and the pipe's state told.
     assert!(
         matches!(

@@ -129,8 +129,8 @@ fn what_waits_behind_a_blocked_call_is_cancelled_at_once() {
     let submitted = lab.submit(&reading, Op::Read { bytes_max: 10 });
     assert_data(&lab.settle(&reading, OpKind::Read, submitted), &[1; 10]);
 
-    assert_in_flight(&lab.submit(&writing, Op::WaitUntilRead));
-    let id = writing.id(OpKind::WaitUntilRead);
+    assert_in_flight(&lab.submit(&writing, Op::UntilRead));
+    let id = writing.id(OpKind::UntilRead);
     match lab.native.cancel(&writing.handle, id) {
         Cancelled::Done(outcome) => {
             assert_failed(&outcome, Class::Aborted, None, Moved::Exactly(0));
@@ -145,14 +145,14 @@ fn what_waits_behind_a_blocked_call_is_cancelled_at_once() {
 }
 
 #[test]
-fn wait_until_read_works_on_a_blocking_pipe() {
+fn until_read_works_on_a_blocking_pipe() {
     let _alone = alone();
     let mut lab = Lab::new();
     let (reading, writing) = ends(&mut lab);
     assert_transferred(&lab.write(&writing, "read me"), 7);
-    assert_in_flight(&lab.submit(&writing, Op::WaitUntilRead));
+    assert_in_flight(&lab.submit(&writing, Op::UntilRead));
     assert_data(&lab.read(&reading), b"read me");
-    assert_ready(&lab.answer(writing.id(OpKind::WaitUntilRead)));
+    assert_ready(&lab.answer(writing.id(OpKind::UntilRead)));
     lab.close(reading);
     assert_failed(
         &lab.until_read(&writing),

@@ -343,14 +343,14 @@ const SCENARIOS: &[Scenario] = &[
         let op = Op::Write(chunks([vec![1; 500].into()]));
         let submitted = run.submit(&writing, op);
         let written = run.written(&writing, submitted, 500);
-        let asked = run.submit(&writing, Op::WaitUntilRead);
+        let asked = run.submit(&writing, Op::UntilRead);
         if written.least == 500 {
             let read = run.submit(&reading, Op::Read { bytes_max: 500 });
             run.settle(&reading, OpKind::Read, read);
         }
         // Should nothing have been read: now it never is.
         run.close(reading);
-        run.settle(&writing, OpKind::WaitUntilRead, asked);
+        run.settle(&writing, OpKind::UntilRead, asked);
         run.close(writing);
     }),
 ];

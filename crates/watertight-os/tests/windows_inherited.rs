@@ -9,6 +9,7 @@
 mod windows_lab;
 
 use std::io::{Read, Write};
+use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::process::{Command, Stdio};
 use watertight_core::Class;
 use watertight_os::{Direction, Step, inherited};
@@ -18,14 +19,14 @@ use windows_lab::*;
 const CHILD: &str = "WATERTIGHT_INHERITED_CHILD";
 
 #[test]
-fn ending_an_inherited_stream_ends_it_for_the_reader() {
+fn an_inherited_stream_is_taken_over_and_borrows_of_it_stay_good() {
     if std::env::var_os(CHILD).is_some() {
         be_the_child();
     }
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "ending_an_inherited_stream_ends_it_for_the_reader",
+            "an_inherited_stream_is_taken_over_and_borrows_of_it_stay_good",
             "--nocapture",
         ])
         .env(CHILD, "1")
@@ -39,11 +40,10 @@ fn ending_an_inherited_stream_ends_it_for_the_reader() {
 
     stdin.write_all(b"to the child").unwrap();
     let mut all = Vec::new();
-    // The child lives until its stdin ends, so this returns only if the stream itself was ended.
+    drop(stdin);
     stdout.read_to_end(&mut all).unwrap();
     let text = String::from_utf8_lossy(&all);
     assert!(text.ends_with("buffered, got: to the child"), "{text:?}");
-    drop(stdin);
     assert_eq!(child.wait().unwrap().code(), Some(42));
 }
 
@@ -51,11 +51,22 @@ fn ending_an_inherited_stream_ends_it_for_the_reader() {
 fn be_the_child() -> ! {
     let mut lab = Lab::new();
     print!("buffered, ");
+    // Safe code may hold this for as long as it likes: its number must never become somebody else's.
+    let borrowed = std::io::stdout();
+    let borrowed = borrowed.as_handle();
     let stdin = inherited(0, Direction::Read).unwrap();
     let stdout = inherited(1, Direction::Write).unwrap();
     // These go to the null device now, and do not fail.
     println!("nowhere");
     assert_eq!(std::io::stdin().read(&mut [0; 8]).unwrap(), 0);
+
+    let others: Vec<_> = (0..50).map(|_| event()).collect();
+    let is_taken = |other: &OwnedHandle| other.as_raw_handle() == borrowed.as_raw_handle();
+    assert!(
+        !others.iter().any(is_taken),
+        "a borrow means another object now"
+    );
+    borrowed.try_clone_to_owned().unwrap();
 
     let reading = lab.native.adopt(stdin, Direction::Read).unwrap();
     let writing = lab.native.adopt(stdout, Direction::Write).unwrap();

@@ -123,7 +123,7 @@ fn end_with_everything_in_flight() {
     let blocked = lab.native.adopt(blocked, Direction::Read).unwrap();
     let blocked = lab.end(blocked);
     assert_in_flight(&lab.submit_write(&writing, vec![1; TOO_MANY]));
-    assert_in_flight(&lab.submit(&writing, Op::WaitUntilRead));
+    assert_in_flight(&lab.submit(&writing, Op::UntilRead));
     assert_in_flight(&lab.submit_read(&idle));
     assert_in_flight(&lab.submit_read(&blocked));
     assert_eq!(Native::operations_alive(), 2);

@@ -249,7 +249,7 @@ fn check_bounds(kernel: &mut Kernel, handle: usize, op: &Op) {
         Op::Read { bytes_max } if *bytes_max == 0 || *bytes_max as u64 > most => {
             kernel.wrong(format!("a read of {bytes_max} bytes"));
         }
-        Op::Read { .. } | Op::WaitReadable | Op::WaitUntilRead | Op::Write(_) => {}
+        Op::Read { .. } | Op::WaitReadable | Op::UntilRead | Op::Write(_) => {}
     }
 }
 
@@ -263,7 +263,7 @@ fn submit_threaded(kernel: &mut Kernel, handle: usize, id: OpId, op: Op) -> Subm
         Op::Write(chunks) => Job::Write(crate::overlapped::joined(&chunks.into_vec())),
         Op::Read { bytes_max } => Job::Read(bytes_max),
         // That is asked, not waited for: the thread is not needed.
-        Op::WaitUntilRead => return kernel.submit_until_read(handle, id),
+        Op::UntilRead => return kernel.submit_until_read(handle, id),
         Op::WaitReadable => {
             let refused = Outcome::failed(Class::Unsupported, None);
             return Submitted::Done(refused);
@@ -275,7 +275,7 @@ fn submit_threaded(kernel: &mut Kernel, handle: usize, id: OpId, op: Op) -> Subm
 
 /// The thread is called back; a device that blocks does not hear it.
 fn cancel_threaded(kernel: &mut Kernel, id: OpId) -> Cancelled {
-    if id.kind == OpKind::WaitUntilRead {
+    if id.kind == OpKind::UntilRead {
         return kernel.cancel_readiness(id);
     }
     let deaf = kernel.chance.one_in(kernel.manner.deaf_one_in);

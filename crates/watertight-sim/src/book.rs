@@ -240,6 +240,17 @@ impl WriterBook {
                 first_begun.push((id, *turn));
             }
         }
+        // L2: of a message that the pipe failed in, the kernel may have taken less than its head.
+        let is_cut = |(id, fate): (&u16, &Fate)| {
+            let (Fate::Accepted(len) | Fate::Unknown(len)) = *fate;
+            (len == rest.len() && framed(*id, len) == rest).then_some(*id)
+        };
+        if !rest.is_empty()
+            && let Some(id) = left.iter().find_map(is_cut)
+        {
+            left.remove(&id);
+            rest = &[];
+        }
         self.check_line(&first_begun);
         let lost = |fate: &Fate| matches!(fate, Fate::Accepted(len) if *len > 0);
         if let Some((id, fate)) = left.iter().find(|(_, fate)| lost(fate)) {

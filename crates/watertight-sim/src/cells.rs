@@ -106,6 +106,7 @@ impl FromClass for ErrorKind {
             Class::Limit => Self::Limit,
             Class::NotConnected => Self::NotConnected,
             Class::NotFound => Self::NotFound,
+            Class::Reset => Self::Reset,
             Class::Taken => Self::Taken,
             Class::Unsupported => Self::Unsupported,
             Class::WrongProcess => Self::WrongProcess,

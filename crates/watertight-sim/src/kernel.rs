@@ -213,7 +213,7 @@ impl Kernel {
             self.wrong(format!("an operation on a closed handle: {id:?}"));
         }
         let fits = match id.kind {
-            OpKind::Write | OpKind::WaitUntilRead => self.ends[handle].writes,
+            OpKind::Write | OpKind::UntilRead => self.ends[handle].writes,
             OpKind::Read | OpKind::WaitReadable => !self.ends[handle].writes,
         };
         if !fits {
@@ -277,7 +277,7 @@ impl Kernel {
             return;
         };
         let benign = cancelled && *class == Class::Aborted;
-        if kind == OpKind::WaitUntilRead || benign {
+        if kind == OpKind::UntilRead || benign {
             return;
         }
         let step = self.step;
@@ -333,7 +333,7 @@ impl Kernel {
     pub(crate) fn asks_unheard(&self, end: usize) -> bool {
         self.flights.iter().any(|(id, flight)| {
             let waits = matches!(flight.stand, Stand::Waiting);
-            let asks = id.kind == OpKind::WaitUntilRead && flight.handle == end;
+            let asks = id.kind == OpKind::UntilRead && flight.handle == end;
             asks && waits && !flight.cancelled
         })
     }

@@ -23,7 +23,7 @@ impl Kernel {
         let (call, job) = match op {
             Op::Read { bytes_max } => (Call::Read, Job::Read(bytes_max)),
             Op::Write(chunks) => (Call::Write, Job::Write(joined(&chunks.into_vec()))),
-            Op::WaitUntilRead => {
+            Op::UntilRead => {
                 let next = watertight_core::Moment::NEVER;
                 let pause = std::time::Duration::ZERO;
                 let upto = self.pipes[self.ends[handle].pipe].log().len();

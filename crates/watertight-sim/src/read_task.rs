@@ -77,7 +77,7 @@ impl ReaderTask {
                 }
                 ReadAct::GiveUpRead(len) => {
                     let mut buf = vec![0; len];
-                    let mut waiting = reader.read(&mut buf);
+                    let mut waiting = reader.receive(&mut buf);
                     let answer = poll_once(&mut waiting).await;
                     drop(waiting);
                     if let Some(answer) = answer {
@@ -118,7 +118,7 @@ impl ReaderTask {
         within: Option<Duration>,
     ) -> bool {
         let mut buf = vec![0; len];
-        let waiting = reader.read(&mut buf);
+        let waiting = reader.receive(&mut buf);
         let answer = match within {
             Some(within) => {
                 let due = current().now().after(within);

@@ -31,7 +31,7 @@ impl Kernel {
                 Job::Write(data)
             }
             Op::WaitReadable => Job::Readable,
-            Op::WaitUntilRead => return self.submit_until_read(handle, id),
+            Op::UntilRead => return self.submit_until_read(handle, id),
             Op::Read { .. } => {
                 let refused = Outcome::failed(Class::Unsupported, None);
                 return Submitted::Done(refused);
@@ -189,7 +189,7 @@ impl Kernel {
 
     /// epoll_ctl again: it was spurious, or somebody else was faster.
     fn rearm(&mut self, id: OpId) -> Option<Outcome> {
-        let is_question = id.kind == OpKind::WaitUntilRead;
+        let is_question = id.kind == OpKind::UntilRead;
         let fault = if is_question {
             None
         } else {

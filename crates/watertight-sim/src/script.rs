@@ -28,19 +28,19 @@ pub enum Act {
     GiveUpWrite(usize),
     /// Does nothing for a while.
     Sleep(Duration),
-    /// `try_write`.
+    /// `try_send`.
     Try(usize),
-    /// `wait_until_read`.
+    /// `until_read`.
     UntilRead,
-    /// `wait_until_read` under a deadline.
+    /// `until_read` under a deadline.
     UntilReadWithin(Duration),
-    /// `write_all`.
+    /// `send`.
     Write(usize),
-    /// `write_all_bytes`.
+    /// `send_bytes`.
     WriteOwned(usize),
-    /// `write_all_vectored`, in so many pieces.
+    /// `send_vectored`, in so many pieces.
     WriteVectored(usize, usize),
-    /// `write_all` under a deadline.
+    /// `send` under a deadline.
     WriteWithin(usize, Duration),
 }
 

@@ -180,9 +180,9 @@ pub(crate) fn into_os(driver: &Driver<Native>, handle: Arc<Handle>) -> OsHandle 
 ///
 /// ```
 /// let (reader, writer) = watertight::pipe()?;
-/// writer.write_all(b"hi").wait()?;
+/// writer.send(b"hi").wait()?;
 /// let mut buf = [0; 8];
-/// let n = reader.read(&mut buf).wait()?;
+/// let n = reader.receive(&mut buf).wait()?;
 /// assert_eq!(&buf[..n], b"hi");
 /// # Ok::<(), watertight::Error>(())
 /// ```
@@ -210,17 +210,23 @@ pub fn pipe_with(
 /// One of the standard streams this process was started with, or on Unix any descriptor number it inherited, to be
 /// adopted.
 ///
-/// The original number of a standard stream is pointed at the null device, so that this handle is the only one: ending it
-/// ends the stream. Its flags are not changed.
+/// The original number of a standard stream is pointed at the null device. On Unix this handle is then the only one, and
+/// ending it ends the stream; on Windows the original stays open until the process ends, because `std` lends it out for
+/// ever. A higher number is duplicated and left as it is. No flag of the stream is changed.
 ///
 /// # Errors
 /// There is no such stream or descriptor (it was closed), or the system is out of descriptors.
-pub fn inherited(number: u32, to_read: bool) -> Result<OsHandle, CreateError> {
-    let direction = if to_read {
-        Direction::Read
-    } else {
-        Direction::Write
-    };
+///
+/// # Examples
+///
+/// ```no_run
+/// use watertight::{Direction, PipeReader, inherited};
+/// let reader = PipeReader::adopt(inherited(0, Direction::Read)?)?;
+/// let mut buf = [0; 4096];
+/// let n = reader.receive(&mut buf).wait()?;
+/// # Ok::<(), watertight::Error>(())
+/// ```
+pub fn inherited(number: u32, direction: Direction) -> Result<OsHandle, CreateError> {
     watertight_os::inherited(number, direction)
         .map_err(|failed| ConstructError::new(Verb::Adopt, failed, ()))
 }

@@ -5,11 +5,11 @@
 //! use std::time::Duration;
 //!
 //! let (reader, writer) = watertight::pipe()?;
-//! writer.write_all(b"every byte has its place").wait()?; // or .await
-//! writer.flush().within(Duration::from_secs(1)).wait()?;
+//! writer.send(b"every byte has its place").wait()?; // or .await
+//! writer.until_transferred().within(Duration::from_secs(1)).wait()?;
 //!
 //! let mut buf = [0; 5];
-//! reader.read(&mut buf).wait()?;
+//! reader.receive(&mut buf).wait()?;
 //! assert_eq!(&buf, b"every");
 //!
 //! let receipt = writer.finish().wait()?;
@@ -26,7 +26,7 @@
 //!
 //! # What it does not do
 //!
-//! * It does not know whether the peer *understood* what it read; [`PipeWriter::wait_until_read`] ends where the kernel does.
+//! * It does not know whether the peer *understood* what it read; [`PipeWriter::until_read`] ends where the kernel does.
 //! * It does not make a cancelled Windows write exact: that one operation (at most 64 KiB) is reported as in doubt.
 //! * It does not keep bytes over a crash of the process, and does not resend them: the receipt hands them back.
 //! * It does not work in a forked child: a pipe belongs to the process that made it.
@@ -68,11 +68,11 @@ pub use handle::{
 };
 pub use observer::Observer;
 pub use options::{ReaderOptions, WriterOptions};
-pub use reader::{Abort, PipeReader, Read};
+pub use reader::{Abort, PipeReader, Receive};
 pub use receipt::{Ending, ReadReceipt, Receipt};
 pub use refused::Refused;
 pub use settle::{Census, Settle, Unsettled, census, settle};
 pub use wait::{Operation, Wait};
 pub use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, OsCode, Verb};
 pub use watertight_os::{Direction, Step, fault};
-pub use writer::{Finish, Flush, PipeWriter, WaitUntilRead, WriteAll};
+pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

@@ -23,7 +23,7 @@ use watertight_core::{
 /// What somebody waits for.
 enum Wanted {
     /// The first so many bytes are settled.
-    Flushed(u64),
+    Transferred(u64),
     /// The pipe is over.
     Over,
     /// The peer has read the first so many bytes; attempts before this one do not count.
@@ -38,7 +38,7 @@ enum Wanted {
 
 /// Where a wait for the peer's reading stands. Belongs to the caller's waiting value.
 #[derive(Debug, Default)]
-pub(crate) struct UntilRead {
+pub(crate) struct UntilReadWait {
     id: u64,
     target: u64,
     attempts: u64,
@@ -102,24 +102,32 @@ impl<B: Backend> WriterCell<B> {
         self.lock().half.limits().queue_bytes_max
     }
 
-    /// Accepts a whole message at once, or nothing of it.
-    pub(crate) fn try_accept(self: &Arc<Self>, message: &mut dyn Message) -> Result<(), Cause> {
+    /// Accepts a whole message at once, or nothing of it; says how much of it is accepted all the same if the pipe fails
+    /// meanwhile.
+    pub(crate) fn try_accept(
+        self: &Arc<Self>,
+        message: &mut dyn Message,
+    ) -> Result<(), (Cause, u64)> {
         let len = message.len();
         let mut state = self.lock();
-        if let Some(cause) = state.half.refusal() {
-            return Err(cause);
-        }
-        if len > state.half.limits().queue_bytes_max {
-            return Err(Cause::of(ErrorKind::InvalidInput));
-        }
-        // Those in the line were first; and nothing may get between the pieces of a message.
-        if !state.line.is_empty() || len > state.half.room() {
-            return Err(Cause::of(ErrorKind::QueueFull));
-        }
+        state.refusal_of(len).map_err(|cause| (cause, 0))?;
+        let start = state.half.begin_offer();
         message.accept(0, len, &mut state.half);
         drop(state);
-        self.pump();
-        Ok(())
+        self.send_offered(start, len)
+    }
+
+    /// Goes on with what was just accepted. A failure that is known by the end of it is the caller's answer (rule L2), with
+    /// how many of the `len` bytes stay accepted.
+    fn send_offered(self: &Arc<Self>, start: u64, len: u64) -> Result<(), (Cause, u64)> {
+        let answer = self.pump_for(Some(start));
+        match answer {
+            // Bytes leave in order: what is transferred is the front.
+            Some((cause, refused)) if self.ledger().transferred() < start + len => {
+                Err((cause, len - refused))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Accepts a message, waiting in line for room.
@@ -144,9 +152,9 @@ impl<B: Backend> WriterCell<B> {
                 drop(replaced);
                 return Poll::Pending;
             }
+            let start = state.half.begin_offer();
             message.accept(turn.accepted, piece, &mut state.half);
-            turn.accepted += piece;
-            let done = turn.accepted == message.len();
+            let done = turn.accepted + piece == message.len();
             if !done {
                 state.line.hold(turn);
             }
@@ -154,7 +162,14 @@ impl<B: Backend> WriterCell<B> {
             if done {
                 self.leave_line(turn);
             }
-            self.pump();
+            match self.send_offered(start, piece) {
+                Ok(()) => turn.accepted += piece,
+                Err((cause, accepted)) => {
+                    turn.accepted += accepted;
+                    self.leave_line(turn);
+                    return Poll::Ready(Err(cause));
+                }
+            }
             if done {
                 return Poll::Ready(Ok(()));
             }
@@ -201,14 +216,19 @@ impl<B: Backend> WriterCell<B> {
             drop(replaced);
             return Poll::Pending;
         }
+        let start = state.half.begin_offer();
         message.accept(0, piece, &mut state.half);
         drop(state);
-        self.pump();
-        Poll::Ready(Ok(piece))
+        Poll::Ready(match self.send_offered(start, piece) {
+            Err((cause, 0)) => Err(cause),
+            // What is accepted is not offered again; the next call hears of the failure.
+            Err((_, accepted)) => Ok(accepted),
+            Ok(()) => Ok(piece),
+        })
     }
 
     /// Waits until the first `target` bytes are transferred (none: all that are accepted now).
-    pub(crate) fn poll_flushed(
+    pub(crate) fn poll_transferred(
         &self,
         id: &mut u64,
         target: &mut Option<u64>,
@@ -226,7 +246,7 @@ impl<B: Backend> WriterCell<B> {
         if let Some(why) = state.half.stopped_by() {
             return Poll::Ready(Err(Cause::of(why)));
         }
-        let replaced = state.watchers.watch(id, Wanted::Flushed(target), waker);
+        let replaced = state.watchers.watch(id, Wanted::Transferred(target), waker);
         drop(state);
         drop(replaced);
         Poll::Pending
@@ -235,7 +255,7 @@ impl<B: Backend> WriterCell<B> {
     /// Waits until the peer has read what is accepted now.
     pub(crate) fn poll_until_read(
         self: &Arc<Self>,
-        wait: &mut UntilRead,
+        wait: &mut UntilReadWait,
         waker: &Waker,
     ) -> Poll<Result<(), Cause>> {
         let mut state = self.lock();
@@ -264,7 +284,7 @@ impl<B: Backend> WriterCell<B> {
     }
 
     /// Waits no longer for the peer's reading. The last one to leave takes the question back.
-    pub(crate) fn forget_until_read(self: &Arc<Self>, wait: &UntilRead) {
+    pub(crate) fn forget_until_read(self: &Arc<Self>, wait: &UntilReadWait) {
         if wait.id == 0 {
             return;
         }
@@ -353,16 +373,28 @@ impl<B: Backend> WriterCell<B> {
 
     /// Does what the half wants done, step by step, and tells whoever waits. Never recurses.
     fn pump(self: &Arc<Self>) {
+        let _ = self.pump_for(None);
+    }
+
+    /// As [`WriterCell::pump`], for a call that offers the bytes from a start on: the failure that is known at the end, and
+    /// how many of these bytes are refused.
+    fn pump_for(self: &Arc<Self>, offered: Option<u64>) -> Option<(Cause, u64)> {
         for _ in 0..PUMP_STEPS_MAX {
-            let step = self.lock().next_step(self.key);
-            let Some(step) = step else {
-                return self.tell_observer();
+            let mut state = self.lock();
+            let Some(step) = state.next_step(self.key) else {
+                let answer = state.end_offer(offered);
+                drop(state);
+                self.tell_observer();
+                return answer;
             };
+            drop(state);
             let answer = self.driver.perform(step);
             self.change_quietly(|state| state.absorb(answer));
         }
+        let answer = self.lock().end_offer(offered);
         self.tell_observer();
         self.driver.nudge(self.key);
+        answer
     }
 
     /// Calls the observer with no lock held: it may call anything, drop the last handle, or panic.
@@ -414,6 +446,26 @@ impl<B: Backend> State<B> {
         Some(self.seat.enter(key, action, end_of_stream))
     }
 
+    /// Why a message of `len` bytes is not accepted now, if so.
+    fn refusal_of(&self, len: u64) -> Result<(), Cause> {
+        if let Some(cause) = self.half.refusal() {
+            return Err(cause);
+        }
+        if len > self.half.limits().queue_bytes_max {
+            return Err(Cause::of(ErrorKind::InvalidInput));
+        }
+        // Those in the line were first; and nothing may get between the pieces of a message.
+        if !self.line.is_empty() || len > self.half.room() {
+            return Err(Cause::of(ErrorKind::QueueFull));
+        }
+        Ok(())
+    }
+
+    fn end_offer(&mut self, offered: Option<u64>) -> Option<(Cause, u64)> {
+        let refused = self.half.end_offer(offered?);
+        Some((self.half.failure()?, refused))
+    }
+
     fn absorb(&mut self, answer: Answer) {
         self.seat.leave();
         match answer {
@@ -426,7 +478,7 @@ impl<B: Backend> State<B> {
     fn settle(&mut self, kind: OpKind, outcome: Outcome) {
         match kind {
             OpKind::Write => self.half.handle_write(outcome),
-            OpKind::WaitUntilRead => self.half.handle_until_read(&outcome),
+            OpKind::UntilRead => self.half.handle_until_read(&outcome),
             OpKind::Read | OpKind::WaitReadable => {
                 panic!("O2: a writer's operations are a writer's")
             }
@@ -457,7 +509,7 @@ impl<B: Backend> State<B> {
         let stopped = half.failure().is_some() || half.stopped_by().is_some();
         self.watchers
             .take_ready(&mut after.wakes, |wanted| match wanted {
-                Wanted::Flushed(target) => stopped || half.ledger().transferred() >= *target,
+                Wanted::Transferred(target) => stopped || half.ledger().transferred() >= *target,
                 Wanted::Over => half.is_over(),
                 Wanted::Read(target, attempts) => half.until_read(*target, *attempts).is_some(),
                 // There being room, `wake_line` has told them.

@@ -20,7 +20,7 @@ use watertight_os::Direction;
 ///
 /// All methods take `&self`. Of several threads that read at once each gets whole, separate pieces of the stream.
 ///
-/// **Dropping** it neither blocks nor fails. Read-ahead that nobody took is discarded and counted in
+/// **Dropping** it neither blocks nor fails. Receive-ahead that nobody took is discarded and counted in
 /// [`census`](crate::census); [`abort`](Self::abort) hands it over.
 #[derive(Debug)]
 pub struct PipeReader<B: Backend = Native> {
@@ -110,14 +110,14 @@ impl<B: Backend> PipeReader<B> {
     /// use std::time::Duration;
     /// let (reader, writer) = watertight::pipe()?;
     /// let mut buf = [0; 8];
-    /// let late = reader.read(&mut buf).within(Duration::from_millis(1)).wait();
+    /// let late = reader.receive(&mut buf).within(Duration::from_millis(1)).wait();
     /// assert_eq!(late.unwrap_err().kind, watertight::ErrorKind::TimedOut);
     /// drop(writer);
-    /// assert_eq!(reader.read(&mut buf).wait()?, 0);
+    /// assert_eq!(reader.receive(&mut buf).wait()?, 0);
     /// # Ok::<(), watertight::Error>(())
     /// ```
-    pub fn read<'a>(&'a self, buf: &'a mut [u8]) -> Wait<Read<'a, B>> {
-        Wait::new(Read {
+    pub fn receive<'a>(&'a self, buf: &'a mut [u8]) -> Wait<Receive<'a, B>> {
+        Wait::new(Receive {
             reader: self,
             buf,
             id: 0,
@@ -148,17 +148,17 @@ impl<B: Backend> Drop for PipeReader<B> {
     }
 }
 
-/// See [`PipeReader::read`].
+/// See [`PipeReader::receive`].
 #[derive(Debug)]
-pub struct Read<'a, B: Backend = Native> {
+pub struct Receive<'a, B: Backend = Native> {
     reader: &'a PipeReader<B>,
     buf: &'a mut [u8],
     id: u64,
 }
 
-impl<B: Backend> Sealed for Read<'_, B> {}
+impl<B: Backend> Sealed for Receive<'_, B> {}
 
-impl<B: Backend> Operation for Read<'_, B> {
+impl<B: Backend> Operation for Receive<'_, B> {
     type Output = Result<usize, Error>;
     type Backend = B;
 

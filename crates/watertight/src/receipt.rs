@@ -1,9 +1,7 @@
 //! Receipts: what every ending returns.
 
 use bytes::Bytes;
-#[cfg(any(feature = "futures", feature = "tokio"))]
-use watertight_core::ErrorKind;
-use watertight_core::{Cause, Error, Ledger, Verb};
+use watertight_core::{Cause, Error, ErrorKind, Ledger, Verb};
 
 /// How a pipe ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,10 +59,11 @@ impl Receipt {
         self.ledger
     }
 
-    /// Whether every accepted byte was transferred and the stream was ended.
+    /// Whether every accepted byte was transferred, and the stream was ended or the handle given back.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.ending == Ending::Finished && self.ledger.transferred() == self.ledger.accepted()
+        let is_ordered = matches!(self.ending, Ending::Finished | Ending::Released);
+        is_ordered && self.ledger.transferred() == self.ledger.accepted()
     }
 
     /// The bytes that the peer *may* have seen, any part of them or none: given to the kernel, which never said.
@@ -87,9 +86,34 @@ impl Receipt {
         (self.in_doubt, self.unsent)
     }
 
-    /// Why the stream was not ended, if it was not: the failure, or the stop.
-    #[cfg(any(feature = "futures", feature = "tokio"))]
-    pub(crate) fn shortfall(&self) -> Option<Error> {
+    /// The receipt itself if the ending is [complete](Receipt::is_complete), else why it is not.
+    ///
+    /// # Errors
+    /// The failure, or [`Aborted`](ErrorKind::Aborted), or [`TimedOut`](ErrorKind::TimedOut) for a linger bound that
+    /// passed, with the final account. The unsent bytes go with the receipt: ask for them before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn send(bytes: &[u8]) -> Result<(), watertight::Error> {
+    ///     let (reader, writer) = watertight::pipe()?;
+    ///     writer.send(bytes).wait()?;
+    ///     writer.finish().wait()?.into_result()?;
+    /// #   drop(reader);
+    ///     Ok(())
+    /// }
+    /// # send(b"all of it").unwrap();
+    /// ```
+    pub fn into_result(self) -> Result<Self, Error> {
+        match self.error() {
+            None => Ok(self),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Why the ending is not complete, with the final account: the failure, or the stop.
+    #[must_use]
+    pub fn error(&self) -> Option<Error> {
         let cause = match self.ending {
             Ending::Aborted => Cause::of(ErrorKind::Aborted),
             Ending::Failed(cause) => cause,
@@ -97,15 +121,6 @@ impl Receipt {
             Ending::Finished | Ending::Released => return None,
         };
         Some(cause.during(Verb::Finish, self.ledger))
-    }
-
-    /// The failure, if the pipe failed, as an [`Error`] with the final account.
-    #[must_use]
-    pub fn error(&self) -> Option<Error> {
-        match self.ending {
-            Ending::Failed(cause) => Some(cause.during(Verb::Write, self.ledger)),
-            Ending::Aborted | Ending::Finished | Ending::LingerExpired | Ending::Released => None,
-        }
     }
 }
 
@@ -143,5 +158,34 @@ impl ReadReceipt {
     #[must_use]
     pub fn untaken(&self) -> &[Bytes] {
         &self.untaken
+    }
+
+    /// Whether the stream was read to its end (or the handle given back), and everything that arrived was taken.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let is_ordered = matches!(self.ending, Ending::Finished | Ending::Released);
+        is_ordered && self.ledger.transferred() == self.ledger.accepted()
+    }
+
+    /// Why the stream was not read to its end, with the final account: the failure, or the stop.
+    #[must_use]
+    pub fn error(&self) -> Option<Error> {
+        let cause = match self.ending {
+            Ending::Failed(cause) => cause,
+            Ending::Aborted | Ending::LingerExpired => Cause::of(ErrorKind::Aborted),
+            Ending::Finished | Ending::Released => return None,
+        };
+        Some(cause.during(Verb::Read, self.ledger))
+    }
+
+    /// The receipt itself if the ending is [complete](ReadReceipt::is_complete), else why it is not.
+    ///
+    /// # Errors
+    /// As [`ReadReceipt::error`].
+    pub fn into_result(self) -> Result<Self, Error> {
+        match self.error() {
+            None => Ok(self),
+            Some(error) => Err(error),
+        }
     }
 }

@@ -123,7 +123,7 @@ impl std::error::Error for Unsettled {}
 /// ```
 /// use std::time::Duration;
 /// let (reader, writer) = watertight::pipe()?;
-/// writer.write_all(b"parting words").wait()?;
+/// writer.send(b"parting words").wait()?;
 /// drop(writer);
 /// watertight::settle().within(Duration::from_secs(5)).wait()?;
 /// # drop(reader);

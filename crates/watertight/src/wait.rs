@@ -51,10 +51,10 @@ pub trait Operation: Sealed + Unpin {
 /// ```
 /// use std::time::Duration;
 /// let (reader, writer) = watertight::pipe()?;
-/// writer.write_all(b"hello").wait()?;
-/// writer.flush().within(Duration::from_secs(5)).wait()?;
+/// writer.send(b"hello").wait()?;
+/// writer.until_transferred().within(Duration::from_secs(5)).wait()?;
 /// let mut buf = [0; 16];
-/// assert_eq!(reader.read(&mut buf).wait()?, 5);
+/// assert_eq!(reader.receive(&mut buf).wait()?, 5);
 /// # Ok::<(), watertight::Error>(())
 /// ```
 #[must_use = "nothing happens until it is awaited or `.wait()` is called"]

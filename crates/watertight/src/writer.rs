@@ -5,7 +5,7 @@ use crate::handle::{self, AdoptError, Native, OsHandle};
 use crate::line::Turn;
 use crate::message::Returned;
 use crate::options::WriterOptions;
-use crate::pump_write::{UntilRead, WriterCell};
+use crate::pump_write::{UntilReadWait, WriterCell};
 use crate::receipt::Receipt;
 use crate::refused::Refused;
 use crate::wait::{Operation, Sealed, Wait};
@@ -30,7 +30,7 @@ use watertight_os::{Direction, Handle};
 ///
 /// ```
 /// let (reader, writer) = watertight::pipe()?;
-/// writer.write_all(b"every byte has its place").wait()?;
+/// writer.send(b"every byte has its place").wait()?;
 /// let receipt = writer.finish().wait()?;
 /// assert!(receipt.is_complete());
 /// assert_eq!(receipt.ledger().transferred(), 24);
@@ -77,7 +77,7 @@ impl PipeWriter {
     /// # #[cfg(unix)] {
     /// let (mut theirs, ours) = std::io::pipe()?;
     /// let writer = watertight::PipeWriter::adopt(ours)?;
-    /// writer.write_all(b"hi").wait()?;
+    /// writer.send(b"hi").wait()?;
     /// drop(writer);
     /// # use std::io::Read;
     /// # let mut text = String::new();
@@ -116,7 +116,7 @@ impl PipeWriter {
         writer
     }
 
-    /// Gives the handle back, open, if nothing is queued or in flight (after a [`flush`](Self::flush), for instance).
+    /// Gives the handle back, open, if nothing is queued or in flight (after a [`until_transferred`](Self::until_transferred), for instance).
     ///
     /// On Windows the handle stays bound to this library's completion port: it can be adopted by no other runtime, but it
     /// can be handed to another process.
@@ -174,11 +174,12 @@ impl<B: Backend> PipeWriter<B> {
 
     /// Accepts `message` now, whole, or not at all.
     ///
-    /// **Bytes.** `Ok`: all of it is accepted (and perhaps transferred already). An error: none of it.
+    /// **Bytes.** `Ok`: all of it is accepted (and perhaps transferred already). An error: the first [`Refused::accepted`] bytes of
+    /// it are, which is 0 unless the pipe failed in the middle of this message.
     ///
     /// # Errors
     /// [`QueueFull`](ErrorKind::QueueFull) without room, or while others wait in line;
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if it can never fit (use [`write_all`](Self::write_all), or raise
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it can never fit (use [`send`](Self::send), or raise
     /// [`WriterOptions::queue_bytes_max`]); the pipe's ending otherwise.
     ///
     /// # Examples
@@ -186,29 +187,29 @@ impl<B: Backend> PipeWriter<B> {
     /// ```
     /// let (_reader, writer) = watertight::pipe()?;
     /// let message = vec![7; 100_000];
-    /// while writer.try_write(&message).is_ok() {}
-    /// let refused = writer.try_write(&message).unwrap_err();
+    /// while writer.try_send(&message).is_ok() {}
+    /// let refused = writer.try_send(&message).unwrap_err();
     /// assert_eq!(refused.error.kind, watertight::ErrorKind::QueueFull);
     /// assert_eq!(refused.rest_of(&message), &message[..]);
     /// # let _ = writer.abort().wait()?;
     /// # Ok::<(), watertight::Error>(())
     /// ```
-    pub fn try_write(&self, message: &[u8]) -> Result<(), Refused> {
+    pub fn try_send(&self, message: &[u8]) -> Result<(), Refused> {
         let mut source = message;
         self.cell
             .try_accept(&mut source)
-            .map_err(|cause| self.refuse(cause, 0, ()))
+            .map_err(|(cause, accepted)| self.refuse(cause, accepted, ()))
     }
 
-    /// As [`try_write`](Self::try_write), for an owned chunk, which is not copied.
+    /// As [`try_send`](Self::try_send), for an owned chunk, which is not copied.
     ///
     /// # Errors
-    /// As [`try_write`](Self::try_write); the chunk comes back.
-    pub fn try_write_bytes(&self, message: Bytes) -> Result<(), Refused<Bytes>> {
+    /// As [`try_send`](Self::try_send); the chunk comes back.
+    pub fn try_send_bytes(&self, message: Bytes) -> Result<(), Refused<Bytes>> {
         let mut source = message.clone();
         self.cell
             .try_accept(&mut source)
-            .map_err(|cause| self.refuse(cause, 0, message))
+            .map_err(|(cause, accepted)| self.refuse(cause, accepted, message))
     }
 
     /// Accepts all of `message`, waiting for room.
@@ -222,44 +223,44 @@ impl<B: Backend> PipeWriter<B> {
     ///
     /// # Errors
     /// The pipe's ending, or a deadline that passed.
-    pub fn write_all<'w, 'm>(&'w self, message: &'m [u8]) -> Wait<WriteAll<'w, &'m [u8], B>> {
+    pub fn send<'w, 'm>(&'w self, message: &'m [u8]) -> Wait<SendMessage<'w, &'m [u8], B>> {
         self.accept(message)
     }
 
-    /// As [`write_all`](Self::write_all), for an owned chunk, which is not copied.
+    /// As [`send`](Self::send), for an owned chunk, which is not copied.
     ///
-    /// **Cancel safety.** As [`write_all`](Self::write_all).
+    /// **Cancel safety.** As [`send`](Self::send).
     ///
     /// # Errors
-    /// As [`write_all`](Self::write_all); the chunk comes back.
-    pub fn write_all_bytes(&self, message: Bytes) -> Wait<WriteAll<'_, Bytes, B>> {
+    /// As [`send`](Self::send); the chunk comes back.
+    pub fn send_bytes(&self, message: Bytes) -> Wait<SendMessage<'_, Bytes, B>> {
         self.accept(message)
     }
 
-    /// As [`write_all`](Self::write_all), for several slices that are one message.
+    /// As [`send`](Self::send), for several slices that are one message.
     ///
-    /// **Cancel safety.** As [`write_all`](Self::write_all).
+    /// **Cancel safety.** As [`send`](Self::send).
     ///
     /// # Errors
-    /// As [`write_all`](Self::write_all).
-    pub fn write_all_vectored<'w, 'm>(
+    /// As [`send`](Self::send).
+    pub fn send_vectored<'w, 'm>(
         &'w self,
         message: &'m [IoSlice<'m>],
-    ) -> Wait<WriteAll<'w, &'m [IoSlice<'m>], B>> {
+    ) -> Wait<SendMessage<'w, &'m [IoSlice<'m>], B>> {
         self.accept(message)
     }
 
     /// Waits until everything accepted before this call is transferred: the kernel has it.
     ///
     /// **Bytes.** `Ok`: all of that is transferred. That the peer has *read* it is another matter:
-    /// [`wait_until_read`](Self::wait_until_read). An error changes nothing: a deadline only ends the waiting.
+    /// [`until_read`](Self::until_read). An error changes nothing: a deadline only ends the waiting.
     ///
     /// **Cancel safety.** Only the waiting is given up.
     ///
     /// # Errors
     /// The pipe's ending, if it came first; a deadline that passed.
-    pub fn flush(&self) -> Wait<Flush<'_, B>> {
-        Wait::new(Flush {
+    pub fn until_transferred(&self) -> Wait<UntilTransferred<'_, B>> {
+        Wait::new(UntilTransferred {
             writer: self,
             id: 0,
             target: None,
@@ -278,10 +279,10 @@ impl<B: Backend> PipeWriter<B> {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) where it cannot be known (files, terminals, other systems' sockets);
     /// [`BrokenPipe`](ErrorKind::BrokenPipe) if the peer closed without reading all of it; the pipe's ending; a deadline.
-    pub fn wait_until_read(&self) -> Wait<WaitUntilRead<'_, B>> {
-        Wait::new(WaitUntilRead {
+    pub fn until_read(&self) -> Wait<UntilRead<'_, B>> {
+        Wait::new(UntilRead {
             writer: self,
-            wait: UntilRead::default(),
+            wait: UntilReadWait::default(),
         })
     }
 
@@ -322,8 +323,8 @@ impl<B: Backend> PipeWriter<B> {
         })
     }
 
-    fn accept<M: Returned>(&self, message: M) -> Wait<WriteAll<'_, M, B>> {
-        Wait::new(WriteAll {
+    fn accept<M: Returned>(&self, message: M) -> Wait<SendMessage<'_, M, B>> {
+        Wait::new(SendMessage {
             writer: self,
             message,
             turn: Turn::default(),
@@ -348,17 +349,17 @@ impl<B: Backend> Drop for PipeWriter<B> {
     }
 }
 
-/// Acceptance that waits for room; see [`PipeWriter::write_all`].
+/// Acceptance that waits for room; see [`PipeWriter::send`].
 #[derive(Debug)]
-pub struct WriteAll<'a, M, B: Backend = Native> {
+pub struct SendMessage<'a, M, B: Backend = Native> {
     writer: &'a PipeWriter<B>,
     message: M,
     turn: Turn,
 }
 
-impl<M, B: Backend> Sealed for WriteAll<'_, M, B> {}
+impl<M, B: Backend> Sealed for SendMessage<'_, M, B> {}
 
-impl<M: Returned, B: Backend> Operation for WriteAll<'_, M, B> {
+impl<M: Returned, B: Backend> Operation for SendMessage<'_, M, B> {
     type Output = Result<(), Refused<M::Back>>;
     type Backend = B;
 
@@ -387,29 +388,29 @@ impl<M: Returned, B: Backend> Operation for WriteAll<'_, M, B> {
     }
 }
 
-/// See [`PipeWriter::flush`].
+/// See [`PipeWriter::until_transferred`].
 #[derive(Debug)]
-pub struct Flush<'a, B: Backend = Native> {
+pub struct UntilTransferred<'a, B: Backend = Native> {
     writer: &'a PipeWriter<B>,
     id: u64,
     target: Option<u64>,
 }
 
-impl<B: Backend> Sealed for Flush<'_, B> {}
+impl<B: Backend> Sealed for UntilTransferred<'_, B> {}
 
-impl<B: Backend> Operation for Flush<'_, B> {
+impl<B: Backend> Operation for UntilTransferred<'_, B> {
     type Output = Result<(), Error>;
     type Backend = B;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
         let cell = &self.writer.cell;
-        cell.poll_flushed(&mut self.id, &mut self.target, waker)
-            .map_err(|cause| cause.during(Verb::Flush, cell.ledger()))
+        cell.poll_transferred(&mut self.id, &mut self.target, waker)
+            .map_err(|cause| cause.during(Verb::UntilTransferred, cell.ledger()))
     }
 
     fn expire(&mut self) -> Self::Output {
         let cause = Cause::of(ErrorKind::TimedOut);
-        Err(cause.during(Verb::Flush, self.writer.ledger()))
+        Err(cause.during(Verb::UntilTransferred, self.writer.ledger()))
     }
 
     fn forget(&mut self) {
@@ -421,28 +422,28 @@ impl<B: Backend> Operation for Flush<'_, B> {
     }
 }
 
-/// See [`PipeWriter::wait_until_read`].
+/// See [`PipeWriter::until_read`].
 #[derive(Debug)]
-pub struct WaitUntilRead<'a, B: Backend = Native> {
+pub struct UntilRead<'a, B: Backend = Native> {
     writer: &'a PipeWriter<B>,
-    wait: UntilRead,
+    wait: UntilReadWait,
 }
 
-impl<B: Backend> Sealed for WaitUntilRead<'_, B> {}
+impl<B: Backend> Sealed for UntilRead<'_, B> {}
 
-impl<B: Backend> Operation for WaitUntilRead<'_, B> {
+impl<B: Backend> Operation for UntilRead<'_, B> {
     type Output = Result<(), Error>;
     type Backend = B;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
         let cell = &self.writer.cell;
         cell.poll_until_read(&mut self.wait, waker)
-            .map_err(|cause| cause.during(Verb::WaitUntilRead, cell.ledger()))
+            .map_err(|cause| cause.during(Verb::UntilRead, cell.ledger()))
     }
 
     fn expire(&mut self) -> Self::Output {
         let cause = Cause::of(ErrorKind::TimedOut);
-        Err(cause.during(Verb::WaitUntilRead, self.writer.ledger()))
+        Err(cause.during(Verb::UntilRead, self.writer.ledger()))
     }
 
     fn forget(&mut self) {

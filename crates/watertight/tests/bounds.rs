@@ -39,10 +39,10 @@ fn a_waker_that_panics_is_counted_and_the_pipe_goes_on() {
     let before = census().foreign_panics;
     let mut buf = [0; 8];
     {
-        let mut read = pin!(reader.read(&mut buf));
+        let mut read = pin!(reader.receive(&mut buf));
         let polled = read.as_mut().poll(&mut Context::from_waker(&waker));
         assert!(matches!(polled, Poll::Pending));
-        writer.write_all(b"one").within(PATIENCE).wait().unwrap();
+        writer.send(b"one").within(PATIENCE).wait().unwrap();
         until(|| census().foreign_panics > before, "it was not called");
         assert_eq!(census().foreign_panics, before + 1);
         // The waiting itself is as good as before.
@@ -50,8 +50,8 @@ fn a_waker_that_panics_is_counted_and_the_pipe_goes_on() {
         assert!(matches!(polled, Poll::Ready(Ok(3))));
     }
     assert_eq!(&buf[..3], b"one");
-    writer.write_all(b"two").within(PATIENCE).wait().unwrap();
-    let n = reader.read(&mut buf).within(PATIENCE).wait().unwrap();
+    writer.send(b"two").within(PATIENCE).wait().unwrap();
+    let n = reader.receive(&mut buf).within(PATIENCE).wait().unwrap();
     assert_eq!(&buf[..n], b"two");
     let receipt = writer.finish().within(PATIENCE).wait().unwrap();
     assert!(receipt.is_complete());
@@ -64,17 +64,17 @@ fn two_wakers_that_panic_are_both_counted_and_the_third_is_called() {
     let _ = common::fill_up(&writer, &[7; 5_000]);
     let bomb = Waker::from(Arc::new(Bomb));
     let before = census().foreign_panics;
-    let mut first = pin!(writer.flush());
-    let mut second = pin!(writer.flush());
+    let mut first = pin!(writer.until_transferred());
+    let mut second = pin!(writer.until_transferred());
     for flush in [first.as_mut(), second.as_mut()] {
         assert!(flush.poll(&mut Context::from_waker(&bomb)).is_pending());
     }
     std::thread::scope(|scope| {
-        let third = scope.spawn(|| writer.flush().within(PATIENCE).wait());
+        let third = scope.spawn(|| writer.until_transferred().within(PATIENCE).wait());
         let mut buf = [0; 4096];
         while !third.is_finished() {
             let _ = reader
-                .read(&mut buf)
+                .receive(&mut buf)
                 .within(Duration::from_millis(20))
                 .wait();
         }
@@ -94,13 +94,13 @@ fn more_operations_than_one_pump_may_do_all_get_done() {
     let options = WriterOptions::new().op_bytes_max(1);
     let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
     let message: Vec<u8> = (0..1_000_u32).map(|n| (n % 251) as u8).collect();
-    writer.write_all(&message).within(PATIENCE).wait().unwrap();
-    writer.flush().within(PATIENCE).wait().unwrap();
+    writer.send(&message).within(PATIENCE).wait().unwrap();
+    writer.until_transferred().within(PATIENCE).wait().unwrap();
     assert_eq!(writer.ledger().transferred(), 1_000);
     let mut got = Vec::new();
     let mut buf = [0; 300];
     while got.len() < message.len() {
-        let n = reader.read(&mut buf).within(PATIENCE).wait().unwrap();
+        let n = reader.receive(&mut buf).within(PATIENCE).wait().unwrap();
         got.extend_from_slice(&buf[..n]);
     }
     assert_eq!(got, message);

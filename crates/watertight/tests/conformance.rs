@@ -25,7 +25,7 @@ fn a_drop_neither_blocks_nor_loses_what_was_accepted() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
     let data = noise(250_000, 8);
-    writer.write_all(&data).wait().unwrap();
+    writer.send(&data).wait().unwrap();
     let begun = Instant::now();
     drop(writer);
     assert!(begun.elapsed() < WriterOptions::LINGER, "the drop waited");
@@ -39,7 +39,7 @@ fn a_drop_neither_blocks_nor_loses_what_was_accepted() {
     assert!(data.starts_with(&seen));
 
     let (reader, writer) = pipe().unwrap();
-    writer.write_all(&data).wait().unwrap();
+    writer.send(&data).wait().unwrap();
     drop(writer);
     assert!(read_to_end(&reader) == data);
 }
@@ -49,7 +49,7 @@ fn an_idle_pipe_is_given_back_usable_and_a_busy_one_is_not() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
     writer
-        .write_all(&[1; 500_000])
+        .send(&[1; 500_000])
         .within(Duration::from_millis(20))
         .wait()
         .unwrap_err();
@@ -59,8 +59,8 @@ fn an_idle_pipe_is_given_back_usable_and_a_busy_one_is_not() {
     drop((reader, writer));
 
     let (reader, writer) = pipe().unwrap();
-    writer.write_all(b"through").wait().unwrap();
-    writer.flush().wait().unwrap();
+    writer.send(b"through").wait().unwrap();
+    writer.until_transferred().wait().unwrap();
     let handle = writer.into_handle().map_err(|(_, error)| error).unwrap();
     drop(handle);
     assert_eq!(read_to_end(&reader), b"through");

@@ -61,7 +61,7 @@ fn each_failing_step_of_an_adoption_gives_the_handle_back_usable() {
             PipeReader::adopt(from).unwrap(),
             PipeWriter::adopt(into).unwrap(),
         );
-        writer.write_all(b"usable").wait().unwrap();
+        writer.send(b"usable").wait().unwrap();
         assert!(
             writer
                 .finish()

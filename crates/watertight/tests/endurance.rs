@@ -33,7 +33,7 @@ impl Observer for Panicker {
 fn in_flight(data: &bytes::Bytes, options: WriterOptions) -> (PipeReader, PipeWriter) {
     let options = options.queue_bytes_max(1 << 20);
     let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
-    writer.write_all_bytes(data.clone()).wait().unwrap();
+    writer.send_bytes(data.clone()).wait().unwrap();
     (reader, writer)
 }
 
@@ -133,7 +133,7 @@ fn panic_in_flight() {
         let (reader, writer) = in_flight(&data, options);
         // On Windows nothing is transferred until somebody reads.
         let mut buf = [0; 4096];
-        let _ = reader.read(&mut buf).within(PATIENCE).wait().unwrap();
+        let _ = reader.receive(&mut buf).within(PATIENCE).wait().unwrap();
         drop(reader);
         let receipt = writer.finish().within(PATIENCE).wait().unwrap();
         assert!(matches!(receipt.ending(), Ending::Failed(_)));

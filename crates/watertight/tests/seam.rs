@@ -78,7 +78,7 @@ impl Puppet {
 fn whole(op: &Op) -> Outcome {
     match op {
         Op::Write(chunks) => Outcome::Transferred(chunks.bytes()),
-        Op::Read { .. } | Op::WaitReadable | Op::WaitUntilRead => Outcome::Ready,
+        Op::Read { .. } | Op::WaitReadable | Op::UntilRead => Outcome::Ready,
     }
 }
 
@@ -187,11 +187,7 @@ fn an_answer_that_overtakes_its_submission_is_booked_once() {
     let turning = turning(&driver);
     let writer = PipeWriter::on(&driver, 1, WriterOptions::new());
     for _ in 0..100 {
-        writer
-            .write_all(&[7; 1000])
-            .within(PATIENCE)
-            .wait()
-            .unwrap();
+        writer.send(&[7; 1000]).within(PATIENCE).wait().unwrap();
     }
     let receipt = writer.finish().within(PATIENCE).wait().unwrap();
     assert!(receipt.is_complete());
@@ -207,9 +203,9 @@ fn a_kernel_that_never_answers_is_left_in_quarantine_and_released_when_it_does()
     let turning = turning(&driver);
     let options = WriterOptions::new().stop_within(Duration::from_millis(20));
     let writer = PipeWriter::on(&driver, 7, options);
-    writer.write_all(&[1; 500]).wait().unwrap();
+    writer.send(&[1; 500]).wait().unwrap();
     let (id, _) = submitted.recv_timeout(PATIENCE).unwrap();
-    writer.write_all(&[2; 300]).wait().unwrap();
+    writer.send(&[2; 300]).wait().unwrap();
     let receipt = writer.abort().within(PATIENCE).wait().unwrap();
     assert_eq!(receipt.ending(), Ending::Aborted);
     let account = receipt.ledger();
@@ -234,7 +230,7 @@ fn a_reader_stopped_while_the_kernel_keeps_its_read_ends_too() {
     let reader = PipeReader::on(&driver, 3, options);
     let mut buf = [0; 10];
     let late = reader
-        .read(&mut buf)
+        .receive(&mut buf)
         .within(Duration::from_millis(5))
         .wait();
     assert_eq!(late.unwrap_err().kind, watertight::ErrorKind::TimedOut);
@@ -267,7 +263,7 @@ fn a_stop_during_a_direct_read_closes_when_the_read_is_done() {
         let reader = PipeReader::on(&driver, 5, ReaderOptions::new());
         std::thread::scope(|scope| {
             let reader = &reader;
-            scope.spawn(|| reader.read(&mut [0; 4]).within(PATIENCE).wait());
+            scope.spawn(|| reader.receive(&mut [0; 4]).within(PATIENCE).wait());
             wait_entered.recv_timeout(PATIENCE).unwrap();
             let late = reader.abort().within(Duration::from_millis(5)).wait();
             assert!(late.is_err(), "closed under a direct read");
@@ -286,7 +282,7 @@ fn a_late_answer_for_a_closed_pipe_reaches_nobody() {
     let (driver, submitted) = Puppet::driver(Answers::AtOnce, true);
     let turning = turning(&driver);
     let first = PipeWriter::on(&driver, 1, WriterOptions::new());
-    first.write_all(b"x").wait().unwrap();
+    first.send(b"x").wait().unwrap();
     let (stale, _) = submitted.recv_timeout(PATIENCE).unwrap();
     assert!(
         first
@@ -298,7 +294,7 @@ fn a_late_answer_for_a_closed_pipe_reaches_nobody() {
     );
     // The second pipe takes the first one's place, with another generation.
     let second = PipeWriter::on(&driver, 2, WriterOptions::new());
-    second.write_all(b"y").wait().unwrap();
+    second.send(b"y").wait().unwrap();
     let (fresh, _) = submitted.recv_timeout(PATIENCE).unwrap();
     assert_eq!(stale.pipe.slot, fresh.pipe.slot);
     assert_ne!(stale.pipe.generation, fresh.pipe.generation);

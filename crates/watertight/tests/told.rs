@@ -25,7 +25,7 @@ fn a_refused_message_says_how_much_of_it_is_accepted_and_keeps_the_error() {
     let (reader, writer) = pipe().unwrap();
     let _ = writer.finish().within(PATIENCE).wait().unwrap();
     let refused: Refused<Bytes> = writer
-        .try_write_bytes(Bytes::from_static(b"more"))
+        .try_send_bytes(Bytes::from_static(b"more"))
         .unwrap_err();
     let text = refused.to_string();
     assert!(text.starts_with("Write failed: Closed, "), "{text}");
@@ -93,11 +93,15 @@ fn both_ends_show_their_account() {
     let _accounted = Accounted::start();
     let options = WriterOptions::new().observer(Arc::new(Deaf));
     let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
-    writer.write_all(b"abc").within(PATIENCE).wait().unwrap();
-    writer.flush().by(Instant::now() + PATIENCE).wait().unwrap();
+    writer.send(b"abc").within(PATIENCE).wait().unwrap();
+    writer
+        .until_transferred()
+        .by(Instant::now() + PATIENCE)
+        .wait()
+        .unwrap();
     assert!(format!("{writer:?}").contains("transferred: 3"));
     let mut buf = [0; 8];
-    let n = reader.read(&mut buf).within(PATIENCE).wait().unwrap();
+    let n = reader.receive(&mut buf).within(PATIENCE).wait().unwrap();
     assert_eq!(&buf[..n], b"abc");
     assert!(format!("{reader:?}").contains("transferred: 3"));
     let receipt = writer.finish().within(PATIENCE).wait().unwrap();
@@ -134,12 +138,16 @@ fn after_an_abort_everything_tells_of_it() {
     let receipt = writer.abort().within(PATIENCE).wait().unwrap();
     assert_eq!(receipt.ending(), Ending::Aborted);
     assert!(!receipt.is_complete() && !receipt.unsent().is_empty());
-    let flushed = writer.flush().within(PATIENCE).wait().unwrap_err();
+    let flushed = writer
+        .until_transferred()
+        .within(PATIENCE)
+        .wait()
+        .unwrap_err();
     assert_eq!(
         (flushed.verb, flushed.kind),
-        (Verb::Flush, ErrorKind::Aborted)
+        (Verb::UntilTransferred, ErrorKind::Aborted)
     );
-    let written = writer.write_all(b"x").within(PATIENCE).wait().unwrap_err();
+    let written = writer.send(b"x").within(PATIENCE).wait().unwrap_err();
     assert_eq!(
         (written.error.kind, written.accepted),
         (ErrorKind::Aborted, 0)
@@ -169,13 +177,13 @@ fn a_read_that_gave_up_does_not_keep_the_handle() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
     let late = Duration::from_millis(5);
-    let told = reader.read(&mut [0; 4]).within(late).wait().unwrap_err();
+    let told = reader.receive(&mut [0; 4]).within(late).wait().unwrap_err();
     assert_eq!(told.kind, ErrorKind::TimedOut);
     let handle = reader.into_handle().unwrap();
-    writer.write_all(b"for whoever has it").wait().unwrap();
+    writer.send(b"for whoever has it").wait().unwrap();
     let reader = watertight::PipeReader::adopt(handle).unwrap();
     let mut buf = [0; 32];
-    let n = reader.read(&mut buf).within(PATIENCE).wait().unwrap();
+    let n = reader.receive(&mut buf).within(PATIENCE).wait().unwrap();
     assert_eq!(&buf[..n], b"for whoever has it");
 }
 

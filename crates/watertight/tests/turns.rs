@@ -60,7 +60,7 @@ impl Backend for Still {
             Op::Write(chunks) if self.at_once => {
                 Submitted::Done(Outcome::Transferred(chunks.bytes()))
             }
-            Op::Read { .. } | Op::WaitReadable | Op::WaitUntilRead | Op::Write(_) => {
+            Op::Read { .. } | Op::WaitReadable | Op::UntilRead | Op::Write(_) => {
                 Submitted::InFlight
             }
         }
@@ -159,7 +159,7 @@ fn with_nothing_to_do_it_waits_without_end() {
     turn();
     assert_eq!(driver.backend().waits(), [None]);
     let writer = writer(&driver, WriterOptions::new());
-    writer.try_write(b"in flight").unwrap();
+    writer.try_send(b"in flight").unwrap();
     turn();
     assert_eq!(driver.backend().waits(), [None], "it would spin");
 }
@@ -168,12 +168,12 @@ fn with_nothing_to_do_it_waits_without_end() {
 fn it_waits_until_the_first_deadline_and_no_longer_when_that_is_given_up() {
     let (driver, turn) = driver(Still::default());
     let writer = writer(&driver, WriterOptions::new());
-    writer.try_write(b"in flight").unwrap();
+    writer.try_send(b"in flight").unwrap();
     driver.backend().now.store(1_000, SeqCst);
     let mut context = Context::from_waker(Waker::noop());
     {
-        let mut late = pin!(writer.flush().within(Duration::from_nanos(500)));
-        let mut early = pin!(writer.flush().within(Duration::from_nanos(200)));
+        let mut late = pin!(writer.until_transferred().within(Duration::from_nanos(500)));
+        let mut early = pin!(writer.until_transferred().within(Duration::from_nanos(200)));
         assert!(late.as_mut().poll(&mut context).is_pending());
         assert!(early.as_mut().poll(&mut context).is_pending());
         turn();
@@ -209,7 +209,7 @@ fn a_late_answer_reaches_no_newer_pipe() {
     let mut late: Vec<OpId> = Vec::new();
     for round in 0..4 {
         let writer = writer(&driver, WriterOptions::new());
-        writer.try_write(b"abc").unwrap();
+        writer.try_send(b"abc").unwrap();
         let id = driver.backend().last_submitted();
         assert!(!late.contains(&id), "round {round}: the same name again");
         assert!(late.iter().all(|old| old.pipe.slot == id.pipe.slot));
@@ -251,9 +251,9 @@ fn an_owner_of_bytes_that_panics_is_counted_and_stops_no_other_pipe() {
     );
     for round in 1..3 {
         let bytes = Bytes::from_owner(Owner([7; 600]));
-        one.try_write_bytes(bytes).unwrap();
+        one.try_send_bytes(bytes).unwrap();
         let first = driver.backend().last_submitted();
-        other.try_write(b"abc").unwrap();
+        other.try_send(b"abc").unwrap();
         let second = driver.backend().last_submitted();
         driver.backend().answer(first, Outcome::Transferred(600));
         driver.backend().answer(second, Outcome::Transferred(3));
@@ -277,10 +277,14 @@ fn what_comes_after_an_ending_was_told_is_counted() {
     for round in 1..4 {
         let writer = writer(&driver, WriterOptions::new().stop_within(bound));
         let reader = PipeReader::on(&driver, 8, ReaderOptions::new().stop_within(bound));
-        writer.try_write(b"abc").unwrap();
+        writer.try_send(b"abc").unwrap();
         let write = driver.backend().last_submitted();
         let mut buf = [0; 8];
-        assert!(pin!(reader.read(&mut buf)).poll(&mut context).is_pending());
+        assert!(
+            pin!(reader.receive(&mut buf))
+                .poll(&mut context)
+                .is_pending()
+        );
         let read = driver.backend().last_submitted();
         let mut aborted = pin!(writer.abort());
         let mut given_up = pin!(reader.abort());
@@ -308,7 +312,7 @@ fn every_ended_pipe_adds_to_the_census() {
     let (driver, turn) = driver(Still::default());
     for round in 1..4 {
         let writer = writer(&driver, WriterOptions::new().op_bytes_max(3));
-        writer.try_write(b"abc and more").unwrap();
+        writer.try_send(b"abc and more").unwrap();
         let id = driver.backend().last_submitted();
         driver.backend().answer(id, Outcome::Transferred(2));
         turn();
@@ -334,11 +338,11 @@ fn who_waits_for_room_is_woken_when_there_is_enough_of_it() {
     let (driver, turn) = driver(Still::default());
     let options = WriterOptions::new().queue_bytes_max(8).op_bytes_max(4);
     let writer = writer(&driver, options);
-    writer.try_write(b"in queue").unwrap();
+    writer.try_send(b"in queue").unwrap();
     let counted = Arc::new(Counted::default());
     let waker = Waker::from(counted.clone());
     let mut context = Context::from_waker(&waker);
-    let mut room = pin!(writer.write_all(b"whole!"));
+    let mut room = pin!(writer.send(b"whole!"));
     assert!(room.as_mut().poll(&mut context).is_pending());
     let id = driver.backend().last_submitted();
     driver.backend().answer(id, Outcome::Transferred(4));
@@ -365,7 +369,7 @@ fn who_waits_with_a_rest_is_woken_when_there_is_room_for_the_rest() {
     let counted = Arc::new(Counted::default());
     let waker = Waker::from(counted.clone());
     let mut context = Context::from_waker(&waker);
-    let mut message = pin!(writer.write_all(b"twelve bytes"));
+    let mut message = pin!(writer.send(b"twelve bytes"));
     assert!(message.as_mut().poll(&mut context).is_pending());
     assert_eq!(writer.ledger().accepted(), 8);
     for woken in [0, 1] {
@@ -386,7 +390,7 @@ fn who_waits_with_much_is_woken_when_there_is_room_for_a_good_piece() {
     let counted = Arc::new(Counted::default());
     let waker = Waker::from(counted.clone());
     let mut context = Context::from_waker(&waker);
-    let mut message = pin!(writer.write_all(b"a message of twenty-six"));
+    let mut message = pin!(writer.send(b"a message of twenty-six"));
     assert!(message.as_mut().poll(&mut context).is_pending());
     for woken in [0, 1] {
         let id = driver.backend().last_submitted();
@@ -401,14 +405,14 @@ fn who_leaves_the_line_leaves_his_own_place() {
     let (driver, turn) = driver(Still::default());
     let options = WriterOptions::new().queue_bytes_max(4);
     let writer = writer(&driver, options);
-    writer.try_write(b"full").unwrap();
+    writer.try_send(b"full").unwrap();
     let counted = Arc::new(Counted::default());
     let waker = Waker::from(counted.clone());
     let mut context = Context::from_waker(&waker);
-    let mut first = pin!(writer.write_all(b"one"));
+    let mut first = pin!(writer.send(b"one"));
     assert!(first.as_mut().poll(&mut context).is_pending());
     {
-        let mut second = pin!(writer.write_all(b"two"));
+        let mut second = pin!(writer.send(b"two"));
         let mut nobody = Context::from_waker(Waker::noop());
         assert!(second.as_mut().poll(&mut nobody).is_pending());
     }
@@ -424,7 +428,7 @@ fn only_a_stream_that_went_through_is_ended() {
     let (driver, turn) = driver(Still::default());
     let closed = |end: &dyn Fn(&PipeWriter<Still>)| {
         let writer = writer(&driver, WriterOptions::new());
-        writer.try_write(b"abc").unwrap();
+        writer.try_send(b"abc").unwrap();
         end(&writer);
         drop(writer);
         driver.backend().closed.lock().unwrap().pop()
@@ -457,11 +461,11 @@ fn who_flushes_is_woken_by_a_failure_and_by_a_stop() {
     for is_failure in [true, false] {
         let (driver, turn) = driver(Still::default());
         let writer = writer(&driver, WriterOptions::new());
-        writer.try_write(b"abc").unwrap();
+        writer.try_send(b"abc").unwrap();
         let counted = Arc::new(Counted::default());
         let waker = Waker::from(counted.clone());
         let mut context = Context::from_waker(&waker);
-        let mut flush = pin!(writer.flush());
+        let mut flush = pin!(writer.until_transferred());
         assert!(flush.as_mut().poll(&mut context).is_pending());
         if is_failure {
             let id = driver.backend().last_submitted();
@@ -485,7 +489,7 @@ fn who_waits_for_any_room_is_woken_by_a_byte_of_it_behind_the_line() {
     let (driver, turn) = driver(Still::default());
     let options = WriterOptions::new().queue_bytes_max(4).op_bytes_max(2);
     let mut writer = writer(&driver, options);
-    writer.try_write(b"full").unwrap();
+    writer.try_send(b"full").unwrap();
     let counted = Arc::new(Counted::default());
     let waker = Waker::from(counted.clone());
     let mut context = Context::from_waker(&waker);
@@ -515,7 +519,7 @@ fn what_one_pump_may_not_do_the_next_turn_does() {
         ..Still::default()
     });
     let writer = writer(&driver, WriterOptions::new().op_bytes_max(1));
-    writer.try_write(&[7; 200]).unwrap();
+    writer.try_send(&[7; 200]).unwrap();
     let first = writer.ledger().transferred();
     assert!((1..200).contains(&first), "{first} in one pump");
     let mut turns = 0;
@@ -535,17 +539,17 @@ fn who_gives_up_waiting_leaves_no_waker() {
     let (driver, turn) = driver(Still::default());
     let writer = writer(&driver, WriterOptions::new().queue_bytes_max(8));
     let reader = PipeReader::on(&driver, 8, ReaderOptions::new());
-    writer.try_write(b"in queue").unwrap();
+    writer.try_send(b"in queue").unwrap();
     let counted = Arc::new(Counted::default());
     let waker = Waker::from(counted.clone());
     let mut context = Context::from_waker(&waker);
     let alone = Arc::strong_count(&counted);
     let mut buf = [0; 4];
     {
-        let mut flush = pin!(writer.flush());
-        let mut room = pin!(writer.write_all(b"more"));
-        let mut until_read = pin!(writer.wait_until_read());
-        let mut read = pin!(reader.read(&mut buf));
+        let mut flush = pin!(writer.until_transferred());
+        let mut room = pin!(writer.send(b"more"));
+        let mut until_read = pin!(writer.until_read());
+        let mut read = pin!(reader.receive(&mut buf));
         assert!(flush.as_mut().poll(&mut context).is_pending());
         assert!(room.as_mut().poll(&mut context).is_pending());
         assert!(until_read.as_mut().poll(&mut context).is_pending());

@@ -26,7 +26,7 @@ fn through(from: impl Into<OwnedFd>, into: impl Into<OwnedFd>, bytes: usize) {
     let writer = PipeWriter::adopt(into).unwrap();
     let data = noise(bytes, 9);
     let collector = std::thread::spawn(move || read_to_end(&reader));
-    writer.write_all(&data).within(PATIENCE).wait().unwrap();
+    writer.send(&data).within(PATIENCE).wait().unwrap();
     assert!(
         writer
             .finish()
@@ -90,15 +90,15 @@ fn o_nonblock_is_never_set_on_what_came_from_outside() {
         let mut buf = [0; 100];
         assert!(
             reader
-                .read(&mut buf)
+                .receive(&mut buf)
                 .within(Duration::from_millis(1))
                 .wait()
                 .is_err()
         );
-        writer.write_all(&[1; 1 << 20]).wait().unwrap();
+        writer.send(&[1; 1 << 20]).wait().unwrap();
         assert!(
             writer
-                .flush()
+                .until_transferred()
                 .within(Duration::from_millis(1))
                 .wait()
                 .is_err()
@@ -121,10 +121,10 @@ fn files_and_devices_go_through_a_helper() {
     let path = folder.0.join("file");
     let data = noise(777_777, 5);
     let writer = PipeWriter::adopt(File::create(&path).unwrap()).unwrap();
-    writer.write_all(&data).within(PATIENCE).wait().unwrap();
+    writer.send(&data).within(PATIENCE).wait().unwrap();
     assert_eq!(
         writer
-            .wait_until_read()
+            .until_read()
             .within(PATIENCE)
             .wait()
             .unwrap_err()
@@ -153,11 +153,15 @@ fn a_full_disk_is_an_error_with_every_byte_handed_back() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let writer = PipeWriter::adopt(full).unwrap();
     writer
-        .write_all(b"no room for this")
+        .send(b"no room for this")
         .within(PATIENCE)
         .wait()
         .unwrap();
-    let error = writer.flush().within(PATIENCE).wait().unwrap_err();
+    let error = writer
+        .until_transferred()
+        .within(PATIENCE)
+        .wait()
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Limit);
     assert_eq!(error.os.unwrap().0, rustix::io::Errno::NOSPC.raw_os_error());
     let receipt = writer.abort().within(PATIENCE).wait().unwrap();
@@ -187,7 +191,7 @@ fn a_terminal_is_read_and_written_without_its_flags_changing() {
     let writer = PipeWriter::adopt(held.try_clone().unwrap()).unwrap();
     rustix::io::write(&master, b"typed\n").unwrap();
     assert_eq!(read_exactly(&reader, 6), b"typed\n");
-    writer.write_all(b"shown").wait().unwrap();
+    writer.send(b"shown").wait().unwrap();
     assert!(
         writer
             .finish()
@@ -215,9 +219,9 @@ fn a_capacity_is_asked_for_and_read_back() {
         watertight::pipe_with(watertight::ReaderOptions::new(), options).unwrap();
     let capacity = writer.capacity().unwrap();
     // The kernel may refuse (pipe-user-pages-soft); then the truth is told.
-    writer.write_all(&vec![1; 1 << 17]).wait().unwrap();
+    writer.send(&vec![1; 1 << 17]).wait().unwrap();
     if capacity >= 1 << 17 {
-        writer.flush().within(PATIENCE).wait().unwrap();
+        writer.until_transferred().within(PATIENCE).wait().unwrap();
     }
     let _ = writer.abort().wait().unwrap();
     drop(reader);
@@ -234,8 +238,8 @@ fn the_leading_end_of_a_terminal_reaches_its_own_terminal() {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let terminal = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
     let writer = PipeWriter::adopt(master.try_clone().unwrap()).unwrap();
-    writer.write_all(b"typed\n").wait().unwrap();
-    writer.flush().within(PATIENCE).wait().unwrap();
+    writer.send(b"typed\n").wait().unwrap();
+    writer.until_transferred().within(PATIENCE).wait().unwrap();
     let mut buf = [0; 64];
     let n = rustix::io::read(&terminal, &mut buf).unwrap();
     assert_eq!(&buf[..n], b"typed\n");
@@ -297,7 +301,22 @@ fn wrong_handles_are_refused_and_given_back() {
         PipeReader::adopt(lonely).unwrap_err().error.kind,
         ErrorKind::NotConnected
     );
-    assert!(watertight::inherited(9_999, true).is_err());
+    assert!(watertight::inherited(9_999, watertight::Direction::Read).is_err());
+}
+
+/// `inherited` is a safe call: whatever number it is given, a private file of somebody else's stays as it is.
+#[test]
+fn a_number_that_somebody_else_has_is_duplicated_and_left_alone() {
+    let _account = Accounted::start();
+    let (theirs, _other) = rustix::pipe::pipe().unwrap();
+    rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty()).unwrap();
+    let number = u32::try_from(theirs.as_raw_fd()).unwrap();
+    let ours = watertight::inherited(number, watertight::Direction::Read).unwrap();
+    let flags = rustix::io::fcntl_getfd(&theirs).unwrap();
+    assert!(flags.is_empty(), "{flags:?}");
+    let flags = rustix::io::fcntl_getfd(&ours).unwrap();
+    assert_eq!(flags, rustix::io::FdFlags::CLOEXEC);
+    assert_ne!(ours.as_raw_fd(), theirs.as_raw_fd());
 }
 
 #[cfg(feature = "fault")]
@@ -331,19 +350,20 @@ fn break_every_pipe() {
     ];
     for (from, into) in pairs {
         let writer = PipeWriter::adopt(into).unwrap();
-        writer.write_all(&[0; 250_000]).wait().unwrap();
+        writer.send(&[0; 250_000]).wait().unwrap();
         drop(from);
         // The library's thread meets the broken pipe here, and the calling thread below.
-        let error = writer.flush().within(PATIENCE).wait().unwrap_err();
+        let error = writer
+            .until_transferred()
+            .within(PATIENCE)
+            .wait()
+            .unwrap_err();
         assert_eq!(error.kind, ErrorKind::BrokenPipe);
     }
     let (reader, writer) = watertight::pipe().unwrap();
     drop(reader);
-    let _ = writer.write_all(b"x").wait();
-    assert_eq!(
-        writer.flush().wait().unwrap_err().kind,
-        ErrorKind::BrokenPipe
-    );
+    let refused = writer.send(b"x").wait().unwrap_err();
+    assert_eq!(refused.error.kind, ErrorKind::BrokenPipe);
     let still_default = watertight_os::sigpipe_to_default();
     assert!(still_default, "the disposition was changed");
 }
@@ -360,7 +380,7 @@ fn a_childs_streams_are_adopted_from_std() {
     let reader = PipeReader::adopt(child.stdout.take().unwrap()).unwrap();
     let data = noise(1 << 20, 6);
     let collector = std::thread::spawn(move || read_to_end(&reader));
-    writer.write_all(&data).within(PATIENCE).wait().unwrap();
+    writer.send(&data).within(PATIENCE).wait().unwrap();
     assert!(
         writer
             .finish()
@@ -433,7 +453,7 @@ fn exhausted_descriptors_are_a_clear_error_and_pass() {
         (Step::CreatePipe, ErrorKind::Limit)
     );
     // What exists goes on working.
-    writer.write_all(b"still here").wait().unwrap();
+    writer.send(b"still here").wait().unwrap();
     assert_eq!(read_exactly(&reader, 10), b"still here");
     // A file needs a helper with descriptors of its own: refused whole, and the handle comes back.
     let raw = hoard[0].as_raw_fd();

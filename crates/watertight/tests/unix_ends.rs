@@ -21,7 +21,7 @@ fn a_socket_ends_in_one_direction_and_goes_on_in_the_other() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let reader = PipeReader::adopt(ours.try_clone().unwrap()).unwrap();
     let writer = PipeWriter::adopt(ours).unwrap();
-    writer.write_all(b"question").wait().unwrap();
+    writer.send(b"question").wait().unwrap();
     assert!(
         writer
             .finish()
@@ -44,24 +44,20 @@ fn a_socket_tells_whether_its_peer_read_or_threw_away() {
     let _accounted = Accounted::start();
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let writer = PipeWriter::adopt(ours).unwrap();
-    writer.write_all(b"read me").wait().unwrap();
+    writer.send(b"read me").wait().unwrap();
     assert!(
         writer
-            .wait_until_read()
+            .until_read()
             .within(Duration::from_millis(10))
             .wait()
             .is_err()
     );
     theirs.read_exact(&mut [0; 7]).unwrap();
-    writer.wait_until_read().within(PATIENCE).wait().unwrap();
-    writer.write_all(b"or not").wait().unwrap();
-    writer.flush().wait().unwrap();
+    writer.until_read().within(PATIENCE).wait().unwrap();
+    writer.send(b"or not").wait().unwrap();
+    writer.until_transferred().wait().unwrap();
     drop(theirs);
-    let error = writer
-        .wait_until_read()
-        .within(PATIENCE)
-        .wait()
-        .unwrap_err();
+    let error = writer.until_read().within(PATIENCE).wait().unwrap_err();
     assert_eq!(error.kind, ErrorKind::BrokenPipe);
 }
 
@@ -75,14 +71,14 @@ fn data_comes_before_the_reset_of_a_socket() {
     drop(theirs);
     assert_eq!(read_exactly(&reader, 10), b"data first");
     let error = reader
-        .read(&mut [0; 8])
+        .receive(&mut [0; 8])
         .within(PATIENCE)
         .wait()
         .unwrap_err();
-    assert_eq!(error.kind, ErrorKind::BrokenPipe);
+    assert_eq!(error.kind, ErrorKind::Reset);
     // Latched: the same again, though the kernel would say "end of stream" by now.
     let again = reader
-        .read(&mut [0; 8])
+        .receive(&mut [0; 8])
         .within(PATIENCE)
         .wait()
         .unwrap_err();
@@ -107,7 +103,7 @@ fn a_pipe_that_somebody_opened_again_is_used_too() {
     let writer = PipeWriter::adopt(again_into).unwrap();
     let data = common::noise(1 << 20, 4);
     let collector = std::thread::spawn(move || read_to_end(&reader));
-    writer.write_all(&data).within(PATIENCE).wait().unwrap();
+    writer.send(&data).within(PATIENCE).wait().unwrap();
     assert!(
         writer
             .finish()
@@ -129,7 +125,7 @@ fn a_fifo_has_no_end_before_its_first_writer() {
     let reader = PipeReader::adopt(early).unwrap();
     let mut buf = [0; 8];
     let nobody = reader
-        .read(&mut buf)
+        .receive(&mut buf)
         .within(Duration::from_millis(5))
         .wait();
     assert_eq!(nobody.unwrap_err().kind, ErrorKind::TimedOut);
@@ -158,17 +154,13 @@ fn a_socket_whose_reset_was_told_to_a_reader_is_not_called_read() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let reader = PipeReader::adopt(ours.try_clone().unwrap()).unwrap();
     let writer = PipeWriter::adopt(ours).unwrap();
-    writer.write_all(&[1; 1000]).wait().unwrap();
-    writer.flush().within(PATIENCE).wait().unwrap();
+    writer.send(&[1; 1000]).wait().unwrap();
+    writer.until_transferred().within(PATIENCE).wait().unwrap();
     drop(theirs);
     // The reader hears of the reset, and so nobody else does.
-    let reset = reader.read(&mut [0; 8]).within(PATIENCE).wait();
-    assert_eq!(reset.unwrap_err().kind, ErrorKind::BrokenPipe);
-    let error = writer
-        .wait_until_read()
-        .within(PATIENCE)
-        .wait()
-        .unwrap_err();
+    let reset = reader.receive(&mut [0; 8]).within(PATIENCE).wait();
+    assert_eq!(reset.unwrap_err().kind, ErrorKind::Reset);
+    let error = writer.until_read().within(PATIENCE).wait().unwrap_err();
     assert_eq!(error.kind, ErrorKind::BrokenPipe);
 }
 
@@ -184,17 +176,17 @@ fn a_handle_given_back_can_be_adopted_again() {
         let mut buf = [0; 8];
         assert!(
             reader
-                .read(&mut buf)
+                .receive(&mut buf)
                 .within(Duration::from_millis(2))
                 .wait()
                 .is_err()
         );
-        writer.write_all(&[round; 200_000]).wait().unwrap();
+        writer.send(&[round; 200_000]).wait().unwrap();
         assert_eq!(read_exactly(&reader, 200_000), [round; 200_000]);
-        writer.flush().within(PATIENCE).wait().unwrap();
+        writer.until_transferred().within(PATIENCE).wait().unwrap();
         assert!(
             reader
-                .read(&mut buf)
+                .receive(&mut buf)
                 .within(Duration::from_millis(2))
                 .wait()
                 .is_err()
@@ -243,10 +235,10 @@ fn an_abort_that_meets_a_running_write_is_exact() {
         });
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let _ = rival.write_all(&[1; 1 << 20]).within(PATIENCE).wait();
+                let _ = rival.send(&[1; 1 << 20]).within(PATIENCE).wait();
                 let _ = rival.abort().within(PATIENCE).wait();
             });
-            writer.write_all(&[2; 200_000 + 97 * 31]).wait().unwrap();
+            writer.send(&[2; 200_000 + 97 * 31]).wait().unwrap();
             for _ in 0..round % 50 {
                 std::thread::yield_now();
             }

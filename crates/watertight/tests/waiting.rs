@@ -18,16 +18,16 @@ fn every_wait_is_a_future_without_a_runtime() {
         let (reader, writer) = pipe().unwrap();
         let data = noise(700_000, 1);
         let write = async {
-            writer.write_all(&data).await.unwrap();
-            writer.flush().within(PATIENCE).await.unwrap();
-            writer.wait_until_read().within(PATIENCE).await.unwrap();
+            writer.send(&data).await.unwrap();
+            writer.until_transferred().within(PATIENCE).await.unwrap();
+            writer.until_read().within(PATIENCE).await.unwrap();
             writer.finish().within(PATIENCE).await.unwrap()
         };
         let read = async {
             let mut all = Vec::new();
             let mut buf = [0; 10_000];
             loop {
-                match reader.read(&mut buf).await.unwrap() {
+                match reader.receive(&mut buf).await.unwrap() {
                     0 => return all,
                     n => all.extend_from_slice(&buf[..n]),
                 }
@@ -45,12 +45,15 @@ fn a_deadline_wakes_a_future() {
         let (reader, writer) = pipe().unwrap();
         let mut buf = [0; 4];
         let late = reader
-            .read(&mut buf)
+            .receive(&mut buf)
             .within(Duration::from_millis(10))
             .await;
         assert_eq!(late.unwrap_err().kind, ErrorKind::TimedOut);
-        writer.write_all(&[0; 200_000]).await.unwrap();
-        let late = writer.flush().within(Duration::from_millis(10)).await;
+        writer.send(&[0; 200_000]).await.unwrap();
+        let late = writer
+            .until_transferred()
+            .within(Duration::from_millis(10))
+            .await;
         assert_eq!(late.unwrap_err().kind, ErrorKind::TimedOut);
         let _ = writer.abort().await.unwrap();
     });
@@ -63,14 +66,14 @@ fn a_dropped_future_takes_nothing_with_it() {
         let options = WriterOptions::new().queue_bytes_max(1_000);
         let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
         let mut buf = [0; 16];
-        assert!(poll_once(reader.read(&mut buf)).await.is_none());
-        writer.write_all(b"still here").await.unwrap();
-        assert_eq!(reader.read(&mut buf).await.unwrap(), 10);
+        assert!(poll_once(reader.receive(&mut buf)).await.is_none());
+        writer.send(b"still here").await.unwrap();
+        assert_eq!(reader.receive(&mut buf).await.unwrap(), 10);
         assert_eq!(&buf[..10], b"still here");
 
         fill_up(&writer, &[0; 1_000]);
         let accepted = writer.ledger().accepted();
-        assert!(poll_once(writer.write_all(&[1; 900])).await.is_none());
+        assert!(poll_once(writer.send(&[1; 900])).await.is_none());
         assert_eq!(writer.ledger().accepted(), accepted);
 
         // A finish that was polled goes on; abort can follow.
@@ -78,7 +81,7 @@ fn a_dropped_future_takes_nothing_with_it() {
             let mut finishing = pin!(writer.finish());
             assert!(poll_once(finishing.as_mut()).await.is_none());
         }
-        let refused = writer.try_write(b"x").unwrap_err();
+        let refused = writer.try_send(b"x").unwrap_err();
         assert_eq!(refused.error.kind, ErrorKind::Closed);
         let receipt = writer.abort().await.unwrap();
         assert_eq!(receipt.ledger().accepted(), accepted);
@@ -90,12 +93,12 @@ fn a_moved_waker_is_woken() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
     let mut buf = [0; 4];
-    let mut read = Box::pin(reader.read(&mut buf));
+    let mut read = Box::pin(reader.receive(&mut buf));
     // Polled first by one executor, then by another: the last waker counts.
     assert!(block_on(poll_once(read.as_mut())).is_none());
     std::thread::scope(|scope| {
         let other = scope.spawn(move || block_on(read));
-        writer.write_all(b"ping").wait().unwrap();
+        writer.send(b"ping").wait().unwrap();
         assert_eq!(other.join().unwrap().unwrap(), 4);
     });
 }
@@ -107,7 +110,7 @@ fn blocking_traits_mean_what_std_says() {
     let data = noise(600_000, 2);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            writer.write_all(&data).wait().unwrap();
+            writer.send(&data).wait().unwrap();
             Write::write_all(&mut writer, b"tail").unwrap();
             Write::flush(&mut writer).unwrap();
             drop(writer);
@@ -205,7 +208,7 @@ fn a_close_after_an_abort_is_no_success() {
     let _accounted = Accounted::start();
     block_on(async {
         let (_reader, mut writer) = pipe().unwrap();
-        writer.write_all(&[1; 250_000]).await.unwrap();
+        writer.send(&[1; 250_000]).await.unwrap();
         let receipt = writer.abort().await.unwrap();
         assert!(receipt.ledger().discarded() > 0);
         let error = AsyncWriteExt::close(&mut writer).await.unwrap_err();
@@ -231,17 +234,17 @@ fn a_waker_that_panics_harms_no_other_pipe() {
     let (other_reader, other_writer) = pipe().unwrap();
     let bomb = std::task::Waker::from(std::sync::Arc::new(Bomb));
     let mut buf = [0; 4];
-    let mut read = pin!(reader.read(&mut buf));
+    let mut read = pin!(reader.receive(&mut buf));
     let mut context = std::task::Context::from_waker(&bomb);
     assert!(read.as_mut().poll(&mut context).is_pending());
-    writer.write_all(b"boom").wait().unwrap();
+    writer.send(b"boom").wait().unwrap();
     while watertight::census().foreign_panics == panics {
         std::thread::yield_now();
     }
     // The driver's thread is needed for this one.
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| common::read_exactly(&other_reader, 5));
-        other_writer.write_all(b"alive").wait().unwrap();
+        other_writer.send(b"alive").wait().unwrap();
         assert_eq!(waiting.join().unwrap(), b"alive");
     });
     assert_eq!(block_on(read).unwrap(), 4);
@@ -268,25 +271,25 @@ fn a_chunks_destructor_may_ask_its_pipe() {
     let (reader, writer) = pipe().unwrap();
     let writer = std::sync::Arc::new(writer);
     let chunk = bytes::Bytes::from_owner(Curious(writer.clone()));
-    writer.write_all_bytes(chunk).wait().unwrap();
+    writer.send_bytes(chunk).wait().unwrap();
     assert_eq!(common::read_exactly(&reader, 150_000), [7; 150_000]);
-    writer.flush().within(PATIENCE).wait().unwrap();
+    writer.until_transferred().within(PATIENCE).wait().unwrap();
     let _ = writer.finish().within(PATIENCE).wait().unwrap();
 }
 
 #[test]
-fn two_who_wait_until_read_do_not_take_each_others_question_back() {
+fn two_who_until_read_do_not_take_each_others_question_back() {
     let _accounted = Accounted::start();
     for _ in 0..100 {
         let (reader, writer) = pipe().unwrap();
-        writer.write_all(b"question").wait().unwrap();
-        writer.flush().within(PATIENCE).wait().unwrap();
+        writer.send(b"question").wait().unwrap();
+        writer.until_transferred().within(PATIENCE).wait().unwrap();
         std::thread::scope(|scope| {
             let impatient = Duration::from_micros(300);
             let writer = &writer;
-            scope.spawn(move || writer.wait_until_read().within(impatient).wait());
-            let patient = scope.spawn(|| writer.wait_until_read().within(PATIENCE).wait());
-            assert!(writer.wait_until_read().within(impatient).wait().is_err());
+            scope.spawn(move || writer.until_read().within(impatient).wait());
+            let patient = scope.spawn(|| writer.until_read().within(PATIENCE).wait());
+            assert!(writer.until_read().within(impatient).wait().is_err());
             assert_eq!(common::read_exactly(&reader, 8), b"question");
             patient.join().unwrap().unwrap();
         });
@@ -306,20 +309,20 @@ fn a_select_loop_neither_loses_nor_doubles() {
                 None
             };
             let got = or(
-                async { Some(reader.read(&mut buf).await.unwrap()) },
+                async { Some(reader.receive(&mut buf).await.unwrap()) },
                 given_up,
             )
             .await;
             total += u32::try_from(got.unwrap_or(0)).unwrap();
             writer
-                .write_all(&[u8::try_from(round % 251).unwrap(); 3])
+                .send(&[u8::try_from(round % 251).unwrap(); 3])
                 .await
                 .unwrap();
         }
         let _ = writer.finish().await.unwrap();
         let mut buf = [0; 64];
         loop {
-            match reader.read(&mut buf).await.unwrap() {
+            match reader.receive(&mut buf).await.unwrap() {
                 0 => break,
                 n => total += u32::try_from(n).unwrap(),
             }

@@ -68,9 +68,9 @@ pub(super) enum Contender {
     Tokio,
     /// As `tokio`, behind tokio's `BufWriter` of 64 KiB.
     TokioBuffered,
-    /// `PipeWriter::write_all(..).wait()`, borrowed bytes.
+    /// `PipeWriter::send(..).wait()`, borrowed bytes.
     Watertight,
-    /// `PipeWriter::write_all_bytes(..).wait()`, owned bytes.
+    /// `PipeWriter::send_bytes(..).wait()`, owned bytes.
     WatertightBytes,
 }
 
@@ -114,8 +114,8 @@ impl Cell {
             Contender::Raw => "raw",
             Contender::Tokio => "tokio",
             Contender::TokioBuffered => "tokio BufWriter",
-            Contender::Watertight => "watertight write_all",
-            Contender::WatertightBytes => "watertight write_all_bytes",
+            Contender::Watertight => "watertight send",
+            Contender::WatertightBytes => "watertight send_bytes",
         }
     }
 

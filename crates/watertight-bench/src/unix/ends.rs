@@ -107,13 +107,13 @@ impl Writer {
             }
             Writer::Watertight(into) => {
                 for _ in 0..messages {
-                    into.write_all(message).wait().map_err(text)?;
+                    into.send(message).wait().map_err(text)?;
                 }
                 finish(&into, message.len() as u64 * messages)
             }
             Writer::WatertightBytes(into) => {
                 for _ in 0..messages {
-                    into.write_all_bytes(message.clone()).wait().map_err(text)?;
+                    into.send_bytes(message.clone()).wait().map_err(text)?;
                 }
                 finish(&into, message.len() as u64 * messages)
             }
@@ -159,7 +159,7 @@ impl Reader {
         match self {
             Reader::Raw(mut from) => count(|| from.read(&mut buf)),
             Reader::Tokio(runtime, mut from) => runtime.block_on(count_async(&mut from, &mut buf)),
-            Reader::Watertight(from) => count(|| from.read(&mut buf).wait()),
+            Reader::Watertight(from) => count(|| from.receive(&mut buf).wait()),
         }
     }
 }

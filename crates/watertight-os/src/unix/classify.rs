@@ -65,6 +65,8 @@ pub fn classify(call: Call, code: Errno) -> Class {
         code if [Errno::AGAIN, Errno::WOULDBLOCK].contains(&code) => would_wait(call),
         // macOS says EPROTOTYPE to a write that races the peer's close.
         Errno::PROTOTYPE if call == Call::Write => Class::Gone,
+        // To a writer it is a peer that has gone; to a reader it says that data was thrown away.
+        Errno::CONNRESET if call == Call::Read => Class::Reset,
         Errno::CONNREFUSED => refused(call),
         Errno::PROTO if call == Call::Accept => Class::Gone,
         // A FIFO opened for writing without a reader, or a socket opened by its name.
@@ -156,7 +158,6 @@ mod tests {
     /// Codes that say the same to every call.
     const ROWS: &[(Errno, Class)] = &[
         (Errno::PIPE, C::Gone),
-        (Errno::CONNRESET, C::Gone),
         (Errno::CONNABORTED, C::Gone),
         (Errno::NOTCONN, C::NotConnected),
         (Errno::DESTADDRREQ, C::NotConnected),
@@ -236,6 +237,22 @@ mod tests {
                 C::Limit,
                 C::Wait,
                 C::Wait,
+            ],
+        ),
+        (
+            Errno::CONNRESET,
+            [
+                C::Gone,
+                C::Gone,
+                C::Gone,
+                C::Gone,
+                C::Gone,
+                C::Gone,
+                C::Gone,
+                C::Reset,
+                C::Gone,
+                C::Gone,
+                C::Gone,
             ],
         ),
         (

@@ -177,7 +177,7 @@ impl Shared {
         match op {
             Op::Read { bytes_max } => self.read(fd, kind, bytes_max),
             Op::Write(chunks) => self.write(fd, kind, &chunks),
-            Op::WaitReadable | Op::WaitUntilRead => Outcome::failed(Class::Unsupported, None),
+            Op::WaitReadable | Op::UntilRead => Outcome::failed(Class::Unsupported, None),
         }
     }
 

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::PipeFlags;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// `RWF_NOSIGNAL`, Linux 6.18 (include/uapi/linux/fs.h).
@@ -69,6 +70,40 @@ pub(super) fn probe() -> Result<Features, Errno> {
     Ok(Features {
         nowait: nowait && back,
         nosignal,
+    })
+}
+
+/// pidfd_getfd of a number in this process: a duplicate, close-on-exec, of whatever has the number. The kernel does what a
+/// thread could do through `/proc/self/fd`, which takes its place where the call is forbidden (it opens no socket).
+pub(super) fn duplicate_by_number(number: i32, direction: Direction) -> Result<OwnedFd, Errno> {
+    let this = rustix::process::getpid();
+    let copied = fallible("pidfd_getfd", Call::Make, || {
+        let this = rustix::process::pidfd_open(this, PidfdFlags::empty())?;
+        rustix::process::pidfd_getfd(this, number, PidfdGetfdFlags::empty())
+    });
+    let ours = match copied {
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => open_by_number(number, direction)?,
+        copied => copied?,
+    };
+    fallible("F_DUPFD_CLOEXEC", Call::Make, || {
+        rustix::io::fcntl_dupfd_cloexec(&ours, 3)
+    })
+}
+
+/// open of `/proc/self/fd/N`, for this direction and no other: a pipe's reader that could write would never see its end.
+fn open_by_number(number: i32, direction: Direction) -> Result<OwnedFd, Errno> {
+    let access = match direction {
+        Direction::Read => OFlags::RDONLY,
+        Direction::Write => OFlags::WRONLY,
+    };
+    let path = format!("/proc/self/fd/{number}");
+    let opened = fallible("open", Call::Open, || {
+        let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY;
+        rustix::fs::open(&path, flags, Mode::empty())
+    });
+    opened.map_err(|code| match code {
+        Errno::NOENT => Errno::BADF,
+        code => code,
     })
 }
 

@@ -31,6 +31,18 @@ pub(super) fn probe() -> Result<Features, Errno> {
     Ok(Features::default())
 }
 
+/// open of `/dev/fd/N`, which duplicates the descriptor on these systems.
+pub(super) fn duplicate_by_number(number: i32, direction: Direction) -> Result<OwnedFd, Errno> {
+    let access = match direction {
+        Direction::Read => OFlags::RDONLY,
+        Direction::Write => OFlags::WRONLY,
+    };
+    let path = format!("/dev/fd/{number}");
+    fallible("open", Call::Open, || {
+        rustix::fs::open(&path, access | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+    })
+}
+
 /// pipe, then close-on-exec and O_NONBLOCK: both descriptions are ours alone until they are given away.
 pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     let ends = fallible("pipe", Call::Make, rustix::pipe::pipe)?;

@@ -339,7 +339,7 @@ impl Backend for Native {
             return Submitted::Done(Outcome::failed(Class::WrongProcess, None));
         }
         match (handle.helper(), op) {
-            (_, Op::WaitUntilRead) => self.submit_until_read(handle, id),
+            (_, Op::UntilRead) => self.submit_until_read(handle, id),
             (Some(helper), op) => helper.submit(id, op, handle.shared_fd(), handle.kind()),
             (None, Op::Write(chunks)) => self.submit_write(handle, id, chunks),
             (None, Op::WaitReadable) => self.arm(id, handle, None),
@@ -369,7 +369,7 @@ impl Backend for Native {
         if self.birth.is_elsewhere() {
             return Cancelled::Done(Outcome::cancelled());
         }
-        if id.kind == OpKind::WaitUntilRead {
+        if id.kind == OpKind::UntilRead {
             let mut asking = lock(&self.asking);
             let before = asking.len();
             asking.retain(|asking| asking.id != id);

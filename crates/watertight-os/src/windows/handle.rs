@@ -21,6 +21,7 @@ use windows_sys::Win32::Storage::FileSystem::{
     FILE_WRITE_DATA,
 };
 use windows_sys::Win32::System::Pipes::PIPE_NOWAIT;
+use windows_sys::Win32::System::WindowsProgramming::FILE_SKIP_COMPLETION_PORT_ON_SUCCESS;
 
 /// What kind of thing a handle is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -157,22 +158,49 @@ pub(super) fn adopt(
 ) -> Result<Handle, Refused> {
     let ready = inspect(os.as_handle(), direction).and_then(|found| {
         // Before the port: that binding cannot be taken back.
-        step(Step::CloseOnExec, || {
-            sys::keep_from_children(os.as_handle()).map_err(|code| told(Call::Query, code))
+        let was_inherited = step(Step::CloseOnExec, || {
+            hide(os.as_handle()).map_err(|code| told(Call::Query, code))
         })?;
-        let helper = OnceLock::new();
-        if found.blocking {
-            let thread = step(Step::StartHelper, || Helper::start(port))?;
-            helper.get_or_init(|| thread);
-        } else {
-            associate(port, os.as_handle())?;
+        match serve(port, os.as_handle(), &found) {
+            Ok(helper) => Ok((found, helper)),
+            Err(error) => {
+                if was_inherited {
+                    // C1: it goes back as it came. If that fails too, children do not get it, which harms nobody.
+                    let _ = sys::give_to_children(os.as_handle());
+                }
+                Err(error)
+            }
         }
-        Ok((found, helper))
     });
     match ready {
         Ok((found, helper)) => Ok(Handle::made(os, direction, &found, helper)),
         Err(error) => Err(Refused { error, handle: os }),
     }
+}
+
+/// No child gets the handle. Says whether children got it before.
+fn hide(os: BorrowedHandle<'_>) -> Result<bool, u32> {
+    let was_inherited = sys::is_given_to_children(os)?;
+    if was_inherited {
+        sys::keep_from_children(os)?;
+    }
+    Ok(was_inherited)
+}
+
+/// Who carries out its operations: a thread if its calls block, else the port.
+fn serve(
+    port: &Arc<Port>,
+    os: BorrowedHandle<'_>,
+    found: &Found,
+) -> Result<OnceLock<Arc<Helper>>, StepError> {
+    let helper = OnceLock::new();
+    if found.blocking {
+        let thread = step(Step::StartHelper, || Helper::start(port))?;
+        helper.get_or_init(|| thread);
+    } else {
+        associate(port, os)?;
+    }
+    Ok(helper)
 }
 
 /// CreateIoCompletionPort. 87 says that the file is bound to a port already: it cannot be ours.
@@ -198,6 +226,7 @@ fn inspect(os: BorrowedHandle<'_>, direction: Direction) -> Result<Found, StepEr
             // An overlapped file has no position: every call would have to name one, and nobody says where to begin.
             return Err((Class::Unsupported, None));
         }
+        answers_by_packet(os)?;
         let capacity = capacity(os, kind, direction);
         Ok(Found {
             kind,
@@ -241,6 +270,20 @@ fn waiting_mode(os: BorrowedHandle<'_>) -> Result<Kind, (Class, Option<OsCode>)>
             Err(argument(ERROR_INVALID_PARAMETER))
         }
         Ok(_) | Err(_) => Ok(Kind::Pipe),
+    }
+}
+
+/// NtQueryInformationFile(FileIoCompletionNotificationInformation): a file whose operations send no packet when they succeed
+/// at once (`FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`, set for good and for all duplicates) would never answer us.
+///
+/// Somebody who holds a duplicate can still set it later: then operations end in quarantine.
+fn answers_by_packet(os: BorrowedHandle<'_>) -> Result<(), (Class, Option<OsCode>)> {
+    match sys::query::<sys::Notification>(os) {
+        Ok(found) if found.flags & FILE_SKIP_COMPLETION_PORT_ON_SUCCESS != 0 => {
+            Err((Class::Unsupported, None))
+        }
+        // A system that cannot be asked has no such mode.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

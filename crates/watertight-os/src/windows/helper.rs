@@ -167,7 +167,7 @@ impl Shared {
         match op {
             Op::Read { bytes_max } => self.read(handle, bytes_max),
             Op::WaitReadable => Outcome::failed(Class::Unsupported, None),
-            Op::WaitUntilRead => wait_until_read(handle),
+            Op::UntilRead => until_read(handle),
             Op::Write(chunks) => write(handle, &joined(chunks)),
         }
     }
@@ -199,7 +199,7 @@ fn write(handle: &Handle, bytes: &Bytes) -> Outcome {
 
 /// FlushFileBuffers, and then the question whether anybody was there to read: begun after the peer closed it says
 /// "success" although the peer threw the bytes away (windows-facts 10).
-fn wait_until_read(handle: &Handle) -> Outcome {
+fn until_read(handle: &Handle) -> Outcome {
     let code = sys::flush(handle.os());
     if code != ERROR_SUCCESS {
         let (class, os) = told(Call::Flush, code);

@@ -172,11 +172,11 @@ impl Backend for Native {
                 self.submit_overlapped(handle, id, Buffer::for_read(bytes_max))
             }
             Op::Write(chunks) => self.submit_overlapped(handle, id, Buffer::for_write(chunks)),
-            Op::WaitUntilRead if handle.kind() == Kind::Pipe => {
-                self.submit_to_helper(handle, id, Op::WaitUntilRead)
+            Op::UntilRead if handle.kind() == Kind::Pipe => {
+                self.submit_to_helper(handle, id, Op::UntilRead)
             }
             // Whether a file's or console's bytes were read cannot be known; readiness is asked for by reading.
-            Op::WaitReadable | Op::WaitUntilRead => {
+            Op::WaitReadable | Op::UntilRead => {
                 Submitted::Done(Outcome::failed(Class::Unsupported, None))
             }
         }

@@ -9,12 +9,14 @@ use std::ptr::{null, null_mut};
 use std::thread::JoinHandle;
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_ACCESS_INFORMATION, FILE_MODE_INFORMATION, FILE_PIPE_INFORMATION,
-    FILE_PIPE_LOCAL_INFORMATION, FileAccessInformation, FileModeInformation, FilePipeInformation,
-    FilePipeLocalInformation, FileStandardInformation, NtQueryInformationFile,
+    FILE_PIPE_LOCAL_INFORMATION, FileAccessInformation, FileIoCompletionNotificationInformation,
+    FileModeInformation, FilePipeInformation, FilePipeLocalInformation, FileStandardInformation,
+    NtQueryInformationFile,
 };
 use windows_sys::Win32::Foundation::{
-    CloseHandle, ERROR_OPERATION_ABORTED, ERROR_SUCCESS, GetLastError, HANDLE_FLAG_INHERIT,
-    INVALID_HANDLE_VALUE, NTSTATUS, RtlNtStatusToDosError, SetHandleInformation, SetLastError,
+    CloseHandle, ERROR_OPERATION_ABORTED, ERROR_SUCCESS, GetHandleInformation, GetLastError,
+    HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE, NTSTATUS, RtlNtStatusToDosError,
+    SetHandleInformation, SetLastError,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_TYPE_REMOTE, FILE_TYPE_UNKNOWN, FlushFileBuffers, GetFileType, ReadFile, WriteFile,
@@ -69,6 +71,18 @@ unsafe impl Information for FILE_PIPE_LOCAL_INFORMATION {
 unsafe impl Information for Standard {
     const CLASS: i32 = FileStandardInformation;
     const NAME: &'static str = "FileStandardInformation";
+}
+
+/// FILE_IO_COMPLETION_NOTIFICATION_INFORMATION: what a file object does when an operation succeeds at once.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(super) struct Notification {
+    pub(super) flags: u32,
+}
+// SAFETY: a record of one integer, as winternl.h has it: any bytes the kernel puts there are a value.
+unsafe impl Information for Notification {
+    const CLASS: i32 = FileIoCompletionNotificationInformation;
+    const NAME: &'static str = "FileIoCompletionNotificationInformation";
 }
 
 /// GetLastError.
@@ -143,11 +157,32 @@ pub(super) fn query<T: Information>(handle: BorrowedHandle<'_>) -> Result<T, u32
     })
 }
 
+/// GetHandleInformation: whether children that inherit everything get this handle.
+pub(super) fn is_given_to_children(handle: BorrowedHandle<'_>) -> Result<bool, u32> {
+    let mut flags = 0;
+    fallible("GetHandleInformation", Call::Query, || {
+        // SAFETY: the handle is borrowed, so it is open; the flags are ours and written before the call returns.
+        let done = unsafe { GetHandleInformation(handle.as_raw_handle(), &raw mut flags) };
+        if done == 0 { Err(last_error()) } else { Ok(()) }
+    })?;
+    Ok(flags & HANDLE_FLAG_INHERIT != 0)
+}
+
 /// SetHandleInformation: no child gets this handle by inheriting everything.
 pub(super) fn keep_from_children(handle: BorrowedHandle<'_>) -> Result<(), u32> {
+    set_inherited(handle, 0)
+}
+
+/// SetHandleInformation: children that inherit everything get this handle.
+pub(super) fn give_to_children(handle: BorrowedHandle<'_>) -> Result<(), u32> {
+    set_inherited(handle, HANDLE_FLAG_INHERIT)
+}
+
+fn set_inherited(handle: BorrowedHandle<'_>, flag: u32) -> Result<(), u32> {
     fallible("SetHandleInformation", Call::Query, || {
         // SAFETY: the handle is borrowed, so it is open; the call changes a flag of this process's own entry for it.
-        let done = unsafe { SetHandleInformation(handle.as_raw_handle(), HANDLE_FLAG_INHERIT, 0) };
+        let done =
+            unsafe { SetHandleInformation(handle.as_raw_handle(), HANDLE_FLAG_INHERIT, flag) };
         if done == 0 { Err(last_error()) } else { Ok(()) }
     })
 }

@@ -6,7 +6,7 @@ pub(crate) mod checked;
 
 use bytes::Bytes;
 use std::ffi::c_void;
-use std::os::windows::io::{AsHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,9 @@ use watertight_core::{
     Submitted,
 };
 use watertight_os::{Handle, Native};
-use windows_sys::Win32::Foundation::GENERIC_WRITE;
+use windows_sys::Win32::Foundation::{
+    GENERIC_WRITE, GetHandleInformation, HANDLE_FLAG_INHERIT, SetHandleInformation,
+};
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_INBOUND,
 };
@@ -135,8 +137,8 @@ impl Lab {
     }
 
     pub(crate) fn until_read(&mut self, end: &End) -> Outcome {
-        let submitted = self.submit(end, Op::WaitUntilRead);
-        self.settle(end, OpKind::WaitUntilRead, submitted)
+        let submitted = self.submit(end, Op::UntilRead);
+        self.settle(end, OpKind::UntilRead, submitted)
     }
 
     /// Cancels and waits for the answer, whichever way it comes.
@@ -300,4 +302,31 @@ pub(crate) fn event() -> OwnedHandle {
     use windows_sys::Win32::System::Threading::CreateEventW;
     // SAFETY: no memory goes in, and nobody else knows the handle that comes out.
     owned(unsafe { CreateEventW(null_mut(), 1, 0, null_mut()) })
+}
+
+/// Sets `FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`: from then on an operation that succeeds at once sends no packet.
+pub(crate) fn skip_packets(handle: &OwnedHandle) {
+    use windows_sys::Win32::Storage::FileSystem::SetFileCompletionNotificationModes;
+    use windows_sys::Win32::System::WindowsProgramming::FILE_SKIP_COMPLETION_PORT_ON_SUCCESS;
+    let flags = u8::try_from(FILE_SKIP_COMPLETION_PORT_ON_SUCCESS).unwrap();
+    // SAFETY: the handle is open while it is borrowed; the call sets a flag of its file and touches no memory.
+    let done = unsafe { SetFileCompletionNotificationModes(handle.as_raw_handle(), flags) };
+    assert_ne!(done, 0);
+}
+
+/// Whether children that inherit everything get a handle.
+pub(crate) fn is_inherited(handle: &OwnedHandle) -> bool {
+    let mut flags = 0;
+    // SAFETY: the handle is open while it is borrowed; the flags are ours and written before the call returns.
+    let done = unsafe { GetHandleInformation(handle.as_raw_handle(), &raw mut flags) };
+    assert_ne!(done, 0);
+    flags & HANDLE_FLAG_INHERIT != 0
+}
+
+/// Has children get a handle, or not.
+pub(crate) fn set_inherited(handle: &OwnedHandle, yes: bool) {
+    let flags = if yes { HANDLE_FLAG_INHERIT } else { 0 };
+    // SAFETY: the handle is open while it is borrowed; the call changes this process's own entry for it.
+    let done = unsafe { SetHandleInformation(handle.as_raw_handle(), HANDLE_FLAG_INHERIT, flags) };
+    assert_ne!(done, 0);
 }

@@ -14,12 +14,12 @@ impl<B: Backend> io::Write for &PipeWriter<B> {
         let most = (self.queue_bytes_max() / WRITES_PER_QUEUE).max(1);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let now = &buf[..buf.len().min(most)];
-        PipeWriter::write_all(self, now).wait()?;
+        self.send(now).wait()?;
         Ok(now.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(PipeWriter::flush(self).wait()?)
+        Ok(self.until_transferred().wait()?)
     }
 }
 
@@ -29,18 +29,18 @@ impl<B: Backend> io::Write for PipeWriter<B> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(PipeWriter::flush(self).wait()?)
+        Ok(self.until_transferred().wait()?)
     }
 }
 
 impl<B: Backend> io::Read for &PipeReader<B> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(PipeReader::read(self, buf).wait()?)
+        Ok(self.receive(buf).wait()?)
     }
 }
 
 impl<B: Backend> io::Read for PipeReader<B> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(PipeReader::read(self, buf).wait()?)
+        Ok(self.receive(buf).wait()?)
     }
 }

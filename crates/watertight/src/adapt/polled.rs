@@ -29,11 +29,11 @@ impl<B: Backend> PipeWriter<B> {
     pub(crate) fn poll_flush_all(&mut self, waker: &Waker) -> Poll<io::Result<()>> {
         let cell = self.cell().clone();
         let turn = &mut self.trait_turn;
-        let answer = cell.poll_flushed(&mut turn.flush, &mut turn.flush_target, waker);
+        let answer = cell.poll_transferred(&mut turn.flush, &mut turn.flush_target, waker);
         if answer.is_ready() {
             self.trait_turn.flush_target = None;
         }
-        answer.map_err(|cause| cause.during(Verb::Flush, cell.ledger()).into())
+        answer.map_err(|cause| cause.during(Verb::UntilTransferred, cell.ledger()).into())
     }
 
     /// Finishes; for the traits. An incomplete ending is an error.
@@ -41,7 +41,7 @@ impl<B: Backend> PipeWriter<B> {
         let cell: Arc<WriterCell<B>> = self.cell().clone();
         cell.finish();
         cell.poll_over(&mut self.trait_turn.over, waker)
-            .map(|receipt| match receipt.shortfall() {
+            .map(|receipt| match receipt.error() {
                 Some(error) => Err(error.into()),
                 None => Ok(()),
             })

@@ -34,7 +34,7 @@ fn an_answer_overtakes_its_submission() {
         let world = World::new(Kernel::new());
         let writer = world.writer(slow(), WriterOptions::new());
         world.race();
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         let receipt = wait(writer.finish()).unwrap();
         world.rest();
         assert!(receipt.is_complete());
@@ -55,7 +55,7 @@ fn a_stop_meets_the_answer() {
             ..slow()
         };
         let writer = world.writer(manner, WriterOptions::new());
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         let receipt = wait(writer.abort()).unwrap();
         world.rest();
@@ -74,7 +74,7 @@ fn two_stops_meet_the_answer() {
     explore(&["none", "taken"], || {
         let world = World::new(Kernel::new());
         let writer = Arc::new(world.writer(slow(), WriterOptions::new()));
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         let other = writer.clone();
         let stopping = spawn(move || wait(other.abort()).unwrap().ledger());
@@ -96,7 +96,7 @@ fn a_drop_meets_the_answer() {
     explore(&["settled"], || {
         let world = World::new(Kernel::new());
         let writer = world.writer(slow(), WriterOptions::new());
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         drop(writer);
         wait(Settle::on(&world.driver)).unwrap();
@@ -120,17 +120,17 @@ fn a_failure_waits_for_the_other_operation() {
             ..slow()
         };
         let writer = Arc::new(world.writer(manner, WriterOptions::new()));
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         let other = writer.clone();
         let asking = spawn(move || {
-            if let Err(error) = wait(other.wait_until_read()) {
+            if let Err(error) = wait(other.until_read()) {
                 assert_eq!(error.kind, ErrorKind::BrokenPipe);
             }
         });
-        writer.try_write(b"cd").unwrap();
+        writer.try_send(b"cd").unwrap();
         // While the other thread is inside, the failure is only to come. Who sees it sees the whole account.
-        let (end, message) = match writer.try_write(b"e") {
+        let (end, message) = match writer.try_send(b"e") {
             Ok(()) => ("failed later", &b"abcde"[..]),
             Err(refused) => {
                 let error = refused.error;
@@ -197,7 +197,7 @@ fn the_stop_bound_meets_the_answer() {
         };
         let options = WriterOptions::new().stop_within(std::time::Duration::from_nanos(1));
         let writer = world.writer(manner, options);
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         let driver = world.driver.clone();
         let answering = spawn(move || driver.backend.answer(watertight_core::OpKind::Write));

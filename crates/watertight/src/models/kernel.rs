@@ -200,7 +200,7 @@ impl Backend for Kernel {
         let book = &mut state.books[pipe.number];
         let answers = match id.kind {
             OpKind::Read | OpKind::WaitReadable => manner.reads,
-            OpKind::WaitUntilRead => manner.until_read,
+            OpKind::UntilRead => manner.until_read,
             OpKind::Write => {
                 book.writes += 1;
                 manner.writes[book.writes.min(manner.writes.len()) - 1]

@@ -40,7 +40,7 @@ fn many_push_while_one_stops() {
         let writer = Arc::new(world.writer(manner, options));
         let push = |message: &'static [u8]| {
             let writer = writer.clone();
-            spawn(move || match wait(writer.write_all(message)) {
+            spawn(move || match wait(writer.send(message)) {
                 Ok(()) => message.len(),
                 Err(refused) => refused.accepted as usize,
             })
@@ -50,7 +50,7 @@ fn many_push_while_one_stops() {
         let receipt = match stops {
             true => wait(writer.abort()).unwrap(),
             false => {
-                wait(writer.write_all(b"dd")).unwrap();
+                wait(writer.send(b"dd")).unwrap();
                 wait(writer.finish()).unwrap()
             }
         };
@@ -132,7 +132,7 @@ fn come_and_go(driver: &Arc<Driver<Kernel>>) -> (usize, Ledger) {
     let number = pipe.number();
     let options = WriterOptions::new().stop_within(SOON).op_bytes_max(2);
     let writer = PipeWriter::on(driver, pipe, options);
-    writer.try_write(b"abcde").unwrap();
+    writer.try_send(b"abcde").unwrap();
     driver.backend.haunt();
     if one(&[true, false]) {
         let _ = wait(writer.finish().within(SOON));
@@ -180,9 +180,9 @@ fn write(world: &World, hearing: &Arc<Hearing>) -> JoinHandle<u64> {
     };
     let writer = world.writer(manner, options);
     spawn(move || {
-        let _ = wait(writer.write_all(b"abcde").within(SOON));
-        let _ = wait(writer.flush().within(SOON));
-        let _ = wait(writer.wait_until_read().within(SOON));
+        let _ = wait(writer.send(b"abcde").within(SOON));
+        let _ = wait(writer.until_transferred().within(SOON));
+        let _ = wait(writer.until_read().within(SOON));
         assert!(writer.ledger().balances());
         match one(&[0, 1, 2]) {
             0 => drop(writer),
@@ -212,7 +212,7 @@ fn read(world: &World) -> JoinHandle<u64> {
         let mut read = 0;
         for _ in 0..2 {
             let mut buf = [0; 8];
-            if let Ok(bytes) = wait(reader.read(&mut buf).within(SOON)) {
+            if let Ok(bytes) = wait(reader.receive(&mut buf).within(SOON)) {
                 assert_eq!(buf[..bytes], DATA[..bytes]);
                 read += bytes as u64;
             }

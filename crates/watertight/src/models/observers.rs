@@ -19,7 +19,7 @@ fn an_observer_panics_while_the_pipe_is_stopped() {
         let hearing = Hearing::new(true);
         let options = WriterOptions::new().op_bytes_max(1);
         let writer = world.writer(Manner::default(), options.observer(hearing.clone()));
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         let receipt = wait(writer.abort()).unwrap();
         let ledger = receipt.ledger();
@@ -51,7 +51,7 @@ fn settle_waits_until_the_observer_has_heard() {
         let hearing = Hearing::new(false);
         let options = WriterOptions::new().observer(hearing.clone());
         let writer = world.writer(Manner::default(), options);
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         drop(writer);
         wait(Settle::on(&world.driver)).unwrap();
@@ -81,9 +81,9 @@ fn a_waker_panics_and_everybody_goes_on() {
         let world = World::new(Kernel::new());
         let writer = world.writer(Manner::default(), WriterOptions::new());
         let other = world.writer(Manner::default(), WriterOptions::new());
-        writer.try_write(b"a").unwrap();
-        other.try_write(b"b").unwrap();
-        let mut flush = pin!(writer.flush());
+        writer.try_send(b"a").unwrap();
+        other.try_send(b"b").unwrap();
+        let mut flush = pin!(writer.until_transferred());
         let waker = Arc::new(Panicking).into();
         world.race();
         let asked = flush.as_mut().poll(&mut Context::from_waker(&waker));

@@ -24,7 +24,7 @@ fn a_direct_read_meets_a_stop() {
         world.race();
         let other = reader.clone();
         let stopping = spawn(move || wait(other.abort()).unwrap());
-        let read = wait(reader.read(&mut [0; 4]));
+        let read = wait(reader.receive(&mut [0; 4]));
         let receipt = stopping.join().unwrap();
         world.rest();
         assert_eq!(receipt.ledger().accepted(), world.kernel().book(0).given);
@@ -56,7 +56,7 @@ fn a_direct_read_waits_for_something_to_read() {
         });
         let mut buf = [0; 4];
         world.race();
-        assert_eq!(wait(reader.read(&mut buf)).unwrap(), 3);
+        assert_eq!(wait(reader.receive(&mut buf)).unwrap(), 3);
         world.rest();
         assert_eq!(&buf[..3], &DATA[..3]);
         let receipt = wait(reader.abort()).unwrap();
@@ -80,7 +80,7 @@ fn a_read_ahead_meets_a_stop() {
         let other = reader.clone();
         let stopping = spawn(move || wait(other.abort()).unwrap());
         let mut buf = [0; 8];
-        let read = wait(reader.read(&mut buf)).unwrap_or(0);
+        let read = wait(reader.receive(&mut buf)).unwrap_or(0);
         let receipt = stopping.join().unwrap();
         world.rest();
         let ledger = receipt.ledger();
@@ -113,7 +113,7 @@ fn a_dropped_reader_meets_the_answer() {
         world.race();
         let task = Task::new();
         let mut buf = [0; 8];
-        let read = match ask(pin!(reader.read(&mut buf)), &task) {
+        let read = match ask(pin!(reader.receive(&mut buf)), &task) {
             Poll::Ready(read) => read.unwrap(),
             Poll::Pending => 0,
         };

@@ -20,7 +20,7 @@ fn a_late_packet_meets_the_next_in_its_place() {
             ..Manner::default()
         };
         let first = world.writer(at_once, WriterOptions::new());
-        first.try_write(b"ab").unwrap();
+        first.try_send(b"ab").unwrap();
         assert!(wait(first.finish()).unwrap().is_complete());
         let stale = world.kernel().book(0).last.unwrap();
         world.race();
@@ -32,7 +32,7 @@ fn a_late_packet_meets_the_next_in_its_place() {
             });
         });
         let second = world.writer(Manner::default(), WriterOptions::new());
-        second.try_write(b"cd").unwrap();
+        second.try_send(b"cd").unwrap();
         let own = world.kernel().book(1).last.unwrap();
         assert_eq!(stale.pipe.slot, own.pipe.slot);
         let receipt = wait(second.finish()).unwrap();
@@ -57,7 +57,7 @@ fn quarantine_ends_while_another_pipe_begins() {
             ..Manner::default()
         };
         let first = world.writer(mute, WriterOptions::new().stop_within(SOON));
-        first.try_write(b"ab").unwrap();
+        first.try_send(b"ab").unwrap();
         let account = wait(first.abort()).unwrap().ledger();
         assert_eq!(account.in_doubt(), 2);
         assert_eq!(world.driver.census().quarantined, 1);
@@ -66,7 +66,7 @@ fn quarantine_ends_while_another_pipe_begins() {
         let driver = world.driver.clone();
         let answering = spawn(move || driver.backend.answer(OpKind::Write));
         let second = world.writer(Manner::default(), WriterOptions::new());
-        second.try_write(b"c").unwrap();
+        second.try_send(b"c").unwrap();
         let own = world.kernel().book(1).last.unwrap();
         assert!(wait(second.finish()).unwrap().is_complete());
         assert!(answering.join().unwrap());
@@ -108,7 +108,7 @@ fn a_stale_timer_leaves_a_stop_alone() {
         let told = Arc::new(Told::default());
         let options = WriterOptions::new().linger(SOON).observer(told.clone());
         let writer = world.writer(mute, options);
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         drop(writer);
         assert_eq!(world.driver.abort_lingering().len(), 1);
@@ -138,7 +138,7 @@ fn the_census_meets_the_end_of_a_pipe() {
     explore(&["after", "before"], || {
         let world = World::new(Kernel::new());
         let writer = world.writer(Manner::default(), WriterOptions::new());
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         drop(writer);
         let census = world.driver.census();
@@ -159,9 +159,9 @@ fn settle_meets_the_ends_it_waits_for() {
     explore(&["settled"], || {
         let world = World::new(Kernel::new());
         let first = world.writer(Manner::default(), WriterOptions::new());
-        first.try_write(b"a").unwrap();
+        first.try_send(b"a").unwrap();
         let second = world.writer(Manner::default(), WriterOptions::new());
-        second.try_write(b"b").unwrap();
+        second.try_send(b"b").unwrap();
         world.race();
         drop((first, second));
         wait(Settle::on(&world.driver)).unwrap();

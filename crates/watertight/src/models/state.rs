@@ -102,7 +102,7 @@ impl State {
                 self.books[pipe].given += DATA.len() as u64;
                 Outcome::Data(Bytes::from_static(DATA))
             }
-            (Later::Whole, Op::WaitReadable | Op::WaitUntilRead) => Outcome::Ready,
+            (Later::Whole, Op::WaitReadable | Op::UntilRead) => Outcome::Ready,
         }
     }
 

@@ -18,12 +18,12 @@ fn a_waker_is_replaced_while_the_answer_comes() {
     explore(&["at once", "woken"], || {
         let world = World::new(Kernel::new());
         let writer = world.writer(Manner::default(), WriterOptions::new());
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         let (first, second) = (Task::new(), Task::new());
         let mut end = "at once";
         {
-            let mut flush = pin!(writer.flush());
+            let mut flush = pin!(writer.until_transferred());
             if ask(flush.as_mut(), &first).is_pending() {
                 end = "woken";
                 // Only the last waker counts.
@@ -54,12 +54,12 @@ fn a_wait_is_dropped_while_its_wake_comes() {
             ..Manner::default()
         };
         let other = world.writer(mute, WriterOptions::new());
-        other.try_write(b"cd").unwrap();
-        writer.try_write(b"ab").unwrap();
+        other.try_send(b"cd").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         let (task, never) = (Task::new(), Task::new());
-        let is_pending = ask(pin!(writer.flush()), &task).is_pending();
-        assert!(ask(pin!(other.flush()), &never).is_pending());
+        let is_pending = ask(pin!(writer.until_transferred()), &task).is_pending();
+        assert!(ask(pin!(other.until_transferred()), &never).is_pending());
         assert_eq!(Arc::strong_count(&never), 1, "a waker nobody waits with");
         // The driver is done with the first answer before it tells of the second.
         assert!(world.kernel().answer(OpKind::Write));
@@ -98,7 +98,7 @@ fn deadline(answers: Answers) -> &'static str {
         ..Manner::default()
     };
     let writer = world.writer(manner, WriterOptions::new());
-    writer.try_write(b"ab").unwrap();
+    writer.try_send(b"ab").unwrap();
     world.race();
     let driver = world.driver.clone();
     let answering = spawn(move || {
@@ -108,7 +108,7 @@ fn deadline(answers: Answers) -> &'static str {
             driver.backend.answer(OpKind::Write)
         }
     });
-    let end = match wait(writer.flush().within(SOON)) {
+    let end = match wait(writer.until_transferred().within(SOON)) {
         Ok(()) => "flushed",
         Err(error) if error.kind == ErrorKind::TimedOut => "timed out",
         Err(_) => "failed",
@@ -136,13 +136,13 @@ fn a_timer_is_armed_again_while_it_fires() {
             ..Manner::default()
         };
         let writer = world.writer(manner, WriterOptions::new());
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         let driver = world.driver.clone();
         let answering = spawn(move || driver.backend.answer(OpKind::Write));
         let (first, second) = (Task::new(), Task::new());
         let end = {
-            let mut flush = pin!(writer.flush().within(SOON));
+            let mut flush = pin!(writer.until_transferred().within(SOON));
             let mut answer = ask(flush.as_mut(), &first);
             while answer.is_pending() {
                 answer = ask(flush.as_mut(), &second);
@@ -193,12 +193,12 @@ fn a_question_is_taken_back_while_another_asks() {
     explore(&["answered"], || {
         let world = World::new(Kernel::new());
         let writer = Arc::new(world.writer(Manner::default(), WriterOptions::new()));
-        writer.try_write(b"ab").unwrap();
+        writer.try_send(b"ab").unwrap();
         world.race();
         let other = writer.clone();
-        let asking = spawn(move || wait(other.wait_until_read()));
+        let asking = spawn(move || wait(other.until_read()));
         let task = Task::new();
-        let _ = ask(pin!(writer.wait_until_read()), &task);
+        let _ = ask(pin!(writer.until_read()), &task);
         let answer = asking.join().unwrap();
         world.rest();
         assert!(answer.is_ok(), "its question was taken back");

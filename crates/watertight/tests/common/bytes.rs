@@ -17,14 +17,20 @@ pub fn fill_up<B: Backend>(writer: &PipeWriter<B>, message: &[u8]) -> Refused {
     let patience = Instant::now() + PATIENCE;
     loop {
         assert!(Instant::now() < patience, "it takes and takes");
-        let Err(refused) = writer.try_write(message) else {
+        let Err(refused) = writer.try_send(message) else {
             continue;
         };
         let before = writer.ledger();
-        let flushed = writer.flush().within(Duration::from_millis(100)).wait();
+        let flushed = writer
+            .until_transferred()
+            .within(Duration::from_millis(100))
+            .wait();
         let Err(late) = flushed else { continue };
         if late.ledger == before {
-            assert_eq!((late.verb, late.kind), (Verb::Flush, ErrorKind::TimedOut));
+            assert_eq!(
+                (late.verb, late.kind),
+                (Verb::UntilTransferred, ErrorKind::TimedOut)
+            );
             return refused;
         }
     }
@@ -48,7 +54,7 @@ pub fn read_to_end<B: Backend>(reader: &PipeReader<B>) -> Vec<u8> {
     let mut all = Vec::new();
     let mut buf = [0; 32 * 1024];
     loop {
-        match reader.read(&mut buf).within(PATIENCE).wait().unwrap() {
+        match reader.receive(&mut buf).within(PATIENCE).wait().unwrap() {
             0 => return all,
             n => all.extend_from_slice(&buf[..n]),
         }
@@ -61,7 +67,7 @@ pub fn read_exactly<B: Backend>(reader: &PipeReader<B>, bytes: usize) -> Vec<u8>
     let mut filled = 0;
     while filled < bytes {
         let n = reader
-            .read(&mut all[filled..])
+            .receive(&mut all[filled..])
             .within(PATIENCE)
             .wait()
             .unwrap();

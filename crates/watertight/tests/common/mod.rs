@@ -56,7 +56,7 @@ impl Accounted {
 fn warm_up() {
     let (reader, writer) = watertight::pipe().expect("a first pipe");
     let collector = std::thread::spawn(move || read_to_end(&reader));
-    writer.write_all(b"warm").wait().expect("a first write");
+    writer.send(b"warm").wait().expect("a first write");
     let _ = writer
         .finish()
         .within(PATIENCE)

@@ -21,10 +21,10 @@ fn bytes_arrive_whole_and_in_order() {
     let collector = std::thread::spawn(move || read_to_end(&reader));
     for (index, piece) in data.chunks(100_003).enumerate() {
         if index % 2 == 0 {
-            writer.write_all(piece).wait().unwrap();
+            writer.send(piece).wait().unwrap();
         } else {
             let owned = Bytes::copy_from_slice(piece);
-            writer.write_all_bytes(owned).wait().unwrap();
+            writer.send_bytes(owned).wait().unwrap();
         }
     }
     let receipt = writer.finish().within(PATIENCE).wait().unwrap();
@@ -41,7 +41,7 @@ fn an_unread_pipe_refuses_hands_back_and_accounts_for_every_byte() {
     let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
     let mut accepted = Vec::new();
     let mut message = noise(9_973, 2);
-    while writer.try_write(&message).is_ok() {
+    while writer.try_send(&message).is_ok() {
         accepted.extend_from_slice(&message);
         message = noise(9_973, accepted.len() as u64);
     }
@@ -89,11 +89,11 @@ fn an_unread_pipe_refuses_hands_back_and_accounts_for_every_byte() {
 fn the_end_of_the_stream_is_told_once_and_then_always() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
-    writer.write_all(b"last words").wait().unwrap();
+    writer.send(b"last words").wait().unwrap();
     let _ = writer.finish().wait().unwrap();
     assert_eq!(read_to_end(&reader), b"last words");
     for _ in 0..3 {
-        assert_eq!(reader.read(&mut [0; 4]).wait().unwrap(), 0);
+        assert_eq!(reader.receive(&mut [0; 4]).wait().unwrap(), 0);
     }
     let receipt = reader.abort().wait().unwrap();
     assert_eq!(receipt.ending(), Ending::Finished);
@@ -106,16 +106,20 @@ fn a_peer_that_leaves_gives_an_error_with_the_account_and_the_bytes() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
     let data = noise(200_000, 3);
-    writer.write_all(&data).wait().unwrap();
+    writer.send(&data).wait().unwrap();
     assert_eq!(read_exactly(&reader, 1000), data[..1000]);
     drop(reader);
-    let error = writer.flush().within(PATIENCE).wait().unwrap_err();
+    let error = writer
+        .until_transferred()
+        .within(PATIENCE)
+        .wait()
+        .unwrap_err();
     assert_eq!(
         (error.verb, error.kind),
-        (Verb::Flush, ErrorKind::BrokenPipe)
+        (Verb::UntilTransferred, ErrorKind::BrokenPipe)
     );
     assert!(error.os.is_some(), "the raw code is kept");
-    let refused = writer.try_write(b"more").unwrap_err();
+    let refused = writer.try_send(b"more").unwrap_err();
     assert_eq!(refused.error.kind, ErrorKind::BrokenPipe);
     assert_eq!(refused.error.os, error.os, "the first failure is latched");
 
@@ -132,34 +136,28 @@ fn a_peer_that_leaves_gives_an_error_with_the_account_and_the_bytes() {
 }
 
 #[test]
-fn flush_means_transferred_and_wait_until_read_means_read() {
+fn flush_means_transferred_and_until_read_means_read() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
-    writer.write_all(b"hello").wait().unwrap();
-    writer.flush().within(PATIENCE).wait().unwrap();
-    let unread = writer
-        .wait_until_read()
-        .within(Duration::from_millis(20))
-        .wait();
+    writer.send(b"hello").wait().unwrap();
+    writer.until_transferred().within(PATIENCE).wait().unwrap();
+    let unread = writer.until_read().within(Duration::from_millis(20)).wait();
     assert_eq!(unread.unwrap_err().kind, ErrorKind::TimedOut);
     assert_eq!(read_exactly(&reader, 5), b"hello");
-    writer.wait_until_read().within(PATIENCE).wait().unwrap();
+    writer.until_read().within(PATIENCE).wait().unwrap();
     // Nothing was written since: known already.
-    writer.wait_until_read().within(PATIENCE).wait().unwrap();
+    writer.until_read().within(PATIENCE).wait().unwrap();
     let _ = writer.abort().wait().unwrap();
     drop(reader);
 }
 
 #[test]
-fn a_wait_until_read_that_gave_up_does_not_hold_up_the_end() {
+fn a_until_read_that_gave_up_does_not_hold_up_the_end() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
-    writer.write_all(b"unread").wait().unwrap();
-    writer.flush().within(PATIENCE).wait().unwrap();
-    let late = writer
-        .wait_until_read()
-        .within(Duration::from_millis(10))
-        .wait();
+    writer.send(b"unread").wait().unwrap();
+    writer.until_transferred().within(PATIENCE).wait().unwrap();
+    let late = writer.until_read().within(Duration::from_millis(10)).wait();
     assert_eq!(late.unwrap_err().kind, ErrorKind::TimedOut);
     let receipt = writer.finish().within(PATIENCE).wait().unwrap();
     assert!(receipt.is_complete());
@@ -167,17 +165,13 @@ fn a_wait_until_read_that_gave_up_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn wait_until_read_tells_of_a_peer_that_threw_the_bytes_away() {
+fn until_read_tells_of_a_peer_that_threw_the_bytes_away() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
-    writer.write_all(b"hello").wait().unwrap();
-    writer.flush().within(PATIENCE).wait().unwrap();
+    writer.send(b"hello").wait().unwrap();
+    writer.until_transferred().within(PATIENCE).wait().unwrap();
     drop(reader);
-    let error = writer
-        .wait_until_read()
-        .within(PATIENCE)
-        .wait()
-        .unwrap_err();
+    let error = writer.until_read().within(PATIENCE).wait().unwrap_err();
     assert_eq!(error.kind, ErrorKind::BrokenPipe);
     assert_eq!(error.ledger.transferred(), 5);
     let _ = writer.abort().wait().unwrap();
@@ -188,7 +182,7 @@ fn a_deadline_only_ends_the_waiting() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
     let data = noise(200_000, 4);
-    writer.write_all(&data).wait().unwrap();
+    writer.send(&data).wait().unwrap();
     let late = writer.finish().within(Duration::from_millis(5)).wait();
     assert_eq!(late.unwrap_err().verb, Verb::Finish);
     let collector = std::thread::spawn(move || read_to_end(&reader));
@@ -203,11 +197,11 @@ fn a_message_larger_than_the_queue_says_how_much_of_it_was_accepted() {
     let options = WriterOptions::new().queue_bytes_max(10_000);
     let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
     let data = noise(1 << 20, 5);
-    let refused = writer.try_write(&data).unwrap_err();
+    let refused = writer.try_send(&data).unwrap_err();
     assert_eq!(refused.error.kind, ErrorKind::InvalidInput);
     let owned = Bytes::from(data.clone());
     let late = writer
-        .write_all_bytes(owned)
+        .send_bytes(owned)
         .within(Duration::from_millis(50))
         .wait()
         .unwrap_err();
@@ -216,7 +210,7 @@ fn a_message_larger_than_the_queue_says_how_much_of_it_was_accepted() {
     assert!(late.accepted > 0 && late.accepted < data.len() as u64);
     let collector = std::thread::spawn(move || read_to_end(&reader));
     writer
-        .write_all_bytes(late.rest())
+        .send_bytes(late.rest())
         .within(PATIENCE)
         .wait()
         .unwrap();
@@ -251,7 +245,7 @@ fn messages_of_many_threads_are_never_interleaved() {
                     let head = len.to_le_bytes();
                     let message = [IoSlice::new(&head), IoSlice::new(&body)];
                     writer
-                        .write_all_vectored(&message)
+                        .send_vectored(&message)
                         .within(PATIENCE)
                         .wait()
                         .unwrap();
@@ -289,18 +283,18 @@ fn a_waiting_writer_that_gives_up_lets_the_next_one_in() {
     let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
     fill_up(&writer, &[0; 1_000]);
     let late = writer
-        .write_all(&[1; 500])
+        .send(&[1; 500])
         .within(Duration::from_millis(5))
         .wait();
     assert_eq!(late.unwrap_err().accepted, 0);
     let before = writer.ledger().accepted();
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| writer.write_all(&[2; 500]).within(PATIENCE).wait());
+        let waiting = scope.spawn(|| writer.send(&[2; 500]).within(PATIENCE).wait());
         let mut buf = [0; 4096];
         while !waiting.is_finished() {
             // It may have read everything there is before the waiting one is told: look again.
             if let Ok(n) = reader
-                .read(&mut buf)
+                .receive(&mut buf)
                 .within(Duration::from_millis(50))
                 .wait()
             {
@@ -323,7 +317,7 @@ fn a_read_that_gave_up_loses_nothing() {
     while seen.len() < data.len() {
         let mut buf = [0; 700];
         match reader
-            .read(&mut buf)
+            .receive(&mut buf)
             .within(Duration::from_micros(300))
             .wait()
         {
@@ -332,7 +326,7 @@ fn a_read_that_gave_up_loses_nothing() {
                 assert_eq!(error.kind, ErrorKind::TimedOut);
                 let end = data.len().min(sent + 1_900);
                 writer
-                    .write_all(&data[sent..end])
+                    .send(&data[sent..end])
                     .within(PATIENCE)
                     .wait()
                     .unwrap();
@@ -355,7 +349,7 @@ fn readers_on_many_threads_get_separate_pieces() {
                     let mut sum = 0;
                     let mut buf = [0; 512];
                     loop {
-                        match reader.read(&mut buf).within(PATIENCE).wait().unwrap() {
+                        match reader.receive(&mut buf).within(PATIENCE).wait().unwrap() {
                             0 => return sum,
                             n => sum += buf[..n].iter().map(|byte| u64::from(*byte)).sum::<u64>(),
                         }
@@ -363,11 +357,7 @@ fn readers_on_many_threads_get_separate_pieces() {
                 })
             })
             .collect();
-        writer
-            .write_all(&[3; 100_000])
-            .within(PATIENCE)
-            .wait()
-            .unwrap();
+        writer.send(&[3; 100_000]).within(PATIENCE).wait().unwrap();
         let _ = writer.finish().within(PATIENCE).wait().unwrap();
         readers
             .into_iter()
@@ -387,7 +377,7 @@ fn abort_from_another_thread_ends_a_blocked_read_and_a_blocked_write() {
         let reader = &reader;
         let blocked = scope.spawn(move || {
             begun.send(()).unwrap();
-            reader.read(&mut [0; 8]).within(PATIENCE).wait()
+            reader.receive(&mut [0; 8]).within(PATIENCE).wait()
         });
         wait_begun.recv().unwrap();
         let receipt = reader.abort().within(PATIENCE).wait().unwrap();
@@ -401,7 +391,7 @@ fn abort_from_another_thread_ends_a_blocked_read_and_a_blocked_write() {
 
     let (reader, writer) = pipe().unwrap();
     std::thread::scope(|scope| {
-        let blocked = scope.spawn(|| writer.write_all(&[0; 10 << 20]).within(PATIENCE).wait());
+        let blocked = scope.spawn(|| writer.send(&[0; 10 << 20]).within(PATIENCE).wait());
         while writer.ledger().unsettled() == 0 {
             std::thread::yield_now();
         }
@@ -417,15 +407,15 @@ fn abort_from_another_thread_ends_a_blocked_read_and_a_blocked_write() {
 fn empty_messages_and_buffers_are_no_trouble() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
-    writer.try_write(b"").unwrap();
-    writer.write_all(b"").wait().unwrap();
-    writer.write_all_bytes(Bytes::new()).wait().unwrap();
-    writer.write_all_vectored(&[]).wait().unwrap();
-    writer.flush().wait().unwrap();
-    assert_eq!(reader.read(&mut []).wait().unwrap(), 0);
+    writer.try_send(b"").unwrap();
+    writer.send(b"").wait().unwrap();
+    writer.send_bytes(Bytes::new()).wait().unwrap();
+    writer.send_vectored(&[]).wait().unwrap();
+    writer.until_transferred().wait().unwrap();
+    assert_eq!(reader.receive(&mut []).wait().unwrap(), 0);
     let receipt = writer.finish().wait().unwrap();
     assert!(receipt.is_complete());
-    assert_eq!(reader.read(&mut [0; 1]).wait().unwrap(), 0);
+    assert_eq!(reader.receive(&mut [0; 1]).wait().unwrap(), 0);
 }
 
 #[test]
@@ -435,20 +425,20 @@ fn calls_after_the_end_say_so_and_accept_nothing() {
     let writer = Arc::new(writer);
     let _ = writer.finish().wait().unwrap();
     assert_eq!(
-        writer.try_write(b"x").unwrap_err().error.kind,
+        writer.try_send(b"x").unwrap_err().error.kind,
         ErrorKind::Closed
     );
     let refused = writer
-        .write_all_bytes(Bytes::from_static(b"x"))
+        .send_bytes(Bytes::from_static(b"x"))
         .wait()
         .unwrap_err();
     assert_eq!((refused.accepted, &refused.rest()[..]), (0, &b"x"[..]));
-    writer.flush().wait().unwrap();
+    writer.until_transferred().wait().unwrap();
     assert!(writer.finish().wait().unwrap().is_complete());
     assert!(writer.abort().wait().unwrap().is_complete());
     let _ = reader.abort().wait().unwrap();
     assert_eq!(
-        reader.read(&mut [0; 1]).wait().unwrap_err().kind,
+        reader.receive(&mut [0; 1]).wait().unwrap_err().kind,
         ErrorKind::Aborted
     );
 }

@@ -49,7 +49,7 @@ pub(crate) fn standard_input(s: &mut Stage<'_>) {
     let Given { ours, peer } = ends::to_read(s.place, End::Pipe, noise(600, 43), true);
     let before = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).unwrap();
     rustix::stdio::dup2_stdin(&ours).unwrap();
-    let taken = watertight::inherited(0, true);
+    let taken = watertight::inherited(0, watertight::Direction::Read);
     rustix::stdio::dup2_stdin(&before).unwrap();
     let handle = match taken {
         Ok(handle) => handle,

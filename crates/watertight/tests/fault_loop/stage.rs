@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
-use watertight::{Operation, OsCode, Wait, fault};
+use watertight::{Direction, Operation, OsCode, Wait, fault};
 
 /// How long a call may go without an answer once a fault holds everything up that has no end of its own.
 const STALLED: Duration = Duration::from_millis(8);
@@ -147,7 +147,11 @@ impl<'p> Stage<'p> {
         if end != End::Inherited {
             return Some(ours);
         }
-        match watertight::inherited(ends::number(&ours), to_read) {
+        let direction = match to_read {
+            true => Direction::Read,
+            false => Direction::Write,
+        };
+        match watertight::inherited(ends::number(&ours), direction) {
             Ok(handle) => Some(handle),
             Err(failed) => {
                 self.hear(failed.error.os);

@@ -57,7 +57,7 @@ impl Stage<'_> {
     /// Reads once. `None`: it failed, or was given up.
     pub(crate) fn read(&mut self, r: &mut Reading, bytes: usize) -> Option<usize> {
         let mut buf = vec![0; bytes];
-        let answer = self.drive(r.reader.read(&mut buf), &mut r.peer)?;
+        let answer = self.drive(r.reader.receive(&mut buf), &mut r.peer)?;
         match answer {
             Ok(0) => {
                 r.ended = true;
@@ -88,7 +88,7 @@ impl Stage<'_> {
     /// Nothing is there, and nothing comes before the deadline.
     pub(crate) fn read_in_vain(&mut self, r: &mut Reading) {
         let mut buf = [0; 16];
-        let wait = r.reader.read(&mut buf).within(Duration::from_millis(1));
+        let wait = r.reader.receive(&mut buf).within(Duration::from_millis(1));
         match wait.wait() {
             Ok(n) => panic!("read {n} bytes that nobody wrote"),
             Err(error) => {

@@ -114,7 +114,7 @@ impl Stage<'_> {
     /// Writes all of it. What was accepted is recorded, whatever the call said.
     pub(crate) fn write(&mut self, w: &mut Writing, data: &[u8]) -> bool {
         let before = w.writer.ledger().accepted();
-        let answer = self.drive(w.writer.write_all(data), &mut w.peer);
+        let answer = self.drive(w.writer.send(data), &mut w.peer);
         self.record(w, data, before, answer)
     }
 
@@ -160,15 +160,16 @@ impl Stage<'_> {
         accepted
     }
 
-    pub(crate) fn try_write(&mut self, w: &mut Writing, data: &[u8]) -> bool {
-        match w.writer.try_write(data) {
+    pub(crate) fn try_send(&mut self, w: &mut Writing, data: &[u8]) -> bool {
+        match w.writer.try_send(data) {
             Ok(()) => {
                 w.accepted.extend_from_slice(data);
                 true
             }
             Err(refused) => {
-                assert_eq!(refused.accepted, 0);
                 self.hear(refused.error.os);
+                let accepted = data.len() - refused.rest_of(data).len();
+                w.accepted.extend_from_slice(&data[..accepted]);
                 false
             }
         }
@@ -177,7 +178,7 @@ impl Stage<'_> {
     /// Transferred means that the kernel has it: a peer that looks then finds it all.
     pub(crate) fn flush(&mut self, w: &mut Writing) -> bool {
         let target = w.accepted.len();
-        let answer = self.drive(w.writer.flush(), &mut w.peer);
+        let answer = self.drive(w.writer.until_transferred(), &mut w.peer);
         match answer {
             Some(Ok(())) if w.peer.is_live() => {
                 let holding = w.peer.holding;
@@ -204,7 +205,7 @@ impl Stage<'_> {
 
     pub(crate) fn until_read(&mut self, w: &mut Writing) -> Option<Result<(), Error>> {
         let target = w.accepted.len();
-        let answer = self.drive(w.writer.wait_until_read(), &mut w.peer)?;
+        let answer = self.drive(w.writer.until_read(), &mut w.peer)?;
         match answer {
             Ok(()) => assert!(
                 w.peer.got.len() >= target,
@@ -236,7 +237,7 @@ impl Stage<'_> {
     /// The receipt is there.
     pub(crate) fn ended(&mut self, mut w: Writing, receipt: &Receipt) {
         self.check(&w.accepted, receipt, &mut w.peer);
-        let late = w.writer.try_write(b"late").unwrap_err();
+        let late = w.writer.try_send(b"late").unwrap_err();
         assert_eq!(late.accepted, 0, "over is over");
         let Writing {
             writer,

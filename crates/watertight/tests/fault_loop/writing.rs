@@ -42,7 +42,7 @@ fn fill(s: &mut Stage<'_>, w: &mut Writing) {
     let message = noise(20 * 1024, 3);
     let full = (0..200).any(|_| {
         let before = w.writer.ledger().transferred();
-        !s.try_write(w, &message) && w.writer.ledger().transferred() == before
+        !s.try_send(w, &message) && w.writer.ledger().transferred() == before
     });
     s.expect(full, "the queue fills up");
 }
@@ -52,7 +52,11 @@ pub(crate) fn full_abort(s: &mut Stage<'_>, end: End) {
     fill(s, &mut w);
     if end == End::Leading {
         // Until the helper is at work: before that a cancel needs no recall.
-        let busy = w.writer.flush().within(Duration::from_millis(1)).wait();
+        let busy = w
+            .writer
+            .until_transferred()
+            .within(Duration::from_millis(1))
+            .wait();
         s.hear(busy.err().and_then(|error| error.os));
     }
     s.abort(w);
@@ -95,9 +99,12 @@ pub(crate) fn until_read_given_up(s: &mut Stage<'_>) {
     let Some(mut w) = s.writer(End::Pipe) else {
         return;
     };
-    s.write(&mut w, &noise(5000, 7));
+    // What the kernel refused at once nobody has to read.
+    if !s.write(&mut w, &noise(5000, 7)) {
+        return s.abort(w);
+    }
     w.peer.holding = true;
-    let wait = w.writer.wait_until_read();
+    let wait = w.writer.until_read();
     let answer = wait.within(Duration::from_millis(1)).wait();
     let error = answer.expect_err("nobody read it");
     s.hear(error.os);
@@ -109,7 +116,9 @@ pub(crate) fn until_read_given_up(s: &mut Stage<'_>) {
 /// The peer leaves and throws it away.
 pub(crate) fn until_read_left(s: &mut Stage<'_>, end: End) {
     let Some(mut w) = s.writer(end) else { return };
-    s.write(&mut w, &noise(5000, 8));
+    if !s.write(&mut w, &noise(5000, 8)) {
+        return s.abort(w);
+    }
     w.peer.leave();
     if let Some(answer) = s.until_read(&mut w) {
         assert!(answer.is_err(), "nobody read it: {:?}", w.writer.ledger());
@@ -173,7 +182,7 @@ pub(crate) fn vectored(s: &mut Stage<'_>, end: End) {
     let parts = [noise(10, 15), noise(4000, 16), noise(30_000, 17)];
     let slices = parts.each_ref().map(|part| IoSlice::new(part));
     let before = w.writer.ledger().accepted();
-    let answer = s.drive(w.writer.write_all_vectored(&slices), &mut w.peer);
+    let answer = s.drive(w.writer.send_vectored(&slices), &mut w.peer);
     s.record(&mut w, &parts.concat(), before, answer);
     s.finish(w);
 }
@@ -186,10 +195,11 @@ pub(crate) fn chunks(s: &mut Stage<'_>) {
     w.peer.holding = true;
     for seed in 0..50 {
         let chunk = Bytes::from(noise(2000, seed));
-        match w.writer.try_write_bytes(chunk.clone()) {
+        match w.writer.try_send_bytes(chunk.clone()) {
             Ok(()) => w.accepted.extend_from_slice(&chunk),
             Err(refused) => {
-                assert_eq!((refused.accepted, refused.rest()), (0, chunk));
+                let accepted = chunk.len() - refused.rest().len();
+                w.accepted.extend_from_slice(&chunk[..accepted]);
                 s.hear(refused.error.os);
             }
         }
@@ -205,7 +215,7 @@ pub(crate) fn two_messages(s: &mut Stage<'_>) {
     };
     let (first, second) = (noise(LARGE, 18), noise(LARGE, 19));
     let Writing { writer, peer, .. } = &mut w;
-    let answers = s.drive_both(writer.write_all(&first), writer.write_all(&second), peer);
+    let answers = s.drive_both(writer.send(&first), writer.send(&second), peer);
     let total = w.writer.ledger().accepted();
     let before = s.record_piece(&mut w, &first, total, answers.0);
     s.record_piece(&mut w, &second, total - before, answers.1);
@@ -229,7 +239,7 @@ pub(crate) fn deadline(s: &mut Stage<'_>) {
     fill(s, &mut w);
     let short = Duration::from_millis(2);
     for _ in 0..2 {
-        let flushed = w.writer.flush().within(short).wait();
+        let flushed = w.writer.until_transferred().within(short).wait();
         // The kernel may take the last of it only now.
         if let Err(told) = flushed {
             s.hear(told.os);

@@ -11,7 +11,7 @@ impl Model {
             match half.poll_action() {
                 None => break,
                 Some(Action::Submit(Op::Write(chunks))) => self.submitted(&chunks),
-                Some(Action::Submit(Op::WaitUntilRead)) => {
+                Some(Action::Submit(Op::UntilRead)) => {
                     assert!(self.asked && self.is_sending() && !self.anything_in_flight());
                     assert_eq!(self.taken, self.accepted.len(), "asked too early");
                     self.asked = false;
@@ -23,7 +23,7 @@ impl Model {
                     assert!(!self.write_cancelled, "cancelled twice");
                     self.write_cancelled = true;
                 }
-                Some(Action::Cancel(OpKind::WaitUntilRead)) => {
+                Some(Action::Cancel(OpKind::UntilRead)) => {
                     assert!(self.reading && (self.reading_unwanted || !self.is_sending()));
                     assert!(!self.reading_cancelled, "cancelled twice");
                     self.reading_cancelled = true;
