@@ -26,6 +26,7 @@ pub mod queue;
 pub mod read;
 #[cfg(feature = "std")]
 mod std_io;
+mod until_read;
 pub mod write;
 
 pub use backend::Backend;

@@ -8,6 +8,7 @@ use crate::ledger::Ledger;
 use crate::op::{Action, Chunks, Moved, Op, OpKind, Outcome};
 use crate::phase::{WriteEvent, WritePhase};
 use crate::queue::Queue;
+use crate::until_read::PeerReading;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -33,24 +34,6 @@ enum Closing {
     Done,
     /// The handle is needed.
     Not,
-}
-
-/// How far "wait until the peer has read everything" is.
-#[derive(Clone, Copy, Debug, Default)]
-struct PeerReading {
-    wanted: bool,
-    in_flight: bool,
-    /// Nobody waits for the running attempt any more.
-    unwanted: bool,
-    cancel_asked: bool,
-    /// The running attempt answers for the bytes up to here.
-    covers: u64,
-    /// The peer has read the first so many transferred bytes.
-    read: u64,
-    /// How many attempts have ended.
-    attempts: u64,
-    /// How the last attempt ended, if it failed.
-    failed: Option<Cause>,
 }
 
 /// The writing half of a pipe.
@@ -281,7 +264,7 @@ impl WriteHalf {
     /// Operations the kernel has not answered.
     #[must_use]
     pub fn operations(&self) -> u64 {
-        u64::from(self.in_flight.is_some()) + u64::from(self.until_read.in_flight)
+        u64::from(self.in_flight.is_some()) + u64::from(self.until_read.is_in_flight())
     }
 
     /// How much failed after the account was final (rule S6): too late for the receipt, so it is only counted.
@@ -297,30 +280,26 @@ impl WriteHalf {
 
     /// Asks for an attempt at "the peer has read everything" once nothing is queued or in flight.
     pub fn ask_until_read(&mut self) {
-        self.until_read.wanted = true;
-        self.until_read.unwanted = false;
+        self.until_read.ask();
     }
 
     /// Whether such an attempt is coming, or running and good for the first `target` bytes: another would only take the
     /// place of its answer.
     #[must_use]
     pub const fn is_until_read_asked(&self, target: u64) -> bool {
-        let ask = &self.until_read;
-        let answers = ask.in_flight && !ask.unwanted && !ask.cancel_asked && ask.covers >= target;
-        ask.wanted || answers
+        self.until_read.is_asked(target)
     }
 
     /// Nobody waits for that any more: a running attempt is cancelled, and a finish no longer waits for it.
     pub fn drop_until_read(&mut self) {
-        self.until_read.wanted = false;
-        self.until_read.unwanted = self.until_read.in_flight;
+        self.until_read.drop_question();
         self.close_if_drained();
     }
 
     /// How many attempts at it have ended; pass it to [`WriteHalf::until_read`].
     #[must_use]
     pub const fn until_read_attempts(&self) -> u64 {
-        self.until_read.attempts
+        self.until_read.attempts()
     }
 
     /// Whether the peer is known to have read the first `target` bytes; `None` while it is not known.
@@ -328,13 +307,8 @@ impl WriteHalf {
     /// # Errors
     /// An attempt that ended after `attempts` failed, or the pipe ended before it could be known.
     pub fn until_read(&self, target: u64, attempts: u64) -> Option<Result<(), Cause>> {
-        if self.until_read.read >= target {
-            return Some(Ok(()));
-        }
-        if self.until_read.attempts > attempts
-            && let Some(cause) = self.until_read.failed
-        {
-            return Some(Err(cause));
+        if let Some(answer) = self.until_read.answer(target, attempts) {
+            return Some(answer);
         }
         match self.state {
             Err(cause) => Some(Err(cause)),
@@ -361,10 +335,7 @@ impl WriteHalf {
         if !self.queue.is_empty() {
             return Some(Action::Submit(self.submit_write()));
         }
-        if self.until_read.wanted && !self.until_read.in_flight {
-            self.until_read.wanted = false;
-            self.until_read.in_flight = true;
-            self.until_read.covers = self.ledger.transferred();
+        if self.until_read.submit(self.ledger.transferred()) {
             return Some(Action::Submit(Op::UntilRead));
         }
         None
@@ -415,17 +386,7 @@ impl WriteHalf {
 
     /// The answer to "wait until the peer has read everything".
     pub fn handle_until_read(&mut self, outcome: &Outcome) {
-        let given_up = self.until_read.cancel_asked && outcome.cause().is_some();
-        self.until_read.in_flight = false;
-        self.until_read.unwanted = false;
-        self.until_read.cancel_asked = false;
-        if !given_up {
-            self.until_read.attempts += 1;
-            self.until_read.failed = outcome.cause();
-        }
-        if outcome.cause().is_none() {
-            self.until_read.read = self.until_read.covers;
-        }
+        self.until_read.handle(outcome);
         if matches!(self.state, Ok(WritePhase::Stopping)) && self.in_flight.is_none() {
             self.step(WriteEvent::Settled);
         }
@@ -471,7 +432,7 @@ impl WriteHalf {
     }
 
     fn anything_in_flight(&self) -> bool {
-        self.in_flight.is_some() || self.until_read.in_flight
+        self.in_flight.is_some() || self.until_read.is_in_flight()
     }
 
     fn submit_write(&mut self) -> Op {
@@ -505,7 +466,7 @@ impl WriteHalf {
                     self.state = Err(cause);
                     return;
                 }
-                if !self.until_read.in_flight {
+                if !self.until_read.is_in_flight() {
                     self.step(WriteEvent::Settled);
                 }
             }
@@ -579,9 +540,8 @@ impl WriteHalf {
             Ok(WritePhase::Finishing | WritePhase::Lingering)
         );
         // A waiting "until read" holds a finish open, not a drop: after a drop nobody is left to tell.
-        let asked = self.until_read.in_flight && !self.until_read.unwanted;
-        let waited_for =
-            (self.until_read.wanted || asked) && matches!(self.state, Ok(WritePhase::Finishing));
+        let is_finishing = matches!(self.state, Ok(WritePhase::Finishing));
+        let waited_for = self.until_read.is_waited_for() && is_finishing;
         if drained && ending && !waited_for {
             self.step(WriteEvent::Drained);
         }
@@ -601,12 +561,7 @@ impl WriteHalf {
             self.cancel_asked = true;
             return Some(OpKind::Write);
         }
-        let ask = &self.until_read;
-        if ask.in_flight && !ask.cancel_asked && (over || ask.unwanted) {
-            self.until_read.cancel_asked = true;
-            return Some(OpKind::UntilRead);
-        }
-        None
+        self.until_read.cancel(over).then_some(OpKind::UntilRead)
     }
 
     fn step(&mut self, event: WriteEvent) {
