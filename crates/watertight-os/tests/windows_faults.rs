@@ -256,7 +256,9 @@ fn is_told(made: &Made) -> bool {
         "CancelIoEx" | "CancelSynchronousIo" => false,
         "PostQueuedCompletionStatus" => false,
         // A handle that keeps its secret; the size of a queue.
-        "FilePipeInformation" | "FilePipeLocalInformation" => false,
+        "FilePipeInformation"
+        | "FilePipeLocalInformation"
+        | "FileIoCompletionNotificationInformation" => false,
         "GetQueuedCompletionStatusEx" => code != WAIT_TIMEOUT,
         // The end of the stream, which the kernel does not say by mistake.
         "ReadFile" | "ReadFile (blocking)" => code != ERROR_BROKEN_PIPE && code != ERROR_HANDLE_EOF,

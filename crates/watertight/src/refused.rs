@@ -7,7 +7,7 @@ use watertight_core::Error;
 /// A message that was not accepted whole: why, how much of it was, and the message if it was an owned one.
 ///
 /// A borrowed message is the caller's anyway, so `M` is `()` for it, and the error borrows nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Refused<M = ()> {
     /// Why, and the pipe's account.
     pub error: Error,
@@ -35,6 +35,16 @@ impl Refused<Bytes> {
     }
 }
 
+/// The message itself may be megabytes: it is not shown.
+impl<M> fmt::Debug for Refused<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused")
+            .field("error", &self.error)
+            .field("accepted", &self.accepted)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<M> fmt::Display for Refused<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -45,7 +55,7 @@ impl<M> fmt::Display for Refused<M> {
     }
 }
 
-impl<M: fmt::Debug> std::error::Error for Refused<M> {
+impl<M> std::error::Error for Refused<M> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
     }

@@ -33,7 +33,10 @@ impl Observer for Panicker {
 fn in_flight(data: &bytes::Bytes, options: WriterOptions) -> (PipeReader, PipeWriter) {
     let options = options.queue_bytes_max(1 << 20);
     let (reader, writer) = pipe_with(ReaderOptions::new(), options).unwrap();
-    writer.send_bytes(data.clone()).wait().unwrap();
+    if let Err(refused) = writer.send_bytes(data.clone()).wait() {
+        // The observer may hear of progress, and panic, before this call is over.
+        assert_eq!(refused.error.kind, ErrorKind::ObserverPanicked);
+    }
     (reader, writer)
 }
 

@@ -82,7 +82,7 @@ pub(super) fn duplicate_by_number(number: i32, direction: Direction) -> Result<O
         rustix::process::pidfd_getfd(this, number, PidfdGetfdFlags::empty())
     });
     let ours = match copied {
-        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => open_by_number(number, direction)?,
+        Err(Errno::NOSYS | Errno::PERM) => open_by_number(number, direction)?,
         copied => copied?,
     };
     fallible("F_DUPFD_CLOEXEC", Call::Make, || {

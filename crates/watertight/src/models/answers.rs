@@ -5,7 +5,7 @@ use super::kernel::Kernel;
 use super::manner::{Answers, Cancels, Manner};
 use super::state::GONE;
 use crate::pump_write::WriterCell;
-use crate::{Ending, ErrorKind, Receipt, Settle, WriterOptions};
+use crate::{Ending, Error, ErrorKind, Receipt, Settle, WriterOptions};
 use std::sync::Arc;
 
 fn slow() -> Manner {
@@ -113,7 +113,7 @@ fn a_drop_meets_the_answer() {
 /// L8: a write that fails at once ‖ the packet of another operation of the same handle, which is still on its way.
 #[test]
 fn a_failure_waits_for_the_other_operation() {
-    explore(&["failed", "failed later"], || {
+    explore(&["failed", "failed later", "refused"], || {
         let world = World::new(Kernel::new());
         let manner = Manner {
             writes: &[Answers::AtOnce, Answers::FailsAtOnce],
@@ -128,16 +128,27 @@ fn a_failure_waits_for_the_other_operation() {
                 assert_eq!(error.kind, ErrorKind::BrokenPipe);
             }
         });
-        writer.try_send(b"cd").unwrap();
-        // While the other thread is inside, the failure is only to come. Who sees it sees the whole account.
-        let (end, message) = match writer.try_send(b"e") {
-            Ok(()) => ("failed later", &b"abcde"[..]),
+        let check = |error: Error, discarded| {
+            assert_eq!((error.kind, error.os), (ErrorKind::BrokenPipe, Some(GONE)));
+            assert_eq!(
+                (error.ledger.discarded(), error.ledger.unsettled()),
+                (discarded, 0)
+            );
+        };
+        // L2: a failure within the call is the call's answer. While the other thread is inside, it is only to come; who sees
+        // it then sees the whole account.
+        let (end, message) = match writer.try_send(b"cd") {
             Err(refused) => {
-                let error = refused.error;
-                assert_eq!((error.kind, error.os), (ErrorKind::BrokenPipe, Some(GONE)));
-                assert_eq!((error.ledger.discarded(), error.ledger.unsettled()), (2, 0));
-                ("failed", &b"abcd"[..])
+                check(refused.error, 0);
+                ("refused", &b"ab"[..])
             }
+            Ok(()) => match writer.try_send(b"e") {
+                Ok(()) => ("failed later", &b"abcde"[..]),
+                Err(refused) => {
+                    check(refused.error, 2);
+                    ("failed", &b"abcd"[..])
+                }
+            },
         };
         let receipt = wait(writer.finish()).unwrap();
         asking.join().unwrap();

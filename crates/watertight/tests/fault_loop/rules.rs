@@ -81,6 +81,8 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "fstatfs" | "TIOCGPTN" | "isatty" | "pwritev2 (probe)" | "preadv2 (probe)" => false,
         // The next rung, unless the next rung would need descriptors too.
         "open (again)" => [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN].contains(&code),
+        // Where it is forbidden or unknown, `/proc/self/fd` takes its place.
+        "pidfd_getfd" => ![Errno::NOSYS, Errno::PERM].contains(&code),
         // A cancel that does not reach the helper: its operation goes into quarantine (rule S5).
         "write (recall)" | "read (recall)" => false,
         // A socket whose peer has left.

@@ -180,7 +180,8 @@ impl Stage<'_> {
         let target = w.accepted.len();
         let answer = self.drive(w.writer.until_transferred(), &mut w.peer);
         match answer {
-            Some(Ok(())) if w.peer.is_live() => {
+            // A failed pipe is closed, and the leading end of a terminal takes with it what was not read.
+            Some(Ok(())) if w.peer.is_live() && w.writer.try_send(b"").is_ok() => {
                 let holding = w.peer.holding;
                 w.peer.take_all();
                 if w.peer.delayed {
