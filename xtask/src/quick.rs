@@ -12,8 +12,6 @@ pub(crate) const WINDOWS: &str = "x86_64-pc-windows-gnu";
 const WINDOWS_RUNNER: &str = "CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER";
 /// Some two million simulated operations.
 const SEEDS: &str = "11000";
-/// How many preemptions the models' checker explores here; their deep part explores one more.
-const PREEMPTIONS: &str = "2";
 /// How many schedules of each large model are drawn here.
 const SCHEDULES: &str = "300";
 
@@ -66,9 +64,8 @@ fn docs(_: &Machine) -> Plan {
 
 /// The models of the driver's races, at a bound that two minutes are enough for.
 fn small_models(_: &Machine) -> Plan {
-    let loom = models("loom", "models").env("LOOM_MAX_PREEMPTIONS", PREEMPTIONS);
     let shuttle = models("shuttle", "models").env("WATERTIGHT_SCHEDULES", SCHEDULES);
-    Plan::Run(vec![loom, shuttle])
+    Plan::Run(vec![models("loom", "models"), shuttle])
 }
 
 /// The models of one checker. Each has a folder of its own: its flag is every crate's, so nothing can be shared.

@@ -40,14 +40,20 @@ mod windows;
 
 pub use step::{Direction, Refused, Step, StepError};
 #[cfg(unix)]
-pub use unix::{Handle, Native, OsHandle, OsHandleRef, classify, inherited};
+pub use unix::{
+    Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, at_exit, classify, inherited,
+    note_thread, say,
+};
 #[cfg(windows)]
-pub use windows::{Handle, Native, OsHandle, OsHandleRef, classify, inherited};
+pub use windows::{
+    Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, at_exit, classify, inherited,
+    note_thread, say,
+};
 
 #[cfg(unix)]
 pub use unix::quiet_thread;
 #[cfg(all(unix, feature = "fault"))]
-pub use unix::sigpipe_to_default;
+pub use unix::{end_of_a_test, fork_for_a_test, sigpipe_to_default};
 
 /// Prepares a thread of the library's own. Windows has no signals that could end up on it.
 #[cfg(windows)]

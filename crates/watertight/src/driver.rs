@@ -5,8 +5,11 @@
 //! finds somebody inside leaves, because that thread looks again before it goes. Locks are never nested, and none is held
 //! while calling the backend, a waker or an observer.
 
-use crate::sync::Mutex;
+use crate::lingering::{Lingering, LingeringBounds};
+use crate::loss::{self, Loss};
+use crate::sync::{Mutex, StaticMutex};
 use crate::timers::{Timer, TimerId, Timers};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
@@ -23,6 +26,10 @@ pub(crate) const PUMP_STEPS_MAX: usize = if cfg!(any(loom, shuttle)) { 3 } else 
 /// How long the driver waits after the backend failed to wait, before it tries again.
 const WAIT_FAILED_PAUSE: Duration = Duration::from_millis(10);
 
+mod at_exit;
+
+pub(crate) use at_exit::{AtExit, Held};
+
 /// What a pipe's half is to the driver.
 pub(crate) trait Pump: Send + Sync {
     /// An operation of it that was in flight is answered.
@@ -35,6 +42,16 @@ pub(crate) trait Pump: Send + Sync {
     fn standing(&self) -> Standing;
     /// Stop now, if it lingers; its account then.
     fn abort_lingering(self: Arc<Self>) -> Option<Ledger>;
+    /// The process's bound on what lingers is passed, and this is the oldest.
+    fn give_up_lingering(self: Arc<Self>);
+    /// What it still has to settle; nothing for a reader. `None` if its lock is taken.
+    fn held(&self) -> Option<Held>;
+    /// Whether the first `target` bytes are settled, one way or the other; if not, the waker is kept under the id.
+    fn poll_settled(&self, id: &mut u64, target: u64, waker: &Waker) -> bool;
+    /// Nobody waits under that id any more.
+    fn forget_settled(&self, id: u64);
+    /// The process ends: stop, if somebody is to hear of it and the lock is free.
+    fn give_up_at_exit(self: Arc<Self>);
 }
 
 /// How one half of a pipe stands, for the census.
@@ -125,6 +142,10 @@ pub struct Driver<B: Backend> {
     timers: Mutex<Timers>,
     nudged: Mutex<Vec<Key>>,
     settling: Mutex<Watchers<()>>,
+    lingering: Mutex<Lingering>,
+    /// Answers on their way to their pipes. They are here and not in [`Driver::turn`]'s hands, so that a turn within a turn
+    /// (an observer that ends the process) finds them.
+    answers: StaticMutex<VecDeque<Completion>>,
 }
 
 impl<B: Backend> std::fmt::Debug for Driver<B> {
@@ -142,6 +163,8 @@ impl<B: Backend> Driver<B> {
             timers: Mutex::new(Timers::default()),
             nudged: Mutex::new(Vec::new()),
             settling: Mutex::new(Watchers::default()),
+            lingering: Mutex::new(Lingering::default()),
+            answers: StaticMutex::new(VecDeque::new()),
         }
     }
 
@@ -161,11 +184,25 @@ impl<B: Backend> Driver<B> {
         } else {
             self.timers.lock().first()
         };
+        self.turn_until(until, completions);
+    }
+
+    /// As [`Driver::turn`], and no longer than `most`.
+    pub(crate) fn turn_briefly(&self, most: Duration) {
+        let most = self.backend.now().after(most);
+        let until = self.timers.lock().first().map_or(most, |due| due.min(most));
+        self.turn_until(Some(until), &mut Vec::new());
+    }
+
+    fn turn_until(&self, until: Option<Moment>, completions: &mut Vec<Completion>) {
         if self.backend.wait(completions, until).is_err() {
             self.registry.lock().totals.wait_failures += 1;
             self.backend.rest(WAIT_FAILED_PAUSE);
         }
-        for completion in completions.drain(..) {
+        self.answers.lock().extend(completions.drain(..));
+        loop {
+            let next = self.answers.lock().pop_front();
+            let Some(completion) = next else { break };
             self.contain(|| self.dispatch(completion));
         }
         self.fire_timers();
@@ -197,6 +234,36 @@ impl<B: Backend> Driver<B> {
         self.timers.lock().forget_pipe(key);
         // The last reference may run a destructor of the caller's (an observer's): not under our lock.
         drop(pipe);
+    }
+
+    /// How much may linger.
+    pub(crate) fn bound_lingering(&self, bounds: LingeringBounds) {
+        let given_up = self.lingering.lock().set_bounds(bounds);
+        self.give_up(given_up);
+    }
+
+    /// A dropped writer goes on with so many bytes: its id among those that do. The oldest may have to make place.
+    pub(crate) fn begin_lingering(&self, key: Key, bytes: u64) -> u64 {
+        let (id, given_up) = self.lingering.lock().begin(key, bytes);
+        self.give_up(given_up);
+        id
+    }
+
+    pub(crate) fn end_lingering(&self, id: u64) {
+        self.lingering.lock().end(id);
+    }
+
+    fn give_up(&self, keys: Vec<Key>) {
+        for key in keys {
+            if let Some(pipe) = self.pipe(key) {
+                pipe.give_up_lingering();
+            }
+        }
+    }
+
+    /// Bytes are lost of which nobody was told.
+    pub(crate) fn tell_loss(&self, loss: &Loss) {
+        self.contain(|| loss::tell(loss));
     }
 
     /// Leaves a pipe's next steps to the driver's thread.

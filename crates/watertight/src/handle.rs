@@ -1,13 +1,16 @@
 //! How handles come in: the process's one driver, adoption, and `pipe()`.
 
 use crate::driver::Driver;
+use crate::exit;
 use crate::options::{ReaderOptions, WriterOptions};
 use crate::reader::PipeReader;
 use crate::sync::StaticMutex;
 use crate::writer::PipeWriter;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread::ThreadId;
+use std::time::Instant;
 use watertight_core::{Backend, Cause, Class, Error, OsCode, Verb};
 use watertight_os::{Direction, Handle, Step, StepError};
 
@@ -104,12 +107,39 @@ fn global() -> Result<Arc<Driver<Native>>, StepError> {
         });
     }
     let driver = Arc::new(Driver::new(Native::new()?));
+    exit::register();
     start_thread(&driver)?;
     *global = Some(Global {
         driver: driver.clone(),
         process: std::process::id(),
     });
     Ok(driver)
+}
+
+/// The process's driver, for what is not a pipe.
+pub(crate) fn started() -> Result<Arc<Driver<Native>>, CreateError> {
+    global().map_err(|failed| ConstructError::new(Verb::Create, failed, ()))
+}
+
+/// The process's driver when the process ends: its lock is only tried, until `end`.
+pub(crate) fn running_at_exit(end: Instant) -> Option<Arc<Driver<Native>>> {
+    loop {
+        if let Some(global) = GLOBAL.try_lock() {
+            return global.as_ref().map(|global| global.driver.clone());
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
+    }
+}
+
+/// The library's thread. It is set by the thread itself, before it does anything.
+static DRIVER_THREAD: OnceLock<ThreadId> = OnceLock::new();
+
+/// Whether this is the library's thread.
+pub(crate) fn is_driver_thread() -> bool {
+    DRIVER_THREAD.get() == Some(&std::thread::current().id())
 }
 
 /// The process's driver, if a pipe has started it.
@@ -133,7 +163,9 @@ fn start_thread(driver: &Arc<Driver<Native>>) -> Result<(), StepError> {
     std::thread::Builder::new()
         .name(DRIVER_THREAD_NAME.into())
         .spawn(move || {
+            DRIVER_THREAD.get_or_init(|| std::thread::current().id());
             watertight_os::quiet_thread();
+            watertight_os::note_thread();
             let mut completions = Vec::new();
             loop {
                 driver.turn(&mut completions);
@@ -147,6 +179,7 @@ pub(crate) fn adopt(
     handle: OsHandle,
     direction: Direction,
 ) -> Result<(Arc<Driver<Native>>, Handle), AdoptError> {
+    watertight_os::note_thread();
     let driver = match global() {
         Ok(driver) => driver,
         Err(failed) => return Err(ConstructError::new(Verb::Adopt, failed, handle)),
@@ -200,11 +233,12 @@ pub fn pipe_with(
 ) -> Result<(PipeReader, PipeWriter), CreateError> {
     let failed = |failed| ConstructError::new(Verb::Create, failed, ());
     let driver = global().map_err(failed)?;
+    watertight_os::note_thread();
     let (from, into) = driver.backend.pipe().map_err(failed)?;
-    Ok((
-        PipeReader::on(&driver, from, reader),
-        PipeWriter::native(&driver, into, writer),
-    ))
+    let reader = PipeReader::on(&driver, from, reader);
+    let writer = PipeWriter::native(&driver, into, writer);
+    writer.pair_with(&reader);
+    Ok((reader, writer))
 }
 
 /// One of the standard streams this process was started with, or on Unix any descriptor number it inherited, to be

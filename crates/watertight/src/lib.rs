@@ -41,8 +41,11 @@
 
 mod adapt;
 mod driver;
+mod exit;
 mod handle;
 mod line;
+mod lingering;
+mod loss;
 mod message;
 #[cfg(all(test, any(loom, shuttle)))]
 mod models;
@@ -61,17 +64,22 @@ mod wait;
 mod writer;
 
 pub use driver::Driver;
+pub use exit::{
+    EXIT_WITHIN, EXIT_WITHIN_VARIABLE, SettleOnDrop, exit, exit_within, settle_on_drop,
+};
 #[doc(hidden)]
 pub use handle::now;
 pub use handle::{
     AdoptError, ConstructError, CreateError, Native, OsHandle, inherited, pipe, pipe_with,
 };
+pub use lingering::LingeringBounds;
+pub use loss::{Loss, LossHook, on_loss};
 pub use observer::Observer;
-pub use options::{ReaderOptions, WriterOptions};
+pub use options::{OnDrop, ReaderOptions, WriterOptions};
 pub use reader::{Abort, PipeReader, Receive};
 pub use receipt::{Ending, ReadReceipt, Receipt};
 pub use refused::Refused;
-pub use settle::{Census, Settle, Unsettled, census, settle};
+pub use settle::{Census, Settle, Unsettled, bound_lingering, census, settle};
 pub use wait::{Operation, Wait};
 pub use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, OsCode, Verb};
 pub use watertight_os::{Direction, Step, fault};

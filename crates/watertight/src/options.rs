@@ -10,13 +10,26 @@ pub(crate) const OP_CHUNKS_MAX: usize = 64;
 /// The size to which segments of joined small messages grow. Joined writes of 16 to 32 KiB stay in the cache.
 pub(crate) const SEGMENT_BYTES_MAX: usize = 32 * 1024;
 
+/// What dropping a writer means.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum OnDrop {
+    /// Stop now, give up what was not transferred, and close. Nothing is said of it but to the observer and in
+    /// [`census`](crate::census): it was asked for.
+    Abort,
+    /// Send what was accepted, then end the stream.
+    #[default]
+    Finish,
+}
+
 /// How a [`PipeWriter`](crate::PipeWriter) is bounded and who observes it.
 #[derive(Clone)]
 #[must_use = "options do nothing until they are passed to an adoption"]
 pub struct WriterOptions {
     pub(crate) queue_bytes_max: u64,
     pub(crate) op_bytes_max: usize,
-    pub(crate) linger: Duration,
+    pub(crate) linger: Option<Duration>,
+    pub(crate) on_drop: OnDrop,
     pub(crate) stop_within: Duration,
     pub(crate) half_close: bool,
     pub(crate) capacity_bytes: Option<u64>,
@@ -29,8 +42,6 @@ impl WriterOptions {
     /// The default of [`WriterOptions::op_bytes_max`]: a Linux pipe's capacity, and the most that a cancelled write leaves
     /// in doubt on Windows.
     pub const OP_BYTES_MAX: usize = 64 * 1024;
-    /// The default of [`WriterOptions::linger`].
-    pub const LINGER: Duration = Duration::from_secs(5);
     /// The default of [`WriterOptions::stop_within`]: a kernel answers a cancel in microseconds; a hung driver never.
     pub const STOP_WITHIN: Duration = Duration::from_secs(1);
 
@@ -39,7 +50,8 @@ impl WriterOptions {
         Self {
             queue_bytes_max: Self::QUEUE_BYTES_MAX,
             op_bytes_max: Self::OP_BYTES_MAX,
-            linger: Self::LINGER,
+            linger: None,
+            on_drop: OnDrop::Finish,
             stop_within: Self::STOP_WITHIN,
             half_close: true,
             capacity_bytes: None,
@@ -60,8 +72,18 @@ impl WriterOptions {
     }
 
     /// How long a dropped writer goes on sending what it accepted. Zero aborts at once.
+    ///
+    /// Without this there is no bound: as long as the process lives and the peer is there, it goes on (the process has a
+    /// bound on all that linger, [`bound_lingering`](crate::bound_lingering), and its end has one, see
+    /// [`exit_within`](crate::exit_within())). Where a bound passes, the rest is given up, and told.
     pub fn linger(mut self, duration: Duration) -> Self {
-        self.linger = duration;
+        self.linger = Some(duration);
+        self
+    }
+
+    /// What a drop means: [`OnDrop::Finish`] unless this says otherwise.
+    pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
+        self.on_drop = on_drop;
         self
     }
 
@@ -107,6 +129,7 @@ impl std::fmt::Debug for WriterOptions {
             .field("queue_bytes_max", &self.queue_bytes_max)
             .field("op_bytes_max", &self.op_bytes_max)
             .field("linger", &self.linger)
+            .field("on_drop", &self.on_drop)
             .field("stop_within", &self.stop_within)
             .field("half_close", &self.half_close)
             .field("capacity_bytes", &self.capacity_bytes)

@@ -2,7 +2,7 @@
 //!
 //! It mirrors `pump_write.rs` and decides nothing about bytes (`watertight_core::ReadHalf` does).
 
-use crate::driver::{Answer, Driver, Ended, PUMP_STEPS_MAX, Pump, Standing, Step, Watchers};
+use crate::driver::{Answer, Driver, Ended, Held, PUMP_STEPS_MAX, Pump, Standing, Step, Watchers};
 use crate::options::ReaderOptions;
 use crate::receipt::{Ending, ReadReceipt};
 use crate::seat::{After, Seat};
@@ -74,6 +74,12 @@ impl<B: Backend> ReaderCell<B> {
 
     pub(crate) fn ledger(&self) -> Ledger {
         self.lock().half.ledger()
+    }
+
+    /// Whether a caller has it and it is not over. If its lock is taken, somebody has.
+    pub(crate) fn is_held(&self) -> bool {
+        let state = self.state.try_lock();
+        state.is_none_or(|state| !state.seat.dropped && !state.half.is_over())
     }
 
     /// Reads into `buf`, or waits for something to read.
@@ -316,6 +322,22 @@ impl<B: Backend> Pump for ReaderCell<B> {
         let state = self.lock();
         (state.seat.dropped && !state.half.is_over()).then(|| state.half.ledger())
     }
+
+    // A reader has nothing to settle: what it read ahead is nobody's once it is dropped.
+
+    fn give_up_lingering(self: Arc<Self>) {}
+
+    fn held(&self) -> Option<Held> {
+        Some(Held::default())
+    }
+
+    fn poll_settled(&self, _: &mut u64, _: u64, _: &Waker) -> bool {
+        true
+    }
+
+    fn forget_settled(&self, _: u64) {}
+
+    fn give_up_at_exit(self: Arc<Self>) {}
 }
 
 impl<B: Backend> std::fmt::Debug for ReaderCell<B> {

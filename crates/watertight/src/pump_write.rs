@@ -4,21 +4,24 @@
 //! whoever waits.
 
 use crate::driver::{
-    Answer, Driver, Ended, PUMP_STEPS_MAX, Pump, Standing, Step, Wakes, Watchers, panics,
+    Answer, Driver, Ended, Held, PUMP_STEPS_MAX, Pump, Standing, Step, Wakes, Watchers, panics,
 };
-use crate::line::{Line, Turn};
-use crate::message::Message;
+use crate::line::Line;
+use crate::loss::Loss;
 use crate::observer::Watched;
-use crate::options::WriterOptions;
+use crate::options::{OnDrop, WriterOptions};
+use crate::pump_read::ReaderCell;
 use crate::receipt::{Ending, Receipt};
 use crate::seat::{After, Seat};
 use crate::sync::{Mutex, MutexGuard};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 use watertight_core::{
     Backend, Cause, ErrorKind, Key, Ledger, Moment, OpKind, Outcome, WriteHalf, WriteLimits,
 };
+
+mod accept;
 
 /// What somebody waits for.
 enum Wanted {
@@ -51,8 +54,15 @@ struct State<B: Backend> {
     end_of_stream: bool,
     line: Line,
     watchers: Watchers<Wanted>,
-    linger: Duration,
+    linger: Option<Duration>,
     linger_due: Option<Moment>,
+    on_drop: OnDrop,
+    /// Its place among the process's writers that linger; 0 without one.
+    lingering_id: u64,
+    /// Somebody heard how it ended or why it failed, or has an observer, or asked for the loss.
+    is_told: bool,
+    /// The other end, if this process made and has it.
+    reader: Weak<ReaderCell<B>>,
     watched: Watched,
 }
 
@@ -82,6 +92,10 @@ impl<B: Backend> WriterCell<B> {
             watchers: Watchers::default(),
             linger: options.linger,
             linger_due: None,
+            on_drop: options.on_drop,
+            lingering_id: 0,
+            is_told: options.observer.is_some(),
+            reader: Weak::new(),
             watched: Watched::new(options.observer),
         };
         let inner = driver.clone();
@@ -98,133 +112,13 @@ impl<B: Backend> WriterCell<B> {
         self.lock().half.ledger()
     }
 
+    /// Both ends are this process's own.
+    pub(crate) fn pair_with(&self, reader: &Arc<ReaderCell<B>>) {
+        self.lock().reader = Arc::downgrade(reader);
+    }
+
     pub(crate) fn queue_bytes_max(&self) -> u64 {
         self.lock().half.limits().queue_bytes_max
-    }
-
-    /// Accepts a whole message at once, or nothing of it; says how much of it is accepted all the same if the pipe fails
-    /// meanwhile.
-    pub(crate) fn try_accept(
-        self: &Arc<Self>,
-        message: &mut dyn Message,
-    ) -> Result<(), (Cause, u64)> {
-        let len = message.len();
-        let mut state = self.lock();
-        state.refusal_of(len).map_err(|cause| (cause, 0))?;
-        let start = state.half.begin_offer();
-        message.accept(0, len, &mut state.half);
-        drop(state);
-        self.send_offered(start, len)
-    }
-
-    /// Goes on with what was just accepted. A failure that is known by the end of it is the caller's answer (rule L2), with
-    /// how many of the `len` bytes stay accepted.
-    fn send_offered(self: &Arc<Self>, start: u64, len: u64) -> Result<(), (Cause, u64)> {
-        let answer = self.pump_for(Some(start));
-        match answer {
-            // Bytes leave in order: what is transferred is the front.
-            Some((cause, refused)) if self.ledger().transferred() < start + len => {
-                Err((cause, len - refused))
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Accepts a message, waiting in line for room.
-    pub(crate) fn poll_accept(
-        self: &Arc<Self>,
-        turn: &mut Turn,
-        message: &mut dyn Message,
-        waker: &Waker,
-    ) -> Poll<Result<(), Cause>> {
-        loop {
-            let mut state = self.lock();
-            if let Some(cause) = state.half.refusal() {
-                drop(state);
-                self.leave_line(turn);
-                return Poll::Ready(Err(cause));
-            }
-            let piece = state.line.next_piece(turn, message.len(), &state.half);
-            if piece == 0 && turn.accepted < message.len() {
-                let State { half, line, .. } = &mut *state;
-                let replaced = line.wait(turn, message.len(), half, waker);
-                drop(state);
-                drop(replaced);
-                return Poll::Pending;
-            }
-            let start = state.half.begin_offer();
-            message.accept(turn.accepted, piece, &mut state.half);
-            let done = turn.accepted + piece == message.len();
-            if !done {
-                state.line.hold(turn);
-            }
-            drop(state);
-            if done {
-                self.leave_line(turn);
-            }
-            match self.send_offered(start, piece) {
-                Ok(()) => turn.accepted += piece,
-                Err((cause, accepted)) => {
-                    turn.accepted += accepted;
-                    self.leave_line(turn);
-                    return Poll::Ready(Err(cause));
-                }
-            }
-            if done {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-
-    /// Gives up a place in the line; the next one's turn comes.
-    pub(crate) fn leave_line(&self, turn: &mut Turn) {
-        if !turn.is_in_line() {
-            return;
-        }
-        let mut state = self.lock();
-        let left = state.line.leave(turn);
-        let mut wakes = Wakes::default();
-        state.wake_line(&mut wakes);
-        drop(state);
-        // A waker's destructor is the executor's code: not under our lock.
-        drop(left);
-        self.driver.wake(wakes);
-    }
-
-    /// Accepts as much of a message as there is room for, at least one byte; for the asynchronous traits, whose caller may
-    /// never come back and must not keep a place in the line.
-    #[cfg(any(feature = "futures", feature = "tokio"))]
-    pub(crate) fn poll_accept_some(
-        self: &Arc<Self>,
-        id: &mut u64,
-        message: &mut dyn Message,
-        waker: &Waker,
-    ) -> Poll<Result<u64, Cause>> {
-        let mut state = self.lock();
-        if let Some(cause) = state.half.refusal() {
-            return Poll::Ready(Err(cause));
-        }
-        let room = if state.line.is_empty() {
-            state.half.room()
-        } else {
-            0
-        };
-        let piece = room.min(message.len());
-        if piece == 0 && message.len() > 0 {
-            let replaced = state.watchers.watch(id, Wanted::Room, waker);
-            drop(state);
-            drop(replaced);
-            return Poll::Pending;
-        }
-        let start = state.half.begin_offer();
-        message.accept(0, piece, &mut state.half);
-        drop(state);
-        Poll::Ready(match self.send_offered(start, piece) {
-            Err((cause, 0)) => Err(cause),
-            // What is accepted is not offered again; the next call hears of the failure.
-            Err((_, accepted)) => Ok(accepted),
-            Ok(()) => Ok(piece),
-        })
     }
 
     /// Waits until the first `target` bytes are transferred (none: all that are accepted now).
@@ -241,6 +135,7 @@ impl<B: Backend> WriterCell<B> {
             return Poll::Ready(Ok(()));
         }
         if let Some(cause) = state.half.failure() {
+            state.tell(cause);
             return Poll::Ready(Err(cause));
         }
         if let Some(why) = state.half.stopped_by() {
@@ -265,6 +160,9 @@ impl<B: Backend> WriterCell<B> {
             wait.attempts = state.half.until_read_attempts();
         }
         if let Some(answer) = state.half.until_read(wait.target, wait.attempts) {
+            if let Err(cause) = answer {
+                state.tell(cause);
+            }
             return Poll::Ready(answer);
         }
         if !state.half.is_until_read_asked(wait.target) {
@@ -304,6 +202,7 @@ impl<B: Backend> WriterCell<B> {
     pub(crate) fn poll_over(&self, id: &mut u64, waker: &Waker) -> Poll<Receipt> {
         let mut state = self.lock();
         if state.half.is_over() {
+            state.is_told = true;
             return Poll::Ready(state.receipt());
         }
         let replaced = state.watchers.watch(id, Wanted::Over, waker);
@@ -330,14 +229,37 @@ impl<B: Backend> WriterCell<B> {
 
     /// The last handle is gone.
     pub(crate) fn handle_drop(self: &Arc<Self>) {
+        watertight_os::note_thread();
+        let mut lingers = None;
         self.change(|state| {
             state.seat.dropped = true;
-            if state.linger.is_zero() {
+            let is_bound = state.linger.is_some_and(|linger| linger.is_zero());
+            if is_bound || state.on_drop == OnDrop::Abort {
+                state.is_told = true;
                 state.half.abort();
             } else {
                 state.half.handle_drop();
+                let bytes = state.half.ledger().unsettled();
+                lingers = state.half.is_lingering().then_some(bytes);
             }
         });
+        if let Some(bytes) = lingers {
+            self.linger(bytes);
+        }
+    }
+
+    /// Takes a place among the process's writers that linger, unless it is over by now.
+    fn linger(self: &Arc<Self>, bytes: u64) {
+        let id = self.driver.begin_lingering(self.key, bytes);
+        let mut state = self.lock();
+        let is_over = state.half.is_over();
+        if !is_over {
+            state.lingering_id = id;
+        }
+        drop(state);
+        if is_over {
+            self.driver.end_lingering(id);
+        }
     }
 
     /// Takes the handle out, if nothing is queued or in flight.
@@ -446,24 +368,32 @@ impl<B: Backend> State<B> {
         Some(self.seat.enter(key, action, end_of_stream))
     }
 
-    /// Why a message of `len` bytes is not accepted now, if so.
-    fn refusal_of(&self, len: u64) -> Result<(), Cause> {
-        if let Some(cause) = self.half.refusal() {
-            return Err(cause);
-        }
-        if len > self.half.limits().queue_bytes_max {
-            return Err(Cause::of(ErrorKind::InvalidInput));
-        }
-        // Those in the line were first; and nothing may get between the pieces of a message.
-        if !self.line.is_empty() || len > self.half.room() {
-            return Err(Cause::of(ErrorKind::QueueFull));
-        }
-        Ok(())
-    }
-
     fn end_offer(&mut self, offered: Option<u64>) -> Option<(Cause, u64)> {
         let refused = self.half.end_offer(offered?);
-        Some((self.half.failure()?, refused))
+        let cause = self.half.failure()?;
+        self.tell(cause);
+        Some((cause, refused))
+    }
+
+    /// A call answers with this: if it is the pipe's failure, somebody has heard of it.
+    fn tell(&mut self, cause: Cause) {
+        self.is_told |= self.half.failure() == Some(cause);
+    }
+
+    /// What is lost and nobody was told of; asked once it is over.
+    fn loss(&mut self) -> Option<Loss> {
+        if !self.seat.dropped || !self.half.is_over() || self.is_told {
+            return None;
+        }
+        self.is_told = true;
+        let ledger = self.half.ledger();
+        let cause = match (self.half.failure(), self.half.stopped_by()) {
+            (Some(cause), _) => cause,
+            (None, Some(ErrorKind::TimedOut)) => Cause::of(ErrorKind::TimedOut),
+            // Whoever stopped it was told (`settle`), or asked for it.
+            (None, _) => return None,
+        };
+        (ledger.transferred() < ledger.accepted()).then(|| Loss::of(cause, ledger))
     }
 
     fn absorb(&mut self, answer: Answer) {
@@ -487,8 +417,9 @@ impl<B: Backend> State<B> {
 
     fn after(&mut self, now: impl FnOnce() -> Moment) -> After {
         let mut after = After::default();
-        if self.half.is_lingering() && self.linger_due.is_none() {
-            self.linger_due = Some(now().after(self.linger));
+        let bound = self.linger.filter(|_| self.half.is_lingering());
+        if let Some(bound) = bound.filter(|_| self.linger_due.is_none()) {
+            self.linger_due = Some(now().after(bound));
             after.remind = self.linger_due;
         } else {
             after.remind = self.seat.stop_reminder(self.half.is_stopping(), now);
@@ -502,6 +433,10 @@ impl<B: Backend> State<B> {
             });
         }
         after.tell_settling = self.seat.dropped && self.is_settled();
+        after.lost = self.loss();
+        if self.half.is_over() {
+            after.lingered = std::mem::take(&mut self.lingering_id);
+        }
         after.spent = self.half.take_spent();
         self.wake_line(&mut after.wakes);
         let half = &self.half;
@@ -585,6 +520,55 @@ impl<B: Backend> Pump for WriterCell<B> {
             }
         });
         account
+    }
+
+    fn give_up_lingering(self: Arc<Self>) {
+        self.change(|state| {
+            state.lingering_id = 0;
+            state.half.handle_linger_expired();
+        });
+    }
+
+    fn held(&self) -> Option<Held> {
+        let state = self.state.try_lock()?;
+        let is_stopped = state.half.is_over()
+            || state.half.failure().is_some()
+            || state.half.stopped_by().is_some();
+        let held = Held {
+            ledger: state.half.ledger(),
+            is_lingering: state.seat.dropped && !state.is_settled(),
+            is_stopped,
+            is_listening: !state.watched.is_silent(),
+            reads_itself: false,
+        };
+        let reader = state.reader.clone();
+        drop(state);
+        let reads_itself = reader.upgrade().is_some_and(|reader| reader.is_held());
+        Some(Held {
+            reads_itself,
+            ..held
+        })
+    }
+
+    fn poll_settled(&self, id: &mut u64, target: u64, waker: &Waker) -> bool {
+        self.poll_transferred(id, &mut Some(target), waker)
+            .is_ready()
+    }
+
+    fn forget_settled(&self, id: u64) {
+        self.forget(id);
+    }
+
+    fn give_up_at_exit(self: Arc<Self>) {
+        let Some(mut state) = self.state.try_lock() else {
+            return;
+        };
+        if state.watched.is_silent() || state.half.is_over() {
+            return;
+        }
+        state.half.abort();
+        drop(state);
+        self.driver.nudge(self.key);
     }
 }
 

@@ -83,7 +83,6 @@ impl<B: Backend> PipeReader<B> {
         }
     }
 
-    #[cfg(any(feature = "futures", feature = "tokio"))]
     pub(crate) fn cell(&self) -> &Arc<ReaderCell<B>> {
         &self.cell
     }

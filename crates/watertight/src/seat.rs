@@ -3,6 +3,7 @@
 //! It is used under the half's lock; what follows from a change leaves as an [`After`], to be carried out without it.
 
 use crate::driver::{Driver, Ended, Step, Wakes};
+use crate::loss::Loss;
 use std::sync::Arc;
 use std::time::Duration;
 use watertight_core::{Action, Backend, Chunks, Key, Moment, OpId, OpKind};
@@ -27,6 +28,10 @@ pub(crate) struct After {
     /// The final account, and what came too late for it.
     pub(crate) unregister: Option<Ended>,
     pub(crate) tell_settling: bool,
+    /// Bytes are lost, and nobody was told.
+    pub(crate) lost: Option<Loss>,
+    /// Its place among those that linger is free.
+    pub(crate) lingered: u64,
     /// A chunk's destructor is its owner's code.
     pub(crate) spent: Option<Chunks>,
 }
@@ -117,6 +122,12 @@ impl After {
         // D3: everything is booked by now; only then is anybody woken.
         driver.wake(self.wakes);
         driver.contain(|| drop(self.spent));
+        if self.lingered != 0 {
+            driver.end_lingering(self.lingered);
+        }
+        if let Some(loss) = self.lost {
+            driver.tell_loss(&loss);
+        }
         if self.tell_settling {
             driver.tell_settling();
         }

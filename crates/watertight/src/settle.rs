@@ -1,7 +1,8 @@
 //! The end of a program: what still lingers, and the process-wide counts.
 
-use crate::driver::{Driver, Standing};
+use crate::driver::{Driver, Pump, Standing};
 use crate::handle::{self, Native};
+use crate::lingering::LingeringBounds;
 use crate::wait::{Operation, Sealed, Wait};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -58,6 +59,24 @@ pub fn census() -> Census {
     handle::running().map_or_else(Census::default, |driver| driver.census())
 }
 
+/// Bounds how much may linger in this process: dropped writers that still send what they accepted. Past the bounds the oldest
+/// is given up first, and told as a loss (see [`on_loss`](crate::on_loss)).
+///
+/// # Errors
+/// The library's thread cannot be started.
+///
+/// # Examples
+///
+/// ```
+/// use watertight::LingeringBounds;
+/// watertight::bound_lingering(LingeringBounds::new().bytes_max(64 << 20))?;
+/// # Ok::<(), watertight::Error>(())
+/// ```
+pub fn bound_lingering(bounds: LingeringBounds) -> Result<(), crate::CreateError> {
+    handle::started()?.bound_lingering(bounds);
+    Ok(())
+}
+
 impl<B: Backend> Driver<B> {
     /// Counts this driver's pipes, as [`census`] does for the process's own.
     #[must_use]
@@ -87,10 +106,10 @@ impl<B: Backend> Driver<B> {
     }
 }
 
-/// Dropped pipes that did not get everything through.
+/// Writers that did not get everything through.
 #[derive(Clone, Debug)]
 pub struct Unsettled {
-    /// Their accounts at the deadline. Each of them is being stopped.
+    /// Their accounts at the deadline. The dropped ones are being stopped.
     pub ledgers: Vec<Ledger>,
 }
 
@@ -99,7 +118,7 @@ impl std::fmt::Display for Unsettled {
         let bytes: u64 = self.ledgers.iter().map(Ledger::unsettled).sum();
         write!(
             f,
-            "Settle failed: TimedOut; {} dropped pipes still held {bytes} bytes, which are given up.",
+            "Settle failed: TimedOut; {} writers still held {bytes} bytes; the dropped ones give theirs up.",
             self.ledgers.len()
         )
     }
@@ -107,11 +126,13 @@ impl std::fmt::Display for Unsettled {
 
 impl std::error::Error for Unsettled {}
 
-/// Waits until no dropped pipe lingers: at the end of a program, so that nothing accepted is lost with the process.
+/// Waits until no dropped pipe lingers, and every writer that is not dropped has transferred what it had accepted when this
+/// was first polled: so that nothing accepted is lost with the process. The end of the process does the same by itself, see
+/// [`exit_within`](crate::exit_within()).
 ///
 /// **Bytes.** `Ok`: every dropped pipe is over, and its observer has its receipt; whether all of them got everything
-/// through is in [`Census::pipes_incomplete`]. `Err`: those named did not make it
-/// before the deadline and are stopped.
+/// through is in [`Census::pipes_incomplete`]. `Err`: those named did not make it before the deadline, and the dropped ones
+/// among them are stopped.
 ///
 /// **Cancel safety.** Only the waiting is given up.
 ///
@@ -130,27 +151,63 @@ impl std::error::Error for Unsettled {}
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn settle() -> Wait<Settle> {
-    Wait::new(Settle {
-        driver: handle::running(),
-        id: 0,
-    })
+    Wait::new(Settle::new(handle::running()))
 }
 
 /// See [`settle`].
-#[derive(Debug)]
 pub struct Settle<B: Backend = Native> {
     driver: Option<Arc<Driver<B>>>,
     id: u64,
+    /// The writers that are not dropped.
+    live: Option<Vec<LiveGoal>>,
+}
+
+/// A writer, how many of its bytes are to be settled, and under which id we wait there.
+type LiveGoal = (Arc<dyn Pump>, u64, u64);
+
+impl<B: Backend> std::fmt::Debug for Settle<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settle").finish_non_exhaustive()
+    }
 }
 
 impl<B: Backend> Settle<B> {
     /// As [`settle`], for one driver. For simulations and tests of the library itself.
     #[doc(hidden)]
     pub fn on(driver: &Arc<Driver<B>>) -> Wait<Self> {
-        Wait::new(Self {
-            driver: Some(driver.clone()),
+        Wait::new(Self::new(Some(driver.clone())))
+    }
+
+    fn new(driver: Option<Arc<Driver<B>>>) -> Self {
+        Self {
+            driver,
             id: 0,
-        })
+            live: None,
+        }
+    }
+
+    /// Whether all that are not dropped have transferred what they had.
+    fn poll_live(&mut self, waker: &Waker) -> bool {
+        let goals = || {
+            self.driver
+                .as_ref()
+                .map_or_else(Vec::new, |driver| driver.live_goals())
+        };
+        let live = self.live.get_or_insert_with(|| {
+            let goals = goals().into_iter();
+            goals.map(|(pipe, target)| (pipe, target, 0)).collect()
+        });
+        live.retain_mut(|(pipe, target, id)| !pipe.poll_settled(id, *target, waker));
+        live.is_empty()
+    }
+
+    fn forget_live(&mut self) -> Vec<Ledger> {
+        let live = self.live.take().unwrap_or_default();
+        let forget = |(pipe, _, id): LiveGoal| {
+            pipe.forget_settled(id);
+            pipe.held().map(|held| held.ledger)
+        };
+        live.into_iter().filter_map(forget).collect()
     }
 
     fn lingering(&self) -> Vec<Ledger> {
@@ -174,7 +231,8 @@ impl<B: Backend> Operation for Settle<B> {
         if let Some(driver) = &self.driver {
             driver.watch_settling(&mut self.id, waker);
         }
-        if self.lingering().is_empty() {
+        let is_live_settled = self.poll_live(waker);
+        if is_live_settled && self.lingering().is_empty() {
             Poll::Ready(Ok(()))
         } else {
             Poll::Pending
@@ -182,8 +240,10 @@ impl<B: Backend> Operation for Settle<B> {
     }
 
     fn expire(&mut self) -> Self::Output {
+        let live = self.forget_live();
         let driver = self.driver.as_ref();
-        let ledgers = driver.map_or_else(Vec::new, |driver| driver.abort_lingering());
+        let mut ledgers = driver.map_or_else(Vec::new, |driver| driver.abort_lingering());
+        ledgers.extend(live.iter().filter(|ledger| ledger.unsettled() > 0));
         if ledgers.is_empty() {
             // The last one got through between the look and the deadline.
             return Ok(());
@@ -192,6 +252,7 @@ impl<B: Backend> Operation for Settle<B> {
     }
 
     fn forget(&mut self) {
+        self.forget_live();
         if let Some(driver) = &self.driver {
             driver.forget_settling(self.id);
         }

@@ -6,6 +6,7 @@ use crate::line::Turn;
 use crate::message::Returned;
 use crate::options::WriterOptions;
 use crate::pump_write::{UntilReadWait, WriterCell};
+use crate::reader::PipeReader;
 use crate::receipt::Receipt;
 use crate::refused::Refused;
 use crate::wait::{Operation, Sealed, Wait};
@@ -22,9 +23,13 @@ use watertight_os::{Direction, Handle};
 /// takes them at once, the library's own thread otherwise. All methods take `&self`; share it between threads with a
 /// reference or an `Arc`. The bytes of one call are never interleaved with those of another.
 ///
-/// **Dropping** it neither blocks nor fails: what was accepted is still transferred in the background, within
-/// [`WriterOptions::linger`]; the account goes to the observer and into [`census`](crate::census). Use
-/// [`finish`](Self::finish) to know, or [`settle`](crate::settle()) at the end of the program.
+/// **Dropping** it neither blocks nor fails, and loses nothing silently: what was accepted is still sent in the background,
+/// for as long as the process lives and the peer is there ([`WriterOptions::linger`] sets a bound). The end of the process
+/// waits for it, within [`exit_within`](crate::exit_within()). The account goes to the observer and into
+/// [`census`](crate::census); a loss of which nobody was told goes to [`on_loss`](crate::on_loss), by default one line on
+/// standard error. Use [`finish`](Self::finish) to know.
+///
+/// A plain pipe has no sign for a stream that was cut: if bytes are lost at the end, the peer reads a normal end of stream.
 ///
 /// # Examples
 ///
@@ -147,6 +152,11 @@ impl<B: Backend> PipeWriter<B> {
             capacity: None,
             trait_turn: Turns::default(),
         }
+    }
+
+    /// Both ends of a pipe are this process's own.
+    pub(crate) fn pair_with(&self, reader: &PipeReader<B>) {
+        self.cell.pair_with(reader.cell());
     }
 
     #[cfg(any(feature = "futures", feature = "tokio"))]

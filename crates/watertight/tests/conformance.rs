@@ -7,7 +7,7 @@ mod common;
 
 use common::{Accounted, PATIENCE, noise, read_to_end};
 use std::time::{Duration, Instant};
-use watertight::{ErrorKind, Verb, WriterOptions, pipe};
+use watertight::{ErrorKind, Verb, pipe};
 
 /// What a pipe is here.
 mod ground {
@@ -28,7 +28,7 @@ fn a_drop_neither_blocks_nor_loses_what_was_accepted() {
     writer.send(&data).wait().unwrap();
     let begun = Instant::now();
     drop(writer);
-    assert!(begun.elapsed() < WriterOptions::LINGER, "the drop waited");
+    assert!(begun.elapsed() < PATIENCE, "the drop waited");
     assert_eq!(watertight::census().lingering, 1);
     let unsettled = watertight::settle().within(Duration::from_millis(1)).wait();
     // That deadline gives the bytes up; before it, a reader could have had them all.

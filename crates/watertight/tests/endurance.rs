@@ -72,7 +72,8 @@ fn resident_bytes() -> Option<u64> {
 
 fn check(ledger: Ledger) {
     assert!(ledger.balances() && ledger.unsettled() == 0, "{ledger:?}");
-    assert_eq!(ledger.accepted(), 150_000);
+    // Less, if it failed while it was being accepted.
+    assert!(ledger.accepted() <= 150_000, "{ledger:?}");
 }
 
 fn data() -> bytes::Bytes {

@@ -76,7 +76,7 @@ fn options_begin_with_the_defaults_and_show_themselves() {
     for part in [
         "queue_bytes_max: 7",
         "op_bytes_max: 5",
-        "linger: 3ms",
+        "linger: Some(3ms)",
         "stop_within: 2ms",
         "half_close: false",
         "4096",
@@ -124,7 +124,7 @@ fn settle_says_how_much_is_given_up() {
     assert_eq!(
         told.to_string(),
         format!(
-            "Settle failed: TimedOut; 1 dropped pipes still held {held} bytes, which are given up."
+            "Settle failed: TimedOut; 1 writers still held {held} bytes; the dropped ones give theirs up."
         )
     );
     drop(reader);

@@ -150,7 +150,7 @@ impl Drop for Ends {
 }
 
 fn writer(driver: &Arc<Driver<Still>>, options: WriterOptions) -> PipeWriter<Still> {
-    PipeWriter::on(driver, 7, options)
+    PipeWriter::on(driver, 7, options.linger(Duration::from_secs(5)))
 }
 
 #[test]

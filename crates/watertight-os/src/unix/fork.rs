@@ -33,3 +33,19 @@ impl Birth {
 extern "C" fn born() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
+
+/// fork, for a test of what a child may do: it has this thread and no other. 0 in the child.
+#[cfg(feature = "fault")]
+#[must_use]
+pub fn fork_for_a_test() -> i32 {
+    // SAFETY: the child has a copy of all memory; a lock that another thread holds stays held there, and the test answers for
+    // not needing one.
+    unsafe { libc::fork() }
+}
+
+/// _exit: ends a test's child without its parent's handlers and buffers.
+#[cfg(feature = "fault")]
+pub fn end_of_a_test(code: i32) -> ! {
+    // SAFETY: it ends the process and touches no memory.
+    unsafe { libc::_exit(code) }
+}

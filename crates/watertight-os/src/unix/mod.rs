@@ -17,6 +17,7 @@ mod kernel;
 mod ladder_tests;
 mod pipe;
 mod poller;
+mod process_end;
 mod sigpipe;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod start;
@@ -24,9 +25,12 @@ mod until_read;
 
 #[cfg(feature = "fault")]
 pub use allowed::allowed;
+#[cfg(feature = "fault")]
+pub use fork::{end_of_a_test, fork_for_a_test};
 pub use handle::Handle;
 pub use inherited::inherited;
 pub use poller::Native;
+pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
 pub use sigpipe::quiet_thread;
 #[cfg(feature = "fault")]
 pub use sigpipe::sigpipe_to_default;

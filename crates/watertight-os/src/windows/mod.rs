@@ -16,6 +16,7 @@ mod inherited;
 mod overlapped;
 mod pipe;
 mod port;
+mod process_end;
 mod retry;
 mod security;
 mod sys;
@@ -25,6 +26,7 @@ pub use allowed::allowed;
 pub use handle::Handle;
 pub use inherited::inherited;
 pub use port::Native;
+pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
 
 /// What the system calls a handle.
 pub type OsHandle = std::os::windows::io::OwnedHandle;

@@ -1,0 +1,161 @@
+//! How a message gets in: at once or not at all, in line for room, or as much as there is room for.
+//!
+//! A failure that is known while the call runs is the call's answer (rule L2). Never here: what happens to bytes that are in.
+
+use super::{State, Wanted, WriterCell};
+use crate::driver::Wakes;
+use crate::line::Turn;
+use crate::message::Message;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use watertight_core::{Backend, Cause, ErrorKind};
+
+impl<B: Backend> WriterCell<B> {
+    /// Accepts a whole message at once, or nothing of it; says how much of it is accepted all the same if the pipe fails
+    /// meanwhile.
+    pub(crate) fn try_accept(
+        self: &Arc<Self>,
+        message: &mut dyn Message,
+    ) -> Result<(), (Cause, u64)> {
+        let len = message.len();
+        let mut state = self.lock();
+        if let Err(cause) = state.refusal_of(len) {
+            state.tell(cause);
+            return Err((cause, 0));
+        }
+        let start = state.half.begin_offer();
+        message.accept(0, len, &mut state.half);
+        drop(state);
+        self.send_offered(start, len)
+    }
+
+    /// Goes on with what was just accepted. A failure that is known by the end of it is the caller's answer (rule L2), with
+    /// how many of the `len` bytes stay accepted.
+    fn send_offered(self: &Arc<Self>, start: u64, len: u64) -> Result<(), (Cause, u64)> {
+        watertight_os::note_thread();
+        let answer = self.pump_for(Some(start));
+        match answer {
+            // Bytes leave in order: what is transferred is the front.
+            Some((cause, refused)) if self.ledger().transferred() < start + len => {
+                Err((cause, len - refused))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Accepts a message, waiting in line for room.
+    pub(crate) fn poll_accept(
+        self: &Arc<Self>,
+        turn: &mut Turn,
+        message: &mut dyn Message,
+        waker: &Waker,
+    ) -> Poll<Result<(), Cause>> {
+        loop {
+            let mut state = self.lock();
+            if let Some(cause) = state.half.refusal() {
+                state.tell(cause);
+                drop(state);
+                self.leave_line(turn);
+                return Poll::Ready(Err(cause));
+            }
+            let piece = state.line.next_piece(turn, message.len(), &state.half);
+            if piece == 0 && turn.accepted < message.len() {
+                let State { half, line, .. } = &mut *state;
+                let replaced = line.wait(turn, message.len(), half, waker);
+                drop(state);
+                drop(replaced);
+                return Poll::Pending;
+            }
+            let start = state.half.begin_offer();
+            message.accept(turn.accepted, piece, &mut state.half);
+            let done = turn.accepted + piece == message.len();
+            if !done {
+                state.line.hold(turn);
+            }
+            drop(state);
+            if done {
+                self.leave_line(turn);
+            }
+            match self.send_offered(start, piece) {
+                Ok(()) => turn.accepted += piece,
+                Err((cause, accepted)) => {
+                    turn.accepted += accepted;
+                    self.leave_line(turn);
+                    return Poll::Ready(Err(cause));
+                }
+            }
+            if done {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Gives up a place in the line; the next one's turn comes.
+    pub(crate) fn leave_line(&self, turn: &mut Turn) {
+        if !turn.is_in_line() {
+            return;
+        }
+        let mut state = self.lock();
+        let left = state.line.leave(turn);
+        let mut wakes = Wakes::default();
+        state.wake_line(&mut wakes);
+        drop(state);
+        // A waker's destructor is the executor's code: not under our lock.
+        drop(left);
+        self.driver.wake(wakes);
+    }
+
+    /// Accepts as much of a message as there is room for, at least one byte; for the asynchronous traits, whose caller may
+    /// never come back and must not keep a place in the line.
+    #[cfg(any(feature = "futures", feature = "tokio"))]
+    pub(crate) fn poll_accept_some(
+        self: &Arc<Self>,
+        id: &mut u64,
+        message: &mut dyn Message,
+        waker: &Waker,
+    ) -> Poll<Result<u64, Cause>> {
+        let mut state = self.lock();
+        if let Some(cause) = state.half.refusal() {
+            state.tell(cause);
+            return Poll::Ready(Err(cause));
+        }
+        let room = if state.line.is_empty() {
+            state.half.room()
+        } else {
+            0
+        };
+        let piece = room.min(message.len());
+        if piece == 0 && message.len() > 0 {
+            let replaced = state.watchers.watch(id, Wanted::Room, waker);
+            drop(state);
+            drop(replaced);
+            return Poll::Pending;
+        }
+        let start = state.half.begin_offer();
+        message.accept(0, piece, &mut state.half);
+        drop(state);
+        Poll::Ready(match self.send_offered(start, piece) {
+            Err((cause, 0)) => Err(cause),
+            // What is accepted is not offered again; the next call hears of the failure.
+            Err((_, accepted)) => Ok(accepted),
+            Ok(()) => Ok(piece),
+        })
+    }
+}
+
+impl<B: Backend> State<B> {
+    /// Why a message of `len` bytes is not accepted now, if so.
+    fn refusal_of(&self, len: u64) -> Result<(), Cause> {
+        if let Some(cause) = self.half.refusal() {
+            return Err(cause);
+        }
+        if len > self.half.limits().queue_bytes_max {
+            return Err(Cause::of(ErrorKind::InvalidInput));
+        }
+        // Those in the line were first; and nothing may get between the pieces of a message.
+        if !self.line.is_empty() || len > self.half.room() {
+            return Err(Cause::of(ErrorKind::QueueFull));
+        }
+        Ok(())
+    }
+}
