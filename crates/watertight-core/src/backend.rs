@@ -53,4 +53,16 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Makes a running or the next [`Backend::wait`] return.
     fn wake(&self);
+
+    /// Up to how many bytes this handle keeps one write whole among those of others who may write into the same pipe; `None`
+    /// where nobody else can, or nothing is kept whole.
+    fn atomic_bytes_max(&self, handle: &Self::Handle) -> Option<u64> {
+        let _ = handle;
+        None
+    }
+
+    /// Whether this process was forked from the one that the pipes belong to (rule C4).
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
 }

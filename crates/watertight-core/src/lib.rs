@@ -18,8 +18,10 @@ extern crate alloc;
 extern crate std;
 
 pub mod backend;
+mod closing;
 pub mod error;
 pub mod ledger;
+pub mod messages;
 pub mod op;
 pub mod phase;
 pub mod queue;
@@ -32,6 +34,7 @@ pub mod write;
 pub use backend::Backend;
 pub use error::{Cause, Error, ErrorKind, OsCode, Verb};
 pub use ledger::Ledger;
+pub use messages::{CutMessage, MessageReport};
 pub use op::{
     Action, Cancelled, Chunks, Class, Completion, Key, Moment, Moved, Op, OpId, OpKind, Outcome,
     ReadNow, Submitted,

@@ -3,6 +3,7 @@
 //! It mirrors `write.rs`. Its ledger is the mirror image too: bytes are accepted from the kernel and transferred to the
 //! caller (rule L5).
 
+use crate::closing::Closing;
 use crate::error::{Cause, ErrorKind};
 use crate::ledger::Ledger;
 use crate::op::{Action, Op, OpKind, Outcome, ReadNow};
@@ -10,17 +11,6 @@ use crate::phase::{ReadEvent, ReadPhase};
 use crate::queue::Queue;
 use alloc::vec::Vec;
 use bytes::Bytes;
-
-/// How far the closing of the handle is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Closing {
-    /// The driver is told to close it.
-    Asked,
-    /// It is closed.
-    Done,
-    /// The handle is needed.
-    Not,
-}
 
 /// The reading half of a pipe.
 #[derive(Debug)]

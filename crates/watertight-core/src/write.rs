@@ -3,8 +3,10 @@
 //! It must never wait and never know what a handle is. The driver asks [`WriteHalf::poll_action`] what to do next, does it
 //! with no lock held, and feeds the answer back.
 
+use crate::closing::Closing;
 use crate::error::{Cause, ErrorKind};
 use crate::ledger::Ledger;
+use crate::messages::{MessageReport, Messages};
 use crate::op::{Action, Chunks, Moved, Op, OpKind, Outcome};
 use crate::phase::{WriteEvent, WritePhase};
 use crate::queue::Queue;
@@ -23,17 +25,9 @@ pub struct WriteLimits {
     pub op_chunks_max: usize,
     /// Bytes of one segment of joined small messages.
     pub segment_bytes_max: usize,
-}
-
-/// How far the closing of the handle is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Closing {
-    /// The driver is told to close it.
-    Asked,
-    /// It is closed.
-    Done,
-    /// The handle is needed.
-    Not,
+    /// Others may write into the same pipe, and the kernel keeps a write of at most so many bytes whole: no message is then
+    /// joined past it, and none of at most that length is split.
+    pub atomic_bytes_max: Option<u64>,
 }
 
 /// The writing half of a pipe.
@@ -44,6 +38,7 @@ pub struct WriteHalf {
     state: Result<WritePhase, Cause>,
     ledger: Ledger,
     queue: Queue,
+    messages: Messages,
     in_flight: Option<Chunks>,
     cancel_asked: bool,
     closing: Closing,
@@ -74,6 +69,7 @@ impl WriteHalf {
             state: Ok(WritePhase::Open),
             ledger: Ledger::default(),
             queue: Queue::new(limits.segment_bytes_max),
+            messages: Messages::default(),
             in_flight: None,
             cancel_asked: false,
             closing: Closing::Not,
@@ -104,10 +100,24 @@ impl WriteHalf {
 
     /// How many bytes may be accepted now.
     #[must_use]
-    pub const fn room(&self) -> u64 {
+    pub fn room(&self) -> u64 {
+        if !self.messages.has_room() {
+            return 0;
+        }
         self.limits
             .queue_bytes_max
             .saturating_sub(self.ledger.unsettled())
+    }
+
+    /// From now on others may write into the same pipe (see [`WriteLimits::atomic_bytes_max`]).
+    pub fn share(&mut self, atomic_bytes_max: Option<u64>) {
+        self.limits.atomic_bytes_max = atomic_bytes_max;
+    }
+
+    /// What became of the messages.
+    #[must_use]
+    pub fn messages(&self) -> MessageReport {
+        self.messages.report(self.ledger.in_doubt())
     }
 
     /// Why no more bytes are accepted, if so.
@@ -171,8 +181,12 @@ impl WriteHalf {
     }
 
     /// A message, or a piece of one, is about to be accepted, and the call that brings it goes on: a failure until
-    /// [`WriteHalf::end_offer`] is that call's answer (rule L2). Says where it begins.
-    pub fn begin_offer(&mut self) -> u64 {
+    /// [`WriteHalf::end_offer`] is that call's answer (rule L2). `new`: the length of the message that begins with this
+    /// piece. Says where the piece begins.
+    pub fn begin_offer(&mut self, new: Option<u64>) -> u64 {
+        if let Some(bytes) = new {
+            self.messages.begin(bytes);
+        }
         let start = self.ledger.accepted();
         self.offered = Some(start);
         start
@@ -189,6 +203,7 @@ impl WriteHalf {
     pub fn accept_copy(&mut self, data: &[u8]) {
         self.assert_open();
         self.ledger.accept(data.len() as u64);
+        self.messages.accept(data.len() as u64);
         self.queue.push_copy(data);
     }
 
@@ -196,6 +211,7 @@ impl WriteHalf {
     pub fn accept_owned(&mut self, chunk: Bytes) {
         self.assert_open();
         self.ledger.accept(chunk.len() as u64);
+        self.messages.accept(chunk.len() as u64);
         self.queue.push_owned(chunk);
     }
 
@@ -436,13 +452,24 @@ impl WriteHalf {
     }
 
     fn submit_write(&mut self) -> Op {
-        let chunks = self
-            .queue
-            .take(self.limits.op_bytes_max, self.limits.op_chunks_max);
+        let bytes_max = self.next_write_bytes();
+        let chunks = self.queue.take(bytes_max, self.limits.op_chunks_max);
         self.ledger.submit(chunks.bytes());
         // O5: the backend owns its copy of the references until it answers; ours are for the account.
         self.in_flight = Some(chunks.clone());
         Op::Write(chunks)
+    }
+
+    /// How much one operation carries now.
+    fn next_write_bytes(&self) -> usize {
+        let bytes_max = self.limits.op_bytes_max;
+        match self.limits.atomic_bytes_max {
+            None => bytes_max,
+            Some(atomic) => {
+                let next = self.messages.next_write(atomic, bytes_max as u64);
+                usize::try_from(next).unwrap_or(bytes_max)
+            }
+        }
     }
 
     /// Counts what the kernel took and leaves the rest in `chunks`.
@@ -452,6 +479,7 @@ impl WriteHalf {
             "O2: a kernel takes no more than it was given"
         );
         self.ledger.transfer(moved);
+        self.messages.transfer(moved);
         chunks.advance(moved);
     }
 
@@ -522,6 +550,7 @@ impl WriteHalf {
             refused += now;
         }
         self.ledger.refuse(refused);
+        self.messages.refuse(refused);
         self.refused = Some((start, refused));
     }
 

@@ -18,6 +18,7 @@ const LIMITS: WriteLimits = WriteLimits {
     op_bytes_max: 300,
     op_chunks_max: 3,
     segment_bytes_max: 64,
+    atomic_bytes_max: None,
 };
 
 fn half() -> WriteHalf {

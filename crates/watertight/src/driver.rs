@@ -10,7 +10,7 @@ use crate::loss::{self, Loss};
 use crate::sync::{Mutex, StaticMutex};
 use crate::timers::{Timer, TimerId, Timers};
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -147,6 +147,10 @@ pub struct Driver<B: Backend> {
     /// (an observer that ends the process) finds them.
     answers: StaticMutex<VecDeque<Completion>>,
 }
+
+// A panic of a waker's or an observer's finds no lock held and nothing half done (F1), so it leaves nothing broken behind.
+impl<B: Backend> UnwindSafe for Driver<B> {}
+impl<B: Backend> RefUnwindSafe for Driver<B> {}
 
 impl<B: Backend> std::fmt::Debug for Driver<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -298,13 +302,23 @@ impl<B: Backend> Driver<B> {
             },
             Step::Close(handle, end_of_stream) => {
                 let failure = self.backend.close(handle, end_of_stream).err();
-                Answer::Closed(failure.map(close_failed))
+                // C4: in a forked child the descriptors are closed, and the stream is not ended.
+                let elsewhere = self.refuse_elsewhere().err();
+                Answer::Closed(elsewhere.or(failure.map(close_failed)))
             }
             Step::Submit(handle, id, op) => match self.backend.submit(&handle, id, op) {
                 Submitted::Done(outcome) => Answer::Settled(id.kind, outcome),
                 Submitted::InFlight => Answer::InFlight,
             },
         }
+    }
+
+    /// Why a forked child may not, if this is one (rule C4).
+    pub(crate) fn refuse_elsewhere(&self) -> Result<(), Cause> {
+        if self.backend.is_elsewhere() {
+            return Err(Cause::of(ErrorKind::WrongProcess));
+        }
+        Ok(())
     }
 
     /// Wakes those that wait for lingering pipes.
@@ -503,7 +517,7 @@ impl<W> Watchers<W> {
     /// Waits no longer. The waker is handed out, to be dropped without the lock.
     pub(crate) fn forget(&mut self, id: u64) -> Option<Waker> {
         let index = self.waiting.iter().position(|known| known.id == id)?;
-        Some(self.waiting.swap_remove(index).waker)
+        Some(self.waiting.remove(index).waker)
     }
 
     /// Whether one of them waits for such a thing.
@@ -511,15 +525,28 @@ impl<W> Watchers<W> {
         self.waiting.iter().any(|known| such(&known.what))
     }
 
-    /// Takes out those whose time has come.
+    /// Takes out those whose time has come, in the order in which they began to wait.
     pub(crate) fn take_ready(&mut self, wakes: &mut Wakes, ready: impl Fn(&W) -> bool) {
-        let mut index = 0;
-        while index < self.waiting.len() {
-            if ready(&self.waiting[index].what) {
-                wakes.push(self.waiting.swap_remove(index).waker);
-            } else {
-                index += 1;
-            }
+        self.take_ready_by(wakes, ready, |_| 0);
+    }
+
+    /// As [`Watchers::take_ready`], those first whose `place` comes first.
+    pub(crate) fn take_ready_by(
+        &mut self,
+        wakes: &mut Wakes,
+        ready: impl Fn(&W) -> bool,
+        place: impl Fn(&W) -> u64,
+    ) {
+        if !self.any(&ready) {
+            return;
+        }
+        let mut taken: Vec<_> = self
+            .waiting
+            .extract_if(.., |known| ready(&known.what))
+            .collect();
+        taken.sort_by_key(|known| place(&known.what));
+        for known in taken {
+            wakes.push(known.waker);
         }
     }
 

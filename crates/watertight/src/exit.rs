@@ -42,7 +42,7 @@ static ENTERED_BY: crate::sync::StaticMutex<Option<ThreadId>> = crate::sync::Sta
 /// with nothing to settle takes no time.
 ///
 /// Nothing can be done where the system asks nobody: `_exit`, `abort` (a panic with `panic = "abort"` too), signals, and on
-/// Windows `std::process::exit`, where all other threads are dead by then; [`exit`](crate::exit) is for that.
+/// Windows `std::process::exit`, where all other threads are dead by then; [`exit`](crate::exit()) is for that.
 pub fn exit_within(bound: Duration) {
     let millis = u64::try_from(bound.as_millis()).unwrap_or(UNSET - 1);
     WITHIN_MS.store(millis.min(UNSET - 1), Ordering::Relaxed);

@@ -42,6 +42,7 @@
 mod adapt;
 mod driver;
 mod exit;
+mod fairness;
 mod handle;
 mod line;
 mod lingering;
@@ -81,6 +82,8 @@ pub use receipt::{Ending, ReadReceipt, Receipt};
 pub use refused::Refused;
 pub use settle::{Census, Settle, Unsettled, bound_lingering, census, settle};
 pub use wait::{Operation, Wait};
-pub use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, OsCode, Verb};
+pub use watertight_core::{
+    Backend, Cause, CutMessage, Error, ErrorKind, Ledger, MessageReport, OsCode, Verb,
+};
 pub use watertight_os::{Direction, Step, fault};
 pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

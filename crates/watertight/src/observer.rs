@@ -74,8 +74,9 @@ impl Watched {
     ) -> Option<(Arc<dyn Observer>, News)> {
         let observer = self.observer.clone()?;
         let news = match over {
+            // The last step is told as a step too, before the end.
+            _ if ledger.transferred() > self.transferred => News::Progress(ledger),
             Some(receipt) => News::Ended(receipt),
-            None if ledger.transferred() > self.transferred => News::Progress(ledger),
             None => return None,
         };
         self.telling = true;

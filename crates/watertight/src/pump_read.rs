@@ -7,6 +7,7 @@ use crate::options::ReaderOptions;
 use crate::receipt::{Ending, ReadReceipt};
 use crate::seat::{After, Seat};
 use crate::sync::{Mutex, MutexGuard};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use watertight_core::{
@@ -49,6 +50,10 @@ pub(crate) struct ReaderCell<B: Backend> {
     state: Mutex<State<B>>,
 }
 
+// As the driver: no panic leaves it half changed.
+impl<B: Backend> UnwindSafe for ReaderCell<B> {}
+impl<B: Backend> RefUnwindSafe for ReaderCell<B> {}
+
 impl<B: Backend> ReaderCell<B> {
     pub(crate) fn new(
         driver: Arc<Driver<B>>,
@@ -89,6 +94,7 @@ impl<B: Backend> ReaderCell<B> {
         buf: &mut [u8],
         waker: &Waker,
     ) -> Poll<Result<usize, Cause>> {
+        self.driver.refuse_elsewhere()?;
         loop {
             let next = self.lock().next_read(id, buf, waker);
             match next {
@@ -149,6 +155,7 @@ impl<B: Backend> ReaderCell<B> {
 
     /// Takes the handle out, if nothing is in flight and no read-ahead is left.
     pub(crate) fn release(self: &Arc<Self>) -> Result<Arc<B::Handle>, Cause> {
+        self.driver.refuse_elsewhere()?;
         self.take_back_wait();
         let mut state = self.lock();
         if state.seat.is_inside() || !state.half.release() {

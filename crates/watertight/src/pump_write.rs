@@ -14,6 +14,7 @@ use crate::pump_read::ReaderCell;
 use crate::receipt::{Ending, Receipt};
 use crate::seat::{After, Seat};
 use crate::sync::{Mutex, MutexGuard};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -48,6 +49,16 @@ pub(crate) struct UntilReadWait {
     asked: bool,
 }
 
+impl UntilReadWait {
+    /// For the first `target` bytes.
+    pub(crate) fn upto(target: u64) -> Self {
+        Self {
+            target,
+            ..Self::default()
+        }
+    }
+}
+
 struct State<B: Backend> {
     half: WriteHalf,
     seat: Seat<B>,
@@ -73,6 +84,10 @@ pub(crate) struct WriterCell<B: Backend> {
     state: Mutex<State<B>>,
 }
 
+// As the driver: no panic leaves it half changed.
+impl<B: Backend> UnwindSafe for WriterCell<B> {}
+impl<B: Backend> RefUnwindSafe for WriterCell<B> {}
+
 impl<B: Backend> WriterCell<B> {
     pub(crate) fn new(
         driver: Arc<Driver<B>>,
@@ -85,6 +100,7 @@ impl<B: Backend> WriterCell<B> {
                 op_bytes_max: options.op_bytes_max,
                 op_chunks_max: crate::options::OP_CHUNKS_MAX,
                 segment_bytes_max: crate::options::SEGMENT_BYTES_MAX,
+                atomic_bytes_max: driver.backend.atomic_bytes_max(&handle),
             }),
             seat: Seat::new(handle, options.stop_within),
             end_of_stream: options.half_close,
@@ -128,6 +144,7 @@ impl<B: Backend> WriterCell<B> {
         target: &mut Option<u64>,
         waker: &Waker,
     ) -> Poll<Result<(), Cause>> {
+        self.driver.refuse_elsewhere()?;
         let mut state = self.lock();
         let target = *target.get_or_insert(state.half.ledger().accepted());
         // Bytes leave in order: what is transferred is the front.
@@ -153,10 +170,10 @@ impl<B: Backend> WriterCell<B> {
         wait: &mut UntilReadWait,
         waker: &Waker,
     ) -> Poll<Result<(), Cause>> {
+        self.driver.refuse_elsewhere()?;
         let mut state = self.lock();
         if !wait.asked {
             wait.asked = true;
-            wait.target = state.half.ledger().accepted();
             wait.attempts = state.half.until_read_attempts();
         }
         if let Some(answer) = state.half.until_read(wait.target, wait.attempts) {
@@ -264,6 +281,7 @@ impl<B: Backend> WriterCell<B> {
 
     /// Takes the handle out, if nothing is queued or in flight.
     pub(crate) fn release(self: &Arc<Self>) -> Result<Arc<B::Handle>, Cause> {
+        self.driver.refuse_elsewhere()?;
         let mut state = self.lock();
         if let Some(cause) = state.half.refusal() {
             return Err(cause);
@@ -442,14 +460,21 @@ impl<B: Backend> State<B> {
         let half = &self.half;
         let refused = half.refusal().is_some();
         let stopped = half.failure().is_some() || half.stopped_by().is_some();
+        let is_ready = |wanted: &Wanted| match wanted {
+            Wanted::Transferred(target) => stopped || half.ledger().transferred() >= *target,
+            Wanted::Over => half.is_over(),
+            Wanted::Read(target, attempts) => half.until_read(*target, *attempts).is_some(),
+            // There being room, `wake_line` has told them.
+            Wanted::Room => refused,
+        };
+        // D3: in the order of the bytes, those last who wait for the end.
+        let place = |wanted: &Wanted| match wanted {
+            Wanted::Transferred(target) | Wanted::Read(target, _) => *target,
+            Wanted::Room => 0,
+            Wanted::Over => u64::MAX,
+        };
         self.watchers
-            .take_ready(&mut after.wakes, |wanted| match wanted {
-                Wanted::Transferred(target) => stopped || half.ledger().transferred() >= *target,
-                Wanted::Over => half.is_over(),
-                Wanted::Read(target, attempts) => half.until_read(*target, *attempts).is_some(),
-                // There being room, `wake_line` has told them.
-                Wanted::Room => refused,
-            });
+            .take_ready_by(&mut after.wakes, is_ready, place);
         after
     }
 
@@ -476,7 +501,8 @@ impl<B: Backend> State<B> {
             (None, None) if self.half.is_released() => Ending::Released,
             (None, None) => Ending::Finished,
         };
-        Receipt::new(ending, self.half.ledger(), in_doubt, unsent)
+        let account = (self.half.ledger(), self.half.messages());
+        Receipt::new(ending, account, in_doubt, unsent)
     }
 }
 

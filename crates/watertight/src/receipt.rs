@@ -1,7 +1,7 @@
 //! Receipts: what every ending returns.
 
 use bytes::Bytes;
-use watertight_core::{Cause, Error, ErrorKind, Ledger, Verb};
+use watertight_core::{Cause, Error, ErrorKind, Ledger, MessageReport, Verb};
 
 /// How a pipe ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,6 +28,7 @@ pub enum Ending {
 pub struct Receipt {
     ending: Ending,
     ledger: Ledger,
+    messages: MessageReport,
     in_doubt: Vec<Bytes>,
     unsent: Vec<Bytes>,
 }
@@ -35,13 +36,14 @@ pub struct Receipt {
 impl Receipt {
     pub(crate) fn new(
         ending: Ending,
-        ledger: Ledger,
+        (ledger, messages): (Ledger, MessageReport),
         in_doubt: Vec<Bytes>,
         unsent: Vec<Bytes>,
     ) -> Self {
         Self {
             ending,
             ledger,
+            messages,
             in_doubt,
             unsent,
         }
@@ -57,6 +59,32 @@ impl Receipt {
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.ledger
+    }
+
+    /// What became of the messages: which went whole, which one was cut and where, which never began. A message is what one
+    /// call accepted (`send` and its kin; through the traits, one `write`).
+    ///
+    /// Boundaries are kept for what is not settled only, equal ones after each other as one, in at most 128 KiB.
+    ///
+    /// # Examples
+    ///
+    /// Whoever reconnects resends from the start of the first message that did not go whole:
+    ///
+    /// ```
+    /// let (reader, writer) = watertight::pipe()?;
+    /// let messages: Vec<Vec<u8>> = (0..40).map(|n| vec![n; 5_000]).collect();
+    /// for message in &messages {
+    ///     writer.send(message).wait()?;
+    /// }
+    /// drop(reader);
+    /// let receipt = writer.finish().wait()?;
+    /// let again = &messages[receipt.messages().whole as usize..];
+    /// assert!(!again.is_empty());
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    #[must_use]
+    pub fn messages(&self) -> MessageReport {
+        self.messages
     }
 
     /// Whether every accepted byte was transferred, and the stream was ended or the handle given back.

@@ -1,6 +1,7 @@
 //! The one way to wait: a value that is at once a future, a blocking wait, and either of them under a deadline.
 
 use crate::driver::Driver;
+use crate::fairness;
 use crate::timers::TimerId;
 use std::cell::RefCell;
 use std::future::Future;
@@ -78,12 +79,13 @@ impl<O: Operation> Wait<O> {
     }
 
     /// Gives up at `deadline`: the result then is an error of the kind
-    /// [`TimedOut`](crate::ErrorKind::TimedOut). Of two deadlines the earlier one counts.
+    /// [`TimedOut`](crate::ErrorKind::TimedOut). Of two deadlines the earlier one counts. What can be answered at once is
+    /// answered even if the deadline has passed: it looks once first.
     pub fn by(self, deadline: Instant) -> Self {
         self.within(deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Gives up after `duration`, counted from now. A duration past the end of time is no deadline.
+    /// Gives up after `duration`, counted from now; zero looks once. A duration past the end of time is no deadline.
     pub fn within(mut self, duration: Duration) -> Self {
         // Without a driver there is no pipe to wait for.
         if let Some(driver) = self.operation.driver() {
@@ -136,16 +138,18 @@ impl<O: Operation> Future for Wait<O> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O::Output> {
         let this = &mut *self;
-        if let Poll::Ready(output) = this.operation.poll(cx.waker()) {
-            this.done = true;
-            return Poll::Ready(output);
-        }
-        if this.remaining() == Some(Duration::ZERO) {
-            this.done = true;
-            return Poll::Ready(this.operation.expire());
-        }
-        this.keep_time(cx.waker());
-        Poll::Pending
+        fairness::poll_fairly(cx.waker(), || {
+            if let Poll::Ready(output) = this.operation.poll(cx.waker()) {
+                this.done = true;
+                return Poll::Ready(output);
+            }
+            if this.remaining() == Some(Duration::ZERO) {
+                this.done = true;
+                return Poll::Ready(this.operation.expire());
+            }
+            this.keep_time(cx.waker());
+            Poll::Pending
+        })
     }
 }
 

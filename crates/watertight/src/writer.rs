@@ -273,7 +273,7 @@ impl<B: Backend> PipeWriter<B> {
         Wait::new(UntilTransferred {
             writer: self,
             id: 0,
-            target: None,
+            target: Some(self.ledger().accepted()),
         })
     }
 
@@ -292,7 +292,7 @@ impl<B: Backend> PipeWriter<B> {
     pub fn until_read(&self) -> Wait<UntilRead<'_, B>> {
         Wait::new(UntilRead {
             writer: self,
-            wait: UntilReadWait::default(),
+            wait: UntilReadWait::upto(self.ledger().accepted()),
         })
     }
 
@@ -305,7 +305,7 @@ impl<B: Backend> PipeWriter<B> {
     /// **Cancel safety.** Once polled, it goes on finishing.
     ///
     /// # Errors
-    /// The deadline passed.
+    /// The deadline passed; in a forked child, [`WrongProcess`](ErrorKind::WrongProcess): the stream is the parent's.
     pub fn finish(&self) -> Wait<Finish<'_, B>> {
         Wait::new(Finish {
             writer: self,
@@ -488,6 +488,10 @@ impl<B: Backend> Operation for Finish<'_, B> {
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
         let cell = &self.writer.cell;
+        if let (How::Finish, Err(cause)) = (self.how, cell.driver.refuse_elsewhere()) {
+            // C4: the stream is the parent's, and it is not ended here.
+            return Poll::Ready(Err(cause.during(Verb::Finish, self.writer.ledger())));
+        }
         if !self.begun {
             self.begun = true;
             match self.how {

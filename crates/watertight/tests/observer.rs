@@ -58,6 +58,11 @@ fn an_observer_hears_progress_in_order_and_the_end_once() {
     assert!(over.recv_timeout(PATIENCE).is_err());
     let told: Vec<u64> = told.iter().map(|ledger| ledger.transferred()).collect();
     assert!(told.windows(2).all(|pair| pair[0] < pair[1]), "{told:?}");
+    assert_eq!(
+        told.last(),
+        Some(&600_000),
+        "the last step is told before the end"
+    );
 }
 
 #[test]

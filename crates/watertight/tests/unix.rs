@@ -304,6 +304,61 @@ fn wrong_handles_are_refused_and_given_back() {
     assert!(watertight::inherited(9_999, watertight::Direction::Read).is_err());
 }
 
+/// What a forked child may do with the parent's pipes: nothing, in words, and without a panic.
+#[cfg(feature = "fault")]
+#[test]
+fn every_call_in_a_forked_child_is_refused_and_every_drop_is_quiet() {
+    let _accounted = Accounted::start();
+    let (idle_reader, idle) = watertight::pipe().unwrap();
+    let (full_reader, full) = watertight::pipe().unwrap();
+    full.send(&[7; 200_000]).wait().unwrap();
+    // A read that waits is in the poller's table, in the child's copy too.
+    let mut pending = [0; 8];
+    let late = idle_reader
+        .receive(&mut pending)
+        .within(Duration::from_millis(1));
+    assert_eq!(late.wait().unwrap_err().kind, ErrorKind::TimedOut);
+    let served = PipeReader::adopt(std::fs::File::open("/dev/zero").unwrap()).unwrap();
+
+    let child = watertight_os::fork_for_a_test();
+    if child == 0 {
+        let refused = std::panic::catch_unwind(move || {
+            let elsewhere = |kind| kind == ErrorKind::WrongProcess;
+            let mut all = vec![
+                elsewhere(idle.try_send(b"first").unwrap_err().error.kind),
+                elsewhere(full.try_send(b"x").unwrap_err().error.kind),
+                elsewhere(full.send(b"x").wait().unwrap_err().error.kind),
+                elsewhere(full.until_transferred().wait().unwrap_err().kind),
+                elsewhere(idle.until_read().wait().unwrap_err().kind),
+                elsewhere(idle.finish().wait().unwrap_err().kind),
+                elsewhere(idle_reader.receive(&mut [0; 8]).wait().unwrap_err().kind),
+                elsewhere(served.into_handle().unwrap_err().1.kind),
+                elsewhere(full_reader.into_handle().unwrap_err().1.kind),
+                elsewhere(watertight::pipe().unwrap_err().error.kind),
+            ];
+            let receipt = full.abort().wait().unwrap();
+            all.push(elsewhere(receipt.error().unwrap().kind));
+            drop((idle_reader, idle, full));
+            all.iter().position(|refused| !refused)
+        });
+        let code = match refused {
+            Ok(None) => 0,
+            Ok(Some(at)) => 10 + i32::try_from(at).unwrap(),
+            Err(_) => 1,
+        };
+        watertight_os::end_of_a_test(code);
+    }
+    let child = rustix::process::Pid::from_raw(child);
+    let (_, status) = rustix::process::waitpid(child, rustix::process::WaitOptions::empty())
+        .unwrap()
+        .unwrap();
+    assert_eq!(status.exit_status(), Some(0));
+    // The parent's pipes go on as if nothing had been.
+    idle.send(b"question").wait().unwrap();
+    assert_eq!(read_exactly(&idle_reader, 8), b"question");
+    let _ = full.abort().wait().unwrap();
+}
+
 /// `inherited` is a safe call: whatever number it is given, a private file of somebody else's stays as it is.
 #[test]
 fn a_number_that_somebody_else_has_is_duplicated_and_left_alone() {

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
@@ -59,6 +60,23 @@ fn a_socket_tells_whether_its_peer_read_or_threw_away() {
     drop(theirs);
     let error = writer.until_read().within(PATIENCE).wait().unwrap_err();
     assert_eq!(error.kind, ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn a_peer_that_read_everything_and_left_is_no_failure() {
+    let _accounted = Accounted::start();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (from, into) = std::io::pipe().unwrap();
+    let ends: [(OwnedFd, OwnedFd); 2] = [(theirs.into(), ours.into()), (from.into(), into.into())];
+    for (theirs, ours) in ends {
+        let writer = PipeWriter::adopt(ours).unwrap();
+        writer.send(b"read me").wait().unwrap();
+        let mut peer = File::from(theirs);
+        peer.read_exact(&mut [0; 7]).unwrap();
+        drop(peer);
+        writer.until_read().within(PATIENCE).wait().unwrap();
+        drop(writer);
+    }
 }
 
 #[test]

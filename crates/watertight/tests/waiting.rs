@@ -4,8 +4,9 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE, fill_up, noise};
+use common::{Accounted, PATIENCE, fill_up, noise, read_to_end};
 use futures_lite::future::{block_on, or, poll_once};
+use std::future::Future;
 use std::io::{Read, Write};
 use std::pin::pin;
 use std::time::Duration;
@@ -328,5 +329,90 @@ fn a_select_loop_neither_loses_nor_doubles() {
             }
         }
         assert_eq!(total, 600);
+    });
+}
+
+/// Of three that wait for different bytes, whoever waits for fewer is woken first, whoever began first.
+#[test]
+fn who_waits_for_bytes_is_woken_in_the_order_of_the_bytes() {
+    struct Names(u32, std::sync::mpsc::Sender<u32>);
+    impl std::task::Wake for Names {
+        fn wake(self: std::sync::Arc<Self>) {
+            let _ = self.1.send(self.0);
+        }
+    }
+    let _accounted = Accounted::start();
+    let (reader, writer) = pipe().unwrap();
+    let (woken, wakes) = std::sync::mpsc::channel();
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        writer.send(&[7; 70_000]).wait().unwrap();
+        waits.push(Box::pin(writer.until_transferred()));
+    }
+    // The last ones begin to wait first.
+    for (number, wait) in waits.iter_mut().enumerate().rev() {
+        let names = Names(u32::try_from(number).unwrap(), woken.clone());
+        let waker = std::task::Waker::from(std::sync::Arc::new(names));
+        let answer = wait
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(&waker));
+        assert!(answer.is_pending());
+    }
+    let receipt = {
+        let finishing = writer.finish();
+        let reading = std::thread::spawn(move || read_to_end(&reader));
+        let receipt = finishing.within(PATIENCE).wait().unwrap();
+        reading.join().unwrap();
+        receipt
+    };
+    assert!(receipt.is_complete());
+    let order: Vec<u32> = (0..3)
+        .map(|_| wakes.recv_timeout(PATIENCE).unwrap())
+        .collect();
+    assert_eq!(order, [0, 1, 2]);
+}
+
+/// A task whose pipe is always ready lets others run, natively and through the traits.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_task_that_is_always_ready_lets_others_run() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let _accounted = Accounted::start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let (mut reader, writer) = pipe().unwrap();
+    writer.send(&[7; 30_000]).wait().unwrap();
+    let others = std::sync::Arc::new(AtomicU32::new(0));
+    let counted = others.clone();
+    runtime.block_on(async move {
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut rounds = Vec::new();
+        for _ in 0..1_000 {
+            reader.receive(&mut [0; 1]).await.unwrap();
+        }
+        rounds.push(others.load(Ordering::Relaxed));
+        for _ in 0..1_000 {
+            tokio::io::AsyncReadExt::read(&mut reader, &mut [0; 1])
+                .await
+                .unwrap();
+        }
+        rounds.push(others.load(Ordering::Relaxed));
+        for _ in 0..1_000 {
+            writer.send(b"x").await.unwrap();
+        }
+        rounds.push(others.load(Ordering::Relaxed));
+        // Once in 128 ready answers at least, each time.
+        assert!(
+            rounds[0] >= 7 && rounds[1] >= 14 && rounds[2] >= 21,
+            "{rounds:?}"
+        );
+        other.abort();
+        drop((reader, writer));
     });
 }

@@ -66,6 +66,7 @@ pub(crate) fn run(bytes: &[u8]) {
         op_bytes_max: 1 + usize::from(script.byte()) * 8,
         op_chunks_max: 1 + usize::from(script.pick(5)),
         segment_bytes_max: usize::from(script.byte()) * 4,
+        atomic_bytes_max: None,
     };
     let mut half = WriteHalf::new(limits);
     let mut model = Model::new(limits);

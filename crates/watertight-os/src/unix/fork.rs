@@ -3,14 +3,20 @@
 //! A child has the parent's descriptors, and none of its threads. What it does to the epoll instance, the parent feels.
 
 use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// How many forks lie between this process and the one that first asked.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
+/// The system could not keep our handler (out of memory): then every question asks for the process's number.
+static IS_UNWATCHED: AtomicBool = AtomicBool::new(false);
 
-/// Where something was made.
+/// Where something was made. A process that was made by `vfork`, `_Fork` or a raw `clone` runs no handlers and is not told
+/// apart; such a process may only call `exec` or `_exit` anyway.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Birth(u32);
+pub(super) struct Birth {
+    generation: u32,
+    process: u32,
+}
 
 impl Birth {
     /// Here and now.
@@ -19,14 +25,19 @@ impl Birth {
         WATCH.call_once(|| {
             // SAFETY: `born` may run in any child at any moment: it only adds to an atomic. It is never unregistered, and
             // a library that could be unloaded would have to be kept, which Rust's are.
-            unsafe { libc::pthread_atfork(None, None, Some(born)) };
+            let code = unsafe { libc::pthread_atfork(None, None, Some(born)) };
+            IS_UNWATCHED.store(code != 0, Ordering::Relaxed);
         });
-        Self(GENERATION.load(Ordering::Relaxed))
+        Self {
+            generation: GENERATION.load(Ordering::Relaxed),
+            process: std::process::id(),
+        }
     }
 
     /// Whether this is another process, forked since.
     pub(super) fn is_elsewhere(self) -> bool {
-        self.0 != GENERATION.load(Ordering::Relaxed)
+        let is_forked = self.generation != GENERATION.load(Ordering::Relaxed);
+        is_forked || (IS_UNWATCHED.load(Ordering::Relaxed) && self.process != std::process::id())
     }
 }
 

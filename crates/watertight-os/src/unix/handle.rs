@@ -57,6 +57,8 @@ pub struct Handle {
     kind: Kind,
     /// A pipe with a name: its end may come before its first writer.
     is_fifo: bool,
+    /// A pipe that we made, which nobody else has.
+    is_ours: bool,
     rung: Rung,
     /// A pipe that turned out to refuse RWF_NOWAIT, in a description of our own: one that somebody opened again through
     /// `/proc`, which nothing tells before the first call.
@@ -116,11 +118,17 @@ impl Handle {
     }
 
     /// The descriptor in a forked child, which has no helper's thread to end.
-    pub(super) fn into_fd_elsewhere(self) -> OwnedFd {
+    /// Nothing if that thread was working at the fork: what it held is held for ever.
+    pub(super) fn into_fd_elsewhere(self) -> Option<OwnedFd> {
         if let Rung::Helper(helper) = self.rung {
             helper.leave();
         }
-        Arc::into_inner(self.fd).expect("a helper holds the descriptor only while it works")
+        Arc::into_inner(self.fd)
+    }
+
+    /// Others may write into an adopted pipe, and the kernel keeps so many bytes whole among theirs (POSIX PIPE_BUF).
+    pub(super) fn atomic_bytes_max(&self) -> Option<u64> {
+        (self.kind == Kind::Pipe && !self.is_ours).then_some(libc::PIPE_BUF as u64)
     }
 
     /// Whether a read of nothing on this FIFO means that no writer has come yet, rather than that the last one left.
@@ -215,7 +223,10 @@ impl Handle {
         } else {
             Rung::NoWait
         };
-        Self::made(fd, direction, Kind::Pipe, rung, features, poll_key)
+        Self {
+            is_ours: true,
+            ..Self::made(fd, direction, Kind::Pipe, rung, features, poll_key)
+        }
     }
 
     /// An end that is served by a helper whatever it is.
@@ -243,6 +254,7 @@ impl Handle {
             direction,
             kind,
             is_fifo: false,
+            is_ours: false,
             rung,
             fallen: OnceLock::new(),
             features,

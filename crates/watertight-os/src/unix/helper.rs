@@ -208,6 +208,10 @@ impl Shared {
 
     /// write, after poll where it could wait; then in steps that a ready pipe takes whole.
     fn write(&self, fd: &OwnedFd, kind: Kind, chunks: &Chunks) -> Outcome {
+        // What a pipe keeps whole among several writers goes in one call.
+        let is_whole = kind == Kind::Pipe && chunks.bytes() <= libc::PIPE_BUF as u64;
+        let one = (is_whole && chunks.count() > 1).then(|| joined(chunks));
+        let chunks = one.as_ref().unwrap_or(chunks);
         let mut moved = 0;
         for chunk in chunks.iter() {
             let mut rest = &chunk[..];
@@ -215,6 +219,7 @@ impl Shared {
                 let now = match kind {
                     // A device takes what it takes; `poll` can promise no size for it.
                     Kind::Device | Kind::File => rest,
+                    Kind::Pipe if is_whole => rest,
                     Kind::LocalSocket | Kind::Pipe | Kind::Socket | Kind::Terminal => {
                         &rest[..rest.len().min(STEP_BYTES_MAX)]
                     }
@@ -298,6 +303,17 @@ impl Shared {
 }
 
 /// What was written before a failure counts (os-rules C.3: "account the count before looking at errno").
+/// All of it as one chunk.
+fn joined(chunks: &Chunks) -> Chunks {
+    let bytes: Vec<u8> = chunks
+        .iter()
+        .flat_map(|chunk| chunk.iter().copied())
+        .collect();
+    let mut one = Chunks::default();
+    one.push(bytes.into());
+    one
+}
+
 fn with_count(outcome: Outcome, moved: u64) -> Outcome {
     match outcome {
         Outcome::Failed { class, os, .. } => Outcome::Failed {

@@ -282,6 +282,16 @@ impl Native {
         Some(outcome)
     }
 
+    /// A forked child lets go of what an operation refers to. A table that another thread had at the fork stays as it is.
+    fn forget_elsewhere(&self, handle: &Handle, id: OpId) {
+        if let Ok(mut asking) = self.asking.try_lock() {
+            asking.retain(|asking| asking.id != id);
+        }
+        let armed = self.armed.try_lock().ok();
+        let spent = armed.and_then(|mut armed| armed.remove(&handle.poll_key));
+        drop(spent);
+    }
+
     fn ask_again(&self, completions: &mut Vec<Completion>) {
         let now = Instant::now();
         lock(&self.asking).retain_mut(|asking| {
@@ -359,7 +369,12 @@ impl Backend for Native {
                 Some(Err(code)) => match next(Call::Read, code) {
                     Next::Again => continue,
                     Next::Wait => ReadNow::Wait,
-                    Next::Fail(class, os) => ReadNow::Failed(class, os),
+                    Next::Fail(class, os) => {
+                        if class == Class::Reset {
+                            until_read::note_reset(handle);
+                        }
+                        ReadNow::Failed(class, os)
+                    }
                 },
             };
         }
@@ -367,6 +382,7 @@ impl Backend for Native {
 
     fn cancel(&self, handle: &Arc<Handle>, id: OpId) -> Cancelled {
         if self.birth.is_elsewhere() {
+            self.forget_elsewhere(handle, id);
             return Cancelled::Done(Outcome::cancelled());
         }
         if id.kind == OpKind::UntilRead {
@@ -399,11 +415,13 @@ impl Backend for Native {
     }
 
     fn close(&self, handle: Arc<Handle>, end_of_stream: bool) -> Result<(), OsCode> {
-        let handle = Arc::into_inner(handle).expect("O4: nobody else uses a handle that is closed");
         if self.birth.is_elsewhere() {
-            // Only our copies of the descriptors: the stream, the poller and the threads are the parent's.
-            return close(handle.into_fd_elsewhere());
+            // Only our copies of the descriptors: the stream, the poller and the threads are the parent's. What a thread that
+            // is not here still refers to stays open until this process ends.
+            let fd = Arc::into_inner(handle).and_then(Handle::into_fd_elsewhere);
+            return fd.map_or(Ok(()), close);
         }
+        let handle = Arc::into_inner(handle).expect("O4: nobody else uses a handle that is closed");
         self.deregister(&handle);
         let ended = if end_of_stream && handle.is_socket_kind() {
             end_stream(&handle)
@@ -416,6 +434,10 @@ impl Backend for Native {
     }
 
     fn wait(&self, completions: &mut Vec<Completion>, until: Option<Moment>) -> Result<(), OsCode> {
+        if self.birth.is_elsewhere() {
+            // Its events are the parent's to take.
+            return Err(OsCode(Errno::CHILD.raw_os_error()));
+        }
         let until = until.map(|moment| self.start + Duration::from_nanos(moment.0));
         let deadline = match (until, self.next_question()) {
             (Some(until), Some(question)) => Some(until.min(question)),
@@ -432,7 +454,26 @@ impl Backend for Native {
     }
 
     fn wake(&self) {
-        notify(&self.poller);
+        if !self.birth.is_elsewhere() {
+            notify(&self.poller);
+        }
+    }
+
+    fn atomic_bytes_max(&self, handle: &Handle) -> Option<u64> {
+        handle.atomic_bytes_max()
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.birth.is_elsewhere()
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        if self.birth.is_elsewhere() {
+            // The poller is the parent's: ending it here would take the parent's descriptors out of it.
+            let _kept = std::mem::ManuallyDrop::new(self.poller.clone());
+        }
     }
 }
 

@@ -4,15 +4,49 @@
 //! 10 ms between questions, and only while somebody waits for the answer.
 
 use super::classify::{Call, told};
-use super::handle::{Handle, polled};
+use super::handle::{Handle, Kind, polled};
 use super::kernel;
 use rustix::event::PollFlags;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use watertight_core::{Class, OpId, Outcome};
 
 const PAUSE_FIRST: Duration = Duration::from_micros(50);
 const PAUSE_MAX: Duration = Duration::from_millis(10);
+
+/// How many sockets are remembered whose reset was told to a reader.
+const RESETS_MAX: usize = 1024;
+
+/// Sockets whose reset was told to a reader of this process's, by device and inode, the latest last.
+static RESETS: Mutex<VecDeque<(u64, u64)>> = Mutex::new(VecDeque::new());
+
+/// A reader heard that its peer threw data away: nobody else who has the same socket will.
+pub(super) fn note_reset(handle: &Handle) {
+    let Some(socket) = identity(handle) else {
+        return;
+    };
+    let mut resets = RESETS.lock().unwrap_or_else(PoisonError::into_inner);
+    if resets.len() == RESETS_MAX {
+        resets.pop_front();
+    }
+    resets.push_back(socket);
+}
+
+fn was_reset(handle: &Handle) -> bool {
+    let resets = RESETS.lock().unwrap_or_else(PoisonError::into_inner);
+    !resets.is_empty() && identity(handle).is_some_and(|socket| resets.contains(&socket))
+}
+
+/// fstat: device and inode of a local socket. What cannot be asked is not remembered.
+#[allow(clippy::unnecessary_cast, reason = "other systems have other widths")]
+fn identity(handle: &Handle) -> Option<(u64, u64)> {
+    if handle.kind() != Kind::LocalSocket {
+        return None;
+    }
+    let stat = rustix::fs::fstat(handle.original()).ok()?;
+    Some((stat.st_dev as u64, stat.st_ino as u64))
+}
 
 /// One that waits.
 #[derive(Debug)]
@@ -63,11 +97,13 @@ pub(super) fn ask(handle: &Handle) -> Option<Outcome> {
             return Some(Outcome::failed(class, os));
         }
     };
-    let has_left = seen.intersects(PollFlags::ERR | PollFlags::HUP);
     match unread {
-        // What a socket's peer threw away no longer counts as unread, and the error is told only once, perhaps to a reader
-        // of the same socket: after the peer has left, nobody can know.
-        0 if handle.is_socket_kind() && has_left => Some(Outcome::failed(Class::Gone, None)),
+        // What a socket's peer threw away no longer counts as unread. The error that says so is told only once: it is still
+        // there, or a reader of the same socket in this process has heard it.
+        0 if handle.is_socket_kind() && (seen.contains(PollFlags::ERR) || was_reset(handle)) => {
+            Some(Outcome::failed(Class::Gone, None))
+        }
+        // An error on an empty pipe only says that its reader has left, having read all there was.
         0 => Some(Outcome::Ready),
         _ if seen.contains(PollFlags::ERR) => Some(Outcome::failed(Class::Gone, None)),
         _ => None,

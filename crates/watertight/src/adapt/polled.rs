@@ -1,5 +1,6 @@
 //! The polls that both asynchronous adapters are made of.
 
+use crate::fairness;
 use crate::pump_write::WriterCell;
 use crate::reader::PipeReader;
 use crate::writer::PipeWriter;
@@ -18,7 +19,9 @@ impl<B: Backend> PipeWriter<B> {
         // A flush that was given up before must not count for what is written now.
         self.trait_turn.flush_target = None;
         let cell = self.cell().clone();
-        let answer = cell.poll_accept_some(&mut self.trait_turn.room, &mut message, waker);
+        let room = &mut self.trait_turn.room;
+        let answer =
+            fairness::poll_fairly(waker, || cell.poll_accept_some(room, &mut message, waker));
         answer.map(|accepted| match accepted {
             Ok(n) => Ok(usize::try_from(n).expect("no more than the message")),
             Err(cause) => Err(cause.during(Verb::Write, cell.ledger()).into()),
@@ -56,7 +59,8 @@ impl<B: Backend> PipeReader<B> {
         waker: &Waker,
     ) -> Poll<io::Result<usize>> {
         let cell = self.cell().clone();
-        cell.poll_read(&mut self.trait_id, buf, waker)
+        let id = &mut self.trait_id;
+        fairness::poll_fairly(waker, || cell.poll_read(id, buf, waker))
             .map_err(|cause| cause.during(Verb::Read, cell.ledger()).into())
     }
 }

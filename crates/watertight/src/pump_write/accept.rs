@@ -18,12 +18,13 @@ impl<B: Backend> WriterCell<B> {
         message: &mut dyn Message,
     ) -> Result<(), (Cause, u64)> {
         let len = message.len();
+        self.driver.refuse_elsewhere().map_err(|cause| (cause, 0))?;
         let mut state = self.lock();
         if let Err(cause) = state.refusal_of(len) {
             state.tell(cause);
             return Err((cause, 0));
         }
-        let start = state.half.begin_offer();
+        let start = state.half.begin_offer(Some(len));
         message.accept(0, len, &mut state.half);
         drop(state);
         self.send_offered(start, len)
@@ -50,6 +51,7 @@ impl<B: Backend> WriterCell<B> {
         message: &mut dyn Message,
         waker: &Waker,
     ) -> Poll<Result<(), Cause>> {
+        self.driver.refuse_elsewhere()?;
         loop {
             let mut state = self.lock();
             if let Some(cause) = state.half.refusal() {
@@ -66,7 +68,8 @@ impl<B: Backend> WriterCell<B> {
                 drop(replaced);
                 return Poll::Pending;
             }
-            let start = state.half.begin_offer();
+            let new = (turn.accepted == 0).then(|| message.len());
+            let start = state.half.begin_offer(new);
             message.accept(turn.accepted, piece, &mut state.half);
             let done = turn.accepted + piece == message.len();
             if !done {
@@ -114,6 +117,7 @@ impl<B: Backend> WriterCell<B> {
         message: &mut dyn Message,
         waker: &Waker,
     ) -> Poll<Result<u64, Cause>> {
+        self.driver.refuse_elsewhere()?;
         let mut state = self.lock();
         if let Some(cause) = state.half.refusal() {
             state.tell(cause);
@@ -131,7 +135,7 @@ impl<B: Backend> WriterCell<B> {
             drop(replaced);
             return Poll::Pending;
         }
-        let start = state.half.begin_offer();
+        let start = state.half.begin_offer(Some(piece));
         message.accept(0, piece, &mut state.half);
         drop(state);
         Poll::Ready(match self.send_offered(start, piece) {
