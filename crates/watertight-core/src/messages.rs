@@ -136,7 +136,7 @@ impl Messages {
 
     /// How many bytes the next write may carry, if one of at most `atomic_max` bytes is whole among those of other writers:
     /// whole messages up to that, or one larger message alone.
-    pub(crate) fn next_write(&self, atomic_max: u64, bytes_max: u64) -> u64 {
+    pub(crate) fn next_write(&self, atomic_max: u64, bytes_max: usize) -> usize {
         let mut taken = 0;
         let mut skipped = self.done;
         for run in &self.runs {
@@ -144,15 +144,15 @@ impl Messages {
                 let rest = run.bytes - skipped;
                 skipped = 0;
                 if taken > 0 && taken + rest > atomic_max {
-                    return taken;
+                    return within(taken, bytes_max);
                 }
                 taken += rest;
                 if taken >= atomic_max {
-                    return taken.min(bytes_max);
+                    return within(taken, bytes_max);
                 }
             }
         }
-        taken.min(bytes_max)
+        within(taken, bytes_max)
     }
 
     /// What became of them, with so many bytes in doubt behind those that are transferred.
@@ -198,6 +198,10 @@ impl Messages {
         }
         Some(one)
     }
+}
+
+fn within(bytes: u64, bytes_max: usize) -> usize {
+    usize::try_from(bytes).map_or(bytes_max, |bytes| bytes.min(bytes_max))
 }
 
 #[cfg(test)]

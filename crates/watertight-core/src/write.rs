@@ -294,7 +294,7 @@ impl WriteHalf {
         self.fail(cause);
     }
 
-    /// Asks for an attempt at "the peer has read everything" once nothing is queued or in flight.
+    /// Asks whether the peer has read everything, once nothing is queued or in flight.
     pub fn ask_until_read(&mut self) {
         self.until_read.ask();
     }
@@ -465,10 +465,7 @@ impl WriteHalf {
         let bytes_max = self.limits.op_bytes_max;
         match self.limits.atomic_bytes_max {
             None => bytes_max,
-            Some(atomic) => {
-                let next = self.messages.next_write(atomic, bytes_max as u64);
-                usize::try_from(next).unwrap_or(bytes_max)
-            }
+            Some(atomic) => self.messages.next_write(atomic, bytes_max),
         }
     }
 
