@@ -11,7 +11,9 @@ mod windows_lab;
 use watertight_core::{Class, OpKind};
 use watertight_os::{Direction, Step};
 use windows_lab::*;
-use windows_sys::Win32::System::Pipes::{PIPE_NOWAIT, PIPE_WAIT};
+use windows_sys::Win32::System::Pipes::{
+    PIPE_NOWAIT, PIPE_READMODE_MESSAGE, PIPE_TYPE_MESSAGE, PIPE_WAIT,
+};
 
 #[test]
 fn adopting_twice_gives_the_second_handle_back() {
@@ -49,6 +51,19 @@ fn a_handle_that_never_answers_is_refused() {
             (Step::Inspect, Class::Unsupported)
         );
     }
+}
+
+#[test]
+fn a_pipe_of_messages_is_not_written() {
+    let _alone = alone();
+    let lab = Lab::new();
+    let (server, client) = named_pipe(PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT);
+    let refused = lab.native.adopt(client, Direction::Write).unwrap_err();
+    assert_eq!(
+        (refused.error.step, refused.error.class),
+        (Step::Inspect, Class::Unsupported)
+    );
+    lab.native.adopt(server, Direction::Read).unwrap();
 }
 
 #[test]

@@ -33,7 +33,7 @@
 //!
 //! # Common deadlocks
 //!
-//! * A child waits for the end of its input while you hold its writer: `finish` it or drop it.
+//! * A child waits for the end of its input while you hold its writer: `finish` it.
 //! * You write all of a child's input before you read its output, and it does the same: read and write at once.
 //! * You wait for the end of a pipe whose writing end a grandchild, or you yourself, still hold.
 #![forbid(unsafe_code)]

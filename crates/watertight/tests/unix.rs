@@ -8,6 +8,7 @@ use common::files::{Folder, fifo_ends};
 use common::{Accounted, PATIENCE, noise, read_exactly, read_to_end};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
@@ -301,7 +302,55 @@ fn wrong_handles_are_refused_and_given_back() {
         PipeReader::adopt(lonely).unwrap_err().error.kind,
         ErrorKind::NotConnected
     );
+    let path = rustix::fs::open("/dev/null", rustix::fs::OFlags::PATH, Mode::empty()).unwrap();
+    assert_eq!(
+        PipeReader::adopt(path).unwrap_err().error.kind,
+        ErrorKind::InvalidInput
+    );
     assert!(watertight::inherited(9_999, watertight::Direction::Read).is_err());
+}
+
+/// In packet mode each write is a packet: joined messages would be one, so that end is refused.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_packet_pipe_is_not_written() {
+    let _accounted = Accounted::start();
+    let (_from, into) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::DIRECT).unwrap();
+    let refused = PipeWriter::adopt(into).unwrap_err();
+    assert_eq!(refused.error.kind, ErrorKind::Unsupported);
+    rustix::io::write(&refused.handle, b"still usable").unwrap();
+}
+
+/// Eight writers share one pipe, each with records of a thousand bytes: what the kernel keeps whole stays whole.
+#[test]
+fn records_of_several_writers_are_not_torn() {
+    const RECORD: usize = 1_000;
+    const RECORDS: usize = 1_000;
+    let _accounted = Accounted::start();
+    let (mut from, into) = std::io::pipe().unwrap();
+    let writers: Vec<_> = (0..8u8)
+        .map(|name| {
+            let writer = PipeWriter::adopt(into.try_clone().unwrap()).unwrap();
+            std::thread::spawn(move || {
+                for _ in 0..RECORDS {
+                    writer.send(&[name; RECORD]).wait().unwrap();
+                }
+                assert!(writer.finish().wait().unwrap().is_complete());
+            })
+        })
+        .collect();
+    drop(into);
+    let mut all = Vec::new();
+    from.read_to_end(&mut all).unwrap();
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    let is_whole = |record: &[u8]| record.iter().all(|byte| *byte == record[0]);
+    let torn = all
+        .chunks(RECORD)
+        .filter(|record| !is_whole(record))
+        .count();
+    assert_eq!((all.len(), torn), (8 * RECORD * RECORDS, 0));
 }
 
 /// What a forked child may do with the parent's pipes: nothing, in words, and without a panic.

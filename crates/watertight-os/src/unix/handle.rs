@@ -343,6 +343,7 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
     })?;
     step(Step::InspectAccess, || {
         let flags = flags_of(fd).map_err(|code| told(Call::Query, code))?;
+        kernel::refuse_mode(flags, found.kind, direction)?;
         let access = flags & OFlags::RWMODE;
         let fits = match direction {
             Direction::Read => access == OFlags::RDONLY || access == OFlags::RDWR,

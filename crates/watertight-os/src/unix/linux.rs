@@ -12,6 +12,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use watertight_core::{Class, OsCode};
 
 /// `RWF_NOSIGNAL`, Linux 6.18 (include/uapi/linux/fs.h).
 const NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x0000_0100);
@@ -112,6 +113,23 @@ pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     fallible("pipe2", Call::Make, || {
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
     })
+}
+
+/// What F_GETFL shows that no end of ours can have: O_PATH, which opens nothing; and a pipe's writing end in packet mode
+/// (O_DIRECT), where each write is a packet, and joined messages would be one. The reading end does not show that mode.
+pub(super) fn refuse_mode(
+    flags: OFlags,
+    kind: Kind,
+    direction: Direction,
+) -> Result<(), (Class, Option<OsCode>)> {
+    if flags.contains(OFlags::PATH) {
+        return Err((Class::Argument, Some(OsCode(Errno::BADF.raw_os_error()))));
+    }
+    let is_packets = kind == Kind::Pipe && flags.contains(OFlags::DIRECT);
+    if is_packets && direction == Direction::Write {
+        return Err((Class::Unsupported, None));
+    }
+    Ok(())
 }
 
 /// Whether our own new pipes are served without O_NONBLOCK.

@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use rustix::io::{Errno, FdFlags, IoSlice};
 use rustix::net::{RecvFlags, SendFlags};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use watertight_core::{Class, OsCode};
 
 /// What this kernel can. There is nothing to try.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +57,11 @@ pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
         })?;
     }
     Ok(ends)
+}
+
+/// These systems have no mode that an end of ours cannot have.
+pub(super) fn refuse_mode(_: OFlags, _: Kind, _: Direction) -> Result<(), (Class, Option<OsCode>)> {
+    Ok(())
 }
 
 /// Our own new pipes are in non-blocking mode, which nobody shares.

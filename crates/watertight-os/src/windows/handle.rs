@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 use watertight_core::{Class, OsCode};
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_ACCESS_INFORMATION, FILE_MODE_INFORMATION, FILE_PIPE_INFORMATION,
-    FILE_PIPE_LOCAL_INFORMATION, FILE_PIPE_SERVER_END, FILE_SYNCHRONOUS_IO_ALERT,
-    FILE_SYNCHRONOUS_IO_NONALERT,
+    FILE_PIPE_LOCAL_INFORMATION, FILE_PIPE_MESSAGE_TYPE, FILE_PIPE_SERVER_END,
+    FILE_SYNCHRONOUS_IO_ALERT, FILE_SYNCHRONOUS_IO_NONALERT,
 };
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_DIRECTORY_NOT_SUPPORTED, ERROR_INVALID_PARAMETER, ERROR_SUCCESS,
@@ -217,7 +217,10 @@ fn inspect(os: BorrowedHandle<'_>, direction: Direction) -> Result<Found, StepEr
         let kind = match sys::file_type(os).map_err(query_failed)? {
             FILE_TYPE_CHAR => Kind::Device,
             FILE_TYPE_DISK => regular(os)?,
-            FILE_TYPE_PIPE => waiting_mode(os)?,
+            FILE_TYPE_PIPE => {
+                keeps_no_messages(os, direction)?;
+                waiting_mode(os)?
+            }
             _ => return Err((Class::Argument, None)),
         };
         let mode: FILE_MODE_INFORMATION = sys::query(os).map_err(query_failed)?;
@@ -260,6 +263,23 @@ fn regular(os: BorrowedHandle<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
         return Err(argument(ERROR_DIRECTORY_NOT_SUPPORTED));
     }
     Ok(Kind::File)
+}
+
+/// NtQueryInformationFile(FilePipeLocalInformation): a pipe whose every write is a message cannot be written by us, who join
+/// messages and cut them at an operation's size.
+fn keeps_no_messages(
+    os: BorrowedHandle<'_>,
+    direction: Direction,
+) -> Result<(), (Class, Option<OsCode>)> {
+    // A socket has no such type, and a handle without the right to ask keeps its secret.
+    match sys::query::<FILE_PIPE_LOCAL_INFORMATION>(os) {
+        Ok(pipe)
+            if direction == Direction::Write && pipe.NamedPipeType == FILE_PIPE_MESSAGE_TYPE =>
+        {
+            Err((Class::Unsupported, None))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// NtQueryInformationFile(FilePipeInformation): not in PIPE_NOWAIT mode, in which a write "succeeds" with no bytes.
