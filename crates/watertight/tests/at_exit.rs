@@ -21,6 +21,8 @@ const BYTES: usize = 250_000;
 /// Far longer than any of this takes: a child that is still there then hangs.
 const WITHIN_LONG: &str = "60";
 const CODE: i32 = 7;
+/// How often a millisecond apart it is looked whether a child has ended too early.
+const LOOKS: u32 = 100;
 
 type Case = (&'static str, fn());
 type Check = (&'static str, fn() -> Result<(), Failed>);
@@ -178,15 +180,28 @@ fn start(case: &str, within: &str) -> Running {
 }
 
 impl Running {
-    fn await_ending(&mut self) {
-        let mut line = String::new();
+    /// Says what it said before.
+    fn await_ending(&mut self) -> String {
+        let (mut line, mut before) = (String::new(), String::new());
         while line != "ending\n" {
+            before.push_str(&line);
             line.clear();
             assert_ne!(
                 self.stderr.read_line(&mut line).unwrap(),
                 0,
                 "it ended early"
             );
+        }
+        before
+    }
+
+    /// Gives an end that does not settle the time to happen: the reader begins only then. A right end is still there.
+    fn await_a_wrong_end(&mut self) {
+        for _ in 0..LOOKS {
+            if self.child.try_wait().unwrap().is_some() {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 
@@ -207,6 +222,7 @@ impl Running {
 fn everything_arrives(case: &str) -> Result<(), Failed> {
     let mut running = start(case, WITHIN_LONG);
     running.await_ending();
+    running.await_a_wrong_end();
     let output = running.read_all();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let expected = match case {
@@ -303,7 +319,9 @@ fn a_loss_that_was_asked_for_is_quiet() -> Result<(), Failed> {
 #[cfg(all(unix, feature = "fault"))]
 fn a_forked_childs_exit_is_quick_and_silent() -> Result<(), Failed> {
     let mut running = start("fork", WITHIN_LONG);
-    running.await_ending();
+    let before = running.await_ending();
+    check(before.is_empty(), &before)?;
+    running.await_a_wrong_end();
     let output = running.read_all();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     check(

@@ -2,7 +2,9 @@
 //!
 //! A failure that is known while the call runs is the call's answer (rule L2). Never here: what happens to bytes that are in.
 
-use super::{State, Wanted, WriterCell};
+#[cfg(any(feature = "futures", feature = "tokio"))]
+use super::Wanted;
+use super::{State, WriterCell};
 use crate::driver::Wakes;
 use crate::line::Turn;
 use crate::message::Message;
