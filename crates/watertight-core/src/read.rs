@@ -72,6 +72,14 @@ impl ReadHalf {
         self.ledger
     }
 
+    /// Where it is in its life, or the failure that ended it.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub const fn phase(&self) -> Result<ReadPhase, Cause> {
+        self.state
+    }
+
     /// The failure that ended this half, if one did.
     #[must_use]
     pub const fn failure(&self) -> Option<Cause> {

@@ -92,6 +92,14 @@ impl WriteHalf {
         self.ledger
     }
 
+    /// Where it is in its life, or the failure that ended it.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub const fn phase(&self) -> Result<WritePhase, Cause> {
+        self.state
+    }
+
     /// The bounds.
     #[must_use]
     pub const fn limits(&self) -> &WriteLimits {

@@ -27,6 +27,8 @@ pub enum Step {
     CreatePoller,
     /// Write out what `print!` still holds.
     FlushStandardOutput,
+    /// Give the handle back to the caller.
+    HandBack,
     /// Ask what kind of thing the handle is.
     Inspect,
     /// Check that it may be read or written, as asked.
@@ -58,6 +60,7 @@ impl Step {
             Self::FlushStandardOutput => "writing out what standard output holds",
             Self::CreatePoller => "making the poller",
             Self::Duplicate => "duplicating the inherited descriptor",
+            Self::HandBack => "giving the handle back",
             Self::Inspect => "asking what kind of thing the handle is",
             Self::InspectAccess => "checking which way the handle may be used",
             Self::OpenEnd => "opening our end of the pipe",
@@ -128,6 +131,7 @@ mod tests {
             Step::CreatePoller,
             Step::Duplicate,
             Step::FlushStandardOutput,
+            Step::HandBack,
             Step::Inspect,
             Step::InspectAccess,
             Step::OpenEnd,

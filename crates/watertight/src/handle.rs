@@ -19,11 +19,12 @@ pub use watertight_os::{Native, OsHandle};
 /// The name of the library's one thread.
 const DRIVER_THREAD_NAME: &str = "watertight";
 
-/// A construction that failed: nothing was made and nothing is left behind.
+/// A handle that could not be taken over or given back, or a pipe that could not be made: nothing was made, nothing is left
+/// behind, and what the caller passed in comes back.
 ///
-/// `H` is what the caller passed in and gets back: the handle of an adoption, untouched and still usable.
+/// `H` is what comes back: the handle of an adoption, untouched and still usable; the pipe's end itself from `into_handle`.
 #[derive(Debug)]
-pub struct ConstructError<H> {
+pub struct HandleError<H> {
     /// The step that failed.
     pub step: Step,
     /// Why, with the raw code.
@@ -33,12 +34,21 @@ pub struct ConstructError<H> {
 }
 
 /// An adoption that failed, with the handle.
-pub type AdoptError = ConstructError<OsHandle>;
+pub type AdoptError = HandleError<OsHandle>;
 
 /// A `pipe()` that failed.
-pub type CreateError = ConstructError<()>;
+pub type CreateError = HandleError<()>;
 
-impl<H> ConstructError<H> {
+impl<H> HandleError<H> {
+    /// An end that keeps its handle, and why.
+    pub(crate) fn kept(error: Error, end: H) -> Self {
+        Self {
+            step: Step::HandBack,
+            error,
+            handle: end,
+        }
+    }
+
     fn new(verb: Verb, failed: StepError, handle: H) -> Self {
         let cause = Cause {
             kind: failed.class.kind(),
@@ -52,7 +62,7 @@ impl<H> ConstructError<H> {
     }
 }
 
-impl<H> fmt::Display for ConstructError<H> {
+impl<H> fmt::Display for HandleError<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = self.error;
         write!(
@@ -70,16 +80,16 @@ impl<H> fmt::Display for ConstructError<H> {
     }
 }
 
-impl<H: fmt::Debug> std::error::Error for ConstructError<H> {}
+impl<H: fmt::Debug> std::error::Error for HandleError<H> {}
 
-impl<H> From<ConstructError<H>> for Error {
-    fn from(failed: ConstructError<H>) -> Self {
+impl<H> From<HandleError<H>> for Error {
+    fn from(failed: HandleError<H>) -> Self {
         failed.error
     }
 }
 
-impl<H> From<ConstructError<H>> for io::Error {
-    fn from(failed: ConstructError<H>) -> Self {
+impl<H> From<HandleError<H>> for io::Error {
+    fn from(failed: HandleError<H>) -> Self {
         failed.error.into()
     }
 }
@@ -118,7 +128,7 @@ fn global() -> Result<Arc<Driver<Native>>, StepError> {
 
 /// The process's driver, for what is not a pipe.
 pub(crate) fn started() -> Result<Arc<Driver<Native>>, CreateError> {
-    global().map_err(|failed| ConstructError::new(Verb::Create, failed, ()))
+    global().map_err(|failed| HandleError::new(Verb::Create, failed, ()))
 }
 
 /// The process's driver when the process ends: its lock is only tried, until `end`.
@@ -182,15 +192,11 @@ pub(crate) fn adopt(
     watertight_os::note_thread();
     let driver = match global() {
         Ok(driver) => driver,
-        Err(failed) => return Err(ConstructError::new(Verb::Adopt, failed, handle)),
+        Err(failed) => return Err(HandleError::new(Verb::Adopt, failed, handle)),
     };
     match driver.backend.adopt(handle, direction) {
         Ok(handle) => Ok((driver, handle)),
-        Err(refused) => Err(ConstructError::new(
-            Verb::Adopt,
-            refused.error,
-            refused.handle,
-        )),
+        Err(refused) => Err(HandleError::new(Verb::Adopt, refused.error, refused.handle)),
     }
 }
 
@@ -231,7 +237,7 @@ pub fn pipe_with(
     reader: ReaderOptions,
     writer: WriterOptions,
 ) -> Result<(PipeReader, PipeWriter), CreateError> {
-    let failed = |failed| ConstructError::new(Verb::Create, failed, ());
+    let failed = |failed| HandleError::new(Verb::Create, failed, ());
     let driver = global().map_err(failed)?;
     watertight_os::note_thread();
     let (from, into) = driver.backend.pipe().map_err(failed)?;
@@ -262,7 +268,7 @@ pub fn pipe_with(
 /// ```
 pub fn inherited(number: u32, direction: Direction) -> Result<OsHandle, CreateError> {
     watertight_os::inherited(number, direction)
-        .map_err(|failed| ConstructError::new(Verb::Adopt, failed, ()))
+        .map_err(|failed| HandleError::new(Verb::Adopt, failed, ()))
 }
 
 /// The clock of a driver, for tests.

@@ -64,6 +64,9 @@ mod timers;
 mod wait;
 mod writer;
 
+/// Re-exported: what [`PipeWriter::send_bytes`] takes and receipts hand back.
+pub use bytes::Bytes;
+#[doc(hidden)]
 pub use driver::Driver;
 pub use exit::{
     EXIT_WITHIN, EXIT_WITHIN_VARIABLE, SettleOnDrop, exit, exit_within, settle_on_drop,
@@ -71,7 +74,7 @@ pub use exit::{
 #[doc(hidden)]
 pub use handle::now;
 pub use handle::{
-    AdoptError, ConstructError, CreateError, Native, OsHandle, inherited, pipe, pipe_with,
+    AdoptError, CreateError, HandleError, Native, OsHandle, inherited, pipe, pipe_with,
 };
 pub use lingering::LingeringBounds;
 pub use loss::{Loss, LossHook, on_loss};
@@ -81,9 +84,15 @@ pub use reader::{Abort, PipeReader, Receive};
 pub use receipt::{Ending, ReadReceipt, Receipt};
 pub use refused::Refused;
 pub use settle::{Census, Settle, Unsettled, bound_lingering, census, settle};
-pub use wait::{Operation, Wait};
+#[doc(hidden)]
+pub use wait::Operation;
+pub use wait::Wait;
+#[doc(hidden)]
+pub use watertight_core::Backend;
 pub use watertight_core::{
-    Backend, Cause, CutMessage, Error, ErrorKind, Ledger, MessageReport, OsCode, Verb,
+    Cause, CutMessage, Error, ErrorKind, Ledger, MessageReport, OsCode, Verb,
 };
-pub use watertight_os::{Direction, Step, fault};
+#[doc(hidden)]
+pub use watertight_os::fault;
+pub use watertight_os::{Direction, Step};
 pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

@@ -347,11 +347,23 @@ impl<B: Backend> Pump for ReaderCell<B> {
     fn give_up_at_exit(self: Arc<Self>) {}
 }
 
+impl<B: Backend> ReaderCell<B> {
+    /// Shows which pipe it is, where it is in its life, and its account.
+    pub(crate) fn fmt_as(&self, name: &str, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.lock();
+        let (phase, ledger) = (state.half.phase(), state.half.ledger());
+        drop(state);
+        let mut shown = f.debug_struct(name);
+        match phase {
+            Ok(phase) => shown.field("key", &self.key).field("phase", &phase),
+            Err(cause) => shown.field("key", &self.key).field("failed", &cause),
+        };
+        shown.field("ledger", &ledger).finish_non_exhaustive()
+    }
+}
+
 impl<B: Backend> std::fmt::Debug for ReaderCell<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReaderCell")
-            .field("key", &self.key)
-            .field("ledger", &self.ledger())
-            .finish_non_exhaustive()
+        self.fmt_as("ReaderCell", f)
     }
 }

@@ -1,7 +1,7 @@
 //! `PipeReader`: reads into the caller's memory, and never loses what it read ahead.
 
 use crate::driver::Driver;
-use crate::handle::{self, AdoptError, Native, OsHandle};
+use crate::handle::{self, AdoptError, HandleError, Native, OsHandle};
 use crate::options::ReaderOptions;
 use crate::pump_read::ReaderCell;
 use crate::receipt::ReadReceipt;
@@ -22,7 +22,6 @@ use watertight_os::Direction;
 ///
 /// **Dropping** it neither blocks nor fails. Receive-ahead that nobody took is discarded and counted in
 /// [`census`](crate::census); [`abort`](Self::abort) hands it over.
-#[derive(Debug)]
 pub struct PipeReader<B: Backend = Native> {
     cell: Arc<ReaderCell<B>>,
     /// The standard traits' place among those that wait.
@@ -62,12 +61,12 @@ impl PipeReader {
         clippy::result_large_err,
         reason = "the end itself comes back, on a path taken once at most"
     )]
-    pub fn into_handle(self) -> Result<OsHandle, (Self, Error)> {
+    pub fn into_handle(self) -> Result<OsHandle, HandleError<Self>> {
         match self.cell.release() {
             Ok(handle) => Ok(handle::into_os(&self.cell.driver, handle)),
             Err(cause) => {
                 let error = cause.during(Verb::Release, self.ledger());
-                Err((self, error))
+                Err(HandleError::kept(error, self))
             }
         }
     }
@@ -137,6 +136,13 @@ impl<B: Backend> PipeReader<B> {
             begun: false,
             id: 0,
         })
+    }
+}
+
+/// Which pipe, where it is in its life, and its account.
+impl<B: Backend> std::fmt::Debug for PipeReader<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.cell.fmt_as("PipeReader", f)
     }
 }
 

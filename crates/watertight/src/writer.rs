@@ -1,7 +1,7 @@
 //! `PipeWriter`: accepts bytes, sends them in the background, and knows where each of them is.
 
 use crate::driver::Driver;
-use crate::handle::{self, AdoptError, Native, OsHandle};
+use crate::handle::{self, AdoptError, HandleError, Native, OsHandle};
 use crate::line::Turn;
 use crate::message::Returned;
 use crate::options::WriterOptions;
@@ -42,7 +42,6 @@ use watertight_os::{Direction, Handle};
 /// # drop(reader);
 /// # Ok::<(), watertight::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct PipeWriter<B: Backend = Native> {
     cell: Arc<WriterCell<B>>,
     capacity: Option<u64>,
@@ -132,12 +131,12 @@ impl PipeWriter {
         clippy::result_large_err,
         reason = "the end itself comes back, on a path taken once at most"
     )]
-    pub fn into_handle(self) -> Result<OsHandle, (Self, Error)> {
+    pub fn into_handle(self) -> Result<OsHandle, HandleError<Self>> {
         match self.cell.release() {
             Ok(handle) => Ok(handle::into_os(&self.cell.driver, handle)),
             Err(cause) => {
                 let error = cause.during(Verb::Release, self.ledger());
-                Err((self, error))
+                Err(HandleError::kept(error, self))
             }
         }
     }
@@ -347,6 +346,13 @@ impl<B: Backend> PipeWriter<B> {
             accepted,
             message,
         }
+    }
+}
+
+/// Which pipe, where it is in its life, and its account.
+impl<B: Backend> std::fmt::Debug for PipeWriter<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.cell.fmt_as("PipeWriter", f)
     }
 }
 

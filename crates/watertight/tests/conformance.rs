@@ -53,7 +53,8 @@ fn an_idle_pipe_is_given_back_usable_and_a_busy_one_is_not() {
         .within(Duration::from_millis(20))
         .wait()
         .unwrap_err();
-    let (writer, error) = writer.into_handle().unwrap_err();
+    let kept = writer.into_handle().unwrap_err();
+    let (writer, error) = (kept.handle, kept.error);
     assert_eq!((error.verb, error.kind), (Verb::Release, ErrorKind::Busy));
     let _ = writer.abort().wait().unwrap();
     drop((reader, writer));
@@ -61,8 +62,8 @@ fn an_idle_pipe_is_given_back_usable_and_a_busy_one_is_not() {
     let (reader, writer) = pipe().unwrap();
     writer.send(b"through").wait().unwrap();
     writer.until_transferred().wait().unwrap();
-    let handle = writer.into_handle().map_err(|(_, error)| error).unwrap();
+    let handle = writer.into_handle().unwrap();
     drop(handle);
     assert_eq!(read_to_end(&reader), b"through");
-    drop(reader.into_handle().map_err(|(_, error)| error).unwrap());
+    drop(reader.into_handle().unwrap());
 }

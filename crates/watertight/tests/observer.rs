@@ -136,7 +136,7 @@ fn a_handle_given_back_is_told_as_released() {
     let _accounted = Accounted::start();
     let (recorder, _told, over) = recorder();
     let (_reader, writer) = observed(recorder, WriterOptions::new());
-    drop(writer.into_handle().map_err(|(_, error)| error).unwrap());
+    drop(writer.into_handle().unwrap());
     let receipt = over.recv_timeout(PATIENCE).unwrap();
     assert_eq!(receipt.ending(), Ending::Released);
     assert!(receipt.is_complete() && receipt.error().is_none());

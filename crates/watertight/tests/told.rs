@@ -152,7 +152,8 @@ fn after_an_abort_everything_tells_of_it() {
         (written.error.kind, written.accepted),
         (ErrorKind::Aborted, 0)
     );
-    let (writer, kept) = writer.into_handle().unwrap_err();
+    let kept = writer.into_handle().unwrap_err();
+    let (writer, kept) = (kept.handle, kept.error);
     assert_eq!((kept.verb, kept.kind), (Verb::Release, ErrorKind::Aborted));
     drop((reader, writer));
 }
@@ -162,11 +163,12 @@ fn an_end_in_use_is_not_given_up() {
     let _accounted = Accounted::start();
     let (reader, writer) = pipe().unwrap();
     let _ = common::fill_up(&writer, &[7; 5_000]);
-    let (writer, busy) = writer.into_handle().unwrap_err();
+    let kept = writer.into_handle().unwrap_err();
+    let (writer, busy) = (kept.handle, kept.error);
     assert_eq!((busy.verb, busy.kind), (Verb::Release, ErrorKind::Busy));
     drop(writer.abort().within(PATIENCE).wait().unwrap());
     drop(reader.abort().within(PATIENCE).wait().unwrap());
-    let (_, over) = reader.into_handle().unwrap_err();
+    let over = reader.into_handle().unwrap_err().error;
     assert_eq!((over.verb, over.kind), (Verb::Release, ErrorKind::Busy));
 }
 

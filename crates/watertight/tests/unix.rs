@@ -381,8 +381,8 @@ fn every_call_in_a_forked_child_is_refused_and_every_drop_is_quiet() {
                 elsewhere(idle.until_read().wait().unwrap_err().kind),
                 elsewhere(idle.finish().wait().unwrap_err().kind),
                 elsewhere(idle_reader.receive(&mut [0; 8]).wait().unwrap_err().kind),
-                elsewhere(served.into_handle().unwrap_err().1.kind),
-                elsewhere(full_reader.into_handle().unwrap_err().1.kind),
+                elsewhere(served.into_handle().unwrap_err().error.kind),
+                elsewhere(full_reader.into_handle().unwrap_err().error.kind),
                 elsewhere(watertight::pipe().unwrap_err().error.kind),
             ];
             let receipt = full.abort().wait().unwrap();

@@ -7,6 +7,8 @@ mod common;
 use common::files::{Folder, fifo_ends};
 use common::{Accounted, PATIENCE, read_exactly, read_to_end};
 use rustix::fs::{Mode, OFlags};
+#[cfg(feature = "fault")]
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -76,6 +78,44 @@ fn a_peer_that_read_everything_and_left_is_no_failure() {
         drop(peer);
         writer.until_read().within(PATIENCE).wait().unwrap();
         drop(writer);
+    }
+}
+
+/// A kernel that is short of memory for a moment: the bytes wait, at once and from the library's thread.
+#[cfg(feature = "fault")]
+#[test]
+fn a_passing_lack_of_memory_is_waited_out() {
+    use watertight::fault::{self, Fault};
+    let _accounted = Accounted::start();
+    for at in [1, 4] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        // One owned chunk: every call is a `send`.
+        let options = watertight::WriterOptions::new().queue_bytes_max(1 << 20);
+        let writer = PipeWriter::adopt_with(ours, options).unwrap();
+        fault::plan(&[Fault {
+            at,
+            only: Some("send"),
+            code: watertight::OsCode(Errno::NOBUFS.raw_os_error()),
+            times: 3,
+        }]);
+        let data = watertight::Bytes::from(vec![7; 1_000_000]);
+        let reading = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            theirs.read_to_end(&mut all).unwrap();
+            all.len()
+        });
+        let sending = writer.send_bytes(data.clone());
+        sending.within(PATIENCE).wait().unwrap();
+        let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+        let trace = fault::stop();
+        assert!(receipt.is_complete(), "{receipt:?}");
+        assert_eq!(reading.join().unwrap(), data.len());
+        let failed = trace
+            .begun
+            .iter()
+            .filter(|made| made.failed.is_some())
+            .count();
+        assert!(failed >= 1, "no call was short of memory");
     }
 }
 
@@ -209,9 +249,9 @@ fn a_handle_given_back_can_be_adopted_again() {
                 .wait()
                 .is_err()
         );
-        let back = reader.into_handle().map_err(|(_, error)| error).unwrap();
+        let back = reader.into_handle().unwrap();
         reader = PipeReader::adopt(back).unwrap();
-        let back = writer.into_handle().map_err(|(_, error)| error).unwrap();
+        let back = writer.into_handle().unwrap();
         writer = PipeWriter::adopt(back).unwrap();
     }
     drop(keeps_it_open);

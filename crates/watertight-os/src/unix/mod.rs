@@ -15,6 +15,7 @@ mod kernel;
 mod kernel;
 #[cfg(test)]
 mod ladder_tests;
+mod passing;
 mod pipe;
 mod poller;
 mod process_end;

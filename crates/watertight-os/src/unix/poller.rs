@@ -9,6 +9,7 @@ use super::fork::Birth;
 use super::handle::{self, Handle};
 use super::helper::{Helper, Post};
 use super::kernel::{self, Features, last_errno};
+use super::passing::{Passing, is_passing};
 use super::until_read::{self, Asking};
 use crate::fault::{fallible, fallible_all_the_same};
 use crate::step::{Direction, Refused, Step, StepError, step};
@@ -52,6 +53,7 @@ pub struct Native {
     poller: Arc<Poller>,
     armed: Mutex<HashMap<usize, Armed>>,
     asking: Mutex<Vec<Asking>>,
+    passing: Mutex<Vec<Passing>>,
     events: Mutex<Events>,
     posted: Arc<Posted>,
     post: Post,
@@ -91,6 +93,7 @@ impl Native {
             poller,
             armed: Mutex::default(),
             asking: Mutex::default(),
+            passing: Mutex::default(),
             events: Mutex::new(Events::new()),
             posted,
             post,
@@ -154,6 +157,11 @@ impl Native {
     /// pwritev2 or sendmsg at once; the poller only after EAGAIN.
     fn submit_write(&self, handle: &Arc<Handle>, id: OpId, chunks: Chunks) -> Submitted {
         match write_now(handle, &chunks) {
+            Some(outcome) if is_passing(handle, &outcome) => {
+                lock(&self.passing).push(Passing::new(id, handle.clone(), chunks));
+                self.wake();
+                Submitted::InFlight
+            }
             Some(outcome) => Submitted::Done(outcome),
             None => self.arm(id, handle, Some(chunks)),
         }
@@ -171,8 +179,17 @@ impl Native {
     /// epoll_ctl: waits for readiness, once. The table keeps the only reference to the handle that an operation has, and
     /// its lock is held, so that nobody closes the handle while it is being registered.
     fn arm(&self, id: OpId, handle: &Arc<Handle>, chunks: Option<Chunks>) -> Submitted {
+        self.arm_in(&mut lock(&self.armed), id, handle, chunks)
+    }
+
+    fn arm_in(
+        &self,
+        table: &mut HashMap<usize, Armed>,
+        id: OpId,
+        handle: &Arc<Handle>,
+        chunks: Option<Chunks>,
+    ) -> Submitted {
         let key = handle.poll_key;
-        let mut table = lock(&self.armed);
         let armed = table.entry(key).insert_entry(Armed {
             id,
             handle: handle.clone(),
@@ -250,7 +267,11 @@ impl Native {
             None => Some(Outcome::Ready),
             Some(chunks) => write_now(&handle, chunks),
         };
+        let is_passing = done.as_ref().is_some_and(|done| is_passing(&handle, done));
         drop(handle);
+        if is_passing && self.put_off(key) {
+            return;
+        }
         if let Some(outcome) = self.settle_ready(key, done) {
             completions.push(Completion { id, outcome });
         }
@@ -292,6 +313,59 @@ impl Native {
         drop(spent);
     }
 
+    /// The running operation of this key waits for memory now, unless a cancel came meanwhile.
+    fn put_off(&self, key: usize) -> bool {
+        let mut table = lock(&self.armed);
+        let is_cancelled = table.get(&key).is_none_or(|armed| armed.is_cancelled);
+        if is_cancelled {
+            return false;
+        }
+        let armed = table.remove(&key).expect("it was just there");
+        let chunks = armed.chunks.expect("only a write is short of memory");
+        // Under the table's lock: a cancel finds it in one place or the other.
+        lock(&self.passing).push(Passing::new(armed.id, armed.handle, chunks));
+        true
+    }
+
+    /// Tries those again whose time has come. One that now waits for room moves to the table in one step, so that a cancel
+    /// finds it in one place or the other.
+    fn write_again(&self, completions: &mut Vec<Completion>) {
+        let now = Instant::now();
+        let mut for_room = Vec::new();
+        lock(&self.passing).retain_mut(|passing| {
+            if passing.next > now {
+                return true;
+            }
+            let Some(outcome) = write_now(&passing.handle, &passing.chunks) else {
+                for_room.push(passing.id);
+                return true;
+            };
+            let waits = is_passing(&passing.handle, &outcome) && passing.waits_on(now);
+            if !waits {
+                let id = passing.id;
+                completions.push(Completion { id, outcome });
+            }
+            waits
+        });
+        for id in for_room {
+            let mut table = lock(&self.armed);
+            let mut passing = lock(&self.passing);
+            // Gone: it was cancelled meanwhile, and has its answer.
+            let Some(at) = passing.iter().position(|passing| passing.id == id) else {
+                continue;
+            };
+            let Passing { handle, chunks, .. } = passing.remove(at);
+            drop(passing);
+            let armed = self.arm_in(&mut table, id, &handle, Some(chunks));
+            drop(table);
+            // O4: let go of the handle before the answer is seen.
+            drop(handle);
+            if let Submitted::Done(outcome) = armed {
+                completions.push(Completion { id, outcome });
+            }
+        }
+    }
+
     fn ask_again(&self, completions: &mut Vec<Completion>) {
         let now = Instant::now();
         lock(&self.asking).retain_mut(|asking| {
@@ -310,7 +384,12 @@ impl Native {
     }
 
     fn next_question(&self) -> Option<Instant> {
-        lock(&self.asking).iter().map(|asking| asking.next).min()
+        let asking = lock(&self.asking).iter().map(|asking| asking.next).min();
+        let passing = lock(&self.passing).iter().map(|passing| passing.next).min();
+        match (asking, passing) {
+            (Some(asking), Some(passing)) => Some(asking.min(passing)),
+            (asking, passing) => asking.or(passing),
+        }
     }
 
     fn poll(
@@ -400,7 +479,19 @@ impl Backend for Native {
         }
         let mut table = lock(&self.armed);
         match table.get_mut(&handle.poll_key) {
-            None => Cancelled::Requested,
+            None => {
+                let mut passing = lock(&self.passing);
+                let at = passing.iter().position(|passing| passing.id == id);
+                let spent = at.map(|at| passing.remove(at));
+                drop((passing, table));
+                match spent {
+                    Some(spent) => {
+                        drop(spent);
+                        Cancelled::Done(Outcome::cancelled())
+                    }
+                    None => Cancelled::Requested,
+                }
+            }
             Some(armed) if armed.is_running => {
                 armed.is_cancelled = true;
                 Cancelled::Requested
@@ -445,6 +536,7 @@ impl Backend for Native {
         };
         let polled = self.poll(deadline, completions);
         self.ask_again(completions);
+        self.write_again(completions);
         completions.append(&mut lock(&self.posted.0));
         polled
     }

@@ -33,6 +33,8 @@ pub(crate) fn times(name: &str, code: Errno) -> u64 {
     match name {
         // A wake that is lost is tried again; Linux's (a write to an eventfd) cannot fail for ever.
         "notify" => 2,
+        // Waited out: a lack that lasts is told after a bound of seconds, which is too long for this.
+        "send" | "sendmsg" if is_passing(code) => 3,
         _ if code == Errno::INTR => STORM,
         _ => watertight::fault::Fault::FOR_EVER,
     }
@@ -45,6 +47,11 @@ pub(crate) fn stalls(begun: &[Made]) -> bool {
         let again = made.failed == Some(OsCode(Errno::AGAIN.raw_os_error()));
         (again && is_transfer(made.name)) || made.name == "epoll_wait"
     })
+}
+
+/// A lack of memory that a local socket's write waits out.
+fn is_passing(code: Errno) -> bool {
+    [Errno::NOBUFS, Errno::NOMEM].contains(&code)
 }
 
 /// Calls that move the caller's bytes.
@@ -97,6 +104,7 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "write" if code == Errno::CANCELED => false,
         // The pipe's own flag is not known here: the next rung, for good.
         "preadv2 (NOWAIT)" | "pwritev2 (NOWAIT)" if code == Errno::NOTSUP => false,
+        "send" | "sendmsg" if is_passing(code) => false,
         name if is_transfer(name) => code != Errno::INTR && code != Errno::AGAIN,
         _ => true,
     }

@@ -15,7 +15,7 @@ pub(crate) fn own_pipe(s: &mut Stage<'_>) {
     };
     let peer = match reader.into_handle() {
         Ok(from) => Peer::reading(from),
-        Err((_, error)) => panic!("an idle reader keeps its handle: {error}"),
+        Err(kept) => panic!("an idle reader keeps its handle: {kept}"),
     };
     let mut w = Stage::of(writer, peer);
     s.write(&mut w, &noise(90_000, 40));

@@ -118,9 +118,9 @@ impl Stage<'_> {
     pub(crate) fn give_back(&mut self, mut r: Reading) {
         match r.reader.into_handle() {
             Ok(handle) => drop(handle),
-            Err((reader, error)) => {
-                self.hear(error.os);
-                r.reader = reader;
+            Err(kept) => {
+                self.hear(kept.error.os);
+                r.reader = kept.handle;
                 return self.abort_reading(r);
             }
         }

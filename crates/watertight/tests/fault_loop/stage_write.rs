@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use watertight::{
-    ConstructError, Ending, Error, Ledger, Observer, PipeWriter, Receipt, Refused, WriterOptions,
+    Ending, Error, HandleError, Ledger, Observer, PipeWriter, Receipt, Refused, WriterOptions,
 };
 
 #[derive(Default)]
@@ -332,7 +332,7 @@ impl Stage<'_> {
     }
 
     /// An adoption failed: the handle is back, and as it was.
-    fn given_back(&mut self, refused: ConstructError<OwnedFd>, mut peer: Peer) {
+    fn given_back(&mut self, refused: HandleError<OwnedFd>, mut peer: Peer) {
         self.hear(refused.error.os);
         assert_eq!(
             rustix::io::write(&refused.handle, b"?"),

@@ -135,9 +135,9 @@ pub(crate) fn handle_back(s: &mut Stage<'_>, end: End) {
     let ledger = w.writer.ledger();
     let handle = match w.writer.into_handle() {
         Ok(handle) => handle,
-        Err((writer, error)) => {
-            s.hear(error.os);
-            w.writer = writer;
+        Err(kept) => {
+            s.hear(kept.error.os);
+            w.writer = kept.handle;
             return s.abort(w);
         }
     };
