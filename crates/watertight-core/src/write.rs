@@ -1,7 +1,6 @@
 //! The writing half: a bounded queue, one operation in flight, and the first failure latched.
 //!
-//! It must never wait and never know what a handle is. The driver asks [`WriteHalf::poll_action`] what to do next, does it
-//! with no lock held, and feeds the answer back.
+//! It must never wait and never know what a handle is. The driver asks [`WriteHalf::poll_action`] what to do next.
 
 use crate::closing::Closing;
 use crate::error::{Cause, ErrorKind};
@@ -93,9 +92,6 @@ impl WriteHalf {
     }
 
     /// Where it is in its life, or the failure that ended it.
-    ///
-    /// # Errors
-    /// The first failure.
     pub const fn phase(&self) -> Result<WritePhase, Cause> {
         self.state
     }
@@ -143,11 +139,8 @@ impl WriteHalf {
 
     /// The failure that ended this half, if one did.
     #[must_use]
-    pub const fn failure(&self) -> Option<Cause> {
-        match self.state {
-            Ok(_) => None,
-            Err(cause) => Some(cause),
-        }
+    pub fn failure(&self) -> Option<Cause> {
+        self.state.err()
     }
 
     /// Why it stopped before everything was transferred, if no failure did it: aborted, or the linger bound passed.

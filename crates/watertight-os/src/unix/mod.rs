@@ -2,6 +2,8 @@
 
 #[cfg(feature = "fault")]
 mod allowed;
+
+mod calls;
 pub mod classify;
 mod fork;
 mod handle;

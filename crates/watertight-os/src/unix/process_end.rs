@@ -1,7 +1,7 @@
 //! The end of the process: being called then, and one line on standard error without waiting for anybody.
 
+use super::kernel::was_closed;
 use super::sigpipe::without_sigpipe;
-use super::start::was_closed;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
