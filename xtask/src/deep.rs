@@ -394,24 +394,4 @@ mod tests {
         assert_eq!(combinations(&[]), [""]);
         assert_eq!(combinations(&["a", "b"]), ["", "a", "b", "a,b"]);
     }
-
-    #[test]
-    fn what_cannot_run_is_skipped_with_a_reason() {
-        let machine = Machine {
-            root: std::path::PathBuf::from("nowhere"),
-            host: "x86_64-unknown-linux-gnu".to_owned(),
-            has_nightly: false,
-            has_library_source: false,
-        };
-        let reason = |plan| match plan {
-            Plan::Run(_) => String::new(),
-            Plan::Skip(reason) => reason,
-        };
-        assert_eq!(
-            reason(sanitized(&machine, "address", "1")),
-            "no nightly toolchain"
-        );
-        assert!(reason(foreign(&machine)).contains("no library sources"));
-        assert!(reason(tsan(&machine)).contains("no library sources"));
-    }
 }

@@ -80,14 +80,9 @@ fn simulate(root: &Path, rest: &[String]) -> Result<bool, String> {
     Ok(status.success())
 }
 
-/// The workspace's folder. Cargo says where it is when it runs us; a binary started by hand falls back on where it was built.
+/// The workspace's folder, where this was built.
 fn root() -> PathBuf {
-    let manifest = std::env::var("CARGO_MANIFEST_DIR")
-        .ok()
-        .filter(|folder| Path::new(folder).ends_with("xtask"))
-        .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned());
-    Path::new(&manifest)
-        .parent()
-        .expect("xtask is a folder of the workspace")
-        .to_path_buf()
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = xtask.parent().expect("xtask is a folder of the workspace");
+    root.to_path_buf()
 }
