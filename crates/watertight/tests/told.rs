@@ -207,3 +207,25 @@ fn the_standard_traits_read_what_the_standard_traits_wrote() {
     let ours = error.downcast::<Error>().unwrap();
     assert_eq!((ours.verb, ours.kind), (Verb::Write, ErrorKind::Aborted));
 }
+
+/// Whoever reconnects begins with the first message that did not go whole.
+#[test]
+fn a_receipt_says_which_messages_went_and_which_was_cut() {
+    const MESSAGES: u64 = 40;
+    const BYTES: u64 = 5_000;
+    let _accounted = Accounted::start();
+    let (reader, writer) = watertight::pipe().unwrap();
+    for number in 0..u8::try_from(MESSAGES).unwrap() {
+        writer.send(&[number; 5_000]).wait().unwrap();
+    }
+    let receipt = writer.abort().within(PATIENCE).wait().unwrap();
+    let (messages, ledger) = (receipt.messages(), receipt.ledger());
+    assert_eq!(messages.whole, ledger.transferred() / BYTES);
+    let head = ledger.transferred() % BYTES;
+    let cut = messages.cut.map(|cut| (cut.bytes, cut.transferred));
+    assert_eq!(cut, (head > 0).then_some((BYTES, head)));
+    let begun = messages.whole + u64::from(messages.cut.is_some()) + messages.in_doubt;
+    assert_eq!(begun + messages.unsent, MESSAGES);
+    assert!(messages.unsent > 0);
+    drop(reader);
+}

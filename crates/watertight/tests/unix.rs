@@ -310,6 +310,18 @@ fn wrong_handles_are_refused_and_given_back() {
     assert!(watertight::inherited(9_999, watertight::Direction::Read).is_err());
 }
 
+/// C1: what is given back is as it came, for children too.
+#[test]
+fn a_descriptor_that_children_got_is_given_back_so() {
+    let _accounted = Accounted::start();
+    let (from, _into) = rustix::pipe::pipe().unwrap();
+    rustix::io::fcntl_setfd(&from, rustix::io::FdFlags::empty()).unwrap();
+    let reader = PipeReader::adopt(from).unwrap();
+    let back = reader.into_handle().unwrap();
+    let flags = rustix::io::fcntl_getfd(&back).unwrap();
+    assert!(flags.is_empty(), "{flags:?}");
+}
+
 /// In packet mode each write is a packet: joined messages would be one, so that end is refused.
 #[cfg(target_os = "linux")]
 #[test]

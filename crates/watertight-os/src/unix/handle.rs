@@ -59,6 +59,8 @@ pub struct Handle {
     is_fifo: bool,
     /// A pipe that we made, which nobody else has.
     is_ours: bool,
+    /// Children got the descriptor when it came, and get it again when it is given back.
+    was_inherited: bool,
     rung: Rung,
     /// A pipe that turned out to refuse RWF_NOWAIT, in a description of our own: one that somebody opened again through
     /// `/proc`, which nothing tells before the first call.
@@ -108,7 +110,15 @@ impl Handle {
                 rustix::fs::fcntl_setfl(&*self.fd, flags - OFlags::NONBLOCK)
             });
         }
-        self.into_fd()
+        let was_inherited = self.was_inherited;
+        let fd = self.into_fd();
+        if was_inherited {
+            // C1: it leaves as it came. If that fails, children do not get it, which harms nobody.
+            let _ = fallible("F_SETFD (back)", Call::Query, || {
+                rustix::io::fcntl_setfd(&fd, FdFlags::empty())
+            });
+        }
+        fd
     }
 
     /// The descriptor, with the helper's thread ended and a private reopening closed.
@@ -255,6 +265,7 @@ impl Handle {
             kind,
             is_fifo: false,
             is_ours: false,
+            was_inherited: false,
             rung,
             fallen: OnceLock::new(),
             features,
@@ -274,20 +285,26 @@ pub(super) fn adopt(
 ) -> Result<Handle, Refused> {
     let chosen = inspect(fd.as_fd(), direction).and_then(|found| {
         let rung = choose(fd.as_fd(), direction, &found, features, start_helper)?;
-        step(Step::CloseOnExec, || {
+        let was_inherited = step(Step::CloseOnExec, || {
+            let before = fallible("F_GETFD", Call::Query, || {
+                rustix::io::fcntl_getfd(fd.as_fd())
+            })
+            .map_err(|code| told(Call::Query, code))?;
             // The flag is the descriptor's own: nobody who shares the pipe is touched.
             let set = fallible("F_SETFD", Call::Query, || {
                 rustix::io::fcntl_setfd(fd.as_fd(), FdFlags::CLOEXEC)
             });
-            set.map_err(|code| told(Call::Query, code))
+            set.map_err(|code| told(Call::Query, code))?;
+            Ok(!before.contains(FdFlags::CLOEXEC))
         })?;
-        Ok((found, rung))
+        Ok((found, rung, was_inherited))
     });
     match chosen {
-        Ok((found, rung)) => {
+        Ok((found, rung, was_inherited)) => {
             let made = Handle::made(fd, direction, found.kind, rung, features, poll_key);
             Ok(Handle {
                 is_fifo: found.kind == Kind::Pipe && !found.anonymous,
+                was_inherited,
                 ..made
             })
         }

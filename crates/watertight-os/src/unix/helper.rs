@@ -2,7 +2,7 @@
 //!
 //! It performs one operation at a time. Before it blocks in a read or a write of something that can keep it waiting, it
 //! waits in `poll` beside a pipe of its own, through which it can be called back; so a cancelled operation has moved
-//! nothing. Only a device that says "ready" and then blocks can hold it; that operation goes into quarantine.
+//! nothing (unless somebody else took the bytes between the two: then it blocks beyond recall, and goes into quarantine). Only a device that says "ready" and then blocks can hold it; that operation goes into quarantine.
 
 use super::classify::{Call, Next, next, told};
 use super::handle::Kind;
@@ -42,6 +42,12 @@ struct Job {
 struct Slot {
     job: Option<Job>,
     quit: bool,
+    /// How many jobs were begun: the number of the last one.
+    begun: u64,
+    /// That one is being performed.
+    is_running: bool,
+    /// The number of the job that is to be given up. A call for it that comes too late must not end the next one.
+    called_back: u64,
 }
 
 struct Shared {
@@ -106,9 +112,16 @@ impl Helper {
 
     /// Takes an operation back that has not begun, or calls the thread back from it.
     pub(super) fn cancel(&self) -> Cancelled {
-        if self.shared.lock().job.take().is_some() {
+        let mut slot = self.shared.lock();
+        if slot.job.take().is_some() {
             return Cancelled::Done(Outcome::cancelled());
         }
+        if !slot.is_running {
+            // Its answer is on its way.
+            return Cancelled::Requested;
+        }
+        slot.called_back = slot.begun;
+        drop(slot);
         loop {
             // One byte. If the pipe is full of earlier ones, the thread is being called back already; if it cannot be
             // written at all, the operation outlives its stop bound (rule S5).
@@ -151,6 +164,7 @@ impl Shared {
         while let Some(job) = self.next() {
             let Job { id, op, fd, kind } = job;
             let outcome = self.perform(op, &fd, kind);
+            self.lock().is_running = false;
             // The handle may be closed as soon as the answer is seen: let go of the descriptor first.
             drop(fd);
             (self.post)(Completion { id, outcome });
@@ -161,6 +175,8 @@ impl Shared {
         let mut slot = self.lock();
         loop {
             if let Some(job) = slot.job.take() {
+                slot.begun += 1;
+                slot.is_running = true;
                 return Some(job);
             }
             if slot.quit {
@@ -282,7 +298,10 @@ impl Shared {
             match answer {
                 Ok(_) if !polled[0].revents().is_empty() => {
                     self.drain_recall();
-                    return Err(Outcome::cancelled());
+                    let slot = self.lock();
+                    if slot.called_back == slot.begun {
+                        return Err(Outcome::cancelled());
+                    }
                 }
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
@@ -294,7 +313,7 @@ impl Shared {
         }
     }
 
-    /// Takes the call back out, so that it does not end the next operation. poll said that there is one byte at least.
+    /// Takes the call out. poll said that there is one byte at least.
     fn drain_recall(&self) {
         let _ = fallible("read (recall)", Call::Read, || {
             rustix::io::read(&self.recall, &mut [0; 16])
@@ -302,7 +321,6 @@ impl Shared {
     }
 }
 
-/// What was written before a failure counts (os-rules C.3: "account the count before looking at errno").
 /// All of it as one chunk.
 fn joined(chunks: &Chunks) -> Chunks {
     let bytes: Vec<u8> = chunks
@@ -314,6 +332,7 @@ fn joined(chunks: &Chunks) -> Chunks {
     one
 }
 
+/// What was written before a failure counts (os-rules C.3: "account the count before looking at errno").
 fn with_count(outcome: Outcome, moved: u64) -> Outcome {
     match outcome {
         Outcome::Failed { class, os, .. } => Outcome::Failed {

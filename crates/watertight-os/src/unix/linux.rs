@@ -216,9 +216,16 @@ pub(super) fn reopen(fd: BorrowedFd<'_>, direction: Direction) -> Result<OwnedFd
     };
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    fallible("open (again)", Call::Open, || {
+    let opened = fallible("open (again)", Call::Open, || {
         rustix::fs::open(&*path, flags, Mode::empty())
-    })
+    })?;
+    // What the path led to must be the same thing.
+    let (ours, theirs) = (rustix::fs::fstat(&opened)?, rustix::fs::fstat(fd)?);
+    if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino) {
+        Ok(opened)
+    } else {
+        Err(Errno::NODEV)
+    }
 }
 
 /// FIONREAD on a pipe, SIOCOUTQ on a local socket: how many bytes the peer has not read, if that can be known.

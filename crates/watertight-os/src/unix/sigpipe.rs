@@ -6,12 +6,27 @@
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
 
-/// Blocks every signal in this thread, for good: a thread of the library's own never runs a handler of the host's, and a
-/// SIGPIPE it raises ends with it.
+/// Signals that the thread's own doing raises: to block them is undefined (POSIX), and silences crash reporters.
+const OF_THE_THREAD: [libc::c_int; 7] = [
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGSEGV,
+    libc::SIGSYS,
+    libc::SIGTRAP,
+];
+
+/// Blocks every signal that comes from elsewhere in this thread, for good: a thread of the library's own never runs a handler
+/// of the host's, and a SIGPIPE it raises ends with it.
 pub fn quiet_thread() {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `all` is ours and lives on this stack; the call fills it and keeps no reference.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    for signal in OF_THE_THREAD {
+        // SAFETY: `all` was filled above and is ours alone; the number is a signal's.
+        unsafe { libc::sigdelset(all.as_mut_ptr(), signal) };
+    }
     // SAFETY: `all` was filled above; the call reads it and changes only this thread's mask.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut()) };
 }

@@ -184,7 +184,10 @@ impl Given {
         // SAFETY: the block is alive while there is its `Given`; no reference to the field is made.
         let internal = unsafe { &raw const (*overlapped).Internal };
         // SAFETY: as above. The field is the kernel's to write at any moment, hence volatile; nobody else writes it.
-        status_of(unsafe { internal.read_volatile() }) != STATUS_PENDING
+        let is_answered = status_of(unsafe { internal.read_volatile() }) != STATUS_PENDING;
+        // What the kernel wrote before it is seen after it, on processors that reorder as well.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
+        is_answered
     }
 
     /// CancelIoEx on this one operation. What it says does not matter: the packet comes in any case (rule O3).

@@ -82,6 +82,8 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "notify" => false,
         // A handle that is going: what it leaves behind reaches nobody (rule O6), and the next adoption finds it.
         "EPOLL_CTL_DEL" => false,
+        // A descriptor that is given back and that children no longer get.
+        "F_SETFD (back)" => false,
         // How much a pipe holds is asked for as a courtesy, and read back.
         "F_GETPIPE_SZ" | "F_SETPIPE_SZ" => false,
         // What cannot be found out is taken for the kind that is always safe: another rung of the ladder.
