@@ -311,3 +311,27 @@ fn a_forked_child_is_refused_and_disturbs_nothing() {
     native.close(from, false).unwrap();
     native.close(other, false).unwrap();
 }
+
+/// A cancel that comes when the helper has answered already must not end what it does next.
+#[test]
+fn a_late_cancel_does_not_end_the_next_operation() {
+    let native = Native::new().unwrap();
+    let (from, into) = kernel::pipe().unwrap();
+    let from = end(&native, from, Direction::Read, Forced::Helper);
+    let read = Op::Read { bytes_max: 8 };
+    rustix::io::write(&into, b"first").unwrap();
+    let first = id(OpKind::Read);
+    let submitted = native.submit(&from, first, read.clone());
+    assert!(matches!(submitted, Submitted::InFlight));
+    assert!(matches!(wait_for(&native, first), Outcome::Data(_)));
+    assert!(matches!(native.cancel(&from, first), Cancelled::Requested));
+    let second = id(OpKind::Read);
+    let submitted = native.submit(&from, second, read);
+    assert!(matches!(submitted, Submitted::InFlight));
+    rustix::io::write(&into, b"second").unwrap();
+    match wait_for(&native, second) {
+        Outcome::Data(data) => assert_eq!(&data[..], b"second"),
+        other => panic!("{other:?}"),
+    }
+    native.close(from, false).unwrap();
+}
