@@ -131,6 +131,17 @@ impl<B: Backend> ReaderCell<B> {
         Poll::Pending
     }
 
+    /// Looks at the handle, unless it is closed. Under the lock, so that nobody closes it meanwhile: the look must not wait.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&B::Handle) -> T) -> Result<T, Cause> {
+        self.driver.refuse_elsewhere()?;
+        let state = self.lock();
+        let handle = state
+            .seat
+            .handle_ref()
+            .ok_or(Cause::of(ErrorKind::Closed))?;
+        Ok(look(handle))
+    }
+
     /// Waits no longer.
     pub(crate) fn forget(&self, id: u64) {
         if id != 0 {

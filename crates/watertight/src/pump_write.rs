@@ -112,6 +112,11 @@ impl<B: Backend> WriterCell<B> {
         self.lock().half.ledger()
     }
 
+    /// From now on others may write into the same pipe.
+    pub(crate) fn share(&self, atomic_bytes_max: Option<u64>) {
+        self.lock().half.share(atomic_bytes_max);
+    }
+
     /// Both ends are this process's own.
     pub(crate) fn pair_with(&self, reader: &Arc<ReaderCell<B>>) {
         self.lock().reader = Arc::downgrade(reader);
@@ -159,6 +164,17 @@ impl<B: Backend> WriterCell<B> {
         drop(state);
         drop(replaced);
         Poll::Pending
+    }
+
+    /// Looks at the handle, unless it is closed. Under the lock, so that nobody closes it meanwhile: the look must not wait.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&B::Handle) -> T) -> Result<T, Cause> {
+        self.driver.refuse_elsewhere()?;
+        let state = self.lock();
+        let handle = state
+            .seat
+            .handle_ref()
+            .ok_or(Cause::of(ErrorKind::Closed))?;
+        Ok(look(handle))
     }
 
     /// Waits no longer.

@@ -6,10 +6,12 @@ use crate::options::ReaderOptions;
 use crate::pump_read::ReaderCell;
 use crate::receipt::ReadReceipt;
 use crate::wait::{Operation, Sealed, Wait};
+use std::io;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, Verb};
-use watertight_os::Direction;
+use watertight_os::{Direction, Handle};
 
 /// The reading end of a pipe.
 ///
@@ -69,6 +71,42 @@ impl PipeReader {
                 Err(HandleError::kept(error, self))
             }
         }
+    }
+
+    /// A second handle of the same thing, for a child or another program. This end stays as it is.
+    ///
+    /// Of several that read one pipe each gets separate pieces. There is no `AsFd` and no `AsHandle`: the handle is closed behind
+    /// a shared reference, and read-ahead would be nobody's.
+    ///
+    /// # Errors
+    /// The end is over, or the system is out of descriptors.
+    pub fn try_clone_handle(&self) -> io::Result<OsHandle> {
+        let copy = self.cell.look(Handle::try_clone);
+        copy.map_err(|cause| self.release_error(cause))?
+    }
+
+    /// This end as a child's standard stream, if no read is in flight and no read-ahead is left.
+    ///
+    /// # Errors
+    /// The reader itself comes back: a read is in flight, read-ahead is left, the pipe has ended, or, on Windows, the handle is an
+    /// overlapped one, which programs do not expect ([`Unsupported`](ErrorKind::Unsupported)).
+    #[allow(
+        clippy::result_large_err,
+        reason = "the end itself comes back, on a path taken once at most"
+    )]
+    pub fn into_stdio(self) -> Result<Stdio, HandleError<Self>> {
+        let fits = self.cell.look(Handle::fits_a_child);
+        match fits.and_then(|fits| fits.then_some(()).ok_or(Cause::of(ErrorKind::Unsupported))) {
+            Ok(()) => self.into_handle().map(Stdio::from),
+            Err(cause) => {
+                let error = self.release_error(cause);
+                Err(HandleError::kept(error, self))
+            }
+        }
+    }
+
+    fn release_error(&self, cause: Cause) -> Error {
+        cause.during(Verb::Release, self.ledger())
     }
 }
 

@@ -60,6 +60,11 @@ impl<B: Backend> Seat<B> {
             .expect("nothing is submitted after the close")
     }
 
+    /// The handle, for a look under the half's lock; nothing once it is closed.
+    pub(crate) fn handle_ref(&self) -> Option<&B::Handle> {
+        self.handle.as_deref()
+    }
+
     /// The handle, for good.
     pub(crate) fn take_handle(&mut self) -> Arc<B::Handle> {
         self.handle.take().expect("a handle leaves once")

@@ -11,7 +11,8 @@ use crate::receipt::Receipt;
 use crate::refused::Refused;
 use crate::wait::{Operation, Sealed, Wait};
 use bytes::Bytes;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, Verb};
@@ -139,6 +140,48 @@ impl PipeWriter {
                 Err(HandleError::kept(error, self))
             }
         }
+    }
+
+    /// A second handle of the same thing, for a child or another program. This end stays as it is.
+    ///
+    /// From now on others may write too: what the system keeps whole among several writers (`PIPE_BUF`, 4,096 bytes on a Linux
+    /// pipe) stays whole, and no message is joined past it. There is no `AsFd` and no `AsHandle`: the handle is closed
+    /// behind a shared reference, and bytes that are written past the account would be nobody's.
+    ///
+    /// # Errors
+    /// The end is over, or the system is out of descriptors.
+    pub fn try_clone_handle(&self) -> io::Result<OsHandle> {
+        let look = |handle: &Handle| (handle.try_clone(), handle.atomic_bytes_if_shared());
+        let (copy, atomic) = self
+            .cell
+            .look(look)
+            .map_err(|cause| self.release_error(cause))?;
+        self.cell.share(atomic);
+        copy
+    }
+
+    /// This end as a child's standard stream, if nothing is queued or in flight.
+    ///
+    /// # Errors
+    /// The writer itself comes back: bytes are still queued or in flight, the pipe has ended, or, on Windows, the handle is an
+    /// overlapped one, which programs do not expect ([`Unsupported`](ErrorKind::Unsupported)).
+    #[allow(
+        clippy::result_large_err,
+        reason = "the end itself comes back, on a path taken once at most"
+    )]
+    pub fn into_stdio(self) -> Result<Stdio, HandleError<Self>> {
+        let fits = self.cell.look(Handle::fits_a_child);
+        match fits.and_then(|fits| fits.then_some(()).ok_or(Cause::of(ErrorKind::Unsupported))) {
+            Ok(()) => self.into_handle().map(Stdio::from),
+            Err(cause) => {
+                let error = self.release_error(cause);
+                Err(HandleError::kept(error, self))
+            }
+        }
+    }
+
+    fn release_error(&self, cause: Cause) -> Error {
+        cause.during(Verb::Release, self.ledger())
     }
 }
 

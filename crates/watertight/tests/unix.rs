@@ -8,7 +8,6 @@ use common::files::{Folder, fifo_ends};
 use common::{Accounted, PATIENCE, noise, read_exactly, read_to_end};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
@@ -308,131 +307,6 @@ fn wrong_handles_are_refused_and_given_back() {
         ErrorKind::InvalidInput
     );
     assert!(watertight::inherited(9_999, watertight::Direction::Read).is_err());
-}
-
-/// C1: what is given back is as it came, for children too.
-#[test]
-fn a_descriptor_that_children_got_is_given_back_so() {
-    let _accounted = Accounted::start();
-    let (from, _into) = rustix::pipe::pipe().unwrap();
-    rustix::io::fcntl_setfd(&from, rustix::io::FdFlags::empty()).unwrap();
-    let reader = PipeReader::adopt(from).unwrap();
-    let back = reader.into_handle().unwrap();
-    let flags = rustix::io::fcntl_getfd(&back).unwrap();
-    assert!(flags.is_empty(), "{flags:?}");
-}
-
-/// In packet mode each write is a packet: joined messages would be one, so that end is refused.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_packet_pipe_is_not_written() {
-    let _accounted = Accounted::start();
-    let (_from, into) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::DIRECT).unwrap();
-    let refused = PipeWriter::adopt(into).unwrap_err();
-    assert_eq!(refused.error.kind, ErrorKind::Unsupported);
-    rustix::io::write(&refused.handle, b"still usable").unwrap();
-}
-
-/// Eight writers share one pipe, each with records of a thousand bytes: what the kernel keeps whole stays whole.
-#[test]
-fn records_of_several_writers_are_not_torn() {
-    const RECORD: usize = 1_000;
-    const RECORDS: usize = 1_000;
-    let _accounted = Accounted::start();
-    let (mut from, into) = std::io::pipe().unwrap();
-    let writers: Vec<_> = (0..8u8)
-        .map(|name| {
-            let writer = PipeWriter::adopt(into.try_clone().unwrap()).unwrap();
-            std::thread::spawn(move || {
-                for _ in 0..RECORDS {
-                    writer.send(&[name; RECORD]).wait().unwrap();
-                }
-                assert!(writer.finish().wait().unwrap().is_complete());
-            })
-        })
-        .collect();
-    drop(into);
-    let mut all = Vec::new();
-    from.read_to_end(&mut all).unwrap();
-    for writer in writers {
-        writer.join().unwrap();
-    }
-    let is_whole = |record: &[u8]| record.iter().all(|byte| *byte == record[0]);
-    let torn = all
-        .chunks(RECORD)
-        .filter(|record| !is_whole(record))
-        .count();
-    assert_eq!((all.len(), torn), (8 * RECORD * RECORDS, 0));
-}
-
-/// What a forked child may do with the parent's pipes: nothing, in words, and without a panic.
-#[cfg(feature = "fault")]
-#[test]
-fn every_call_in_a_forked_child_is_refused_and_every_drop_is_quiet() {
-    let _accounted = Accounted::start();
-    let (idle_reader, idle) = watertight::pipe().unwrap();
-    let (full_reader, full) = watertight::pipe().unwrap();
-    full.send(&[7; 200_000]).wait().unwrap();
-    // A read that waits is in the poller's table, in the child's copy too.
-    let mut pending = [0; 8];
-    let late = idle_reader
-        .receive(&mut pending)
-        .within(Duration::from_millis(1));
-    assert_eq!(late.wait().unwrap_err().kind, ErrorKind::TimedOut);
-    let served = PipeReader::adopt(std::fs::File::open("/dev/zero").unwrap()).unwrap();
-
-    let child = watertight_os::fork_for_a_test();
-    if child == 0 {
-        let refused = std::panic::catch_unwind(move || {
-            let elsewhere = |kind| kind == ErrorKind::WrongProcess;
-            let mut all = vec![
-                elsewhere(idle.try_send(b"first").unwrap_err().error.kind),
-                elsewhere(full.try_send(b"x").unwrap_err().error.kind),
-                elsewhere(full.send(b"x").wait().unwrap_err().error.kind),
-                elsewhere(full.until_transferred().wait().unwrap_err().kind),
-                elsewhere(idle.until_read().wait().unwrap_err().kind),
-                elsewhere(idle.finish().wait().unwrap_err().kind),
-                elsewhere(idle_reader.receive(&mut [0; 8]).wait().unwrap_err().kind),
-                elsewhere(served.into_handle().unwrap_err().error.kind),
-                elsewhere(full_reader.into_handle().unwrap_err().error.kind),
-                elsewhere(watertight::pipe().unwrap_err().error.kind),
-            ];
-            let receipt = full.abort().wait().unwrap();
-            all.push(elsewhere(receipt.error().unwrap().kind));
-            drop((idle_reader, idle, full));
-            all.iter().position(|refused| !refused)
-        });
-        let code = match refused {
-            Ok(None) => 0,
-            Ok(Some(at)) => 10 + i32::try_from(at).unwrap(),
-            Err(_) => 1,
-        };
-        watertight_os::end_of_a_test(code);
-    }
-    let child = rustix::process::Pid::from_raw(child);
-    let (_, status) = rustix::process::waitpid(child, rustix::process::WaitOptions::empty())
-        .unwrap()
-        .unwrap();
-    assert_eq!(status.exit_status(), Some(0));
-    // The parent's pipes go on as if nothing had been.
-    idle.send(b"question").wait().unwrap();
-    assert_eq!(read_exactly(&idle_reader, 8), b"question");
-    let _ = full.abort().wait().unwrap();
-}
-
-/// `inherited` is a safe call: whatever number it is given, a private file of somebody else's stays as it is.
-#[test]
-fn a_number_that_somebody_else_has_is_duplicated_and_left_alone() {
-    let _account = Accounted::start();
-    let (theirs, _other) = rustix::pipe::pipe().unwrap();
-    rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty()).unwrap();
-    let number = u32::try_from(theirs.as_raw_fd()).unwrap();
-    let ours = watertight::inherited(number, watertight::Direction::Read).unwrap();
-    let flags = rustix::io::fcntl_getfd(&theirs).unwrap();
-    assert!(flags.is_empty(), "{flags:?}");
-    let flags = rustix::io::fcntl_getfd(&ours).unwrap();
-    assert_eq!(flags, rustix::io::FdFlags::CLOEXEC);
-    assert_ne!(ours.as_raw_fd(), theirs.as_raw_fd());
 }
 
 #[cfg(feature = "fault")]

@@ -100,6 +100,26 @@ impl Handle {
         kernel::set_capacity(self.fd.as_fd(), bytes)
     }
 
+    /// F_DUPFD_CLOEXEC: a second descriptor of the same thing.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn try_clone(&self) -> std::io::Result<OsHandle> {
+        self.fd.try_clone()
+    }
+
+    /// Whether a child can use it as its standard stream.
+    #[must_use]
+    pub const fn fits_a_child(&self) -> bool {
+        true
+    }
+
+    /// What the kernel keeps whole among several writers, once others may write here too.
+    #[must_use]
+    pub fn atomic_bytes_if_shared(&self) -> Option<u64> {
+        (self.kind == Kind::Pipe).then_some(libc::PIPE_BUF as u64)
+    }
+
     /// Gives the descriptor back, in the state it came in. Nothing is in flight.
     #[must_use]
     pub fn into_os(self) -> OsHandle {
@@ -138,7 +158,7 @@ impl Handle {
 
     /// Others may write into an adopted pipe, and the kernel keeps so many bytes whole among theirs (POSIX PIPE_BUF).
     pub(super) fn atomic_bytes_max(&self) -> Option<u64> {
-        (self.kind == Kind::Pipe && !self.is_ours).then_some(libc::PIPE_BUF as u64)
+        self.atomic_bytes_if_shared().filter(|_| !self.is_ours)
     }
 
     /// Whether a read of nothing on this FIFO means that no writer has come yet, rather than that the last one left.

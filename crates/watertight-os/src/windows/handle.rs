@@ -61,6 +61,26 @@ impl Handle {
         self.direction
     }
 
+    /// DuplicateHandle: a second handle of the same thing, not inherited.
+    ///
+    /// # Errors
+    /// Out of handles.
+    pub fn try_clone(&self) -> std::io::Result<OsHandle> {
+        self.os.try_clone()
+    }
+
+    /// Whether a child can use it as its standard stream: one whose calls wait. Programs do not expect an overlapped one.
+    #[must_use]
+    pub const fn fits_a_child(&self) -> bool {
+        self.blocking
+    }
+
+    /// Windows keeps each write whole, whatever its size.
+    #[must_use]
+    pub const fn atomic_bytes_if_shared(&self) -> Option<u64> {
+        None
+    }
+
     /// Gives the handle back, open.
     ///
     /// An overlapped one was bound to our completion port, and Windows binds a file once and for ever: no other runtime
