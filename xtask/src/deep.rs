@@ -183,7 +183,9 @@ fn sanitized(machine: &Machine, sanitizer: &str, cycles: &str) -> Plan {
         Step::cargo(&words)
             .env("RUSTFLAGS", format!("-Zsanitizer={sanitizer}"))
             .env("WATERTIGHT_CYCLES", cycles)
-            .env("ASAN_OPTIONS", "detect_leaks=1"),
+            .env("ASAN_OPTIONS", "detect_leaks=1")
+            // Tests fork, and the child may go on: that is what they are about.
+            .env("TSAN_OPTIONS", "die_after_fork=0"),
     ])
 }
 

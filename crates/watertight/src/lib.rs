@@ -80,7 +80,7 @@ pub use lingering::LingeringBounds;
 pub use loss::{Loss, LossHook, on_loss};
 pub use observer::Observer;
 pub use options::{OnDrop, ReaderOptions, WriterOptions};
-pub use reader::{Abort, PipeReader, Receive};
+pub use reader::{Abort, PipeReader, Receive, ReceiveToEnd};
 pub use receipt::{Ending, ReadReceipt, Receipt};
 pub use refused::Refused;
 pub use settle::{Census, Settle, Unsettled, bound_lingering, census, settle};

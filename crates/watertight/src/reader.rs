@@ -13,6 +13,9 @@ use std::task::{Poll, Waker};
 use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, Verb};
 use watertight_os::{Direction, Handle};
 
+/// How many bytes one step of [`PipeReader::receive_to_end`] asks for: a Linux pipe's capacity.
+const RECEIVE_BYTES_MAX: usize = 64 * 1024;
+
 /// The reading end of a pipe.
 ///
 /// On Unix bytes go straight into the caller's buffer. Where the system reads only into memory of its own choosing
@@ -160,6 +163,40 @@ impl<B: Backend> PipeReader<B> {
         })
     }
 
+    /// Reads to the end of the stream, and appends what comes to `into`: at most `bytes_max` bytes.
+    ///
+    /// **Bytes.** `Ok(true)`: the stream ended, and `into` has all of it. `Ok(false)`: the bound was met; what is behind it is
+    /// still in the pipe. An error: what had arrived before it is in `into`. Nothing is lost in any case.
+    ///
+    /// **Cancel safety.** Dropped before it is done, what had arrived is in `into`.
+    ///
+    /// # Errors
+    /// The pipe's first failure, after everything that arrived before it; a deadline that passed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (reader, writer) = watertight::pipe()?;
+    /// writer.send(b"all of it").wait()?;
+    /// writer.finish().wait()?.into_result()?;
+    /// let mut all = Vec::new();
+    /// let is_whole = reader.receive_to_end(&mut all, 1 << 20).wait()?;
+    /// assert!(is_whole && all == b"all of it");
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn receive_to_end<'a>(
+        &'a self,
+        into: &'a mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Wait<ReceiveToEnd<'a, B>> {
+        Wait::new(ReceiveToEnd {
+            reader: self,
+            left: bytes_max,
+            into,
+            id: 0,
+        })
+    }
+
     /// Stops now, closes, and hands over what was read ahead and not taken.
     ///
     /// **Bytes.** `Ok`: the final account and the untaken bytes. `Err`: only the waiting ended.
@@ -209,6 +246,59 @@ impl<B: Backend> Operation for Receive<'_, B> {
         let cell = &self.reader.cell;
         cell.poll_read(&mut self.id, self.buf, waker)
             .map_err(|cause| cause.during(Verb::Read, cell.ledger()))
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        Err(Cause::of(ErrorKind::TimedOut).during(Verb::Read, self.reader.ledger()))
+    }
+
+    fn forget(&mut self) {
+        self.reader.cell.forget(self.id);
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<B>>> {
+        Some(&self.reader.cell.driver)
+    }
+}
+
+/// See [`PipeReader::receive_to_end`].
+#[derive(Debug)]
+pub struct ReceiveToEnd<'a, B: Backend = Native> {
+    reader: &'a PipeReader<B>,
+    left: usize,
+    into: &'a mut Vec<u8>,
+    id: u64,
+}
+
+impl<B: Backend> Sealed for ReceiveToEnd<'_, B> {}
+
+impl<B: Backend> Operation for ReceiveToEnd<'_, B> {
+    type Output = Result<bool, Error>;
+    type Backend = B;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        let cell = &self.reader.cell;
+        while self.left > 0 {
+            let filled = self.into.len();
+            self.into
+                .resize(filled + self.left.min(RECEIVE_BYTES_MAX), 0);
+            let answer = cell.poll_read(&mut self.id, &mut self.into[filled..], waker);
+            let n = match &answer {
+                Poll::Ready(Ok(n)) => *n,
+                Poll::Ready(Err(_)) | Poll::Pending => 0,
+            };
+            self.into.truncate(filled + n);
+            self.left -= n;
+            match answer {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(true)),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(cause)) => {
+                    return Poll::Ready(Err(cause.during(Verb::Read, cell.ledger())));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(false))
     }
 
     fn expire(&mut self) -> Self::Output {

@@ -67,3 +67,22 @@ fn an_idle_pipe_is_given_back_usable_and_a_busy_one_is_not() {
     assert_eq!(read_to_end(&reader), b"through");
     drop(reader.into_handle().unwrap());
 }
+
+#[test]
+fn reading_to_the_end_within_a_bound_loses_nothing() {
+    let _accounted = Accounted::start();
+    let (reader, writer) = pipe().unwrap();
+    let data = noise(100_000, 12);
+    let sent = data.clone();
+    let sending = std::thread::spawn(move || {
+        writer.send(&sent).wait().unwrap();
+        writer.finish().wait().unwrap()
+    });
+    let mut all = Vec::new();
+    let is_whole = reader.receive_to_end(&mut all, 30_000).wait().unwrap();
+    assert!(!is_whole && all.len() == 30_000);
+    let late = reader.receive_to_end(&mut all, 1 << 20);
+    assert!(late.within(PATIENCE).wait().unwrap());
+    assert!(all == data);
+    assert!(sending.join().unwrap().is_complete());
+}
