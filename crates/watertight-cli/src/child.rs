@@ -80,14 +80,14 @@ impl Drop for Child {
 
 /// One end's child, if it has one, and what is known about its ending.
 #[derive(Default)]
-pub(crate) struct Ward {
+pub(crate) struct ChildOfEnd {
     child: Option<Child>,
     status: Option<ChildStatus>,
     stopped: bool,
     kill_at: Option<Instant>,
 }
 
-impl Ward {
+impl ChildOfEnd {
     /// Begins to wait for the child.
     pub(crate) fn of(child: Option<Child>, end: End, mailbox: &Mailbox) -> io::Result<Self> {
         if let Some(child) = &child {

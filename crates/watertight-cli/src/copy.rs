@@ -4,7 +4,7 @@
 //! and gets credit only when every live destination has taken the chunk before: memory is bounded, and the slowest sets
 //! the pace. Nothing here knows how a pipe works.
 
-use crate::child::Ward;
+use crate::child::ChildOfEnd;
 use crate::destination::Destination;
 use crate::endpoint::Ends;
 use crate::event::{End, Event, Inbox, Mailbox, is_late};
@@ -50,7 +50,7 @@ pub(crate) struct Copy<'a> {
     pub(crate) bytes_read: u64,
     pub(crate) destinations: Vec<Destination>,
     /// The children: the source's first, then the destinations'.
-    pub(crate) wards: Vec<Ward>,
+    pub(crate) children: Vec<ChildOfEnd>,
     pub(crate) ending: Option<CopyEnding>,
     pub(crate) signal: Option<i32>,
     /// Everything was stopped: no deadline counts any more.
@@ -74,10 +74,10 @@ impl<'a> Copy<'a> {
         } else {
             flags.progress
         };
-        let mut wards = vec![Ward::of(ends.source.child, End::Source, &mailbox)?];
+        let mut children = vec![ChildOfEnd::of(ends.source.child, End::Source, &mailbox)?];
         let mut destinations = Vec::new();
         for (index, mut end) in ends.destinations.into_iter().enumerate() {
-            wards.push(Ward::of(
+            children.push(ChildOfEnd::of(
                 end.child.take(),
                 End::Destination(index),
                 &mailbox,
@@ -95,7 +95,7 @@ impl<'a> Copy<'a> {
             ahead: VecDeque::new(),
             bytes_read: 0,
             destinations,
-            wards,
+            children,
             ending: None,
             signal: None,
             stopping: false,
@@ -187,7 +187,7 @@ impl<'a> Copy<'a> {
 
     fn handle(&mut self, event: Event, now: Instant) {
         match event {
-            Event::ChildEnded(end, status) => self.ward(end).handle_ending(status),
+            Event::ChildEnded(end, status) => self.child_of(end).handle_ending(status),
             Event::Data(chunk) => {
                 self.outstanding -= 1;
                 self.bytes_read += chunk.len() as u64;
@@ -220,7 +220,7 @@ impl<'a> Copy<'a> {
     fn handle_source_ending(&mut self, ending: SourceEnding, now: Instant) {
         if ending.error.is_some() {
             self.ending.get_or_insert(CopyEnding::SourceFailed);
-            self.ward(End::Source).stop(now + CHILD_GRACE);
+            self.child_of(End::Source).stop(now + CHILD_GRACE);
         }
         self.drain_since.get_or_insert(now);
         self.moved_at = self.moved_at.max(now);
@@ -229,7 +229,8 @@ impl<'a> Copy<'a> {
 
     /// A destination failed, or its peer closed.
     fn handle_early_ending(&mut self, index: usize, now: Instant) {
-        self.ward(End::Destination(index)).hurry(now + CHILD_GRACE);
+        self.child_of(End::Destination(index))
+            .hurry(now + CHILD_GRACE);
         if self.flags.dead == DeadPolicy::Fail {
             self.stop_source(CopyEnding::DestinationEnded, now);
         }
@@ -248,7 +249,7 @@ impl<'a> Copy<'a> {
         if self.source_ending.is_none() && self.source_abandoned_at.is_none() {
             self.source_abandoned_at = Some(now + SOURCE_STOP_WITHIN);
             // Before its pipe is closed: how the child ends from now on is our doing.
-            self.ward(End::Source).stop(now + CHILD_GRACE);
+            self.child_of(End::Source).stop(now + CHILD_GRACE);
             self.source.stop();
         }
     }
@@ -262,22 +263,23 @@ impl<'a> Copy<'a> {
         for index in 0..self.destinations.len() {
             self.give_up(index, given_up, now);
         }
-        for ward in &mut self.wards {
-            ward.stop(kill_at);
+        for child in &mut self.children {
+            child.stop(kill_at);
         }
     }
 
     fn give_up(&mut self, index: usize, why: GivenUp, now: Instant) {
         if self.destinations[index].is_live() {
-            self.ward(End::Destination(index)).stop(now + CHILD_GRACE);
+            self.child_of(End::Destination(index))
+                .stop(now + CHILD_GRACE);
             self.destinations[index].give_up(why, now);
         }
     }
 
-    fn ward(&mut self, end: End) -> &mut Ward {
+    fn child_of(&mut self, end: End) -> &mut ChildOfEnd {
         match end {
-            End::Destination(index) => &mut self.wards[index + 1],
-            End::Source => &mut self.wards[0],
+            End::Destination(index) => &mut self.children[index + 1],
+            End::Source => &mut self.children[0],
         }
     }
 
@@ -291,7 +293,7 @@ impl<'a> Copy<'a> {
                 .destinations
                 .iter()
                 .all(|destination| destination.is_over(now))
-            && self.wards.iter().all(Ward::is_over)
+            && self.children.iter().all(ChildOfEnd::is_over)
     }
 
     /// What the progress line shows: the slowest of those that are left, else the furthest.
@@ -324,8 +326,8 @@ impl<'a> Copy<'a> {
             }
         }
         // Last: the deadlines above may have set these to now.
-        for ward in &mut self.wards {
-            ward.keep_deadline(now);
+        for child in &mut self.children {
+            child.keep_deadline(now);
         }
     }
 
@@ -339,7 +341,7 @@ impl<'a> Copy<'a> {
             .destinations
             .iter()
             .filter_map(Destination::abandoned_at);
-        let children = self.wards.iter().filter_map(Ward::kill_at);
+        let children = self.children.iter().filter_map(ChildOfEnd::kill_at);
         let source = self
             .source_abandoned_at
             .filter(|_| self.source_ending.is_none());

@@ -84,16 +84,16 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>) -> Report {
         bytes_untaken: ending.map_or(0, |ending| ending.untaken),
         ended: ending.is_some_and(|ending| ending.ended),
         error: ending.and_then(|ending| ending.error.clone()),
-        child: copy.wards[0].status(),
+        child: copy.children[0].status(),
     };
     let hex = ending.and_then(|ending| ending.hash.clone());
     let ends = flags
         .destinations
         .iter()
         .zip(&copy.destinations)
-        .zip(&copy.wards[1..]);
-    let destinations = ends.map(|((address, destination), ward)| {
-        let child = ward.status();
+        .zip(&copy.children[1..]);
+    let destinations = ends.map(|((address, destination), child)| {
+        let child = child.status();
         DestinationReport {
             child,
             ..destination_report(address.text.clone(), destination, copy.bytes_read)

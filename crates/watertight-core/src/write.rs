@@ -56,7 +56,7 @@ pub struct WriteHalf {
     /// Where such a message began, and how many of its last bytes were refused because the half failed during its call.
     refused: Option<(u64, u64)>,
     /// What the last answered operation carried, to be dropped by the driver once its lock is gone.
-    spent: Option<Chunks>,
+    carried: Option<Chunks>,
 }
 
 impl WriteHalf {
@@ -81,7 +81,7 @@ impl WriteHalf {
             released: false,
             offered: None,
             refused: None,
-            spent: None,
+            carried: None,
         }
     }
 
@@ -274,8 +274,8 @@ impl WriteHalf {
     }
 
     /// What the last answered operation carried: a chunk's destructor is its owner's code, so drop it without a lock.
-    pub fn take_spent(&mut self) -> Option<Chunks> {
-        self.spent.take()
+    pub fn take_carried(&mut self) -> Option<Chunks> {
+        self.carried.take()
     }
 
     /// Operations the kernel has not answered.
@@ -369,12 +369,12 @@ impl WriteHalf {
             .expect("O2: an answer has its operation");
         if self.quarantined {
             // S6: the account was final when the bound passed; this only releases.
-            self.spent = Some(chunks);
+            self.carried = Some(chunks);
             self.count_late(outcome.cause());
             return;
         }
         let bytes = chunks.bytes();
-        self.spent = Some(chunks.clone());
+        self.carried = Some(chunks.clone());
         match outcome {
             Outcome::Transferred(moved) => self.settle_exactly(&mut chunks, moved),
             Outcome::Failed {

@@ -6,7 +6,7 @@ use crate::pipe::Got;
 use bytes::Bytes;
 use watertight_core::{Cancelled, Class, Moved, Op, OpId, Outcome, Submitted};
 use watertight_os::windows::answer;
-use watertight_os::windows::classify::{Call, told};
+use watertight_os::windows::classify::{Call, classified};
 
 const SUCCESS: u32 = 0;
 const BROKEN_PIPE: u32 = 109;
@@ -163,7 +163,7 @@ impl Kernel {
         let outcome = if code == SUCCESS {
             Outcome::Ready
         } else {
-            let (class, os) = told(Call::Flush, code);
+            let (class, os) = classified(Call::Flush, code);
             Outcome::failed(class, os)
         };
         self.answer(id, outcome);
@@ -189,7 +189,7 @@ impl Kernel {
             }
             Job::Read(_) | Job::Readable => answer::read(ABORTED, Bytes::new(), false),
             Job::UntilRead { .. } => {
-                let (class, os) = told(Call::Flush, ABORTED);
+                let (class, os) = classified(Call::Flush, ABORTED);
                 Outcome::failed(class, os)
             }
         };
@@ -205,7 +205,7 @@ fn refused(call: Call, code: u32, job: &Job) -> Outcome {
         Job::Write(data) => answer::write(code, 0, data.len() as u64, Moved::Exactly(0)),
         Job::Read(_) | Job::Readable => answer::read(code, Bytes::new(), false),
         Job::UntilRead { .. } => {
-            let (class, os) = told(call, code);
+            let (class, os) = classified(call, code);
             Outcome::failed(class, os)
         }
     }

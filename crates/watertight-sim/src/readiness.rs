@@ -9,7 +9,7 @@ use std::time::Duration;
 use watertight_core::{
     Cancelled, Class, Moved, Op, OpId, OpKind, OsCode, Outcome, ReadNow, Submitted,
 };
-use watertight_os::classify::{Call, Next, next, told};
+use watertight_os::classify::{Call, Next, classified, next};
 
 /// The pauses between two questions whether the peer has read everything.
 const PAUSE_FIRST: Duration = Duration::from_micros(50);
@@ -38,7 +38,7 @@ impl Kernel {
             }
         };
         if let Some(code) = self.unix_fault(Call::Wait) {
-            let (class, os) = told(Call::Wait, code);
+            let (class, os) = classified(Call::Wait, code);
             let outcome = Outcome::failed(class, os);
             self.note(handle, id.kind, &outcome, false);
             return Submitted::Done(outcome);
@@ -60,7 +60,7 @@ impl Kernel {
         }
         let at = self.ends[handle].pipe;
         if !self.pipes[at].reading {
-            let (class, os) = told(Call::Write, Errno::PIPE);
+            let (class, os) = classified(Call::Write, Errno::PIPE);
             return Some(Outcome::failed(class, os));
         }
         let mut room = self.pipes[at].room(data.len());
@@ -100,7 +100,7 @@ impl Kernel {
             }
             Got::Empty | Got::Nothing if self.pipes[at].writing => ReadNow::Wait,
             Got::Empty | Got::Nothing if std::mem::take(&mut self.pipes[at].was_reset) => {
-                let (class, os) = told(Call::Read, Errno::CONNRESET);
+                let (class, os) = classified(Call::Read, Errno::CONNRESET);
                 ReadNow::Failed(class, os)
             }
             Got::Empty | Got::Nothing => ReadNow::EndOfStream,
@@ -123,7 +123,7 @@ impl Kernel {
     /// FIONREAD and poll: read, thrown away, or not yet.
     fn ask_until_read(&mut self, handle: usize) -> Option<Outcome> {
         if let Some(code) = self.unix_fault(Call::Query) {
-            let (class, os) = told(Call::Query, code);
+            let (class, os) = classified(Call::Query, code);
             return Some(Outcome::failed(class, os));
         }
         let pipe = &self.pipes[self.ends[handle].pipe];
@@ -196,7 +196,7 @@ impl Kernel {
             self.unix_fault(Call::Wait)
         };
         if let Some(code) = fault {
-            let (class, os) = told(Call::Wait, code);
+            let (class, os) = classified(Call::Wait, code);
             return Some(Outcome::failed(class, os));
         }
         if let Some(flight) = self.flights.get_mut(&id) {

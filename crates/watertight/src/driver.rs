@@ -39,7 +39,7 @@ pub(crate) trait Pump: Send + Sync {
     /// Somebody left work for the driver's thread.
     fn handle_nudge(self: Arc<Self>);
     /// How it stands.
-    fn standing(&self) -> Standing;
+    fn status(&self) -> PipeStatus;
     /// Stop now, if it lingers; its account then.
     fn abort_lingering(self: Arc<Self>) -> Option<Ledger>;
     /// The process's bound on what lingers is passed, and this is the oldest.
@@ -56,7 +56,7 @@ pub(crate) trait Pump: Send + Sync {
 
 /// How one half of a pipe stands, for the census.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct PipeStatus {
     /// Operations the kernel has not answered.
     pub(crate) operations: u64,
     /// No handle is left, and it is not over.
@@ -93,7 +93,7 @@ pub(crate) struct Ended {
 }
 
 /// What one step for a pipe does to the backend.
-pub(crate) enum Step<B: Backend> {
+pub(crate) enum BackendCall<B: Backend> {
     Cancel(Arc<B::Handle>, OpId),
     Close(Arc<B::Handle>, bool),
     Submit(Arc<B::Handle>, OpId, watertight_core::Op),
@@ -294,19 +294,19 @@ impl<B: Backend> Driver<B> {
     }
 
     /// Carries out one step and says what the backend answered.
-    pub(crate) fn perform(&self, step: Step<B>) -> Answer {
+    pub(crate) fn perform(&self, step: BackendCall<B>) -> Answer {
         match step {
-            Step::Cancel(handle, id) => match self.backend.cancel(&handle, id) {
+            BackendCall::Cancel(handle, id) => match self.backend.cancel(&handle, id) {
                 Cancelled::Done(outcome) => Answer::Settled(id.kind, outcome),
                 Cancelled::Requested => Answer::InFlight,
             },
-            Step::Close(handle, end_of_stream) => {
+            BackendCall::Close(handle, end_of_stream) => {
                 let failure = self.backend.close(handle, end_of_stream).err();
                 // C4: in a forked child the descriptors are closed, and the stream is not ended.
                 let elsewhere = self.refuse_elsewhere().err();
                 Answer::Closed(elsewhere.or(failure.map(close_failed)))
             }
-            Step::Submit(handle, id, op) => match self.backend.submit(&handle, id, op) {
+            BackendCall::Submit(handle, id, op) => match self.backend.submit(&handle, id, op) {
                 Submitted::Done(outcome) => Answer::Settled(id.kind, outcome),
                 Submitted::InFlight => Answer::InFlight,
             },
@@ -362,9 +362,9 @@ impl<B: Backend> Driver<B> {
 
     /// How every half stands, and what became of those that ended before. Takes each pipe's lock for a moment, one after
     /// the other.
-    pub(crate) fn standings(&self) -> (Vec<Standing>, Totals) {
+    pub(crate) fn statuses(&self) -> (Vec<PipeStatus>, Totals) {
         let (pipes, totals) = self.pipes();
-        (pipes.iter().map(|pipe| pipe.standing()).collect(), totals)
+        (pipes.iter().map(|pipe| pipe.status()).collect(), totals)
     }
 
     /// Stops every pipe that lingers; their accounts at that moment.

@@ -2,10 +2,12 @@
 //!
 //! It mirrors `pump_write.rs` and decides nothing about bytes (`watertight_core::ReadHalf` does).
 
-use crate::driver::{Answer, Driver, Ended, Held, PUMP_STEPS_MAX, Pump, Standing, Step, Watchers};
+use crate::driver::{
+    Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Watchers,
+};
+use crate::handle_state::{After, HandleState};
 use crate::options::ReaderOptions;
 use crate::receipt::{Ending, ReadReceipt};
-use crate::seat::{After, Seat};
 use crate::sync::{Mutex, MutexGuard};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
@@ -27,7 +29,7 @@ enum Wanted {
 
 struct State<B: Backend> {
     half: ReadHalf,
-    seat: Seat<B>,
+    handle: HandleState<B>,
     /// The handle reads straight into the caller's memory, as far as is known.
     direct: bool,
     read_ahead_bytes_max: usize,
@@ -62,7 +64,7 @@ impl<B: Backend> ReaderCell<B> {
     ) -> Arc<Self> {
         let state = State {
             half: ReadHalf::new(),
-            seat: Seat::new(handle, options.stop_within),
+            handle: HandleState::new(handle, options.stop_within),
             direct: true,
             read_ahead_bytes_max: options.read_ahead_bytes_max,
             watchers: Watchers::default(),
@@ -84,7 +86,7 @@ impl<B: Backend> ReaderCell<B> {
     /// Whether a caller has it and it is not over. If its lock is taken, somebody has.
     pub(crate) fn is_held(&self) -> bool {
         let state = self.state.try_lock();
-        state.is_none_or(|state| !state.seat.dropped && !state.half.is_over())
+        state.is_none_or(|state| !state.handle.dropped && !state.half.is_over())
     }
 
     /// Reads into `buf`, or waits for something to read.
@@ -136,7 +138,7 @@ impl<B: Backend> ReaderCell<B> {
         self.driver.refuse_elsewhere()?;
         let state = self.lock();
         let handle = state
-            .seat
+            .handle
             .handle_ref()
             .ok_or(Cause::of(ErrorKind::Closed))?;
         Ok(look(handle))
@@ -158,7 +160,7 @@ impl<B: Backend> ReaderCell<B> {
     /// The last handle is gone.
     pub(crate) fn handle_drop(self: &Arc<Self>) {
         self.change(|state| {
-            state.seat.dropped = true;
+            state.handle.dropped = true;
             state.half.abort();
         });
         self.pump();
@@ -169,11 +171,11 @@ impl<B: Backend> ReaderCell<B> {
         self.driver.refuse_elsewhere()?;
         self.take_back_wait();
         let mut state = self.lock();
-        if state.seat.is_inside() || !state.half.release() {
+        if state.handle.is_inside() || !state.half.release() {
             let cause = state.half.failure();
             return Err(cause.unwrap_or(Cause::of(ErrorKind::Busy)));
         }
-        let handle = state.seat.take_handle();
+        let handle = state.handle.take_handle();
         let after = state.after(|| self.driver.backend.now());
         drop(state);
         after.carry_out(&self.driver, self.key);
@@ -184,10 +186,10 @@ impl<B: Backend> ReaderCell<B> {
     fn take_back_wait(self: &Arc<Self>) {
         let mut state = self.lock();
         let is_waited_for = state.watchers.any(|wanted| matches!(wanted, Wanted::Bytes));
-        if is_waited_for || state.seat.is_inside() || !state.half.is_waiting() {
+        if is_waited_for || state.handle.is_inside() || !state.half.is_waiting() {
             return;
         }
-        let step = state.seat.enter_cancel(self.key, OpKind::WaitReadable);
+        let step = state.handle.enter_cancel(self.key, OpKind::WaitReadable);
         drop(state);
         let answer = self.driver.perform(step);
         self.change(|state| state.absorb(answer));
@@ -225,10 +227,10 @@ impl<B: Backend> State<B> {
         if let Some(answer) = self.half.take(buf) {
             return Next::Answer(answer);
         }
-        if !self.half.is_busy() && !self.seat.is_inside() {
+        if !self.half.is_busy() && !self.handle.is_inside() {
             if self.direct {
                 self.half.begin_direct();
-                return Next::Direct(self.seat.handle());
+                return Next::Direct(self.handle.handle());
             }
             self.half.ask(Op::Read {
                 bytes_max: buf.len().clamp(
@@ -253,16 +255,16 @@ impl<B: Backend> State<B> {
         now == ReadNow::Wait || self.half.is_given_up()
     }
 
-    fn next_step(&mut self, key: Key) -> Option<Step<B>> {
-        if self.seat.is_inside() {
+    fn next_step(&mut self, key: Key) -> Option<BackendCall<B>> {
+        if self.handle.is_inside() {
             return None;
         }
         let action = self.half.poll_action()?;
-        Some(self.seat.enter(key, action, false))
+        Some(self.handle.enter(key, action, false))
     }
 
     fn absorb(&mut self, answer: Answer) {
-        self.seat.leave();
+        self.handle.leave();
         match answer {
             Answer::Closed(failure) => self.half.handle_closed(failure),
             Answer::InFlight => {}
@@ -272,11 +274,11 @@ impl<B: Backend> State<B> {
 
     fn after(&mut self, now: impl FnOnce() -> Moment) -> After {
         let mut after = After {
-            remind: self.seat.stop_reminder(self.half.is_stopping(), now),
-            tell_settling: self.seat.dropped && self.half.is_over(),
+            remind: self.handle.stop_reminder(self.half.is_stopping(), now),
+            tell_settling: self.handle.dropped && self.half.is_over(),
             ..After::default()
         };
-        if self.seat.leaves(self.half.is_closed()) {
+        if self.handle.leaves(self.half.is_closed()) {
             after.unregister = Some(Ended {
                 ledger: self.half.ledger(),
                 late_bytes: self.half.late_bytes(),
@@ -284,7 +286,7 @@ impl<B: Backend> State<B> {
             });
         }
         let over = self.half.is_over();
-        let idle = !self.half.is_busy() && !self.seat.is_inside();
+        let idle = !self.half.is_busy() && !self.handle.is_inside();
         self.watchers
             .take_ready(&mut after.wakes, |wanted| match wanted {
                 Wanted::Bytes => idle || over,
@@ -313,7 +315,7 @@ impl<B: Backend> Pump for ReaderCell<B> {
     fn handle_timer(self: Arc<Self>) {
         let now = self.driver.backend.now();
         self.change(|state| {
-            if state.seat.is_stop_due(now) {
+            if state.handle.is_stop_due(now) {
                 state.half.handle_stop_expired();
             }
         });
@@ -324,11 +326,11 @@ impl<B: Backend> Pump for ReaderCell<B> {
         self.pump();
     }
 
-    fn standing(&self) -> Standing {
+    fn status(&self) -> PipeStatus {
         let state = self.lock();
-        Standing {
+        PipeStatus {
             operations: state.half.operations(),
-            lingering: state.seat.dropped && !state.half.is_over(),
+            lingering: state.handle.dropped && !state.half.is_over(),
             closed: state.half.is_closed(),
             quarantined: state.half.is_quarantined(),
             ledger: state.half.ledger(),
@@ -338,7 +340,7 @@ impl<B: Backend> Pump for ReaderCell<B> {
     /// A dropped reader is stopping already.
     fn abort_lingering(self: Arc<Self>) -> Option<Ledger> {
         let state = self.lock();
-        (state.seat.dropped && !state.half.is_over()).then(|| state.half.ledger())
+        (state.handle.dropped && !state.half.is_over()).then(|| state.half.ledger())
     }
 
     // A reader has nothing to settle: what it read ahead is nobody's once it is dropped.

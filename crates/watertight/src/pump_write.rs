@@ -4,15 +4,16 @@
 //! whoever waits.
 
 use crate::driver::{
-    Answer, Driver, Ended, Held, PUMP_STEPS_MAX, Pump, Standing, Step, Wakes, Watchers, panics,
+    Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Wakes, Watchers,
+    panics,
 };
+use crate::handle_state::{After, HandleState};
 use crate::line::Line;
 use crate::loss::Loss;
 use crate::observer::Watched;
 use crate::options::{OnDrop, WriterOptions};
 use crate::pump_read::ReaderCell;
 use crate::receipt::{Ending, Receipt};
-use crate::seat::{After, Seat};
 use crate::sync::{Mutex, MutexGuard};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
@@ -45,7 +46,7 @@ enum Wanted {
 
 struct State<B: Backend> {
     half: WriteHalf,
-    seat: Seat<B>,
+    handle: HandleState<B>,
     end_of_stream: bool,
     line: Line,
     watchers: Watchers<Wanted>,
@@ -86,7 +87,7 @@ impl<B: Backend> WriterCell<B> {
                 segment_bytes_max: crate::options::SEGMENT_BYTES_MAX,
                 atomic_bytes_max: driver.backend.atomic_bytes_max(&handle),
             }),
-            seat: Seat::new(handle, options.stop_within),
+            handle: HandleState::new(handle, options.stop_within),
             end_of_stream: options.half_close,
             line: Line::default(),
             watchers: Watchers::default(),
@@ -171,7 +172,7 @@ impl<B: Backend> WriterCell<B> {
         self.driver.refuse_elsewhere()?;
         let state = self.lock();
         let handle = state
-            .seat
+            .handle
             .handle_ref()
             .ok_or(Cause::of(ErrorKind::Closed))?;
         Ok(look(handle))
@@ -198,7 +199,7 @@ impl<B: Backend> WriterCell<B> {
         watertight_os::note_thread();
         let mut lingers = None;
         self.change(|state| {
-            state.seat.dropped = true;
+            state.handle.dropped = true;
             let is_bound = state.linger.is_some_and(|linger| linger.is_zero());
             if is_bound || state.on_drop == OnDrop::Abort {
                 state.is_told = true;
@@ -235,10 +236,10 @@ impl<B: Backend> WriterCell<B> {
         if let Some(cause) = state.half.refusal() {
             return Err(cause);
         }
-        if state.seat.is_inside() || !state.half.release() {
+        if state.handle.is_inside() || !state.half.release() {
             return Err(Cause::of(ErrorKind::Busy));
         }
-        let handle = state.seat.take_handle();
+        let handle = state.handle.take_handle();
         let after = state.after(|| self.driver.backend.now());
         drop(state);
         after.carry_out(&self.driver, self.key);
@@ -325,14 +326,14 @@ impl<B: Backend> WriterCell<B> {
 }
 
 impl<B: Backend> State<B> {
-    fn next_step(&mut self, key: Key) -> Option<Step<B>> {
-        if self.seat.is_inside() {
+    fn next_step(&mut self, key: Key) -> Option<BackendCall<B>> {
+        if self.handle.is_inside() {
             return None;
         }
         let action = self.half.poll_action()?;
         let whole = self.half.failure().is_none() && self.half.stopped_by().is_none();
         let end_of_stream = self.end_of_stream && whole;
-        Some(self.seat.enter(key, action, end_of_stream))
+        Some(self.handle.enter(key, action, end_of_stream))
     }
 
     fn end_offer(&mut self, offered: Option<u64>) -> Option<(Cause, u64)> {
@@ -349,7 +350,7 @@ impl<B: Backend> State<B> {
 
     /// What is lost and nobody was told of; asked once it is over.
     fn loss(&mut self) -> Option<Loss> {
-        if !self.seat.dropped || !self.half.is_over() || self.is_told {
+        if !self.handle.dropped || !self.half.is_over() || self.is_told {
             return None;
         }
         self.is_told = true;
@@ -364,7 +365,7 @@ impl<B: Backend> State<B> {
     }
 
     fn absorb(&mut self, answer: Answer) {
-        self.seat.leave();
+        self.handle.leave();
         match answer {
             Answer::Closed(failure) => self.half.handle_closed(failure),
             Answer::InFlight => {}
@@ -389,22 +390,22 @@ impl<B: Backend> State<B> {
             self.linger_due = Some(now().after(bound));
             after.remind = self.linger_due;
         } else {
-            after.remind = self.seat.stop_reminder(self.half.is_stopping(), now);
+            after.remind = self.handle.stop_reminder(self.half.is_stopping(), now);
         }
         let may_leave = self.half.is_closed() && self.watched.is_silent();
-        if self.seat.leaves(may_leave) {
+        if self.handle.leaves(may_leave) {
             after.unregister = Some(Ended {
                 ledger: self.half.ledger(),
                 late_bytes: 0,
                 late_failures: self.half.late_failures(),
             });
         }
-        after.tell_settling = self.seat.dropped && self.is_settled();
+        after.tell_settling = self.handle.dropped && self.is_settled();
         after.lost = self.loss();
         if self.half.is_over() {
             after.lingered = std::mem::take(&mut self.lingering_id);
         }
-        after.spent = self.half.take_spent();
+        after.carried = self.half.take_carried();
         self.wake_line(&mut after.wakes);
         let half = &self.half;
         let refused = half.refusal().is_some();
@@ -463,7 +464,7 @@ impl<B: Backend> Pump for WriterCell<B> {
     fn handle_timer(self: Arc<Self>) {
         let now = self.driver.backend.now();
         self.change(|state| {
-            if state.seat.is_stop_due(now) {
+            if state.handle.is_stop_due(now) {
                 state.half.handle_stop_expired();
             } else if state.linger_due.is_some_and(|due| due <= now) {
                 state.half.handle_linger_expired();
@@ -475,11 +476,11 @@ impl<B: Backend> Pump for WriterCell<B> {
         self.pump();
     }
 
-    fn standing(&self) -> Standing {
+    fn status(&self) -> PipeStatus {
         let state = self.lock();
-        Standing {
+        PipeStatus {
             operations: state.half.operations(),
-            lingering: state.seat.dropped && !state.is_settled(),
+            lingering: state.handle.dropped && !state.is_settled(),
             closed: state.half.is_closed(),
             quarantined: state.half.is_quarantined(),
             ledger: state.half.ledger(),
@@ -489,7 +490,7 @@ impl<B: Backend> Pump for WriterCell<B> {
     fn abort_lingering(self: Arc<Self>) -> Option<Ledger> {
         let mut account = None;
         self.change(|state| {
-            if state.seat.dropped && !state.is_settled() {
+            if state.handle.dropped && !state.is_settled() {
                 account = Some(state.half.ledger());
                 state.half.abort();
             }
@@ -511,7 +512,7 @@ impl<B: Backend> Pump for WriterCell<B> {
             || state.half.stopped_by().is_some();
         let held = Held {
             ledger: state.half.ledger(),
-            is_lingering: state.seat.dropped && !state.is_settled(),
+            is_lingering: state.handle.dropped && !state.is_settled(),
             is_stopped,
             is_listening: !state.watched.is_silent(),
             reads_itself: false,

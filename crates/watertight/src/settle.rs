@@ -1,6 +1,6 @@
 //! The end of a program: what still lingers, and the process-wide counts.
 
-use crate::driver::{Driver, Pump, Standing};
+use crate::driver::{Driver, PipeStatus, Pump};
 use crate::handle::{self, Native};
 use crate::lingering::LingeringBounds;
 use crate::wait::{Operation, Sealed, Wait};
@@ -81,15 +81,16 @@ impl<B: Backend> Driver<B> {
     /// Counts this driver's pipes, as [`census`] does for the process's own.
     #[must_use]
     pub fn census(&self) -> Census {
-        let (standings, mut totals) = self.standings();
-        for ended in standings.iter().filter(|one| one.closed) {
+        let (statuses, mut totals) = self.statuses();
+        for ended in statuses.iter().filter(|one| one.closed) {
             totals.count(ended.ledger);
         }
-        let count =
-            |which: fn(&Standing) -> bool| standings.iter().filter(|one| which(one)).count() as u64;
+        let count = |which: fn(&PipeStatus) -> bool| {
+            statuses.iter().filter(|one| which(one)).count() as u64
+        };
         Census {
             pipes: count(|one| !one.closed),
-            operations_in_flight: standings.iter().map(|one| one.operations).sum(),
+            operations_in_flight: statuses.iter().map(|one| one.operations).sum(),
             lingering: count(|one| one.lingering),
             quarantined: count(|one| one.quarantined),
             pipes_ended: totals.pipes_ended,
@@ -214,8 +215,8 @@ impl<B: Backend> Settle<B> {
         let Some(driver) = &self.driver else {
             return Vec::new();
         };
-        let (standings, _) = driver.standings();
-        let lingering = standings.into_iter().filter(|one| one.lingering);
+        let (statuses, _) = driver.statuses();
+        let lingering = statuses.into_iter().filter(|one| one.lingering);
         lingering.map(|one| one.ledger).collect()
     }
 }

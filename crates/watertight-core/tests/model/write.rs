@@ -196,7 +196,7 @@ impl Model {
 
     fn answer_write(&mut self, half: &mut WriteHalf, script: &mut Script<'_>) {
         let Some(len) = self.in_flight else {
-            assert!(half.take_spent().is_none(), "nothing was answered");
+            assert!(half.take_carried().is_none(), "nothing was answered");
             return;
         };
         let moved = script.up_to(len as u64);
@@ -230,7 +230,7 @@ impl Model {
         let was_sending = self.is_sending();
         half.handle_write(outcome);
         self.in_flight = None;
-        let spent = half.take_spent().expect("the operation's bytes");
+        let spent = half.take_carried().expect("the operation's bytes");
         assert_eq!(spent.bytes(), len as u64, "spent");
         if self.quarantined {
             // S6: a late answer changes no count but this one.

@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits, and nothing is decided but what an answer means.
 
-use super::classify::{Call, Next, classify, next, told};
+use super::classify::{Call, Next, classified, classify, next};
 use super::handle::Handle;
 use super::kernel::last_errno;
 use crate::fault::{fallible, fallible_all_the_same};
@@ -45,7 +45,7 @@ pub(super) fn nothing_read(handle: &Handle) -> ReadNow {
         Ok(true) => ReadNow::Wait,
         Ok(false) => ReadNow::EndOfStream,
         Err(code) => {
-            let (class, os) = told(Call::Wait, code);
+            let (class, os) = classified(Call::Wait, code);
             ReadNow::Failed(class, os)
         }
     }

@@ -122,7 +122,7 @@ const fn refused(call: Call) -> Class {
 
 /// The class and the raw code, as the seam wants them.
 #[must_use]
-pub fn told(call: Call, code: Errno) -> (Class, Option<OsCode>) {
+pub fn classified(call: Call, code: Errno) -> (Class, Option<OsCode>) {
     (classify(call, code), Some(OsCode(code.raw_os_error())))
 }
 
@@ -139,7 +139,7 @@ pub enum Next {
 /// Sorts a failed read or write by what it wants next.
 #[must_use]
 pub fn next(call: Call, code: Errno) -> Next {
-    let (class, os) = told(call, code);
+    let (class, os) = classified(call, code);
     if class == Class::Interrupted {
         Next::Again
     } else if class == Class::Wait {
@@ -376,7 +376,7 @@ mod tests {
         for raw in 1..4096 {
             let code = Errno::from_raw_os_error(raw);
             for call in Call::ALL {
-                let (class, os) = told(call, code);
+                let (class, os) = classified(call, code);
                 assert_eq!(os, Some(OsCode(raw)));
                 assert!(
                     !matches!(class, Class::Pending | Class::Partial | Class::EndOfStream),

@@ -4,7 +4,7 @@
 //! a handle that came from outside. The rung is chosen at adoption and never changes.
 
 use super::OsHandle;
-use super::classify::{Call, classify, told};
+use super::classify::{Call, classified, classify};
 use super::helper::Helper;
 use super::kernel::{self, Features};
 use crate::fault::fallible;
@@ -64,7 +64,7 @@ pub struct Handle {
     rung: Rung,
     /// A pipe that turned out to refuse RWF_NOWAIT, in a description of our own: one that somebody opened again through
     /// `/proc`, which nothing tells before the first call.
-    fallen: OnceLock<OwnedFd>,
+    reopened: OnceLock<OwnedFd>,
     features: Features,
     pub(super) poll_key: usize,
     pub(super) registered: AtomicBool,
@@ -184,9 +184,9 @@ impl Handle {
 
     /// The descriptor that is read or written.
     fn active(&self) -> BorrowedFd<'_> {
-        self.fallen
+        self.reopened
             .get()
-            .map_or_else(|| self.waited_on(), |fallen| fallen.as_fd())
+            .map_or_else(|| self.waited_on(), |reopened| reopened.as_fd())
     }
 
     /// The descriptor to wait on. It stays the same for life, for the poller knows it; one that a pipe fell to later is the
@@ -220,11 +220,11 @@ impl Handle {
         &self,
         mut attempt: impl FnMut(bool) -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
-        let nowait = self.fallen.get().is_none();
+        let nowait = self.reopened.get().is_none();
         match attempt(nowait) {
             Err(Errno::OPNOTSUPP) if nowait => {
                 let private = kernel::reopen(self.original(), self.direction)?;
-                self.fallen.get_or_init(|| private);
+                self.reopened.get_or_init(|| private);
                 attempt(false)
             }
             answer => answer,
@@ -287,7 +287,7 @@ impl Handle {
             is_ours: false,
             was_inherited: false,
             rung,
-            fallen: OnceLock::new(),
+            reopened: OnceLock::new(),
             features,
             poll_key,
             registered: AtomicBool::new(false),
@@ -309,12 +309,12 @@ pub(super) fn adopt(
             let before = fallible("F_GETFD", Call::Query, || {
                 rustix::io::fcntl_getfd(fd.as_fd())
             })
-            .map_err(|code| told(Call::Query, code))?;
+            .map_err(|code| classified(Call::Query, code))?;
             // The flag is the descriptor's own: nobody who shares the pipe is touched.
             let set = fallible("F_SETFD", Call::Query, || {
                 rustix::io::fcntl_setfd(fd.as_fd(), FdFlags::CLOEXEC)
             });
-            set.map_err(|code| told(Call::Query, code))?;
+            set.map_err(|code| classified(Call::Query, code))?;
             Ok(!before.contains(FdFlags::CLOEXEC))
         })?;
         Ok((found, rung, was_inherited))
@@ -347,7 +347,7 @@ fn choose(
         Kind::Terminal if kernel::is_terminal_master(fd) => {}
         Kind::Pipe | Kind::Terminal => {
             let opened = step(Step::Reopen, || {
-                kernel::reopen(fd, direction).map_err(|code| told(Call::Open, code))
+                kernel::reopen(fd, direction).map_err(|code| classified(Call::Open, code))
             });
             match opened {
                 Ok(private) => return Ok(Rung::Private(Some(private))),
@@ -365,7 +365,7 @@ fn choose(
 fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError> {
     let found = step(Step::Inspect, || {
         let stat = fallible("fstat", Call::Query, || rustix::fs::fstat(fd))
-            .map_err(|code| told(Call::Query, code))?;
+            .map_err(|code| classified(Call::Query, code))?;
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Fifo => Kind::Pipe,
             FileType::Socket => socket_kind(fd)?,
@@ -379,7 +379,7 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
         Ok(Found { kind, anonymous })
     })?;
     step(Step::InspectAccess, || {
-        let flags = flags_of(fd).map_err(|code| told(Call::Query, code))?;
+        let flags = flags_of(fd).map_err(|code| classified(Call::Query, code))?;
         kernel::refuse_mode(flags, found.kind, direction)?;
         let access = flags & OFlags::RWMODE;
         let fits = match direction {
@@ -413,7 +413,7 @@ fn is_terminal(fd: BorrowedFd<'_>) -> bool {
 
 /// getsockopt SO_TYPE and SO_DOMAIN, getpeername: a connected stream, or it does not fit.
 fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
-    let query = |code| told(Call::Query, code);
+    let query = |code| classified(Call::Query, code);
     let stream = fallible("SO_TYPE", Call::Query, || sockopt::socket_type(fd)).map_err(query)?
         == SocketType::STREAM;
     if !stream {

@@ -4,7 +4,7 @@
 //! waits in `poll` beside a pipe of its own, through which it can be called back; so a cancelled operation has moved
 //! nothing (unless somebody else took the bytes between the two: then it blocks beyond recall, and goes into quarantine). Only a device that says "ready" and then blocks can hold it; that operation goes into quarantine.
 
-use super::classify::{Call, Next, next, told};
+use super::classify::{Call, Next, classified, next};
 use super::handle::Kind;
 use super::kernel;
 use super::sigpipe::quiet_thread;
@@ -75,7 +75,7 @@ impl Helper {
     /// Starts the thread.
     pub(super) fn start(post: Post) -> Result<Self, StepError> {
         let (recall, call) = step(Step::CreatePipe, || {
-            kernel::pipe().map_err(|code| told(Call::Make, code))
+            kernel::pipe().map_err(|code| classified(Call::Make, code))
         })?;
         step(Step::StartHelper, || {
             let shared = Arc::new(Shared {
@@ -306,7 +306,7 @@ impl Shared {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(code) => {
-                    let (class, os) = told(Call::Wait, code);
+                    let (class, os) = classified(Call::Wait, code);
                     return Err(Outcome::failed(class, os));
                 }
             }

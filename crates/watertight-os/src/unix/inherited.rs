@@ -1,7 +1,7 @@
 //! Descriptors this process was started with.
 
 use super::OsHandle;
-use super::classify::{Call, told};
+use super::classify::{Call, classified};
 use super::kernel;
 use crate::fault::fallible;
 use crate::step::{Direction, Step, StepError, step};
@@ -26,9 +26,9 @@ const DUPLICATE_MIN: i32 = 3;
 pub fn inherited(number: u32, direction: Direction) -> Result<OsHandle, StepError> {
     let ours = step(Step::Duplicate, || {
         if kernel::was_closed(number) {
-            return Err(told(Call::Make, Errno::BADF));
+            return Err(classified(Call::Make, Errno::BADF));
         }
-        duplicate(number, direction).map_err(|code| told(Call::Make, code))
+        duplicate(number, direction).map_err(|code| classified(Call::Make, code))
     })?;
     if number == 1 {
         // What `print!` holds belongs before what we write.
@@ -40,7 +40,7 @@ pub fn inherited(number: u32, direction: Direction) -> Result<OsHandle, StepErro
     }
     if number < STANDARD_STREAMS {
         step(Step::Reopen, || {
-            replace(number, direction).map_err(|code| told(Call::Open, code))
+            replace(number, direction).map_err(|code| classified(Call::Open, code))
         })?;
     }
     Ok(ours)

@@ -1,6 +1,6 @@
 //! Making pipes.
 
-use super::classify::{Call, told};
+use super::classify::{Call, classified};
 use super::handle::Handle;
 use super::kernel;
 use super::poller::Native;
@@ -13,7 +13,7 @@ impl Native {
     /// Out of descriptors. Nothing is left behind.
     pub fn pipe(&self) -> Result<(Handle, Handle), StepError> {
         let (from, into) = step(Step::CreatePipe, || {
-            kernel::pipe().map_err(|code| told(Call::Make, code))
+            kernel::pipe().map_err(|code| classified(Call::Make, code))
         })?;
         Ok((
             self.own_end(from, Direction::Read)?,

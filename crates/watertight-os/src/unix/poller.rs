@@ -5,7 +5,7 @@
 
 use super::OsHandle;
 use super::calls::{close, end_stream, errno, lock, nothing_read, notify, write_now};
-use super::classify::{Call, Next, next, told};
+use super::classify::{Call, Next, classified, next};
 use super::fork::Birth;
 use super::handle::{self, Handle};
 use super::helper::{Helper, Post};
@@ -73,8 +73,8 @@ impl Native {
             let poller = fallible("epoll_create", Call::Make, || {
                 Poller::new().map_err(|error| errno(&error))
             })
-            .map_err(|code| told(Call::Make, code))?;
-            let features = kernel::probe().map_err(|code| told(Call::Make, code))?;
+            .map_err(|code| classified(Call::Make, code))?;
+            let features = kernel::probe().map_err(|code| classified(Call::Make, code))?;
             Ok((Arc::new(poller), features))
         })?;
         let posted = Arc::new(Posted::default());
@@ -195,7 +195,7 @@ impl Native {
             Ok(()) => Submitted::InFlight,
             Err(code) => {
                 armed.remove();
-                let (class, os) = told(Call::Wait, code);
+                let (class, os) = classified(Call::Wait, code);
                 Submitted::Done(Outcome::failed(class, os))
             }
         }
@@ -285,7 +285,7 @@ impl Native {
             None => match self.register(armed) {
                 Ok(()) => return None,
                 Err(code) => {
-                    let (class, os) = told(Call::Wait, code);
+                    let (class, os) = classified(Call::Wait, code);
                     Outcome::failed(class, os)
                 }
             },

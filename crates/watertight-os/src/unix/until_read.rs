@@ -3,7 +3,7 @@
 //! No Unix tells when a pipe becomes empty for its writer, so this is the library's one polling loop: from 50 µs up to
 //! 10 ms between questions, and only while somebody waits for the answer.
 
-use super::classify::{Call, told};
+use super::classify::{Call, classified};
 use super::handle::{Handle, Kind, polled};
 use super::kernel;
 use rustix::event::PollFlags;
@@ -83,7 +83,7 @@ pub(super) fn ask(handle: &Handle) -> Option<Outcome> {
     let unread = match kernel::unread(handle.original(), handle.kind()) {
         Some(Ok(unread)) => unread,
         Some(Err(code)) => {
-            let (class, os) = told(Call::Query, code);
+            let (class, os) = classified(Call::Query, code);
             return Some(Outcome::failed(class, os));
         }
         None => return Some(Outcome::failed(Class::Unsupported, None)),
@@ -93,7 +93,7 @@ pub(super) fn ask(handle: &Handle) -> Option<Outcome> {
     let seen = match polled(handle.original()) {
         Ok(seen) => seen,
         Err(code) => {
-            let (class, os) = told(Call::Wait, code);
+            let (class, os) = classified(Call::Wait, code);
             return Some(Outcome::failed(class, os));
         }
     };

@@ -313,7 +313,7 @@ const fn unsupported(call: Call) -> Class {
 
 /// The class and the raw code, as the seam wants them.
 #[must_use]
-pub const fn told(call: Call, code: u32) -> (Class, Option<OsCode>) {
+pub const fn classified(call: Call, code: u32) -> (Class, Option<OsCode>) {
     (classify(call, code), Some(os(code)))
 }
 

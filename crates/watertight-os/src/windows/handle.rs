@@ -1,6 +1,6 @@
 //! One end of a pipe, and how a handle that somebody else opened becomes one.
 
-use super::classify::{Call, told};
+use super::classify::{Call, classified};
 use super::helper::Helper;
 use super::port::Port;
 use super::{OsHandle, sys};
@@ -179,7 +179,7 @@ pub(super) fn adopt(
     let ready = inspect(os.as_handle(), direction).and_then(|found| {
         // Before the port: that binding cannot be taken back.
         let was_inherited = step(Step::CloseOnExec, || {
-            hide(os.as_handle()).map_err(|code| told(Call::Query, code))
+            hide(os.as_handle()).map_err(|code| classified(Call::Query, code))
         })?;
         match serve(port, os.as_handle(), &found) {
             Ok(helper) => Ok((found, helper)),
@@ -227,7 +227,7 @@ fn serve(
 pub(super) fn associate(port: &Port, os: BorrowedHandle<'_>) -> Result<(), StepError> {
     step(Step::AssociatePort, || match port.bind(os) {
         ERROR_SUCCESS => Ok(()),
-        code => Err(told(Call::Port, code)),
+        code => Err(classified(Call::Port, code)),
     })
 }
 
@@ -345,7 +345,7 @@ fn capacity(os: BorrowedHandle<'_>, kind: Kind, direction: Direction) -> Option<
 }
 
 fn query_failed(code: u32) -> (Class, Option<OsCode>) {
-    told(Call::Query, code)
+    classified(Call::Query, code)
 }
 
 fn argument(code: u32) -> (Class, Option<OsCode>) {

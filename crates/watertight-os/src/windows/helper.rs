@@ -4,7 +4,7 @@
 //! is about to enter the call, so the port asks again until the operation is answered. Nobody ever joins this thread.
 
 use super::answer;
-use super::classify::{Call, told};
+use super::classify::{Call, classified};
 use super::handle::{Handle, Kind};
 use super::lock;
 use super::overlapped::joined;
@@ -81,7 +81,7 @@ impl Helper {
             .stack_size(STACK_BYTES)
             .spawn(move || inner.serve(&port))
             .map_err(|error| match error.raw_os_error() {
-                Some(code) => told(Call::Start, code.cast_unsigned()),
+                Some(code) => classified(Call::Start, code.cast_unsigned()),
                 None => (Class::Limit, None),
             })?;
         Ok(Arc::new(Self { shared, thread }))
@@ -202,14 +202,14 @@ fn write(handle: &Handle, bytes: &Bytes) -> Outcome {
 fn until_read(handle: &Handle) -> Outcome {
     let code = sys::flush(handle.os());
     if code != ERROR_SUCCESS {
-        let (class, os) = told(Call::Flush, code);
+        let (class, os) = classified(Call::Flush, code);
         return Outcome::failed(class, os);
     }
     match sys::query::<FILE_PIPE_LOCAL_INFORMATION>(handle.os()) {
         Ok(pipe) if pipe.NamedPipeState == FILE_PIPE_CONNECTED_STATE => Outcome::Ready,
         Ok(_) => Outcome::failed(Class::Gone, None),
         Err(code) => {
-            let (class, os) = told(Call::Query, code);
+            let (class, os) = classified(Call::Query, code);
             Outcome::failed(class, os)
         }
     }

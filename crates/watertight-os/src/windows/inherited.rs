@@ -1,7 +1,7 @@
 //! The standard streams this process was started with.
 
 use super::OsHandle;
-use super::classify::{Call, os, told};
+use super::classify::{Call, classified, os};
 use super::sys;
 use crate::step::{Direction, Step, StepError, step};
 use std::fs::OpenOptions;
@@ -67,7 +67,7 @@ fn replace(stream: STD_HANDLE, by: OwnedHandle) -> Result<(), (Class, Option<OsC
     // handle stays open for the rest of the process: nobody closes it.
     let succeeded = unsafe { SetStdHandle(stream, by.as_raw_handle()) };
     if succeeded == 0 {
-        return Err(told(Call::Duplicate, sys::last_error()));
+        return Err(classified(Call::Duplicate, sys::last_error()));
     }
     // The process has it for good.
     let _ = by.into_raw_handle();
@@ -85,7 +85,7 @@ fn duplicate(original: BorrowedHandle<'_>) -> Result<OwnedHandle, (Class, Option
         match error.raw_os_error().map(i32::cast_unsigned) {
             // The number that the process was started with is not open here: that is not our mistake.
             Some(ERROR_INVALID_HANDLE) | None => missing,
-            Some(code) => told(Call::Duplicate, code),
+            Some(code) => classified(Call::Duplicate, code),
         }
     })
 }
@@ -94,7 +94,7 @@ fn duplicate(original: BorrowedHandle<'_>) -> Result<OwnedHandle, (Class, Option
 fn open_null(direction: Direction) -> Result<OwnedHandle, (Class, Option<OsCode>)> {
     let failed = |error: std::io::Error| {
         let code = error.raw_os_error().map_or(0, i32::cast_unsigned);
-        told(Call::Open, code)
+        classified(Call::Open, code)
     };
     let mut options = OpenOptions::new();
     match direction {
@@ -102,6 +102,6 @@ fn open_null(direction: Direction) -> Result<OwnedHandle, (Class, Option<OsCode>
         Direction::Write => options.write(true),
     };
     let null: OwnedHandle = options.open("NUL").map_err(failed)?.into();
-    sys::give_to_children(null.as_handle()).map_err(|code| told(Call::Query, code))?;
+    sys::give_to_children(null.as_handle()).map_err(|code| classified(Call::Query, code))?;
     Ok(null)
 }

@@ -3,7 +3,7 @@
 //! Windows's anonymous pipes are not overlapped. The name is 128 random bits, the kernel is asked to fail if it exists
 //! (FILE_CREATE, which Wine honours too, other than the first-instance flag), and there is no second instance to join.
 
-use super::classify::{Call, told};
+use super::classify::{Call, classified};
 use super::handle::{Handle, associate};
 use super::port::Port;
 use super::security::{Descriptor, random};
@@ -145,7 +145,7 @@ fn create(name: &str, descriptor: &Descriptor) -> Result<OwnedHandle, (Class, Op
         }
     };
     fallible("NtCreateNamedPipeFile", Call::Create, make)
-        .map_err(|code| told(Call::Create, code))?;
+        .map_err(|code| classified(Call::Create, code))?;
     // SAFETY: the kernel made this handle just now for us; nobody else knows it.
     Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
 }
@@ -174,7 +174,7 @@ fn open(name: &str) -> Result<OwnedHandle, (Class, Option<OsCode>)> {
         // SAFETY: straight from CreateFileW, and nobody else knows it.
         unsafe { sys::made(raw) }
     };
-    fallible("CreateFileW", Call::Open, make).map_err(|code| told(Call::Open, code))
+    fallible("CreateFileW", Call::Open, make).map_err(|code| classified(Call::Open, code))
 }
 
 #[cfg(test)]

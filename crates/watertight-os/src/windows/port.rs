@@ -3,7 +3,7 @@
 //! One submission, one packet, one release: no event in OVERLAPPED and no FILE_SKIP_COMPLETION_PORT_ON_SUCCESS. Helper
 //! threads put their answers into a list and wake the port.
 
-use super::classify::{Call, os, told};
+use super::classify::{Call, classified, os};
 use super::handle::{self, Handle, Kind};
 use super::helper::{Found, Job};
 use super::in_flight::{InFlight, Place};
@@ -69,7 +69,7 @@ impl Native {
     /// The port could not be made.
     pub fn new() -> Result<Self, StepError> {
         let os = step(Step::CreatePoller, || {
-            sys::create_port().map_err(|code| told(Call::Port, code))
+            sys::create_port().map_err(|code| classified(Call::Port, code))
         })?;
         let port = Port {
             os,

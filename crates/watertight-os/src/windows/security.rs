@@ -1,6 +1,6 @@
 //! Who may open what we make: the owner-only security descriptor, and names that nobody can guess (guarantee G6).
 
-use super::classify::{Call, told};
+use super::classify::{Call, classified};
 use super::sys::last_error;
 use crate::fault::fallible;
 use std::ffi::c_void;
@@ -43,7 +43,7 @@ impl Descriptor {
                 _ => Err(last_error()),
             }
         });
-        made.map_err(|code| told(Call::Security, code))
+        made.map_err(|code| classified(Call::Security, code))
     }
 
     /// For calls that only read it. Valid as long as this value lives.
@@ -71,6 +71,6 @@ pub(super) fn random() -> Result<u128, (Class, Option<OsCode>)> {
             Ok(())
         }
     })
-    .map_err(|code| told(Call::Security, code))?;
+    .map_err(|code| classified(Call::Security, code))?;
     Ok(u128::from_ne_bytes(bytes))
 }

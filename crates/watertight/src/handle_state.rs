@@ -2,14 +2,14 @@
 //!
 //! It is used under the half's lock; what follows from a change leaves as an [`After`], to be carried out without it.
 
-use crate::driver::{Driver, Ended, Step, Wakes};
+use crate::driver::{BackendCall, Driver, Ended, Wakes};
 use crate::loss::Loss;
 use std::sync::Arc;
 use std::time::Duration;
 use watertight_core::{Action, Backend, Chunks, Key, Moment, OpId, OpKind};
 
 /// A half's place.
-pub(crate) struct Seat<B: Backend> {
+pub(crate) struct HandleState<B: Backend> {
     handle: Option<Arc<B::Handle>>,
     /// A thread is making backend calls (rule D2).
     inside: bool,
@@ -33,10 +33,10 @@ pub(crate) struct After {
     /// Its place among those that linger is free.
     pub(crate) lingered: u64,
     /// A chunk's destructor is its owner's code.
-    pub(crate) spent: Option<Chunks>,
+    pub(crate) carried: Option<Chunks>,
 }
 
-impl<B: Backend> Seat<B> {
+impl<B: Backend> HandleState<B> {
     pub(crate) fn new(handle: B::Handle, stop_within: Duration) -> Self {
         Self {
             handle: Some(Arc::new(handle)),
@@ -71,18 +71,23 @@ impl<B: Backend> Seat<B> {
     }
 
     /// Goes inside to carry out an action. `end_of_stream`: a close is one that the peer is to see.
-    pub(crate) fn enter(&mut self, key: Key, action: Action, end_of_stream: bool) -> Step<B> {
+    pub(crate) fn enter(
+        &mut self,
+        key: Key,
+        action: Action,
+        end_of_stream: bool,
+    ) -> BackendCall<B> {
         self.inside = true;
         let id = |kind| OpId { pipe: key, kind };
         match action {
-            Action::Cancel(kind) => Step::Cancel(self.handle(), id(kind)),
-            Action::Close => Step::Close(self.take_handle(), end_of_stream),
-            Action::Submit(op) => Step::Submit(self.handle(), id(op.kind()), op),
+            Action::Cancel(kind) => BackendCall::Cancel(self.handle(), id(kind)),
+            Action::Close => BackendCall::Close(self.take_handle(), end_of_stream),
+            Action::Submit(op) => BackendCall::Submit(self.handle(), id(op.kind()), op),
         }
     }
 
     /// Goes inside to cancel an operation.
-    pub(crate) fn enter_cancel(&mut self, key: Key, kind: OpKind) -> Step<B> {
+    pub(crate) fn enter_cancel(&mut self, key: Key, kind: OpKind) -> BackendCall<B> {
         self.enter(key, Action::Cancel(kind), false)
     }
 
@@ -126,7 +131,7 @@ impl After {
         }
         // D3: everything is booked by now; only then is anybody woken.
         driver.wake(self.wakes);
-        driver.contain(|| drop(self.spent));
+        driver.contain(|| drop(self.carried));
         if self.lingered != 0 {
             driver.end_lingering(self.lingered);
         }
