@@ -301,11 +301,6 @@ fn wrong_handles_are_refused_and_given_back() {
         PipeReader::adopt(lonely).unwrap_err().error.kind,
         ErrorKind::NotConnected
     );
-    let path = rustix::fs::open("/dev/null", rustix::fs::OFlags::PATH, Mode::empty()).unwrap();
-    assert_eq!(
-        PipeReader::adopt(path).unwrap_err().error.kind,
-        ErrorKind::InvalidInput
-    );
     assert!(watertight::inherited(9_999, watertight::Direction::Read).is_err());
 }
 
@@ -456,4 +451,16 @@ fn exhausted_descriptors_are_a_clear_error_and_pass() {
     drop(hoard);
     drop(refused.handle);
     drop(watertight::pipe().unwrap());
+}
+
+/// O_PATH opens nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_is_not_opened_is_refused() {
+    let _accounted = Accounted::start();
+    let path = rustix::fs::open("/dev/null", rustix::fs::OFlags::PATH, Mode::empty()).unwrap();
+    assert_eq!(
+        PipeReader::adopt(path).unwrap_err().error.kind,
+        ErrorKind::InvalidInput
+    );
 }
