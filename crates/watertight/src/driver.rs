@@ -67,6 +67,8 @@ pub(crate) struct PipeStatus {
     pub(crate) quarantined: bool,
     /// Its account.
     pub(crate) ledger: Ledger,
+    /// A writer that somebody has and that is not stopped: how much of it is accepted, if that is not settled yet.
+    pub(crate) to_settle: Option<u64>,
 }
 
 /// Bytes of pipes that ended, by what became of them.

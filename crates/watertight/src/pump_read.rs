@@ -334,6 +334,7 @@ impl<B: Backend> Pump for ReaderCell<B> {
             closed: state.half.is_closed(),
             quarantined: state.half.is_quarantined(),
             ledger: state.half.ledger(),
+            to_settle: None,
         }
     }
 

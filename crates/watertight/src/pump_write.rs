@@ -437,6 +437,12 @@ impl<B: Backend> State<B> {
         }
     }
 
+    /// Whether nothing is transferred any more.
+    fn is_stopped(&self) -> bool {
+        let half = &self.half;
+        half.is_over() || half.failure().is_some() || half.stopped_by().is_some()
+    }
+
     /// Whether it is over and everybody who listens has heard so.
     fn is_settled(&self) -> bool {
         self.half.is_over() && self.watched.is_silent()
@@ -478,12 +484,15 @@ impl<B: Backend> Pump for WriterCell<B> {
 
     fn status(&self) -> PipeStatus {
         let state = self.lock();
+        let is_live = !state.handle.dropped && !state.is_stopped();
         PipeStatus {
             operations: state.half.operations(),
             lingering: state.handle.dropped && !state.is_settled(),
             closed: state.half.is_closed(),
             quarantined: state.half.is_quarantined(),
             ledger: state.half.ledger(),
+            to_settle: (is_live && state.half.ledger().unsettled() > 0)
+                .then(|| state.half.ledger().accepted()),
         }
     }
 
@@ -507,13 +516,10 @@ impl<B: Backend> Pump for WriterCell<B> {
 
     fn held(&self) -> Option<Held> {
         let state = self.state.try_lock()?;
-        let is_stopped = state.half.is_over()
-            || state.half.failure().is_some()
-            || state.half.stopped_by().is_some();
         let held = Held {
             ledger: state.half.ledger(),
             is_lingering: state.handle.dropped && !state.is_settled(),
-            is_stopped,
+            is_stopped: state.is_stopped(),
             is_listening: !state.watched.is_silent(),
             reads_itself: false,
         };

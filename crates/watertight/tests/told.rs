@@ -229,3 +229,17 @@ fn a_receipt_says_which_messages_went_and_which_was_cut() {
     assert!(messages.unsent > 0);
     drop(reader);
 }
+
+/// A writer that nobody dropped is settled too: what it had accepted when the wait began.
+#[test]
+fn settle_waits_for_writers_that_are_not_dropped() {
+    let _accounted = Accounted::start();
+    let (reader, writer) = watertight::pipe().unwrap();
+    writer.send(&[7; 200_000]).wait().unwrap();
+    let early = settle().within(Duration::from_millis(1)).wait();
+    assert_eq!(early.unwrap_err().ledgers.len(), 1);
+    let reading = std::thread::spawn(move || common::read_exactly(&reader, 200_000).len());
+    settle().within(PATIENCE).wait().unwrap();
+    assert_eq!(writer.ledger().transferred(), 200_000);
+    assert_eq!(reading.join().unwrap(), 200_000);
+}

@@ -40,9 +40,8 @@ impl<B: Backend> Driver<B> {
     pub(crate) fn live_goals(&self) -> Goals {
         let (pipes, _) = self.pipes();
         let goal = |pipe: Arc<dyn Pump>| {
-            let held = pipe.held()?;
-            let is_goal = !held.is_lingering && !held.is_stopped && held.ledger.unsettled() > 0;
-            is_goal.then(|| (pipe, held.ledger.accepted()))
+            let target = pipe.status().to_settle?;
+            Some((pipe, target))
         };
         pipes.into_iter().filter_map(goal).collect()
     }
