@@ -398,3 +398,26 @@ fn shared_descriptions_never_become_nonblocking() {
         assert_eq!(run.count(0, "transferred"), 10_000);
     }
 }
+
+/// The reader takes everything and leaves before it is asked whether it has: that is no failure.
+#[test]
+fn a_copy_between_sockets_whose_reader_leaves_in_order_is_well() {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    for _ in 0..20 {
+        let (mut feeder, input) = UnixStream::pair().unwrap();
+        let (output, mut reader) = UnixStream::pair().unwrap();
+        let child = copy(["-", "-"])
+            .stdin(OwnedFd::from(input))
+            .stdout(OwnedFd::from(output))
+            .spawn()
+            .unwrap();
+        feeder.write_all(&[7; 10_000]).unwrap();
+        feeder.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).unwrap();
+        drop(reader);
+        let run = Run::of(child.wait_with_output().unwrap()).expect(0);
+        assert_eq!((all.len(), run.count(0, "transferred")), (10_000, 10_000));
+    }
+}
