@@ -136,9 +136,9 @@ impl Helper {
 }
 
 impl Helper {
-    /// In a forked child, where the thread does not exist: only forgets it.
+    /// In a forked child, where the thread does not exist: forgets it, and does not even detach it.
     pub(super) fn leave(mut self) {
-        drop(self.thread.take());
+        let _elsewhere = std::mem::ManuallyDrop::new(self.thread.take());
     }
 }
 
