@@ -325,12 +325,14 @@ fn dependencies(machine: &Machine) -> Plan {
     }
 }
 
-/// The thresholds are what the tests reached when they were set, less a little.
+/// Of the product's lines: the simulator is run whole by a stage of its own. The threshold is what was reached on Linux when it
+/// was set (95 of 100), less a little.
 fn coverage(_: &Machine) -> Plan {
     if !has_cargo_tool("llvm-cov") {
         return Plan::skip("cargo-llvm-cov is not installed");
     }
-    let words = "llvm-cov test --all-features -p watertight-core -p watertight-os -p watertight -p watertight-sim --fail-under-lines 90";
+    let words = "llvm-cov test --all-features -p watertight-core -p watertight-os -p watertight -p watertight-sim \
+        --ignore-filename-regex watertight-sim/ --fail-under-lines 93";
     Plan::Run(vec![Step::cargo(words).env("WATERTIGHT_CYCLES", "500")])
 }
 
