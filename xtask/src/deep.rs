@@ -15,6 +15,8 @@ use std::time::Duration;
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(5 * 60);
 /// How many of the last commits say which parts come first.
 const COMMITS_LOOKED_AT: &str = "10";
+/// How many mutants one part tries: the build takes a minute, and each of them some 15 seconds.
+const MUTANTS_MAX: usize = 10;
 
 /// What shares memory with the kernel or between threads.
 const HAZARDS: &str = "-p watertight-os -p watertight";
@@ -82,23 +84,25 @@ fn run(words: &str) -> Plan {
 /// Whose turn it is: all parts, those first whose files the last commits touched, each group beginning at another place
 /// for every commit. So every part comes round, and what has just changed comes sooner.
 pub(crate) fn turns(root: &Path) -> Vec<&'static Part> {
-    let is_shallow = machine::git(root, &["rev-parse", "--is-shallow-repository"])
-        .is_none_or(|answer| answer.trim() != "false");
-    let commits = machine::git(root, &["rev-list", "--count", "HEAD"]);
-    let number = match commits
-        .filter(|_| !is_shallow)
-        .and_then(|text| text.trim().parse().ok())
-    {
-        Some(number) => number,
-        // The commits of a shallow clone cannot be counted.
-        None => {
-            let commit = machine::commit(root);
-            usize::from_str_radix(commit.get(..8).unwrap_or("0"), 16).unwrap_or(0)
-        }
-    };
+    let number = commit_number(root);
     let log = ["log", "--name-only", "--format=", "-n", COMMITS_LOOKED_AT];
     let touched = machine::git(root, &log).unwrap_or_default();
     in_turn(number, &touched)
+}
+
+/// How many commits there are, which makes every landing's turn another one.
+fn commit_number(root: &Path) -> usize {
+    let is_shallow = machine::git(root, &["rev-parse", "--is-shallow-repository"])
+        .is_none_or(|answer| answer.trim() != "false");
+    let commits = machine::git(root, &["rev-list", "--count", "HEAD"]);
+    let number = commits.filter(|_| !is_shallow);
+    number
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or_else(|| {
+            // The commits of a shallow clone cannot be counted.
+            let commit = machine::commit(root);
+            usize::from_str_radix(commit.get(..8).unwrap_or("0"), 16).unwrap_or(0)
+        })
 }
 
 /// Every other turn is one of a part whose files were touched, so that those which never are come round too.
@@ -336,7 +340,8 @@ fn coverage(_: &Machine) -> Plan {
     Plan::Run(vec![Step::cargo(words).env("WATERTIGHT_CYCLES", "500")])
 }
 
-/// What is mutated, and with which tests, stands in `.cargo/mutants.toml`.
+/// What is mutated, and with which tests, stands in `.cargo/mutants.toml`. Of the mutants of the last commits one shard, that
+/// the time is enough for, another for every commit.
 fn mutants(machine: &Machine) -> Plan {
     if !has_cargo_tool("mutants") {
         return Plan::skip("cargo-mutants is not installed");
@@ -346,10 +351,19 @@ fn mutants(machine: &Machine) -> Plan {
         return Plan::skip("a shallow clone does not know what the last commits changed");
     };
     let file = machine.root.join("target/mutants.diff");
-    match std::fs::write(&file, diff) {
-        Ok(()) => run("mutants --output target/mutants --in-diff target/mutants.diff"),
-        Err(error) => Plan::skip(format!("{}: {error}", file.display())),
+    if let Err(error) = std::fs::write(&file, diff) {
+        return Plan::skip(format!("{}: {error}", file.display()));
     }
+    let (root, path) = (machine.root.to_string_lossy(), file.to_string_lossy());
+    let list = ["mutants", "--dir", &root, "--in-diff", &path, "--list"];
+    let Some(list) = answer("cargo", &list) else {
+        return Plan::skip("cargo-mutants does not say what it would change");
+    };
+    let shards = list.lines().count().div_ceil(MUTANTS_MAX).max(1);
+    let shard = commit_number(&machine.root) % shards;
+    run(&format!(
+        "mutants --in-diff target/mutants.diff --output target/mutants --shard {shard}/{shards}"
+    ))
 }
 
 #[cfg(test)]
