@@ -43,6 +43,8 @@ pub enum Step {
     Reopen,
     /// Make the owner-only security descriptor (Windows).
     SecurityDescriptor,
+    /// Set O_NONBLOCK on a pipe that nobody shares (Unix).
+    SetNonblocking,
     /// Start the driver's thread.
     StartDriver,
     /// Start a thread for a handle that can only block.
@@ -67,6 +69,7 @@ impl Step {
             Self::RandomName => "drawing a random name",
             Self::Reopen => "opening the same pipe again",
             Self::SecurityDescriptor => "making the security descriptor",
+            Self::SetNonblocking => "switching the pipe to non-blocking mode",
             Self::StartDriver => "starting the driver's thread",
             Self::StartHelper => "starting a helper thread",
         }
@@ -138,6 +141,7 @@ mod tests {
             Step::RandomName,
             Step::Reopen,
             Step::SecurityDescriptor,
+            Step::SetNonblocking,
             Step::StartDriver,
             Step::StartHelper,
         ];

@@ -1,8 +1,9 @@
 //! A child under tokio: feed it, read it, know what became of every byte. `cargo run --example tokio_child --features tokio`
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio::process::Command;
 use watertight::{PipeReader, PipeWriter};
 
 #[tokio::main(flavor = "current_thread")]
@@ -11,8 +12,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
-    let input = PipeWriter::adopt(child.stdin.take().expect("piped"))?;
-    let mut output = PipeReader::adopt(child.stdout.take().expect("piped"))?;
+    let input = PipeWriter::try_from(child.stdin.take().expect("piped"))?;
+    let mut output = PipeReader::try_from(child.stdout.take().expect("piped"))?;
     for line in ["pear\n", "apple\n", "fig\n"] {
         // Whole or not at all, also if the deadline passes.
         input
@@ -27,6 +28,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         "{} bytes transferred\n{sorted}",
         receipt.ledger().transferred()
     );
-    child.wait()?;
+    child.wait().await?;
     Ok(())
 }

@@ -185,16 +185,23 @@ fn start_thread(driver: &Arc<Driver<Native>>) -> Result<(), StepError> {
         .map_err(|error| failed(error.raw_os_error()))
 }
 
+/// Takes a handle over. `is_unshared`: nobody else has its open file description.
 pub(crate) fn adopt(
     handle: OsHandle,
     direction: Direction,
+    is_unshared: bool,
 ) -> Result<(Arc<Driver<Native>>, Handle), AdoptError> {
     watertight_os::note_thread();
     let driver = match global() {
         Ok(driver) => driver,
         Err(failed) => return Err(HandleError::new(Verb::Adopt, failed, handle)),
     };
-    match driver.backend.adopt(handle, direction) {
+    let adopted = if is_unshared {
+        driver.backend.adopt_unshared(handle, direction)
+    } else {
+        driver.backend.adopt(handle, direction)
+    };
+    match adopted {
         Ok(handle) => Ok((driver, handle)),
         Err(refused) => Err(HandleError::new(Verb::Adopt, refused.error, refused.handle)),
     }

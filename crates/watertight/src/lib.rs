@@ -40,6 +40,7 @@
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod adapt;
+mod child_ends;
 mod driver;
 mod exit;
 mod fairness;

@@ -54,7 +54,24 @@ impl PipeReader {
         handle: impl Into<OsHandle>,
         options: ReaderOptions,
     ) -> Result<Self, AdoptError> {
-        let (driver, handle) = handle::adopt(handle.into(), Direction::Read)?;
+        let (driver, handle) = handle::adopt(handle.into(), Direction::Read, false)?;
+        Ok(Self::on(&driver, handle, options))
+    }
+
+    /// As [`PipeReader::adopt_with`], for a pipe whose open file description nobody else has. A child's standard output is such
+    /// a pipe, and `PipeReader::try_from(child.stdout.take()…)` does this.
+    ///
+    /// What differs: a pipe that no flag of a call keeps from waiting (every pipe on macOS and the BSDs, a FIFO on Linux) is
+    /// switched to `O_NONBLOCK` until it is given back, which spares the helper thread. If somebody shares it after all, that
+    /// somebody sees it.
+    ///
+    /// # Errors
+    /// As [`PipeReader::adopt`].
+    pub fn adopt_unshared(
+        handle: impl Into<OsHandle>,
+        options: ReaderOptions,
+    ) -> Result<Self, AdoptError> {
+        let (driver, handle) = handle::adopt(handle.into(), Direction::Read, true)?;
         Ok(Self::on(&driver, handle, options))
     }
 

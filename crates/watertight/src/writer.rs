@@ -103,7 +103,25 @@ impl PipeWriter {
         handle: impl Into<OsHandle>,
         options: WriterOptions,
     ) -> Result<Self, AdoptError> {
-        let (driver, handle) = handle::adopt(handle.into(), Direction::Write)?;
+        let (driver, handle) = handle::adopt(handle.into(), Direction::Write, false)?;
+        Ok(Self::native(&driver, handle, options))
+    }
+
+    /// As [`PipeWriter::adopt_with`], for a pipe whose open file description nobody else has: its other end only. A child's
+    /// standard input is such a pipe, and `PipeWriter::try_from(child.stdin.take()…)` does this.
+    ///
+    /// What differs: messages may be joined into writes of more than `PIPE_BUF` bytes, since there are no other writers; and
+    /// a pipe that no flag of a call keeps from waiting (every pipe on macOS and the BSDs, a FIFO on Linux) is switched to
+    /// `O_NONBLOCK` until it is given back, which spares the helper thread. If somebody shares it after all, that somebody
+    /// sees both.
+    ///
+    /// # Errors
+    /// As [`PipeWriter::adopt`].
+    pub fn adopt_unshared(
+        handle: impl Into<OsHandle>,
+        options: WriterOptions,
+    ) -> Result<Self, AdoptError> {
+        let (driver, handle) = handle::adopt(handle.into(), Direction::Write, true)?;
         Ok(Self::native(&driver, handle, options))
     }
 

@@ -1,7 +1,8 @@
 //! One end of a pipe: what kind of thing it is, and the ladder of ways to use it without waiting.
 //!
 //! O_NONBLOCK belongs to the open file description, which others may share (a shell, a sibling, `tee`): it is never set on
-//! a handle that came from outside. The rung is chosen at adoption and never changes.
+//! a handle that came from outside, unless whoever brought it says that nobody shares it. The rung is chosen at adoption
+//! and never changes.
 
 use super::OsHandle;
 use super::classify::{Call, classified, classify};
@@ -44,7 +45,7 @@ enum Rung {
     Message,
     /// RWF_NOWAIT.
     NoWait,
-    /// Our own file description with O_NONBLOCK: a reopening, or `None` for a pipe that we made ourselves.
+    /// Our own file description with O_NONBLOCK: a reopening, or `None` for the descriptor itself.
     Private(Option<OwnedFd>),
 }
 
@@ -57,7 +58,7 @@ pub struct Handle {
     kind: Kind,
     /// A pipe with a name: its end may come before its first writer.
     is_fifo: bool,
-    /// A pipe that we made, which nobody else has.
+    /// A pipe that nobody else has: we made it, or whoever brought it says so.
     is_ours: bool,
     /// Children got the descriptor when it came, and get it again when it is given back.
     was_inherited: bool,
@@ -133,10 +134,7 @@ impl Handle {
         let was_inherited = self.was_inherited;
         let fd = self.into_fd();
         if was_inherited {
-            // C1: it leaves as it came. If that fails, children do not get it, which harms nobody.
-            let _ = fallible("F_SETFD (back)", Call::Query, || {
-                rustix::io::fcntl_setfd(&fd, FdFlags::empty())
-            });
+            give_to_children(fd.as_fd());
         }
         fd
     }
@@ -299,12 +297,19 @@ impl Handle {
 pub(super) fn adopt(
     fd: OsHandle,
     direction: Direction,
+    is_unshared: bool,
     features: Features,
     poll_key: usize,
     start_helper: impl FnOnce() -> Result<Helper, StepError>,
 ) -> Result<Handle, Refused> {
     let chosen = inspect(fd.as_fd(), direction).and_then(|found| {
-        let rung = choose(fd.as_fd(), direction, &found, features, start_helper)?;
+        let is_ours = is_unshared && found.kind == Kind::Pipe;
+        // A flag of the call is cheaper where a pipe has one.
+        let rung = if is_ours && !(features.nowait && found.anonymous) {
+            Rung::Private(None)
+        } else {
+            choose(fd.as_fd(), direction, &found, features, start_helper)?
+        };
         let was_inherited = step(Step::CloseOnExec, || {
             let before = fallible("F_GETFD", Call::Query, || {
                 rustix::io::fcntl_getfd(fd.as_fd())
@@ -317,13 +322,22 @@ pub(super) fn adopt(
             set.map_err(|code| classified(Call::Query, code))?;
             Ok(!before.contains(FdFlags::CLOEXEC))
         })?;
-        Ok((found, rung, was_inherited))
+        if matches!(rung, Rung::Private(None))
+            && let Err(error) = set_nonblocking(fd.as_fd())
+        {
+            if was_inherited {
+                give_to_children(fd.as_fd());
+            }
+            return Err(error);
+        }
+        Ok((found, rung, was_inherited, is_ours))
     });
     match chosen {
-        Ok((found, rung, was_inherited)) => {
+        Ok((found, rung, was_inherited, is_ours)) => {
             let made = Handle::made(fd, direction, found.kind, rung, features, poll_key);
             Ok(Handle {
                 is_fifo: found.kind == Kind::Pipe && !found.anonymous,
+                is_ours,
                 was_inherited,
                 ..made
             })
@@ -394,6 +408,25 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
         }
     })?;
     Ok(found)
+}
+
+/// fcntl F_SETFL: O_NONBLOCK on a description that nobody shares.
+fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), StepError> {
+    step(Step::SetNonblocking, || {
+        let set = flags_of(fd).and_then(|flags| {
+            fallible("F_SETFL", Call::Query, || {
+                rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)
+            })
+        });
+        set.map_err(|code| classified(Call::Query, code))
+    })
+}
+
+/// fcntl F_SETFD: C1, it leaves as it came. If that fails, children do not get it, which harms nobody.
+fn give_to_children(fd: BorrowedFd<'_>) {
+    let _ = fallible("F_SETFD (back)", Call::Query, || {
+        rustix::io::fcntl_setfd(fd, FdFlags::empty())
+    });
 }
 
 /// fcntl F_GETFL.

@@ -335,3 +335,17 @@ fn a_late_cancel_does_not_end_the_next_operation() {
     }
     native.close(from, false).unwrap();
 }
+
+/// Others may write into an adopted pipe, and what the kernel keeps whole among theirs is not exceeded; nobody writes into an
+/// unshared one.
+#[test]
+fn only_a_pipe_that_others_may_write_has_a_bound_for_one_write() {
+    let native = Native::new().unwrap();
+    let (_from, into) = rustix::pipe::pipe().unwrap();
+    let shared = native
+        .adopt(into.try_clone().unwrap(), Direction::Write)
+        .unwrap();
+    let unshared = native.adopt_unshared(into, Direction::Write).unwrap();
+    assert_eq!(shared.atomic_bytes_max(), Some(libc::PIPE_BUF as u64));
+    assert_eq!(unshared.atomic_bytes_max(), None);
+}

@@ -124,8 +124,32 @@ impl Native {
     /// # Errors
     /// The failing step, and the descriptor, untouched.
     pub fn adopt(&self, fd: OsHandle, direction: Direction) -> Result<Handle, Refused> {
+        self.adopt_one(fd, direction, false)
+    }
+
+    /// As [`adopt`](Self::adopt), for a pipe whose open file description nobody else has: it may get O_NONBLOCK.
+    ///
+    /// # Errors
+    /// As [`adopt`](Self::adopt).
+    pub fn adopt_unshared(&self, fd: OsHandle, direction: Direction) -> Result<Handle, Refused> {
+        self.adopt_one(fd, direction, true)
+    }
+
+    fn adopt_one(
+        &self,
+        fd: OsHandle,
+        direction: Direction,
+        is_unshared: bool,
+    ) -> Result<Handle, Refused> {
         let helper = || Helper::start(self.post.clone());
-        handle::adopt(fd, direction, self.features, self.key(), helper)
+        handle::adopt(
+            fd,
+            direction,
+            is_unshared,
+            self.features,
+            self.key(),
+            helper,
+        )
     }
 
     /// Gives a descriptor back, out of the poller and in the state it came in. Nothing is in flight.

@@ -92,6 +92,18 @@ impl Native {
         handle::adopt(&self.port, handle, direction)
     }
 
+    /// As [`adopt`](Self::adopt): Windows has no mode that others who share a handle would notice.
+    ///
+    /// # Errors
+    /// As [`adopt`](Self::adopt).
+    pub fn adopt_unshared(
+        &self,
+        handle: OsHandle,
+        direction: Direction,
+    ) -> Result<Handle, Refused> {
+        self.adopt(handle, direction)
+    }
+
     /// Makes a pipe: its reading and its writing end.
     ///
     /// # Errors
