@@ -17,7 +17,8 @@ use watertight_core::{Cause, ErrorKind};
 /// How long the end of the process waits for what was accepted, unless something else is set: as long as a slow child is
 /// given elsewhere, and no longer than a person waits.
 pub const EXIT_WITHIN: Duration = Duration::from_secs(10);
-/// Sets another bound for a whole program: seconds, such as `2.5`; 0 turns the waiting off.
+/// Sets another bound for a whole program: seconds, such as `2.5`; 0 turns the waiting off. What is no number of seconds is
+/// told on standard error at the end of the process, and the default holds.
 pub const EXIT_WITHIN_VARIABLE: &str = "WATERTIGHT_EXIT_WITHIN";
 
 /// How long it looks away between two looks.
@@ -112,9 +113,20 @@ fn bound() -> Duration {
     }
 }
 
+/// What the variable says, if it is set. A value that is no number of seconds is told, once, and counts as not set.
 fn from_environment() -> Option<Duration> {
-    let text = std::env::var(EXIT_WITHIN_VARIABLE).ok()?;
-    Duration::try_from_secs_f64(text.trim().parse().ok()?).ok()
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let text = std::env::var_os(EXIT_WITHIN_VARIABLE)?;
+    let seconds = text.to_str().and_then(|text| text.trim().parse().ok());
+    let within = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    if within.is_none() && !TOLD.swap(true, Ordering::Relaxed) {
+        let seconds = EXIT_WITHIN.as_secs();
+        let _ = watertight_os::say(&format!(
+            "watertight: {EXIT_WITHIN_VARIABLE} is {text:?}, which is no number of seconds (such as 2.5, or 0): the end of the \
+             process waits {seconds} s at most\n"
+        ));
+    }
+    within
 }
 
 /// Has the system call us at the end of this process; asked once, when the library's thread starts.

@@ -315,6 +315,17 @@ fn a_loss_that_was_asked_for_is_quiet() -> Result<(), Failed> {
     check(code == Some(0) && said.is_empty(), &said)
 }
 
+/// An operator's slip: said once, with the way out; the default holds.
+fn a_bound_that_is_no_number_is_told() -> Result<(), Failed> {
+    let (_, said, code) = loses("asked_for", "soon");
+    let holds = code == Some(0)
+        && said.lines().count() == 1
+        && said.contains(watertight::EXIT_WITHIN_VARIABLE)
+        && said.contains("\"soon\"")
+        && said.contains("such as 2.5");
+    check(holds, &said)
+}
+
 /// A forked child has the parent's memory and none of its threads: its exit neither waits nor says anything.
 #[cfg(all(unix, feature = "fault"))]
 fn a_forked_childs_exit_is_quick_and_silent() -> Result<(), Failed> {
@@ -432,7 +443,7 @@ fn main() {
         "zero_turns_the_waiting_off_and_not_the_line",
         || the_bound_passes_and_the_rest_is_told("turned_off", "0"),
     ));
-    let more: [Check; 5] = [
+    let more: [Check; 6] = [
         (
             "what_we_send_ourselves_is_told_and_not_waited_for",
             what_we_send_ourselves_is_told_and_not_waited_for,
@@ -445,6 +456,10 @@ fn main() {
         (
             "a_loss_that_was_asked_for_is_quiet",
             a_loss_that_was_asked_for_is_quiet,
+        ),
+        (
+            "a_bound_that_is_no_number_is_told",
+            a_bound_that_is_no_number_is_told,
         ),
         ("beside_others", beside_others),
     ];
