@@ -47,6 +47,7 @@ mod fairness;
 mod handle;
 mod handle_state;
 mod line;
+mod lines;
 mod lingering;
 mod loss;
 mod message;
@@ -77,6 +78,7 @@ pub use handle::now;
 pub use handle::{
     AdoptError, CreateError, HandleError, Native, OsHandle, inherited, pipe, pipe_with,
 };
+pub use lines::{Line, LineEnd, Lines, ReceiveLine};
 pub use lingering::LingeringBounds;
 pub use loss::{Loss, LossHook, on_loss};
 pub use observer::Observer;

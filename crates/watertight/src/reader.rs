@@ -2,6 +2,7 @@
 
 use crate::driver::Driver;
 use crate::handle::{self, AdoptError, HandleError, Native, OsHandle};
+use crate::lines::Lines;
 use crate::options::ReaderOptions;
 use crate::pump_read::ReaderCell;
 use crate::receipt::ReadReceipt;
@@ -144,6 +145,25 @@ impl<B: Backend> PipeReader<B> {
         &self.cell
     }
 
+    /// Appends what is there to `into`, at most `bytes_max` bytes of it; 0 at the end of the stream.
+    pub(crate) fn poll_append(
+        &self,
+        id: &mut u64,
+        into: &mut Vec<u8>,
+        bytes_max: usize,
+        waker: &Waker,
+    ) -> Poll<Result<usize, Error>> {
+        let filled = into.len();
+        into.resize(filled + bytes_max, 0);
+        let answer = self.cell.poll_read(id, &mut into[filled..], waker);
+        let n = match &answer {
+            Poll::Ready(Ok(n)) => *n,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        into.truncate(filled + n);
+        answer.map_err(|cause| cause.during(Verb::Read, self.ledger()))
+    }
+
     /// The account: accepted from the kernel, queued as read-ahead, transferred to callers. Never waits.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
@@ -212,6 +232,28 @@ impl<B: Backend> PipeReader<B> {
             into,
             id: 0,
         })
+    }
+
+    /// The stream line by line. A line longer than `line_bytes_max` bytes comes in pieces, and nothing of it is lost.
+    ///
+    /// What is read ahead of the current line is in [`Lines`]; [`Lines::into_rest`] hands it over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (reader, writer) = watertight::pipe()?;
+    /// writer.send(b"first\nsecond\n").wait()?;
+    /// writer.finish().wait()?.into_result()?;
+    /// let mut lines = reader.lines(64 * 1024);
+    /// let mut texts = Vec::new();
+    /// while let Some(line) = lines.receive().wait()? {
+    ///     texts.push(String::from_utf8_lossy(line.content()).into_owned());
+    /// }
+    /// assert_eq!(texts, ["first", "second"]);
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn lines(&self, line_bytes_max: usize) -> Lines<'_, B> {
+        Lines::new(self, line_bytes_max)
     }
 
     /// Stops now, closes, and hands over what was read ahead and not taken.
@@ -294,24 +336,15 @@ impl<B: Backend> Operation for ReceiveToEnd<'_, B> {
     type Backend = B;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
-        let cell = &self.reader.cell;
         while self.left > 0 {
-            let filled = self.into.len();
-            self.into
-                .resize(filled + self.left.min(RECEIVE_BYTES_MAX), 0);
-            let answer = cell.poll_read(&mut self.id, &mut self.into[filled..], waker);
-            let n = match &answer {
-                Poll::Ready(Ok(n)) => *n,
-                Poll::Ready(Err(_)) | Poll::Pending => 0,
-            };
-            self.into.truncate(filled + n);
-            self.left -= n;
+            let bytes_max = self.left.min(RECEIVE_BYTES_MAX);
+            let answer = self
+                .reader
+                .poll_append(&mut self.id, self.into, bytes_max, waker);
             match answer {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(true)),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(cause)) => {
-                    return Poll::Ready(Err(cause.during(Verb::Read, cell.ledger())));
-                }
+                Poll::Ready(Ok(n)) => self.left -= n,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
         }
