@@ -130,6 +130,7 @@ impl Handle {
             let _ = fallible("F_SETFL", Call::Query, || {
                 rustix::fs::fcntl_setfl(&*self.fd, flags - OFlags::NONBLOCK)
             });
+            let _ = kernel::silence(self.fd.as_fd(), false);
         }
         let was_inherited = self.was_inherited;
         let fd = self.into_fd();
@@ -413,11 +414,16 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
 /// fcntl F_SETFL: O_NONBLOCK on a description that nobody shares.
 fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), StepError> {
     step(Step::SetNonblocking, || {
-        let set = flags_of(fd).and_then(|flags| {
-            fallible("F_SETFL", Call::Query, || {
-                rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)
-            })
-        });
+        let set = kernel::silence(fd, true)
+            .and_then(|()| flags_of(fd))
+            .and_then(|flags| {
+                fallible("F_SETFL", Call::Query, || {
+                    rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)
+                })
+            });
+        if set.is_err() {
+            let _ = kernel::silence(fd, false);
+        }
         set.map_err(|code| classified(Call::Query, code))
     })
 }

@@ -137,6 +137,11 @@ pub(super) const fn own_pipes_are_private() -> bool {
     false
 }
 
+/// Never needed: the signal goes to the thread that writes, and that thread blocks it where no flag keeps it away.
+pub(super) const fn silence(_fd: BorrowedFd<'_>, _is_silent: bool) -> Result<(), Errno> {
+    Ok(())
+}
+
 /// pwritev2: writes without waiting and without a signal. `nowait` is off for a private, non-blocking reopening.
 pub(super) fn write(
     fd: BorrowedFd<'_>,

@@ -9,7 +9,7 @@ use crate::fault::fallible;
 use rustix::fs::OFlags;
 use rustix::io::{Errno, FdFlags, IoSlice};
 use rustix::net::{RecvFlags, SendFlags};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use watertight_core::{Class, OsCode};
 
 /// What this kernel can. There is nothing to try.
@@ -55,8 +55,24 @@ pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
         fallible("F_SETFL", Call::Make, || {
             rustix::fs::fcntl_setfl(end, flags | OFlags::NONBLOCK)
         })?;
+        silence(end.as_fd(), true)?;
     }
     Ok(ends)
+}
+
+/// fcntl F_SETNOSIGPIPE, on a description that is ours alone: no write to it raises SIGPIPE. These systems send the signal to
+/// the process, where a thread that blocks it only hands it to another one. Elsewhere it goes to the thread that writes.
+#[cfg(any(target_os = "netbsd", target_vendor = "apple"))]
+pub(super) fn silence(fd: BorrowedFd<'_>, is_silent: bool) -> Result<(), Errno> {
+    fallible("F_SETNOSIGPIPE", Call::Make, || {
+        super::sigpipe::silence(fd, is_silent)
+    })
+}
+
+/// The signal goes to the thread that writes, and that thread blocks it.
+#[cfg(not(any(target_os = "netbsd", target_vendor = "apple")))]
+pub(super) fn silence(_fd: BorrowedFd<'_>, _is_silent: bool) -> Result<(), Errno> {
+    Ok(())
 }
 
 /// These systems have no mode that an end of ours cannot have.
@@ -84,13 +100,17 @@ pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], _nowait: bool) -> Result<
     fallible("read", Call::Read, || rustix::io::read(fd, buf))
 }
 
-/// sendmsg with MSG_DONTWAIT; the signal is blocked, for not all of these systems have MSG_NOSIGNAL.
+/// sendmsg with MSG_DONTWAIT, and MSG_NOSIGNAL where the system has it; else the signal is blocked.
 pub(super) fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
-    without_sigpipe(|| {
+    let send = |flags| {
         fallible("sendmsg", Call::Write, || {
-            rustix::net::sendmsg(fd, slices, &mut Default::default(), SendFlags::DONTWAIT)
+            rustix::net::sendmsg(fd, slices, &mut Default::default(), flags)
         })
-    })
+    };
+    #[cfg(not(target_vendor = "apple"))]
+    return send(SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    #[cfg(target_vendor = "apple")]
+    without_sigpipe(|| send(SendFlags::DONTWAIT))
 }
 
 /// recv with MSG_DONTWAIT.

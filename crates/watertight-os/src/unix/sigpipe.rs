@@ -1,7 +1,9 @@
 //! SIGPIPE never escapes, and no process-wide disposition is changed (a C program that uses us leaves it at "kill").
 //!
 //! Where the kernel can be told not to raise it (`RWF_NOSIGNAL`, `MSG_NOSIGNAL`), nothing of this is needed. Elsewhere the
-//! signal, which is directed at the writing thread, is blocked around the write and taken out if the write raised it.
+//! signal is blocked around the write and taken out if the write raised it. That is right where the signal is directed at the
+//! writing thread (Linux, FreeBSD, OpenBSD). macOS and NetBSD direct it at the process, so that another thread may get it:
+//! there what is ours alone is switched with `F_SETNOSIGPIPE`, and for what others share the gap is stated in docs/gotchas.md.
 
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
@@ -47,6 +49,25 @@ pub(super) fn without_sigpipe<T>(write: impl FnOnce() -> Result<T, Errno>) -> Re
     // SAFETY: the first pthread_sigmask filled `before`; the call reads it.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
     result
+}
+
+/// fcntl F_SETNOSIGPIPE (macOS, NetBSD): whether a write to this open file description raises SIGPIPE.
+#[cfg(any(target_os = "netbsd", target_vendor = "apple"))]
+pub(super) fn silence(fd: std::os::fd::BorrowedFd<'_>, is_silent: bool) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    #[cfg(target_os = "netbsd")]
+    const F_SETNOSIGPIPE: libc::c_int = libc::F_SETNOSIGPIPE;
+    // <sys/fcntl.h> of macOS; the crate libc has no declaration of it.
+    #[cfg(target_vendor = "apple")]
+    const F_SETNOSIGPIPE: libc::c_int = 73;
+    // SAFETY: the descriptor is borrowed and open; this command takes an int and no pointer.
+    let answer =
+        unsafe { libc::fcntl(fd.as_raw_fd(), F_SETNOSIGPIPE, libc::c_int::from(is_silent)) };
+    if answer == -1 {
+        Err(super::kernel::last_errno())
+    } else {
+        Ok(())
+    }
 }
 
 fn only_sigpipe() -> libc::sigset_t {
