@@ -37,12 +37,10 @@ pub enum Step {
     OpenEnd,
     /// Make a second descriptor of an inherited stream.
     Duplicate,
-    /// Draw the pipe's random name (Windows).
-    RandomName,
+    /// Open the pipe file system's root (Windows).
+    OpenRoot,
     /// Open the same pipe again, for flags of our own (Unix).
     Reopen,
-    /// Make the owner-only security descriptor (Windows).
-    SecurityDescriptor,
     /// Set O_NONBLOCK on a pipe that nobody shares (Unix).
     SetNonblocking,
     /// Start the driver's thread.
@@ -66,9 +64,8 @@ impl Step {
             Self::Inspect => "asking what kind of thing the handle is",
             Self::InspectAccess => "checking which way the handle may be used",
             Self::OpenEnd => "opening our end of the pipe",
-            Self::RandomName => "drawing a random name",
+            Self::OpenRoot => "opening the pipe file system",
             Self::Reopen => "opening the same pipe again",
-            Self::SecurityDescriptor => "making the security descriptor",
             Self::SetNonblocking => "switching the pipe to non-blocking mode",
             Self::StartDriver => "starting the driver's thread",
             Self::StartHelper => "starting a helper thread",
@@ -138,9 +135,8 @@ mod tests {
             Step::Inspect,
             Step::InspectAccess,
             Step::OpenEnd,
-            Step::RandomName,
+            Step::OpenRoot,
             Step::Reopen,
-            Step::SecurityDescriptor,
             Step::SetNonblocking,
             Step::StartDriver,
             Step::StartHelper,

@@ -190,8 +190,7 @@ mod construction {
         drop(lab.native.pipe().unwrap());
         let before = handles_open();
         for step in [
-            Step::RandomName,
-            Step::SecurityDescriptor,
+            Step::OpenRoot,
             Step::CreatePipe,
             Step::OpenEnd,
             Step::AssociatePort,

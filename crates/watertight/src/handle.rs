@@ -216,8 +216,8 @@ pub(crate) fn into_os(driver: &Driver<Native>, handle: Arc<Handle>) -> OsHandle 
 
 /// Makes a pipe: what is written into the writer comes out of the reader. Mirrors [`std::io::pipe`].
 ///
-/// On Unix it is an anonymous pipe; on Windows a uniquely named, owner-only pipe of one instance. Neither end is
-/// inherited by children.
+/// On Unix it is an anonymous pipe; on Windows an overlapped pipe without a name, which nobody can
+/// find. Neither end is inherited by children.
 ///
 /// # Errors
 /// A limit of the system (descriptors, memory, threads); the error names the step. Nothing is left behind.

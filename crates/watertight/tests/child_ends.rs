@@ -30,6 +30,12 @@ fn echo_command() -> std::process::Command {
     command
 }
 
+/// Begins the account behind a first child: std keeps what it makes its pipes with (Windows).
+fn accounted() -> Accounted {
+    echo_command().output().unwrap();
+    Accounted::start()
+}
+
 /// Feeds a child and reads both its streams to the end. The harness of the child prints a few lines of its own.
 fn there_and_back(input: &PipeWriter, output: &PipeReader, error: &PipeReader) {
     input
@@ -50,7 +56,7 @@ fn there_and_back(input: &PipeWriter, output: &PipeReader, error: &PipeReader) {
 
 #[test]
 fn the_streams_of_a_child_of_std() {
-    let _accounted = Accounted::start();
+    let _accounted = accounted();
     let mut child = echo_command().spawn().unwrap();
     let input = PipeWriter::try_from(child.stdin.take().unwrap()).unwrap();
     let output = PipeReader::try_from(child.stdout.take().unwrap()).unwrap();
@@ -89,7 +95,7 @@ fn the_streams_of_a_child_of_tokio() {
 #[test]
 fn a_stream_that_is_refused_comes_back() {
     use watertight::{OsCode, Step, fault};
-    let _accounted = Accounted::start();
+    let _accounted = accounted();
     let mut child = echo_command().spawn().unwrap();
     fault::fail_next(Step::CloseOnExec, OsCode(31_337));
     let refused = PipeWriter::try_from(child.stdin.take().unwrap()).unwrap_err();

@@ -31,9 +31,8 @@ const ADOPTION: [Step; 4] = [
 #[cfg(unix)]
 const CREATION: [Step; 1] = [Step::CreatePipe];
 #[cfg(windows)]
-const CREATION: [Step; 5] = [
-    Step::RandomName,
-    Step::SecurityDescriptor,
+const CREATION: [Step; 4] = [
+    Step::OpenRoot,
     Step::CreatePipe,
     Step::OpenEnd,
     Step::AssociatePort,

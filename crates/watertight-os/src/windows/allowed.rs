@@ -13,14 +13,19 @@ pub const fn allowed(call: Call) -> &'static [u32] {
         Call::Cancel => CANCEL,
         Call::Close => CLOSE,
         Call::Create | Call::Open => MAKE,
-        Call::Duplicate | Call::Port | Call::Security => LIMITS,
+        Call::Duplicate | Call::Port => LIMITS,
         Call::Flush => FLUSH,
         Call::Query => QUERY,
         Call::Read => READ,
         Call::Wait => WAIT,
         Call::Write => WRITE,
         // Nothing here makes these yet, or not through a wrapper of ours.
-        Call::Connect | Call::Disconnect | Call::Impersonate | Call::Start | Call::WaitName => &[],
+        Call::Connect
+        | Call::Disconnect
+        | Call::Impersonate
+        | Call::Security
+        | Call::Start
+        | Call::WaitName => &[],
     }
 }
 

@@ -25,7 +25,7 @@ pub enum Call {
     Flush,
     /// `ImpersonateNamedPipeClient`.
     Impersonate,
-    /// `CreateFile` of a pipe's name: the client's side.
+    /// `CreateFile` of a pipe's name, `NtOpenFile` relative to its other end: the client's side.
     Open,
     /// `CreateIoCompletionPort`: making a port, or binding a handle to it.
     Port,
@@ -33,7 +33,7 @@ pub enum Call {
     Query,
     /// `ReadFile`.
     Read,
-    /// Making a security descriptor or drawing random bytes.
+    /// Making a security descriptor or drawing random bytes, which pipes with names need.
     Security,
     /// Starting a thread.
     Start,

@@ -55,6 +55,19 @@ impl InFlight {
         Some(place)
     }
 
+    /// Takes out an operation whose submitting call failed. `None`: it is in flight all the same, or has been answered
+    /// already, because what the call said was a warning: then its packet comes.
+    pub(super) fn remove_unless_warned(&mut self, id: OpId) -> Option<Given> {
+        match &self.operations.get(&id)?.place {
+            Place::Kernel(given) if !given.is_warned() => {}
+            Place::Helper(_) | Place::Kernel(_) => return None,
+        }
+        match self.remove(id)? {
+            Place::Kernel(given) => Some(given),
+            Place::Helper(_) => None,
+        }
+    }
+
     /// Takes out the block that a packet names. `None`: it is not ours, and nothing at that address may be touched.
     pub(super) fn redeem(&mut self, address: usize) -> Option<Given> {
         let id = *self.addresses.get(&address)?;

@@ -18,7 +18,6 @@ mod pipe;
 mod port;
 mod process_end;
 mod retry;
-mod security;
 mod sys;
 
 #[cfg(feature = "fault")]

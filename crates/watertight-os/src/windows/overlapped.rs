@@ -180,14 +180,25 @@ impl Given {
 
     /// Whether the kernel left its answer in the block: it does so before it queues the packet.
     pub(super) fn is_answered(&self) -> bool {
+        self.status() != STATUS_PENDING
+    }
+
+    /// Whether the answer in the block is a warning. The submitting call fails then, and the packet comes as for a success;
+    /// after an error the kernel leaves the block as it was.
+    pub(super) fn is_warned(&self) -> bool {
+        is_warning(self.status())
+    }
+
+    /// What the kernel left in the block.
+    fn status(&self) -> NTSTATUS {
         let overlapped: *const OVERLAPPED = self.block.as_ptr().cast_const().cast();
         // SAFETY: the block is alive while there is its `Given`; no reference to the field is made.
         let internal = unsafe { &raw const (*overlapped).Internal };
         // SAFETY: as above. The field is the kernel's to write at any moment, hence volatile; nobody else writes it.
-        let is_answered = status_of(unsafe { internal.read_volatile() }) != STATUS_PENDING;
+        let status = status_of(unsafe { internal.read_volatile() });
         // What the kernel wrote before it is seen after it, on processors that reorder as well.
         std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
-        is_answered
+        status
     }
 
     /// CancelIoEx on this one operation. What it says does not matter: the packet comes in any case (rule O3).
@@ -215,7 +226,8 @@ impl Given {
     }
 }
 
-/// ReadFile or WriteFile. `Ok`: exactly one packet will come, or is there already. `Err`: none ever will.
+/// ReadFile or WriteFile. `Ok`: exactly one packet will come, or is there already. `Err`: none ever will, unless the block
+/// holds a warning by then.
 ///
 /// # Safety
 /// The block is registered, was never started, and the handle stays open until this returns.
@@ -257,7 +269,8 @@ unsafe fn start_now(op: &Start) -> Result<(), u32> {
         return Ok(());
     }
     match last_error() {
-        // 234 is a warning, and the packet comes as for a success. Only this port-bound, event-less mode is used.
+        // 234 is the warning that pipes have, and the packet comes as for a success. Only this port-bound, event-less mode
+        // is used.
         ERROR_IO_PENDING | ERROR_MORE_DATA => Ok(()),
         code => Err(code),
     }
@@ -268,7 +281,29 @@ fn pending() -> usize {
     usize::try_from(STATUS_PENDING).expect("0x103")
 }
 
+/// NT_WARNING: the two highest bits are 10 (ntdef.h).
+const fn is_warning(status: NTSTATUS) -> bool {
+    status.cast_unsigned() >> 30 == 0b10
+}
+
 /// The status in the field: its low 32 bits.
 fn status_of(internal: usize) -> NTSTATUS {
     internal as NTSTATUS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windows_sys::Win32::Foundation::{
+        STATUS_BUFFER_OVERFLOW, STATUS_DEVICE_PAPER_EMPTY, STATUS_PIPE_BROKEN, STATUS_SUCCESS,
+    };
+
+    #[test]
+    fn a_warning_is_neither_a_success_nor_an_error() {
+        assert!(is_warning(STATUS_BUFFER_OVERFLOW));
+        assert!(is_warning(STATUS_DEVICE_PAPER_EMPTY));
+        for status in [STATUS_SUCCESS, STATUS_PENDING, STATUS_PIPE_BROKEN] {
+            assert!(!is_warning(status), "{status:#x}");
+        }
+    }
 }

@@ -141,11 +141,11 @@ impl Native {
         let Err(code) = (unsafe { overlapped::start(&start) }) else {
             return Submitted::InFlight;
         };
-        let place = lock(&self.port.in_flight).remove(id);
-        let Some(Place::Kernel(given)) = place else {
-            unreachable!("no packet names a block that was never submitted");
+        let Some(given) = lock(&self.port.in_flight).remove_unless_warned(id) else {
+            return Submitted::InFlight;
         };
-        // SAFETY: the call failed, so that no packet will come: the kernel never had the block or is done with it.
+        // SAFETY: the call failed with an error, so that no packet will come: the kernel never had the block or is done with
+        // it.
         let operation = unsafe { given.take_back() };
         Submitted::Done(operation.into_refusal(code))
     }

@@ -4,7 +4,7 @@
 
 use super::classify::Call;
 use crate::fault::{self, Code, fallible, fallible_all_the_same};
-use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle, RawHandle};
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
 use std::thread::JoinHandle;
 use windows_sys::Wdk::Storage::FileSystem::{
@@ -343,16 +343,4 @@ pub(super) fn flush(handle: BorrowedHandle<'_>) -> u32 {
         // SAFETY: the handle is open while it is borrowed; no memory of ours is involved.
         code_of(unsafe { FlushFileBuffers(handle.as_raw_handle()) })
     })
-}
-
-/// Takes ownership of what a call made that answers INVALID_HANDLE_VALUE on failure.
-///
-/// # Safety
-/// `raw` comes straight from such a call, and nobody else knows it.
-pub(super) unsafe fn made(raw: RawHandle) -> Result<OwnedHandle, u32> {
-    if raw == INVALID_HANDLE_VALUE {
-        return Err(last_error());
-    }
-    // SAFETY: the caller says that the handle is fresh and nobody else's.
-    Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
 }
