@@ -3,6 +3,7 @@
 //! Machines are noisy: a contender is compared with the raw loop of the same round only, and never by a single sample.
 
 mod cell;
+mod counts;
 mod ends;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[path = "linux.rs"]
@@ -12,6 +13,7 @@ mod kernel;
 mod kernel;
 mod machine;
 mod options;
+mod probe;
 mod report;
 mod sample;
 mod stats;
@@ -19,7 +21,7 @@ mod stats;
 use cell::Cell;
 use clap::Parser;
 use machine::Meter;
-use options::{Format, Options};
+use options::{Format, Options, What};
 use report::{Report, Row};
 use sample::Sample;
 use std::process::ExitCode;
@@ -29,16 +31,36 @@ const ROUNDS_EXPECTED: u32 = 5;
 
 pub(crate) fn run() -> ExitCode {
     let options = Options::parse();
-    match measure(&options) {
-        Ok(report) => {
-            print!("{}", report.to_text(options.format()));
-            ExitCode::SUCCESS
-        }
+    let done = match &options.what {
+        Some(What::Probe(probe)) => probe::run(*probe),
+        Some(What::Library { check }) => count(*check),
+        None => measure(&options).map(|report| print!("{}", report.to_text(options.format()))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("watertight-bench: {message}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Counts what operations cost; with `check` a must that is missed is a failure.
+fn count(check: bool) -> Result<(), String> {
+    let lines = counts::measure()?;
+    print!("{}", counts::to_markdown(&lines));
+    let missed = counts::missed(&lines);
+    for must in &missed {
+        eprintln!("watertight-bench: missed: {must}");
+    }
+    if check && !missed.is_empty() {
+        return Err(format!("musts missed: {}", missed.len()));
+    }
+    Ok(())
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 fn measure(options: &Options) -> Result<Report, String> {

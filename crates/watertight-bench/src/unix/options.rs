@@ -1,7 +1,8 @@
 //! What can be asked on the command line.
 
 use super::cell::{Contender, ReaderKind, Workload};
-use clap::{Parser, ValueEnum};
+use super::probe::Probe;
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Measures watertight against a raw loop and its peers, interleaved in one run.
 ///
@@ -9,6 +10,9 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "watertight-bench", version)]
 pub(super) struct Options {
+    #[command(subcommand)]
+    pub(super) what: Option<What>,
+
     /// How often every contender is measured. Fewer than 5 rounds are not to be reported.
     #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rounds: u32,
@@ -48,6 +52,20 @@ pub(super) struct Options {
     /// Prints one JSON object, with every sample.
     #[arg(long, conflicts_with = "markdown")]
     pub(super) json: bool,
+}
+
+/// What else this program does.
+#[derive(Debug, Subcommand)]
+pub(super) enum What {
+    /// Counts system calls, context switches and instructions per operation. They hold on a noisy machine.
+    Library {
+        /// Fails if a count is above what it must be.
+        #[arg(long)]
+        check: bool,
+    },
+    /// What `library` counts.
+    #[command(hide = true)]
+    Probe(Probe),
 }
 
 /// Which cores the writer's and the reader's thread run on. A library's own threads are always free.
