@@ -28,6 +28,15 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Reads what is there into the caller's memory and does not wait.
     fn read_now(&self, handle: &Self::Handle, buf: &mut [u8]) -> ReadNow;
 
+    /// Blocks the calling thread until there may be something to read, at most for `timeout`, or until somebody wakes this
+    /// thread. It says nothing about what is there: read again. `false`: not offered for this handle, or not now.
+    ///
+    /// The caller has a direct read of its own going on, so that nobody closes the handle meanwhile.
+    fn block_until_readable(&self, handle: &Self::Handle, timeout: Option<Duration>) -> bool {
+        let _ = (handle, timeout);
+        false
+    }
+
     /// Asks the kernel to stop an operation.
     ///
     /// O3: a request, never an outcome. Unless it answers [`Cancelled::Done`], the completion still comes. Calling it for

@@ -128,7 +128,7 @@ impl ReadHalf {
     /// Whether it waits for an answer under the stop bound.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        // A direct read never waits, so it needs no bound.
+        // A direct read needs no bound: it does not wait, and a thread that blocks between two of them is woken.
         self.is_going() && self.in_flight.is_some() && !self.quarantined
     }
 

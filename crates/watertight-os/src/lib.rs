@@ -17,6 +17,8 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+mod bell;
 pub mod fault;
 mod step;
 #[cfg(unix)]
@@ -38,7 +40,11 @@ pub mod windows {
 #[cfg(windows)]
 mod windows;
 
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+pub use bell::Bell;
 pub use step::{Direction, Refused, Step, StepError};
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub use unix::Bell;
 #[cfg(unix)]
 pub use unix::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, at_exit, classify, inherited,

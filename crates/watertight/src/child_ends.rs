@@ -2,7 +2,7 @@
 //!
 //! Their other ends are the child's, and nobody else has these: they are adopted as unshared.
 
-use crate::handle::{AdoptError, HandleError};
+use crate::handle::HandleError;
 use crate::options::{ReaderOptions, WriterOptions};
 use crate::reader::PipeReader;
 use crate::writer::PipeWriter;
@@ -65,8 +65,8 @@ impl<H> HandleError<H> {
 /// tokio gives its end up first: out of the runtime's hands, and in blocking mode.
 #[cfg(all(feature = "tokio", not(any(loom, shuttle))))]
 mod tokio {
-    use super::{AdoptError, HandleError, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
-    use crate::handle::OsHandle;
+    use super::{HandleError, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
+    use crate::handle::{AdoptError, OsHandle};
     use std::io;
     use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
     use watertight_core::{Cause, Class, Error, OsCode, Verb};

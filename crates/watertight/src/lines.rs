@@ -2,11 +2,12 @@
 
 use crate::driver::Driver;
 use crate::handle::Native;
+use crate::pump_read::MayBlock;
 use crate::reader::PipeReader;
 use crate::wait::{Operation, Sealed, Wait};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use watertight_core::{Backend, Cause, Error, ErrorKind, Verb};
+use watertight_core::{Backend, Cause, Error, ErrorKind, Moment, Verb};
 
 /// How many bytes one read asks for: more than almost every line, less than is dear to clear.
 const READ_BYTES: usize = 8 * 1024;
@@ -136,26 +137,11 @@ impl<B: Backend> Operation for ReceiveLine<'_, '_, B> {
     type Backend = B;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
-        let lines = &mut *self.lines;
-        loop {
-            if let Some(line) = lines.take() {
-                return Poll::Ready(Ok(Some(line)));
-            }
-            lines.compact();
-            let answer = lines
-                .reader
-                .poll_append(&mut self.id, &mut lines.read, READ_BYTES, waker);
-            match answer {
-                Poll::Ready(Ok(0)) => {
-                    let rest = lines.read.len();
-                    let last = (rest > 0).then(|| lines.take_upto(rest, LineEnd::Stream));
-                    return Poll::Ready(Ok(last));
-                }
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
+        self.poll_line(waker, MayBlock::No)
+    }
+
+    fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
+        self.poll_line(waker, MayBlock::Until(deadline))
     }
 
     fn expire(&mut self) -> Self::Output {
@@ -168,5 +154,38 @@ impl<B: Backend> Operation for ReceiveLine<'_, '_, B> {
 
     fn driver(&self) -> Option<&Arc<Driver<B>>> {
         Some(&self.lines.reader.cell().driver)
+    }
+}
+
+impl<B: Backend> ReceiveLine<'_, '_, B> {
+    fn poll_line(
+        &mut self,
+        waker: &Waker,
+        may_block: MayBlock,
+    ) -> Poll<Result<Option<Line>, Error>> {
+        let lines = &mut *self.lines;
+        loop {
+            if let Some(line) = lines.take() {
+                return Poll::Ready(Ok(Some(line)));
+            }
+            lines.compact();
+            let answer = lines.reader.poll_append(
+                &mut self.id,
+                &mut lines.read,
+                READ_BYTES,
+                waker,
+                may_block,
+            );
+            match answer {
+                Poll::Ready(Ok(0)) => {
+                    let rest = lines.read.len();
+                    let last = (rest > 0).then(|| lines.take_upto(rest, LineEnd::Stream));
+                    return Poll::Ready(Ok(last));
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::sync::{Mutex, MutexGuard};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 use watertight_core::{
     Backend, Cause, ErrorKind, Key, Ledger, Moment, Op, OpKind, Outcome, ReadHalf, ReadNow,
 };
@@ -34,6 +35,17 @@ struct State<B: Backend> {
     direct: bool,
     read_ahead_bytes_max: usize,
     watchers: Watchers<Wanted>,
+    /// A thread blocks between two direct reads, and this calls it back.
+    blocked: Option<Waker>,
+}
+
+/// Whether a reading caller's thread may block until there is something to read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MayBlock {
+    /// A task's: it is woken.
+    No,
+    /// Until then, if there is a bound.
+    Until(Option<Moment>),
 }
 
 /// What a reading caller does next.
@@ -68,6 +80,7 @@ impl<B: Backend> ReaderCell<B> {
             direct: true,
             read_ahead_bytes_max: options.read_ahead_bytes_max,
             watchers: Watchers::default(),
+            blocked: None,
         };
         let inner = driver.clone();
         driver.register(|key| {
@@ -89,12 +102,14 @@ impl<B: Backend> ReaderCell<B> {
         state.is_none_or(|state| !state.handle.dropped && !state.half.is_over())
     }
 
-    /// Reads into `buf`, or waits for something to read.
+    /// Reads into `buf`, or waits for something to read. A thread that may block does so here, without the driver's thread;
+    /// once its bound has passed, nobody is told to wake it.
     pub(crate) fn poll_read(
         self: &Arc<Self>,
         id: &mut u64,
         buf: &mut [u8],
         waker: &Waker,
+        may_block: MayBlock,
     ) -> Poll<Result<usize, Cause>> {
         self.driver.refuse_elsewhere()?;
         loop {
@@ -102,14 +117,21 @@ impl<B: Backend> ReaderCell<B> {
             match next {
                 Next::Answer(answer) => return Poll::Ready(answer),
                 Next::Direct(handle) => {
-                    let now = self.driver.backend.read_now(&handle, buf);
+                    let mut now = self.driver.backend.read_now(&handle, buf);
+                    let mut is_late = false;
+                    if let (ReadNow::Wait, MayBlock::Until(until)) = (now, may_block) {
+                        (now, is_late) = self.block(&handle, buf, until, waker);
+                    }
                     drop(handle);
-                    let is_due = self.change(|state| state.handle_now(now));
+                    let is_due = self.change(|state| state.handle_now(now, is_late));
                     if is_due {
                         self.pump();
                     }
                     if let ReadNow::Data(n) = now {
                         return Poll::Ready(Ok(n));
+                    }
+                    if is_late {
+                        return Poll::Pending;
                     }
                 }
                 Next::Pump => self.pump(),
@@ -117,6 +139,39 @@ impl<B: Backend> ReaderCell<B> {
                     drop(replaced);
                     return Poll::Pending;
                 }
+            }
+        }
+    }
+
+    /// Blocks this thread until a direct read brings something, a stop calls it back, or the bound has passed; which the second
+    /// answer says. Nobody else reads meanwhile, and the handle stays open.
+    fn block(
+        &self,
+        handle: &B::Handle,
+        buf: &mut [u8],
+        until: Option<Moment>,
+        waker: &Waker,
+    ) -> (ReadNow, bool) {
+        loop {
+            let left = until.map(|until| self.driver.backend.now().until(until));
+            if left == Some(Duration::ZERO) {
+                return (ReadNow::Wait, true);
+            }
+            let mut state = self.lock();
+            if state.half.is_given_up() {
+                return (ReadNow::Wait, false);
+            }
+            state.blocked = Some(waker.clone());
+            drop(state);
+            let is_offered = self.driver.backend.block_until_readable(handle, left);
+            let unused = self.lock().blocked.take();
+            drop(unused);
+            if !is_offered {
+                return (ReadNow::Wait, false);
+            }
+            let now = self.driver.backend.read_now(handle, buf);
+            if now != ReadNow::Wait {
+                return (now, false);
             }
         }
     }
@@ -243,16 +298,18 @@ impl<B: Backend> State<B> {
         Next::Wait(self.watchers.watch(id, Wanted::Bytes, waker))
     }
 
-    /// Books a direct read. Says whether there is something to do now: wait for more, or close, if a stop came meanwhile
-    /// and found the handle in use.
-    fn handle_now(&mut self, now: ReadNow) -> bool {
+    /// Books a direct read. Says whether there is something to do now: wait for more, unless the caller is late, or close, if
+    /// a stop came meanwhile and found the handle in use.
+    fn handle_now(&mut self, now: ReadNow, is_late: bool) -> bool {
         self.half.handle_now(now);
-        match now {
-            ReadNow::Wait => self.half.ask(Op::WaitReadable),
-            ReadNow::Unavailable => self.direct = false,
-            ReadNow::Data(_) | ReadNow::EndOfStream | ReadNow::Failed(..) => {}
+        let waits = now == ReadNow::Wait && !is_late;
+        if waits {
+            self.half.ask(Op::WaitReadable);
         }
-        now == ReadNow::Wait || self.half.is_given_up()
+        if now == ReadNow::Unavailable {
+            self.direct = false;
+        }
+        waits || self.half.is_given_up()
     }
 
     fn next_step(&mut self, key: Key) -> Option<BackendCall<B>> {
@@ -284,6 +341,11 @@ impl<B: Backend> State<B> {
                 late_bytes: self.half.late_bytes(),
                 late_failures: self.half.late_failures(),
             });
+        }
+        if self.half.is_given_up()
+            && let Some(waker) = self.blocked.take()
+        {
+            after.wakes.push(waker);
         }
         let over = self.half.is_over();
         let idle = !self.half.is_busy() && !self.handle.is_inside();

@@ -4,14 +4,14 @@ use crate::driver::Driver;
 use crate::handle::{self, AdoptError, HandleError, Native, OsHandle};
 use crate::lines::Lines;
 use crate::options::ReaderOptions;
-use crate::pump_read::ReaderCell;
+use crate::pump_read::{MayBlock, ReaderCell};
 use crate::receipt::ReadReceipt;
 use crate::wait::{Operation, Sealed, Wait};
 use std::io;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, Verb};
+use watertight_core::{Backend, Cause, Error, ErrorKind, Ledger, Moment, Verb};
 use watertight_os::{Direction, Handle};
 
 /// How many bytes one step of [`PipeReader::receive_to_end`] asks for: a Linux pipe's capacity.
@@ -152,10 +152,13 @@ impl<B: Backend> PipeReader<B> {
         into: &mut Vec<u8>,
         bytes_max: usize,
         waker: &Waker,
+        may_block: MayBlock,
     ) -> Poll<Result<usize, Error>> {
         let filled = into.len();
         into.resize(filled + bytes_max, 0);
-        let answer = self.cell.poll_read(id, &mut into[filled..], waker);
+        let answer = self
+            .cell
+            .poll_read(id, &mut into[filled..], waker, may_block);
         let n = match &answer {
             Poll::Ready(Ok(n)) => *n,
             Poll::Ready(Err(_)) | Poll::Pending => 0,
@@ -302,9 +305,11 @@ impl<B: Backend> Operation for Receive<'_, B> {
     type Backend = B;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
-        let cell = &self.reader.cell;
-        cell.poll_read(&mut self.id, self.buf, waker)
-            .map_err(|cause| cause.during(Verb::Read, cell.ledger()))
+        self.poll_read(waker, MayBlock::No)
+    }
+
+    fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
+        self.poll_read(waker, MayBlock::Until(deadline))
     }
 
     fn expire(&mut self) -> Self::Output {
@@ -317,6 +322,14 @@ impl<B: Backend> Operation for Receive<'_, B> {
 
     fn driver(&self) -> Option<&Arc<Driver<B>>> {
         Some(&self.reader.cell.driver)
+    }
+}
+
+impl<B: Backend> Receive<'_, B> {
+    fn poll_read(&mut self, waker: &Waker, may_block: MayBlock) -> Poll<Result<usize, Error>> {
+        let cell = &self.reader.cell;
+        cell.poll_read(&mut self.id, self.buf, waker, may_block)
+            .map_err(|cause| cause.during(Verb::Read, cell.ledger()))
     }
 }
 
@@ -336,19 +349,11 @@ impl<B: Backend> Operation for ReceiveToEnd<'_, B> {
     type Backend = B;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
-        while self.left > 0 {
-            let bytes_max = self.left.min(RECEIVE_BYTES_MAX);
-            let answer = self
-                .reader
-                .poll_append(&mut self.id, self.into, bytes_max, waker);
-            match answer {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(true)),
-                Poll::Ready(Ok(n)) => self.left -= n,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(Ok(false))
+        self.poll_all(waker, MayBlock::No)
+    }
+
+    fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
+        self.poll_all(waker, MayBlock::Until(deadline))
     }
 
     fn expire(&mut self) -> Self::Output {
@@ -361,6 +366,24 @@ impl<B: Backend> Operation for ReceiveToEnd<'_, B> {
 
     fn driver(&self) -> Option<&Arc<Driver<B>>> {
         Some(&self.reader.cell.driver)
+    }
+}
+
+impl<B: Backend> ReceiveToEnd<'_, B> {
+    fn poll_all(&mut self, waker: &Waker, may_block: MayBlock) -> Poll<Result<bool, Error>> {
+        while self.left > 0 {
+            let bytes_max = self.left.min(RECEIVE_BYTES_MAX);
+            let answer =
+                self.reader
+                    .poll_append(&mut self.id, self.into, bytes_max, waker, may_block);
+            match answer {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(true)),
+                Poll::Ready(Ok(n)) => self.left -= n,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(false))
     }
 }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 use watertight_core::{Backend, Moment};
+use watertight_os::Bell;
 
 mod sealed {
     /// What can be waited for; closed, so that it can grow.
@@ -28,6 +29,13 @@ pub trait Operation: Sealed + Unpin {
     /// Goes as far as it can without waiting.
     #[doc(hidden)]
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output>;
+
+    /// As [`poll`](Self::poll), by a thread that may block in it, until the deadline at most.
+    #[doc(hidden)]
+    fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
+        let _ = deadline;
+        self.poll(waker)
+    }
 
     /// The deadline passed: gives up and says so.
     #[doc(hidden)]
@@ -100,7 +108,7 @@ impl<O: Operation> Wait<O> {
     pub fn wait(mut self) -> O::Output {
         let waker = thread_waker();
         loop {
-            if let Poll::Ready(output) = self.operation.poll(&waker) {
+            if let Poll::Ready(output) = self.operation.poll_blocking(&waker, self.deadline) {
                 self.done = true;
                 return output;
             }
@@ -117,8 +125,9 @@ impl<O: Operation> Wait<O> {
 
     /// How long until the deadline.
     fn remaining(&self) -> Option<Duration> {
+        let deadline = self.deadline?;
         let now = self.operation.driver()?.backend.now();
-        Some(now.until(self.deadline?))
+        Some(now.until(deadline))
     }
 
     fn keep_time(&mut self, waker: &Waker) {
@@ -163,15 +172,21 @@ impl<O: Operation> Drop for Wait<O> {
     }
 }
 
-struct ThreadWaker(Thread);
+/// Wakes a thread wherever it waits: parked, or blocked in a backend's call.
+struct ThreadWaker {
+    thread: Thread,
+    bell: Arc<Bell>,
+}
 
 impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
+        if !self.bell.ring() {
+            self.thread.unpark();
+        }
     }
 }
 
@@ -180,7 +195,12 @@ fn thread_waker() -> Waker {
     thread_local! {
         static WAKER: RefCell<Option<Waker>> = const { RefCell::new(None) };
     }
-    let make = || Waker::from(Arc::new(ThreadWaker(std::thread::current())));
+    let make = || {
+        Waker::from(Arc::new(ThreadWaker {
+            thread: std::thread::current(),
+            bell: Bell::of_this_thread(),
+        }))
+    };
     WAKER
         .try_with(|kept| kept.borrow_mut().get_or_insert_with(make).clone())
         // The thread is ending and its locals are gone: make one that lasts as long as this wait.

@@ -5,10 +5,9 @@
 use super::classify::{Call, Next, classified, classify, next};
 use super::handle::Handle;
 use super::kernel::last_errno;
+use super::readiness::Poller;
 use crate::fault::{fallible, fallible_all_the_same};
-use polling::Poller;
 use rustix::io::{Errno, IoSlice};
-use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use watertight_core::{Chunks, Class, OsCode, Outcome, ReadNow};
@@ -83,18 +82,12 @@ pub(super) fn close(fd: OwnedFd) -> Result<(), OsCode> {
 /// eventfd, or what the poller has in its place: makes a running or the next wait return.
 pub(super) fn notify(poller: &Poller) {
     for _ in 0..WAKE_ATTEMPTS_MAX {
-        let woken = fallible("notify", Call::Wait, || {
-            poller.notify().map_err(|error| errno(&error))
-        });
+        let woken = fallible("notify", Call::Wait, || poller.notify());
         if woken.is_ok() {
             return;
         }
         std::thread::yield_now();
     }
-}
-
-pub(super) fn errno(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

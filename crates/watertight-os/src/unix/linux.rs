@@ -12,6 +12,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 use watertight_core::{Class, OsCode};
 
 /// `RWF_NOSIGNAL`, Linux 6.18 (include/uapi/linux/fs.h).
@@ -189,6 +190,11 @@ pub(super) fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, 
     fallible("sendmsg", Call::Write, || {
         rustix::net::sendmsg(fd, slices, &mut Default::default(), flags)
     })
+}
+
+/// ppoll in the calling thread, which its bell calls back.
+pub(super) fn block_until_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
+    super::bell::block_until_readable(fd, timeout)
 }
 
 /// recv with MSG_DONTWAIT.

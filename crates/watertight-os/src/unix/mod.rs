@@ -3,6 +3,8 @@
 #[cfg(feature = "fault")]
 mod allowed;
 
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod bell;
 mod calls;
 pub mod classify;
 mod fork;
@@ -21,6 +23,12 @@ mod passing;
 mod pipe;
 mod poller;
 mod process_end;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+#[path = "epoll.rs"]
+mod readiness;
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+#[path = "kqueue.rs"]
+mod readiness;
 mod sigpipe;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod start;
@@ -28,6 +36,8 @@ mod until_read;
 
 #[cfg(feature = "fault")]
 pub use allowed::allowed;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub use bell::Bell;
 #[cfg(feature = "fault")]
 pub use fork::{end_of_a_test, fork_for_a_test};
 pub use handle::Handle;

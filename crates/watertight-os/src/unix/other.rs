@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use rustix::io::{Errno, FdFlags, IoSlice};
 use rustix::net::{RecvFlags, SendFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 use watertight_core::{Class, OsCode};
 
 /// What this kernel can. There is nothing to try.
@@ -111,6 +112,11 @@ pub(super) fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, 
     return send(SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     #[cfg(target_vendor = "apple")]
     without_sigpipe(|| send(SendFlags::DONTWAIT))
+}
+
+/// Not offered: these systems have no eventfd to call the thread back with.
+pub(super) fn block_until_readable(_fd: BorrowedFd<'_>, _timeout: Option<Duration>) -> bool {
+    false
 }
 
 /// recv with MSG_DONTWAIT.

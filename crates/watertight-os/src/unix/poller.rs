@@ -1,20 +1,20 @@
 //! The backend: try first, wait for readiness only after EAGAIN, and turn readiness into completions.
 //!
 //! An operation in flight is an entry in our own table, so a cancel is exact: whoever takes the entry out answers for it.
-//! epoll and kqueue come through the `polling` crate, one-shot, by a number of our own and never by the descriptor's.
+//! Readiness comes through `epoll.rs` or `kqueue.rs`, one-shot, by a number of our own and never by the descriptor's.
 
 use super::OsHandle;
-use super::calls::{close, end_stream, errno, lock, nothing_read, notify, write_now};
+use super::calls::{close, end_stream, lock, nothing_read, notify, write_now};
 use super::classify::{Call, Next, classified, next};
 use super::fork::Birth;
 use super::handle::{self, Handle};
 use super::helper::{Helper, Post};
 use super::kernel::{self, Features};
 use super::passing::{Passing, is_passing};
+use super::readiness::{Events, Interest, Poller};
 use super::until_read::{self, Asking};
 use crate::fault::fallible;
 use crate::step::{Direction, Refused, Step, StepError, step};
-use polling::{Event, Events, Poller};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -70,10 +70,8 @@ impl Native {
     /// Out of descriptors. Nothing is left behind.
     pub fn new() -> Result<Self, StepError> {
         let (poller, features) = step(Step::CreatePoller, || {
-            let poller = fallible("epoll_create", Call::Make, || {
-                Poller::new().map_err(|error| errno(&error))
-            })
-            .map_err(|code| classified(Call::Make, code))?;
+            let poller = fallible("epoll_create", Call::Make, Poller::new)
+                .map_err(|code| classified(Call::Make, code))?;
             let features = kernel::probe().map_err(|code| classified(Call::Make, code))?;
             Ok((Arc::new(poller), features))
         })?;
@@ -238,22 +236,20 @@ impl Native {
     fn register_once(&self, armed: &Armed) -> Result<(), Errno> {
         let handle = &armed.handle;
         let interest = if armed.chunks.is_some() {
-            Event::writable(handle.poll_key)
+            Interest::Write
         } else {
-            Event::readable(handle.poll_key)
+            Interest::Read
         };
-        let fd = handle.waited_on();
+        let (fd, key) = (handle.waited_on(), handle.poll_key);
         if handle.is_registered() {
             return fallible("EPOLL_CTL_MOD", Call::Wait, || {
-                self.poller
-                    .modify(fd, interest)
-                    .map_err(|error| errno(&error))
+                self.poller.modify(fd, key, interest)
             });
         }
         fallible("EPOLL_CTL_ADD", Call::Wait, || {
             // SAFETY: the descriptor belongs to `handle`, which leaves the poller before it is closed or given away (`close`,
             // `release`); nobody else registers it.
-            unsafe { self.poller.add(&fd, interest) }.map_err(|error| errno(&error))
+            unsafe { self.poller.add(fd, key, interest) }
         })?;
         handle.registered.store(true, Ordering::Release);
         Ok(())
@@ -264,8 +260,7 @@ impl Native {
     fn deregister(&self, handle: &Handle) {
         if handle.is_registered() && !self.birth.is_elsewhere() {
             let _ = fallible("EPOLL_CTL_DEL", Call::Wait, || {
-                let left = self.poller.delete(handle.waited_on());
-                left.map_err(|error| errno(&error))
+                self.poller.delete(handle.waited_on())
             });
             handle.registered.store(false, Ordering::Release);
         }
@@ -416,18 +411,16 @@ impl Native {
         completions: &mut Vec<Completion>,
     ) -> Result<(), OsCode> {
         let mut events = lock(&self.events);
-        events.clear();
         let timeout = deadline.map(|due| due.saturating_duration_since(Instant::now()));
         let waited = fallible("epoll_wait", Call::Wait, || {
-            let waited = self.poller.wait(&mut events, timeout);
-            waited.map_err(|error| errno(&error))
+            self.poller.wait(&mut events, timeout)
         });
         match waited {
             Ok(_) | Err(Errno::INTR) => {}
             Err(code) => return Err(OsCode(code.raw_os_error())),
         }
-        for event in events.iter() {
-            self.handle_ready(event.key, completions);
+        for key in events.keys() {
+            self.handle_ready(key, completions);
         }
         Ok(())
     }
@@ -475,6 +468,10 @@ impl Backend for Native {
                 },
             };
         }
+    }
+
+    fn block_until_readable(&self, handle: &Handle, timeout: Option<Duration>) -> bool {
+        handle.helper().is_none() && kernel::block_until_readable(handle.waited_on(), timeout)
     }
 
     fn cancel(&self, handle: &Arc<Handle>, id: OpId) -> Cancelled {

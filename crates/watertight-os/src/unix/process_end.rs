@@ -2,8 +2,8 @@
 
 use super::kernel::was_closed;
 use super::sigpipe::without_sigpipe;
+use rustix::event::Timespec;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::time::Timespec;
 
 /// In flight means waiting for room: the kernel has nothing of it.
 pub const IN_FLIGHT_IS_IN_DOUBT: bool = false;

@@ -1,6 +1,7 @@
 //! The polls that both asynchronous adapters are made of.
 
 use crate::fairness;
+use crate::pump_read::MayBlock;
 use crate::pump_write::WriterCell;
 use crate::reader::PipeReader;
 use crate::writer::PipeWriter;
@@ -60,7 +61,7 @@ impl<B: Backend> PipeReader<B> {
     ) -> Poll<io::Result<usize>> {
         let cell = self.cell().clone();
         let id = &mut self.trait_id;
-        fairness::poll_fairly(waker, || cell.poll_read(id, buf, waker))
+        fairness::poll_fairly(waker, || cell.poll_read(id, buf, waker, MayBlock::No))
             .map_err(|cause| cause.during(Verb::Read, cell.ledger()).into())
     }
 }

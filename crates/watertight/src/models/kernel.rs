@@ -25,6 +25,7 @@ pub(super) struct Pipe {
 pub(super) struct Kernel {
     state: Mutex<State>,
     changed: Condvar,
+    bell: Condvar,
     /// A wait that has nothing else to do lets the time pass instead, up to here.
     ends_at: Moment,
     over: AtomicBool,
@@ -41,6 +42,7 @@ impl Kernel {
         Self {
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
+            bell: Condvar::new(),
             ends_at,
             over: AtomicBool::new(false),
         }
@@ -76,6 +78,12 @@ impl Kernel {
         let is_there = found.map(|held| held.later = Some(how)).is_some();
         self.rouse(state);
         is_there
+    }
+
+    /// Calls back the thread that blocks, now or the next time.
+    pub(super) fn ring(&self) {
+        self.lock().rung = true;
+        self.bell.notify_one();
     }
 
     /// A completion that belongs to nothing.
@@ -249,6 +257,19 @@ impl Backend for Kernel {
         drop(state);
         self.come_back(pipe);
         answer
+    }
+
+    fn block_until_readable(&self, pipe: &Pipe, _timeout: Option<Duration>) -> bool {
+        if !pipe.manner.blocks {
+            return false;
+        }
+        let mut state = self.lock();
+        state.enter(pipe.number, true, "a thread that blocks");
+        while !std::mem::take(&mut state.rung) {
+            state = self.bell.wait(state).expect("no panic under this lock");
+        }
+        state.books[pipe.number].calls -= 1;
+        true
     }
 
     fn cancel(&self, pipe: &Arc<Pipe>, id: OpId) -> Cancelled {

@@ -38,6 +38,8 @@ pub(super) struct Manner {
     pub(super) cancels: Cancels,
     /// What the reads that do not wait say, one after the other; the last for ever.
     pub(super) direct: &'static [ReadNow],
+    /// A thread may block until there is something to read, which is when it is called back, in these models.
+    pub(super) blocks: bool,
     /// The most bytes that one write takes.
     pub(super) write_bytes_max: u64,
     /// Others may run while a call is on its way back.
@@ -52,6 +54,7 @@ impl Default for Manner {
             reads: Answers::Later,
             cancels: Cancels::Posts,
             direct: &[ReadNow::Unavailable],
+            blocks: false,
             write_bytes_max: u64::MAX,
             is_slow: false,
         }

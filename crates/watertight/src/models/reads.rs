@@ -4,12 +4,13 @@ use super::harness::{Task, World, ask, explore, spawn, wait};
 use super::kernel::Kernel;
 use super::manner::{Answers, Cancels, Manner};
 use super::state::DATA;
-use crate::pump_read::ReaderCell;
+use crate::driver::Driver;
+use crate::pump_read::{MayBlock, ReaderCell};
 use crate::{ErrorKind, ReaderOptions, Settle};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
-use watertight_core::ReadNow;
+use std::task::{Poll, Wake, Waker};
+use watertight_core::{Cause, ReadNow};
 
 /// A direct read on its way back ‖ a stop: the handle stays open until it is back, and is closed then.
 #[test]
@@ -65,6 +66,47 @@ fn a_direct_read_waits_for_something_to_read() {
         world.end();
         "read"
     });
+}
+
+/// A thread that blocks in its own read ‖ a stop: the thread is called back, and only then is the handle closed.
+#[test]
+fn a_blocked_read_meets_a_stop() {
+    explore(&["called back", "refused"], || {
+        let world = World::new(Kernel::new());
+        let pipe = world.kernel().open(Manner {
+            direct: &[ReadNow::Wait],
+            blocks: true,
+            ..Manner::default()
+        });
+        let cell = ReaderCell::new(world.driver.clone(), pipe, ReaderOptions::new());
+        world.race();
+        let other = cell.clone();
+        let stopping = spawn(move || other.abort());
+        let waker = Waker::from(Arc::new(Bell(world.driver.clone())));
+        let mut id = 0;
+        let may_block = MayBlock::Until(None);
+        let read = cell.poll_read(&mut id, &mut [0; 4], &waker, may_block);
+        stopping.join().unwrap();
+        world.rest();
+        assert_eq!(read, Poll::Ready(Err(Cause::of(ErrorKind::Aborted))));
+        let reads = world.kernel().book(0).direct_reads;
+        cell.handle_drop();
+        wait(Settle::on(&world.driver)).unwrap();
+        world.end();
+        match reads {
+            0 => "refused",
+            _ => "called back",
+        }
+    });
+}
+
+/// What calls the thread back.
+struct Bell(Arc<Driver<Kernel>>);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.backend.ring();
+    }
 }
 
 /// A read into memory of the kernel's ‖ a stop: what it brought is with the caller or in the receipt.
@@ -153,7 +195,7 @@ fn take_back(cancels: Cancels) -> &'static str {
     let task = Task::new();
     let mut id = 0;
     // Whoever reads gives up at once.
-    let asked = cell.poll_read(&mut id, &mut [0; 4], &task.waker());
+    let asked = cell.poll_read(&mut id, &mut [0; 4], &task.waker(), MayBlock::No);
     assert!(asked.is_pending());
     cell.forget(id);
     let end = match cell.release() {

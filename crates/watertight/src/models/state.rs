@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) books: Vec<Book>,
     pub(super) strays: Vec<Completion>,
     pub(super) woken: bool,
+    /// The thread that blocks is called back.
+    pub(super) rung: bool,
     pub(super) waiting: bool,
     pub(super) over: bool,
 }

@@ -15,6 +15,7 @@ pub use bytes::{PATIENCE, fill_up, joined, noise, read_exactly, read_to_end};
 
 use peak_alloc::PeakAlloc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use watertight::{Census, census};
 
 /// Counts what this test's process has allocated.
@@ -55,6 +56,10 @@ impl Accounted {
 /// for the life of the process: have them before counting.
 fn warm_up() {
     let (reader, writer) = watertight::pipe().expect("a first pipe");
+    // What this thread is called back with when it blocks in a read.
+    let mut buf = [0; 8];
+    let nothing = reader.receive(&mut buf).within(Duration::from_millis(1));
+    assert!(nothing.wait().is_err());
     let collector = std::thread::spawn(move || read_to_end(&reader));
     writer.send(b"warm").wait().expect("a first write");
     let _ = writer

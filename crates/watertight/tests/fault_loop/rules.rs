@@ -92,6 +92,8 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "open (again)" => [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN].contains(&code),
         // Where it is forbidden or unknown, `/proc/self/fd` takes its place.
         "pidfd_getfd" => ![Errno::NOSYS, Errno::PERM].contains(&code),
+        // A thread that cannot block by itself waits for the driver's.
+        "eventfd" | "ppoll" => false,
         // A cancel that does not reach the helper: its operation goes into quarantine (rule S5).
         "write (recall)" | "read (recall)" => false,
         // A socket whose peer has left.

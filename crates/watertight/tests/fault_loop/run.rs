@@ -341,7 +341,14 @@ fn pairs(scenario: &'static Scenario, calls: &[Made]) -> Vec<Planned> {
 
 /// The driver's thread and its descriptors stay: have them before counting. A new thread takes its name itself.
 fn warm_up() {
-    drop(watertight::pipe().expect("a first pipe"));
+    let (reader, writer) = watertight::pipe().expect("a first pipe");
+    // What this thread is called back with when it blocks in a read.
+    let mut buf = [0; 8];
+    let nothing = reader
+        .receive(&mut buf)
+        .within(std::time::Duration::from_millis(1));
+    assert!(nothing.wait().is_err());
+    drop((reader, writer));
     watertight::settle()
         .within(PATIENCE)
         .wait()

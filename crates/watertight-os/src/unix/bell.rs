@@ -1,0 +1,149 @@
+//! A thread that blocks on a pipe by itself, and what calls it back: an eventfd of its own, made when it first blocks.
+
+use super::classify::Call;
+use crate::fault::fallible;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use std::cell::OnceCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// The thread does not block here.
+const AWAY: u8 = 0;
+/// The thread blocks, or is about to, or has just come back.
+const BLOCKED: u8 = 1;
+/// It was rung, and the thread has not looked since.
+const RUNG: u8 = 2;
+
+/// Wakes one thread out of [`block_until_readable`](watertight_core::Backend::block_until_readable).
+#[derive(Debug)]
+pub struct Bell {
+    state: AtomicU8,
+    /// `None` if none could be made: then this thread never blocks here.
+    eventfd: OnceLock<Option<OwnedFd>>,
+}
+
+thread_local! {
+    static MINE: OnceCell<Arc<Bell>> = const { OnceCell::new() };
+}
+
+impl Bell {
+    /// The calling thread's. While the thread ends, one that nobody waits at.
+    #[must_use]
+    pub fn of_this_thread() -> Arc<Self> {
+        MINE.try_with(|mine| mine.get_or_init(|| Arc::new(Self::new())).clone())
+            .unwrap_or_else(|_| Arc::new(Self::new()))
+    }
+
+    fn new() -> Self {
+        Self {
+            state: AtomicU8::new(AWAY),
+            eventfd: OnceLock::new(),
+        }
+    }
+
+    /// Calls the thread back. Says whether it was blocked: if not, it comes back at once from the next time it blocks, and
+    /// whoever waits elsewhere has to be woken there.
+    pub fn ring(&self) -> bool {
+        if self.state.swap(RUNG, Ordering::SeqCst) != BLOCKED {
+            return false;
+        }
+        if let Some(Some(eventfd)) = self.eventfd.get() {
+            // A counter that is full is a bell that rings; nothing else can fail.
+            let _ = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
+        }
+        true
+    }
+
+    fn eventfd(&self) -> Option<BorrowedFd<'_>> {
+        let make = || {
+            let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+            fallible("eventfd", Call::Make, || eventfd(0, flags)).ok()
+        };
+        self.eventfd.get_or_init(make).as_ref().map(AsFd::as_fd)
+    }
+
+    /// ppoll: until `fd` is readable or hung up, the bell rings, or the time is over. Whether it waited, or came back for
+    /// good reason; if not, another way has to be taken.
+    fn block(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
+        let Some(eventfd) = self.eventfd() else {
+            return false;
+        };
+        let entered =
+            self.state
+                .compare_exchange(AWAY, BLOCKED, Ordering::SeqCst, Ordering::SeqCst);
+        if entered.is_err() {
+            self.state.store(AWAY, Ordering::SeqCst);
+            return true;
+        }
+        let mut polled = [
+            PollFd::new(&fd, PollFlags::IN),
+            PollFd::new(&eventfd, PollFlags::IN),
+        ];
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let waited = fallible("ppoll", Call::Wait, || {
+            rustix::event::poll(&mut polled, timeout.as_ref())
+        });
+        if polled[1].revents().contains(PollFlags::IN) {
+            // Only this thread reads it. A ring that comes after this makes the next block return at once, which does no harm.
+            let _ = rustix::io::read(eventfd, &mut [0; 8]);
+        }
+        self.state.store(AWAY, Ordering::SeqCst);
+        matches!(waited, Ok(_) | Err(Errno::INTR))
+    }
+}
+
+/// Blocks the calling thread until `fd` may be read, its bell rings, or the time is over.
+pub(super) fn block_until_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
+    Bell::of_this_thread().block(fd, timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    const LONG: Option<Duration> = Some(Duration::from_secs(60));
+
+    #[test]
+    fn bytes_end_the_blocking_and_so_does_the_end() {
+        let (from, into) = rustix::pipe::pipe().unwrap();
+        let bell = Bell::new();
+        rustix::io::write(&into, b"x").unwrap();
+        assert!(bell.block(from.as_fd(), LONG));
+        rustix::io::read(&from, &mut [0; 8]).unwrap();
+        drop(into);
+        assert!(bell.block(from.as_fd(), LONG));
+    }
+
+    #[test]
+    fn a_ring_before_and_one_meanwhile_end_it_once_each() {
+        let (from, _into) = rustix::pipe::pipe().unwrap();
+        let bell = Bell::new();
+        assert!(!bell.ring());
+        assert!(bell.block(from.as_fd(), LONG));
+        let (is_heard, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    is_heard.fetch_or(bell.ring(), Ordering::SeqCst);
+                }
+            });
+            // Some rings come while the thread is away; one finds it blocked in the end.
+            while !is_heard.load(Ordering::SeqCst) {
+                assert!(bell.block(from.as_fd(), LONG));
+            }
+            is_over.store(true, Ordering::SeqCst);
+        });
+    }
+
+    #[test]
+    fn it_ends_when_the_time_is_over() {
+        let (from, _into) = rustix::pipe::pipe().unwrap();
+        let bell = Bell::new();
+        assert!(bell.block(from.as_fd(), Some(Duration::from_millis(1))));
+        assert!(bell.block(from.as_fd(), Some(Duration::ZERO)));
+    }
+}
