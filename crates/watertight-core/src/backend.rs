@@ -3,7 +3,7 @@
 //! Change this file and `op.rs` only in commits of their own.
 
 use crate::error::OsCode;
-use crate::op::{Cancelled, Completion, Moment, Op, OpId, ReadNow, Submitted};
+use crate::op::{Cancelled, Completion, Moment, Op, OpId, ReadNow, Submitted, WriteNow};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -27,6 +27,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Reads what is there into the caller's memory and does not wait.
     fn read_now(&self, handle: &Self::Handle, buf: &mut [u8]) -> ReadNow;
+
+    /// Writes what the kernel takes at once out of the caller's memory and does not wait. At most
+    /// [`WriteLimits::op_bytes_max`](crate::WriteLimits::op_bytes_max) bytes.
+    fn write_now(&self, handle: &Self::Handle, data: &[u8]) -> WriteNow {
+        let _ = (handle, data);
+        WriteNow::Unavailable
+    }
 
     /// Blocks the calling thread until there may be something to read, at most for `timeout`, or until somebody wakes this
     /// thread. It says nothing about what is there: read again. `false`: not offered for this handle, or not now.

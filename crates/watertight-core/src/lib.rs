@@ -37,7 +37,7 @@ pub use ledger::Ledger;
 pub use messages::{CutMessage, MessageReport};
 pub use op::{
     Action, Cancelled, Chunks, Class, Completion, Key, Moment, Moved, Op, OpId, OpKind, Outcome,
-    ReadNow, Submitted,
+    ReadNow, Submitted, WriteNow,
 };
 pub use phase::{ReadEvent, ReadPhase, WriteEvent, WritePhase};
 pub use read::ReadHalf;

@@ -75,6 +75,15 @@ impl Messages {
         if bytes == 0 {
             return;
         }
+        // The most frequent case: the only message that is not settled.
+        if let ([only], []) = self.runs.as_mut_slices()
+            && only.count == 1
+            && only.bytes < only.of
+        {
+            only.bytes += bytes;
+            only.of = only.of.max(only.bytes);
+            return;
+        }
         let mut last = match self.pop_last() {
             Some(last) if last.bytes < last.of => last,
             complete => {
@@ -93,6 +102,15 @@ impl Messages {
 
     /// The first bytes are transferred.
     pub(crate) fn transfer(&mut self, bytes: u64) {
+        // The most frequent case: the only message that is not settled, and all of it.
+        if let ([only], []) = self.runs.as_slices()
+            && (only.count, only.bytes, only.of) == (1, bytes, bytes)
+            && self.done == 0
+        {
+            self.whole += 1;
+            self.runs.clear();
+            return;
+        }
         self.done += bytes;
         loop {
             let is_last = self.runs.len() == 1;

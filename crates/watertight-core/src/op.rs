@@ -317,6 +317,19 @@ pub enum ReadNow {
     Wait,
 }
 
+/// The answer to a write that does not wait, out of the caller's memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WriteNow {
+    /// It failed, and took nothing.
+    Failed(Class, Option<OsCode>),
+    /// The first so many bytes were taken.
+    Transferred(u64),
+    /// This handle writes only through [`Op::Write`].
+    Unavailable,
+    /// No byte is taken now: submit [`Op::Write`].
+    Wait,
+}
+
 /// What a state machine wants done. The driver does it and feeds the answer back.
 #[derive(Clone, Debug)]
 pub enum Action {

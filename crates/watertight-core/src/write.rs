@@ -13,6 +13,9 @@ use crate::until_read::PeerReading;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+mod direct;
+mod offers;
+
 /// The bounds of a writing half.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct WriteLimits {
@@ -39,6 +42,8 @@ pub struct WriteHalf {
     queue: Queue,
     messages: Messages,
     in_flight: Option<Chunks>,
+    /// So many bytes are being written straight out of a caller's memory, outside the lock, by a call that does not wait.
+    direct: Option<u64>,
     cancel_asked: bool,
     closing: Closing,
     until_read: PeerReading,
@@ -70,6 +75,7 @@ impl WriteHalf {
             queue: Queue::new(limits.segment_bytes_max),
             messages: Messages::default(),
             in_flight: None,
+            direct: None,
             cancel_asked: false,
             closing: Closing::Not,
             until_read: PeerReading::default(),
@@ -172,32 +178,15 @@ impl WriteHalf {
     /// Whether it waits for an answer under the stop bound.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        !self.is_sending() && self.anything_in_flight() && !self.quarantined
+        // A direct write does not wait, so it needs no bound, and what is its caller's never goes into quarantine.
+        let is_waiting = self.anything_in_flight() && self.direct.is_none();
+        !self.is_sending() && is_waiting && !self.quarantined
     }
 
     /// Whether it sends its rest after a drop, under the linger bound.
     #[must_use]
     pub fn is_lingering(&self) -> bool {
         matches!(self.state, Ok(WritePhase::Lingering))
-    }
-
-    /// A message, or a piece of one, is about to be accepted, and the call that brings it goes on: a failure until
-    /// [`WriteHalf::end_offer`] is that call's answer (rule L2). `new`: the length of the message that begins with this
-    /// piece. Says where the piece begins.
-    pub fn begin_offer(&mut self, new: Option<u64>) -> u64 {
-        if let Some(bytes) = new {
-            self.messages.begin(bytes);
-        }
-        let start = self.ledger.accepted();
-        self.offered = Some(start);
-        start
-    }
-
-    /// The call that began an offer at `start` is about to return: how many of its bytes are refused after all.
-    pub fn end_offer(&mut self, start: u64) -> u64 {
-        self.offered.take_if(|offered| *offered == start);
-        let refused = self.refused.take_if(|(from, _)| *from == start);
-        refused.map_or(0, |(_, bytes)| bytes)
     }
 
     /// Accepts a copy of `data`. The caller has checked [`WriteHalf::refusal`] and [`WriteHalf::room`].
@@ -346,7 +335,7 @@ impl WriteHalf {
             self.closing = Closing::Asked;
             return Some(Action::Close);
         }
-        if !self.is_sending() || self.in_flight.is_some() {
+        if !self.is_sending() || self.in_flight.is_some() || self.direct.is_some() {
             return None;
         }
         if !self.queue.is_empty() {
@@ -404,7 +393,8 @@ impl WriteHalf {
     /// The answer to "wait until the peer has read everything".
     pub fn handle_until_read(&mut self, outcome: &Outcome) {
         self.until_read.handle(outcome);
-        if matches!(self.state, Ok(WritePhase::Stopping)) && self.in_flight.is_none() {
+        let is_last = self.in_flight.is_none() && self.direct.is_none();
+        if matches!(self.state, Ok(WritePhase::Stopping)) && is_last {
             self.step(WriteEvent::Settled);
         }
         self.close_if_drained();
@@ -449,7 +439,7 @@ impl WriteHalf {
     }
 
     fn anything_in_flight(&self) -> bool {
-        self.in_flight.is_some() || self.until_read.is_in_flight()
+        self.in_flight.is_some() || self.direct.is_some() || self.until_read.is_in_flight()
     }
 
     fn submit_write(&mut self) -> Op {
@@ -527,29 +517,6 @@ impl WriteHalf {
             self.give_up_queue();
             self.refuse_offered();
         }
-    }
-
-    /// L2: bytes whose call is still running, and that were not given to the kernel, go back to the caller.
-    fn refuse_offered(&mut self) {
-        let Some(start) = self.offered.take() else {
-            return;
-        };
-        let mut left = self.ledger.accepted() - start;
-        let mut refused = 0;
-        while left > 0
-            && let Some(mut chunk) = self.unsent.pop()
-        {
-            let now = left.min(chunk.len() as u64);
-            chunk.truncate(chunk.len() - usize::try_from(now).expect("no more than the chunk"));
-            if !chunk.is_empty() {
-                self.unsent.push(chunk);
-            }
-            left -= now;
-            refused += now;
-        }
-        self.ledger.refuse(refused);
-        self.messages.refuse(refused);
-        self.refused = Some((start, refused));
     }
 
     fn give_up_queue(&mut self) {

@@ -10,7 +10,7 @@ mod model;
 use bytes::Bytes;
 use watertight_core::{
     Action, Cause, Chunks, Class, ErrorKind, Moved, Op, OpKind, OsCode, Outcome, WriteHalf,
-    WriteLimits,
+    WriteLimits, WriteNow,
 };
 
 const LIMITS: WriteLimits = WriteLimits {
@@ -55,6 +55,100 @@ fn a_short_write_goes_on_where_the_kernel_stopped() {
     half.handle_write(Outcome::Transferred(5));
     assert!(half.poll_action().is_none());
     assert_eq!(half.ledger().transferred(), 8);
+}
+
+/// Begins a direct write of so many bytes, as a caller that may.
+fn direct(half: &mut WriteHalf, bytes: u64) -> u64 {
+    assert!(half.may_be_direct(bytes));
+    let start = half.begin_offer(Some(bytes));
+    half.begin_direct(bytes);
+    start
+}
+
+fn no_rest(_: u64) -> Bytes {
+    panic!("nothing is left")
+}
+
+#[test]
+fn a_direct_write_that_goes_whole_leaves_nothing() {
+    let mut half = half();
+    let start = direct(&mut half, 3);
+    assert_eq!(half.ledger().in_flight(), 3);
+    assert!(half.poll_action().is_none() && !half.may_be_direct(1) && !half.is_idle());
+    half.handle_direct(WriteNow::Transferred(3), no_rest);
+    assert_eq!(half.end_offer(start), 0);
+    assert_eq!((half.ledger().transferred(), half.messages().whole), (3, 1));
+    assert!(half.is_idle());
+}
+
+#[test]
+fn what_a_direct_write_did_not_take_goes_first() {
+    for (answer, taken) in [
+        (WriteNow::Transferred(2), 2),
+        (WriteNow::Wait, 0),
+        (WriteNow::Unavailable, 0),
+    ] {
+        let mut half = half();
+        direct(&mut half, 5);
+        // Somebody else comes while the call runs.
+        half.accept_copy(b"xyz");
+        half.handle_direct(answer, |from| {
+            Bytes::from_static(b"abcde").slice(usize::try_from(from).unwrap()..)
+        });
+        let next = submitted(&mut half).into_vec();
+        assert_eq!(joined(&next), [&b"abcde"[taken..], b"xyz"].concat());
+        assert_eq!(half.ledger().transferred(), taken as u64);
+    }
+}
+
+#[test]
+fn a_direct_write_that_fails_is_refused_whole() {
+    let mut half = half();
+    let start = direct(&mut half, 5);
+    half.handle_direct(WriteNow::Failed(Class::Gone, Some(OsCode(32))), |_| {
+        Bytes::from_static(b"abcde")
+    });
+    assert_eq!(half.end_offer(start), 5);
+    assert_eq!(half.ledger().accepted(), 0);
+    assert_eq!(half.failure().unwrap().kind, ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn a_stop_during_a_direct_write_needs_no_bound_and_keeps_the_rest() {
+    let mut half = half();
+    direct(&mut half, 5);
+    half.abort();
+    assert!(!half.is_stopping() && !half.is_over() && half.operations() == 0);
+    half.handle_stop_expired();
+    assert!(!half.is_quarantined());
+    assert!(half.poll_action().is_none(), "the call is still running");
+    half.handle_direct(WriteNow::Transferred(1), |_| Bytes::from_static(b"bcde"));
+    let (in_doubt, unsent) = half.remains();
+    assert!(in_doubt.is_empty());
+    assert_eq!(joined(&unsent), b"bcde");
+    assert!(matches!(half.poll_action(), Some(Action::Close)));
+}
+
+#[test]
+fn only_what_one_operation_carries_and_nothing_is_before_is_direct() {
+    let mut half = half();
+    assert!(half.may_be_direct(300) && !half.may_be_direct(301) && !half.may_be_direct(0));
+    half.accept_copy(b"before");
+    assert!(!half.may_be_direct(1));
+    submitted(&mut half);
+    assert!(!half.may_be_direct(1));
+    half.handle_write(Outcome::Transferred(6));
+    assert!(half.may_be_direct(1));
+    half.finish();
+    assert!(!half.may_be_direct(1));
+}
+
+#[test]
+#[should_panic(expected = "no more than it was given")]
+fn a_direct_write_that_claims_too_much_is_a_broken_invariant() {
+    let mut half = half();
+    direct(&mut half, 5);
+    half.handle_direct(WriteNow::Transferred(6), no_rest);
 }
 
 #[test]

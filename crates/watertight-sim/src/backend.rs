@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use watertight_core::{
     Backend, Cancelled, Class, Completion, Moment, Op, OpId, OpKind, OsCode, Outcome, ReadNow,
-    Submitted,
+    Submitted, WriteNow,
 };
 
 /// A simulated kernel behind the driver's seam.
@@ -128,6 +128,35 @@ impl Backend for Sim {
         };
         self.lock()
             .tell(|| format!("  read of end {}: {now:?}", handle.0));
+        preempt();
+        self.leave(handle.0);
+        now
+    }
+
+    fn write_now(&self, handle: &SimHandle, data: &[u8]) -> WriteNow {
+        self.enter(handle.0, "write");
+        preempt();
+        let now = {
+            let mut kernel = self.lock();
+            match kernel.ends[handle.0].way {
+                Way::Overlapped | Way::Thread => WriteNow::Unavailable,
+                Way::Readiness => match kernel.write_now(handle.0, data) {
+                    None => WriteNow::Wait,
+                    Some(outcome) => {
+                        kernel.note(handle.0, OpKind::Write, &outcome, false);
+                        match outcome {
+                            Outcome::Transferred(bytes) => WriteNow::Transferred(bytes),
+                            Outcome::Failed { class, os, .. } => WriteNow::Failed(class, os),
+                            Outcome::Data(_) | Outcome::EndOfStream | Outcome::Ready => {
+                                panic!("a write is answered as a write")
+                            }
+                        }
+                    }
+                },
+            }
+        };
+        self.lock()
+            .tell(|| format!("  write of end {}: {now:?}", handle.0));
         preempt();
         self.leave(handle.0);
         now

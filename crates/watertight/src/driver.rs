@@ -522,6 +522,11 @@ impl<W> Watchers<W> {
         Some(self.waiting.remove(index).waker)
     }
 
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Whether one of them waits for such a thing.
     pub(crate) fn any(&self, such: impl Fn(&W) -> bool) -> bool {
         self.waiting.iter().any(|known| such(&known.what))

@@ -86,6 +86,12 @@ impl<B: Backend> HandleState<B> {
         }
     }
 
+    /// Goes inside for a call that does not wait.
+    pub(crate) fn enter_directly(&mut self) -> Arc<B::Handle> {
+        self.inside = true;
+        self.handle()
+    }
+
     /// Goes inside to cancel an operation.
     pub(crate) fn enter_cancel(&mut self, key: Key, kind: OpKind) -> BackendCall<B> {
         self.enter(key, Action::Cancel(kind), false)

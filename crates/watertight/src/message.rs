@@ -14,6 +14,10 @@ pub trait Message {
     fn len(&self) -> u64;
     /// Puts `bytes` of them, from `from` on, into the half.
     fn accept(&mut self, from: u64, bytes: u64, half: &mut WriteHalf);
+    /// `bytes` of them, from `from` on, if they lie in one place.
+    fn in_place(&self, from: u64, bytes: u64) -> Option<&[u8]>;
+    /// The same, to be kept.
+    fn keep(&self, from: u64, bytes: u64) -> Bytes;
 }
 
 /// A message that can be waited with.
@@ -53,6 +57,16 @@ impl Message for &[u8] {
         let (from, bytes) = (index(from), index(bytes));
         half.accept_copy(&self[from..from + bytes]);
     }
+
+    fn in_place(&self, from: u64, bytes: u64) -> Option<&[u8]> {
+        let (from, bytes) = (index(from), index(bytes));
+        Some(&self[from..from + bytes])
+    }
+
+    fn keep(&self, from: u64, bytes: u64) -> Bytes {
+        let (from, bytes) = (index(from), index(bytes));
+        Bytes::copy_from_slice(&self[from..from + bytes])
+    }
 }
 
 impl Message for Bytes {
@@ -63,6 +77,16 @@ impl Message for Bytes {
     fn accept(&mut self, from: u64, bytes: u64, half: &mut WriteHalf) {
         let (from, bytes) = (index(from), index(bytes));
         half.accept_owned(self.slice(from..from + bytes));
+    }
+
+    fn in_place(&self, from: u64, bytes: u64) -> Option<&[u8]> {
+        let (from, bytes) = (index(from), index(bytes));
+        Some(&self[from..from + bytes])
+    }
+
+    fn keep(&self, from: u64, bytes: u64) -> Bytes {
+        let (from, bytes) = (index(from), index(bytes));
+        self.slice(from..from + bytes)
     }
 }
 
@@ -80,6 +104,17 @@ impl Message for &[IoSlice<'_>] {
             rest -= now;
             half.accept_copy(&slice[start..start + now]);
         }
+    }
+
+    fn in_place(&self, from: u64, bytes: u64) -> Option<&[u8]> {
+        let [only] = self else { return None };
+        let (from, bytes) = (index(from), index(bytes));
+        Some(&only[from..from + bytes])
+    }
+
+    fn keep(&self, from: u64, bytes: u64) -> Bytes {
+        let in_place = self.in_place(from, bytes);
+        Bytes::copy_from_slice(in_place.expect("only what lies in one place is kept"))
     }
 }
 

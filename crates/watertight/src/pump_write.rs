@@ -47,6 +47,8 @@ enum Wanted {
 struct State<B: Backend> {
     half: WriteHalf,
     handle: HandleState<B>,
+    /// The handle writes straight out of a caller's memory, as far as is known.
+    is_direct: bool,
     end_of_stream: bool,
     line: Line,
     watchers: Watchers<Wanted>,
@@ -88,6 +90,7 @@ impl<B: Backend> WriterCell<B> {
                 atomic_bytes_max: driver.backend.atomic_bytes_max(&handle),
             }),
             handle: HandleState::new(handle, options.stop_within),
+            is_direct: true,
             end_of_stream: options.half_close,
             line: Line::default(),
             watchers: Watchers::default(),

@@ -3,7 +3,7 @@
 use crate::driver::Driver;
 use crate::fairness;
 use crate::timers::TimerId;
-use std::cell::RefCell;
+use std::cell::OnceCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -193,7 +193,7 @@ impl Wake for ThreadWaker {
 /// This thread's waker, made once.
 fn thread_waker() -> Waker {
     thread_local! {
-        static WAKER: RefCell<Option<Waker>> = const { RefCell::new(None) };
+        static WAKER: OnceCell<Waker> = const { OnceCell::new() };
     }
     let make = || {
         Waker::from(Arc::new(ThreadWaker {
@@ -202,7 +202,7 @@ fn thread_waker() -> Waker {
         }))
     };
     WAKER
-        .try_with(|kept| kept.borrow_mut().get_or_insert_with(make).clone())
+        .try_with(|kept| kept.get_or_init(make).clone())
         // The thread is ending and its locals are gone: make one that lasts as long as this wait.
         .unwrap_or_else(|_| make())
 }

@@ -457,7 +457,9 @@ impl<M: Returned, B: Backend> Operation for SendMessage<'_, M, B> {
     }
 
     fn forget(&mut self) {
-        self.writer.cell.leave_line(&mut self.turn);
+        if self.turn.is_in_line() {
+            self.writer.cell.leave_line(&mut self.turn);
+        }
     }
 
     fn driver(&self) -> Option<&Arc<Driver<B>>> {

@@ -10,7 +10,7 @@ use crate::fault::{fallible, fallible_all_the_same};
 use rustix::io::{Errno, IoSlice};
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use watertight_core::{Chunks, Class, OsCode, Outcome, ReadNow};
+use watertight_core::{Chunks, Class, OsCode, Outcome, ReadNow, WriteNow};
 
 /// The most chunks of one gather write that this backend passes on; the rest goes with the next one.
 const CHUNKS_MAX: usize = 64;
@@ -20,19 +20,33 @@ const WAKE_ATTEMPTS_MAX: usize = 3;
 
 /// What the kernel takes at once; `None` if it would have to wait.
 pub(super) fn write_now(handle: &Handle, chunks: &Chunks) -> Option<Outcome> {
-    let mut slices = [IoSlice::new(&[]); CHUNKS_MAX];
-    let mut count = 0;
-    for (slice, chunk) in slices.iter_mut().zip(chunks.iter()) {
-        *slice = IoSlice::new(chunk);
-        count += 1;
+    let answer = if let (1, Some(only)) = (chunks.count(), chunks.iter().next()) {
+        write_slices(handle, &[IoSlice::new(only)])
+    } else {
+        let mut slices = [IoSlice::new(&[]); CHUNKS_MAX];
+        let mut count = 0;
+        for (slice, chunk) in slices.iter_mut().zip(chunks.iter()) {
+            *slice = IoSlice::new(chunk);
+            count += 1;
+        }
+        write_slices(handle, &slices[..count])
+    };
+    match answer {
+        WriteNow::Failed(class, os) => Some(Outcome::failed(class, os)),
+        WriteNow::Transferred(bytes) => Some(Outcome::Transferred(bytes)),
+        WriteNow::Unavailable | WriteNow::Wait => None,
     }
+}
+
+/// What the kernel takes at once of what lies in these places.
+pub(super) fn write_slices(handle: &Handle, slices: &[IoSlice<'_>]) -> WriteNow {
     loop {
-        match handle.write_now(&slices[..count]) {
-            Ok(n) => return Some(Outcome::Transferred(n as u64)),
+        match handle.write_now(slices) {
+            Ok(n) => return WriteNow::Transferred(n as u64),
             Err(code) => match next(Call::Write, code) {
                 Next::Again => {}
-                Next::Wait => return None,
-                Next::Fail(class, os) => return Some(Outcome::failed(class, os)),
+                Next::Wait => return WriteNow::Wait,
+                Next::Fail(class, os) => return WriteNow::Failed(class, os),
             },
         }
     }

@@ -230,7 +230,7 @@ mod tests {
     fn a_descriptor_is_told_once_until_it_is_armed_again() {
         let poller = Poller::new().unwrap();
         let (from, into) = rustix::pipe::pipe().unwrap();
-        // SAFETY: it is taken out below.
+        // SAFETY: the descriptor is ours alone, open, and taken out below.
         unsafe { poller.add(from.as_fd(), 7, Interest::Read) }.unwrap();
         assert_eq!(keys(&poller, NOW), []);
         rustix::io::write(&into, b"x").unwrap();
@@ -269,7 +269,7 @@ mod tests {
         let poller = Poller::new().unwrap();
         poller.is_old.store(true, Ordering::Relaxed);
         let (from, into) = rustix::pipe::pipe().unwrap();
-        // SAFETY: the poller goes before the descriptor.
+        // SAFETY: the descriptor is ours alone and open; the poller goes first.
         unsafe { poller.add(into.as_fd(), 3, Interest::Write) }.unwrap();
         assert_eq!(keys(&poller, LONG), [3]);
         assert_eq!(keys(&poller, Some(Duration::from_nanos(1))), []);

@@ -46,11 +46,15 @@ impl Passing {
 
 /// Whether a write's failure is such a trouble.
 pub(super) fn is_passing(handle: &Handle, outcome: &Outcome) -> bool {
-    let is_short = |os: &OsCode| {
+    is_short_of_memory(handle, outcome.cause().and_then(|cause| cause.os))
+}
+
+/// As [`is_passing`], by the code.
+pub(super) fn is_short_of_memory(handle: &Handle, code: Option<OsCode>) -> bool {
+    let is_short = |os: OsCode| {
         [Errno::NOBUFS, Errno::NOMEM]
             .iter()
             .any(|code| code.raw_os_error() == os.0)
     };
-    let code = outcome.cause().and_then(|cause| cause.os);
-    handle.is_socket_kind() && code.as_ref().is_some_and(is_short)
+    handle.is_socket_kind() && code.is_some_and(is_short)
 }

@@ -4,18 +4,18 @@
 //! Readiness comes through `epoll.rs` or `kqueue.rs`, one-shot, by a number of our own and never by the descriptor's.
 
 use super::OsHandle;
-use super::calls::{close, end_stream, lock, nothing_read, notify, write_now};
+use super::calls::{close, end_stream, lock, nothing_read, notify, write_now, write_slices};
 use super::classify::{Call, Next, classified, next};
 use super::fork::Birth;
 use super::handle::{self, Handle};
 use super::helper::{Helper, Post};
 use super::kernel::{self, Features};
-use super::passing::{Passing, is_passing};
+use super::passing::{Passing, is_passing, is_short_of_memory};
 use super::readiness::{Events, Interest, Poller};
 use super::until_read::{self, Asking};
 use crate::fault::fallible;
 use crate::step::{Direction, Refused, Step, StepError, step};
-use rustix::io::Errno;
+use rustix::io::{Errno, IoSlice};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,8 +23,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use watertight_core::{
     Backend, Cancelled, Chunks, Class, Completion, Moment, Op, OpId, OpKind, OsCode, Outcome,
-    ReadNow, Submitted,
+    ReadNow, Submitted, WriteNow,
 };
+
+mod again;
 
 /// An operation that waits for readiness.
 struct Armed {
@@ -340,71 +342,6 @@ impl Native {
         true
     }
 
-    /// Tries those again whose time has come. One that now waits for room moves to the table in one step, so that a cancel
-    /// finds it in one place or the other.
-    fn write_again(&self, completions: &mut Vec<Completion>) {
-        let now = Instant::now();
-        let mut for_room = Vec::new();
-        lock(&self.passing).retain_mut(|passing| {
-            if passing.next > now {
-                return true;
-            }
-            let Some(outcome) = write_now(&passing.handle, &passing.chunks) else {
-                for_room.push(passing.id);
-                return true;
-            };
-            let waits = is_passing(&passing.handle, &outcome) && passing.waits_on(now);
-            if !waits {
-                let id = passing.id;
-                completions.push(Completion { id, outcome });
-            }
-            waits
-        });
-        for id in for_room {
-            let mut table = lock(&self.armed);
-            let mut passing = lock(&self.passing);
-            // Gone: it was cancelled meanwhile, and has its answer.
-            let Some(at) = passing.iter().position(|passing| passing.id == id) else {
-                continue;
-            };
-            let Passing { handle, chunks, .. } = passing.remove(at);
-            drop(passing);
-            let armed = self.arm_in(&mut table, id, &handle, Some(chunks));
-            drop(table);
-            // O4: let go of the handle before the answer is seen.
-            drop(handle);
-            if let Submitted::Done(outcome) = armed {
-                completions.push(Completion { id, outcome });
-            }
-        }
-    }
-
-    fn ask_again(&self, completions: &mut Vec<Completion>) {
-        let now = Instant::now();
-        lock(&self.asking).retain_mut(|asking| {
-            if asking.next > now {
-                return true;
-            }
-            let Some(outcome) = asking.ask(now) else {
-                return true;
-            };
-            completions.push(Completion {
-                id: asking.id,
-                outcome,
-            });
-            false
-        });
-    }
-
-    fn next_question(&self) -> Option<Instant> {
-        let asking = lock(&self.asking).iter().map(|asking| asking.next).min();
-        let passing = lock(&self.passing).iter().map(|passing| passing.next).min();
-        match (asking, passing) {
-            (Some(asking), Some(passing)) => Some(asking.min(passing)),
-            (asking, passing) => asking.or(passing),
-        }
-    }
-
     fn poll(
         &self,
         deadline: Option<Instant>,
@@ -468,6 +405,20 @@ impl Backend for Native {
                 },
             };
         }
+    }
+
+    fn write_now(&self, handle: &Handle, data: &[u8]) -> WriteNow {
+        if handle.helper().is_some() || self.birth.is_elsewhere() {
+            return WriteNow::Unavailable;
+        }
+        let answer = write_slices(handle, &[IoSlice::new(data)]);
+        if let WriteNow::Failed(_, os) = answer
+            && is_short_of_memory(handle, os)
+        {
+            // A lack of memory is waited out with an operation.
+            return WriteNow::Wait;
+        }
+        answer
     }
 
     fn block_until_readable(&self, handle: &Handle, timeout: Option<Duration>) -> bool {

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use watertight_core::{
     Backend, Cancelled, Completion, Moment, Op, OpId, OpKind, OsCode, Outcome, ReadNow, Submitted,
+    WriteNow,
 };
 
 /// A handle of this kernel.
@@ -253,6 +254,28 @@ impl Backend for Kernel {
         if let ReadNow::Data(bytes) = answer {
             buf[..bytes].copy_from_slice(&DATA[..bytes]);
             book.given += bytes as u64;
+        }
+        drop(state);
+        self.come_back(pipe);
+        answer
+    }
+
+    fn write_now(&self, pipe: &Pipe, data: &[u8]) -> WriteNow {
+        let mut state = self.lock();
+        state.enter(pipe.number, pipe.manner.is_slow, "a direct write");
+        if state
+            .ops
+            .iter()
+            .any(|held| held.id.kind == OpKind::Write && held.pipe == pipe.number)
+        {
+            complain(format!("pipe {} is written twice at once", pipe.number));
+        }
+        let book = &mut state.books[pipe.number];
+        let script = pipe.manner.direct_writes;
+        let answer = script[book.direct_writes.min(script.len() - 1)];
+        book.direct_writes += 1;
+        if let WriteNow::Transferred(bytes) = answer {
+            book.stream.extend(&data[..bytes as usize]);
         }
         drop(state);
         self.come_back(pipe);

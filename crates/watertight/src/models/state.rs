@@ -37,6 +37,7 @@ pub(super) struct Book {
     pub(super) released: bool,
     pub(super) calls: u32,
     pub(super) direct_reads: usize,
+    pub(super) direct_writes: usize,
     pub(super) cancels: u32,
     pub(super) writes: usize,
     /// The operation that was submitted last.

@@ -10,7 +10,7 @@ use crate::line::Turn;
 use crate::message::Message;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use watertight_core::{Backend, Cause, ErrorKind};
+use watertight_core::{Backend, Cause, ErrorKind, WriteNow};
 
 impl<B: Backend> WriterCell<B> {
     /// Accepts a whole message at once, or nothing of it; says how much of it is accepted all the same if the pipe fails
@@ -27,8 +27,42 @@ impl<B: Backend> WriterCell<B> {
             return Err((cause, 0));
         }
         let start = state.half.begin_offer(Some(len));
-        message.accept(0, len, &mut state.half);
+        let direct = state.take_in(message, 0, len);
         drop(state);
+        match direct {
+            Some(handle) => self.send_directly(handle, message, 0, (start, len)),
+            None => self.send_offered(start, len),
+        }
+    }
+
+    /// Writes bytes that were just accepted straight out of the caller's memory: nothing is before them, and nobody else makes
+    /// calls meanwhile. Then as [`send_offered`](Self::send_offered), unless nothing follows from it.
+    fn send_directly(
+        self: &Arc<Self>,
+        handle: Arc<B::Handle>,
+        message: &dyn Message,
+        from: u64,
+        (start, len): (u64, u64),
+    ) -> Result<(), (Cause, u64)> {
+        let data = message.in_place(from, len).expect("asked before");
+        watertight_os::note_thread();
+        let answer = self.driver.backend.write_now(&handle, data);
+        // O4: whoever comes next may close it.
+        drop(handle);
+        let is_whole = answer == WriteNow::Transferred(len);
+        let mut state = self.lock();
+        state.handle.leave();
+        state.is_direct &= answer != WriteNow::Unavailable;
+        state
+            .half
+            .handle_direct(answer, |moved| message.keep(from + moved, len - moved));
+        if is_whole && state.is_quiet() {
+            state.half.end_offer(start);
+            return Ok(());
+        }
+        let after = state.after(|| self.driver.backend.now());
+        drop(state);
+        after.carry_out(&self.driver, self.key);
         self.send_offered(start, len)
     }
 
@@ -72,16 +106,21 @@ impl<B: Backend> WriterCell<B> {
             }
             let new = (turn.accepted == 0).then(|| message.len());
             let start = state.half.begin_offer(new);
-            message.accept(turn.accepted, piece, &mut state.half);
-            let done = turn.accepted + piece == message.len();
+            let from = turn.accepted;
+            let direct = state.take_in(message, from, piece);
+            let done = from + piece == message.len();
             if !done {
                 state.line.hold(turn);
             }
             drop(state);
-            if done {
+            if done && turn.is_in_line() {
                 self.leave_line(turn);
             }
-            match self.send_offered(start, piece) {
+            let sent = match direct {
+                Some(handle) => self.send_directly(handle, message, from, (start, piece)),
+                None => self.send_offered(start, piece),
+            };
+            match sent {
                 Ok(()) => turn.accepted += piece,
                 Err((cause, accepted)) => {
                     turn.accepted += accepted;
@@ -138,9 +177,13 @@ impl<B: Backend> WriterCell<B> {
             return Poll::Pending;
         }
         let start = state.half.begin_offer(Some(piece));
-        message.accept(0, piece, &mut state.half);
+        let direct = state.take_in(message, 0, piece);
         drop(state);
-        Poll::Ready(match self.send_offered(start, piece) {
+        let sent = match direct {
+            Some(handle) => self.send_directly(handle, message, 0, (start, piece)),
+            None => self.send_offered(start, piece),
+        };
+        Poll::Ready(match sent {
             Err((cause, 0)) => Err(cause),
             // What is accepted is not offered again; the next call hears of the failure.
             Err((_, accepted)) => Ok(accepted),
@@ -150,6 +193,32 @@ impl<B: Backend> WriterCell<B> {
 }
 
 impl<B: Backend> State<B> {
+    /// Accepts a piece of a message: into the queue, or, where the caller can write it straight out of its own memory, as in
+    /// flight. Then the caller is inside, with the handle.
+    fn take_in(
+        &mut self,
+        message: &mut dyn Message,
+        from: u64,
+        bytes: u64,
+    ) -> Option<Arc<B::Handle>> {
+        let is_direct = self.is_direct
+            && !self.handle.is_inside()
+            && self.half.may_be_direct(bytes)
+            && message.in_place(from, bytes).is_some();
+        if !is_direct {
+            message.accept(from, bytes, &mut self.half);
+            return None;
+        }
+        self.half.begin_direct(bytes);
+        Some(self.handle.enter_directly())
+    }
+
+    /// Whether nobody has anything to hear or to do because bytes were transferred.
+    fn is_quiet(&self) -> bool {
+        let is_alone = self.line.is_empty() && self.watchers.is_empty() && self.watched.is_silent();
+        is_alone && self.half.is_idle() && !self.handle.dropped
+    }
+
     /// Why a message of `len` bytes is not accepted now, if so.
     fn refusal_of(&self, len: u64) -> Result<(), Cause> {
         if let Some(cause) = self.half.refusal() {

@@ -1,0 +1,58 @@
+//! Bytes that go from a caller's memory straight to the kernel, because nothing is before them.
+
+use super::WriteHalf;
+use crate::op::{Chunks, Outcome, WriteNow};
+use crate::phase::WritePhase;
+use bytes::Bytes;
+
+impl WriteHalf {
+    /// Whether bytes may go straight from a caller's memory to the kernel: nothing is before them, and one operation carries
+    /// so many.
+    #[must_use]
+    pub fn may_be_direct(&self, bytes: u64) -> bool {
+        self.is_idle() && bytes > 0 && bytes <= self.limits.op_bytes_max as u64
+    }
+
+    /// Whether it is open, with nothing queued or in flight.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+            && !self.anything_in_flight()
+            && matches!(self.state, Ok(WritePhase::Open))
+    }
+
+    /// Accepts bytes that the caller is about to write straight out of its own memory. The caller has checked
+    /// [`WriteHalf::may_be_direct`]. Until [`WriteHalf::handle_direct`] nobody else writes and the handle stays open.
+    pub fn begin_direct(&mut self, bytes: u64) {
+        self.assert_open();
+        self.ledger.accept_in_flight(bytes);
+        self.messages.accept(bytes);
+        self.direct = Some(bytes);
+    }
+
+    /// The answer to that direct write; what the kernel did not take is asked for, from there on, and queued first.
+    ///
+    /// # Panics
+    /// No direct write is going on, or the backend claims more bytes than it was given: an invariant of the seam.
+    pub fn handle_direct(&mut self, answer: WriteNow, rest: impl FnOnce(u64) -> Bytes) {
+        let bytes = self.direct.take().expect("O2: an answer has its operation");
+        let (moved, cause) = match answer {
+            WriteNow::Transferred(moved) => (moved, None),
+            WriteNow::Unavailable | WriteNow::Wait => (0, None),
+            WriteNow::Failed(class, os) => (0, Outcome::failed(class, os).cause()),
+        };
+        assert!(
+            moved <= bytes,
+            "O2: a kernel takes no more than it was given"
+        );
+        self.ledger.transfer(moved);
+        self.messages.transfer(moved);
+        if moved < bytes {
+            let mut chunks = Chunks::default();
+            chunks.push(rest(moved));
+            self.ledger.put_back(bytes - moved);
+            self.queue.put_back(chunks);
+        }
+        self.after_write(cause);
+    }
+}
