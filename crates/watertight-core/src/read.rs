@@ -132,6 +132,12 @@ impl ReadHalf {
         self.is_going() && self.in_flight.is_some() && !self.quarantined
     }
 
+    /// Whether the kernel has been asked to stop what is in flight and has not answered: from then on the stop bound counts.
+    #[must_use]
+    pub fn is_cancelling(&self) -> bool {
+        self.is_stopping() && self.cancel_asked
+    }
+
     /// Whether the caller has given it up: it closes as soon as nothing is in flight.
     #[must_use]
     pub const fn is_given_up(&self) -> bool {

@@ -55,6 +55,11 @@ impl PeerReading {
         self.in_flight
     }
 
+    /// Whether the running operation has not been asked to stop.
+    pub(crate) const fn is_uncancelled(&self) -> bool {
+        self.in_flight && !self.cancel_asked
+    }
+
     /// How many operations have ended; pass it to [`PeerReading::answer`].
     pub(crate) const fn attempts(&self) -> u64 {
         self.attempts

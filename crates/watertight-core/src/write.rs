@@ -119,6 +119,12 @@ impl WriteHalf {
             .saturating_sub(self.ledger.unsettled())
     }
 
+    /// Whether there is so much room that waking somebody for it pays: half of the queue, or all of it.
+    #[must_use]
+    pub fn has_ample_room(&self) -> bool {
+        self.ledger.unsettled() <= self.limits.queue_bytes_max / 2
+    }
+
     /// From now on others may write into the same pipe (see [`WriteLimits::atomic_bytes_max`]).
     pub fn share(&mut self, atomic_bytes_max: Option<u64>) {
         self.limits.atomic_bytes_max = atomic_bytes_max;
@@ -181,6 +187,13 @@ impl WriteHalf {
         // A direct write does not wait, so it needs no bound, and what is its caller's never goes into quarantine.
         let is_waiting = self.anything_in_flight() && self.direct.is_none();
         !self.is_sending() && is_waiting && !self.quarantined
+    }
+
+    /// Whether the kernel has been asked to stop all that is in flight and has not answered: from then on the stop bound counts.
+    #[must_use]
+    pub fn is_cancelling(&self) -> bool {
+        let is_asked = self.in_flight.is_none() || self.cancel_asked;
+        self.is_stopping() && is_asked && !self.until_read.is_uncancelled()
     }
 
     /// Whether it sends its rest after a drop, under the linger bound.

@@ -102,13 +102,16 @@ impl<B: Backend> HandleState<B> {
         self.inside = false;
     }
 
-    /// When to look whether a stop has taken too long; asked once.
+    /// When to look whether a stop has taken too long; asked once. The bound counts from the moment at which the kernel was
+    /// asked to cancel (most answer at once, and then there is nothing to remind of), or the stop found a thread inside.
     pub(crate) fn stop_reminder(
         &mut self,
         is_stopping: bool,
+        is_cancelling: bool,
         now: impl FnOnce() -> Moment,
     ) -> Option<Moment> {
-        if !is_stopping || self.stop_due.is_some() {
+        let is_waiting = is_cancelling || (is_stopping && self.inside);
+        if !is_waiting || self.stop_due.is_some() {
             return None;
         }
         self.stop_due = Some(now().after(self.stop_within));

@@ -93,7 +93,8 @@ impl Line {
         self.places.remove(index?)?.waker
     }
 
-    /// Wakes the first if there is room for it; everybody if nothing is accepted any more.
+    /// Wakes the first if there is room for it and half of the queue is free: woken for every bit of room, a caller and its
+    /// peer would take turns at each. Everybody if nothing is accepted any more.
     pub(crate) fn wake(&mut self, half: &WriteHalf, wakes: &mut Wakes) {
         if half.refusal().is_some() {
             for waker in self
@@ -105,6 +106,7 @@ impl Line {
             }
         } else if let Some(first) = self.places.front_mut()
             && half.room() >= first.needs
+            && half.has_ample_room()
             && let Some(waker) = first.waker.take()
         {
             wakes.push(waker);

@@ -331,7 +331,7 @@ impl<B: Backend> State<B> {
 
     fn after(&mut self, now: impl FnOnce() -> Moment) -> After {
         let mut after = After {
-            remind: self.handle.stop_reminder(self.half.is_stopping(), now),
+            remind: self.stop_reminder(now),
             tell_settling: self.handle.dropped && self.half.is_over(),
             ..After::default()
         };
@@ -355,6 +355,12 @@ impl<B: Backend> State<B> {
                 Wanted::Over => over,
             });
         after
+    }
+
+    fn stop_reminder(&mut self, now: impl FnOnce() -> Moment) -> Option<Moment> {
+        let half = &self.half;
+        self.handle
+            .stop_reminder(half.is_stopping(), half.is_cancelling(), now)
     }
 
     fn receipt(&self) -> ReadReceipt {

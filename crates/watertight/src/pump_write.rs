@@ -393,7 +393,9 @@ impl<B: Backend> State<B> {
             self.linger_due = Some(now().after(bound));
             after.remind = self.linger_due;
         } else {
-            after.remind = self.handle.stop_reminder(self.half.is_stopping(), now);
+            let half = &self.half;
+            let (is_stopping, is_cancelling) = (half.is_stopping(), half.is_cancelling());
+            after.remind = self.handle.stop_reminder(is_stopping, is_cancelling, now);
         }
         let may_leave = self.half.is_closed() && self.watched.is_silent();
         if self.handle.leaves(may_leave) {
@@ -434,7 +436,7 @@ impl<B: Backend> State<B> {
     /// Wakes the first in the line; without a line, those who wait for any room.
     fn wake_line(&mut self, wakes: &mut Wakes) {
         self.line.wake(&self.half, wakes);
-        if self.line.is_empty() && self.half.room() > 0 {
+        if self.line.is_empty() && self.half.room() > 0 && self.half.has_ample_room() {
             self.watchers
                 .take_ready(wakes, |wanted| matches!(wanted, Wanted::Room));
         }

@@ -45,7 +45,6 @@ use watertight_os::{Direction, Handle};
 /// ```
 pub struct PipeWriter<B: Backend = Native> {
     cell: Arc<WriterCell<B>>,
-    capacity: Option<u64>,
     /// The standard traits' place among those that wait (they wait one at a time, through `&mut self`).
     pub(crate) trait_turn: Turns,
 }
@@ -130,13 +129,10 @@ impl PipeWriter {
         handle: Handle,
         options: WriterOptions,
     ) -> Self {
-        let capacity = match options.capacity_bytes {
-            Some(bytes) => handle.set_capacity(bytes),
-            None => handle.capacity(),
-        };
-        let mut writer = Self::on(driver, handle, options);
-        writer.capacity = capacity;
-        writer
+        if let Some(bytes) = options.capacity_bytes {
+            handle.set_capacity(bytes);
+        }
+        Self::on(driver, handle, options)
     }
 
     /// Gives the handle back, open, if nothing is queued or in flight (after a [`until_transferred`](Self::until_transferred), for instance).
@@ -178,6 +174,12 @@ impl PipeWriter {
         copy
     }
 
+    /// How many bytes the kernel's pipe holds, where that can be asked (Linux, Windows) and the pipe is not over.
+    #[must_use]
+    pub fn capacity(&self) -> Option<u64> {
+        self.cell.look(Handle::capacity).ok()?
+    }
+
     /// This end as a child's standard stream, if nothing is queued or in flight.
     ///
     /// # Errors
@@ -209,7 +211,6 @@ impl<B: Backend> PipeWriter<B> {
     pub fn on(driver: &Arc<Driver<B>>, handle: B::Handle, options: WriterOptions) -> Self {
         Self {
             cell: WriterCell::new(driver.clone(), handle, options),
-            capacity: None,
             trait_turn: Turns::default(),
         }
     }
@@ -234,12 +235,6 @@ impl<B: Backend> PipeWriter<B> {
     #[must_use]
     pub fn queue_bytes_max(&self) -> u64 {
         self.cell.queue_bytes_max()
-    }
-
-    /// How many bytes the kernel's pipe held when this was made, where that can be asked (Linux).
-    #[must_use]
-    pub fn capacity(&self) -> Option<u64> {
-        self.capacity
     }
 
     /// Accepts `message` now, whole, or not at all.

@@ -383,7 +383,7 @@ fn who_waits_with_a_rest_is_woken_when_there_is_room_for_the_rest() {
 }
 
 #[test]
-fn who_waits_with_much_is_woken_when_there_is_room_for_a_good_piece() {
+fn who_waits_with_much_is_woken_when_half_of_the_queue_is_free() {
     let (driver, turn) = driver(Still::default());
     let options = WriterOptions::new().queue_bytes_max(8).op_bytes_max(1);
     let writer = writer(&driver, options);
@@ -392,12 +392,33 @@ fn who_waits_with_much_is_woken_when_there_is_room_for_a_good_piece() {
     let mut context = Context::from_waker(&waker);
     let mut message = pin!(writer.send(b"a message of twenty-six"));
     assert!(message.as_mut().poll(&mut context).is_pending());
-    for woken in [0, 1] {
+    for woken in [0, 0, 0, 1] {
         let id = driver.backend().last_submitted();
         driver.backend().answer(id, Outcome::Transferred(1));
         turn();
-        assert_eq!(counted.0.load(SeqCst), woken, "a quarter of the queue");
+        assert_eq!(counted.0.load(SeqCst), woken, "half of the queue");
     }
+}
+
+/// Nobody is woken for every bit of room, and room that is there is used by whoever looks (a deadline does, before it passes).
+#[test]
+fn who_waits_with_little_is_woken_when_half_of_the_queue_is_free_and_served_before() {
+    let (driver, turn) = driver(Still::default());
+    let options = WriterOptions::new().queue_bytes_max(8).op_bytes_max(1);
+    let writer = writer(&driver, options);
+    writer.try_send(b"all full").unwrap();
+    let counted = Arc::new(Counted::default());
+    let waker = Waker::from(counted.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut message = pin!(writer.send(b"x"));
+    assert!(message.as_mut().poll(&mut context).is_pending());
+    for _ in 0..3 {
+        let id = driver.backend().last_submitted();
+        driver.backend().answer(id, Outcome::Transferred(1));
+        turn();
+    }
+    assert_eq!(counted.0.load(SeqCst), 0);
+    assert!(message.as_mut().poll(&mut context).is_ready());
 }
 
 #[test]

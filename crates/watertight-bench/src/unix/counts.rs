@@ -6,7 +6,7 @@
 //! from callgrind, of the program and not of the kernel.
 
 use super::probe::{CHUNK_BYTES, Deed, MESSAGE_BYTES, Probe, With};
-use super::text;
+use super::{kernel, text};
 use clap::ValueEnum;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -80,14 +80,14 @@ const MUSTS: [Must; 6] = [
 ];
 
 /// What is counted, in which unit, and in how short and how long a run.
-struct Task {
-    deed: Deed,
-    title: &'static str,
-    unit: &'static str,
+pub(super) struct Task {
+    pub(super) deed: Deed,
+    pub(super) title: &'static str,
+    pub(super) unit: &'static str,
     times: (u64, u64),
 }
 
-const TASKS: [Task; 6] = [
+pub(super) const TASKS: [Task; 6] = [
     task(
         Deed::RoundTrip,
         "W3 round trips of 64 bytes, one side",
@@ -159,7 +159,7 @@ enum Counter {
 }
 
 /// What counts here.
-struct Tools {
+pub(super) struct Tools {
     counter: Counter,
     has_callgrind: bool,
     folder: PathBuf,
@@ -167,7 +167,7 @@ struct Tools {
 }
 
 impl Tools {
-    fn find() -> Result<Self, String> {
+    pub(super) fn find() -> Result<Self, String> {
         let answers = |program: &str, arguments: &[&str]| {
             let mut command = Command::new(program);
             command.args(arguments).stdin(Stdio::null());
@@ -218,7 +218,7 @@ impl Tools {
 
     fn count(&self, probe: Probe) -> Result<Totals, String> {
         let file = self.folder.join("counts");
-        self.run(self.counting(&file), probe)?;
+        self.run(self.counting(&file), probe, Stdio::inherit())?;
         let said = std::fs::read_to_string(&file).map_err(text)?;
         let totals = match self.counter {
             Counter::Perf => Totals::from_perf(&said),
@@ -231,44 +231,68 @@ impl Tools {
         let file = self.folder.join("callgrind");
         let mut command = Command::new("valgrind");
         command.args(["-q", "--tool=callgrind"]);
-        // It warns of calls that are newer than it; the program takes the older one then.
-        command.stderr(Stdio::null());
         command.arg(format!("--callgrind-out-file={}", file.display()));
-        self.run(command, probe)?;
+        // It warns of calls that are newer than it; the program takes the older one then.
+        self.run(command, probe, Stdio::null())?;
         let said = std::fs::read_to_string(&file).map_err(text)?;
         let totals = said.lines().find_map(|line| line.strip_prefix("totals: "));
         let totals = totals.and_then(|number| number.trim().parse().ok());
         totals.ok_or_else(|| "callgrind said no total".into())
     }
 
-    /// Runs the probe, and is its other end.
-    fn run(&self, mut command: Command, probe: Probe) -> Result<(), String> {
+    /// How many seconds the probe takes, counted by itself.
+    pub(super) fn time(&self, probe: Probe) -> Result<f64, String> {
+        // Nothing stands before the program.
+        let said = self.run(Command::new("env"), probe, Stdio::piped())?;
+        let nanos: f64 = said
+            .trim()
+            .parse()
+            .map_err(|_| format!("{probe:?} said {said:?}"))?;
+        Ok(nanos / 1e9)
+    }
+
+    /// Runs the probe, and is its other end. What it says on standard error, if that is a pipe.
+    fn run(&self, mut command: Command, probe: Probe, stderr: Stdio) -> Result<String, String> {
         let name = |value: Option<clap::builder::PossibleValue>| {
             value
                 .map(|value| value.get_name().to_owned())
                 .unwrap_or_default()
         };
-        let mut child = command
+        command
             .arg(&self.program)
             .arg("probe")
             .arg(name(probe.deed.to_possible_value()))
             .arg(name(probe.with.to_possible_value()))
             .arg(probe.times.to_string())
+            .args(probe.timed.then_some("--timed"));
+        if let Some(core) = probe.core {
+            command.args(["--core", &core.to_string()]);
+        }
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .map_err(text)?;
         let (into, from) = (child.stdin.take(), child.stdout.take());
         let (Some(into), Some(from)) = (into, from) else {
             return Err("the probe has no ends".into());
         };
-        // If the probe ends early, its status says more than our broken pipe.
-        let other_end = other_end(probe, into, from);
-        let status = child.wait().map_err(text)?;
-        if !status.success() {
-            return Err(format!("{probe:?}: {status}"));
+        // A thread of its own, which may have to stay on a core. If the probe ends early, its status says more than our broken
+        // pipe.
+        let other_end = std::thread::spawn(move || {
+            if let Some(core) = probe.core {
+                kernel::stay_on_core(core)?;
+            }
+            other_end(probe, into, from).map_err(text)
+        });
+        let output = child.wait_with_output().map_err(text)?;
+        let other_end = other_end.join().expect("the other end does not panic");
+        if !output.status.success() {
+            return Err(format!("{probe:?}: {}", output.status));
         }
-        other_end.map_err(|error| format!("{probe:?}: {error}"))
+        other_end.map_err(|error| format!("{probe:?}: {error}"))?;
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     fn per_operation(&self, task: &Task, with: With) -> Result<Counted, String> {
@@ -277,6 +301,8 @@ impl Tools {
             deed: task.deed,
             with,
             times,
+            core: None,
+            timed: false,
         };
         let more = (long - short) as f64;
         let mut runs = Vec::new();
@@ -398,8 +424,7 @@ impl Totals {
 }
 
 /// Counts everything.
-pub(super) fn measure() -> Result<Vec<Line>, String> {
-    let tools = Tools::find()?;
+pub(super) fn measure(tools: &Tools) -> Result<Vec<Line>, String> {
     let mut lines = Vec::new();
     for task in &TASKS {
         eprintln!("watertight-bench: counting {}", task.title);

@@ -4,6 +4,7 @@
 
 mod cell;
 mod counts;
+mod document;
 mod ends;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[path = "linux.rs"]
@@ -17,11 +18,12 @@ mod probe;
 mod report;
 mod sample;
 mod stats;
+mod times;
 
 use cell::Cell;
 use clap::Parser;
 use machine::Meter;
-use options::{Format, Options, What};
+use options::{Format, Library, Options, What};
 use report::{Report, Row};
 use sample::Sample;
 use std::process::ExitCode;
@@ -33,7 +35,7 @@ pub(crate) fn run() -> ExitCode {
     let options = Options::parse();
     let done = match &options.what {
         Some(What::Probe(probe)) => probe::run(*probe),
-        Some(What::Library { check }) => count(*check),
+        Some(What::Library(library)) => measure_library(library),
         None => measure(&options).map(|report| print!("{}", report.to_text(options.format()))),
     };
     match done {
@@ -45,15 +47,35 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Counts what operations cost; with `check` a must that is missed is a failure.
-fn count(check: bool) -> Result<(), String> {
-    let lines = counts::measure()?;
-    print!("{}", counts::to_markdown(&lines));
+/// Counts what operations cost, then times them. With `check` a must that is missed is a failure.
+fn measure_library(options: &Library) -> Result<(), String> {
+    let tools = counts::Tools::find()?;
+    let lines = counts::measure(&tools)?;
+    let mut tables = format!(
+        "### Counts per operation\n\n{}",
+        counts::to_markdown(&lines)
+    );
+    if !options.check {
+        let (cores, load_before) = (machine::cores()?, machine::load_average());
+        let rows = times::measure(&tools, options.rounds)?;
+        tables += &format!(
+            "### Times per operation\n\n{}{} rounds; {}; {}; {cores} cores; {} profile; load average {load_before} before.\n",
+            times::to_markdown(&rows),
+            options.rounds,
+            machine::system(),
+            machine::processor(),
+            machine::PROFILE,
+        );
+        if let Some(document) = &options.document {
+            document::write(document, &tables, &times::to_svg(&rows))?;
+        }
+    }
+    print!("{tables}");
     let missed = counts::missed(&lines);
     for must in &missed {
         eprintln!("watertight-bench: missed: {must}");
     }
-    if check && !missed.is_empty() {
+    if options.check && !missed.is_empty() {
         return Err(format!("musts missed: {}", missed.len()));
     }
     Ok(())

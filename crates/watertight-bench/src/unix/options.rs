@@ -2,7 +2,8 @@
 
 use super::cell::{Contender, ReaderKind, Workload};
 use super::probe::Probe;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 /// Measures watertight against a raw loop and its peers, interleaved in one run.
 ///
@@ -57,15 +58,27 @@ pub(super) struct Options {
 /// What else this program does.
 #[derive(Debug, Subcommand)]
 pub(super) enum What {
-    /// Counts system calls, context switches and instructions per operation. They hold on a noisy machine.
-    Library {
-        /// Fails if a count is above what it must be.
-        #[arg(long)]
-        check: bool,
-    },
+    /// Counts system calls, context switches and instructions per operation, which hold on a noisy machine, and times them.
+    Library(Library),
     /// What `library` counts.
     #[command(hide = true)]
     Probe(Probe),
+}
+
+/// What `library` is asked for.
+#[derive(Args, Debug)]
+pub(super) struct Library {
+    /// Counts only, and fails if one is above what it must be.
+    #[arg(long)]
+    pub(super) check: bool,
+
+    /// How often everybody is timed.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) rounds: u32,
+
+    /// Puts the tables between this document's marks, and a picture beside it.
+    #[arg(long, conflicts_with = "check", value_name = "FILE")]
+    pub(super) document: Option<PathBuf>,
 }
 
 /// Which cores the writer's and the reader's thread run on. A library's own threads are always free.

@@ -1,11 +1,12 @@
 //! What is counted: a child process of this program that makes one kind of operation, so many times, and nothing else. Its
 //! other end is the parent, whose calls are not counted.
 
-use super::text;
+use super::{kernel, text};
 use clap::{Args, ValueEnum};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use watertight::{PipeReader, PipeWriter, ReaderOptions, WriterOptions};
@@ -65,17 +66,30 @@ pub(super) struct Probe {
     pub(super) with: With,
     /// How often.
     pub(super) times: u64,
+    /// On this core.
+    #[arg(long)]
+    pub(super) core: Option<usize>,
+    /// Says on standard error how many nanoseconds it took.
+    #[arg(long)]
+    pub(super) timed: bool,
 }
 
 /// Does it, on standard input and output.
 pub(super) fn run(probe: Probe) -> Result<(), String> {
-    let times = probe.times;
+    if let Some(core) = probe.core {
+        kernel::stay_on_core(core)?;
+    }
+    let (times, begin) = (probe.times, Instant::now());
     match probe.with {
         With::Raw => raw(probe.deed, times).map_err(text),
         With::Tokio => runtime()?.block_on(tokio(probe.deed, times)).map_err(text),
         With::Wait => blocking(probe.deed, times),
         With::Await => runtime()?.block_on(awaiting(probe.deed, times)),
+    }?;
+    if probe.timed {
+        eprintln!("{}", begin.elapsed().as_nanos());
     }
+    Ok(())
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {
