@@ -97,10 +97,11 @@ impl Chunks {
         self.iter().map(|chunk| chunk.len() as u64).sum()
     }
 
-    /// Drops the first `bytes` bytes.
-    pub fn advance(&mut self, mut bytes: u64) {
-        let whole = core::mem::take(self);
-        for mut chunk in whole.into_vec() {
+    /// What is behind the first `bytes` bytes: further references, and no copy.
+    #[must_use]
+    pub fn behind(&self, mut bytes: u64) -> Self {
+        let mut rest = Self::default();
+        for chunk in self.iter() {
             let len = chunk.len() as u64;
             if bytes >= len {
                 bytes -= len;
@@ -108,8 +109,9 @@ impl Chunks {
             }
             let skip = usize::try_from(bytes).expect("less than a chunk's length");
             bytes = 0;
-            self.push(chunk.split_off(skip));
+            rest.push(chunk.slice(skip..));
         }
+        rest
     }
 
     /// The chunks, in order.
@@ -369,19 +371,18 @@ mod tests {
     }
 
     #[test]
-    fn advance_drops_whole_chunks_and_splits_one() {
-        let mut some = chunks(&["abc", "de", "fgh"]);
-        assert_eq!((some.count(), some.bytes()), (3, 8));
-        some.advance(4);
+    fn what_is_behind_leaves_whole_chunks_out_and_cuts_one() {
+        let all = chunks(&["abc", "de", "fgh"]);
+        assert_eq!((all.count(), all.bytes()), (3, 8));
+        let some = all.behind(4);
         assert_eq!(
             some.clone().into_vec(),
             vec![Bytes::from("e"), Bytes::from("fgh")]
         );
-        some.advance(0);
-        assert_eq!(some.bytes(), 4);
-        some.advance(4);
-        assert_eq!((some.count(), some.bytes()), (0, 0));
-        assert!(some.into_vec().is_empty());
+        assert_eq!(some.behind(0).bytes(), 4);
+        let none = some.behind(4);
+        assert_eq!((none.count(), none.bytes()), (0, 0));
+        assert!(none.into_vec().is_empty());
     }
 
     #[test]

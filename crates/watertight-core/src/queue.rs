@@ -239,10 +239,9 @@ mod tests {
     fn put_back_goes_to_the_front() {
         let mut queue = Queue::new(1024);
         queue.push_copy(b"abcdef");
-        let mut taken = queue.take(4, 9);
+        let taken = queue.take(4, 9);
         queue.push_copy(b"gh");
-        taken.advance(1);
-        queue.put_back(taken);
+        queue.put_back(taken.behind(1));
         let mut buf = [0; 16];
         let n = queue.copy_out(&mut buf);
         assert_eq!(&buf[..n], b"bcdefgh");

@@ -365,7 +365,7 @@ impl WriteHalf {
     /// # Panics
     /// No write is in flight, or the backend claims more bytes than it was given: an invariant of the seam.
     pub fn handle_write(&mut self, outcome: Outcome) {
-        let mut chunks = self
+        let chunks = self
             .in_flight
             .take()
             .expect("O2: an answer has its operation");
@@ -375,31 +375,24 @@ impl WriteHalf {
             self.count_late(outcome.cause());
             return;
         }
-        let bytes = chunks.bytes();
-        self.carried = Some(chunks.clone());
         match outcome {
-            Outcome::Transferred(moved) => self.settle_exactly(&mut chunks, moved),
-            Outcome::Failed {
+            Outcome::Transferred(moved)
+            | Outcome::Failed {
                 moved: Moved::Exactly(moved),
                 ..
-            } => {
-                self.settle_exactly(&mut chunks, moved);
-            }
+            } => self.settle_exactly(&chunks, moved),
             Outcome::Failed {
                 moved: Moved::Unknown,
                 ..
             } => {
-                self.ledger.doubt(bytes);
-                self.in_doubt = chunks.into_vec();
-                chunks = Chunks::default();
+                self.ledger.doubt(chunks.bytes());
+                self.in_doubt = chunks.iter().cloned().collect();
             }
             Outcome::Data(_) | Outcome::EndOfStream | Outcome::Ready => {
                 panic!("O2: a write is answered as a write")
             }
         }
-        // What the kernel did not take goes back to the front, in order.
-        self.ledger.put_back(chunks.bytes());
-        self.queue.put_back(chunks);
+        self.carried = Some(chunks);
         self.after_write(outcome.cause());
     }
 
@@ -473,15 +466,19 @@ impl WriteHalf {
         }
     }
 
-    /// Counts what the kernel took and leaves the rest in `chunks`.
-    fn settle_exactly(&mut self, chunks: &mut Chunks, moved: u64) {
+    /// Counts what the kernel took. What it did not take goes back to the front, in order.
+    fn settle_exactly(&mut self, chunks: &Chunks, moved: u64) {
+        let bytes = chunks.bytes();
         assert!(
-            moved <= chunks.bytes(),
+            moved <= bytes,
             "O2: a kernel takes no more than it was given"
         );
         self.ledger.transfer(moved);
         self.messages.transfer(moved);
-        chunks.advance(moved);
+        if moved < bytes {
+            self.ledger.put_back(bytes - moved);
+            self.queue.put_back(chunks.behind(moved));
+        }
     }
 
     /// The one place that decides what a write's answer does to the state.

@@ -6,6 +6,7 @@
 //! there what is ours alone is switched with `F_SETNOSIGPIPE`, and for what others share the gap is stated in docs/gotchas.md.
 
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 
 /// Signals that the thread's own doing raises: to block them is undefined (POSIX), and silences crash reporters.
@@ -19,9 +20,15 @@ const OF_THE_THREAD: [libc::c_int; 7] = [
     libc::SIGTRAP,
 ];
 
+thread_local! {
+    /// This thread blocks SIGPIPE for good, and what it raises ends with it: nothing has to be done around a write.
+    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Blocks every signal that comes from elsewhere in this thread, for good: a thread of the library's own never runs a handler
 /// of the host's, and a SIGPIPE it raises ends with it.
 pub fn quiet_thread() {
+    IS_QUIET.set(true);
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `all` is ours and lives on this stack; the call fills it and keeps no reference.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
@@ -35,11 +42,17 @@ pub fn quiet_thread() {
 
 /// Runs a write that may raise SIGPIPE, so that the signal is neither delivered nor left behind.
 pub(super) fn without_sigpipe<T>(write: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    if IS_QUIET.try_with(Cell::get).unwrap_or(false) {
+        return write();
+    }
     let only = only_sigpipe();
-    let pending_before = is_pending();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `only` is initialised, `before` is ours to be filled; both live on this stack until the end of the function.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const only, before.as_mut_ptr()) };
+    // SAFETY: the call above filled `before`; the call only reads it.
+    let was_blocked = unsafe { libc::sigismember(before.as_ptr(), libc::SIGPIPE) == 1 };
+    // One that was not blocked cannot have been pending: it would have been delivered.
+    let pending_before = was_blocked && is_pending();
     let result = write();
     if matches!(result, Err(Errno::PIPE)) && !pending_before && is_pending() {
         let mut number = 0;
@@ -120,10 +133,31 @@ mod tests {
         .unwrap();
     }
 
+    /// As [`quiet_thread`] leaves it, without its word for it.
+    fn block_sigpipe() {
+        let only = only_sigpipe();
+        // SAFETY: `only` is ours and initialised; only this thread's mask changes.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const only, std::ptr::null_mut()) };
+    }
+
+    #[test]
+    fn a_raised_sigpipe_is_taken_out_of_a_thread_that_blocks_it() {
+        std::thread::spawn(|| {
+            block_sigpipe();
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let result = without_sigpipe(|| rustix::io::write(&writer, b"x"));
+            assert_eq!(result, Err(Errno::PIPE));
+            assert!(!is_pending());
+        })
+        .join()
+        .unwrap();
+    }
+
     #[test]
     fn a_sigpipe_that_was_pending_before_stays() {
         std::thread::spawn(|| {
-            quiet_thread();
+            block_sigpipe();
             let (reader, writer) = std::io::pipe().unwrap();
             drop(reader);
             assert_eq!(rustix::io::write(&writer, b"x"), Err(Errno::PIPE));
