@@ -29,6 +29,39 @@ pub use crate::unix::allowed;
 #[cfg(all(windows, feature = "fault"))]
 pub use crate::windows::allowed;
 
+/// Ends what was planned when it is dropped, so that a test that panics leaves no failure to the next one.
+#[cfg(feature = "fault")]
+#[derive(Debug)]
+#[must_use = "what is planned ends when it is dropped"]
+pub struct Guard(());
+
+/// Begins with nothing planned, and ends so.
+///
+/// # Examples
+///
+/// ```
+/// use watertight_core::OsCode;
+/// use watertight_os::{Native, Step, fault};
+/// let _guard = fault::guard();
+/// fault::fail_next(Step::CreatePipe, OsCode(24));
+/// let failed = Native::new().and_then(|native| native.pipe()).unwrap_err();
+/// assert_eq!(failed.step, Step::CreatePipe);
+/// ```
+#[cfg(feature = "fault")]
+pub fn guard() -> Guard {
+    clear();
+    stop();
+    Guard(())
+}
+
+#[cfg(feature = "fault")]
+impl Drop for Guard {
+    fn drop(&mut self) {
+        clear();
+        stop();
+    }
+}
+
 /// What a system call says when it fails.
 pub(crate) trait Code {
     /// Of this number.

@@ -190,8 +190,7 @@ impl PipeWriter {
         reason = "the end itself comes back, on a path taken once at most"
     )]
     pub fn into_stdio(self) -> Result<Stdio, HandleError<Self>> {
-        let fits = self.cell.look(Handle::fits_a_child);
-        match fits.and_then(|fits| fits.then_some(()).ok_or(Cause::of(ErrorKind::Unsupported))) {
+        match self.cell.look(Handle::fits_a_child).and_then(|fits| fits) {
             Ok(()) => self.into_handle().map(Stdio::from),
             Err(cause) => {
                 let error = self.release_error(cause);

@@ -114,6 +114,19 @@ fn each_failing_step_of_the_ladder_gives_the_handle_back_usable() {
     }
 }
 
+/// What a test that panics had planned does not reach the next one.
+#[test]
+fn a_guard_ends_what_was_planned() {
+    let _accounted = Accounted::start();
+    let panicked = std::panic::catch_unwind(|| {
+        let _guard = fault::guard();
+        fault::fail_next(Step::CreatePipe, CODE);
+        std::panic::resume_unwind(Box::new("a failing test"));
+    });
+    assert!(panicked.is_err());
+    drop(pipe().unwrap());
+}
+
 /// The driver is made once in a process, so its failing start needs a process of its own: this test's child.
 #[test]
 fn a_driver_that_cannot_start_leaves_nothing_and_is_tried_again() {

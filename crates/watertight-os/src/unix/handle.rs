@@ -17,7 +17,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use watertight_core::{Class, OsCode};
+use watertight_core::{Cause, Class, OsCode};
 
 /// What kind of thing a descriptor is, as far as it matters here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -110,9 +110,11 @@ impl Handle {
     }
 
     /// Whether a child can use it as its standard stream.
-    #[must_use]
-    pub const fn fits_a_child(&self) -> bool {
-        true
+    ///
+    /// # Errors
+    /// Never here.
+    pub const fn fits_a_child(&self) -> Result<(), Cause> {
+        Ok(())
     }
 
     /// What the kernel keeps whole among several writers, once others may write here too.

@@ -7,7 +7,7 @@ use super::{OsHandle, sys};
 use crate::step::{Direction, Refused, Step, StepError, step};
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::sync::{Arc, OnceLock};
-use watertight_core::{Class, OsCode};
+use watertight_core::{Cause, Class, ErrorKind, OsCode};
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_ACCESS_INFORMATION, FILE_MODE_INFORMATION, FILE_PIPE_INFORMATION,
     FILE_PIPE_LOCAL_INFORMATION, FILE_PIPE_MESSAGE_TYPE, FILE_PIPE_SERVER_END,
@@ -69,10 +69,16 @@ impl Handle {
         self.os.try_clone()
     }
 
-    /// Whether a child can use it as its standard stream: one whose calls wait. Programs do not expect an overlapped one.
-    #[must_use]
-    pub const fn fits_a_child(&self) -> bool {
-        self.blocking
+    /// Whether a child can use it as its standard stream: one whose calls wait.
+    ///
+    /// # Errors
+    /// It is an overlapped one, which programs do not expect.
+    pub const fn fits_a_child(&self) -> Result<(), Cause> {
+        if self.blocking {
+            Ok(())
+        } else {
+            Err(Cause::of(ErrorKind::Unsupported))
+        }
     }
 
     /// Windows keeps each write whole, whatever its size.
