@@ -17,6 +17,8 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Step {
+    /// Have the peer see a reset unless the stream is ended in order (Unix, TCP).
+    Arm,
     /// Bind the handle to our completion port (Windows).
     AssociatePort,
     /// Mark the descriptor close-on-exec (Unix), or the handle as not inheritable (Windows).
@@ -54,6 +56,7 @@ impl Step {
     #[must_use]
     pub const fn explanation(self) -> &'static str {
         match self {
+            Self::Arm => "arming the stream",
             Self::AssociatePort => "binding the handle to the completion port",
             Self::CloseOnExec => "keeping the handle from being inherited",
             Self::CreatePipe => "making the pipe",
@@ -125,6 +128,7 @@ mod tests {
     #[test]
     fn every_step_says_what_it_does_and_a_failure_says_why() {
         let steps = [
+            Step::Arm,
             Step::AssociatePort,
             Step::CloseOnExec,
             Step::CreatePipe,

@@ -49,7 +49,7 @@ impl<H> HandleError<H> {
         }
     }
 
-    fn new(verb: Verb, failed: StepError, handle: H) -> Self {
+    pub(crate) fn new(verb: Verb, failed: StepError, handle: H) -> Self {
         let cause = Cause {
             kind: failed.class.kind(),
             os: failed.os,
@@ -207,6 +207,18 @@ pub(crate) fn adopt(
     }
 }
 
+/// What a writer's options ask of its handle.
+pub(crate) fn prepare(handle: &Handle, options: &WriterOptions) -> Result<(), StepError> {
+    if options.armed {
+        handle.arm()?;
+    }
+    if let Some(bytes) = options.capacity_bytes {
+        // Ignored where it cannot be changed.
+        let _ = handle.set_capacity(bytes);
+    }
+    Ok(())
+}
+
 /// The handle out of its only reference, as it came.
 pub(crate) fn into_os(driver: &Driver<Native>, handle: Arc<Handle>) -> OsHandle {
     let handle =
@@ -248,8 +260,9 @@ pub fn pipe_with(
     let driver = global().map_err(failed)?;
     watertight_os::note_thread();
     let (from, into) = driver.backend.pipe().map_err(failed)?;
+    prepare(&into, &writer).map_err(failed)?;
     let reader = PipeReader::on(&driver, from, reader);
-    let writer = PipeWriter::native(&driver, into, writer);
+    let writer = PipeWriter::on(&driver, into, writer);
     writer.pair_with(&reader);
     Ok((reader, writer))
 }

@@ -32,6 +32,7 @@ pub struct WriterOptions {
     pub(crate) on_drop: OnDrop,
     pub(crate) stop_within: Duration,
     pub(crate) half_close: bool,
+    pub(crate) armed: bool,
     pub(crate) capacity_bytes: Option<u64>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
 }
@@ -54,6 +55,7 @@ impl WriterOptions {
             on_drop: OnDrop::Finish,
             stop_within: Self::STOP_WITHIN,
             half_close: true,
+            armed: false,
             capacity_bytes: None,
             observer: None,
         }
@@ -102,6 +104,18 @@ impl WriterOptions {
         self
     }
 
+    /// Whether the stream is to look cut unless it is ended in order: for a TCP socket on Unix.
+    ///
+    /// An end that is not `finish`, or a drop that sent everything, is a reset then: an abort, a failure, a panic, a kill
+    /// (`SIGKILL` too), the end of the process before it. The peer reads what its own system has by then, and then
+    /// `ECONNRESET` in place of a normal end; what this system still holds for it is lost, which is the price. The orderly end
+    /// is a half-close, whatever [`half_close`](Self::half_close) says. It is off by default. An adoption of anything else fails with [`Unsupported`](crate::ErrorKind::Unsupported): a pipe and a local
+    /// socket have no such sign.
+    pub fn armed(mut self, yes: bool) -> Self {
+        self.armed = yes;
+        self
+    }
+
     /// Asks the kernel for a pipe of this capacity (Linux: `F_SETPIPE_SZ`); what it gave is
     /// [`PipeWriter::capacity`](crate::PipeWriter::capacity). Not asked for by default: a pipe may be shared, and an
     /// ordinary user's pipes share one limit (`/proc/sys/fs/pipe-user-pages-soft`). Ignored where it cannot be changed.
@@ -132,6 +146,7 @@ impl std::fmt::Debug for WriterOptions {
             .field("on_drop", &self.on_drop)
             .field("stop_within", &self.stop_within)
             .field("half_close", &self.half_close)
+            .field("armed", &self.armed)
             .field("capacity_bytes", &self.capacity_bytes)
             .field("observer", &self.observer.is_some())
             .finish()

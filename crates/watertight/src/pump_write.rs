@@ -91,7 +91,8 @@ impl<B: Backend> WriterCell<B> {
             }),
             handle: HandleState::new(handle, options.stop_within),
             is_direct: true,
-            end_of_stream: options.half_close,
+            // An armed one has to be disarmed.
+            end_of_stream: options.half_close || options.armed,
             line: Line::default(),
             watchers: Watchers::default(),
             linger: options.linger,

@@ -102,8 +102,7 @@ impl PipeWriter {
         handle: impl Into<OsHandle>,
         options: WriterOptions,
     ) -> Result<Self, AdoptError> {
-        let (driver, handle) = handle::adopt(handle.into(), Direction::Write, false)?;
-        Ok(Self::native(&driver, handle, options))
+        Self::adopt_as(handle.into(), false, options)
     }
 
     /// As [`PipeWriter::adopt_with`], for a pipe whose open file description nobody else has: its other end only. A child's
@@ -120,19 +119,22 @@ impl PipeWriter {
         handle: impl Into<OsHandle>,
         options: WriterOptions,
     ) -> Result<Self, AdoptError> {
-        let (driver, handle) = handle::adopt(handle.into(), Direction::Write, true)?;
-        Ok(Self::native(&driver, handle, options))
+        Self::adopt_as(handle.into(), true, options)
     }
 
-    pub(crate) fn native(
-        driver: &Arc<Driver<Native>>,
-        handle: Handle,
+    fn adopt_as(
+        handle: OsHandle,
+        is_unshared: bool,
         options: WriterOptions,
-    ) -> Self {
-        if let Some(bytes) = options.capacity_bytes {
-            handle.set_capacity(bytes);
+    ) -> Result<Self, AdoptError> {
+        let (driver, handle) = handle::adopt(handle, Direction::Write, is_unshared)?;
+        match handle::prepare(&handle, &options) {
+            Ok(()) => Ok(Self::on(&driver, handle, options)),
+            Err(failed) => {
+                let handle = driver.backend.release(handle);
+                Err(HandleError::new(Verb::Adopt, failed, handle))
+            }
         }
-        Self::on(driver, handle, options)
     }
 
     /// Gives the handle back, open, if nothing is queued or in flight (after a [`until_transferred`](Self::until_transferred), for instance).

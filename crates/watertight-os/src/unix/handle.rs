@@ -17,6 +17,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use watertight_core::{Cause, Class, OsCode};
 
 /// What kind of thing a descriptor is, as far as it matters here.
@@ -69,6 +70,8 @@ pub struct Handle {
     features: Features,
     pub(super) poll_key: usize,
     pub(super) registered: AtomicBool,
+    /// An armed socket's SO_LINGER, as it was before.
+    pub(super) linger_before: OnceLock<Option<Duration>>,
 }
 
 /// What an adoption finds out before it takes anything.
@@ -134,6 +137,8 @@ impl Handle {
             });
             let _ = kernel::silence(self.fd.as_fd(), false);
         }
+        // If that fails, the peer sees a cut stream where nobody cut it: safe, and nobody is left to tell.
+        let _ = self.disarm();
         let was_inherited = self.was_inherited;
         let fd = self.into_fd();
         if was_inherited {
@@ -292,6 +297,7 @@ impl Handle {
             features,
             poll_key,
             registered: AtomicBool::new(false),
+            linger_before: OnceLock::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "fault")]
 mod allowed;
 
+mod armed;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod bell;
 mod calls;

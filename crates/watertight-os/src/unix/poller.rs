@@ -481,7 +481,9 @@ impl Backend for Native {
         let handle = Arc::into_inner(handle).expect("O4: nobody else uses a handle that is closed");
         self.deregister(&handle);
         let ended = if end_of_stream && handle.is_socket_kind() {
-            end_stream(&handle)
+            let disarmed = handle.disarm();
+            let disarmed = disarmed.map_err(|code| OsCode(code.raw_os_error()));
+            disarmed.and_then(|()| end_stream(&handle))
         } else {
             Ok(())
         };

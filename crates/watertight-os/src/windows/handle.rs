@@ -81,6 +81,18 @@ impl Handle {
         }
     }
 
+    /// Not offered: no handle that is served here has such a sign.
+    ///
+    /// # Errors
+    /// Always.
+    pub const fn arm(&self) -> Result<(), StepError> {
+        Err(StepError {
+            step: Step::Arm,
+            class: Class::Unsupported,
+            os: None,
+        })
+    }
+
     /// Windows keeps each write whole, whatever its size.
     #[must_use]
     pub const fn atomic_bytes_if_shared(&self) -> Option<u64> {
