@@ -160,6 +160,7 @@ mod tests {
     extern crate std;
 
     use super::*;
+    use crate::until_read::table::{Asking, AskingEvent};
     use alloc::format;
     use alloc::string::String;
     use core::fmt::Debug;
@@ -220,8 +221,11 @@ mod tests {
             WritePhase::after,
         );
         let (read, read_graph) = draw("read", &ReadPhase::ALL, &ReadEvent::ALL, ReadPhase::after);
-        pin("phases.txt", &(write + &read));
-        pin("phases.dot", &(write_graph + &read_graph));
+        // What is between a pipe's phases: the question whether the peer has read everything.
+        let (asking, asking_graph) =
+            draw("until_read", &Asking::ALL, &AskingEvent::ALL, Asking::after);
+        pin("phases.txt", &(write + &read + &asking));
+        pin("phases.dot", &(write_graph + &read_graph + &asking_graph));
     }
 
     #[test]

@@ -107,3 +107,115 @@ impl PeerReading {
         }
     }
 }
+
+/// How far the question is, as one word, and what changes it: the table in `docs/phases.txt`.
+#[cfg(test)]
+pub(crate) mod table {
+    use super::PeerReading;
+    use crate::op::{Class, Outcome};
+    use crate::phase::Illegal;
+
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub(crate) enum Asking {
+        Again,
+        Cancelled,
+        Idle,
+        Repeated,
+        Running,
+        Unwanted,
+        Wanted,
+    }
+
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub(crate) enum AskingEvent {
+        Ask,
+        Cancel,
+        End,
+        Fail,
+        Forget,
+        Read,
+        Submit,
+    }
+
+    impl Asking {
+        pub(crate) const ALL: [Self; 7] = [
+            Self::Again,
+            Self::Cancelled,
+            Self::Idle,
+            Self::Repeated,
+            Self::Running,
+            Self::Unwanted,
+            Self::Wanted,
+        ];
+
+        /// In flight, to be cancelled or asked to, and another one wanted.
+        fn flags(self) -> (bool, bool, bool, bool) {
+            match self {
+                Self::Idle => (false, false, false, false),
+                Self::Wanted => (false, false, false, true),
+                Self::Running => (true, false, false, false),
+                // Another is wanted while one runs.
+                Self::Repeated => (true, false, false, true),
+                // Nobody waits for the one that runs.
+                Self::Unwanted => (true, true, false, false),
+                Self::Cancelled => (true, true, true, false),
+                // Another is wanted, and the one that runs has been asked to stop.
+                Self::Again => (true, false, true, true),
+            }
+        }
+
+        fn of(reading: PeerReading) -> Self {
+            match (
+                reading.in_flight,
+                reading.cancel_asked,
+                reading.wanted,
+                reading.unwanted,
+            ) {
+                (false, _, false, _) => Self::Idle,
+                (false, _, true, _) => Self::Wanted,
+                (true, false, false, false) => Self::Running,
+                (true, false, true, _) => Self::Repeated,
+                (true, false, false, true) => Self::Unwanted,
+                (true, true, false, _) => Self::Cancelled,
+                (true, true, true, _) => Self::Again,
+            }
+        }
+
+        pub(crate) fn after(self, event: AskingEvent) -> Result<Self, Illegal> {
+            let (in_flight, unwanted, cancel_asked, wanted) = self.flags();
+            let mut reading = PeerReading {
+                wanted,
+                in_flight,
+                unwanted,
+                cancel_asked,
+                ..PeerReading::default()
+            };
+            let is_answer = matches!(event, AskingEvent::Fail | AskingEvent::Read);
+            if is_answer && !in_flight {
+                return Err(Illegal);
+            }
+            match event {
+                AskingEvent::Ask => reading.ask(),
+                AskingEvent::Cancel => drop(reading.cancel(false)),
+                AskingEvent::End => drop(reading.cancel(true)),
+                AskingEvent::Fail => reading.handle(&Outcome::failed(Class::Gone, None)),
+                AskingEvent::Forget => reading.drop_question(),
+                AskingEvent::Read => reading.handle(&Outcome::Ready),
+                AskingEvent::Submit => drop(reading.submit(0)),
+            }
+            Ok(Self::of(reading))
+        }
+    }
+
+    impl AskingEvent {
+        pub(crate) const ALL: [Self; 7] = [
+            Self::Ask,
+            Self::Cancel,
+            Self::End,
+            Self::Fail,
+            Self::Forget,
+            Self::Read,
+            Self::Submit,
+        ];
+    }
+}
