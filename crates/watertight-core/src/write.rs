@@ -122,7 +122,8 @@ impl WriteHalf {
     /// Whether there is so much room that waking somebody for it pays: half of the queue, or all of it.
     #[must_use]
     pub fn has_ample_room(&self) -> bool {
-        self.ledger.unsettled() <= self.limits.queue_bytes_max / 2
+        let is_half_free = self.ledger.unsettled() <= self.limits.queue_bytes_max / 2;
+        self.messages.has_room() && is_half_free
     }
 
     /// From now on others may write into the same pipe (see [`WriteLimits::atomic_bytes_max`]).

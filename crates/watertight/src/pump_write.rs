@@ -437,7 +437,7 @@ impl<B: Backend> State<B> {
     /// Wakes the first in the line; without a line, those who wait for any room.
     fn wake_line(&mut self, wakes: &mut Wakes) {
         self.line.wake(&self.half, wakes);
-        if self.line.is_empty() && self.half.room() > 0 && self.half.has_ample_room() {
+        if self.line.is_empty() && self.half.has_ample_room() {
             self.watchers
                 .take_ready(wakes, |wanted| matches!(wanted, Wanted::Room));
         }

@@ -502,35 +502,37 @@ fn who_flushes_is_woken_by_a_failure_and_by_a_stop() {
     }
 }
 
-/// The asynchronous traits wait for any room, behind those in the line.
+/// The asynchronous traits wait for any room. They are woken when half of the queue is free, and only if nobody is in the line.
 #[cfg(feature = "futures")]
 #[test]
-fn who_waits_for_any_room_is_woken_by_a_byte_of_it_behind_the_line() {
+fn who_waits_for_any_room_is_woken_when_half_of_the_queue_is_free_behind_the_line() {
     use futures_io::AsyncWrite;
-    let (driver, turn) = driver(Still::default());
-    let options = WriterOptions::new().queue_bytes_max(4).op_bytes_max(2);
-    let mut writer = writer(&driver, options);
-    writer.try_send(b"full").unwrap();
-    let counted = Arc::new(Counted::default());
-    let waker = Waker::from(counted.clone());
-    let mut context = Context::from_waker(&waker);
-    let mut any = |writer: &mut PipeWriter<Still>, bytes: &[u8]| {
-        std::pin::Pin::new(writer).poll_write(&mut context, bytes)
-    };
-    assert!(any(&mut writer, b"x").is_pending());
-    let answered = || {
-        let id = driver.backend().last_submitted();
-        driver.backend().answer(id, Outcome::Transferred(2));
-        turn();
-    };
-    answered();
-    assert_eq!(counted.0.load(SeqCst), 1);
-    assert!(any(&mut writer, b"xyz").is_ready());
-    assert!(any(&mut writer, b"x").is_pending());
-    assert_eq!(counted.0.load(SeqCst), 1, "there is none");
-    let mut nobody = Context::from_waker(Waker::noop());
-    assert!(pin!(writer.abort()).poll(&mut nobody).is_ready());
-    assert_eq!(counted.0.load(SeqCst), 2, "there will be none");
+    for is_behind in [false, true] {
+        let (driver, turn) = driver(Still::default());
+        let options = WriterOptions::new().queue_bytes_max(4).op_bytes_max(1);
+        let mut writer = writer(&driver, options);
+        writer.try_send(b"full").unwrap();
+        let counted = Arc::new(Counted::default());
+        let waker = Waker::from(counted.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut nobody = Context::from_waker(Waker::noop());
+        let any = std::pin::Pin::new(&mut writer).poll_write(&mut context, b"x");
+        assert!(any.is_pending());
+        // It needs all of the queue.
+        let mut first = pin!(writer.send(b"four"));
+        if is_behind {
+            assert!(first.as_mut().poll(&mut nobody).is_pending());
+        }
+        for half_free in [0, 1] {
+            let id = driver.backend().last_submitted();
+            driver.backend().answer(id, Outcome::Transferred(1));
+            turn();
+            let woken = half_free * u64::from(!is_behind);
+            assert_eq!(counted.0.load(SeqCst), woken, "{is_behind}");
+        }
+        assert!(pin!(writer.abort()).poll(&mut nobody).is_ready());
+        assert_eq!(counted.0.load(SeqCst), 1, "there will be none");
+    }
 }
 
 #[test]

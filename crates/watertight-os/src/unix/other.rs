@@ -7,8 +7,12 @@ use super::sigpipe::without_sigpipe;
 use crate::Direction;
 use crate::fault::fallible;
 use rustix::fs::OFlags;
-use rustix::io::{Errno, FdFlags, IoSlice};
+#[cfg(target_vendor = "apple")]
+use rustix::io::FdFlags;
+use rustix::io::{Errno, IoSlice};
 use rustix::net::{RecvFlags, SendFlags};
+#[cfg(not(target_vendor = "apple"))]
+use rustix::pipe::PipeFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use watertight_core::{Class, OsCode};
@@ -45,7 +49,20 @@ pub(super) fn duplicate_by_number(number: i32, direction: Direction) -> Result<O
     })
 }
 
-/// pipe, then close-on-exec and O_NONBLOCK: both descriptions are ours alone until they are given away.
+/// pipe2, close-on-exec and O_NONBLOCK: both descriptions are ours alone until they are given away.
+#[cfg(not(target_vendor = "apple"))]
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let ends = fallible("pipe2", Call::Make, || {
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+    })?;
+    silence(ends.0.as_fd(), true)?;
+    silence(ends.1.as_fd(), true)?;
+    Ok(ends)
+}
+
+/// pipe, then close-on-exec and O_NONBLOCK: both descriptions are ours alone until they are given away. A child that another
+/// thread starts in between gets them; this system has no call that does both.
+#[cfg(target_vendor = "apple")]
 pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     let ends = fallible("pipe", Call::Make, rustix::pipe::pipe)?;
     for end in [&ends.0, &ends.1] {
