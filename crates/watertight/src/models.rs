@@ -5,7 +5,7 @@
 //! names the races it is about, and `cargo xtask twins` plants a bug for each and expects that the model fails.
 //!
 //! What is not modelled: memory weaker than a mutex (the driver has no atomics), `std::thread::park` in `Wait::wait`, and
-//! what the backends do beneath the seam.
+//! what the backends do beneath the seam, the bell that calls back a thread which blocks on a pipe included.
 #![allow(clippy::unwrap_used, reason = "a model states its expectations")]
 #![allow(
     dead_code,
