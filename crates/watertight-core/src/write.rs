@@ -109,6 +109,7 @@ impl WriteHalf {
     }
 
     /// How many bytes may be accepted now.
+    #[inline]
     #[must_use]
     pub fn room(&self) -> u64 {
         if !self.messages.has_room() {
@@ -138,6 +139,7 @@ impl WriteHalf {
     }
 
     /// Why no more bytes are accepted, if so.
+    #[inline]
     #[must_use]
     pub fn refusal(&self) -> Option<Cause> {
         match self.state {

@@ -44,9 +44,9 @@ impl Line {
             None => true,
             Some(place) => place.id == turn.place,
         };
-        let rest = len - turn.accepted;
-        if first && half.room() >= needed(rest, half) {
-            rest.min(half.room())
+        let (rest, room) = (len - turn.accepted, half.room());
+        if first && room >= needed(rest, half) {
+            rest.min(room)
         } else {
             0
         }

@@ -8,12 +8,14 @@ use bytes::Bytes;
 impl WriteHalf {
     /// Whether bytes may go straight from a caller's memory to the kernel: nothing is before them, and one operation carries
     /// so many.
+    #[inline]
     #[must_use]
     pub fn may_be_direct(&self, bytes: u64) -> bool {
         self.is_idle() && bytes > 0 && bytes <= self.limits.op_bytes_max as u64
     }
 
     /// Whether it is open, with nothing queued or in flight.
+    #[inline]
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty()
@@ -23,6 +25,7 @@ impl WriteHalf {
 
     /// Accepts bytes that the caller is about to write straight out of its own memory. The caller has checked
     /// [`WriteHalf::may_be_direct`]. Until [`WriteHalf::handle_direct`] nobody else writes and the handle stays open.
+    #[inline]
     pub fn begin_direct(&mut self, bytes: u64) {
         self.assert_open();
         self.ledger.accept_in_flight(bytes);

@@ -6,6 +6,7 @@ impl WriteHalf {
     /// A message, or a piece of one, is about to be accepted, and the call that brings it goes on: a failure until
     /// [`WriteHalf::end_offer`] is that call's answer (rule L2). `new`: the length of the message that begins with this
     /// piece. Says where the piece begins.
+    #[inline]
     pub fn begin_offer(&mut self, new: Option<u64>) -> u64 {
         if let Some(bytes) = new {
             self.messages.begin(bytes);
@@ -16,6 +17,7 @@ impl WriteHalf {
     }
 
     /// The call that began an offer at `start` is about to return: how many of its bytes are refused after all.
+    #[inline]
     pub fn end_offer(&mut self, start: u64) -> u64 {
         self.offered.take_if(|offered| *offered == start);
         let refused = self.refused.take_if(|(from, _)| *from == start);
