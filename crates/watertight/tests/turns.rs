@@ -23,6 +23,9 @@ struct Still {
     at_once: bool,
     /// It stops nothing at once, and reads only by operations.
     slow: bool,
+    /// A thread may block until there is something to read, which is the second time.
+    blocks: bool,
+    blocked: AtomicU64,
     /// So many waits fail.
     failing: AtomicU64,
     ready: Mutex<Vec<Completion>>,
@@ -66,12 +69,20 @@ impl Backend for Still {
         }
     }
 
-    fn read_now(&self, _: &u32, _: &mut [u8]) -> ReadNow {
+    fn read_now(&self, _: &u32, buf: &mut [u8]) -> ReadNow {
         if self.slow {
             ReadNow::Unavailable
+        } else if self.blocks && self.blocked.load(SeqCst) > 1 {
+            buf[0] = b'x';
+            ReadNow::Data(1)
         } else {
             ReadNow::Wait
         }
+    }
+
+    fn block_until_readable(&self, _: &u32, _: Option<Duration>) -> bool {
+        self.blocked.fetch_add(u64::from(self.blocks), SeqCst);
+        self.blocks
     }
 
     fn cancel(&self, _: &Arc<u32>, _: OpId) -> Cancelled {
@@ -151,6 +162,27 @@ impl Drop for Ends {
 
 fn writer(driver: &Arc<Driver<Still>>, options: WriterOptions) -> PipeWriter<Still> {
     PipeWriter::on(driver, 7, options.linger(Duration::from_secs(5)))
+}
+
+/// A blocking wait needs no operation and no turn of the driver's; a task's does.
+#[test]
+fn a_thread_that_may_block_waits_by_itself() {
+    let (driver, _) = driver(Still {
+        blocks: true,
+        ..Still::default()
+    });
+    let reader = PipeReader::on(&driver, 7, ReaderOptions::new());
+    let mut buf = [0; 8];
+    let mut nobody = Context::from_waker(Waker::noop());
+    {
+        let task = pin!(reader.receive(&mut buf));
+        assert!(task.poll(&mut nobody).is_pending());
+    }
+    let submitted = || driver.backend().submitted.lock().unwrap().len();
+    assert_eq!((submitted(), driver.backend().blocked.load(SeqCst)), (1, 0));
+    let reader = PipeReader::on(&driver, 8, ReaderOptions::new());
+    assert_eq!(reader.receive(&mut buf).wait().unwrap(), 1);
+    assert_eq!((submitted(), driver.backend().blocked.load(SeqCst)), (1, 2));
 }
 
 #[test]
