@@ -1,4 +1,6 @@
 //! The driver's turns, one at a time, on a kernel that does nothing by itself.
+//!
+//! tidy: long because every test is about the turns of the one kernel that stands first.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use bytes::Bytes;
