@@ -46,7 +46,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Asks the kernel to stop an operation.
     ///
-    /// O3: a request, never an outcome. Unless it answers [`Cancelled::Done`], the completion still comes. Calling it for
+    /// Does not wait. O3: a request, never an outcome. Unless it answers [`Cancelled::Done`], the completion still comes. Calling it for
     /// an operation that is just completing is allowed.
     fn cancel(&self, handle: &Arc<Self::Handle>, id: OpId) -> Cancelled;
 

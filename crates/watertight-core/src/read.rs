@@ -201,6 +201,13 @@ impl ReadHalf {
         self.settle();
     }
 
+    /// The thread that was reading directly is not in this process (a forked child): nobody will bring its answer.
+    pub fn forget_direct(&mut self) {
+        if self.direct {
+            self.handle_now(ReadNow::Wait);
+        }
+    }
+
     /// Asks for an operation; it is submitted by the next [`ReadHalf::poll_action`] unless one is in flight.
     pub fn ask(&mut self, op: Op) {
         self.wanted = Some(op);

@@ -25,6 +25,7 @@ pub(crate) struct HandleState<B: Backend> {
 pub(crate) struct After {
     pub(crate) wakes: Wakes,
     pub(crate) remind: Option<Moment>,
+    pub(crate) remind_of_room: Option<Moment>,
     /// The final account, and what came too late for it.
     pub(crate) unregister: Option<Ended>,
     pub(crate) tell_settling: bool,
@@ -132,7 +133,7 @@ impl<B: Backend> HandleState<B> {
 impl After {
     /// Timers, the registry, wakes: what follows from a change, with no lock held.
     pub(crate) fn carry_out<B: Backend>(self, driver: &Driver<B>, key: Key) {
-        if let Some(moment) = self.remind {
+        for moment in [self.remind, self.remind_of_room].into_iter().flatten() {
             driver.remind(key, moment);
         }
         if let Some(ended) = self.unregister {

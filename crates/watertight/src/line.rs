@@ -93,9 +93,14 @@ impl Line {
         self.places.remove(index?)?.waker
     }
 
-    /// Wakes the first if there is room for it and half of the queue is free: woken for every bit of room, a caller and its
-    /// peer would take turns at each. Everybody if nothing is accepted any more.
-    pub(crate) fn wake(&mut self, half: &WriteHalf, wakes: &mut Wakes) {
+    /// Whether the first sleeps although there is room for it.
+    pub(crate) fn has_somebody_for(&self, half: &WriteHalf) -> bool {
+        let first = self.places.front();
+        first.is_some_and(|first| first.waker.is_some() && half.room() >= first.needs)
+    }
+
+    /// Wakes the first if there is room for it, and enough room for waking somebody; everybody if nothing is accepted any more.
+    pub(crate) fn wake(&mut self, half: &WriteHalf, is_enough: bool, wakes: &mut Wakes) {
         if half.refusal().is_some() {
             for waker in self
                 .places
@@ -106,7 +111,7 @@ impl Line {
             }
         } else if let Some(first) = self.places.front_mut()
             && half.room() >= first.needs
-            && half.has_ample_room()
+            && is_enough
             && let Some(waker) = first.waker.take()
         {
             wakes.push(waker);

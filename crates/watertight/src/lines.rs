@@ -46,7 +46,8 @@ pub enum LineEnd {
 }
 
 impl Line {
-    /// The bytes without the newline, and without a carriage return before it.
+    /// The bytes without the newline, and without a carriage return before it. A bound that falls between the two leaves the
+    /// carriage return at the end of its piece.
     #[must_use]
     pub fn content(&self) -> &[u8] {
         match self.bytes.strip_suffix(b"\n") {

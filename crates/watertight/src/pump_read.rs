@@ -208,14 +208,20 @@ impl<B: Backend> ReaderCell<B> {
     }
 
     pub(crate) fn abort(self: &Arc<Self>) {
-        self.change(|state| state.half.abort());
+        let is_elsewhere = self.driver.refuse_elsewhere().is_err();
+        self.change(|state| {
+            state.forget_threads(is_elsewhere);
+            state.half.abort();
+        });
         self.pump();
     }
 
     /// The last handle is gone.
     pub(crate) fn handle_drop(self: &Arc<Self>) {
+        let is_elsewhere = self.driver.refuse_elsewhere().is_err();
         self.change(|state| {
             state.handle.dropped = true;
+            state.forget_threads(is_elsewhere);
             state.half.abort();
         });
         self.pump();
@@ -278,6 +284,16 @@ impl<B: Backend> ReaderCell<B> {
 }
 
 impl<B: Backend> State<B> {
+    /// In a forked child no other thread is inside or blocked, whatever it was doing at the fork.
+    fn forget_threads(&mut self, is_elsewhere: bool) {
+        if is_elsewhere {
+            self.handle.leave();
+            // Its bell is the parent's too.
+            self.blocked = None;
+            self.half.forget_direct();
+        }
+    }
+
     fn next_read(&mut self, id: &mut u64, buf: &mut [u8], waker: &Waker) -> Next<B> {
         if let Some(answer) = self.half.take(buf) {
             return Next::Answer(answer);

@@ -4,8 +4,7 @@
 //! whoever waits.
 
 use crate::driver::{
-    Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Wakes, Watchers,
-    panics,
+    Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Watchers, panics,
 };
 use crate::handle_state::{After, HandleState};
 use crate::line::Line;
@@ -24,6 +23,7 @@ use watertight_core::{
 };
 
 mod accept;
+mod room;
 mod until_read;
 
 pub(crate) use until_read::UntilReadWait;
@@ -54,6 +54,8 @@ struct State<B: Backend> {
     watchers: Watchers<Wanted>,
     linger: Option<Duration>,
     linger_due: Option<Moment>,
+    /// When to wake somebody for room that is there, although half of the queue is not free.
+    room_due: Option<Moment>,
     on_drop: OnDrop,
     /// Its place among the process's writers that linger; 0 without one.
     lingering_id: u64,
@@ -97,6 +99,7 @@ impl<B: Backend> WriterCell<B> {
             watchers: Watchers::default(),
             linger: options.linger,
             linger_due: None,
+            room_due: None,
             on_drop: options.on_drop,
             lingering_id: 0,
             is_told: options.observer.is_some(),
@@ -195,15 +198,21 @@ impl<B: Backend> WriterCell<B> {
     }
 
     pub(crate) fn abort(self: &Arc<Self>) {
-        self.change(|state| state.half.abort());
+        let is_elsewhere = self.driver.refuse_elsewhere().is_err();
+        self.change(|state| {
+            state.forget_threads(is_elsewhere);
+            state.half.abort();
+        });
     }
 
     /// The last handle is gone.
     pub(crate) fn handle_drop(self: &Arc<Self>) {
         watertight_os::note_thread();
         let mut lingers = None;
+        let is_elsewhere = self.driver.refuse_elsewhere().is_err();
         self.change(|state| {
             state.handle.dropped = true;
+            state.forget_threads(is_elsewhere);
             let is_bound = state.linger.is_some_and(|linger| linger.is_zero());
             if is_bound || state.on_drop == OnDrop::Abort {
                 state.is_told = true;
@@ -330,6 +339,14 @@ impl<B: Backend> WriterCell<B> {
 }
 
 impl<B: Backend> State<B> {
+    /// In a forked child no other thread is inside, whatever it was doing at the fork.
+    fn forget_threads(&mut self, is_elsewhere: bool) {
+        if is_elsewhere {
+            self.handle.leave();
+            self.half.forget_direct();
+        }
+    }
+
     fn next_step(&mut self, key: Key) -> Option<BackendCall<B>> {
         if self.handle.is_inside() {
             return None;
@@ -387,7 +404,7 @@ impl<B: Backend> State<B> {
         }
     }
 
-    fn after(&mut self, now: impl FnOnce() -> Moment) -> After {
+    fn after(&mut self, now: impl Fn() -> Moment) -> After {
         let mut after = After::default();
         let bound = self.linger.filter(|_| self.half.is_lingering());
         if let Some(bound) = bound.filter(|_| self.linger_due.is_none()) {
@@ -396,7 +413,7 @@ impl<B: Backend> State<B> {
         } else {
             let half = &self.half;
             let (is_stopping, is_cancelling) = (half.is_stopping(), half.is_cancelling());
-            after.remind = self.handle.stop_reminder(is_stopping, is_cancelling, now);
+            after.remind = self.handle.stop_reminder(is_stopping, is_cancelling, &now);
         }
         let may_leave = self.half.is_closed() && self.watched.is_silent();
         if self.handle.leaves(may_leave) {
@@ -412,7 +429,12 @@ impl<B: Backend> State<B> {
             after.lingered = std::mem::take(&mut self.lingering_id);
         }
         after.carried = self.half.take_carried();
-        self.wake_line(&mut after.wakes);
+        let is_due = self.room_due.is_some_and(|due| due <= now());
+        if is_due {
+            self.room_due = None;
+        }
+        self.wake_line(is_due, &mut after.wakes);
+        after.remind_of_room = self.room_reminder(now);
         let half = &self.half;
         let refused = half.refusal().is_some();
         let stopped = half.failure().is_some() || half.stopped_by().is_some();
@@ -432,15 +454,6 @@ impl<B: Backend> State<B> {
         self.watchers
             .take_ready_by(&mut after.wakes, is_ready, place);
         after
-    }
-
-    /// Wakes the first in the line; without a line, those who wait for any room.
-    fn wake_line(&mut self, wakes: &mut Wakes) {
-        self.line.wake(&self.half, wakes);
-        if self.line.is_empty() && self.half.has_ample_room() {
-            self.watchers
-                .take_ready(wakes, |wanted| matches!(wanted, Wanted::Room));
-        }
     }
 
     /// Whether nothing is transferred any more.

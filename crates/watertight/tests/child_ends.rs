@@ -151,3 +151,27 @@ fn a_pipe_that_cannot_be_switched_comes_back_as_it_was() {
     assert!(fcntl_getfd(&refused.handle).unwrap().is_empty());
     drop(into);
 }
+
+/// C1: a mode that was set before stays when the handle comes back.
+#[cfg(unix)]
+#[test]
+fn a_non_blocking_mode_of_the_callers_stays() {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    let _accounted = Accounted::start();
+    let folder = common::files::Folder::new("mode");
+    let (from, into) = common::files::fifo_ends(&folder.fifo());
+    let flags = fcntl_getfl(&into).unwrap();
+    fcntl_setfl(&into, flags | OFlags::NONBLOCK).unwrap();
+    let armed = watertight::WriterOptions::new().armed(true);
+    let refused = PipeWriter::adopt_unshared(into, armed).unwrap_err();
+    assert!(
+        fcntl_getfl(&refused.handle)
+            .unwrap()
+            .contains(OFlags::NONBLOCK)
+    );
+    let options = watertight::WriterOptions::new();
+    let writer = PipeWriter::adopt_unshared(refused.handle, options).unwrap();
+    let back = writer.into_handle().unwrap();
+    assert!(fcntl_getfl(&back).unwrap().contains(OFlags::NONBLOCK));
+    drop(from);
+}

@@ -455,6 +455,53 @@ fn who_waits_with_little_is_woken_when_half_of_the_queue_is_free_and_served_befo
     assert!(message.as_mut().poll(&mut context).is_ready());
 }
 
+/// A peer that reads no further may wait for what the caller does next: room that is there is told after a millisecond.
+#[test]
+fn who_waits_with_little_is_woken_soon_though_the_peer_reads_no_further() {
+    let (driver, turn) = driver(Still::default());
+    let options = WriterOptions::new().queue_bytes_max(8).op_bytes_max(1);
+    let writer = writer(&driver, options);
+    writer.try_send(b"all full").unwrap();
+    let counted = Arc::new(Counted::default());
+    let waker = Waker::from(counted.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut message = pin!(writer.send(b"x"));
+    assert!(message.as_mut().poll(&mut context).is_pending());
+    let id = driver.backend().last_submitted();
+    driver.backend().answer(id, Outcome::Transferred(1));
+    turn();
+    driver.backend().now.store(999_999, SeqCst);
+    turn();
+    assert_eq!(counted.0.load(SeqCst), 0);
+    driver.backend().now.store(1_000_000, SeqCst);
+    turn();
+    assert_eq!(counted.0.load(SeqCst), 1);
+    assert!(message.as_mut().poll(&mut context).is_ready());
+}
+
+/// Whoever was held up by the line alone goes on when the one before leaves it.
+#[test]
+fn who_is_first_after_another_left_is_woken_at_once() {
+    let (driver, turn) = driver(Still::default());
+    let options = WriterOptions::new().queue_bytes_max(8).op_bytes_max(1);
+    let writer = writer(&driver, options);
+    writer.try_send(b"sixsix").unwrap();
+    let counted = Arc::new(Counted::default());
+    let waker = Waker::from(counted.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut nobody = Context::from_waker(Waker::noop());
+    let mut second = pin!(writer.send(b"x"));
+    {
+        let mut first = pin!(writer.send(b"much"));
+        assert!(first.as_mut().poll(&mut nobody).is_pending());
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        turn();
+        assert_eq!(counted.0.load(SeqCst), 0);
+    }
+    assert_eq!(counted.0.load(SeqCst), 1);
+    assert!(second.as_mut().poll(&mut context).is_ready());
+}
+
 #[test]
 fn who_leaves_the_line_leaves_his_own_place() {
     let (driver, turn) = driver(Still::default());

@@ -174,3 +174,47 @@ fn a_number_that_somebody_else_has_is_duplicated_and_left_alone() {
     assert_eq!(flags, rustix::io::FdFlags::CLOEXEC);
     assert_ne!(ours.as_raw_fd(), theirs.as_raw_fd());
 }
+
+/// A thread that blocks in a read at the fork is not in the child: a stop there does not wait for it.
+#[cfg(all(feature = "fault", target_os = "linux"))]
+#[test]
+fn a_stop_in_a_forked_child_waits_for_no_thread_of_the_parents() {
+    let _accounted = Accounted::start();
+    let (reader, writer) = watertight::pipe().unwrap();
+    std::thread::scope(|scope| {
+        let name = "blocked-reader";
+        let read = || reader.receive(&mut [0; 8]).wait();
+        let blocked = std::thread::Builder::new()
+            .name(name.into())
+            .spawn_scoped(scope, read)
+            .unwrap();
+        // A system that does not say so has the fork come at some other moment, which is as good.
+        let end = std::time::Instant::now() + common::PATIENCE;
+        while !waits_in_poll(name) && std::time::Instant::now() < end {
+            std::thread::yield_now();
+        }
+        let child = watertight_os::fork_for_a_test();
+        if child == 0 {
+            let stopped = reader.abort().within(common::PATIENCE).wait();
+            watertight_os::end_of_a_test(i32::from(stopped.is_err()));
+        }
+        let pid = rustix::process::Pid::from_raw(child);
+        let (_, status) = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty())
+            .unwrap()
+            .unwrap();
+        assert_eq!(status.exit_status(), Some(0));
+        // The parent's thread was not disturbed.
+        writer.send(b"x").wait().unwrap();
+        assert_eq!(blocked.join().unwrap().unwrap(), 1);
+    });
+}
+
+/// Whether the thread of this name sleeps in the kernel's poll.
+#[cfg(all(feature = "fault", target_os = "linux"))]
+fn waits_in_poll(name: &str) -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks.flatten().any(|task| {
+        let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        read("comm").trim_end() == name && read("wchan").contains("poll")
+    })
+}

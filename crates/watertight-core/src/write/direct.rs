@@ -33,6 +33,15 @@ impl WriteHalf {
         self.direct = Some(bytes);
     }
 
+    /// The thread that was writing directly is not in this process (a forked child): nobody will bring its answer, so its bytes
+    /// are in doubt here.
+    pub fn forget_direct(&mut self) {
+        if let Some(bytes) = self.direct.take() {
+            self.ledger.doubt(bytes);
+            self.after_write(None);
+        }
+    }
+
     /// The answer to that direct write; what the kernel did not take is asked for, from there on, and queued first.
     ///
     /// # Panics

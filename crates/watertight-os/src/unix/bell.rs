@@ -95,9 +95,11 @@ impl Bell {
     }
 }
 
-/// Blocks the calling thread until `fd` may be read, its bell rings, or the time is over.
+/// Blocks the calling thread until `fd` may be read, its bell rings, or the time is over. Not while the thread ends: then its
+/// waker has another bell.
 pub(super) fn block_until_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
-    Bell::of_this_thread().block(fd, timeout)
+    let block = |mine: &OnceCell<Arc<Bell>>| mine.get().is_some_and(|bell| bell.block(fd, timeout));
+    MINE.try_with(block).unwrap_or(false)
 }
 
 #[cfg(test)]

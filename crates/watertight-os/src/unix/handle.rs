@@ -61,6 +61,8 @@ pub struct Handle {
     is_fifo: bool,
     /// A pipe that nobody else has: we made it, or whoever brought it says so.
     is_ours: bool,
+    /// O_NONBLOCK was set by us, and goes when the descriptor is given back.
+    is_switched: bool,
     /// Children got the descriptor when it came, and get it again when it is given back.
     was_inherited: bool,
     rung: Rung,
@@ -129,8 +131,9 @@ impl Handle {
     /// Gives the descriptor back, in the state it came in. Nothing is in flight.
     #[must_use]
     pub fn into_os(self) -> OsHandle {
-        let own = matches!(self.rung, Rung::Private(None));
-        if own && let Ok(flags) = flags_of(self.fd.as_fd()) {
+        if self.is_switched
+            && let Ok(flags) = flags_of(self.fd.as_fd())
+        {
             // A pipe of ours leaves as everybody expects one: in blocking mode.
             let _ = fallible("F_SETFL", Call::Query, || {
                 rustix::fs::fcntl_setfl(&*self.fd, flags - OFlags::NONBLOCK)
@@ -261,6 +264,7 @@ impl Handle {
         };
         Self {
             is_ours: true,
+            is_switched: kernel::own_pipes_are_private(),
             ..Self::made(fd, direction, Kind::Pipe, rung, features, poll_key)
         }
     }
@@ -291,6 +295,7 @@ impl Handle {
             kind,
             is_fifo: false,
             is_ours: false,
+            is_switched: false,
             was_inherited: false,
             rung,
             reopened: OnceLock::new(),
@@ -331,22 +336,24 @@ pub(super) fn adopt(
             set.map_err(|code| classified(Call::Query, code))?;
             Ok(!before.contains(FdFlags::CLOEXEC))
         })?;
-        if matches!(rung, Rung::Private(None))
-            && let Err(error) = set_nonblocking(fd.as_fd())
-        {
-            if was_inherited {
-                give_to_children(fd.as_fd());
-            }
-            return Err(error);
-        }
-        Ok((found, rung, was_inherited, is_ours))
+        let is_switched = if matches!(rung, Rung::Private(None)) {
+            set_nonblocking(fd.as_fd()).inspect_err(|_| {
+                if was_inherited {
+                    give_to_children(fd.as_fd());
+                }
+            })?
+        } else {
+            false
+        };
+        Ok((found, rung, was_inherited, is_ours, is_switched))
     });
     match chosen {
-        Ok((found, rung, was_inherited, is_ours)) => {
+        Ok((found, rung, was_inherited, is_ours, is_switched)) => {
             let made = Handle::made(fd, direction, found.kind, rung, features, poll_key);
             Ok(Handle {
                 is_fifo: found.kind == Kind::Pipe && !found.anonymous,
                 is_ours,
+                is_switched,
                 was_inherited,
                 ..made
             })
@@ -419,20 +426,28 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
     Ok(found)
 }
 
-/// fcntl F_SETFL: O_NONBLOCK on a description that nobody shares.
-fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), StepError> {
+/// fcntl F_SETFL: O_NONBLOCK on a description that nobody shares. Whether it was not set before.
+fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<bool, StepError> {
     step(Step::SetNonblocking, || {
-        let set = kernel::silence(fd, true)
-            .and_then(|()| flags_of(fd))
-            .and_then(|flags| {
+        let switch = |flags: OFlags| {
+            let set = kernel::silence(fd, true).and_then(|()| {
                 fallible("F_SETFL", Call::Query, || {
                     rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)
                 })
             });
-        if set.is_err() {
-            let _ = kernel::silence(fd, false);
-        }
-        set.map_err(|code| classified(Call::Query, code))
+            if set.is_err() {
+                let _ = kernel::silence(fd, false);
+            }
+            set.map(|()| true)
+        };
+        let switched = flags_of(fd).and_then(|flags| {
+            if flags.contains(OFlags::NONBLOCK) {
+                Ok(false)
+            } else {
+                switch(flags)
+            }
+        });
+        switched.map_err(|code| classified(Call::Query, code))
     })
 }
 

@@ -142,7 +142,8 @@ impl<B: Backend> WriterCell<B> {
         let mut state = self.lock();
         let left = state.line.leave(turn);
         let mut wakes = Wakes::default();
-        state.wake_line(&mut wakes);
+        // Whoever comes first now was held up by the line alone.
+        state.wake_line(true, &mut wakes);
         drop(state);
         // A waker's destructor is the executor's code: not under our lock.
         drop(left);
