@@ -56,6 +56,19 @@ fn an_orderly_end_is_a_normal_end() {
     }
 }
 
+/// What this system still holds for the peer when the stream ends in order is not thrown away.
+#[test]
+fn an_orderly_end_delivers_what_the_kernel_holds() {
+    let _accounted = Accounted::start();
+    let (ours, theirs) = connection();
+    let writer = PipeWriter::adopt_with(ours, armed()).unwrap();
+    let much = vec![7; 1_000_000];
+    writer.send(&much).within(PATIENCE).wait().unwrap();
+    let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+    assert!(receipt.is_complete());
+    assert_eq!(read_all(theirs), (much.len(), false));
+}
+
 #[test]
 fn every_other_end_is_a_reset() {
     let _accounted = Accounted::start();
