@@ -113,6 +113,14 @@ mod tokio {
     }
 
     from_tokio!(ChildStdin, PipeWriter, WriterOptions::new());
-    from_tokio!(ChildStdout, PipeReader, ReaderOptions::new());
-    from_tokio!(ChildStderr, PipeReader, ReaderOptions::new());
+    from_tokio!(
+        ChildStdout,
+        PipeReader,
+        ReaderOptions::new().tokio_reactor(true)
+    );
+    from_tokio!(
+        ChildStderr,
+        PipeReader,
+        ReaderOptions::new().tokio_reactor(true)
+    );
 }

@@ -261,7 +261,7 @@ pub fn pipe_with(
     watertight_os::note_thread();
     let (from, into) = driver.backend.pipe().map_err(failed)?;
     prepare(&into, &writer).map_err(failed)?;
-    let reader = PipeReader::on(&driver, from, reader);
+    let reader = PipeReader::made(&driver, from, reader);
     let writer = PipeWriter::on(&driver, into, writer);
     writer.pair_with(&reader);
     Ok((reader, writer))

@@ -63,6 +63,7 @@ mod refused;
 mod settle;
 mod sync;
 mod timers;
+mod tokio_reactor;
 mod wait;
 mod writer;
 

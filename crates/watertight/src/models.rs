@@ -25,6 +25,8 @@ mod observers;
 #[cfg(loom)]
 mod queue;
 #[cfg(loom)]
+mod reactors;
+#[cfg(loom)]
 mod reads;
 #[cfg(loom)]
 mod slots;

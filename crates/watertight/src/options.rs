@@ -159,6 +159,8 @@ impl std::fmt::Debug for WriterOptions {
 pub struct ReaderOptions {
     pub(crate) read_ahead_bytes_max: usize,
     pub(crate) stop_within: Duration,
+    #[cfg(feature = "tokio")]
+    pub(crate) tokio_reactor: bool,
 }
 
 impl ReaderOptions {
@@ -170,6 +172,8 @@ impl ReaderOptions {
         Self {
             read_ahead_bytes_max: Self::READ_AHEAD_BYTES_MAX,
             stop_within: WriterOptions::STOP_WITHIN,
+            #[cfg(feature = "tokio")]
+            tokio_reactor: false,
         }
     }
 
@@ -183,6 +187,23 @@ impl ReaderOptions {
     /// How long a stop waits for the kernel's answer, before the operation goes into quarantine.
     pub fn stop_within(mut self, duration: Duration) -> Self {
         self.stop_within = duration;
+        self
+    }
+
+    /// Whether tasks wait for something to read in the reactor of the tokio runtime in which the reader is made, and not with the
+    /// library's own thread: as fast as tokio's own pipes. Off by default, since only the caller knows that the runtime has its
+    /// I/O enabled; on for the streams of tokio's own children (`PipeReader::try_from`).
+    ///
+    /// The reader outlives the runtime, and may be used anywhere: who reads outside of a runtime, or after its end, waits with
+    /// the library's thread. Two runtimes are not told apart: a wait that began in one is that one's to end. It costs a second
+    /// descriptor. Ignored where the reader is made outside of a runtime, for what a reactor does not take (files), and on
+    /// Windows.
+    ///
+    /// # Panics
+    /// The adoption does, as tokio itself, in a runtime without I/O (`Builder::enable_io`).
+    #[cfg(feature = "tokio")]
+    pub fn tokio_reactor(mut self, yes: bool) -> Self {
+        self.tokio_reactor = yes;
         self
     }
 }

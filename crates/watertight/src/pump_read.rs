@@ -9,6 +9,7 @@ use crate::handle_state::{After, HandleState};
 use crate::options::ReaderOptions;
 use crate::receipt::{Ending, ReadReceipt};
 use crate::sync::{Mutex, MutexGuard};
+use reactor::InReactor;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -16,6 +17,12 @@ use std::time::Duration;
 use watertight_core::{
     Backend, Cause, ErrorKind, Key, Ledger, Moment, Op, OpKind, Outcome, ReadHalf, ReadNow,
 };
+
+mod reactor;
+
+#[cfg(any(all(feature = "tokio", unix), loom))]
+pub(crate) use reactor::Gone;
+pub(crate) use reactor::Reactor;
 
 /// The smallest buffer of a read-ahead: a caller that reads byte by byte must not cost a system call each.
 const READ_AHEAD_BYTES_MIN: usize = 4096;
@@ -37,6 +44,8 @@ struct State<B: Backend> {
     watchers: Watchers<Wanted>,
     /// A thread blocks between two direct reads, and this calls it back.
     blocked: Option<Waker>,
+    /// The wait for something to read that is in flight is in the caller's reactor.
+    is_in_reactor: bool,
 }
 
 /// Whether a reading caller's thread may block until there is something to read.
@@ -62,6 +71,8 @@ pub(crate) struct ReaderCell<B: Backend> {
     pub(crate) driver: Arc<Driver<B>>,
     key: Key,
     state: Mutex<State<B>>,
+    /// Where its tasks wait, if not in the library's own reactor.
+    reactor: Option<Box<InReactor>>,
 }
 
 // As the driver: no panic leaves it half changed.
@@ -73,6 +84,7 @@ impl<B: Backend> ReaderCell<B> {
         driver: Arc<Driver<B>>,
         handle: B::Handle,
         options: ReaderOptions,
+        reactor: Option<Arc<dyn Reactor>>,
     ) -> Arc<Self> {
         let state = State {
             half: ReadHalf::new(),
@@ -81,13 +93,15 @@ impl<B: Backend> ReaderCell<B> {
             read_ahead_bytes_max: options.read_ahead_bytes_max,
             watchers: Watchers::default(),
             blocked: None,
+            is_in_reactor: false,
         };
         let inner = driver.clone();
         driver.register(|key| {
-            Arc::new(Self {
+            Arc::new_cyclic(|cell| Self {
                 driver: inner,
                 key,
                 state: Mutex::new(state),
+                reactor: reactor.map(|reactor| Box::new(InReactor::new(reactor, cell))),
             })
         })
     }
@@ -112,12 +126,13 @@ impl<B: Backend> ReaderCell<B> {
         may_block: MayBlock,
     ) -> Poll<Result<usize, Cause>> {
         self.driver.refuse_elsewhere()?;
+        self.leave_reactor_to_others(may_block);
         loop {
             let next = self.lock().next_read(id, buf, waker);
             match next {
                 Next::Answer(answer) => return Poll::Ready(answer),
                 Next::Direct(handle) => {
-                    let mut now = self.driver.backend.read_now(&handle, buf);
+                    let mut now = self.read_directly(&handle, buf, may_block);
                     let mut is_late = false;
                     if let (ReadNow::Wait, MayBlock::Until(until)) = (now, may_block) {
                         (now, is_late) = self.block(&handle, buf, until, waker);
@@ -239,6 +254,7 @@ impl<B: Backend> ReaderCell<B> {
         let handle = state.handle.take_handle();
         let after = state.after(|| self.driver.backend.now());
         drop(state);
+        self.leave_reactor();
         after.carry_out(&self.driver, self.key);
         Ok(handle)
     }
@@ -252,7 +268,7 @@ impl<B: Backend> ReaderCell<B> {
         }
         let step = state.handle.enter_cancel(self.key, OpKind::WaitReadable);
         drop(state);
-        let answer = self.driver.perform(step);
+        let answer = self.perform(step);
         self.change(|state| state.absorb(answer));
         self.pump();
     }
@@ -272,7 +288,7 @@ impl<B: Backend> ReaderCell<B> {
         for _ in 0..PUMP_STEPS_MAX {
             let step = self.lock().next_step(self.key);
             let Some(step) = step else { return };
-            let answer = self.driver.perform(step);
+            let answer = self.perform(step);
             self.change(|state| state.absorb(answer));
         }
         self.driver.nudge(self.key);

@@ -6,6 +6,7 @@ use crate::lines::Lines;
 use crate::options::ReaderOptions;
 use crate::pump_read::{MayBlock, ReaderCell};
 use crate::receipt::ReadReceipt;
+use crate::tokio_reactor;
 use crate::wait::{Operation, Sealed, Wait};
 use std::io;
 use std::process::Stdio;
@@ -56,7 +57,7 @@ impl PipeReader {
         options: ReaderOptions,
     ) -> Result<Self, AdoptError> {
         let (driver, handle) = handle::adopt(handle.into(), Direction::Read, false)?;
-        Ok(Self::on(&driver, handle, options))
+        Ok(Self::made(&driver, handle, options))
     }
 
     /// As [`PipeReader::adopt_with`], for a pipe whose open file description nobody else has. A child's standard output is such
@@ -73,7 +74,20 @@ impl PipeReader {
         options: ReaderOptions,
     ) -> Result<Self, AdoptError> {
         let (driver, handle) = handle::adopt(handle.into(), Direction::Read, true)?;
-        Ok(Self::on(&driver, handle, options))
+        Ok(Self::made(&driver, handle, options))
+    }
+
+    /// A reader on a handle of the process's driver.
+    pub(crate) fn made(
+        driver: &Arc<Driver<Native>>,
+        handle: Handle,
+        options: ReaderOptions,
+    ) -> Self {
+        let reactor = tokio_reactor::register(&handle, &options);
+        Self {
+            cell: ReaderCell::new(driver.clone(), handle, options, reactor),
+            trait_id: 0,
+        }
     }
 
     /// Gives the handle back, open, if no read is in flight and no read-ahead is left.
@@ -135,7 +149,7 @@ impl<B: Backend> PipeReader<B> {
     #[doc(hidden)]
     pub fn on(driver: &Arc<Driver<B>>, handle: B::Handle, options: ReaderOptions) -> Self {
         Self {
-            cell: ReaderCell::new(driver.clone(), handle, options),
+            cell: ReaderCell::new(driver.clone(), handle, options, None),
             trait_id: 0,
         }
     }

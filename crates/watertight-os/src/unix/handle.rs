@@ -106,6 +106,12 @@ impl Handle {
         kernel::set_capacity(self.fd.as_fd(), bytes)
     }
 
+    /// Whether it is read at once, in the caller's thread, and readiness says when that is worth it.
+    #[must_use]
+    pub const fn reads_directly(&self) -> bool {
+        !matches!(self.rung, Rung::Helper(_))
+    }
+
     /// F_DUPFD_CLOEXEC: a second descriptor of the same thing.
     ///
     /// # Errors

@@ -78,7 +78,7 @@ fn a_blocked_read_meets_a_stop() {
             blocks: true,
             ..Manner::default()
         });
-        let cell = ReaderCell::new(world.driver.clone(), pipe, ReaderOptions::new());
+        let cell = ReaderCell::new(world.driver.clone(), pipe, ReaderOptions::new(), None);
         world.race();
         let other = cell.clone();
         let stopping = spawn(move || other.abort());
@@ -190,7 +190,7 @@ fn take_back(cancels: Cancels) -> &'static str {
         is_slow: true,
         ..Manner::default()
     });
-    let cell = ReaderCell::new(world.driver.clone(), pipe, ReaderOptions::new());
+    let cell = ReaderCell::new(world.driver.clone(), pipe, ReaderOptions::new(), None);
     world.race();
     let task = Task::new();
     let mut id = 0;

@@ -1,0 +1,88 @@
+//! tokio's reactor as a reader's (feature `tokio`, Unix): a task's wait then costs what it costs tokio's own pipes, and no
+//! thread of ours takes part in it.
+
+use crate::options::ReaderOptions;
+use crate::pump_read::Reactor;
+use std::sync::Arc;
+use watertight_os::Handle;
+
+/// Registers a copy of the handle with the reactor of the runtime that this is called in. `None`: it was not asked for, there is
+/// no runtime, its reactor does not take the handle (a file), or the system is out of descriptors. The library's own thread
+/// does it then.
+pub(crate) fn register(handle: &Handle, options: &ReaderOptions) -> Option<Arc<dyn Reactor>> {
+    #[cfg(all(feature = "tokio", unix, not(any(loom, shuttle))))]
+    if options.tokio_reactor && handle.reads_directly() {
+        return unix::register(handle);
+    }
+    let _ = (handle, options);
+    None
+}
+
+#[cfg(all(feature = "tokio", unix, not(any(loom, shuttle))))]
+mod unix {
+    use crate::pump_read::{Gone, Reactor};
+    use std::os::fd::OwnedFd;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker, ready};
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
+    use watertight_core::ReadNow;
+    use watertight_os::Handle;
+
+    /// A second descriptor of the reader's pipe: it can be in the reactor for as long as it likes.
+    struct Registration(AsyncFd<OwnedFd>);
+
+    pub(super) fn register(handle: &Handle) -> Option<Arc<dyn Reactor>> {
+        if !is_in_a_runtime() {
+            return None;
+        }
+        let copy = handle.try_clone().ok()?;
+        #[allow(
+            deprecated,
+            reason = "unsound for a type that closes or changes its descriptor, which OwnedFd does not"
+        )]
+        let registered = AsyncFd::with_interest(copy, Interest::READABLE);
+        Some(Arc::new(Registration(registered.ok()?)))
+    }
+
+    fn is_in_a_runtime() -> bool {
+        tokio::runtime::Handle::try_current().is_ok()
+    }
+
+    impl Reactor for Registration {
+        fn poll_ready(&self, waker: &Waker) -> Poll<Result<(), Gone>> {
+            match ready!(self.0.poll_read_ready(&mut Context::from_waker(waker))) {
+                Ok(mut guard) => {
+                    guard.retain_ready();
+                    Poll::Ready(Ok(()))
+                }
+                // The one failure: the reactor has ended.
+                Err(_) => Poll::Ready(Err(Gone)),
+            }
+        }
+
+        fn poll_read(
+            &self,
+            waker: &Waker,
+            read: &mut dyn FnMut() -> ReadNow,
+        ) -> Poll<Result<ReadNow, Gone>> {
+            loop {
+                let cx = &mut Context::from_waker(waker);
+                let Ok(mut guard) = ready!(self.0.poll_read_ready(cx)) else {
+                    return Poll::Ready(Err(Gone));
+                };
+                let now = read();
+                if now != ReadNow::Wait {
+                    guard.retain_ready();
+                    return Poll::Ready(Ok(now));
+                }
+                // What the reactor knew is past; what came since the read is not cleared by this.
+                guard.clear_ready();
+            }
+        }
+
+        fn is_here(&self) -> bool {
+            is_in_a_runtime()
+        }
+    }
+}
