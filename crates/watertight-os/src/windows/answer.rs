@@ -1,11 +1,30 @@
 //! What an answered operation is to the core: code and count made into an outcome.
 //!
-//! Both ways of doing an operation, overlapped and by a helper thread, answer through these.
+//! Both ways of doing an operation, overlapped and by a helper thread, answer through these. What else they share is here
+//! too: the kinds of handles, and the bytes of a write in one piece.
 
 use super::classify::{Call, classify, os};
 use bytes::Bytes;
-use watertight_core::{Class, Moved, Outcome};
+use watertight_core::{Chunks, Class, Moved, Outcome};
 use windows_sys::Win32::Foundation::ERROR_SUCCESS;
+
+/// What kind of thing a handle is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// A console, the null device, a serial line.
+    Device,
+    /// A regular file.
+    File,
+    /// A pipe, or a socket.
+    Pipe,
+}
+
+impl Kind {
+    /// Whether a read of no bytes is the end of the stream. On a pipe it is an empty message.
+    pub(super) fn empty_ends(self) -> bool {
+        self != Self::Pipe
+    }
+}
 
 /// The answer to a read. `empty_ends`: no bytes mean the end, as they do in a file.
 ///
@@ -43,4 +62,17 @@ pub fn write(code: u32, count: u64, bytes: u64, moved: Moved) -> Outcome {
         return Outcome::failed(Class::Wait, None);
     }
     Outcome::Transferred(count.min(bytes))
+}
+
+/// The bytes of a write in one piece.
+pub(super) fn joined(chunks: Chunks) -> Bytes {
+    if chunks.count() == 1 {
+        let only = chunks.into_vec().pop();
+        return only.expect("there is one");
+    }
+    let mut whole = Vec::with_capacity(usize::try_from(chunks.bytes()).unwrap_or(0));
+    for chunk in chunks.iter() {
+        whole.extend_from_slice(chunk);
+    }
+    whole.into()
 }

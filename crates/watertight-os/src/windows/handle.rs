@@ -1,9 +1,9 @@
 //! One end of a pipe, and how a handle that somebody else opened becomes one.
 
+use super::answer::Kind;
 use super::classify::{Call, classified};
 use super::helper::Helper;
-use super::port::Port;
-use super::{OsHandle, sys};
+use super::sys;
 use crate::step::{Direction, Refused, Step, StepError, step};
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ use windows_sys::Wdk::Storage::FileSystem::{
     FILE_SYNCHRONOUS_IO_ALERT, FILE_SYNCHRONOUS_IO_NONALERT,
 };
 use windows_sys::Win32::Foundation::{
-    ERROR_ACCESS_DENIED, ERROR_DIRECTORY_NOT_SUPPORTED, ERROR_INVALID_PARAMETER, ERROR_SUCCESS,
+    ERROR_ACCESS_DENIED, ERROR_DIRECTORY_NOT_SUPPORTED, ERROR_INVALID_PARAMETER,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_APPEND_DATA, FILE_READ_DATA, FILE_TYPE_CHAR, FILE_TYPE_DISK, FILE_TYPE_PIPE,
@@ -22,17 +22,6 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::Pipes::PIPE_NOWAIT;
 use windows_sys::Win32::System::WindowsProgramming::FILE_SKIP_COMPLETION_PORT_ON_SUCCESS;
-
-/// What kind of thing a handle is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
-    /// A console, the null device, a serial line.
-    Device,
-    /// A regular file.
-    File,
-    /// A pipe, or a socket.
-    Pipe,
-}
 
 /// What looking at a handle found out.
 struct Found {
@@ -44,7 +33,8 @@ struct Found {
 /// One end of a pipe.
 #[derive(Debug)]
 pub struct Handle {
-    os: OwnedHandle,
+    /// Shared only with the operations on it, and by each of them only until its answer is out.
+    os: Arc<OwnedHandle>,
     direction: Direction,
     kind: Kind,
     /// It was opened without FILE_FLAG_OVERLAPPED: its calls block, so a thread makes them.
@@ -65,7 +55,7 @@ impl Handle {
     ///
     /// # Errors
     /// Out of handles.
-    pub fn try_clone(&self) -> std::io::Result<OsHandle> {
+    pub fn try_clone(&self) -> std::io::Result<OwnedHandle> {
         self.os.try_clone()
     }
 
@@ -105,8 +95,8 @@ impl Handle {
     /// (tokio, the thread pool) can bind this handle or a duplicate of it again (code 87), but blocking calls with an
     /// event of one's own, and children, can use it. A blocking one is as it was; its thread ends by itself.
     #[must_use]
-    pub fn into_os(self) -> OsHandle {
-        self.os
+    pub fn into_os(self) -> OwnedHandle {
+        Arc::into_inner(self.os).expect("O4: nothing is in flight, so no operation has the handle")
     }
 
     /// Whether it is a regular file.
@@ -149,7 +139,7 @@ impl Handle {
             capacity,
         } = found;
         Self {
-            os,
+            os: Arc::new(os),
             direction,
             kind,
             blocking,
@@ -158,8 +148,8 @@ impl Handle {
         }
     }
 
-    pub(super) fn os(&self) -> BorrowedHandle<'_> {
-        self.os.as_handle()
+    pub(super) fn shared_os(&self) -> &Arc<OwnedHandle> {
+        &self.os
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -170,36 +160,36 @@ impl Handle {
         self.blocking
     }
 
-    /// Whether a read of no bytes is the end of the stream. On a pipe it is an empty message.
-    pub(super) fn empty_ends(&self) -> bool {
-        self.kind != Kind::Pipe
-    }
-
     /// The thread for calls that block; started now if there is none.
-    pub(super) fn helper(&self, port: &Arc<Port>) -> Result<&Arc<Helper>, (Class, Option<OsCode>)> {
+    pub(super) fn helper(
+        &self,
+        start: impl FnOnce() -> Result<Arc<Helper>, (Class, Option<OsCode>)>,
+    ) -> Result<&Arc<Helper>, (Class, Option<OsCode>)> {
         if let Some(helper) = self.helper.get() {
             return Ok(helper);
         }
-        let helper = Helper::start(port)?;
+        let helper = start()?;
         Ok(self.helper.get_or_init(|| helper))
     }
 }
 
-/// Takes over a handle, or gives it back untouched with the step that failed.
+/// Takes over a handle, or gives it back untouched with the step that failed. `bind` binds it to the port, which cannot be
+/// taken back; `start_helper` starts the thread of one whose calls block. One of the two is called, once the handle fits.
 ///
 /// On a blocking handle every question waits while somebody else is in a blocking call on the same file (a brother
 /// process that reads the same inherited stdin): Windows answers one call at a time there.
 pub(super) fn adopt(
-    port: &Arc<Port>,
-    os: OsHandle,
+    os: OwnedHandle,
     direction: Direction,
+    bind: impl FnOnce(BorrowedHandle<'_>) -> Result<(), StepError>,
+    start_helper: impl FnOnce() -> Result<Arc<Helper>, (Class, Option<OsCode>)>,
 ) -> Result<Handle, Refused> {
     let ready = inspect(os.as_handle(), direction).and_then(|found| {
         // Before the port: that binding cannot be taken back.
         let was_inherited = step(Step::CloseOnExec, || {
             hide(os.as_handle()).map_err(|code| classified(Call::Query, code))
         })?;
-        match serve(port, os.as_handle(), &found) {
+        match serve(os.as_handle(), &found, bind, start_helper) {
             Ok(helper) => Ok((found, helper)),
             Err(error) => {
                 if was_inherited {
@@ -227,26 +217,19 @@ fn hide(os: BorrowedHandle<'_>) -> Result<bool, u32> {
 
 /// Who carries out its operations: a thread if its calls block, else the port.
 fn serve(
-    port: &Arc<Port>,
     os: BorrowedHandle<'_>,
     found: &Found,
+    bind: impl FnOnce(BorrowedHandle<'_>) -> Result<(), StepError>,
+    start_helper: impl FnOnce() -> Result<Arc<Helper>, (Class, Option<OsCode>)>,
 ) -> Result<OnceLock<Arc<Helper>>, StepError> {
     let helper = OnceLock::new();
     if found.blocking {
-        let thread = step(Step::StartHelper, || Helper::start(port))?;
+        let thread = step(Step::StartHelper, start_helper)?;
         helper.get_or_init(|| thread);
     } else {
-        associate(port, os)?;
+        bind(os)?;
     }
     Ok(helper)
-}
-
-/// CreateIoCompletionPort. 87 says that the file is bound to a port already: it cannot be ours.
-pub(super) fn associate(port: &Port, os: BorrowedHandle<'_>) -> Result<(), StepError> {
-    step(Step::AssociatePort, || match port.bind(os) {
-        ERROR_SUCCESS => Ok(()),
-        code => Err(classified(Call::Port, code)),
-    })
 }
 
 /// GetFileType, NtQueryInformationFile: what it is and whether it fits.

@@ -3,15 +3,13 @@
 //! It does one operation after the other. A cancel ends the call it is in (CancelSynchronousIo). That misses a thread that
 //! is about to enter the call, so the port asks again until the operation is answered. Nobody ever joins this thread.
 
-use super::answer;
+use super::answer::{self, Kind, joined};
 use super::classify::{Call, classified};
-use super::handle::{Handle, Kind};
-use super::lock;
-use super::overlapped::joined;
-use super::port::Port;
+use super::lock::lock;
 use super::sys;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use watertight_core::{Class, Completion, Moved, Op, OpId, OsCode, Outcome};
@@ -23,10 +21,14 @@ use windows_sys::Win32::Foundation::{ERROR_NO_DATA, ERROR_OPERATION_ABORTED, ERR
 /// It runs a few functions of ours and system calls; a megabyte of address space for each would be waste.
 const STACK_BYTES: usize = 128 * 1024;
 
+/// Where answers go. Nothing of an operation may be left to do when its answer goes there.
+pub(super) type Post = Arc<dyn Fn(Completion) + Send + Sync>;
+
 /// One operation to do. While it exists the handle stays open.
 pub(super) struct Job {
     pub(super) id: OpId,
-    pub(super) handle: Arc<Handle>,
+    pub(super) handle: Arc<OwnedHandle>,
+    pub(super) kind: Kind,
     pub(super) op: Op,
 }
 
@@ -73,13 +75,13 @@ impl std::fmt::Debug for Helper {
 
 impl Helper {
     /// Starts the thread.
-    pub(super) fn start(port: &Arc<Port>) -> Result<Arc<Self>, (Class, Option<OsCode>)> {
+    pub(super) fn start(post: Post) -> Result<Arc<Self>, (Class, Option<OsCode>)> {
         let shared = Arc::new(Shared::default());
-        let (inner, port) = (shared.clone(), port.clone());
+        let inner = shared.clone();
         let thread = std::thread::Builder::new()
             .name("watertight-helper".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || inner.serve(&port))
+            .spawn(move || inner.serve(&post))
             .map_err(|error| match error.raw_os_error() {
                 Some(code) => classified(Call::Start, code.cast_unsigned()),
                 None => (Class::Limit, None),
@@ -113,21 +115,27 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        // The handle that had us is closed or given back, so no operation is left: each of them has that handle.
+        // The handle that had us is closed or given back, and no operation of ours is left: until it is answered, each of
+        // them has us too, in the port's list.
         lock(&self.shared.state).quit = true;
         self.shared.changed.notify_one();
     }
 }
 
 impl Shared {
-    fn serve(&self, port: &Port) {
+    fn serve(&self, post: &Post) {
         while let Some(job) = self.next() {
-            let Job { id, handle, op } = job;
-            let outcome = self.run(&handle, op);
+            let Job {
+                id,
+                handle,
+                kind,
+                op,
+            } = job;
+            let outcome = self.run(handle.as_handle(), kind, op);
             lock(&self.state).running = None;
             // O4: when the answer is out, the handle may be closed, so our reference goes first.
             drop(handle);
-            port.answer(Completion { id, outcome });
+            post(Completion { id, outcome });
         }
     }
 
@@ -160,12 +168,12 @@ impl Shared {
             .is_some_and(|running| running.cancel_asked)
     }
 
-    fn run(&self, handle: &Handle, op: Op) -> Outcome {
+    fn run(&self, handle: BorrowedHandle<'_>, kind: Kind, op: Op) -> Outcome {
         if self.is_cancelled() {
             return Outcome::cancelled();
         }
         match op {
-            Op::Read { bytes_max } => self.read(handle, bytes_max),
+            Op::Read { bytes_max } => self.read(handle, kind, bytes_max),
             Op::WaitReadable => Outcome::failed(Class::Unsupported, None),
             Op::UntilRead => until_read(handle),
             Op::Write(chunks) => write(handle, &joined(chunks)),
@@ -173,21 +181,21 @@ impl Shared {
     }
 
     /// ReadFile. On a console, Ctrl-C ends the call though nobody cancelled it: then it is called again.
-    fn read(&self, handle: &Handle, bytes_max: usize) -> Outcome {
+    fn read(&self, handle: BorrowedHandle<'_>, kind: Kind, bytes_max: usize) -> Outcome {
         let mut buf = Vec::with_capacity(bytes_max);
         loop {
-            let code = sys::read(handle.os(), &mut buf, bytes_max);
-            let interrupted = code == ERROR_OPERATION_ABORTED && handle.kind() == Kind::Device;
+            let code = sys::read(handle, &mut buf, bytes_max);
+            let interrupted = code == ERROR_OPERATION_ABORTED && kind == Kind::Device;
             if !interrupted || self.is_cancelled() {
-                return answer::read(code, buf.into(), handle.empty_ends());
+                return answer::read(code, buf.into(), kind.empty_ends());
             }
         }
     }
 }
 
 /// WriteFile.
-fn write(handle: &Handle, bytes: &Bytes) -> Outcome {
-    let (code, count) = sys::write(handle.os(), bytes);
+fn write(handle: BorrowedHandle<'_>, bytes: &Bytes) -> Outcome {
+    let (code, count) = sys::write(handle, bytes);
     // 232: the peer was gone before the call. Whatever else ends a blocking write may have let some of it through.
     let moved = if code == ERROR_NO_DATA {
         Moved::Exactly(0)
@@ -199,13 +207,13 @@ fn write(handle: &Handle, bytes: &Bytes) -> Outcome {
 
 /// FlushFileBuffers, and then the question whether anybody was there to read: begun after the peer closed it says
 /// "success" although the peer threw the bytes away (windows-facts 10).
-fn until_read(handle: &Handle) -> Outcome {
-    let code = sys::flush(handle.os());
+fn until_read(handle: BorrowedHandle<'_>) -> Outcome {
+    let code = sys::flush(handle);
     if code != ERROR_SUCCESS {
         let (class, os) = classified(Call::Flush, code);
         return Outcome::failed(class, os);
     }
-    match sys::query::<FILE_PIPE_LOCAL_INFORMATION>(handle.os()) {
+    match sys::query::<FILE_PIPE_LOCAL_INFORMATION>(handle) {
         Ok(pipe) if pipe.NamedPipeState == FILE_PIPE_CONNECTED_STATE => Outcome::Ready,
         Ok(_) => Outcome::failed(Class::Gone, None),
         Err(code) => {

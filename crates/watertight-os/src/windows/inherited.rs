@@ -1,6 +1,5 @@
 //! The standard streams this process was started with.
 
-use super::OsHandle;
 use super::classify::{Call, classified, os};
 use super::sys;
 use crate::step::{Direction, Step, StepError, step};
@@ -28,7 +27,7 @@ const STREAMS: [STD_HANDLE; 3] = [STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR
 ///
 /// # Errors
 /// There is no such stream (Windows has no other inherited numbers), or the system is out of handles. Nothing changed.
-pub fn inherited(number: u32, direction: Direction) -> Result<OsHandle, StepError> {
+pub fn inherited(number: u32, direction: Direction) -> Result<OwnedHandle, StepError> {
     step(Step::Duplicate, || {
         let stream = usize::try_from(number)
             .ok()
@@ -52,7 +51,7 @@ fn take(
     stream: STD_HANDLE,
     original: BorrowedHandle<'_>,
     direction: Direction,
-) -> Result<OsHandle, (Class, Option<OsCode>)> {
+) -> Result<OwnedHandle, (Class, Option<OsCode>)> {
     let null_device = open_null(direction)?;
     let ours = duplicate(original)?;
     replace(stream, null_device)?;

@@ -11,9 +11,9 @@ mod census;
 pub mod classify;
 mod handle;
 mod helper;
-mod in_flight;
 mod inherited;
-mod overlapped;
+mod lock;
+mod operation;
 mod pipe;
 mod port;
 mod process_end;
@@ -31,10 +31,3 @@ pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
 pub type OsHandle = std::os::windows::io::OwnedHandle;
 /// What the system calls a handle, borrowed.
 pub type OsHandleRef<'a> = std::os::windows::io::BorrowedHandle<'a>;
-
-/// Locks. A panic elsewhere cannot leave these half changed: each is changed in one step.
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}

@@ -1,19 +1,16 @@
-//! Making a pipe: one without a name, both ends overlapped.
+//! Making a pipe: one without a name, both ends overlapped. Who serves them is not known here.
 //!
 //! Windows's anonymous pipes are not overlapped, so this goes the way of std's own pipes to children: a pipe that is made
 //! relative to the pipe file system's root, with no name, can be opened relative to the handle of its other end and in no
 //! other way. There is nothing to guess, to list, to squat on or to join, and so no access list to get right.
 
 use super::classify::{Call, classified};
-use super::handle::{Handle, associate};
-use super::port::Port;
 use super::sys;
 use crate::fault::fallible;
-use crate::step::{Direction, Step, StepError, step};
+use crate::step::{Step, StepError, step};
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::ptr::null;
 use std::ptr::null_mut;
-use std::sync::Arc;
 use watertight_core::{Class, OsCode};
 use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
 use windows_sys::Wdk::Storage::FileSystem::{
@@ -30,7 +27,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 
 /// The bytes the pipe takes with nobody reading.
-const CAPACITY_BYTES: u32 = 64 * 1024;
+pub(super) const CAPACITY_BYTES: u32 = 64 * 1024;
 
 /// The default of WaitNamedPipe in units of 100 ns, from now (negative). Nobody waits for this pipe; 0 is refused.
 const WAIT_DEFAULT: i64 = -500_000;
@@ -75,17 +72,11 @@ unsafe extern "system" {
 ///
 /// The reading end is the server, as with the system's own anonymous pipes. Which end closes first makes no difference:
 /// what was written before stays readable.
-pub(super) fn pipe(port: &Arc<Port>) -> Result<(Handle, Handle), StepError> {
+pub(super) fn pipe() -> Result<(OwnedHandle, OwnedHandle), StepError> {
     let root = step(Step::OpenRoot, open_root)?;
     let reading = step(Step::CreatePipe, || create(root.as_handle()))?;
     let writing = step(Step::OpenEnd, || open(reading.as_handle()))?;
-    associate(port, reading.as_handle())?;
-    associate(port, writing.as_handle())?;
-    let capacity = u64::from(CAPACITY_BYTES);
-    Ok((
-        Handle::own(reading, Direction::Read, capacity),
-        Handle::own(writing, Direction::Write, capacity),
-    ))
+    Ok((reading, writing))
 }
 
 /// NtOpenFile: the pipe file system's root.

@@ -1,16 +1,18 @@
-//! The backend: one completion port, waited on by the driver's thread, and the only place where blocks are taken back.
+//! The backend: one completion port, waited on by the driver's thread.
 //!
 //! One submission, one packet, one release: no event in OVERLAPPED and no FILE_SKIP_COMPLETION_PORT_ON_SUCCESS. Helper
 //! threads put their answers into a list and wake the port.
 
+use super::answer::Kind;
 use super::classify::{Call, classified, os};
-use super::handle::{self, Handle, Kind};
-use super::helper::{Found, Job};
-use super::in_flight::{InFlight, Place};
-use super::overlapped::{self, Buffer, Operation};
+use super::handle::{self, Handle};
+use super::helper::{Found, Helper, Job, Post};
+use super::lock::lock;
+use super::operation::{self, Operations};
 use super::retry::Retry;
-use super::{OsHandle, census, lock, pipe, sys};
+use super::{census, pipe, sys};
 use crate::step::{Direction, Refused, Step, StepError, step};
+use std::collections::HashMap;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -40,20 +42,31 @@ const WAIT_FAILED_PAUSE: Duration = Duration::from_millis(10);
 /// How long the end of a backend waits for what is in flight. What outlives it stays the kernel's, and is never freed.
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
+/// An operation that a helper thread has.
+struct Helped {
+    /// Keeps the thread for as long as the operation is not answered.
+    helper: Arc<Helper>,
+    cancel_asked: bool,
+}
+
 /// What the backend shares with its helper threads.
-pub(super) struct Port {
+struct Port {
     os: OwnedHandle,
     start: Instant,
     /// A wake's packet is in the port: another would say nothing new.
     wake_posted: AtomicBool,
     answered: Mutex<Vec<Completion>>,
-    in_flight: Mutex<InFlight>,
+    /// What the kernel has.
+    operations: Operations,
+    /// What helper threads have.
+    helped: Mutex<HashMap<OpId, Helped>>,
     retry: Mutex<Option<Retry>>,
 }
 
 /// The backend for Windows.
 pub struct Native {
     port: Arc<Port>,
+    post: Post,
 }
 
 impl std::fmt::Debug for Native {
@@ -71,25 +84,27 @@ impl Native {
         let os = step(Step::CreatePoller, || {
             sys::create_port().map_err(|code| classified(Call::Port, code))
         })?;
-        let port = Port {
+        let port = Arc::new(Port {
             os,
             start: Instant::now(),
             wake_posted: AtomicBool::new(false),
             answered: Mutex::default(),
-            in_flight: Mutex::default(),
+            operations: Operations::default(),
+            helped: Mutex::default(),
             retry: Mutex::default(),
-        };
-        Ok(Self {
-            port: Arc::new(port),
-        })
+        });
+        let to = port.clone();
+        let post: Post = Arc::new(move |completion| to.answer(completion));
+        Ok(Self { port, post })
     }
 
     /// Takes over a handle that somebody else opened: a pipe, overlapped or not, a file, a console or a device.
     ///
     /// # Errors
     /// The step that failed and the handle, untouched and still usable.
-    pub fn adopt(&self, handle: OsHandle, direction: Direction) -> Result<Handle, Refused> {
-        handle::adopt(&self.port, handle, direction)
+    pub fn adopt(&self, handle: OwnedHandle, direction: Direction) -> Result<Handle, Refused> {
+        let bind = |os: BorrowedHandle<'_>| self.port.associate(os);
+        handle::adopt(handle, direction, bind, || self.start_helper())
     }
 
     /// As [`adopt`](Self::adopt): Windows has no mode that others who share a handle would notice.
@@ -98,7 +113,7 @@ impl Native {
     /// As [`adopt`](Self::adopt).
     pub fn adopt_unshared(
         &self,
-        handle: OsHandle,
+        handle: OwnedHandle,
         direction: Direction,
     ) -> Result<Handle, Refused> {
         self.adopt(handle, direction)
@@ -109,12 +124,19 @@ impl Native {
     /// # Errors
     /// The step that failed. Nothing is left behind.
     pub fn pipe(&self) -> Result<(Handle, Handle), StepError> {
-        pipe::pipe(&self.port)
+        let (reading, writing) = pipe::pipe()?;
+        self.port.associate(reading.as_handle())?;
+        self.port.associate(writing.as_handle())?;
+        let capacity = u64::from(pipe::CAPACITY_BYTES);
+        Ok((
+            Handle::own(reading, Direction::Read, capacity),
+            Handle::own(writing, Direction::Write, capacity),
+        ))
     }
 
     /// Gives a handle back, open. Nothing is in flight. It stays bound to this port: no other runtime can bind it.
     #[must_use]
-    pub fn release(&self, handle: Handle) -> OsHandle {
+    pub fn release(&self, handle: Handle) -> OwnedHandle {
         handle.into_os()
     }
 
@@ -122,7 +144,7 @@ impl Native {
     #[doc(hidden)]
     #[must_use]
     pub fn operations_alive() -> u64 {
-        overlapped::alive()
+        operation::alive()
     }
 
     /// How many handles this process has open, if the system says.
@@ -132,33 +154,20 @@ impl Native {
         census::open_handles()
     }
 
-    fn submit_overlapped(&self, handle: &Arc<Handle>, id: OpId, buffer: Buffer) -> Submitted {
-        let mut given = Operation::new(id, handle.clone(), buffer).give();
-        let start = given.starter();
-        // Before the call: the packet can be there before it returns.
-        lock(&self.port.in_flight).insert(id, Place::Kernel(given));
-        // SAFETY: the block was registered just now and never started; `handle` is borrowed until this returns.
-        let Err(code) = (unsafe { overlapped::start(&start) }) else {
-            return Submitted::InFlight;
-        };
-        let Some(given) = lock(&self.port.in_flight).remove_unless_warned(id) else {
-            return Submitted::InFlight;
-        };
-        // SAFETY: the call failed with an error, so that no packet will come: the kernel never had the block or is done with
-        // it.
-        let operation = unsafe { given.take_back() };
-        Submitted::Done(operation.into_refusal(code))
+    fn start_helper(&self) -> Result<Arc<Helper>, (Class, Option<OsCode>)> {
+        Helper::start(self.post.clone())
     }
 
-    fn submit_to_helper(&self, handle: &Arc<Handle>, id: OpId, op: Op) -> Submitted {
-        let helper = match handle.helper(&self.port) {
+    fn submit_to_helper(&self, handle: &Handle, id: OpId, op: Op) -> Submitted {
+        let helper = match handle.helper(|| self.start_helper()) {
             Ok(helper) => helper,
             Err((class, os)) => return Submitted::Done(Outcome::failed(class, os)),
         };
-        lock(&self.port.in_flight).insert(id, Place::Helper(helper.clone()));
+        self.port.note_helped(id, helper.clone());
         helper.submit(Job {
             id,
-            handle: handle.clone(),
+            handle: handle.shared_os().clone(),
+            kind: handle.kind(),
             op,
         });
         Submitted::InFlight
@@ -174,19 +183,16 @@ impl Backend for Native {
 
     /// ReadFile or WriteFile, by us if the handle is overlapped, by its thread if not; FlushFileBuffers by a thread.
     fn submit(&self, handle: &Arc<Handle>, id: OpId, op: Op) -> Submitted {
+        let (os, kind) = (handle.shared_os(), handle.kind());
         match op {
             // Rule O5: what the kernel reads, the block keeps alive.
             Op::Write(chunks) if chunks.bytes() == 0 => Submitted::Done(Outcome::Transferred(0)),
             Op::Read { .. } | Op::Write(_) if handle.is_blocking() => {
                 self.submit_to_helper(handle, id, op)
             }
-            Op::Read { bytes_max } => {
-                self.submit_overlapped(handle, id, Buffer::for_read(bytes_max))
-            }
-            Op::Write(chunks) => self.submit_overlapped(handle, id, Buffer::for_write(chunks)),
-            Op::UntilRead if handle.kind() == Kind::Pipe => {
-                self.submit_to_helper(handle, id, Op::UntilRead)
-            }
+            Op::Read { bytes_max } => self.port.operations.submit_read(os, kind, id, bytes_max),
+            Op::Write(chunks) => self.port.operations.submit_write(os, kind, id, chunks),
+            Op::UntilRead if kind == Kind::Pipe => self.submit_to_helper(handle, id, Op::UntilRead),
             // Whether a file's or console's bytes were read cannot be known; readiness is asked for by reading.
             Op::WaitReadable | Op::UntilRead => {
                 Submitted::Done(Outcome::failed(Class::Unsupported, None))
@@ -201,27 +207,25 @@ impl Backend for Native {
 
     /// CancelIoEx, or CancelSynchronousIo on the handle's thread.
     fn cancel(&self, _: &Arc<Handle>, id: OpId) -> Cancelled {
-        let mut in_flight = lock(&self.port.in_flight);
-        let found = match in_flight.ask_cancel(id) {
-            // Under the lock, so that the block is there and is the one that is meant.
-            Some(Place::Kernel(given)) => {
-                given.cancel();
-                Found::Nothing
-            }
-            Some(Place::Helper(helper)) => helper.cancel(id),
+        if self.port.operations.cancel(id) {
+            return Cancelled::Requested;
+        }
+        let mut helped = lock(&self.port.helped);
+        let found = match helped.get_mut(&id) {
+            Some(one) => one.cancel(id),
             // Answered; the completion is on its way.
             None => Found::Nothing,
         };
         match found {
             Found::Nothing => Cancelled::Requested,
             Found::Queued(job) => {
-                let place = in_flight.remove(id);
-                drop(in_flight);
-                drop((place, job));
+                let one = helped.remove(&id);
+                drop(helped);
+                drop((one, job));
                 Cancelled::Done(Outcome::cancelled())
             }
             Found::Running => {
-                drop(in_flight);
+                drop(helped);
                 self.port.expect_retry();
                 Cancelled::Requested
             }
@@ -271,25 +275,23 @@ impl Drop for Native {
     ///
     /// A driver ends its pipes first; then nothing is in flight and this does not wait.
     fn drop(&mut self) {
-        let mut queued = Vec::new();
+        self.port.operations.cancel_all();
+        let (mut queued, mut spent) = (Vec::new(), Vec::new());
         {
-            let mut in_flight = lock(&self.port.in_flight);
-            for (id, place) in in_flight.ask_all() {
-                match place {
-                    Place::Helper(helper) => queued.push((id, helper.cancel(id))),
-                    Place::Kernel(given) => given.cancel(),
-                }
+            let mut helped = lock(&self.port.helped);
+            for (id, one) in helped.iter_mut() {
+                queued.push((*id, one.cancel(*id)));
             }
             let never_begun = |found: &Found| matches!(found, Found::Queued(_));
             for (id, _) in queued.iter().filter(|(_, found)| never_begun(found)) {
-                in_flight.remove(*id);
+                spent.push(helped.remove(id));
             }
         }
-        drop(queued);
+        drop((queued, spent));
         self.port.expect_retry();
         let until = self.now().after(LAST_ANSWERS_WITHIN);
         let mut completions = Vec::new();
-        while !lock(&self.port.in_flight).is_empty() && self.now() < until {
+        while self.port.has_in_flight() && self.now() < until {
             if self.wait(&mut completions, Some(until)).is_err() {
                 // What cannot be asked for now may be there in a moment, and only its packet releases it.
                 self.rest(WAIT_FAILED_PAUSE);
@@ -298,14 +300,47 @@ impl Drop for Native {
     }
 }
 
+impl Helped {
+    /// CancelSynchronousIo, now and until the operation is answered.
+    fn cancel(&mut self, id: OpId) -> Found {
+        self.cancel_asked = true;
+        self.helper.cancel(id)
+    }
+}
+
 impl Port {
     /// CreateIoCompletionPort: binds a handle to this port. 0, or the code.
-    pub(super) fn bind(&self, handle: BorrowedHandle<'_>) -> u32 {
+    fn bind(&self, handle: BorrowedHandle<'_>) -> u32 {
         sys::bind(self.os.as_handle(), handle, KEY_OPERATION)
     }
 
+    /// CreateIoCompletionPort. 87 says that the file is bound to a port already: it cannot be ours.
+    fn associate(&self, os: BorrowedHandle<'_>) -> Result<(), StepError> {
+        step(Step::AssociatePort, || match self.bind(os) {
+            ERROR_SUCCESS => Ok(()),
+            code => Err(classified(Call::Port, code)),
+        })
+    }
+
+    /// Adds an operation of a helper thread's, before it can possibly be answered.
+    fn note_helped(&self, id: OpId, helper: Arc<Helper>) {
+        let one = Helped {
+            helper,
+            cancel_asked: false,
+        };
+        let before = lock(&self.helped).insert(id, one);
+        assert!(
+            before.is_none(),
+            "O1: a pipe has one operation of a kind in flight"
+        );
+    }
+
+    fn has_in_flight(&self) -> bool {
+        !self.operations.is_empty() || !lock(&self.helped).is_empty()
+    }
+
     /// A helper thread's answer. Nothing of it may be left to do.
-    pub(super) fn answer(&self, completion: Completion) {
+    fn answer(&self, completion: Completion) {
         lock(&self.answered).push(completion);
         self.wake();
     }
@@ -343,11 +378,14 @@ impl Port {
             return Some(due);
         }
         let mut any = false;
-        for (id, helper) in lock(&self.in_flight).unheard() {
+        // The cancel may have come before the call did.
+        let helped = lock(&self.helped);
+        for (id, one) in helped.iter().filter(|(_, one)| one.cancel_asked) {
             any = true;
             // Never `Queued`: a thread does its operations in order, and a queued one is taken out by the first cancel.
-            helper.cancel(id);
+            one.helper.cancel(*id);
         }
+        drop(helped);
         *retry = retry.take().filter(|_| any).map(|retry| retry.later(now));
         retry.as_ref().map(Retry::due)
     }
@@ -380,19 +418,9 @@ impl Port {
                 woken = true;
                 continue;
             }
-            completions.extend(self.redeem(entry));
+            completions.extend(self.operations.redeem(entry));
         }
         Ok(woken)
-    }
-
-    /// Takes the block back that a packet names. `None`: the packet is a stranger's.
-    fn redeem(&self, entry: &OVERLAPPED_ENTRY) -> Option<Completion> {
-        let given = lock(&self.in_flight).redeem(entry.lpOverlapped.addr())?;
-        // SAFETY: it was in the registry, so it was submitted; the kernel has written its answer into it, and with that is
-        // done with block and buffer. The registry gave up the only `Given`.
-        let operation = unsafe { given.take_back() };
-        // Frees the block and its reference to the handle: O4, before anybody hears of the answer.
-        Some(operation.into_completion())
     }
 
     /// Adds the answers of helper threads.
@@ -401,14 +429,14 @@ impl Port {
         if answered.is_empty() {
             return;
         }
-        let mut helpers: Vec<Option<Place>> = Vec::new();
-        let mut in_flight = lock(&self.in_flight);
+        let mut spent: Vec<Option<Helped>> = Vec::new();
+        let mut helped = lock(&self.helped);
         for completion in answered {
-            helpers.push(in_flight.remove(completion.id));
+            spent.push(helped.remove(&completion.id));
             completions.push(completion);
         }
-        drop(in_flight);
+        drop(helped);
         // The last reference to a helper may end its thread: not under the lock.
-        drop(helpers);
+        drop(spent);
     }
 }
