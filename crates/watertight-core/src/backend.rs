@@ -77,6 +77,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
         None
     }
 
+    /// Whether closing this handle throws away what the peer has not read (a pseudo-terminal's leading end).
+    fn close_discards(&self, handle: &Self::Handle) -> bool {
+        let _ = handle;
+        false
+    }
+
     /// Whether this process was forked from the one that the pipes belong to (rule C4).
     fn is_elsewhere(&self) -> bool {
         false

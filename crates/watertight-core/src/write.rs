@@ -30,6 +30,8 @@ pub struct WriteLimits {
     /// Others may write into the same pipe, and the kernel keeps a write of at most so many bytes whole: no message is then
     /// joined past it, and none of at most that length is split.
     pub atomic_bytes_max: Option<u64>,
+    /// Closing throws away what the peer has not read: an orderly end waits until it has.
+    pub close_discards: bool,
 }
 
 /// The writing half of a pipe.
@@ -62,6 +64,8 @@ pub struct WriteHalf {
     refused: Option<(u64, u64)>,
     /// What the last answered operation carried, to be dropped by the driver once its lock is gone.
     carried: Option<Chunks>,
+    /// All is transferred, and the closing waits for the peer to read it, or did.
+    is_read_out: bool,
 }
 
 impl WriteHalf {
@@ -88,6 +92,7 @@ impl WriteHalf {
             offered: None,
             refused: None,
             carried: None,
+            is_read_out: false,
         }
     }
 
@@ -314,6 +319,10 @@ impl WriteHalf {
 
     /// Nobody waits for that any more: a running attempt is cancelled, and a finish no longer waits for it.
     pub fn drop_until_read(&mut self) {
+        if self.is_read_out {
+            // The closing still waits.
+            return;
+        }
         self.until_read.drop_question();
         self.close_if_drained();
     }
@@ -402,6 +411,15 @@ impl WriteHalf {
     /// The answer to "wait until the peer has read everything".
     pub fn handle_until_read(&mut self, outcome: &Outcome) {
         self.until_read.handle(outcome);
+        // A close that discards, and no word that all was read. Where nobody can be asked it is closed all the same.
+        let is_unread = outcome
+            .cause()
+            .filter(|cause| !matches!(cause.kind, ErrorKind::Cancelled | ErrorKind::Unsupported));
+        if let (true, Ok(WritePhase::Finishing | WritePhase::Lingering), Some(cause)) =
+            (self.is_read_out, self.state, is_unread)
+        {
+            self.fail(cause);
+        }
         let is_last = self.in_flight.is_none() && self.direct.is_none();
         if matches!(self.state, Ok(WritePhase::Stopping)) && is_last {
             self.step(WriteEvent::Settled);
@@ -546,10 +564,18 @@ impl WriteHalf {
             self.state,
             Ok(WritePhase::Finishing | WritePhase::Lingering)
         );
+        if !drained || !ending {
+            return;
+        }
+        if self.limits.close_discards && !self.is_read_out {
+            // Whatever the answer is, the handle is closed then.
+            self.is_read_out = true;
+            self.until_read.ask();
+        }
         // A waiting "until read" holds a finish open, not a drop: after a drop nobody is left to tell.
         let is_finishing = matches!(self.state, Ok(WritePhase::Finishing));
-        let waited_for = self.until_read.is_waited_for() && is_finishing;
-        if drained && ending && !waited_for {
+        let waits = is_finishing || self.is_read_out;
+        if !(waits && self.until_read.is_waited_for()) {
             self.step(WriteEvent::Drained);
         }
     }

@@ -19,6 +19,7 @@ const LIMITS: WriteLimits = WriteLimits {
     op_chunks_max: 3,
     segment_bytes_max: 64,
     atomic_bytes_max: None,
+    close_discards: false,
 };
 
 fn half() -> WriteHalf {
@@ -346,6 +347,46 @@ fn until_read_is_asked_when_all_is_transferred_and_answers_for_what_was() {
         half.failure().is_none(),
         "that question failing does not fail the pipe"
     );
+}
+
+/// Where a close discards, an orderly end asks by itself, once, when all is transferred; nobody else's loss of interest ends that, and
+/// what was not read is told.
+#[test]
+fn an_end_whose_close_discards_waits_until_the_peer_has_read() {
+    let answers = [
+        (Outcome::Ready, None),
+        (failed(Class::Unsupported, Moved::Exactly(0)), None),
+        (
+            failed(Class::Gone, Moved::Exactly(0)),
+            Some(ErrorKind::BrokenPipe),
+        ),
+    ];
+    for (answer, failure) in answers {
+        for is_dropped in [false, true] {
+            let mut half = WriteHalf::new(WriteLimits {
+                close_discards: true,
+                ..LIMITS
+            });
+            half.accept_copy(b"abc");
+            assert_eq!(submitted(&mut half).bytes(), 3);
+            if is_dropped {
+                half.handle_drop();
+            } else {
+                half.finish();
+            }
+            assert!(half.poll_action().is_none());
+            half.handle_write(Outcome::Transferred(3));
+            let asked = half.poll_action();
+            assert!(matches!(asked, Some(Action::Submit(Op::UntilRead))));
+            half.drop_until_read();
+            assert!(half.poll_action().is_none(), "neither cancelled nor closed");
+            half.handle_until_read(&answer);
+            assert!(matches!(half.poll_action(), Some(Action::Close)));
+            half.handle_closed(None);
+            assert!(half.is_over());
+            assert_eq!(half.failure().map(|cause| cause.kind), failure);
+        }
+    }
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub enum Step {
     StartDriver,
     /// Start a thread for a handle that can only block.
     StartHelper,
+    /// Take a number for the poller that no handle had before (Unix).
+    TakeNumber,
 }
 
 impl Step {
@@ -72,6 +74,7 @@ impl Step {
             Self::SetNonblocking => "switching the pipe to non-blocking mode",
             Self::StartDriver => "starting the driver's thread",
             Self::StartHelper => "starting a helper thread",
+            Self::TakeNumber => "giving the handle a number of its own",
         }
     }
 }
@@ -144,6 +147,7 @@ mod tests {
             Step::SetNonblocking,
             Step::StartDriver,
             Step::StartHelper,
+            Step::TakeNumber,
         ];
         let told: HashSet<&str> = steps.map(Step::explanation).into_iter().collect();
         assert_eq!(told.len(), steps.len(), "two steps say the same");

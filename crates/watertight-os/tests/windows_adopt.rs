@@ -53,6 +53,31 @@ fn a_handle_that_never_answers_is_refused() {
     }
 }
 
+/// Its handle looks like a pipe's, and is not closed like one's.
+#[test]
+fn a_socket_is_refused_and_stays_as_it_was() {
+    use std::os::windows::io::{AsRawSocket, FromRawHandle, OwnedHandle, RawHandle};
+    let _alone = alone();
+    let lab = Lab::new();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    for direction in [Direction::Read, Direction::Write] {
+        // SAFETY: the socket is open; the handle made of its number is forgotten below, and never closed.
+        let handle = unsafe { OwnedHandle::from_raw_handle(socket.as_raw_socket() as RawHandle) };
+        let refused = lab.native.adopt(handle, direction).unwrap_err();
+        std::mem::forget(refused.handle);
+        assert_eq!(
+            (refused.error.step, refused.error.class),
+            (Step::Inspect, Class::Argument)
+        );
+    }
+    let (mut peer, _) = listener.accept().unwrap();
+    std::io::Write::write_all(&mut &socket, b"open").unwrap();
+    let mut buf = [0; 4];
+    std::io::Read::read_exact(&mut peer, &mut buf).unwrap();
+    assert_eq!(&buf, b"open");
+}
+
 #[test]
 fn a_pipe_of_messages_is_not_written() {
     let _alone = alone();

@@ -90,6 +90,7 @@ impl<B: Backend> WriterCell<B> {
                 op_chunks_max: crate::options::OP_CHUNKS_MAX,
                 segment_bytes_max: crate::options::SEGMENT_BYTES_MAX,
                 atomic_bytes_max: driver.backend.atomic_bytes_max(&handle),
+                close_discards: driver.backend.close_discards(&handle),
             }),
             handle: HandleState::new(handle, options.stop_within),
             is_direct: true,

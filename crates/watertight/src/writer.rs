@@ -335,15 +335,15 @@ impl<B: Backend> PipeWriter<B> {
 
     /// Waits until the peer has read everything accepted before this call.
     ///
-    /// Known exactly for Windows pipes (`FlushFileBuffers`), Linux pipes (`FIONREAD`) and Linux local sockets
-    /// (`SIOCOUTQ`). "Read" means taken out of the pipe, not understood.
+    /// Known exactly for Windows pipes (`FlushFileBuffers`), Linux pipes (`FIONREAD`), Linux local sockets (`SIOCOUTQ`) and the
+    /// leading end of a Linux pseudo-terminal, but for an unfinished line in line mode. "Read" means taken out of the pipe, not understood.
     ///
     /// **Bytes.** `Ok`: the peer's side has taken all of that. An error changes nothing.
     ///
     /// **Cancel safety.** Only the waiting is given up.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) where it cannot be known (files, terminals, other systems' sockets);
+    /// [`Unsupported`](ErrorKind::Unsupported) where it cannot be known (files, other ends of terminals, other systems' sockets);
     /// [`BrokenPipe`](ErrorKind::BrokenPipe) if the peer closed without reading all of it; the pipe's ending; a deadline.
     pub fn until_read(&self) -> Wait<UntilRead<'_, B>> {
         Wait::new(UntilRead {
@@ -353,6 +353,9 @@ impl<B: Backend> PipeWriter<B> {
     }
 
     /// Accepts no more, sends the rest, ends the stream, and says how it went.
+    ///
+    /// The leading end of a pseudo-terminal is closed only when its program has read everything, for a close would throw the rest
+    /// away (Linux).
     ///
     /// **Bytes.** `Ok`: the receipt has the final account, also if the pipe failed on the way: look at
     /// [`Receipt::is_complete`]. `Err`: only the waiting ended (the deadline passed); the writer goes on finishing, and

@@ -67,6 +67,7 @@ pub(crate) fn run(bytes: &[u8]) {
         op_chunks_max: 1 + usize::from(script.pick(5)),
         segment_bytes_max: usize::from(script.byte()) * 4,
         atomic_bytes_max: None,
+        close_discards: false,
     };
     let mut half = WriteHalf::new(limits);
     let mut model = Model::new(limits);

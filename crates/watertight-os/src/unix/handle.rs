@@ -59,6 +59,8 @@ pub struct Handle {
     kind: Kind,
     /// A pipe with a name: its end may come before its first writer.
     is_fifo: bool,
+    /// A pseudo-terminal's leading end: closing it throws away what was not read.
+    is_leading_end: bool,
     /// A pipe that nobody else has: we made it, or whoever brought it says so.
     is_ours: bool,
     /// O_NONBLOCK was set by us, and goes when the descriptor is given back.
@@ -80,6 +82,8 @@ pub struct Handle {
 struct Found {
     kind: Kind,
     anonymous: bool,
+    /// A pseudo-terminal's leading end.
+    is_leading_end: bool,
 }
 
 impl Handle {
@@ -180,6 +184,10 @@ impl Handle {
     /// Asked of the descriptor that was adopted: only it knows what it was opened against.
     pub(super) fn awaits_a_writer(&self) -> Result<bool, Errno> {
         Ok(self.is_fifo && !polled(self.original())?.contains(PollFlags::HUP))
+    }
+
+    pub(super) const fn is_leading_end(&self) -> bool {
+        self.is_leading_end
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -300,6 +308,7 @@ impl Handle {
             direction,
             kind,
             is_fifo: false,
+            is_leading_end: false,
             is_ours: false,
             is_switched: false,
             was_inherited: false,
@@ -358,6 +367,7 @@ pub(super) fn adopt(
             let made = Handle::made(fd, direction, found.kind, rung, features, poll_key);
             Ok(Handle {
                 is_fifo: found.kind == Kind::Pipe && !found.anonymous,
+                is_leading_end: found.is_leading_end,
                 is_ours,
                 is_switched,
                 was_inherited,
@@ -380,7 +390,7 @@ fn choose(
         Kind::LocalSocket | Kind::Socket => return Ok(Rung::Message),
         Kind::Pipe if features.nowait && found.anonymous => return Ok(Rung::NoWait),
         // The leading end of a pseudo-terminal: opening it again would make another terminal.
-        Kind::Terminal if kernel::is_terminal_master(fd) => {}
+        Kind::Terminal if found.is_leading_end => {}
         Kind::Pipe | Kind::Terminal => {
             let opened = step(Step::Reopen, || {
                 kernel::reopen(fd, direction).map_err(|code| classified(Call::Open, code))
@@ -411,8 +421,11 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
             FileType::Directory => return Err(argument(Errno::ISDIR)),
             FileType::Symlink | FileType::Unknown => return Err(argument(Errno::INVAL)),
         };
-        let anonymous = kind == Kind::Pipe && kernel::is_anonymous_pipe(fd);
-        Ok(Found { kind, anonymous })
+        Ok(Found {
+            kind,
+            anonymous: kind == Kind::Pipe && kernel::is_anonymous_pipe(fd),
+            is_leading_end: kind == Kind::Terminal && kernel::is_terminal_master(fd),
+        })
     })?;
     step(Step::InspectAccess, || {
         let flags = flags_of(fd).map_err(|code| classified(Call::Query, code))?;

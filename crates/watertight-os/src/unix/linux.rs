@@ -2,7 +2,7 @@
 //! RWF_NOSIGNAL), private reopening, and how much of a pipe the peer has not read.
 
 use super::classify::Call;
-use super::handle::Kind;
+use super::handle::{Kind, polled};
 use super::sigpipe::without_sigpipe;
 use crate::Direction;
 use crate::fault::fallible;
@@ -11,6 +11,7 @@ use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
+use rustix::pty::OpenptFlags;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use watertight_core::{Class, OsCode};
@@ -239,15 +240,40 @@ pub(super) fn reopen(fd: BorrowedFd<'_>, direction: Direction) -> Result<OwnedFd
     }
 }
 
-/// FIONREAD on a pipe, SIOCOUTQ on a local socket: how many bytes the peer has not read, if that can be known.
+/// FIONREAD on a pipe or a pseudo-terminal's other end, SIOCOUTQ on a local socket: how many bytes the peer has not read, if that
+/// can be known.
 pub(super) fn unread(fd: BorrowedFd<'_>, kind: Kind) -> Option<Result<u64, Errno>> {
     match kind {
         Kind::Pipe => Some(fallible("FIONREAD", Call::Query, || {
             rustix::io::ioctl_fionread(fd)
         })),
         Kind::LocalSocket => Some(fallible("SIOCOUTQ", Call::Query, || out_queue(fd))),
-        Kind::Device | Kind::File | Kind::Socket | Kind::Terminal => None,
+        Kind::Terminal => unread_by_program(fd),
+        Kind::Device | Kind::File | Kind::Socket => None,
     }
+}
+
+/// What the program at a pseudo-terminal has not read: asked of its end, which is opened for the question (Linux 4.13), for the
+/// leading end does not know. In line mode the terminal keeps an unfinished line back, from the program and from this count.
+fn unread_by_program(fd: BorrowedFd<'_>) -> Option<Result<u64, Errno>> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let open = || {
+        fallible("TIOCGPTPEER", Call::Query, || {
+            rustix::pty::ioctl_tiocgptpeer(fd, flags)
+        })
+    };
+    let end = loop {
+        match open() {
+            Ok(end) => break end,
+            Err(Errno::INTR) => {}
+            // No leading end, an older kernel, or one whose other end nobody may open yet.
+            Err(Errno::NOTTY | Errno::INVAL | Errno::IO) => return None,
+            Err(code) => return Some(Err(code)),
+        }
+    };
+    // The poll has the kernel bring what is on its way between the two ends.
+    let seen = polled(end.as_fd()).map(drop);
+    Some(seen.and_then(|()| fallible("FIONREAD", Call::Query, || rustix::io::ioctl_fionread(&end))))
 }
 
 /// ioctl SIOCOUTQ (unix(7): "the amount of data in the socket's send queue").

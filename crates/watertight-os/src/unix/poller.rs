@@ -142,14 +142,10 @@ impl Native {
         is_unshared: bool,
     ) -> Result<Handle, Refused> {
         let helper = || Helper::start(self.post.clone());
-        handle::adopt(
-            fd,
-            direction,
-            is_unshared,
-            self.features,
-            self.key(),
-            helper,
-        )
+        match self.key() {
+            Ok(key) => handle::adopt(fd, direction, is_unshared, self.features, key, helper),
+            Err(error) => Err(Refused { error, handle: fd }),
+        }
     }
 
     /// Gives a descriptor back, out of the poller and in the state it came in. Nothing is in flight.
@@ -162,14 +158,21 @@ impl Native {
     /// An end of a pipe of our own; the ladder is needed only on a kernel without the per-call flags.
     pub(super) fn own_end(&self, fd: OwnedFd, direction: Direction) -> Result<Handle, StepError> {
         if self.features.nowait || kernel::own_pipes_are_private() {
-            return Ok(Handle::own(fd, direction, self.features, self.key()));
+            return Ok(Handle::own(fd, direction, self.features, self.key()?));
         }
         self.adopt(fd, direction).map_err(|refused| refused.error)
     }
 
-    fn key(&self) -> usize {
+    /// The next number for the poller. None comes twice, so that no late readiness reaches another handle: on 32 bits they are
+    /// used up after 2^32 adoptions.
+    fn key(&self) -> Result<usize, StepError> {
         // The largest number is the poller's own.
-        self.next_key.fetch_add(1, Ordering::Relaxed) % usize::MAX
+        let next = |key: usize| (key < usize::MAX - 1).then_some(key + 1);
+        step(Step::TakeNumber, || {
+            self.next_key
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+                .map_err(|_| (Class::Limit, None))
+        })
     }
 
     /// pwritev2 or sendmsg at once; the poller only after EAGAIN.
@@ -521,6 +524,10 @@ impl Backend for Native {
 
     fn atomic_bytes_max(&self, handle: &Handle) -> Option<u64> {
         handle.atomic_bytes_max()
+    }
+
+    fn close_discards(&self, handle: &Handle) -> bool {
+        handle.is_leading_end()
     }
 
     fn is_elsewhere(&self) -> bool {

@@ -7,6 +7,7 @@ use super::classify::{Call, classified};
 use super::handle::{Handle, Kind, polled};
 use super::kernel;
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,6 +49,11 @@ fn identity(handle: &Handle) -> Option<(u64, u64)> {
     Some((stat.st_dev as u64, stat.st_ino as u64))
 }
 
+fn failed(call: Call, code: Errno) -> Outcome {
+    let (class, os) = classified(call, code);
+    Outcome::failed(class, os)
+}
+
 /// One that waits.
 #[derive(Debug)]
 pub(super) struct Asking {
@@ -80,22 +86,27 @@ impl Asking {
 
 /// FIONREAD or SIOCOUTQ, then poll: read by the peer, thrown away by it, or not yet.
 pub(super) fn ask(handle: &Handle) -> Option<Outcome> {
+    if handle.is_leading_end() {
+        match polled(handle.original()) {
+            // No program has the terminal any more, and with the last of them went what was not read. The question would open
+            // it again, and end the hang-up that our own reader is to see.
+            Ok(seen) if seen.contains(PollFlags::HUP) => {
+                return Some(Outcome::failed(Class::Gone, None));
+            }
+            Ok(_) => {}
+            Err(code) => return Some(failed(Call::Wait, code)),
+        }
+    }
     let unread = match kernel::unread(handle.original(), handle.kind()) {
         Some(Ok(unread)) => unread,
-        Some(Err(code)) => {
-            let (class, os) = classified(Call::Query, code);
-            return Some(Outcome::failed(class, os));
-        }
+        Some(Err(code)) => return Some(failed(Call::Query, code)),
         None => return Some(Outcome::failed(Class::Unsupported, None)),
     };
     // A peer that closes with unread bytes leaves an error behind before it throws them away, so the order of these two
     // questions matters: no error after an empty queue means that they were read. What cannot be asked is not promised.
     let seen = match polled(handle.original()) {
         Ok(seen) => seen,
-        Err(code) => {
-            let (class, os) = classified(Call::Wait, code);
-            return Some(Outcome::failed(class, os));
-        }
+        Err(code) => return Some(failed(Call::Wait, code)),
     };
     match unread {
         // What a socket's peer threw away no longer counts as unread. The error that says so is told only once: it is still

@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Device,
     /// A regular file.
     File,
-    /// A pipe, or a socket.
+    /// A pipe.
     Pipe,
 }
 

@@ -286,26 +286,28 @@ fn regular(os: BorrowedHandle<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
     Ok(Kind::File)
 }
 
-/// NtQueryInformationFile(FilePipeLocalInformation): a pipe whose every write is a message cannot be written by us, who join
-/// messages and cut them at an operation's size.
+/// NtQueryInformationFile(FilePipeLocalInformation): it is a pipe and not a socket; and one whose every write is a message cannot
+/// be written by us, who join messages and cut them at an operation's size.
 fn keeps_no_messages(
     os: BorrowedHandle<'_>,
     direction: Direction,
 ) -> Result<(), (Class, Option<OsCode>)> {
-    // A socket has no such type, and a handle without the right to ask keeps its secret.
     match sys::query::<FILE_PIPE_LOCAL_INFORMATION>(os) {
         Ok(pipe)
             if direction == Direction::Write && pipe.NamedPipeType == FILE_PIPE_MESSAGE_TYPE =>
         {
             Err((Class::Unsupported, None))
         }
-        Ok(_) | Err(_) => Ok(()),
+        // A handle without the right to ask keeps its secret.
+        Ok(_) | Err(ERROR_ACCESS_DENIED) => Ok(()),
+        // What is called a pipe and knows no such question is a socket, which wants another way to be closed.
+        Err(code) => Err(argument(code)),
     }
 }
 
 /// NtQueryInformationFile(FilePipeInformation): not in PIPE_NOWAIT mode, in which a write "succeeds" with no bytes.
 fn waiting_mode(os: BorrowedHandle<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
-    // A socket has no such mode, and a handle without the right to ask keeps its secret.
+    // A handle without the right to ask keeps its secret.
     match sys::query::<FILE_PIPE_INFORMATION>(os) {
         Ok(pipe) if pipe.CompletionMode & PIPE_NOWAIT != 0 => {
             Err(argument(ERROR_INVALID_PARAMETER))
