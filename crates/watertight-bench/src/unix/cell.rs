@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 const KIB: usize = 1024;
 
-/// What is written. The names are those of the project's performance targets (W1 to W7); more are to come.
+/// What is written. The names are those of the project's performance targets (W1 to W7); the others are measured by `library`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum Workload {
     /// W1: large chunks, as fast as they go.

@@ -1,11 +1,17 @@
-//! What only Linux tells and does: the time that all processes used, and which core a thread stays on.
+//! What only Linux tells and does: the time that all processes used, what this one holds and how often it was switched, which
+//! core a thread stays on, a pipe's capacity, and epoll.
 
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// /proc/stat: what all processors together have worked since the start, whoever for.
 pub(super) fn busy_time() -> Option<Duration> {
-    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let text = fs::read_to_string("/proc/stat").ok()?;
     let mut ticks = text.lines().next()?.split_whitespace().skip(1);
     let ticks: Vec<u64> = ticks.by_ref().map_while(|word| word.parse().ok()).collect();
     // user nice system idle iowait irq softirq steal: all but the fourth and fifth, and the last is others' work too.
@@ -23,4 +29,106 @@ pub(super) fn stay_on_core(core: usize) -> Result<(), String> {
     let mut cores = CpuSet::new();
     cores.set(core);
     sched_setaffinity(None, &cores).map_err(|code| format!("core {core}: {code}"))
+}
+
+/// F_SETPIPE_SZ: gives a pipe a capacity. What an ordinary user may have is limited.
+pub(super) fn set_capacity(pipe: impl AsFd, bytes: usize) -> io::Result<()> {
+    rustix::pipe::fcntl_setpipe_size(pipe, bytes)?;
+    Ok(())
+}
+
+/// /proc/self/statm: what this process has in memory.
+pub(super) fn resident_bytes() -> io::Result<u64> {
+    let pages = resident_pages(&fs::read_to_string("/proc/self/statm")?);
+    let pages = pages.ok_or_else(|| io::Error::other("/proc/self/statm is not understood"))?;
+    Ok(pages * rustix::param::page_size() as u64)
+}
+
+/// The second of the numbers.
+fn resident_pages(statm: &str) -> Option<u64> {
+    statm.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// /proc/self/task/N/status: how often threads of this process were switched, by themselves or not. Of those that have ended
+/// it is not known.
+pub(super) fn switches() -> io::Result<u64> {
+    let mut switches = 0;
+    for task in fs::read_dir("/proc/self/task")? {
+        switches += switches_in(&fs::read_to_string(task?.path().join("status"))?);
+    }
+    Ok(switches)
+}
+
+/// The lines `voluntary_ctxt_switches: 7` and `nonvoluntary_ctxt_switches: 1`.
+fn switches_in(status: &str) -> u64 {
+    let lines = status.lines().filter_map(|line| line.split_once(':'));
+    let counts = lines.filter(|(name, _)| name.ends_with("voluntary_ctxt_switches"));
+    counts
+        .filter_map(|(_, count)| count.trim().parse::<u64>().ok())
+        .sum()
+}
+
+/// An epoll of its own, level-triggered, for reading ends that have numbers.
+pub(super) struct Watch {
+    epoll: OwnedFd,
+}
+
+impl Watch {
+    pub(super) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self { epoll })
+    }
+
+    pub(super) fn add(&self, from: impl AsFd, number: usize) -> io::Result<()> {
+        let number = epoll::EventData::new_u64(number as u64);
+        epoll::add(&self.epoll, from, number, epoll::EventFlags::IN)?;
+        Ok(())
+    }
+
+    /// epoll_wait: the number of one that has something to read, or nothing when the time is over.
+    pub(super) fn wait(&self, timeout: Option<Duration>) -> io::Result<Option<usize>> {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs() as _,
+            tv_nsec: timeout.subsec_nanos() as _,
+        });
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(1);
+        epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref())?;
+        let number = events.first().map(|event| {
+            let data = event.data;
+            data.u64() as usize
+        });
+        Ok(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn what_proc_says_is_understood() {
+        assert_eq!(resident_pages("3037 1292 1100 1 0 200 0\n"), Some(1292));
+        assert_eq!(resident_pages(""), None);
+        let status = "Name:\tbench\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t2\n";
+        assert_eq!(switches_in(status), 9);
+    }
+
+    #[test]
+    fn this_process_holds_memory() {
+        assert!(resident_bytes().unwrap() > 0);
+        assert!(switches().is_ok());
+    }
+
+    #[test]
+    fn a_watch_names_the_pipe_that_can_be_read() {
+        let watch = Watch::new().unwrap();
+        let pipes = [std::io::pipe().unwrap(), std::io::pipe().unwrap()];
+        for (number, (from, _)) in pipes.iter().enumerate() {
+            watch.add(from, number).unwrap();
+        }
+        assert_eq!(watch.wait(Some(Duration::ZERO)).unwrap(), None);
+        (&pipes[1].1).write_all(b"x").unwrap();
+        assert_eq!(watch.wait(None).unwrap(), Some(1));
+    }
 }

@@ -1,6 +1,7 @@
 //! Where the figures come from: the machine, its load, and how this program was built.
 
 use super::kernel;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
@@ -81,4 +82,19 @@ pub(super) fn load_average() -> String {
     } else {
         averages.join(" ")
     }
+}
+
+/// RLIMIT_NOFILE: how many files a process may have open once it has raised its limit.
+pub(super) fn open_files_max() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
+/// Raises this process's limit of open files to the highest that it may give itself.
+pub(super) fn raise_open_files_max() -> Result<(), String> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised).map_err(|code| format!("open files: {code}"))
 }

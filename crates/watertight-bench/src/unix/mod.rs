@@ -14,11 +14,17 @@ mod kernel;
 mod kernel;
 mod machine;
 mod options;
+mod peer;
+mod picture;
 mod probe;
 mod report;
+mod rest;
 mod sample;
 mod stats;
+mod tasks;
 mod times;
+mod tools;
+mod totals;
 
 use cell::Cell;
 use clap::Parser;
@@ -47,31 +53,25 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Counts what operations cost, then times them. With `check` a must that is missed is a failure.
+/// Counts what operations cost, then times them. With `check` only what has a must is counted, and one that is missed is a
+/// failure.
 fn measure_library(options: &Library) -> Result<(), String> {
-    let tools = counts::Tools::find()?;
-    let lines = counts::measure(&tools)?;
+    let (tools, tasks) = (tools::Tools::find()?, tasks::tasks());
+    let scope = if options.check {
+        counts::Scope::Musts
+    } else {
+        counts::Scope::Everything
+    };
+    let lines = counts::measure(&tools, &tasks, scope)?;
     let mut tables = format!(
         "### Counts per operation\n\n{}",
-        counts::to_markdown(&lines)
+        counts::to_markdown(&tasks, &lines)
     );
     if !options.check {
-        let (cores, load_before) = (machine::cores()?, machine::load_average());
-        let rows = times::measure(&tools, options.rounds)?;
-        tables += &format!(
-            "### Times per operation\n\n{}{} rounds; {}; {}; {cores} cores; {} profile; load average {load_before} before.\n",
-            times::to_markdown(&rows),
-            options.rounds,
-            machine::system(),
-            machine::processor(),
-            machine::PROFILE,
-        );
-        if let Some(document) = &options.document {
-            document::write(document, &tables, &times::to_svg(&rows))?;
-        }
+        tables += &time_library(options, &tools, &tasks, &tables)?;
     }
     print!("{tables}");
-    let missed = counts::missed(&lines);
+    let missed = counts::missed(&tasks, &lines);
     for must in &missed {
         eprintln!("watertight-bench: missed: {must}");
     }
@@ -79,6 +79,33 @@ fn measure_library(options: &Library) -> Result<(), String> {
         return Err(format!("musts missed: {}", missed.len()));
     }
     Ok(())
+}
+
+/// The tables of times. They go into the document, behind the counts, if there is one.
+fn time_library(
+    options: &Library,
+    tools: &tools::Tools,
+    tasks: &[tasks::Task],
+    counts: &str,
+) -> Result<String, String> {
+    let (cores, load_before) = (machine::cores()?, machine::load_average());
+    let at_rest = rest::to_markdown(&rest::measure(tools)?);
+    let rows = times::measure(tools, tasks, cores, options.rounds)?;
+    let document = options.document.as_deref();
+    let picture_name = |section| Some(document::picture_name(document?, section));
+    let tables = format!(
+        "### At rest\n\n{at_rest}### Times per operation\n\n{}{} rounds; {}; {}; {cores} cores; {} profile; load average {load_before} before.\n",
+        times::to_markdown(tasks, &rows, picture_name),
+        options.rounds,
+        machine::system(),
+        machine::processor(),
+        machine::PROFILE,
+    );
+    if let Some(document) = document {
+        let picture = |section| picture::to_svg(section, tasks, &rows);
+        document::write(document, &format!("{counts}{tables}"), picture)?;
+    }
+    Ok(tables)
 }
 
 fn text(error: impl std::fmt::Display) -> String {

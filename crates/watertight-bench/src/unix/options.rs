@@ -58,7 +58,8 @@ pub(super) struct Options {
 /// What else this program does.
 #[derive(Debug, Subcommand)]
 pub(super) enum What {
-    /// Counts system calls, context switches and instructions per operation, which hold on a noisy machine, and times them.
+    /// Counts what an operation costs (system calls, context switches, and for lone messages instructions and allocations),
+    /// which holds on a noisy machine, and times it.
     Library(Library),
     /// What `library` counts.
     #[command(hide = true)]
@@ -68,7 +69,7 @@ pub(super) enum What {
 /// What `library` is asked for.
 #[derive(Args, Debug)]
 pub(super) struct Library {
-    /// Counts only, and fails if one is above what it must be.
+    /// Counts only what has an upper bound, and fails if a count is above it.
     #[arg(long)]
     pub(super) check: bool,
 
@@ -76,12 +77,13 @@ pub(super) struct Library {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rounds: u32,
 
-    /// Puts the tables between this document's marks, and a picture beside it.
+    /// Puts the tables between this document's marks, and the pictures beside it.
     #[arg(long, conflicts_with = "check", value_name = "FILE")]
     pub(super) document: Option<PathBuf>,
 }
 
-/// Which cores the writer's and the reader's thread run on. A library's own threads are always free.
+/// Which cores the writer and the reader run on: threads, or for `library` the probe with all its threads and its other end.
+/// Between two threads of one process, a library's own threads are always free.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum Placement {
     /// Wherever the system puts them.

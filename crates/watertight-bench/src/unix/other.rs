@@ -1,5 +1,7 @@
 //! Where the system does not tell or do what Linux does.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// Not known here.
@@ -12,4 +14,40 @@ pub(super) fn stay_on_core(core: usize) -> Result<(), String> {
     Err(format!(
         "core {core}: threads cannot be kept on a core of this system"
     ))
+}
+
+fn unsupported<T>() -> io::Result<T> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Not possible here.
+pub(super) fn set_capacity(_pipe: impl AsFd, _bytes: usize) -> io::Result<()> {
+    unsupported()
+}
+
+/// Not known here.
+pub(super) fn resident_bytes() -> io::Result<u64> {
+    unsupported()
+}
+
+/// Not known here.
+pub(super) fn switches() -> io::Result<u64> {
+    unsupported()
+}
+
+/// Not made here.
+pub(super) struct Watch;
+
+impl Watch {
+    pub(super) fn new() -> io::Result<Self> {
+        unsupported()
+    }
+
+    pub(super) fn add(&self, _from: impl AsFd, _number: usize) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(super) fn wait(&self, _timeout: Option<Duration>) -> io::Result<Option<usize>> {
+        unsupported()
+    }
 }

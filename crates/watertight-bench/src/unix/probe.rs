@@ -1,49 +1,89 @@
-//! What is counted: a child process of this program that makes one kind of operation, so many times, and nothing else. Its
-//! other end is the parent, whose calls are not counted.
+//! What is counted and timed: a child process of this program that does one kind of thing, so many times, and nothing else.
+//! Its other end is the parent (`peer.rs`), whose calls are not counted.
 
-use super::{kernel, text};
+mod async_io;
+mod at_rest;
+mod awaiting;
+mod blocking;
+mod ours;
+mod tokio;
+
+use super::options::Placement;
+use super::{kernel, machine, text};
 use clap::{Args, ValueEnum};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::pipe;
-use watertight::{PipeReader, PipeWriter, ReaderOptions, WriterOptions};
 
-/// Bytes of one message, and of one turn of a round trip.
+/// Bytes of one lone message, and of one turn of a round trip.
 pub(super) const MESSAGE_BYTES: usize = 64;
-/// Bytes of one chunk of bulk.
+/// What fills a pipe of the default capacity; also what the parent reads and writes at a time.
 pub(super) const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of the length that a frame begins with; the whole frame has [`MESSAGE_BYTES`].
+const LENGTH_BYTES: usize = 4;
+/// What a `BufWriter` holds.
+const BUFFER_BYTES: usize = 64 * 1024;
 /// A lone message finds room: after so many the other end is emptied, which is 1/128 call a message. A local socket takes 277.
 const LONE_MESSAGES: u64 = 128;
+const MIB: u64 = 1 << 20;
 
 /// What a probe does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum Deed {
-    /// Reads a MiB of what never stops coming, 64 KiB at a time.
+    /// Reads a MiB of what never stops coming.
     BulkRead,
-    /// Writes a MiB in chunks of 64 KiB.
+    /// Writes a MiB in chunks.
     BulkWrite,
+    /// Writes some messages and waits for the byte by which the other end says that it has them all.
+    Burst,
     /// Makes a pipe, fills it, leaves a write waiting, takes that back, closes.
     Cycle,
-    /// Writes a message of 64 bytes into a pipe that has room.
-    LonePipe,
-    /// As that, into a local socket.
-    LoneSocket,
+    /// A round trip of a frame: one write of length and content, and two reads of what comes back.
+    Frame,
+    /// Makes many pipes with a read waiting on each, and then nothing.
+    Idle,
+    /// Writes a message of 64 bytes into what has room.
+    Lone,
+    /// Writes one message, and reads it at the other end where a read was waiting: each time in the next of many pipes.
+    Many,
     /// Writes 64 bytes and reads the 64 that come back.
     RoundTrip,
+    /// Writes messages as fast as they go, from one thread or several.
+    Small,
+}
+
+/// Where the writing goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum End {
+    /// A pipe whose writing end nobody else has: what watertight takes over with `adopt_unshared`.
+    Pipe,
+    /// A pipe whose writing end others may have: what watertight takes over with `adopt`.
+    SharedPipe,
+    /// A local stream socket.
+    Socket,
 }
 
 /// With what.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum With {
-    /// read(2) and write(2).
+    /// read(2) and write(2), by std's `File`.
     Raw,
-    /// tokio's pipes, on a current-thread runtime.
+    /// As raw, behind std's `BufWriter`.
+    StdBuffered,
+    /// tokio's pipes and sockets, on a current-thread runtime.
     Tokio,
+    /// As tokio, behind tokio's `BufWriter`.
+    TokioBuffered,
+    /// async-io's `Async`, with its `block_on`.
+    AsyncIo,
+    /// interprocess's unnamed pipe of the blocking kind.
+    Interprocess,
     /// watertight, `.wait()`.
     Wait,
+    /// watertight, owned bytes (`send_bytes`), `.wait()`.
+    WaitBytes,
     /// watertight, `.await` on tokio's current-thread runtime.
     Await,
 }
@@ -52,39 +92,98 @@ impl With {
     pub(super) fn name(self) -> &'static str {
         match self {
             With::Raw => "raw",
+            With::StdBuffered => "std BufWriter",
             With::Tokio => "tokio",
+            With::TokioBuffered => "tokio BufWriter",
+            With::AsyncIo => "async-io",
+            With::Interprocess => "interprocess",
             With::Wait => "watertight, .wait()",
+            With::WaitBytes => "watertight, send_bytes, .wait()",
             With::Await => "watertight, .await under tokio",
         }
     }
 }
 
-/// One probe, for the program itself.
-#[derive(Args, Clone, Copy, Debug)]
-pub(super) struct Probe {
+/// What is done, apart from who does it.
+#[derive(Args, Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Work {
     pub(super) deed: Deed,
-    pub(super) with: With,
-    /// How often.
-    pub(super) times: u64,
-    /// On this core.
+    /// Bytes of one message or chunk.
+    #[arg(long, default_value_t = MESSAGE_BYTES)]
+    pub(super) bytes: usize,
+    /// How many producers, or messages of a burst, or pipes.
+    #[arg(long, default_value_t = 1)]
+    pub(super) count: usize,
+    /// Where the writing goes.
+    #[arg(long, default_value = "pipe", value_enum)]
+    pub(super) end: End,
+    /// The capacity that the parent gives the pipes, if not the default.
     #[arg(long)]
-    pub(super) core: Option<usize>,
+    pub(super) capacity: Option<usize>,
+}
+
+/// One probe, for the program itself.
+#[derive(Args, Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Probe {
+    #[command(flatten)]
+    pub(super) work: Work,
+    pub(super) with: With,
+    /// How often: so many MiB, messages, bursts, round trips or cycles.
+    pub(super) times: u64,
+    /// Which cores it and its other end run on.
+    #[arg(long, default_value = "free", value_enum)]
+    pub(super) placement: Placement,
     /// Says on standard error how many nanoseconds it took.
     #[arg(long)]
     pub(super) timed: bool,
 }
 
+impl Probe {
+    /// What the command line of this probe says behind the word `probe`.
+    pub(super) fn arguments(self) -> Vec<String> {
+        let work = self.work;
+        let mut arguments = vec![
+            name(work.deed),
+            name(self.with),
+            self.times.to_string(),
+            format!("--bytes={}", work.bytes),
+            format!("--count={}", work.count),
+            format!("--end={}", name(work.end)),
+            format!("--placement={}", name(self.placement)),
+        ];
+        arguments.extend(work.capacity.map(|bytes| format!("--capacity={bytes}")));
+        arguments.extend(self.timed.then(|| "--timed".to_owned()));
+        arguments
+    }
+}
+
+fn name(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    let value = value.expect("no value of these is hidden");
+    value.get_name().to_owned()
+}
+
 /// Does it, on standard input and output.
 pub(super) fn run(probe: Probe) -> Result<(), String> {
-    if let Some(core) = probe.core {
+    if let Some((core, _)) = probe.placement.cores() {
         kernel::stay_on_core(core)?;
     }
-    let (times, begin) = (probe.times, Instant::now());
-    match probe.with {
-        With::Raw => raw(probe.deed, times).map_err(text),
-        With::Tokio => runtime()?.block_on(tokio(probe.deed, times)).map_err(text),
-        With::Wait => blocking(probe.deed, times),
-        With::Await => runtime()?.block_on(awaiting(probe.deed, times)),
+    let Probe {
+        work, with, times, ..
+    } = probe;
+    if matches!(work.deed, Deed::Idle | Deed::Many) {
+        machine::raise_open_files_max()?;
+    }
+    // Who has much to set up sets this anew.
+    let mut begin = Instant::now();
+    match with {
+        With::Raw | With::StdBuffered | With::Interprocess => {
+            blocking::run(work, with, times, &mut begin)
+        }
+        With::Tokio | With::TokioBuffered => tokio::run(work, with, times, &mut begin),
+        With::AsyncIo => async_io::run(work, times),
+        With::Wait | With::WaitBytes => ours::run(work, with, times),
+        With::Await => awaiting::run(work, times, &mut begin),
     }?;
     if probe.timed {
         eprintln!("{}", begin.elapsed().as_nanos());
@@ -92,13 +191,25 @@ pub(super) fn run(probe: Probe) -> Result<(), String> {
     Ok(())
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, String> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
+fn runtime() -> Result<::tokio::runtime::Runtime, String> {
+    let mut builder = ::tokio::runtime::Builder::new_current_thread();
     builder.enable_io().build().map_err(text)
 }
 
-fn chunks(times: u64) -> u64 {
-    times * ((1 << 20) / CHUNK_BYTES as u64)
+/// What a table must not ask for.
+fn not_with(deed: Deed) -> String {
+    format!("{deed:?} is not done with that")
+}
+
+/// How many chunks of `bytes` have so many MiB together, rounded up.
+fn chunks(times: u64, bytes: usize) -> u64 {
+    (times * MIB).div_ceil(bytes as u64)
+}
+
+/// How many of `times` messages are this producer's.
+fn share(times: u64, producers: usize, producer: usize) -> u64 {
+    let (times, producers, producer) = (times, producers as u64, producer as u64);
+    times / producers + u64::from(producer < times % producers)
 }
 
 fn input() -> io::Result<OwnedFd> {
@@ -110,8 +221,8 @@ fn output() -> io::Result<OwnedFd> {
 }
 
 /// The writing end for lone messages, and the other one.
-fn lone_ends(deed: Deed) -> io::Result<(OwnedFd, OwnedFd)> {
-    if deed == Deed::LoneSocket {
+fn lone_ends(end: End) -> io::Result<(OwnedFd, OwnedFd)> {
+    if end == End::Socket {
         let (ours, theirs) = UnixStream::pair()?;
         return Ok((ours.into(), theirs.into()));
     }
@@ -120,210 +231,64 @@ fn lone_ends(deed: Deed) -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Empties the other end, when it is time.
-fn drain(from: &mut std::fs::File, message: u64, buf: &mut [u8]) -> io::Result<()> {
+fn drain(from: &mut File, message: u64, buf: &mut [u8]) -> io::Result<()> {
     if message % LONE_MESSAGES == LONE_MESSAGES - 1 {
         from.read_exact(&mut buf[..MESSAGE_BYTES * LONE_MESSAGES as usize])?;
     }
     Ok(())
 }
 
-fn raw(deed: Deed, times: u64) -> io::Result<()> {
-    let mut buf = vec![7; CHUNK_BYTES];
-    match deed {
-        Deed::BulkRead => {
-            let mut from = std::fs::File::from(input()?);
-            while from.read(&mut buf)? > 0 {}
-        }
-        Deed::BulkWrite => {
-            let mut into = std::fs::File::from(output()?);
-            for _ in 0..chunks(times) {
-                into.write_all(&buf)?;
-            }
-        }
-        Deed::Cycle => {
-            for _ in 0..times {
-                let (_from, into) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK)?;
-                rustix::io::write(&into, &buf)?;
-                let full = rustix::io::write(&into, &buf);
-                assert_eq!(full, Err(rustix::io::Errno::AGAIN));
-            }
-        }
-        Deed::LonePipe | Deed::LoneSocket => {
-            let (into, from) = lone_ends(deed)?;
-            let (mut into, mut from) = (std::fs::File::from(into), std::fs::File::from(from));
-            for message in 0..times {
-                into.write_all(&[7; MESSAGE_BYTES])?;
-                drain(&mut from, message, &mut buf)?;
-            }
-        }
-        Deed::RoundTrip => {
-            let mut from = std::fs::File::from(input()?);
-            let mut into = std::fs::File::from(output()?);
-            for _ in 0..times {
-                into.write_all(&buf[..MESSAGE_BYTES])?;
-                from.read_exact(&mut buf[..MESSAGE_BYTES])?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::options::{Options, What};
+    use clap::Parser;
+
+    fn parsed(probe: Probe) -> Probe {
+        let start = ["watertight-bench".to_owned(), "probe".to_owned()];
+        let arguments = start.into_iter().chain(probe.arguments());
+        let Some(What::Probe(probe)) = Options::try_parse_from(arguments).unwrap().what else {
+            panic!("it is no probe");
+        };
+        probe
+    }
+
+    #[test]
+    fn a_command_line_says_the_whole_probe() {
+        for with in With::value_variants() {
+            for capacity in [None, Some(1 << 20)] {
+                let probe = Probe {
+                    work: Work {
+                        deed: Deed::Small,
+                        bytes: 16,
+                        count: 4,
+                        end: End::SharedPipe,
+                        capacity,
+                    },
+                    with: *with,
+                    times: 1000,
+                    placement: Placement::TwoCores,
+                    timed: capacity.is_some(),
+                };
+                assert_eq!(parsed(probe), probe);
             }
         }
     }
-    Ok(())
-}
 
-async fn tokio(deed: Deed, times: u64) -> io::Result<()> {
-    let mut buf = vec![7; CHUNK_BYTES];
-    match deed {
-        Deed::BulkRead => {
-            let mut from = pipe::Receiver::from_owned_fd(input()?)?;
-            while from.read(&mut buf).await? > 0 {}
-        }
-        Deed::BulkWrite => {
-            let mut into = pipe::Sender::from_owned_fd(output()?)?;
-            for _ in 0..chunks(times) {
-                into.write_all(&buf).await?;
-            }
-        }
-        Deed::Cycle => {
-            for _ in 0..times {
-                let (from, into) = io::pipe()?;
-                let mut into = pipe::Sender::from_owned_fd(into.into())?;
-                into.write_all(&buf).await?;
-                let _ = into.try_write(&buf);
-                drop(from);
-            }
-        }
-        Deed::LonePipe | Deed::LoneSocket => {
-            let (into, from) = lone_ends(deed)?;
-            let mut from = std::fs::File::from(from);
-            if deed == Deed::LoneSocket {
-                let into = UnixStream::from(into);
-                into.set_nonblocking(true)?;
-                let mut into = tokio::net::UnixStream::from_std(into)?;
-                for message in 0..times {
-                    into.write_all(&[7; MESSAGE_BYTES]).await?;
-                    drain(&mut from, message, &mut buf)?;
-                }
-                return Ok(());
-            }
-            let mut into = pipe::Sender::from_owned_fd(into)?;
-            for message in 0..times {
-                into.write_all(&[7; MESSAGE_BYTES]).await?;
-                drain(&mut from, message, &mut buf)?;
-            }
-        }
-        Deed::RoundTrip => {
-            let mut from = pipe::Receiver::from_owned_fd(input()?)?;
-            let mut into = pipe::Sender::from_owned_fd(output()?)?;
-            for _ in 0..times {
-                into.write_all(&buf[..MESSAGE_BYTES]).await?;
-                from.read_exact(&mut buf[..MESSAGE_BYTES]).await?;
-            }
+    #[test]
+    fn the_shares_of_all_producers_are_the_whole() {
+        for (times, producers) in [(0, 1), (1, 4), (10, 4), (12, 4), (1_001, 2)] {
+            let all: u64 = (0..producers)
+                .map(|producer| share(times, producers, producer))
+                .sum();
+            assert_eq!(all, times);
         }
     }
-    Ok(())
-}
 
-fn whole(receipt: &watertight::Receipt) -> Result<(), String> {
-    let is_complete = receipt.is_complete().then_some(());
-    is_complete.ok_or_else(|| format!("{:?}", receipt.ending()))
-}
-
-fn our_input() -> Result<PipeReader, String> {
-    PipeReader::adopt_unshared(input().map_err(text)?, ReaderOptions::new()).map_err(text)
-}
-
-fn our_output() -> Result<PipeWriter, String> {
-    PipeWriter::adopt_unshared(output().map_err(text)?, WriterOptions::new()).map_err(text)
-}
-
-fn our_lone_ends(deed: Deed) -> Result<(PipeWriter, std::fs::File), String> {
-    let (into, from) = lone_ends(deed).map_err(text)?;
-    let into = PipeWriter::adopt_unshared(into, WriterOptions::new()).map_err(text)?;
-    Ok((into, from.into()))
-}
-
-fn blocking(deed: Deed, times: u64) -> Result<(), String> {
-    let mut buf = vec![7; CHUNK_BYTES];
-    match deed {
-        Deed::BulkRead => {
-            let from = our_input()?;
-            while from.receive(&mut buf).wait().map_err(text)? > 0 {}
-        }
-        Deed::BulkWrite => {
-            let into = our_output()?;
-            for _ in 0..chunks(times) {
-                into.send(&buf).wait().map_err(text)?;
-            }
-            whole(&into.finish().wait().map_err(text)?)?;
-        }
-        Deed::Cycle => {
-            for _ in 0..times {
-                let (_from, into) = watertight::pipe().map_err(text)?;
-                into.send(&buf).wait().map_err(text)?;
-                into.send(&buf).wait().map_err(text)?;
-                let _ = into.abort().wait().map_err(text)?;
-            }
-        }
-        Deed::LonePipe | Deed::LoneSocket => {
-            let (into, mut from) = our_lone_ends(deed)?;
-            for message in 0..times {
-                into.send(&[7; MESSAGE_BYTES]).wait().map_err(text)?;
-                drain(&mut from, message, &mut buf).map_err(text)?;
-            }
-        }
-        Deed::RoundTrip => {
-            let (from, into) = (our_input()?, our_output()?);
-            for _ in 0..times {
-                into.send(&buf[..MESSAGE_BYTES]).wait().map_err(text)?;
-                let mut filled = 0;
-                while filled < MESSAGE_BYTES {
-                    let rest = &mut buf[filled..MESSAGE_BYTES];
-                    filled += from.receive(rest).wait().map_err(text)?;
-                }
-            }
-        }
+    #[test]
+    fn chunks_of_a_mib_are_counted() {
+        assert_eq!(chunks(3, 8 * 1024), 384);
+        assert_eq!(chunks(3, 64 * 1024), 48);
+        assert_eq!(chunks(3, 1 << 20), 3);
     }
-    Ok(())
-}
-
-async fn awaiting(deed: Deed, times: u64) -> Result<(), String> {
-    let mut buf = vec![7; CHUNK_BYTES];
-    match deed {
-        Deed::BulkRead => {
-            let from = our_input()?;
-            while from.receive(&mut buf).await.map_err(text)? > 0 {}
-        }
-        Deed::BulkWrite => {
-            let into = our_output()?;
-            for _ in 0..chunks(times) {
-                into.send(&buf).await.map_err(text)?;
-            }
-            whole(&into.finish().await.map_err(text)?)?;
-        }
-        Deed::Cycle => {
-            for _ in 0..times {
-                let (_from, into) = watertight::pipe().map_err(text)?;
-                into.send(&buf).await.map_err(text)?;
-                into.send(&buf).await.map_err(text)?;
-                let _ = into.abort().await.map_err(text)?;
-            }
-        }
-        Deed::LonePipe | Deed::LoneSocket => {
-            let (into, mut from) = our_lone_ends(deed)?;
-            for message in 0..times {
-                into.send(&[7; MESSAGE_BYTES]).await.map_err(text)?;
-                drain(&mut from, message, &mut buf).map_err(text)?;
-            }
-        }
-        Deed::RoundTrip => {
-            let (from, into) = (our_input()?, our_output()?);
-            for _ in 0..times {
-                into.send(&buf[..MESSAGE_BYTES]).await.map_err(text)?;
-                let mut filled = 0;
-                while filled < MESSAGE_BYTES {
-                    let rest = &mut buf[filled..MESSAGE_BYTES];
-                    filled += from.receive(rest).await.map_err(text)?;
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,153 @@
+//! watertight with blocking waits, `.wait()`: borrowed bytes (`send`) and owned ones (`send_bytes`).
+
+use super::{
+    CHUNK_BYTES, Deed, End, MESSAGE_BYTES, With, Work, chunks, drain, input, lone_ends, not_with,
+    output, share,
+};
+use crate::platform::text;
+use std::fs::File;
+use watertight::{Bytes, PipeReader, PipeWriter, ReaderOptions, Receipt, WriterOptions};
+
+pub(super) fn run(work: Work, with: With, times: u64) -> Result<(), String> {
+    match work.deed {
+        Deed::BulkRead => bulk_read(work),
+        Deed::BulkWrite => {
+            let (into, times) = (writer(work.end)?, chunks(times, work.bytes));
+            if with == With::WaitBytes {
+                send_bytes_all(&into, work, times)?;
+            } else {
+                send_all(&into, work, times)?;
+            }
+            whole(&into.finish().wait().map_err(text)?)
+        }
+        Deed::Burst => burst(work, times),
+        Deed::Cycle => cycle(times),
+        Deed::Lone => lone(work.end, times),
+        Deed::RoundTrip => round_trips(times),
+        Deed::Small => small(work, with, times),
+        Deed::Frame | Deed::Idle | Deed::Many => Err(not_with(work.deed)),
+    }
+}
+
+pub(super) fn whole(receipt: &Receipt) -> Result<(), String> {
+    let is_complete = receipt.is_complete().then_some(());
+    is_complete.ok_or_else(|| format!("{:?}", receipt.ending()))
+}
+
+pub(super) fn reader() -> Result<PipeReader, String> {
+    PipeReader::adopt_unshared(input().map_err(text)?, ReaderOptions::new()).map_err(text)
+}
+
+pub(super) fn writer(end: End) -> Result<PipeWriter, String> {
+    let fd = output().map_err(text)?;
+    match end {
+        End::Pipe | End::Socket => PipeWriter::adopt_unshared(fd, WriterOptions::new()),
+        End::SharedPipe => PipeWriter::adopt(fd),
+    }
+    .map_err(text)
+}
+
+pub(super) fn our_lone_ends(end: End) -> Result<(PipeWriter, File), String> {
+    let (into, from) = lone_ends(end).map_err(text)?;
+    let into = PipeWriter::adopt_unshared(into, WriterOptions::new()).map_err(text)?;
+    Ok((into, from.into()))
+}
+
+fn bulk_read(work: Work) -> Result<(), String> {
+    let mut buf = vec![0; work.bytes];
+    let from = reader()?;
+    while from.receive(&mut buf).wait().map_err(text)? > 0 {}
+    Ok(())
+}
+
+fn send_all(into: &PipeWriter, work: Work, times: u64) -> Result<(), String> {
+    let message = vec![7; work.bytes];
+    for _ in 0..times {
+        into.send(&message).wait().map_err(text)?;
+    }
+    Ok(())
+}
+
+fn send_bytes_all(into: &PipeWriter, work: Work, times: u64) -> Result<(), String> {
+    let message = Bytes::from(vec![7_u8; work.bytes]);
+    for _ in 0..times {
+        into.send_bytes(message.clone()).wait().map_err(text)?;
+    }
+    Ok(())
+}
+
+/// One writer for all producers.
+fn small(work: Work, with: With, times: u64) -> Result<(), String> {
+    let into = writer(work.end)?;
+    let send = if with == With::WaitBytes {
+        send_bytes_all
+    } else {
+        send_all
+    };
+    std::thread::scope(|scope| {
+        let producers: Vec<_> = (0..work.count)
+            .map(|producer| {
+                let into = &into;
+                let times = share(times, work.count, producer);
+                scope.spawn(move || send(into, work, times))
+            })
+            .collect();
+        let mut ends = producers.into_iter().map(|producer| producer.join());
+        ends.try_for_each(|end| end.expect("a producer does not panic"))
+    })?;
+    whole(&into.finish().wait().map_err(text)?)
+}
+
+fn lone(end: End, times: u64) -> Result<(), String> {
+    let mut buf = vec![7; CHUNK_BYTES];
+    let (into, mut from) = our_lone_ends(end)?;
+    for message in 0..times {
+        into.send(&[7; MESSAGE_BYTES]).wait().map_err(text)?;
+        drain(&mut from, message, &mut buf).map_err(text)?;
+    }
+    Ok(())
+}
+
+fn burst(work: Work, times: u64) -> Result<(), String> {
+    let (from, into) = (reader()?, writer(work.end)?);
+    let message = vec![7; work.bytes];
+    for _ in 0..times {
+        for _ in 0..work.count {
+            into.send(&message).wait().map_err(text)?;
+        }
+        receive_exact(&from, &mut [0])?;
+    }
+    Ok(())
+}
+
+fn round_trips(times: u64) -> Result<(), String> {
+    let (from, into) = (reader()?, writer(End::Pipe)?);
+    let mut buf = [7; MESSAGE_BYTES];
+    for _ in 0..times {
+        into.send(&buf).wait().map_err(text)?;
+        receive_exact(&from, &mut buf)?;
+    }
+    Ok(())
+}
+
+fn receive_exact(from: &PipeReader, buf: &mut [u8]) -> Result<(), String> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match from.receive(&mut buf[filled..]).wait().map_err(text)? {
+            0 => return Err("the other end is gone".into()),
+            more => filled += more,
+        }
+    }
+    Ok(())
+}
+
+fn cycle(times: u64) -> Result<(), String> {
+    let buf = vec![7; CHUNK_BYTES];
+    for _ in 0..times {
+        let (_from, into) = watertight::pipe().map_err(text)?;
+        into.send(&buf).wait().map_err(text)?;
+        into.send(&buf).wait().map_err(text)?;
+        let _ = into.abort().wait().map_err(text)?;
+    }
+    Ok(())
+}
