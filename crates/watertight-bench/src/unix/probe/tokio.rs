@@ -144,16 +144,15 @@ fn small(work: Work, is_buffered: bool, times: u64) -> io::Result<()> {
     let produce = |times| {
         let runtime = runtime().map_err(io::Error::other)?;
         runtime.block_on(async {
-            let buffer = BUFFER_BYTES;
             match (work.end, is_buffered) {
                 (End::Socket, false) => write_all(socket(output()?)?, work, times).await,
                 (End::Socket, true) => {
-                    let into = BufWriter::with_capacity(buffer, socket(output()?)?);
+                    let into = BufWriter::with_capacity(BUFFER_BYTES, socket(output()?)?);
                     write_all(into, work, times).await
                 }
                 (End::Pipe | End::SharedPipe, false) => write_all(writer()?, work, times).await,
                 (End::Pipe | End::SharedPipe, true) => {
-                    let into = BufWriter::with_capacity(buffer, writer()?);
+                    let into = BufWriter::with_capacity(BUFFER_BYTES, writer()?);
                     write_all(into, work, times).await
                 }
             }
