@@ -76,7 +76,8 @@ impl Messages {
             return;
         }
         // The most frequent case: the only message that is not settled.
-        if let ([only], []) = self.runs.as_mut_slices()
+        if self.runs.len() == 1
+            && let Some(only) = self.runs.front_mut()
             && only.count == 1
             && only.bytes < only.of
         {
@@ -103,12 +104,13 @@ impl Messages {
     /// The first bytes are transferred.
     pub(crate) fn transfer(&mut self, bytes: u64) {
         // The most frequent case: the only message that is not settled, and all of it.
-        if let ([only], []) = self.runs.as_slices()
+        if self.runs.len() == 1
+            && let Some(only) = self.runs.front()
             && (only.count, only.bytes, only.of) == (1, bytes, bytes)
             && self.done == 0
         {
             self.whole += 1;
-            self.runs.clear();
+            self.runs.pop_front();
             return;
         }
         self.done += bytes;

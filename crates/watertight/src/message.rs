@@ -14,6 +14,10 @@ pub trait Message {
     fn len(&self) -> u64;
     /// Puts `bytes` of them, from `from` on, into the half.
     fn accept(&mut self, from: u64, bytes: u64, half: &mut WriteHalf);
+    /// Whether all of them lie in one place.
+    fn is_in_one_place(&self) -> bool {
+        true
+    }
     /// `bytes` of them, from `from` on, if they lie in one place.
     fn in_place(&self, from: u64, bytes: u64) -> Option<&[u8]>;
     /// The same, to be kept.
@@ -104,6 +108,10 @@ impl Message for &[IoSlice<'_>] {
             rest -= now;
             half.accept_copy(&slice[start..start + now]);
         }
+    }
+
+    fn is_in_one_place(&self) -> bool {
+        <[IoSlice<'_>]>::len(self) == 1
     }
 
     fn in_place(&self, from: u64, bytes: u64) -> Option<&[u8]> {

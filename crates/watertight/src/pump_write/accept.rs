@@ -17,7 +17,7 @@ impl<B: Backend> WriterCell<B> {
     /// meanwhile.
     pub(crate) fn try_accept(
         self: &Arc<Self>,
-        message: &mut dyn Message,
+        message: &mut (impl Message + ?Sized),
     ) -> Result<(), (Cause, u64)> {
         let len = message.len();
         self.driver.refuse_elsewhere().map_err(|cause| (cause, 0))?;
@@ -40,7 +40,7 @@ impl<B: Backend> WriterCell<B> {
     fn send_directly(
         self: &Arc<Self>,
         handle: Arc<B::Handle>,
-        message: &dyn Message,
+        message: &(impl Message + ?Sized),
         from: u64,
         (start, len): (u64, u64),
     ) -> Result<(), (Cause, u64)> {
@@ -84,7 +84,7 @@ impl<B: Backend> WriterCell<B> {
     pub(crate) fn poll_accept(
         self: &Arc<Self>,
         turn: &mut Turn,
-        message: &mut dyn Message,
+        message: &mut (impl Message + ?Sized),
         waker: &Waker,
     ) -> Poll<Result<(), Cause>> {
         self.driver.refuse_elsewhere()?;
@@ -156,7 +156,7 @@ impl<B: Backend> WriterCell<B> {
     pub(crate) fn poll_accept_some(
         self: &Arc<Self>,
         id: &mut u64,
-        message: &mut dyn Message,
+        message: &mut (impl Message + ?Sized),
         waker: &Waker,
     ) -> Poll<Result<u64, Cause>> {
         self.driver.refuse_elsewhere()?;
@@ -198,14 +198,14 @@ impl<B: Backend> State<B> {
     /// flight. Then the caller is inside, with the handle.
     fn take_in(
         &mut self,
-        message: &mut dyn Message,
+        message: &mut (impl Message + ?Sized),
         from: u64,
         bytes: u64,
     ) -> Option<Arc<B::Handle>> {
         let is_direct = self.is_direct
             && !self.handle.is_inside()
             && self.half.may_be_direct(bytes)
-            && message.in_place(from, bytes).is_some();
+            && message.is_in_one_place();
         if !is_direct {
             message.accept(from, bytes, &mut self.half);
             return None;

@@ -1,14 +1,14 @@
 //! watertight under tokio: `.await`, and tokio's traits for frames and for many pipes.
 
-use super::ours::{our_lone_ends, reader, whole, writer};
+use super::ours::{our_lone_ends, whole, writer};
 use super::{
-    CHUNK_BYTES, Deed, End, LENGTH_BYTES, MESSAGE_BYTES, Work, chunks, drain, not_with, runtime,
-    share, tokio,
+    CHUNK_BYTES, Deed, End, LENGTH_BYTES, MESSAGE_BYTES, Work, chunks, drain, input, not_with,
+    runtime, share, tokio,
 };
 use crate::platform::text;
 use std::io;
 use std::time::Instant;
-use watertight::{PipeReader, PipeWriter};
+use watertight::{PipeReader, PipeWriter, ReaderOptions, WriterOptions};
 
 pub(super) fn run(work: Work, times: u64, begin: &mut Instant) -> Result<(), String> {
     match work.deed {
@@ -27,8 +27,18 @@ pub(super) fn run(work: Work, times: u64, begin: &mut Instant) -> Result<(), Str
     }
 }
 
+/// Tasks wait in the runtime's own reactor.
+fn in_reactor() -> ReaderOptions {
+    ReaderOptions::new().tokio_reactor(true)
+}
+
 fn new_pipe() -> io::Result<(PipeReader, PipeWriter)> {
-    watertight::pipe().map_err(text).map_err(io::Error::other)
+    let pipe = watertight::pipe_with(in_reactor(), WriterOptions::new());
+    pipe.map_err(text).map_err(io::Error::other)
+}
+
+fn reader() -> Result<PipeReader, String> {
+    PipeReader::adopt_unshared(input().map_err(text)?, in_reactor()).map_err(text)
 }
 
 async fn deed(work: Work, times: u64) -> Result<(), String> {
