@@ -68,6 +68,12 @@ pub(crate) trait Code {
     fn of(code: OsCode) -> Self;
 }
 
+impl Code for std::io::Error {
+    fn of(code: OsCode) -> Self {
+        Self::from_raw_os_error(code.0)
+    }
+}
+
 /// Makes a system call, unless a test has it fail: then it is not made.
 ///
 /// # Errors

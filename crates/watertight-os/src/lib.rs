@@ -11,6 +11,7 @@
 //! | what each code means | `classify.rs` | `classify.rs` |
 //! | making pipes | `pipe.rs` | `pipe.rs` |
 //! | inherited standard streams | `inherited.rs` | `inherited.rs` |
+//! | children: start, end, reap, their trees | `process.rs` | `process.rs` |
 //!
 //! No policy lives here: when to write, how much and what a failure means for the pipe, the core decides.
 //! This crate makes no promise of stability before 1.0; use the crate `watertight`.
@@ -20,6 +21,7 @@
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 mod bell;
 pub mod fault;
+mod process;
 mod step;
 #[cfg(unix)]
 mod unix;
@@ -42,13 +44,16 @@ mod windows;
 
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 pub use bell::Bell;
+pub use process::{
+    Found, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams, Told, TreeEnd,
+};
 pub use step::{Direction, Refused, Step, StepError};
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use unix::Bell;
 #[cfg(unix)]
 pub use unix::{
-    Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, at_exit, classify, inherited,
-    note_thread, say,
+    Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, at_exit, classify,
+    holders_of, inherited, is_in_terminals_foreground, note_thread, say,
 };
 #[cfg(windows)]
 pub use windows::{

@@ -18,8 +18,9 @@ pub const fn allowed(call: Call) -> &'static [Errno] {
         Call::Read => READ,
         Call::Wait => WAIT,
         Call::Write => WRITE,
+        Call::Spawn => SPAWN,
         // Nothing here makes these yet.
-        Call::Accept | Call::Bind | Call::Connect | Call::Spawn => &[],
+        Call::Accept | Call::Bind | Call::Connect => &[],
     }
 }
 
@@ -100,6 +101,25 @@ const READ: &[Errno] = &[
     Errno::STALE,
     Errno::TIMEDOUT,
     Errno::CONNREFUSED,
+    UNKNOWN,
+];
+
+const SPAWN: &[Errno] = &[
+    Errno::AGAIN,
+    Errno::NOMEM,
+    Errno::MFILE,
+    Errno::NFILE,
+    Errno::TOOBIG,
+    Errno::TXTBSY,
+    Errno::NOEXEC,
+    Errno::NOENT,
+    Errno::NOTDIR,
+    Errno::ACCESS,
+    Errno::PERM,
+    Errno::LOOP,
+    Errno::NAMETOOLONG,
+    Errno::NOSYS,
+    Errno::SRCH,
     UNKNOWN,
 ];
 

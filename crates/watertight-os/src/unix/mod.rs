@@ -23,6 +23,7 @@ mod ladder_tests;
 mod passing;
 mod pipe;
 mod poller;
+mod process;
 mod process_end;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 #[path = "epoll.rs"]
@@ -44,6 +45,7 @@ pub use fork::{end_of_a_test, fork_for_a_test};
 pub use handle::Handle;
 pub use inherited::inherited;
 pub use poller::Native;
+pub use process::{Process, holders_of, is_in_terminals_foreground};
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
 pub use sigpipe::quiet_thread;
 #[cfg(feature = "fault")]

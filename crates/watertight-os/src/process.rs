@@ -1,0 +1,205 @@
+//! What both systems' children share: how one is started, how its end is told, and what a failed start was.
+//!
+//! Nothing here touches the system: that is `unix/process.rs` and `windows/process.rs`, which look the same from outside.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
+
+/// What is called when a child has ended.
+pub type Told = Box<dyn FnOnce() + Send>;
+
+/// How the tree of a child is kept together, so that it can be ended as a whole.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Grouping {
+    /// In our own process group (Unix), without a job object (Windows): Ctrl-C reaches it as it reaches us.
+    #[default]
+    Ours,
+    /// A process group of its own (Unix), a job object of its own (Windows).
+    Own,
+}
+
+/// How a child is started, beside what its `Command` says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StartOptions {
+    /// How its tree is kept together.
+    pub grouping: Grouping,
+    /// Windows: the creation flags the caller wants, in place of what the `Command` was told. Elsewhere nobody reads it.
+    pub creation_flags: u32,
+    /// Windows, with [`Grouping::Own`]: the tree is killed when the [`Process`](crate::Process) is dropped or this process
+    /// ends, however it ends. Elsewhere nobody reads it.
+    pub ends_with_us: bool,
+}
+
+/// Our ends of a new child's standard streams, as far as its `Command` asked for pipes.
+#[derive(Debug, Default)]
+pub struct StdStreams {
+    /// What it reads.
+    pub stdin: Option<ChildStdin>,
+    /// What it writes.
+    pub stdout: Option<ChildStdout>,
+    /// What it complains to.
+    pub stderr: Option<ChildStderr>,
+}
+
+/// What became of a child, as far as its parent can know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reaped {
+    /// It is over, and this is how it ended.
+    Ended(ExitStatus),
+    /// It runs, or is stopped.
+    Running,
+    /// It is over, and somebody else took its status: SIGCHLD is ignored, or other code in this process waits for every child.
+    Unknown,
+}
+
+/// One process of somebody's, as far as the system lets us see it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Found {
+    /// Its number.
+    pub pid: u32,
+    /// What the system calls it.
+    pub name: Option<String>,
+}
+
+/// What became of a tree.
+#[derive(Debug, Default)]
+pub struct TreeEnd {
+    /// Whom a signal was sent to, the child first.
+    pub signalled: Vec<Found>,
+    /// Who is left: the signal was refused, or they are still there after a kill, or they left the tree while it was looked at.
+    pub left: Vec<Found>,
+    /// The first thing that kept us from looking at or signalling all of it.
+    pub error: Option<io::Error>,
+}
+
+/// Which step of a start failed.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum StartStep {
+    /// Passing the arguments and the environment on: too long, or with a zero byte in them.
+    Arguments,
+    /// Running a file that somebody has open for writing.
+    Busy,
+    /// Changing to the directory it is to run in.
+    Directory,
+    /// Taking hold of the new child. It was killed and reaped.
+    Hold,
+    /// Loading what a script's first line or a program's header names.
+    Interpreter,
+    /// Something else.
+    Other,
+    /// Being allowed to.
+    Permission,
+    /// Finding the program, or making sense of it.
+    Program,
+    /// Getting memory, descriptors or one process more.
+    Resources,
+}
+
+impl StartStep {
+    /// What is wrong, for a person.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::Arguments => {
+                "its arguments and environment are too long or have a zero byte in them"
+            }
+            Self::Busy => "the file is open for writing",
+            Self::Directory => "the directory it is to run in cannot be entered",
+            Self::Hold => "it could not be held on to and was killed",
+            Self::Interpreter => "the program is there, but what is to run it is not",
+            Self::Other => "the system refused",
+            Self::Permission => "it may not be run",
+            Self::Program => "there is no such program",
+            Self::Resources => "the system has no more processes, memory or descriptors to give",
+        }
+    }
+}
+
+/// A start that failed: no child is left behind.
+#[derive(Debug)]
+pub struct StartError {
+    /// What failed, found out by looking when it had failed: somebody may have changed the file in between.
+    pub step: StartStep,
+    /// The program, as the `Command` names it.
+    pub program: OsString,
+    /// The directory that cannot be entered, or the interpreter that is missing.
+    pub path: Option<PathBuf>,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let explanation = self.step.explanation();
+        write!(f, "cannot start {:?}: {explanation}", self.program)?;
+        if let Some(path) = &self.path {
+            write!(f, " ({})", path.display())?;
+        }
+        write!(f, ": {}", self.error)
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// What an operation is answered with in a process that was forked from the one that started the child.
+#[cfg(unix)]
+pub(crate) fn wrong_process() -> io::Error {
+    io::Error::other("this process was forked from the one that started the child")
+}
+
+/// Tells that a child has ended. A panic ends there: it is the caller's, and the thread is not.
+pub(crate) fn tell(told: Told) {
+    // Whoever called `on_exit` has nothing that a panic of their own could leave half done to us.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(told));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_failure_says_what_failed_at_which_path_and_keeps_the_systems_words() {
+        let error = StartError {
+            step: StartStep::Interpreter,
+            program: "tool".into(),
+            path: Some("/no/such".into()),
+            error: io::Error::other("what the system said"),
+        };
+        let text = error.to_string();
+        for part in ["\"tool\"", "(/no/such)", "what the system said"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!text.contains('\n'));
+    }
+
+    #[test]
+    fn every_step_says_something_of_its_own() {
+        let steps = [
+            StartStep::Arguments,
+            StartStep::Busy,
+            StartStep::Directory,
+            StartStep::Hold,
+            StartStep::Interpreter,
+            StartStep::Other,
+            StartStep::Permission,
+            StartStep::Program,
+            StartStep::Resources,
+        ];
+        let told: HashSet<&str> = steps.map(StartStep::explanation).into_iter().collect();
+        assert_eq!(told.len(), steps.len());
+    }
+
+    #[test]
+    fn a_panic_of_the_told_ends_there() {
+        tell(Box::new(|| std::panic::resume_unwind(Box::new("caught"))));
+    }
+}

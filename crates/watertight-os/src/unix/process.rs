@@ -1,0 +1,323 @@
+//! Children of this process: starting one, hearing of its end, reaping it, ending it and its tree.
+//!
+//! There is no handler for SIGCHLD and no wait for just any child, so that other code in this process keeps its own children.
+//! A signal goes only to a child that is not reaped: a lock is held over both, and where there are pidfds not even somebody
+//! else's reaping can turn a signal on a stranger.
+
+mod by_number;
+mod failure;
+mod life;
+mod terminal;
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod holders;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod listing;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod mask;
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+mod other;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod pidfd;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod tree;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod watch;
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub use self::holders::holders_of;
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+pub use self::other::holders_of;
+pub use self::terminal::is_in_terminals_foreground;
+
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+use self::other::{Hold, Tree, pass_on};
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use self::{mask::pass_on, pidfd::Hold, tree::Tree};
+
+use self::life::Life;
+use super::calls::lock;
+use super::classify::Call;
+use super::fork::Birth;
+use crate::fault::fallible;
+use crate::process::{
+    Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams, Told, TreeEnd, tell,
+    wrong_process,
+};
+use rustix::event::{Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use std::fmt;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
+
+/// How often a program's file is tried that somebody has open for writing. It happens to everybody who writes a program and
+/// starts it while another thread starts something else: that other child has the open file until it runs its own program.
+const BUSY_ATTEMPTS_MAX: u32 = 8;
+
+/// How long the first pause between these attempts is; each is twice the one before, up to the longest: 113 ms in all.
+const BUSY_PAUSE_FIRST: Duration = Duration::from_millis(1);
+const BUSY_PAUSE_LONGEST: Duration = Duration::from_millis(50);
+
+/// Children that nobody has any more, and for which no thread could be started. The next start looks after them.
+static LEFT_OVER: Mutex<Vec<Arc<Hold>>> = Mutex::new(Vec::new());
+
+/// A child that this process has started: never signalled after it was reaped, never reaped twice.
+///
+/// Dropping it leaves the child running, and no zombie: it is reaped when it ends.
+pub struct Process {
+    hold: Arc<Hold>,
+    state: Mutex<State>,
+    birth: Birth,
+}
+
+struct State {
+    /// How it ended, once that is known: from then on its number is not its own.
+    end: Option<Reaped>,
+    /// Those of its tree that were seen when it was last signalled.
+    tree: Tree,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("id", &self.id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Process {
+    /// Starts what `command` says with std's own spawn, and takes hold of the child.
+    ///
+    /// [`Grouping::Own`] makes `command` one with a process group of its own for good; [`Grouping::Ours`] leaves it as it is.
+    /// The child has SIGPIPE at its default, as std has it, and the signal mask that this process had when it started (Linux).
+    ///
+    /// # Errors
+    /// Which step failed. No child is left behind.
+    pub fn start(
+        command: &mut Command,
+        options: StartOptions,
+    ) -> Result<(Self, StdStreams), StartError> {
+        reap_left_over();
+        if options.grouping == Grouping::Own {
+            command.process_group(0);
+        }
+        pass_on(command);
+        let mut child = spawn(command).map_err(|error| failure::explained(command, error))?;
+        let (hold, life) = match Hold::take(Pid::from_child(&child)) {
+            Ok(held) => held,
+            Err(code) => {
+                end(&mut child);
+                return Err(StartError {
+                    step: StartStep::Hold,
+                    program: command.get_program().to_owned(),
+                    path: None,
+                    error: code.into(),
+                });
+            }
+        };
+        let streams = StdStreams {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+        };
+        let state = State {
+            end: (life == Life::Gone).then_some(Reaped::Unknown),
+            tree: Tree::default(),
+        };
+        // std's own record of the child goes here, and does nothing by that.
+        let process = Self {
+            hold: Arc::new(hold),
+            state: Mutex::new(state),
+            birth: Birth::here(),
+        };
+        Ok((process, streams))
+    }
+
+    /// The child's number. Once it is reaped it may be somebody else's.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.hold.pid().as_raw_pid().unsigned_abs()
+    }
+
+    /// Has `told` called once when the child has ended, on a thread of the library's own that everybody's calls share: it may
+    /// not block for long. At once, on this thread, if the child has ended already. The child is not reaped by this.
+    ///
+    /// The call comes although the `Process` was dropped.
+    ///
+    /// # Errors
+    /// There is no thread or no descriptor to be had, or this process was forked from the one that started the child. Then
+    /// `told` is not called.
+    pub fn on_exit(&self, told: Told) -> io::Result<()> {
+        if self.is_over()? {
+            tell(told);
+            return Ok(());
+        }
+        self.hold.watch(told)
+    }
+
+    /// Blocks this thread until the child has ended or the time is over, and reaps nothing. Whether it has ended.
+    ///
+    /// # Errors
+    /// The system cannot wait, or this process was forked from the one that started the child.
+    pub fn wait_for_exit(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        Ok(self.is_over()? || self.hold.wait(timeout)?)
+    }
+
+    fn is_over(&self) -> io::Result<bool> {
+        if self.birth.is_elsewhere() {
+            return Err(wrong_process());
+        }
+        let state = lock(&self.state);
+        Ok(state.end.is_some() || self.hold.life() != Life::Running)
+    }
+
+    /// Reaps the child if it has ended, and says what became of it; the same again when it is asked again. Never waits for it.
+    ///
+    /// In a process that was forked from the one that started the child: [`Reaped::Unknown`].
+    #[must_use]
+    pub fn try_reap(&self) -> Reaped {
+        if self.birth.is_elsewhere() {
+            return Reaped::Unknown;
+        }
+        let mut state = lock(&self.state);
+        if let Some(end) = state.end {
+            return end;
+        }
+        let reaped = self.hold.reap();
+        state.end = Some(reaped).filter(|reaped| *reaped != Reaped::Running);
+        reaped
+    }
+
+    /// SIGKILL to the child alone. `false`: it is over.
+    ///
+    /// # Errors
+    /// The system refuses: the child runs as somebody else by now.
+    pub fn kill(&self) -> io::Result<bool> {
+        self.signal(libc::SIGKILL)
+    }
+
+    /// SIGTERM to the child alone. `false`: it is over.
+    ///
+    /// # Errors
+    /// As [`kill`](Self::kill).
+    pub fn terminate(&self) -> io::Result<bool> {
+        self.signal(libc::SIGTERM)
+    }
+
+    /// A signal to the child alone. `false`: it is over.
+    ///
+    /// # Errors
+    /// As [`kill`](Self::kill), or there is no such signal.
+    pub fn signal(&self, signal: i32) -> io::Result<bool> {
+        if self.birth.is_elsewhere() {
+            return Err(wrong_process());
+        }
+        let state = lock(&self.state);
+        if state.end.is_some() {
+            return Ok(false);
+        }
+        Ok(self.hold.signal(signal)?)
+    }
+
+    /// SIGKILL to the child and its tree: its group, if it has one of its own, and on Linux all its descendants that can be
+    /// found, which are stopped first so that they cannot run from it. Waits a moment (200 ms at most) for their deaths.
+    ///
+    /// Reap the child afterwards: when it is reaped its group is out of reach, and only those descendants are still known
+    /// that an earlier call has seen.
+    pub fn kill_tree(&self) -> TreeEnd {
+        if self.birth.is_elsewhere() {
+            return refused();
+        }
+        let (mut end, mut tree) = {
+            let mut state = lock(&self.state);
+            let mut tree = std::mem::take(&mut state.tree);
+            let end = tree.kill(&self.hold, self.is_reaped(&state));
+            (end, tree)
+        };
+        // The child may be reaped meanwhile.
+        tree.await_deaths(&self.hold, &mut end);
+        lock(&self.state).tree.join(tree);
+        end
+    }
+
+    /// SIGTERM to the child and its tree. Nobody's death is waited for.
+    pub fn terminate_tree(&self) -> TreeEnd {
+        if self.birth.is_elsewhere() {
+            return refused();
+        }
+        let mut state = lock(&self.state);
+        let is_reaped = self.is_reaped(&state);
+        state.tree.terminate(&self.hold, is_reaped)
+    }
+
+    /// Whether the child's number may be somebody else's.
+    fn is_reaped(&self, state: &State) -> bool {
+        state.end.is_some() || self.hold.life() == Life::Gone
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // In a forked child there is nothing to reap and no thread to leave it to.
+        if self.birth.is_elsewhere() || self.try_reap() != Reaped::Running {
+            return;
+        }
+        let hold = self.hold.clone();
+        let reap = move || {
+            let _ = hold.reap();
+        };
+        if self.hold.watch(Box::new(reap)).is_err() {
+            lock(&LEFT_OVER).push(self.hold.clone());
+        }
+    }
+}
+
+/// What a tree comes to in a process that has no child.
+fn refused() -> TreeEnd {
+    TreeEnd {
+        error: Some(wrong_process()),
+        ..TreeEnd::default()
+    }
+}
+
+/// Reaps the children that were left over and have ended meanwhile. If somebody else is at it, not now.
+fn reap_left_over() {
+    let mut left_over = match LEFT_OVER.try_lock() {
+        Ok(left_over) => left_over,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return,
+    };
+    left_over.retain(|hold| hold.reap() == Reaped::Running);
+}
+
+/// std's spawn, a few times more while the program's file is open for writing.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let mut pause = BUSY_PAUSE_FIRST;
+    for _ in 1..BUSY_ATTEMPTS_MAX {
+        match fallible("spawn", Call::Spawn, || command.spawn()) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::TXTBSY) => rest(pause),
+            spawned => return spawned,
+        }
+        pause = BUSY_PAUSE_LONGEST.min(pause * 2);
+    }
+    fallible("spawn", Call::Spawn, || command.spawn())
+}
+
+/// ppoll of nothing. (Parking would take a wake that is meant for the caller.)
+fn rest(duration: Duration) {
+    if let Ok(duration) = Timespec::try_from(duration) {
+        // A signal that cuts it short costs an attempt.
+        let _ = poll(&mut [], Some(&duration));
+    }
+}
+
+/// Kills a child that cannot be held, and reaps it.
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    // It was killed, so this takes as long as the kernel takes to end it. Somebody else may have reaped it.
+    let _ = child.wait();
+}

@@ -1,0 +1,179 @@
+//! Why a start failed. std passes on one error for all its steps, so the steps are looked at once more when it is too late: the
+//! directory, the program's file, and what that file wants to be run by.
+
+use crate::process::{StartError, StartStep};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How much of a program's file is looked at for what it wants to be run by. The kernel takes the first 256 bytes of a script;
+/// linkers put the name of the loader within the first kilobyte.
+const HEAD_BYTES: u64 = 4096;
+
+/// Where execvp looks in an environment without PATH.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// Makes std's error one that says what failed.
+pub(super) fn explained(command: &Command, error: io::Error) -> StartError {
+    let (step, path) = step_of(command, &error);
+    StartError {
+        step,
+        program: command.get_program().to_owned(),
+        path,
+        error,
+    }
+}
+
+fn step_of(command: &Command, error: &io::Error) -> (StartStep, Option<PathBuf>) {
+    let Some(code) = Errno::from_io_error(error) else {
+        // std's own: a zero byte.
+        let is_argument = error.kind() == io::ErrorKind::InvalidInput;
+        let step = if is_argument {
+            StartStep::Arguments
+        } else {
+            StartStep::Other
+        };
+        return (step, None);
+    };
+    match code {
+        Errno::TOOBIG => (StartStep::Arguments, None),
+        Errno::TXTBSY => (StartStep::Busy, None),
+        Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE => (StartStep::Resources, None),
+        Errno::NOEXEC => (StartStep::Program, None),
+        Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP | Errno::NAMETOOLONG => {
+            at_a_path(command, code)
+        }
+        Errno::PERM => (StartStep::Permission, None),
+        _ => (StartStep::Other, None),
+    }
+}
+
+/// The directory, the program or its interpreter.
+fn at_a_path(command: &Command, code: Errno) -> (StartStep, Option<PathBuf>) {
+    let directory = command.get_current_dir();
+    if let Some(directory) = directory.filter(|directory| !can_be_entered(directory)) {
+        return (StartStep::Directory, Some(directory.to_owned()));
+    }
+    if code == Errno::ACCESS {
+        return (StartStep::Permission, None);
+    }
+    match file_of(command) {
+        Some(file) if code == Errno::NOENT || code == Errno::NOTDIR => {
+            (StartStep::Interpreter, interpreter_of(&file))
+        }
+        Some(_) => (StartStep::Interpreter, None),
+        None => (StartStep::Program, None),
+    }
+}
+
+fn can_be_entered(directory: &Path) -> bool {
+    directory.is_dir() && access(directory, Access::EXEC_OK).is_ok()
+}
+
+/// The file that would have been run, if there is one.
+fn file_of(command: &Command) -> Option<PathBuf> {
+    let program = command.get_program();
+    // The child is in its directory when it looks, so that a relative path is relative to that.
+    let here = command.get_current_dir().unwrap_or(Path::new(""));
+    if program.as_bytes().contains(&b'/') {
+        return Some(here.join(program)).filter(|file| file.is_file());
+    }
+    let folders = path_of(command);
+    let mut folders = std::env::split_paths(&folders);
+    folders.find_map(|folder| Some(here.join(folder).join(program)).filter(|file| file.is_file()))
+}
+
+/// The PATH that the program is looked for in: the child's, if the `Command` changes it.
+fn path_of(command: &Command) -> OsString {
+    let changed = command.get_envs().find(|(name, _)| *name == "PATH");
+    let path = match changed {
+        Some((_, path)) => path.map(OsStr::to_owned),
+        None => std::env::var_os("PATH"),
+    };
+    path.unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
+/// What a file wants to be run by.
+fn interpreter_of(file: &Path) -> Option<PathBuf> {
+    let mut head = Vec::new();
+    let file = File::open(file).ok()?;
+    file.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
+    let name = match head.strip_prefix(b"#!") {
+        Some(line) => of_script(line),
+        None => of_elf(&head)?,
+    };
+    Some(PathBuf::from(OsString::from_vec(name.to_owned())))
+}
+
+/// The first word behind `#!`.
+fn of_script(line: &[u8]) -> &[u8] {
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or(line);
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+    words.find(|word| !word.is_empty()).unwrap_or_default()
+}
+
+/// The loader that an ELF file of this machine's kind names in its program header of type `PT_INTERP` (elf(5)).
+fn of_elf(head: &[u8]) -> Option<&[u8]> {
+    const PT_INTERP: u64 = 3;
+    let is_64 = match head.get(..5)? {
+        b"\x7fELF\x02" => true,
+        b"\x7fELF\x01" => false,
+        _ => return None,
+    };
+    let number = |at: u64, bytes: usize| -> Option<u64> {
+        let at = usize::try_from(at).ok()?;
+        let mut all = [0; 8];
+        let field = head.get(at..at.checked_add(bytes)?)?;
+        // In this machine's order of bytes: a file in another one's is not for this machine, and its numbers lead nowhere.
+        let into = if cfg!(target_endian = "little") {
+            0
+        } else {
+            8 - bytes
+        };
+        all[into..into + bytes].copy_from_slice(field);
+        Some(u64::from_ne_bytes(all))
+    };
+    // Where the headers are, how long each is, how many; and in each, where its part of the file is and how long.
+    let (table, size, count, offset, length, word) = if is_64 {
+        (number(32, 8)?, number(54, 2)?, number(56, 2)?, 8, 32, 8)
+    } else {
+        (number(28, 4)?, number(42, 2)?, number(44, 2)?, 4, 16, 4)
+    };
+    let header = (0..count)
+        .filter_map(|index| table.checked_add(index.checked_mul(size)?))
+        .find(|header| number(*header, 4) == Some(PT_INTERP))?;
+    let from = usize::try_from(number(header.checked_add(offset)?, word)?).ok()?;
+    let bytes = usize::try_from(number(header.checked_add(length)?, word)?).ok()?;
+    let name = head.get(from..from.checked_add(bytes)?)?;
+    name.split(|byte| *byte == 0).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_of_a_script_names_its_interpreter() {
+        for line in ["/bin/x\nrest", " /bin/x -a b\n", "\t/bin/x\r\n", "/bin/x"] {
+            assert_eq!(of_script(line.as_bytes()), b"/bin/x", "{line:?}");
+        }
+        assert_eq!(of_script(b"\n/bin/x"), b"");
+    }
+
+    #[test]
+    fn a_program_names_its_loader_and_nonsense_does_not() {
+        let this = std::env::current_exe().unwrap();
+        if let Some(loader) = interpreter_of(&this) {
+            assert!(loader.is_file(), "{}", loader.display());
+        }
+        assert_eq!(of_elf(b"\x7fELF\x02"), None);
+        let mut endless = b"\x7fELF\x02".to_vec();
+        endless.resize(64, 0xff);
+        assert_eq!(of_elf(&endless), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! Who has the other end of a pipe open, found through /proc.
+
+use super::listing;
+use crate::process::Found;
+use rustix::fs::{FileType, OFlags};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
+
+/// The two ways a descriptor may be used.
+#[derive(Clone, Copy)]
+struct Access {
+    reads: bool,
+    writes: bool,
+}
+
+impl Access {
+    fn of(flags: OFlags) -> Self {
+        let mode = flags & OFlags::RWMODE;
+        Self {
+            reads: mode == OFlags::RDONLY || mode == OFlags::RDWR,
+            writes: mode == OFlags::WRONLY || mode == OFlags::RDWR,
+        }
+    }
+
+    /// Whether the one reads what the other writes.
+    const fn is_other_end_of(self, other: Self) -> bool {
+        (self.reads && other.writes) || (self.writes && other.reads)
+    }
+}
+
+/// Who, besides this process, has the other end of this pipe or FIFO open. Empty: nobody is known.
+///
+/// Processes of other users do not show what they hold, and the ends of a socket do not show that they belong together: about
+/// these nothing is known.
+#[must_use]
+pub fn holders_of(handle: BorrowedFd<'_>) -> Vec<Found> {
+    let Some(pipe) = target(&format!("/proc/self/fd/{}", handle.as_raw_fd())) else {
+        return Vec::new();
+    };
+    let is_fifo = rustix::fs::fstat(handle)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+    let (true, Ok(flags)) = (is_fifo, rustix::fs::fcntl_getfl(handle)) else {
+        return Vec::new();
+    };
+    let ours = Access::of(flags);
+    let this = i32::try_from(std::process::id()).unwrap_or_default();
+    let numbers = listing::numbers().into_iter().flatten().flatten();
+    numbers
+        .filter(|pid| *pid != this && holds(*pid, &pipe, ours))
+        .filter_map(|pid| Some(listing::one(pid)?.found()))
+        .collect()
+}
+
+/// Whether a process has a descriptor of this pipe that is the other end of ours.
+fn holds(pid: i32, pipe: &OsStr, ours: Access) -> bool {
+    // Forbidden, or over: then nothing is known of it.
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    entries.into_iter().flatten().flatten().any(|entry| {
+        target(entry.path()).is_some_and(|target| target.as_os_str() == pipe)
+            && access(pid, &entry.file_name()).is_none_or(|theirs| theirs.is_other_end_of(ours))
+    })
+}
+
+/// readlink: what a descriptor is of. The names of pipes have their inode in them, those of FIFOs are their paths.
+fn target(link: impl AsRef<Path>) -> Option<OsString> {
+    Some(std::fs::read_link(link).ok()?.into_os_string())
+}
+
+/// Which way a descriptor of another process may be used: proc_pid_fdinfo(5).
+fn access(pid: i32, number: &OsStr) -> Option<Access> {
+    let number = number.to_str()?;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    let flags = u32::from_str_radix(flags.trim(), 8).ok()?;
+    Some(Access::of(OFlags::from_bits_retain(flags)))
+}

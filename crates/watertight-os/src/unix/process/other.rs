@@ -1,0 +1,79 @@
+//! What Linux has and the other systems have not: a child is known by its number, a tree by its group, and nobody tells who holds
+//! a pipe.
+
+use super::by_number::Numbered;
+use super::life::Life;
+use crate::process::{Found, TreeEnd};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::os::fd::BorrowedFd;
+use std::process::Command;
+
+/// How a child is held.
+pub(super) type Hold = Numbered;
+
+impl Numbered {
+    /// Takes hold of a new child.
+    pub(super) fn take(pid: Pid) -> Result<(Self, Life), Errno> {
+        let numbered = Self::new(pid);
+        let life = numbered.life();
+        Ok((numbered, life))
+    }
+}
+
+/// Nobody but the child and its group.
+#[derive(Default)]
+pub(super) struct Tree;
+
+impl Tree {
+    /// killpg and kill, with SIGKILL.
+    pub(super) fn kill(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
+        signal(leader, is_reaped, Signal::KILL)
+    }
+
+    /// killpg, or kill where there is no such group, with SIGTERM.
+    pub(super) fn terminate(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
+        signal(leader, is_reaped, Signal::TERM)
+    }
+
+    /// Nobody is known whose death could be waited for.
+    pub(super) fn await_deaths(&mut self, _leader: &Hold, _end: &mut TreeEnd) {}
+
+    /// There is nothing to remember.
+    pub(super) fn join(&mut self, _other: Self) {}
+}
+
+/// While the child is not reaped a group of its number is one that it has made.
+fn signal(leader: &Hold, is_reaped: bool, signal: Signal) -> TreeEnd {
+    let mut end = TreeEnd::default();
+    if is_reaped {
+        return end;
+    }
+    let child = Found {
+        pid: leader.pid().as_raw_pid().unsigned_abs(),
+        name: None,
+    };
+    if kill_process_group(leader.pid(), signal).is_ok() {
+        end.signalled.push(child);
+        return end;
+    }
+    // There is no such group, or nobody in it is alive or ours.
+    match leader.signal(signal.as_raw()) {
+        Ok(true) => end.signalled.push(child),
+        Ok(false) => {}
+        Err(code) => {
+            end.error = Some(code.into());
+            end.left.push(child);
+        }
+    }
+    end
+}
+
+/// Not to be asked for on these systems.
+#[must_use]
+pub fn holders_of(_handle: BorrowedFd<'_>) -> Vec<Found> {
+    Vec::new()
+}
+
+/// The child has the mask of the thread that starts it, as std does it: these systems do not tell what the process's first one was.
+pub(super) fn pass_on(_command: &mut Command) {}

@@ -1,0 +1,283 @@
+//! The tree of a child, found through /proc and held by pidfds.
+//!
+//! To the tree belong the child's descendants as long as the chain of parents lives, and everybody in the group or the session
+//! that has the child's number, for only the child can have made these. Whoever leaves both (a daemon that forks twice in a
+//! session of its own) is seen no more, unless an earlier look has seen it.
+//!
+//! Nobody is signalled by number but the child's own group, and that only while the child is not reaped, which keeps the number.
+
+use super::life::Life;
+use super::listing::{self, Seen};
+use super::pidfd::{Hold, has_ended, send, wait_for_end};
+use crate::process::{Found, TreeEnd};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How often the tree is looked at until nobody new is in it. Those that were seen are stopped before the next look (to kill), so
+/// that each look but the last has found a process that was started during the one before it.
+const LOOKS_MAX: usize = 32;
+
+/// How long the deaths of the killed are waited for, all together. They come within a millisecond unless a process hangs in
+/// the kernel.
+const DEATHS_WITHIN: Duration = Duration::from_millis(200);
+
+/// A process of the tree beside the child itself.
+struct Member {
+    seen: Seen,
+    pidfd: OwnedFd,
+}
+
+impl Member {
+    fn is_alive(&self) -> bool {
+        !has_ended(self.pidfd.as_fd())
+    }
+}
+
+/// The members that were seen and not known to be over.
+#[derive(Default)]
+pub(super) struct Tree {
+    members: Vec<Member>,
+}
+
+/// One look at the tree, and what comes of it.
+struct Look<'a> {
+    tree: &'a mut Tree,
+    leader: &'a Hold,
+    /// The child's number, while it is its own.
+    root: Option<i32>,
+    /// Members of the child's group that could not be held: the signal to the group reaches them.
+    unheld: Vec<Found>,
+    end: TreeEnd,
+}
+
+impl Tree {
+    /// SIGSTOP to all that are found, until nobody new is; then SIGKILL to all of them and to the child's group.
+    pub(super) fn kill(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
+        let mut look = Look::new(self, leader, is_reaped);
+        look.stop_all();
+        look.signal_leader(libc::SIGKILL);
+        look.signal_group(Signal::KILL);
+        look.signal_members(libc::SIGKILL, |_| true);
+        look.end
+    }
+
+    /// SIGTERM to the child's group, and to all that are found outside it. Nobody is stopped, and nobody gets it twice.
+    pub(super) fn terminate(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
+        let mut look = Look::new(self, leader, is_reaped);
+        look.find_new();
+        let child = look.root.and_then(listing::one);
+        let child = child.filter(|_| leader.life() == Life::Running);
+        let group = look.signal_group(Signal::TERM);
+        let is_told = |seen: &Seen| group == Some(seen.group);
+        match child {
+            Some(child) if is_told(&child) => look.end.signalled.insert(0, child.found()),
+            _ => look.signal_leader(libc::SIGTERM),
+        }
+        look.signal_members(libc::SIGTERM, |seen| !is_told(seen));
+        look.end
+    }
+
+    /// Waits within a bound for those that were killed, and names those that are still there.
+    pub(super) fn await_deaths(&mut self, leader: &Hold, end: &mut TreeEnd) {
+        let by = Instant::now() + DEATHS_WITHIN;
+        let left = || Some(by.saturating_duration_since(Instant::now()));
+        // A question that fails is answered with "not over".
+        let is_over = |pidfd| wait_for_end(pidfd, left()).unwrap_or(false);
+        // A number may be somebody else's by now: nothing is asked of it.
+        if let Hold::Pidfd(pid, pidfd) = leader
+            && !is_over(pidfd.as_fd())
+        {
+            note(&mut end.left, found(pid.as_raw_pid()));
+        }
+        self.members.retain(|member| {
+            let is_left = !is_over(member.pidfd.as_fd());
+            if is_left {
+                note(&mut end.left, member.seen.found());
+            }
+            is_left
+        });
+    }
+
+    /// What another look has seen is remembered too.
+    pub(super) fn join(&mut self, other: Self) {
+        self.members.extend(other.members);
+    }
+}
+
+impl<'a> Look<'a> {
+    fn new(tree: &'a mut Tree, leader: &'a Hold, is_reaped: bool) -> Self {
+        tree.members.retain(Member::is_alive);
+        Self {
+            tree,
+            leader,
+            root: (!is_reaped).then(|| leader.pid().as_raw_pid()),
+            unheld: Vec::new(),
+            end: TreeEnd::default(),
+        }
+    }
+
+    fn stop_all(&mut self) {
+        if self.root.is_some() {
+            // What is refused here is refused when it is killed, and told then.
+            let _ = self.leader.signal(libc::SIGSTOP);
+        }
+        for member in &self.tree.members {
+            let _ = send(member.pidfd.as_fd(), libc::SIGSTOP);
+        }
+        for _ in 0..LOOKS_MAX {
+            let known = self.tree.members.len();
+            self.find_new();
+            for member in &self.tree.members[known..] {
+                let _ = send(member.pidfd.as_fd(), libc::SIGSTOP);
+            }
+            if self.tree.members.len() == known {
+                return;
+            }
+        }
+        let error = || std::io::Error::other("the tree grows faster than it can be stopped");
+        self.end.error.get_or_insert_with(error);
+    }
+
+    /// Looks once, and holds whoever is in the tree and not held yet, parents before their children.
+    fn find_new(&mut self) {
+        let table = match listing::all() {
+            Ok(table) => table,
+            Err(error) => {
+                self.end.error.get_or_insert(error);
+                return;
+            }
+        };
+        let this = i32::try_from(std::process::id()).unwrap_or_default();
+        let members = self.tree.members.iter().map(|member| member.seen.pid);
+        let mut known: HashSet<i32> = members.chain(self.root).collect();
+        loop {
+            let before = known.len();
+            for seen in &table {
+                let belongs = known.contains(&seen.parent) || self.is_in_group(seen);
+                if belongs && seen.pid != this && known.insert(seen.pid) {
+                    self.hold(seen);
+                }
+            }
+            if known.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// In the group or the session that has the child's number.
+    fn is_in_group(&self, seen: &Seen) -> bool {
+        self.root
+            .is_some_and(|root| [seen.group, seen.session].contains(&root))
+    }
+
+    /// pidfd_open of a number that was just seen, and a second look at whose it is: the same process, still of the tree.
+    fn hold(&mut self, seen: &Seen) {
+        let Some(pid) = Pid::from_raw(seen.pid) else {
+            return;
+        };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::SRCH) => return,
+            Err(code) => {
+                self.end.error.get_or_insert(code.into());
+                if self.root == Some(seen.group) {
+                    note(&mut self.unheld, seen.found());
+                } else {
+                    note(&mut self.end.left, seen.found());
+                }
+                return;
+            }
+        };
+        let now = listing::one(seen.pid).filter(|now| now.started == seen.started);
+        let Some(now) = now.filter(|_| !has_ended(pidfd.as_fd())) else {
+            return;
+        };
+        if self.is_child_of_ours(&now) || self.is_in_group(&now) {
+            self.tree.members.push(Member { seen: now, pidfd });
+        } else {
+            // Its parent ended in between. It was of the tree, most likely; not sure enough for a signal.
+            note(&mut self.end.left, now.found());
+        }
+    }
+
+    /// Whether the parent is the child or a member that lives: then the parent's number is its own.
+    fn is_child_of_ours(&self, seen: &Seen) -> bool {
+        let mut members = self.tree.members.iter();
+        self.root == Some(seen.parent)
+            || members.any(|member| member.seen.pid == seen.parent && member.is_alive())
+    }
+
+    /// killpg: the group that has the child's number, if there is one. Which it is, if the signal was sent.
+    fn signal_group(&mut self, signal: Signal) -> Option<i32> {
+        let root = self.root?;
+        match kill_process_group(self.leader.pid(), signal) {
+            Ok(()) => {
+                let unheld = std::mem::take(&mut self.unheld);
+                self.end.signalled.extend(unheld);
+                Some(root)
+            }
+            // The child is in our group, and nobody is in one of its own.
+            Err(Errno::SRCH) => None,
+            // Nobody there may be signalled by us; told of each of them below.
+            Err(code) => {
+                self.end.error.get_or_insert(code.into());
+                let unheld = std::mem::take(&mut self.unheld);
+                self.end.left.extend(unheld);
+                None
+            }
+        }
+    }
+
+    fn signal_leader(&mut self, signal: libc::c_int) {
+        if self.root.is_none() {
+            return;
+        }
+        let pid = self.leader.pid().as_raw_pid();
+        match self.leader.signal(signal) {
+            Ok(true) => self.end.signalled.insert(0, found(pid)),
+            Ok(false) => {}
+            Err(code) => {
+                self.end.error.get_or_insert(code.into());
+                note(&mut self.end.left, found(pid));
+            }
+        }
+    }
+
+    /// pidfd_send_signal to each member that `is_to_be_sent` one; the others have had theirs with the group.
+    fn signal_members(&mut self, signal: libc::c_int, is_to_be_sent: impl Fn(&Seen) -> bool) {
+        for member in &self.tree.members {
+            let sent = if is_to_be_sent(&member.seen) {
+                send(member.pidfd.as_fd(), signal)
+            } else {
+                Ok(true)
+            };
+            match sent {
+                Ok(true) => note(&mut self.end.signalled, member.seen.found()),
+                Ok(false) => {}
+                Err(code) => {
+                    self.end.error.get_or_insert(code.into());
+                    note(&mut self.end.left, member.seen.found());
+                }
+            }
+        }
+    }
+}
+
+/// A process and its name.
+fn found(pid: i32) -> Found {
+    let nameless = Found {
+        pid: pid.unsigned_abs(),
+        name: None,
+    };
+    listing::one(pid).map_or(nameless, |seen| seen.found())
+}
+
+/// Adds a process once.
+fn note(list: &mut Vec<Found>, found: Found) {
+    if list.iter().all(|known| known.pid != found.pid) {
+        list.push(found);
+    }
+}

@@ -1,0 +1,270 @@
+//! Children on Linux: what needs /proc, pidfds, or a call that fails as planned.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+
+mod unix_children;
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use unix_children::*;
+use watertight_os::{
+    Found, Grouping, Process, Reaped, StartOptions, holders_of, is_in_terminals_foreground,
+};
+
+/// A process in a session of its own that ignores SIGTERM and says when it is ready.
+const FAR_AWAY: &str = "setsid /bin/sh -c 'trap \"\" TERM; echo ready; exec sleep 1000'";
+
+#[test]
+fn a_grandchild_in_a_session_of_its_own_is_killed_with_the_tree() {
+    let _accounted = Accounted::start();
+    for grouping in [Grouping::Own, Grouping::Ours] {
+        let mut command = shell(&format!("{FAR_AWAY} & wait"));
+        let (process, streams) = start_grouped(command.stdout(Stdio::piped()), grouping);
+        let mut stdout = streams.stdout.unwrap();
+        assert_eq!(first_line(&mut stdout), "ready\n");
+        let end = process.kill_tree();
+        assert!(end.error.is_none() && end.left.is_empty(), "{end:?}");
+        assert_eq!(end.signalled.len(), 2, "{end:?}");
+        assert_ends(stdout);
+        assert_eq!(status(&process).signal(), Some(libc::SIGKILL));
+    }
+}
+
+/// Its parent is gone, the child is reaped, and no group leads to it.
+#[test]
+fn a_descendant_that_was_seen_is_killed_when_nothing_leads_to_it_any_more() {
+    let _accounted = Accounted::start();
+    let mut command = shell(&format!("{FAR_AWAY} & wait"));
+    let (process, streams) = start_grouped(command.stdout(Stdio::piped()), Grouping::Own);
+    let mut stdout = streams.stdout.unwrap();
+    assert_eq!(first_line(&mut stdout), "ready\n");
+    let end = process.terminate_tree();
+    assert!(end.error.is_none() && end.left.is_empty(), "{end:?}");
+    assert_eq!(end.signalled.len(), 2, "{end:?}");
+    assert_eq!(status(&process).signal(), Some(libc::SIGTERM));
+    let end = process.kill_tree();
+    assert!(end.error.is_none() && end.left.is_empty(), "{end:?}");
+    assert_eq!(end.signalled.len(), 1, "{end:?}");
+    assert_ne!(end.signalled[0].pid, process.id());
+    assert_ends(stdout);
+}
+
+/// A tree that grows while it is killed.
+#[test]
+fn nobody_runs_from_a_kill() {
+    let _accounted = Accounted::start();
+    // Each level starts a sleep and the next level, and stays; there are 40 of them if nobody ends it.
+    let grow = "grow() { sleep 1000 & [ $1 -gt 0 ] && (grow $(($1 - 1))) & wait; }";
+    let mut command = shell(&format!("{grow}; echo ready; grow 40"));
+    let (process, streams) = start_grouped(command.stdout(Stdio::piped()), Grouping::Own);
+    let mut stdout = streams.stdout.unwrap();
+    assert_eq!(first_line(&mut stdout), "ready\n");
+    let end = process.kill_tree();
+    assert!(end.error.is_none() && end.left.is_empty(), "{end:?}");
+    assert_ends(stdout);
+    assert_eq!(status(&process).signal(), Some(libc::SIGKILL));
+}
+
+#[test]
+fn whoever_holds_the_other_end_is_named() {
+    let _accounted = Accounted::start();
+    let (process, streams) = start(&mut waiting());
+    let (stdin, stdout) = (streams.stdin.unwrap(), streams.stdout.unwrap());
+    let cat = Found {
+        pid: process.id(),
+        name: Some("cat".into()),
+    };
+    assert_eq!(holders_of(stdin.as_fd()), [cat.clone()]);
+    assert_eq!(holders_of(stdout.as_fd()), [cat]);
+    // A second child that reads the same pipe is no holder of the other end of the reading end.
+    let twin = stdout.as_fd().try_clone_to_owned().unwrap();
+    let mut second = Command::new("cat");
+    second.stdin(Stdio::from(twin)).stdout(Stdio::null());
+    let (reader, _none) = start(&mut second);
+    assert_eq!(holders_of(stdout.as_fd()).len(), 1);
+    drop(second);
+    drop(stdin);
+    assert!(status(&process).success());
+    assert!(status(&reader).success());
+    assert!(holders_of(stdout.as_fd()).is_empty());
+    let (one, other) = UnixStream::pair().unwrap();
+    assert!(holders_of(one.as_fd()).is_empty());
+    drop(other);
+    let file = std::fs::File::open("/dev/null").unwrap();
+    assert!(holders_of(file.as_fd()).is_empty());
+}
+
+/// A thread that blocks signals does not make its children deaf to them.
+#[test]
+fn a_child_has_the_signal_mask_of_the_start() {
+    let _accounted = Accounted::start();
+    let blocked = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("SigBlk:"));
+        line.unwrap().to_owned()
+    };
+    let main = format!("/proc/self/task/{}/status", std::process::id());
+    let main = blocked(&std::fs::read_to_string(main).unwrap());
+    let quiet = std::thread::spawn(move || {
+        watertight_os::quiet_thread();
+        let mut command = Command::new("cat");
+        command.arg("/proc/self/status").stdout(Stdio::piped());
+        let (process, streams) = start(&mut command);
+        let mut text = String::new();
+        streams.stdout.unwrap().read_to_string(&mut text).unwrap();
+        assert!(status(&process).success());
+        text
+    });
+    assert_eq!(blocked(&quiet.join().unwrap()), main);
+}
+
+#[test]
+fn without_a_terminal_nobody_is_in_its_foreground() {
+    const IN_A_SESSION: &str = "WATERTIGHT_TEST_IN_A_SESSION";
+    if std::env::var_os(IN_A_SESSION).is_some() {
+        assert!(!is_in_terminals_foreground());
+        return;
+    }
+    let output = Command::new("setsid")
+        .arg("--wait")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "without_a_terminal_nobody_is_in_its_foreground"])
+        .env(IN_A_SESSION, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+}
+
+#[cfg(feature = "fault")]
+mod planned {
+    use super::*;
+    use watertight_core::OsCode;
+    use watertight_os::fault::{self, Fault};
+    use watertight_os::{StartStep, end_of_a_test, fork_for_a_test};
+
+    fn plan(name: &'static str, code: i32, times: u64) {
+        fault::plan(&[Fault {
+            at: 1,
+            only: Some(name),
+            code: OsCode(code),
+            times,
+        }]);
+    }
+
+    fn failed(command: &mut Command) -> StartStep {
+        let error = Process::start(command, StartOptions::default()).unwrap_err();
+        error.step
+    }
+
+    #[test]
+    fn a_busy_program_is_tried_again_and_not_for_ever() {
+        let _accounted = Accounted::start();
+        let _guard = fault::guard();
+        plan("spawn", libc::ETXTBSY, 3);
+        let (process, _streams) = start(&mut shell("exit 0"));
+        let tried = |trace: fault::Trace| trace.calls.iter().filter(|c| c.name == "spawn").count();
+        assert_eq!(tried(fault::stop()), 4);
+        assert!(status(&process).success());
+        plan("spawn", libc::ETXTBSY, Fault::FOR_EVER);
+        assert_eq!(failed(&mut shell("exit 0")), StartStep::Busy);
+        assert_eq!(tried(fault::stop()), 8);
+    }
+
+    #[test]
+    fn what_the_system_lacks_and_what_it_says_otherwise() {
+        let _accounted = Accounted::start();
+        let _guard = fault::guard();
+        for (code, step) in [
+            (libc::EAGAIN, StartStep::Resources),
+            (libc::ENOMEM, StartStep::Resources),
+            (libc::EMFILE, StartStep::Resources),
+            (libc::EPERM, StartStep::Permission),
+            (libc::ENOEXEC, StartStep::Program),
+            (libc::EIO, StartStep::Other),
+        ] {
+            plan("spawn", code, 1);
+            assert_eq!(failed(&mut shell("exit 0")), step);
+            let _ = fault::stop();
+        }
+    }
+
+    #[test]
+    fn a_child_that_cannot_be_held_is_killed_and_reaped() {
+        let _accounted = Accounted::start();
+        let _guard = fault::guard();
+        plan("pidfd_open (child)", libc::EMFILE, 1);
+        assert_eq!(failed(&mut waiting()), StartStep::Hold);
+    }
+
+    /// Starts a child as on a kernel that has no pidfds.
+    fn start_by_number(command: &mut Command) -> (Process, watertight_os::StdStreams) {
+        plan("pidfd_open (child)", libc::ENOSYS, 1);
+        let started = start_grouped(command, Grouping::Own);
+        let _ = fault::stop();
+        started
+    }
+
+    #[test]
+    fn without_pidfds_the_number_does() {
+        let _accounted = Accounted::start();
+        let _guard = fault::guard();
+        let (process, streams) = start_by_number(&mut waiting());
+        let told = told_of(&process);
+        let a_moment = Some(std::time::Duration::from_millis(1));
+        assert!(!process.wait_for_exit(a_moment).unwrap());
+        assert_eq!(process.try_reap(), Reaped::Running);
+        drop(streams);
+        told.recv_timeout(PATIENCE).unwrap();
+        assert!(status(&process).success());
+        told_of(&process).try_recv().unwrap();
+        assert!(!process.kill().unwrap());
+
+        let (process, _streams) = start_by_number(&mut waiting());
+        assert!(process.kill().unwrap());
+        assert_eq!(status(&process).signal(), Some(libc::SIGKILL));
+
+        let (process, streams) = start_by_number(&mut waiting());
+        let end = process.kill_tree();
+        assert_eq!(end.signalled.len(), 1, "{end:?}");
+        assert_ends(streams.stdout.unwrap());
+        assert_eq!(status(&process).signal(), Some(libc::SIGKILL));
+
+        // A dropped one is reaped: the account would find it.
+        let (process, streams) = start_by_number(&mut waiting());
+        drop((process, streams));
+    }
+
+    #[test]
+    fn a_forked_child_of_the_parent_touches_neither_the_child_nor_the_thread() {
+        let _accounted = Accounted::start();
+        let (process, streams) = start(&mut waiting());
+        let told = told_of(&process);
+        let forked = fork_for_a_test();
+        if forked == 0 {
+            let is_refused = process.on_exit(Box::new(|| {})).is_err()
+                && process.kill().is_err()
+                && process.wait_for_exit(None).is_err()
+                && process.kill_tree().error.is_some()
+                && process.terminate_tree().error.is_some()
+                && process.try_reap() == Reaped::Unknown;
+            drop(process);
+            end_of_a_test(i32::from(!is_refused));
+        }
+        let forked = rustix::process::Pid::from_raw(forked).unwrap();
+        let options = rustix::process::WaitOptions::empty();
+        let (_, said) = rustix::process::waitpid(Some(forked), options)
+            .unwrap()
+            .unwrap();
+        assert_eq!(said.exit_status(), Some(0));
+        assert_eq!(process.try_reap(), Reaped::Running);
+        drop(streams);
+        told.recv_timeout(PATIENCE).unwrap();
+        assert!(status(&process).success());
+    }
+}
