@@ -57,8 +57,8 @@ pub use unix::{
 };
 #[cfg(windows)]
 pub use windows::{
-    Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, at_exit, classify, inherited,
-    note_thread, say,
+    Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, at_exit, classify,
+    holders_of, inherited, is_in_terminals_foreground, note_thread, say,
 };
 
 #[cfg(unix)]

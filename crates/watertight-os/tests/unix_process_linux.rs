@@ -10,9 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use unix_children::*;
-use watertight_os::{
-    Found, Grouping, Process, Reaped, StartOptions, holders_of, is_in_terminals_foreground,
-};
+use watertight_os::{Found, Grouping, holders_of, is_in_terminals_foreground};
 
 /// A process in a session of its own that ignores SIGTERM and says when it is ready.
 const FAR_AWAY: &str = "setsid /bin/sh -c 'trap \"\" TERM; echo ready; exec sleep 1000'";
@@ -146,7 +144,9 @@ mod planned {
     use super::*;
     use watertight_core::OsCode;
     use watertight_os::fault::{self, Fault};
-    use watertight_os::{StartStep, end_of_a_test, fork_for_a_test};
+    use watertight_os::{
+        Process, Reaped, StartOptions, StartStep, StdStreams, end_of_a_test, fork_for_a_test,
+    };
 
     fn plan(name: &'static str, code: i32, times: u64) {
         fault::plan(&[Fault {
@@ -203,7 +203,7 @@ mod planned {
     }
 
     /// Starts a child as on a kernel that has no pidfds.
-    fn start_by_number(command: &mut Command) -> (Process, watertight_os::StdStreams) {
+    fn start_by_number(command: &mut Command) -> (Process, StdStreams) {
         plan("pidfd_open (child)", libc::ENOSYS, 1);
         let started = start_grouped(command, Grouping::Own);
         let _ = fault::stop();

@@ -35,7 +35,7 @@ pub enum Call {
     Read,
     /// Making a security descriptor or drawing random bytes, which pipes with names need.
     Security,
-    /// Starting a thread.
+    /// Starting a thread or a process, and what is done to a job object.
     Start,
     /// `GetQueuedCompletionStatusEx`, `PostQueuedCompletionStatus`.
     Wait,

@@ -16,6 +16,7 @@ mod lock;
 mod operation;
 mod pipe;
 mod port;
+mod process;
 mod process_end;
 mod retry;
 mod sys;
@@ -25,6 +26,7 @@ pub use allowed::allowed;
 pub use handle::Handle;
 pub use inherited::inherited;
 pub use port::Native;
+pub use process::{Process, holders_of, is_in_terminals_foreground};
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
 
 /// What the system calls a handle.

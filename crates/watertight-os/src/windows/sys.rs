@@ -16,15 +16,23 @@ use windows_sys::Wdk::Storage::FileSystem::{
 use windows_sys::Win32::Foundation::{
     CloseHandle, ERROR_OPERATION_ABORTED, ERROR_SUCCESS, GetHandleInformation, GetLastError,
     HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE, NTSTATUS, RtlNtStatusToDosError,
-    SetHandleInformation, SetLastError,
+    SetHandleInformation, SetLastError, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_TYPE_REMOTE, FILE_TYPE_UNKNOWN, FlushFileBuffers, GetFileType, ReadFile, WriteFile,
 };
+use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent};
 use windows_sys::Win32::System::IO::{
     CancelSynchronousIo, CreateIoCompletionPort, GetQueuedCompletionStatusEx, IO_STATUS_BLOCK,
     OVERLAPPED_ENTRY, PostQueuedCompletionStatus,
 };
+use windows_sys::Win32::System::Threading::{
+    GetExitCodeProcess, OpenProcess, PROCESS_NAME_WIN32, PROCESS_QUERY_LIMITED_INFORMATION,
+    PROCESS_SYNCHRONIZE, QueryFullProcessImageNameW, TerminateProcess, WaitForSingleObject,
+};
+
+/// The longest path there is, in units of UTF-16.
+const PATH_UNITS_MAX: usize = 32_768;
 
 /// What NtQueryInformationFile fills in.
 ///
@@ -92,7 +100,7 @@ pub(super) fn last_error() -> u32 {
 }
 
 /// What a call that answers FALSE on failure said; 0 if it did not fail.
-fn code_of(succeeded: i32) -> u32 {
+pub(super) fn code_of(succeeded: i32) -> u32 {
     if succeeded == 0 {
         last_error()
     } else {
@@ -343,4 +351,77 @@ pub(super) fn flush(handle: BorrowedHandle<'_>) -> u32 {
         // SAFETY: the handle is open while it is borrowed; no memory of ours is involved.
         code_of(unsafe { FlushFileBuffers(handle.as_raw_handle()) })
     })
+}
+
+/// WaitForSingleObject on a process: whether it is over.
+pub(super) fn wait_for(process: BorrowedHandle<'_>, millis: u32) -> Result<bool, u32> {
+    fallible("WaitForSingleObject", Call::Wait, || {
+        // SAFETY: the handle is open while it is borrowed; no memory of ours is involved.
+        match unsafe { WaitForSingleObject(process.as_raw_handle(), millis) } {
+            WAIT_OBJECT_0 => Ok(true),
+            WAIT_TIMEOUT => Ok(false),
+            _ => Err(last_error()),
+        }
+    })
+}
+
+/// GetExitCodeProcess, of a process that is over.
+pub(super) fn exit_code(process: BorrowedHandle<'_>) -> Result<u32, u32> {
+    let mut exit_code = 0;
+    let code = said("GetExitCodeProcess", Call::Query, || {
+        // SAFETY: the handle is open while it is borrowed; the number is ours and written before the call returns.
+        code_of(unsafe { GetExitCodeProcess(process.as_raw_handle(), &raw mut exit_code) })
+    });
+    result_of(code).map(|()| exit_code)
+}
+
+/// TerminateProcess with the exit code 1.
+pub(super) fn terminate(process: BorrowedHandle<'_>) -> u32 {
+    said("TerminateProcess", Call::Start, || {
+        // SAFETY: the handle is open while it is borrowed; no memory of ours is involved.
+        code_of(unsafe { TerminateProcess(process.as_raw_handle(), 1) })
+    })
+}
+
+/// GenerateConsoleCtrlEvent: CTRL_BREAK to a process group.
+pub(super) fn console_break(group: u32) -> u32 {
+    said("GenerateConsoleCtrlEvent", Call::Start, || {
+        // SAFETY: two numbers go in; no memory of ours is involved.
+        code_of(unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, group) })
+    })
+}
+
+/// OpenProcess, to wait for it and to ask for its name.
+pub(super) fn open_process(pid: u32) -> Result<OwnedHandle, u32> {
+    let rights = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_SYNCHRONIZE;
+    fallible("OpenProcess", Call::Open, || {
+        // SAFETY: three numbers go in; no memory of ours is involved.
+        let raw = unsafe { OpenProcess(rights, 0, pid) };
+        if raw.is_null() {
+            return Err(last_error());
+        }
+        // SAFETY: the call above made this handle, nobody else knows it, and it is valid.
+        Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
+    })
+}
+
+/// QueryFullProcessImageName: the last part of a process's path. `None`: the system does not say.
+pub(super) fn process_name(process: BorrowedHandle<'_>) -> Option<String> {
+    let mut path = vec![0_u16; PATH_UNITS_MAX];
+    let mut units = u32::try_from(path.len()).ok()?;
+    let code = said("QueryFullProcessImageName", Call::Query, || {
+        // SAFETY: the handle is open while it is borrowed; the room is ours and as long as is said, and so is the number; the call
+        // is done with both when it returns.
+        code_of(unsafe {
+            QueryFullProcessImageNameW(
+                process.as_raw_handle(),
+                PROCESS_NAME_WIN32,
+                path.as_mut_ptr(),
+                &raw mut units,
+            )
+        })
+    });
+    result_of(code).ok()?;
+    let path = String::from_utf16_lossy(path.get(..usize::try_from(units).ok()?)?);
+    Some(path.rsplit('\\').next()?.to_owned())
 }

@@ -13,7 +13,7 @@ use crate::process::{Found, TreeEnd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How often the tree is looked at until nobody new is in it. Those that were seen are stopped before the next look (to kill), so
@@ -85,7 +85,7 @@ impl Tree {
         let by = Instant::now() + DEATHS_WITHIN;
         let left = || Some(by.saturating_duration_since(Instant::now()));
         // A question that fails is answered with "not over".
-        let is_over = |pidfd| wait_for_end(pidfd, left()).unwrap_or(false);
+        let is_over = |pidfd: BorrowedFd<'_>| wait_for_end(pidfd, left()).unwrap_or(false);
         // A number may be somebody else's by now: nothing is asked of it.
         if let Hold::Pidfd(pid, pidfd) = leader
             && !is_over(pidfd.as_fd())

@@ -1,0 +1,277 @@
+//! Children of this process: starting one, hearing of its end, ending it and its tree.
+//!
+//! There is nothing to reap on Windows: a child's number is its own, and its status is there, while its handle is open.
+
+mod failure;
+mod job;
+mod told;
+
+use self::job::Job;
+use super::classify::Call;
+use super::sys;
+use crate::fault::fallible;
+use crate::process::{
+    Found, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams, Told, TreeEnd, tell,
+};
+use std::fmt;
+use std::io;
+use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
+use std::os::windows::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use windows_sys::Win32::Foundation::ERROR_SUCCESS;
+use windows_sys::Win32::System::Console::GetConsoleCP;
+use windows_sys::Win32::System::Threading::{CREATE_NEW_PROCESS_GROUP, CREATE_SUSPENDED, INFINITE};
+
+/// How long the deaths of the killed are waited for, all together.
+const DEATHS_WITHIN: Duration = Duration::from_millis(200);
+
+/// A child that this process has started. Dropping it leaves the child running, unless it was started to end with us.
+pub struct Process {
+    handle: Arc<OwnedHandle>,
+    id: u32,
+    job: Option<Job>,
+    /// It has a process group of its own, which a console event can be sent to.
+    has_own_group: bool,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Process {
+    /// Starts what `command` says with std's own spawn: its quoting, its rules for batch files, its lock that keeps inheritable
+    /// handles from other children of std's. The creation flags are those of `options`, whatever `command` was told before.
+    ///
+    /// With [`Grouping::Own`] the child begins suspended, is put into a job object, and only then runs: nothing that it starts
+    /// is outside the job.
+    ///
+    /// # Errors
+    /// Which step failed. No child is left behind.
+    pub fn start(
+        command: &mut Command,
+        options: StartOptions,
+    ) -> Result<(Self, StdStreams), StartError> {
+        let flags = options.creation_flags;
+        let job = match options.grouping {
+            Grouping::Ours => None,
+            Grouping::Own => {
+                let made = Job::new(options.ends_with_us);
+                Some(made.map_err(|code| failed(command, StartStep::Resources, code))?)
+            }
+        };
+        let suspended = if job.is_some() { CREATE_SUSPENDED } else { 0 };
+        command.creation_flags(flags | suspended);
+        let spawned = fallible("spawn", Call::Start, || command.spawn());
+        command.creation_flags(flags);
+        let mut child = spawned.map_err(|error| failure::explained(command, error))?;
+        if let Some(job) = &job {
+            let is_to_run = flags & CREATE_SUSPENDED == 0;
+            let code = job.take_in(child.as_handle(), is_to_run);
+            if code != ERROR_SUCCESS {
+                let _ = child.kill();
+                // It was killed, and has not run: this takes a moment.
+                let _ = child.wait();
+                return Err(failed(command, StartStep::Hold, code));
+            }
+        }
+        let streams = StdStreams {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+        };
+        let process = Self {
+            id: child.id(),
+            handle: Arc::new(OwnedHandle::from(child)),
+            job,
+            has_own_group: flags & CREATE_NEW_PROCESS_GROUP != 0,
+        };
+        Ok((process, streams))
+    }
+
+    /// The child's number. Once this `Process` is dropped it may be somebody else's.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Has `told` called once when the child has ended, on a thread of the system's pool. At once, on this thread, if the
+    /// child has ended already. The call comes although the `Process` was dropped.
+    ///
+    /// # Errors
+    /// The system cannot wait for it. Then `told` is not called.
+    pub fn on_exit(&self, told: Told) -> io::Result<()> {
+        if self.is_over()? {
+            tell(told);
+            return Ok(());
+        }
+        done(told::call_at_the_end(&self.handle, told))
+    }
+
+    /// WaitForSingleObject: blocks this thread until the child has ended or the time is over. Whether it has ended.
+    ///
+    /// # Errors
+    /// The system cannot wait.
+    pub fn wait_for_exit(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        // A time that no clock can show never comes.
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            if wait(self.handle.as_handle(), end)? {
+                return Ok(true);
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn is_over(&self) -> io::Result<bool> {
+        self.wait_for_exit(Some(Duration::ZERO))
+    }
+
+    /// GetExitCodeProcess, if the child has ended: what became of it.
+    #[must_use]
+    pub fn try_reap(&self) -> Reaped {
+        match self.is_over() {
+            Ok(false) => Reaped::Running,
+            Ok(true) => match sys::exit_code(self.handle.as_handle()) {
+                Ok(code) => Reaped::Ended(ExitStatus::from_raw(code)),
+                Err(_) => Reaped::Unknown,
+            },
+            // The handle is ours and open: the system has no such failure.
+            Err(_) => Reaped::Unknown,
+        }
+    }
+
+    /// TerminateProcess with the exit code 1, to the child alone. `false`: it is over.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn kill(&self) -> io::Result<bool> {
+        if self.is_over()? {
+            return Ok(false);
+        }
+        let code = sys::terminate(self.handle.as_handle());
+        if code != ERROR_SUCCESS && self.is_over()? {
+            // It ended in between: then the call says "access denied".
+            return Ok(false);
+        }
+        done(code).map(|()| true)
+    }
+
+    /// GenerateConsoleCtrlEvent: CTRL_BREAK to the child's process group. `false`: it is over.
+    ///
+    /// # Errors
+    /// The child was started without `CREATE_NEW_PROCESS_GROUP` (`Unsupported`), or has no console in common with us.
+    pub fn terminate(&self) -> io::Result<bool> {
+        if !self.has_own_group {
+            let text = "only a child that was started with CREATE_NEW_PROCESS_GROUP can be asked to end on Windows";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        if self.is_over()? {
+            return Ok(false);
+        }
+        done(sys::console_break(self.id)).map(|()| true)
+    }
+
+    /// TerminateJobObject, and waits a moment (200 ms at most) for the deaths. Without a job object: the child alone.
+    pub fn kill_tree(&self) -> TreeEnd {
+        let Some(job) = &self.job else {
+            return self.alone(self.kill());
+        };
+        let mut end = TreeEnd::default();
+        let mut members = job.members();
+        // The child first.
+        members.sort_by_key(|member| member.found.pid != self.id);
+        let all = || members.iter().map(|member| member.found.clone()).collect();
+        let code = job.terminate();
+        if code != ERROR_SUCCESS {
+            end.left = all();
+            end.error = Some(error_of(code));
+            return end;
+        }
+        end.signalled = all();
+        let by = Instant::now() + DEATHS_WITHIN;
+        for member in &members {
+            // Whoever cannot be waited for is not known to be there.
+            let handle = member.handle.as_ref();
+            if handle.is_some_and(|handle| matches!(wait(handle.as_handle(), Some(by)), Ok(false)))
+            {
+                end.left.push(member.found.clone());
+            }
+        }
+        end
+    }
+
+    /// As [`terminate`](Self::terminate): the event reaches everybody in the child's process group and console.
+    pub fn terminate_tree(&self) -> TreeEnd {
+        self.alone(self.terminate())
+    }
+
+    /// What a tree comes to of which only the child was signalled.
+    fn alone(&self, signalled: io::Result<bool>) -> TreeEnd {
+        let mut end = TreeEnd::default();
+        let child = Found {
+            pid: self.id,
+            name: sys::process_name(self.handle.as_handle()),
+        };
+        match signalled {
+            Ok(true) => end.signalled.push(child),
+            Ok(false) => {}
+            Err(error) => {
+                end.left.push(child);
+                end.error = Some(error);
+            }
+        }
+        end
+    }
+}
+
+/// Not to be asked for on Windows: nobody is known.
+#[must_use]
+pub fn holders_of(_handle: BorrowedHandle<'_>) -> Vec<Found> {
+    Vec::new()
+}
+
+/// GetConsoleCP: whether this process has a console. Then its children had better share it, and Ctrl-C reaches them.
+#[must_use]
+pub fn is_in_terminals_foreground() -> bool {
+    // SAFETY: it takes and returns a number; no memory of ours is involved.
+    unsafe { GetConsoleCP() != 0 }
+}
+
+/// WaitForSingleObject, once: whether the process is over. A wait of more than seven weeks comes back early.
+fn wait(handle: BorrowedHandle<'_>, end: Option<Instant>) -> io::Result<bool> {
+    let millis = end.map_or(INFINITE, |end| {
+        let left = end.saturating_duration_since(Instant::now());
+        let millis = left.as_nanos().div_ceil(1_000_000);
+        u32::try_from(millis).unwrap_or(INFINITE).min(INFINITE - 1)
+    });
+    sys::wait_for(handle, millis).map_err(error_of)
+}
+
+fn failed(command: &Command, step: StartStep, code: u32) -> StartError {
+    StartError {
+        step,
+        program: command.get_program().to_owned(),
+        path: None,
+        error: error_of(code),
+    }
+}
+
+fn error_of(code: u32) -> io::Error {
+    io::Error::from_raw_os_error(code.cast_signed())
+}
+
+fn done(code: u32) -> io::Result<()> {
+    if code == ERROR_SUCCESS {
+        Ok(())
+    } else {
+        Err(error_of(code))
+    }
+}

@@ -1,0 +1,154 @@
+//! The job object of a child: everything that the child starts is in it, and it can be ended as a whole.
+
+use crate::fault::fallible;
+use crate::process::Found;
+use crate::windows::classify::Call;
+use crate::windows::sys::{self, code_of, code_of_status, last_error, said};
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
+use std::ptr::null;
+use windows_sys::Win32::Foundation::{ERROR_MORE_DATA, ERROR_SUCCESS, HANDLE, NTSTATUS};
+use windows_sys::Win32::System::JobObjects::{
+    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE,
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectBasicProcessIdList,
+    JobObjectExtendedLimitInformation, QueryInformationJobObject, SetInformationJobObject,
+    TerminateJobObject,
+};
+
+/// How many members of a job are named at most. All of them are ended.
+const MEMBERS_MAX: usize = 1024;
+
+#[link(name = "ntdll", kind = "raw-dylib")]
+unsafe extern "system" {
+    fn NtResumeProcess(process: HANDLE) -> NTSTATUS;
+}
+
+/// JOBOBJECT_BASIC_PROCESS_ID_LIST with room for many.
+#[repr(C)]
+struct Numbers {
+    assigned: u32,
+    listed: u32,
+    pids: [usize; MEMBERS_MAX],
+}
+
+/// A process in the job, held so that its number stays its own; not held, if it may not be opened or is over.
+pub(super) struct Member {
+    pub(super) found: Found,
+    pub(super) handle: Option<OwnedHandle>,
+}
+
+/// A job object without a name, which no child inherits.
+pub(super) struct Job(OwnedHandle);
+
+impl Job {
+    /// CreateJobObject. With `ends_with_us` all in it are killed when its last handle is closed, which is ours.
+    pub(super) fn new(ends_with_us: bool) -> Result<Self, u32> {
+        let handle = fallible("CreateJobObject", Call::Start, || {
+            // SAFETY: without attributes and a name no memory goes in.
+            let raw = unsafe { CreateJobObjectW(null(), null()) };
+            if raw.is_null() {
+                return Err(last_error());
+            }
+            // SAFETY: the call above made this handle, nobody else knows it, and it is valid.
+            Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
+        })?;
+        let job = Self(handle);
+        if ends_with_us {
+            job.kill_when_closed()?;
+        }
+        Ok(job)
+    }
+
+    /// SetInformationJobObject.
+    fn kill_when_closed(&self) -> Result<(), u32> {
+        let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
+        limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
+        let bytes = u32::try_from(size_of_val(&limits)).expect("these records are small");
+        let code = said("SetInformationJobObject", Call::Start, || {
+            // SAFETY: the handle is open while we have it; the record is ours, as long as is said, and only read.
+            code_of(unsafe {
+                SetInformationJobObject(
+                    self.0.as_raw_handle(),
+                    JobObjectExtendedLimitInformation,
+                    (&raw const limits).cast(),
+                    bytes,
+                )
+            })
+        });
+        if code == ERROR_SUCCESS {
+            Ok(())
+        } else {
+            Err(code)
+        }
+    }
+
+    /// AssignProcessToJobObject, and NtResumeProcess if it is to run: the code of the one that failed.
+    pub(super) fn take_in(&self, process: BorrowedHandle<'_>, is_to_run: bool) -> u32 {
+        let code = said("AssignProcessToJobObject", Call::Start, || {
+            // SAFETY: both handles are open while they are borrowed; no memory of ours is involved.
+            code_of(unsafe {
+                AssignProcessToJobObject(self.0.as_raw_handle(), process.as_raw_handle())
+            })
+        });
+        if code != ERROR_SUCCESS || !is_to_run {
+            return code;
+        }
+        said("NtResumeProcess", Call::Start, || {
+            // SAFETY: the handle is open while it is borrowed; no memory of ours is involved.
+            let status = unsafe { NtResumeProcess(process.as_raw_handle()) };
+            if status >= 0 {
+                ERROR_SUCCESS
+            } else {
+                code_of_status(status)
+            }
+        })
+    }
+
+    /// TerminateJobObject with the exit code 1: everybody in the job and in the jobs within it.
+    pub(super) fn terminate(&self) -> u32 {
+        said("TerminateJobObject", Call::Start, || {
+            // SAFETY: the handle is open while we have it; no memory of ours is involved.
+            code_of(unsafe { TerminateJobObject(self.0.as_raw_handle(), 1) })
+        })
+    }
+
+    /// QueryInformationJobObject: who is in the job. Nobody, if the system does not say.
+    pub(super) fn members(&self) -> Vec<Member> {
+        let mut numbers = Box::new(Numbers {
+            assigned: 0,
+            listed: 0,
+            pids: [0; MEMBERS_MAX],
+        });
+        let bytes = u32::try_from(size_of::<Numbers>()).expect("this record is small");
+        let code = said("QueryInformationJobObject", Call::Query, || {
+            // SAFETY: the record is ours and as long as is said; the call is done with it when it returns, and any numbers that
+            // it writes are a value of it.
+            code_of(unsafe {
+                QueryInformationJobObject(
+                    self.0.as_raw_handle(),
+                    JobObjectBasicProcessIdList,
+                    (&raw mut *numbers).cast(),
+                    bytes,
+                    std::ptr::null_mut(),
+                )
+            })
+        });
+        // More data: there are more than have room, and these are there.
+        if code != ERROR_SUCCESS && code != ERROR_MORE_DATA {
+            return Vec::new();
+        }
+        let count = usize::try_from(numbers.listed).unwrap_or(MEMBERS_MAX);
+        let pids = numbers.pids.iter().take(count);
+        pids.filter_map(|pid| Some(member(u32::try_from(*pid).ok()?)))
+            .collect()
+    }
+}
+
+fn member(pid: u32) -> Member {
+    let handle = sys::open_process(pid).ok();
+    let name = handle.as_ref().map(AsHandle::as_handle);
+    let name = name.and_then(sys::process_name);
+    Member {
+        found: Found { pid, name },
+        handle,
+    }
+}

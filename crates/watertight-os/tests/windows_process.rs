@@ -1,0 +1,314 @@
+//! Children on Windows: their end is told once, and a job object ends a tree as a whole. The test starts itself as the children.
+#![cfg(windows)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests state their expectations this way, in their helpers too"
+)]
+
+mod windows_lab;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use watertight_os::{
+    Grouping, Native, Process, Reaped, StartOptions, StartStep, StdStreams, holders_of,
+    is_in_terminals_foreground,
+};
+
+/// One test at a time: a planned failure is the whole process's.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long anything may take before it is a hang. Never waited for when all is well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the child is to do.
+const ROLE: &str = "WATERTIGHT_PROCESS_ROLE";
+/// Ends with [`CODE`] when its standard input does.
+const WAITS: &str = "waits";
+/// As that, and starts one that waits in the same streams.
+const HAS_A_CHILD: &str = "has a child";
+const CODE: i32 = 7;
+/// What each says that has come so far.
+const READY: &str = "ready-and-waiting";
+
+/// No test of its own: what the children of this file do.
+#[test]
+fn be_a_child() {
+    let Some(role) = std::env::var_os(ROLE) else {
+        return;
+    };
+    let grandchild = (role == HAS_A_CHILD).then(|| {
+        let mut command = child(WAITS);
+        command.stdin(Stdio::inherit()).stdout(Stdio::inherit());
+        command.spawn().unwrap()
+    });
+    println!("{READY}");
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+    drop(grandchild);
+    end()
+}
+
+#[expect(clippy::exit, reason = "the test harness must not go on in the child")]
+fn end() -> ! {
+    std::process::exit(CODE)
+}
+
+fn child(role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "be_a_child", "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    command
+}
+
+fn start(role: &str, grouping: Grouping) -> (Process, StdStreams) {
+    let options = StartOptions {
+        grouping,
+        ..StartOptions::default()
+    };
+    Process::start(&mut child(role), options).unwrap()
+}
+
+fn status(process: &Process) -> ExitStatus {
+    assert!(process.wait_for_exit(Some(PATIENCE)).unwrap());
+    let reaped = process.try_reap();
+    let Reaped::Ended(status) = reaped else {
+        panic!("{reaped:?}");
+    };
+    assert_eq!(process.try_reap(), reaped);
+    status
+}
+
+/// Receives once when the child has ended; hung up after that.
+fn told_of(process: &Process) -> Receiver<()> {
+    let (tell, told) = channel();
+    let tell = move || tell.send(()).unwrap();
+    process.on_exit(Box::new(tell)).unwrap();
+    told
+}
+
+/// Reads until so many have said that they are ready.
+fn await_ready(stdout: &mut BufReader<ChildStdout>, count: usize) {
+    let mut seen = 0;
+    while seen < count {
+        let mut line = String::new();
+        assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "it ended early");
+        seen += line.matches(READY).count();
+    }
+}
+
+/// Reads to the end: everybody who had the other end is gone.
+fn assert_ends(mut stdout: impl Read) {
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).unwrap();
+}
+
+#[test]
+fn an_end_is_told_once_to_everybody() {
+    let _alone = alone();
+    for grouping in [Grouping::Ours, Grouping::Own] {
+        let (process, streams) = start(WAITS, grouping);
+        let both = [told_of(&process), told_of(&process)];
+        assert_eq!(process.try_reap(), Reaped::Running);
+        let a_moment = Some(Duration::from_millis(1));
+        assert!(!process.wait_for_exit(a_moment).unwrap());
+        for told in &both {
+            assert_eq!(told.try_recv(), Err(TryRecvError::Empty));
+        }
+        drop(streams.stdin);
+        for told in &both {
+            told.recv_timeout(PATIENCE).unwrap();
+            assert_eq!(
+                told.recv_timeout(PATIENCE),
+                Err(RecvTimeoutError::Disconnected)
+            );
+        }
+        assert_ends(streams.stdout.unwrap());
+        assert_eq!(status(&process).code(), Some(CODE));
+        // Now it is told at once.
+        told_of(&process).try_recv().unwrap();
+    }
+}
+
+#[test]
+fn an_end_is_told_although_the_process_was_dropped() {
+    let _alone = alone();
+    let (process, streams) = start(WAITS, Grouping::Ours);
+    let told = told_of(&process);
+    drop(process);
+    assert_eq!(told.try_recv(), Err(TryRecvError::Empty));
+    drop(streams.stdin);
+    assert_ends(streams.stdout.unwrap());
+    told.recv_timeout(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_killed_child_is_killed_once() {
+    let _alone = alone();
+    let (process, _streams) = start(WAITS, Grouping::Ours);
+    assert!(process.kill().unwrap());
+    assert_eq!(status(&process).code(), Some(1));
+    assert!(!process.kill().unwrap());
+    let end = process.kill_tree();
+    assert!(end.signalled.is_empty() && end.left.is_empty() && end.error.is_none());
+}
+
+#[test]
+fn only_a_group_of_its_own_can_be_asked_to_end() {
+    let _alone = alone();
+    let (process, _streams) = start(WAITS, Grouping::Ours);
+    let refused = process.terminate().unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::Unsupported);
+    let end = process.terminate_tree();
+    assert_eq!(end.left.len(), 1);
+    assert!(end.error.is_some());
+    assert!(process.kill().unwrap());
+}
+
+#[test]
+fn a_tree_is_killed_with_everybody_in_it() {
+    let _alone = alone();
+    let (process, streams) = start(HAS_A_CHILD, Grouping::Own);
+    let mut stdout = BufReader::new(streams.stdout.unwrap());
+    await_ready(&mut stdout, 2);
+    let end = process.kill_tree();
+    assert!(end.error.is_none() && end.left.is_empty(), "{end:?}");
+    assert!(end.signalled.len() >= 2, "{end:?}");
+    assert_eq!(end.signalled[0].pid, process.id());
+    assert_ends(stdout);
+    assert_eq!(status(&process).code(), Some(1));
+    drop(streams.stdin);
+}
+
+#[test]
+fn a_tree_that_ends_with_us_ends_with_its_process() {
+    let _alone = alone();
+    let options = StartOptions {
+        grouping: Grouping::Own,
+        ends_with_us: true,
+        ..StartOptions::default()
+    };
+    let (process, streams) = Process::start(&mut child(HAS_A_CHILD), options).unwrap();
+    let mut stdout = BufReader::new(streams.stdout.unwrap());
+    await_ready(&mut stdout, 2);
+    let told = told_of(&process);
+    drop(process);
+    assert_ends(stdout);
+    told.recv_timeout(PATIENCE).unwrap();
+    drop(streams.stdin);
+}
+
+#[test]
+fn a_start_that_fails_says_at_which_step() {
+    let _alone = alone();
+    let step = |command: &mut Command| {
+        let error = Process::start(command, StartOptions::default()).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&error.error.to_string()));
+        error.step
+    };
+    assert_eq!(
+        step(&mut Command::new("no-such-program")),
+        StartStep::Program
+    );
+    assert_eq!(
+        step(&mut Command::new(r"C:\no\such\program.exe")),
+        StartStep::Program
+    );
+    assert_eq!(
+        step(child(WAITS).current_dir(r"C:\no\such\folder")),
+        StartStep::Directory
+    );
+    assert_eq!(step(child(WAITS).arg("a\0b")), StartStep::Arguments);
+}
+
+/// Handles that the system's pool of threads opens as it grows. One that each child leaves is more.
+const POOL_HANDLES_MAX: usize = 24;
+
+#[test]
+fn fifty_children_leave_no_handle() {
+    let _alone = alone();
+    if !windows_lab::has_process_to_itself("fifty_children_leave_no_handle") {
+        return;
+    }
+    let round = || {
+        let (process, streams) = start(WAITS, Grouping::Own);
+        let told = told_of(&process);
+        drop(streams.stdin);
+        assert_ends(streams.stdout.unwrap());
+        told.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(status(&process).code(), Some(CODE));
+    };
+    round();
+    let before = Native::open_handles().unwrap();
+    for _ in 0..50 {
+        round();
+    }
+    // The pool's thread lets go of the last child's a moment after it has told.
+    let by = Instant::now() + PATIENCE;
+    let is_more = || Native::open_handles().unwrap() > before + POOL_HANDLES_MAX;
+    while is_more() && Instant::now() < by {
+        std::thread::yield_now();
+    }
+    assert!(!is_more(), "handles left behind");
+}
+
+#[test]
+fn what_is_not_known_is_not_told() {
+    let _alone = alone();
+    use std::os::windows::io::AsHandle;
+    let (reader, _writer) = std::io::pipe().unwrap();
+    assert!(holders_of(reader.as_handle()).is_empty());
+    // Whichever it is, it is the same twice.
+    let here = is_in_terminals_foreground();
+    assert_eq!(is_in_terminals_foreground(), here);
+}
+
+#[cfg(feature = "fault")]
+mod planned {
+    use super::*;
+    use watertight_core::OsCode;
+    use watertight_os::fault::{self, Fault};
+
+    /// Each step between making the job and letting the child run fails: no child is left, or its output would not end.
+    #[test]
+    fn a_child_that_cannot_be_put_into_its_job_is_killed() {
+        let _alone = alone();
+        let options = StartOptions {
+            grouping: Grouping::Own,
+            ends_with_us: true,
+            ..StartOptions::default()
+        };
+        for (name, step) in [
+            ("CreateJobObject", StartStep::Resources),
+            ("SetInformationJobObject", StartStep::Resources),
+            ("AssignProcessToJobObject", StartStep::Hold),
+            ("NtResumeProcess", StartStep::Hold),
+        ] {
+            let _guard = fault::guard();
+            let (mut output, into) = std::io::pipe().unwrap();
+            let mut command = child(WAITS);
+            command.stdout(into);
+            fault::plan(&[Fault {
+                at: 1,
+                only: Some(name),
+                code: OsCode(31_337),
+                times: 1,
+            }]);
+            let error = Process::start(&mut command, options).unwrap_err();
+            let _ = fault::stop();
+            assert_eq!(error.step, step);
+            assert_eq!(error.error.raw_os_error(), Some(31_337));
+            drop(command);
+            assert_ends(&mut output);
+        }
+    }
+}
