@@ -21,12 +21,18 @@ pub enum Verb {
     Read,
     /// Giving the handle back to the caller.
     Release,
+    /// Feeding a child, taking its output and waiting for its end.
+    Run,
     /// Waiting for the pipes that linger after their drop.
     Settle,
+    /// Ending a child.
+    Terminate,
     /// Waiting until the peer has read everything.
     UntilRead,
     /// Waiting until everything accepted is transferred.
     UntilTransferred,
+    /// Waiting for a child's end.
+    WaitExit,
     /// Writing.
     Write,
 }

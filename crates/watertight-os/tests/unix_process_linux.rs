@@ -75,7 +75,7 @@ fn whoever_holds_the_other_end_is_named() {
         pid: process.id(),
         name: Some("cat".into()),
     };
-    assert_eq!(holders_of(stdin.as_fd()), [cat.clone()]);
+    assert_eq!(holders_of(stdin.as_fd()), std::slice::from_ref(&cat));
     assert_eq!(holders_of(stdout.as_fd()), [cat]);
     // A second child that reads the same pipe is no holder of the other end of the reading end.
     let twin = stdout.as_fd().try_clone_to_owned().unwrap();

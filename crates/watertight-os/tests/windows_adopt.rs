@@ -62,10 +62,10 @@ fn a_socket_is_refused_and_stays_as_it_was() {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     for direction in [Direction::Read, Direction::Write] {
-        // SAFETY: the socket is open; the handle made of its number is forgotten below, and never closed.
+        // SAFETY: the socket is open; the handle made of its number is kept below, and never closed.
         let handle = unsafe { OwnedHandle::from_raw_handle(socket.as_raw_socket() as RawHandle) };
         let refused = lab.native.adopt(handle, direction).unwrap_err();
-        std::mem::forget(refused.handle);
+        let _kept = std::mem::ManuallyDrop::new(refused.handle);
         assert_eq!(
             (refused.error.step, refused.error.class),
             (Step::Inspect, Class::Argument)

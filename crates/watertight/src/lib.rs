@@ -40,7 +40,10 @@
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod adapt;
+mod child;
 mod child_ends;
+mod command;
+mod communicate;
 mod driver;
 mod exit;
 mod fairness;
@@ -69,6 +72,11 @@ mod writer;
 
 /// Re-exported: what [`PipeWriter::send_bytes`] takes and receipts hand back.
 pub use bytes::Bytes;
+pub use child::{Child, Exit, Terminate, WaitExit};
+pub use command::{Command, Group, Input, Output};
+pub use communicate::{
+    AfterExit, AtBound, Captured, Communicate, EndedBy, Incomplete, Limits, Outcome,
+};
 #[doc(hidden)]
 pub use driver::Driver;
 pub use exit::{
@@ -98,5 +106,5 @@ pub use watertight_core::{
 };
 #[doc(hidden)]
 pub use watertight_os::fault;
-pub use watertight_os::{Direction, Step};
+pub use watertight_os::{Direction, Found, StartError, StartStep, Step, TreeEnd};
 pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

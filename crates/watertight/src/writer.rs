@@ -221,7 +221,6 @@ impl<B: Backend> PipeWriter<B> {
         self.cell.pair_with(reader.cell());
     }
 
-    #[cfg(any(feature = "futures", feature = "tokio"))]
     pub(crate) fn cell(&self) -> &Arc<WriterCell<B>> {
         &self.cell
     }

@@ -44,6 +44,7 @@ pub use bell::Bell;
 pub use fork::{end_of_a_test, fork_for_a_test};
 pub use handle::Handle;
 pub use inherited::inherited;
+pub use pipe::output_pipe;
 pub use poller::Native;
 pub use process::{Process, holders_of, is_in_terminals_foreground};
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};

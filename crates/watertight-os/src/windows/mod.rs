@@ -25,6 +25,7 @@ mod sys;
 pub use allowed::allowed;
 pub use handle::Handle;
 pub use inherited::inherited;
+pub use pipe::output_pipe;
 pub use port::Native;
 pub use process::{Process, holders_of, is_in_terminals_foreground};
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};

@@ -29,6 +29,9 @@ use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 /// The bytes the pipe takes with nobody reading.
 pub(super) const CAPACITY_BYTES: u32 = 64 * 1024;
 
+/// No FILE_SYNCHRONOUS_IO among an open's options: overlapped.
+const OVERLAPPED: u32 = 0;
+
 /// The default of WaitNamedPipe in units of 100 ns, from now (negative). Nobody waits for this pipe; 0 is refused.
 const WAIT_DEFAULT: i64 = -500_000;
 
@@ -73,9 +76,25 @@ unsafe extern "system" {
 /// The reading end is the server, as with the system's own anonymous pipes. Which end closes first makes no difference:
 /// what was written before stays readable.
 pub(super) fn pipe() -> Result<(OwnedHandle, OwnedHandle), StepError> {
+    pipe_with(OVERLAPPED)
+}
+
+/// A pipe for a child's output: our reading end, overlapped, and the child's writing end, which is not, as programs expect.
+///
+/// # Errors
+/// The step that failed. Nothing is left behind.
+pub fn output_pipe() -> std::io::Result<(OwnedHandle, OwnedHandle)> {
+    let failed = |failed: StepError| match failed.os {
+        Some(OsCode(code)) => std::io::Error::from_raw_os_error(code),
+        None => std::io::Error::other(failed.to_string()),
+    };
+    pipe_with(FILE_SYNCHRONOUS_IO_NONALERT).map_err(failed)
+}
+
+fn pipe_with(writing: u32) -> Result<(OwnedHandle, OwnedHandle), StepError> {
     let root = step(Step::OpenRoot, open_root)?;
     let reading = step(Step::CreatePipe, || create(root.as_handle()))?;
-    let writing = step(Step::OpenEnd, || open(reading.as_handle()))?;
+    let writing = step(Step::OpenEnd, || open(reading.as_handle(), writing))?;
     Ok((reading, writing))
 }
 
@@ -89,10 +108,13 @@ fn open_root() -> Result<OwnedHandle, (Class, Option<OsCode>)> {
 }
 
 /// NtOpenFile: the writing end of the pipe whose reading end this is.
-fn open(reading: BorrowedHandle<'_>) -> Result<OwnedHandle, (Class, Option<OsCode>)> {
+fn open(
+    reading: BorrowedHandle<'_>,
+    synchronous: u32,
+) -> Result<OwnedHandle, (Class, Option<OsCode>)> {
     let access = GENERIC_WRITE | FILE_READ_ATTRIBUTES | SYNCHRONIZE;
-    // No FILE_SYNCHRONOUS_IO: overlapped.
-    let make = || open_at(Some(reading), &mut [], access, 0, FILE_NON_DIRECTORY_FILE);
+    let options = FILE_NON_DIRECTORY_FILE | synchronous;
+    let make = || open_at(Some(reading), &mut [], access, 0, options);
     fallible("NtOpenFile (pipe)", Call::Open, make).map_err(|code| classified(Call::Open, code))
 }
 
@@ -165,8 +187,7 @@ fn create(root: BorrowedHandle<'_>) -> Result<OwnedHandle, (Class, Option<OsCode
                 // What the other end may do: it writes, so that bytes go one way.
                 FILE_SHARE_WRITE,
                 FILE_CREATE,
-                // No FILE_SYNCHRONOUS_IO: overlapped.
-                0,
+                OVERLAPPED,
                 FILE_PIPE_BYTE_STREAM_TYPE | FILE_PIPE_REJECT_REMOTE_CLIENTS,
                 FILE_PIPE_BYTE_STREAM_MODE,
                 FILE_PIPE_QUEUE_OPERATION,
@@ -199,21 +220,21 @@ mod tests {
     fn ends() -> (OwnedHandle, OwnedHandle) {
         let root = open_root().unwrap();
         let reading = create(root.as_handle()).unwrap();
-        let writing = open(reading.as_handle()).unwrap();
+        let writing = open(reading.as_handle(), OVERLAPPED).unwrap();
         (reading, writing)
     }
 
     #[test]
     fn nobody_joins_a_pipe_that_has_both_ends() {
         let (reading, _writing) = ends();
-        open(reading.as_handle()).unwrap_err();
+        open(reading.as_handle(), OVERLAPPED).unwrap_err();
     }
 
     #[test]
     fn every_pipe_is_one_of_its_own() {
         let (first, second) = (ends(), ends());
         drop(first);
-        open(second.0.as_handle()).unwrap_err();
+        open(second.0.as_handle(), OVERLAPPED).unwrap_err();
     }
 
     #[test]

@@ -23,12 +23,9 @@ pub(super) fn run(work: Work, with: With, times: u64, begin: &mut Instant) -> Re
             let buffered = |fd: OwnedFd| BufWriter::with_capacity(BUFFER_BYTES, File::from(fd));
             deed(work, times, File::from, buffered)
         }
-        (With::Interprocess, _) => deed(
-            work,
-            times,
-            unnamed_pipe::Recver::from,
-            unnamed_pipe::Sender::from,
-        ),
+        (With::Interprocess, _) => deed(work, times, unnamed_pipe::Recver::from, |fd| {
+            Unflushed(unnamed_pipe::Sender::from(fd))
+        }),
         (_, deed) => return Err(not_with(deed)),
     }
     .map_err(text)
@@ -66,6 +63,19 @@ fn write_all(into: &mut impl Write, work: Work, times: u64) -> io::Result<()> {
         into.write_all(&message)?;
     }
     into.flush()
+}
+
+/// interprocess's flush is fsync, which a pipe refuses; nothing is buffered there.
+struct Unflushed(unnamed_pipe::Sender);
+
+impl Write for Unflushed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn lone(times: u64, mut from: File, mut into: impl Write) -> io::Result<()> {

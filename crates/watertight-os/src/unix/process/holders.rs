@@ -35,7 +35,7 @@ impl Access {
 /// these nothing is known.
 #[must_use]
 pub fn holders_of(handle: BorrowedFd<'_>) -> Vec<Found> {
-    let Some(pipe) = target(&format!("/proc/self/fd/{}", handle.as_raw_fd())) else {
+    let Some(pipe) = target(format!("/proc/self/fd/{}", handle.as_raw_fd())) else {
         return Vec::new();
     };
     let is_fifo = rustix::fs::fstat(handle)

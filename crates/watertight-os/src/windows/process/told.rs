@@ -5,7 +5,7 @@
 
 use crate::process::{Told, tell};
 use crate::windows::classify::Call;
-use crate::windows::lock;
+use crate::windows::lock::lock;
 use crate::windows::sys::{code_of, said};
 use std::ffi::c_void;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
@@ -32,9 +32,10 @@ enum Wait {
     Registered(WaitHandle),
 }
 
-/// What the call needs. The process's handle stays open at least as long as the wait for it.
+/// What the call needs.
 struct Waiting {
-    _process: Arc<OwnedHandle>,
+    /// The process's handle stays open as long as the wait for it.
+    process: Mutex<Option<Arc<OwnedHandle>>>,
     told: Mutex<Option<Told>>,
     wait: Mutex<Wait>,
 }
@@ -42,7 +43,7 @@ struct Waiting {
 /// RegisterWaitForSingleObject: has `told` called once when the process ends. The code; unless it is 0 there is no call.
 pub(super) fn call_at_the_end(process: &Arc<OwnedHandle>, told: Told) -> u32 {
     let waiting = Arc::new(Waiting {
-        _process: process.clone(),
+        process: Mutex::new(Some(process.clone())),
         told: Mutex::new(Some(told)),
         wait: Mutex::new(Wait::Begun),
     });
@@ -81,6 +82,9 @@ pub(super) fn call_at_the_end(process: &Arc<OwnedHandle>, told: Told) -> u32 {
 unsafe extern "system" fn handle_exit(context: *mut c_void, _has_timed_out: bool) {
     // SAFETY: it is the reference that was made for this one call, and nobody else takes it back.
     let waiting = unsafe { Arc::from_raw(context.cast::<Waiting>().cast_const()) };
+    // The wait is over. Before anybody hears of it, so that nothing of it is left by then.
+    let process = lock(&waiting.process).take();
+    drop(process);
     let told = lock(&waiting.told).take();
     if let Some(told) = told {
         tell(told);

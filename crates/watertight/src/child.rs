@@ -1,0 +1,377 @@
+//! `Child`: a process that was started, its end and its tree.
+
+use crate::communicate::{Communicate, Limits};
+use crate::driver::Driver;
+use crate::handle::Native;
+use crate::reader::PipeReader;
+use crate::timers::TimerId;
+use crate::wait::{Operation, Sealed, Wait};
+use crate::writer::PipeWriter;
+use bytes::Bytes;
+use exit::ExitWatch;
+use std::io;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+use watertight_core::{Backend, Cause, Class, Error, ErrorKind, Moment, OsCode, Verb};
+use watertight_os::{Process, Reaped, TreeEnd};
+
+mod exit;
+
+/// How a child ended, as far as its parent can know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Exit {
+    /// With this status.
+    Status(ExitStatus),
+    /// It is over, and somebody else took its status: other code in this process waits for every child, or `SIGCHLD` is ignored.
+    Unknown,
+}
+
+impl Exit {
+    /// Whether it is known to have ended well.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Status(status) if status.success())
+    }
+
+    /// The status, if it is known.
+    #[must_use]
+    pub const fn status(self) -> Option<ExitStatus> {
+        match self {
+            Self::Status(status) => Some(status),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// The ends of a new child's streams that are ours.
+#[derive(Default)]
+pub(crate) struct Ends {
+    pub(crate) stdin: Option<PipeWriter>,
+    pub(crate) stdout: Option<PipeReader>,
+    pub(crate) stderr: Option<PipeReader>,
+}
+
+/// A process that was started by a [`Command`](crate::Command).
+///
+/// Its exit and the end of its output are two facts: a grandchild may hold the pipe longer, and a child may close its output and go
+/// on. [`wait`](Self::wait) tells the one, the readers tell the other, [`communicate`](Self::communicate) has rules for both.
+///
+/// **Dropping** it neither blocks nor fails. Its streams are dropped with it, so what was accepted for its input is still sent. The
+/// child goes on, and is reaped when it ends: no zombie stays. With
+/// [`kill_on_drop`](crate::Command::kill_on_drop) its tree is killed instead.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use watertight::{Command, Input, Output};
+/// let mut child = Command::new("cat").stdin(Input::piped()).stdout(Output::piped()).spawn()?;
+/// let (input, output) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+/// input.send(b"there and back").wait()?;
+/// input.finish().wait()?.into_result()?;
+/// let mut back = Vec::new();
+/// output.receive_to_end(&mut back, 1024).wait()?;
+/// assert_eq!(back, b"there and back");
+/// assert!(child.wait().wait()?.is_success());
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Child {
+    /// The writing end of its standard input, if that is a pipe.
+    pub stdin: Option<PipeWriter>,
+    /// The reading end of its standard output, if that is a pipe.
+    pub stdout: Option<PipeReader>,
+    /// The reading end of its standard error, if that is a pipe of its own.
+    pub stderr: Option<PipeReader>,
+    pub(crate) driver: Arc<Driver<Native>>,
+    pub(crate) process: Process,
+    pub(crate) exit: Arc<ExitWatch>,
+    kill_on_drop: bool,
+}
+
+impl Child {
+    pub(crate) fn new(
+        driver: Arc<Driver<Native>>,
+        process: Process,
+        ends: Ends,
+        fed: Option<Bytes>,
+        kill_on_drop: bool,
+    ) -> Self {
+        if let (Some(writer), Some(bytes)) = (&ends.stdin, fed) {
+            // What is refused is told by the writer's receipt: the child has left already.
+            let _ = writer.try_send_bytes(bytes);
+            writer.cell().finish();
+        }
+        Self {
+            stdin: ends.stdin,
+            stdout: ends.stdout,
+            stderr: ends.stderr,
+            driver,
+            process,
+            exit: Arc::default(),
+            kill_on_drop,
+        }
+    }
+
+    /// The number by which the system names it. Once it is reaped, the system may give the number to another process: signal a
+    /// child through this value, which never does that.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits for its end, and reaps it. It does not close its input: a child that reads to the end of it never ends while
+    /// [`stdin`](Self::stdin) is open and idle.
+    ///
+    /// **Cancel safety.** Only the waiting is given up; it can be called again, also after the end.
+    ///
+    /// # Errors
+    /// A deadline that passed, or the system cannot tell the end.
+    pub fn wait(&self) -> Wait<WaitExit<'_>> {
+        Wait::new(WaitExit { child: self, id: 0 })
+    }
+
+    /// How it ended, if it is over. Never waits.
+    ///
+    /// In a process that was forked from this one, nobody knows: [`Exit::Unknown`].
+    #[must_use]
+    pub fn try_wait(&self) -> Option<Exit> {
+        match self.process.try_reap() {
+            Reaped::Ended(status) => Some(Exit::Status(status)),
+            Reaped::Running => None,
+            Reaped::Unknown => Some(Exit::Unknown),
+        }
+    }
+
+    /// Kills it, and nobody else: `SIGKILL`, or `TerminateProcess` with code 1. Whether it was there to be killed.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn kill(&self) -> io::Result<bool> {
+        self.process.kill()
+    }
+
+    /// Kills it and everybody it started: its group (Unix) or job (Windows), and on Linux all its descendants, also those in groups of
+    /// their own. Who escaped (a session of its own whose parent is gone, another user) is named where the system shows it.
+    pub fn kill_tree(&self) -> TreeEnd {
+        self.process.kill_tree()
+    }
+
+    /// Asks it to end, and kills it if it has not ended within `grace`. It is asked by `SIGTERM`; on Windows by Ctrl-Break, if it was
+    /// started with the creation flag `CREATE_NEW_PROCESS_GROUP` and shares our console, and else it is killed at once.
+    ///
+    /// **Cancel safety.** Once polled, it has been asked; a wait that is given up does not kill it.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait); the system refused.
+    pub fn terminate(&self, grace: Duration) -> Wait<Terminate<'_>> {
+        self.end(grace, Whom::Child)
+    }
+
+    /// As [`terminate`](Self::terminate), for its whole tree. It waits for the child's end only: who is left after the kill is told by
+    /// [`kill_tree`](Self::kill_tree).
+    ///
+    /// # Errors
+    /// As [`terminate`](Self::terminate).
+    pub fn terminate_tree(&self, grace: Duration) -> Wait<Terminate<'_>> {
+        self.end(grace, Whom::Tree)
+    }
+
+    /// Feeds it, takes all its output, and waits for its end, all at once: see [`Communicate`].
+    pub fn communicate(self, limits: Limits) -> Wait<Communicate> {
+        Communicate::begin(self, limits)
+    }
+
+    fn end(&self, grace: Duration, whom: Whom) -> Wait<Terminate<'_>> {
+        Wait::new(Terminate {
+            child: self,
+            whom,
+            grace,
+            phase: Phase::Begin,
+            id: 0,
+            timer: None,
+        })
+    }
+
+    /// Waits until it has ended, without reaping it.
+    pub(crate) fn poll_exited(&self, id: &mut u64, waker: &Waker) -> Poll<Result<(), Cause>> {
+        self.exit
+            .poll(&self.process, id, waker)
+            .map_err(|error| cause(&error))
+    }
+
+    fn poll_exit(&self, id: &mut u64, waker: &Waker, verb: Verb) -> Poll<Result<Exit, Error>> {
+        let failed = |cause: Cause| Error::without_bytes(verb, cause);
+        match self.poll_exited(id, waker) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(exited) => exited.map_err(failed)?,
+        }
+        // It was told to be over, so it is.
+        Poll::Ready(Ok(self.try_wait().unwrap_or(Exit::Unknown)))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.kill_on_drop {
+            // Who is left has no one to be told to.
+            let _ = self.process.kill_tree();
+        }
+    }
+}
+
+/// What the system said, as ours.
+pub(crate) fn cause(error: &io::Error) -> Cause {
+    let kind = if error.kind() == io::ErrorKind::PermissionDenied {
+        ErrorKind::Denied
+    } else {
+        Class::Io.kind()
+    };
+    Cause {
+        kind,
+        os: error.raw_os_error().map(OsCode),
+    }
+}
+
+/// See [`Child::wait`].
+#[derive(Debug)]
+pub struct WaitExit<'a> {
+    child: &'a Child,
+    id: u64,
+}
+
+impl Sealed for WaitExit<'_> {}
+
+impl Operation for WaitExit<'_> {
+    type Output = Result<Exit, Error>;
+    type Backend = Native;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        self.child.poll_exit(&mut self.id, waker, Verb::WaitExit)
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        Err(timed_out(Verb::WaitExit))
+    }
+
+    fn forget(&mut self) {
+        self.child.exit.forget(self.id);
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<Native>>> {
+        Some(&self.child.driver)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Whom {
+    Child,
+    Tree,
+}
+
+/// How far an ending is.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Begin,
+    Asked(Moment),
+    Killed,
+}
+
+/// See [`Child::terminate`].
+#[derive(Debug)]
+pub struct Terminate<'a> {
+    child: &'a Child,
+    whom: Whom,
+    grace: Duration,
+    phase: Phase,
+    id: u64,
+    timer: Option<TimerId>,
+}
+
+impl Terminate<'_> {
+    fn ask(&self) -> io::Result<bool> {
+        match self.whom {
+            Whom::Child => self.child.process.terminate(),
+            Whom::Tree => {
+                let told = self.child.process.terminate_tree();
+                told.error.map_or(Ok(true), Err)
+            }
+        }
+    }
+
+    fn kill(&self) -> io::Result<bool> {
+        match self.whom {
+            Whom::Child => self.child.process.kill(),
+            Whom::Tree => {
+                let told = self.child.process.kill_tree();
+                told.error.map_or(Ok(true), Err)
+            }
+        }
+    }
+
+    fn keep_time(&mut self, due: Moment, waker: &Waker) {
+        self.forget_timer();
+        self.timer = Some(self.child.driver.wake_at(due, waker.clone()));
+    }
+
+    fn forget_timer(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            self.child.driver.forget_timer(timer);
+        }
+    }
+}
+
+impl Sealed for Terminate<'_> {}
+
+impl Operation for Terminate<'_> {
+    type Output = Result<Exit, Error>;
+    type Backend = Native;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        let failed = |error: io::Error| Error::without_bytes(Verb::Terminate, cause(&error));
+        if let Phase::Begin = self.phase {
+            let now = self.child.driver.backend.now();
+            let due = match self.ask() {
+                Ok(_) => now.after(self.grace),
+                // One that cannot be asked is killed; if that fails too, it is told.
+                Err(_) => now,
+            };
+            self.phase = Phase::Asked(due);
+        }
+        loop {
+            let over = self.child.poll_exit(&mut self.id, waker, Verb::Terminate);
+            if over.is_ready() {
+                return over;
+            }
+            let Phase::Asked(due) = self.phase else {
+                return Poll::Pending;
+            };
+            if self.child.driver.backend.now() < due {
+                self.keep_time(due, waker);
+                return Poll::Pending;
+            }
+            self.kill().map_err(failed)?;
+            self.phase = Phase::Killed;
+        }
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        Err(timed_out(Verb::Terminate))
+    }
+
+    fn forget(&mut self) {
+        self.child.exit.forget(self.id);
+        self.forget_timer();
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<Native>>> {
+        Some(&self.child.driver)
+    }
+}
+
+fn timed_out(verb: Verb) -> Error {
+    Error::without_bytes(verb, Cause::of(ErrorKind::TimedOut))
+}

@@ -1,0 +1,102 @@
+//! Who waits for a child's end. The system tells it once; everybody who waits, and whoever asks later, hears of it.
+
+use crate::driver::{Wakes, Watchers};
+use crate::sync::StaticMutex;
+use std::io;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use watertight_os::Process;
+
+/// How far the telling is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Telling {
+    /// Nobody has asked yet.
+    #[default]
+    NotAsked,
+    /// The system tells it when it happens.
+    Asked,
+    /// It has ended.
+    Told,
+}
+
+#[derive(Default)]
+struct State {
+    telling: Telling,
+    watchers: Watchers<()>,
+}
+
+/// A child's end, and who waits for it.
+pub(crate) struct ExitWatch(StaticMutex<State>);
+
+impl Default for ExitWatch {
+    fn default() -> Self {
+        Self(StaticMutex::new(State::default()))
+    }
+}
+
+impl std::fmt::Debug for ExitWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ExitWatch")
+            .field(&self.0.lock().telling)
+            .finish()
+    }
+}
+
+impl ExitWatch {
+    /// Waits until the process has ended; the id is from an earlier call, or 0.
+    pub(crate) fn poll(
+        self: &Arc<Self>,
+        process: &Process,
+        id: &mut u64,
+        waker: &Waker,
+    ) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock();
+        if state.telling == Telling::Told {
+            return Poll::Ready(Ok(()));
+        }
+        let replaced = state.watchers.watch(id, (), waker);
+        let is_first = state.telling == Telling::NotAsked;
+        if is_first {
+            state.telling = Telling::Asked;
+        }
+        drop(state);
+        drop(replaced);
+        if !is_first {
+            return Poll::Pending;
+        }
+        let told = self.clone();
+        if let Err(error) = process.on_exit(Box::new(move || told.tell())) {
+            self.0.lock().telling = Telling::NotAsked;
+            return Poll::Ready(Err(error));
+        }
+        // Perhaps it was told at once.
+        if self.has_ended() {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Whether the end was told.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.lock().telling == Telling::Told
+    }
+
+    /// Waits no longer.
+    pub(crate) fn forget(&self, id: u64) {
+        if id != 0 {
+            let forgotten = self.0.lock().watchers.forget(id);
+            drop(forgotten);
+        }
+    }
+
+    fn tell(&self) {
+        let mut wakes = Wakes::default();
+        let mut state = self.0.lock();
+        state.telling = Telling::Told;
+        state.watchers.take_all(&mut wakes);
+        drop(state);
+        // A waker that panics is its executor's fault, and counted by nobody here: there is no pipe to count it at.
+        wakes.fire();
+    }
+}

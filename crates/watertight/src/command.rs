@@ -1,0 +1,432 @@
+//! `Command`: what to run, and what its standard streams are.
+
+use crate::child::{Child, Ends};
+use crate::communicate::{Communicate, Limits};
+use crate::handle::{self, OsHandle};
+use crate::options::{ReaderOptions, WriterOptions};
+use crate::reader::PipeReader;
+use crate::wait::Wait;
+use crate::writer::PipeWriter;
+use bytes::Bytes;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::process::{self, Stdio};
+use watertight_os::{
+    Grouping, Process, StartError, StartOptions, StartStep, StdStreams, is_in_terminals_foreground,
+};
+
+/// What a child reads as its standard input.
+#[derive(Debug)]
+pub struct Input(Feed);
+
+#[derive(Debug)]
+enum Feed {
+    Bytes(Bytes),
+    Handle(OsHandle),
+    Inherited,
+    Null,
+    Piped,
+}
+
+impl Input {
+    /// A pipe: [`Child::stdin`] is its writing end.
+    #[must_use]
+    pub const fn piped() -> Self {
+        Self(Feed::Piped)
+    }
+
+    /// This process's own standard input.
+    #[must_use]
+    pub const fn inherited() -> Self {
+        Self(Feed::Inherited)
+    }
+
+    /// Nothing: the end of the stream at once.
+    #[must_use]
+    pub const fn null() -> Self {
+        Self(Feed::Null)
+    }
+
+    /// These bytes, and then the end of the stream. They are sent in the background from the start on; [`Child::stdin`] is the
+    /// writer that does it, finishing, and says how far it got.
+    #[must_use]
+    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+        Self(Feed::Bytes(bytes.into()))
+    }
+
+    /// Something that is open: a file, a pipe's end ([`PipeReader::into_handle`]), a socket.
+    #[must_use]
+    pub fn from_handle(handle: impl Into<OsHandle>) -> Self {
+        Self(Feed::Handle(handle.into()))
+    }
+}
+
+/// What a child writes to as its standard output or standard error.
+#[derive(Debug)]
+pub struct Output(Sink);
+
+#[derive(Debug)]
+enum Sink {
+    Handle(OsHandle),
+    Inherited,
+    Null,
+    Piped,
+    Stdout,
+}
+
+impl Output {
+    /// A pipe: [`Child::stdout`] or [`Child::stderr`] is its reading end.
+    #[must_use]
+    pub const fn piped() -> Self {
+        Self(Sink::Piped)
+    }
+
+    /// This process's own stream of the same name.
+    #[must_use]
+    pub const fn inherited() -> Self {
+        Self(Sink::Inherited)
+    }
+
+    /// Nowhere.
+    #[must_use]
+    pub const fn null() -> Self {
+        Self(Sink::Null)
+    }
+
+    /// Something that is open: a file, a pipe's end ([`PipeWriter::into_handle`]), a socket.
+    #[must_use]
+    pub fn from_handle(handle: impl Into<OsHandle>) -> Self {
+        Self(Sink::Handle(handle.into()))
+    }
+
+    /// For standard error: wherever standard output goes, through the same pipe. It is the only way to see both in the exact order
+    /// in which the child wrote them. For standard output: the same as [`Output::piped`].
+    #[must_use]
+    pub const fn to_stdout() -> Self {
+        Self(Sink::Stdout)
+    }
+}
+
+/// Which process group (Unix) or job (Windows) a child is in; it decides whom Ctrl-C reaches, and how well its tree is ended.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Group {
+    /// Ours, if this process is in the foreground of a terminal: then Ctrl-C, Ctrl-Z and a password prompt work as in any pipeline.
+    /// Else one of its own, so that all of it can be ended at once.
+    #[default]
+    Auto,
+    /// Ours.
+    Shared,
+    /// One of its own.
+    Own,
+}
+
+/// A program to run: a builder over [`std::process::Command`], which does the starting.
+///
+/// Not told otherwise, a child inherits the three standard streams, as with std.
+///
+/// **Platform differences.** On Unix the child gets every descriptor of this process that is not close-on-exec (as with `env`, so
+/// that make's job server and `<(…)` work), the signal mask with which this process was started, and `SIGPIPE` at its
+/// default; none of the library's own descriptors. On Windows it gets its standard streams only as far as std sees to it
+/// (std starts one child at a time and duplicates its handles for it alone).
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use watertight::{Command, Input, Limits};
+/// let mut sort = Command::new("sort");
+/// sort.stdin(Input::bytes("pear\napple\n"));
+/// let outcome = sort.output(Limits::new())?.wait()?;
+/// assert_eq!(outcome.stdout.bytes, b"apple\npear\n");
+/// assert!(outcome.is_success());
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Command {
+    inner: process::Command,
+    stdin: Option<Input>,
+    stdout: Option<Output>,
+    stderr: Option<Output>,
+    stdin_options: WriterOptions,
+    output_options: ReaderOptions,
+    group: Group,
+    kill_on_drop: bool,
+    creation_flags: u32,
+}
+
+impl Command {
+    /// A command that runs `program`, found as std finds it: a path with a separator as it stands, else in `PATH`.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        process::Command::new(program).into()
+    }
+
+    /// Adds an argument.
+    pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
+        self.inner.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args(&mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
+        self.inner.args(args);
+        self
+    }
+
+    /// Sets a variable of the child's environment.
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        self.inner.env(name, value);
+        self
+    }
+
+    /// Takes a variable out of the child's environment.
+    pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        self.inner.env_remove(name);
+        self
+    }
+
+    /// Begins with an empty environment.
+    pub fn env_clear(&mut self) -> &mut Self {
+        self.inner.env_clear();
+        self
+    }
+
+    /// The directory that the child begins in.
+    pub fn current_dir(&mut self, directory: impl AsRef<Path>) -> &mut Self {
+        self.inner.current_dir(directory);
+        self
+    }
+
+    /// What the child reads.
+    pub fn stdin(&mut self, input: Input) -> &mut Self {
+        self.stdin = Some(input);
+        self
+    }
+
+    /// What the child writes to.
+    pub fn stdout(&mut self, output: Output) -> &mut Self {
+        self.stdout = Some(output);
+        self
+    }
+
+    /// What the child complains to.
+    pub fn stderr(&mut self, output: Output) -> &mut Self {
+        self.stderr = Some(output);
+        self
+    }
+
+    /// The options of [`Child::stdin`].
+    pub fn stdin_options(&mut self, options: WriterOptions) -> &mut Self {
+        self.stdin_options = options;
+        self
+    }
+
+    /// The options of [`Child::stdout`] and [`Child::stderr`].
+    pub fn output_options(&mut self, options: ReaderOptions) -> &mut Self {
+        self.output_options = options;
+        self
+    }
+
+    /// Which group the child is in.
+    pub fn group(&mut self, group: Group) -> &mut Self {
+        self.group = group;
+        self
+    }
+
+    /// Whether dropping the [`Child`] kills its tree. Off by default: then the child goes on, and is reaped when it ends.
+    pub fn kill_on_drop(&mut self, yes: bool) -> &mut Self {
+        self.kill_on_drop = yes;
+        self
+    }
+
+    /// Windows: further creation flags of `CreateProcessW`. Elsewhere nobody reads them. Use this and not std's: the library adds
+    /// some of its own.
+    pub fn creation_flags(&mut self, flags: u32) -> &mut Self {
+        self.creation_flags = flags;
+        self
+    }
+
+    /// The std command underneath, for what is not here (user and group, `pre_exec`, `raw_arg`). Its standard streams are set anew
+    /// at each start.
+    pub fn as_std_mut(&mut self) -> &mut process::Command {
+        &mut self.inner
+    }
+
+    /// Starts it. A command can be started again; a handle that was given to it is duplicated each time.
+    ///
+    /// # Errors
+    /// The step that failed, by name: see [`StartError`]. Nothing is left behind then: no child, no pipe.
+    pub fn spawn(&mut self) -> Result<Child, StartError> {
+        self.start(Feed::Inherited, Sink::Inherited)
+    }
+
+    /// Starts it, feeds it and takes all its output, without a deadlock whatever it does: see [`Communicate`].
+    ///
+    /// What is not said otherwise is not inherited here: the standard input is empty, both outputs are pipes.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn).
+    pub fn output(&mut self, limits: Limits) -> Result<Wait<Communicate>, StartError> {
+        let child = self.start(Feed::Null, Sink::Piped)?;
+        Ok(child.communicate(limits))
+    }
+
+    fn start(&mut self, feed: Feed, sink: Sink) -> Result<Child, StartError> {
+        let program = self.inner.get_program().to_owned();
+        let started = self.start_anyhow(&program, feed, sink);
+        // std keeps what it gave to the child; in our hands it would keep the child's pipes from ending.
+        self.inner
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        started
+    }
+
+    fn start_anyhow(
+        &mut self,
+        program: &OsString,
+        feed: Feed,
+        sink: Sink,
+    ) -> Result<Child, StartError> {
+        let short_of = |error: io::Error| failed(StartStep::Resources, program, error);
+        let driver = handle::started().map_err(|error| short_of(error.into()))?;
+        let feed = self.stdin.as_ref().map_or(&feed, |input| &input.0);
+        let out = self.stdout.as_ref().map_or(&sink, |output| &output.0);
+        let err = self.stderr.as_ref().map_or(&sink, |output| &output.0);
+        self.inner.stdin(match feed {
+            Feed::Bytes(_) | Feed::Piped => Stdio::piped(),
+            Feed::Handle(handle) => handle.try_clone().map_err(short_of)?.into(),
+            Feed::Inherited => Stdio::inherit(),
+            Feed::Null => Stdio::null(),
+        });
+        let is_merged = matches!(err, Sink::Stdout);
+        let mut merged = None;
+        if is_merged {
+            let (ours, theirs) = merge(out).map_err(short_of)?;
+            merged = ours;
+            self.inner
+                .stdout(theirs.try_clone().map_err(short_of)?)
+                .stderr(theirs);
+        } else {
+            self.inner
+                .stdout(stdio(out).map_err(short_of)?)
+                .stderr(stdio(err).map_err(short_of)?);
+        }
+        let grouping = match self.group {
+            Group::Own => Grouping::Own,
+            Group::Shared => Grouping::Ours,
+            Group::Auto if is_in_terminals_foreground() => Grouping::Ours,
+            Group::Auto => Grouping::Own,
+        };
+        let options = StartOptions {
+            grouping,
+            creation_flags: self.creation_flags,
+            ends_with_us: self.kill_on_drop,
+        };
+        let (process, streams) = Process::start(&mut self.inner, options)?;
+        let fed = match feed {
+            Feed::Bytes(bytes) => Some(bytes.clone()),
+            Feed::Handle(_) | Feed::Inherited | Feed::Null | Feed::Piped => None,
+        };
+        let fed_bytes = fed.as_ref().map_or(0, Bytes::len);
+        let ends = match self.adopt(streams, merged, fed_bytes) {
+            Ok(ends) => ends,
+            Err(error) => {
+                // C1: a start is whole or there is none. Dropped, it is reaped.
+                let _ = process.kill_tree();
+                return Err(failed(StartStep::Hold, program, error));
+            }
+        };
+        Ok(Child::new(driver, process, ends, fed, self.kill_on_drop))
+    }
+
+    /// Makes ends of ours of the child's streams. Nobody else has them.
+    fn adopt(
+        &self,
+        streams: StdStreams,
+        merged: Option<OsHandle>,
+        fed_bytes: usize,
+    ) -> io::Result<Ends> {
+        let reader = |stream| PipeReader::adopt_unshared(stream, self.output_options.clone());
+        let stdout = merged.or(streams.stdout.map(OsHandle::from));
+        let mut options = self.stdin_options.clone();
+        // What the child is fed with is queued whole, by reference.
+        options.queue_bytes_max = options.queue_bytes_max.max(fed_bytes as u64);
+        let stdin = streams
+            .stdin
+            .map(|stream| PipeWriter::adopt_unshared(stream, options));
+        Ok(Ends {
+            stdin: stdin.transpose()?,
+            stdout: stdout.map(reader).transpose()?,
+            stderr: streams.stderr.map(OsHandle::from).map(reader).transpose()?,
+        })
+    }
+}
+
+impl From<process::Command> for Command {
+    /// Everything but the standard streams, which are set here.
+    fn from(inner: process::Command) -> Self {
+        Self {
+            inner,
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            stdin_options: WriterOptions::new(),
+            output_options: ReaderOptions::new(),
+            group: Group::default(),
+            kill_on_drop: false,
+            creation_flags: 0,
+        }
+    }
+}
+
+fn failed(step: StartStep, program: &OsString, error: io::Error) -> StartError {
+    StartError {
+        step,
+        program: program.clone(),
+        path: None,
+        error,
+    }
+}
+
+fn stdio(sink: &Sink) -> io::Result<Stdio> {
+    Ok(match sink {
+        Sink::Handle(handle) => handle.try_clone()?.into(),
+        Sink::Inherited => Stdio::inherit(),
+        Sink::Null => Stdio::null(),
+        Sink::Piped | Sink::Stdout => Stdio::piped(),
+    })
+}
+
+/// Where both outputs go: our end, if it is a pipe, and the child's.
+fn merge(out: &Sink) -> io::Result<(Option<OsHandle>, OsHandle)> {
+    match out {
+        Sink::Handle(handle) => Ok((None, handle.try_clone()?)),
+        Sink::Inherited => Ok((None, own_stdout()?)),
+        Sink::Null => Ok((None, null()?)),
+        Sink::Piped | Sink::Stdout => {
+            let (ours, theirs) = watertight_os::output_pipe()?;
+            Ok((Some(ours), theirs))
+        }
+    }
+}
+
+#[cfg(unix)]
+fn own_stdout() -> io::Result<OsHandle> {
+    use std::os::fd::AsFd;
+    io::stdout().as_fd().try_clone_to_owned()
+}
+
+#[cfg(windows)]
+fn own_stdout() -> io::Result<OsHandle> {
+    use std::os::windows::io::AsHandle;
+    io::stdout().as_handle().try_clone_to_owned()
+}
+
+fn null() -> io::Result<OsHandle> {
+    let path = if cfg!(windows) { "NUL" } else { "/dev/null" };
+    let file = std::fs::OpenOptions::new().write(true).open(path)?;
+    Ok(file.into())
+}

@@ -1,0 +1,299 @@
+//! `communicate`: a child's input, both its outputs and its end, driven together, so that none waits for another.
+//!
+//! `outcome.rs` has what comes of it and the limits, `capture.rs` one of the outputs.
+
+use crate::child::{Child, Exit};
+use crate::driver::Driver;
+use crate::handle::Native;
+use crate::receipt::Receipt;
+use crate::timers::TimerId;
+use crate::wait::{Operation, Sealed, Wait};
+use capture::Capture;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+use watertight_core::{Backend, Error, Moment, Verb};
+use watertight_os::{Found, TreeEnd};
+
+mod capture;
+mod outcome;
+
+pub use outcome::{AfterExit, AtBound, Captured, EndedBy, Incomplete, Limits, Outcome};
+
+/// How long output is still read after a kill. What a killed process wrote is in its pipe already; only somebody who escaped the
+/// kill keeps the pipe from ending.
+const DRAIN_WITHIN: Duration = Duration::from_millis(500);
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// Everything goes on.
+    Going,
+    /// The tree was asked to end, and is killed then.
+    Asked(EndedBy, Moment),
+    /// The tree was killed; what is in the pipes is read until then.
+    Killed(EndedBy, Moment),
+    /// The streams are being closed.
+    Closing(EndedBy),
+}
+
+/// Feeds a child, takes all its output and waits for its end, at once: see [`Child::communicate`] and
+/// [`Command::output`](crate::Command::output).
+///
+/// What is queued for its input is sent, and its input ended. Both outputs are kept up to
+/// [`Limits::output_bytes_max`] bytes each, and what is past that is dealt with as [`Limits::at_bound`] says. After the
+/// child's exit [`Limits::after_exit`] is the rule: somebody the child has started may hold its output still. After
+/// [`Limits::within`] its tree is asked to end, and killed after [`Limits::grace`].
+///
+/// **Bytes.** The [`Outcome`] has all output that arrived, whatever ended it; [`Outcome::ended`] says what did. Both streams are in
+/// the order in which each was written; the exact order across them is kept only when they are one
+/// ([`Output::to_stdout`](crate::Output::to_stdout)).
+///
+/// **Cancel safety.** Dropped before it is done, the child is dropped as [`Child`] is: it goes on, without its pipes, unless
+/// [`kill_on_drop`](crate::Command::kill_on_drop) says otherwise; what it had written is lost. A deadline of the wait itself
+/// (`.within()`, `.by()`) kills the tree at once and yields the outcome as it is then, without a status.
+///
+/// # Errors
+/// The system cannot tell the child's end. A failure of one of its streams is in the outcome.
+#[derive(Debug)]
+pub struct Communicate {
+    child: Child,
+    limits: Limits,
+    stdout: Capture,
+    stderr: Capture,
+    stdin_id: u64,
+    exit_id: u64,
+    due: Option<Moment>,
+    /// When the child was seen to be over.
+    exited_at: Option<Moment>,
+    phase: Phase,
+    timer: Option<TimerId>,
+    holders: Vec<Found>,
+    tree: Option<TreeEnd>,
+}
+
+impl Communicate {
+    pub(crate) fn begin(mut child: Child, limits: Limits) -> Wait<Self> {
+        if let Some(stdin) = &child.stdin {
+            stdin.cell().finish();
+        }
+        let now = child.driver.backend.now();
+        Wait::new(Self {
+            stdout: Capture::new(child.stdout.take(), &limits),
+            stderr: Capture::new(child.stderr.take(), &limits),
+            due: limits.within.map(|within| now.after(within)),
+            child,
+            limits,
+            stdin_id: 0,
+            exit_id: 0,
+            exited_at: None,
+            phase: Phase::Going,
+            timer: None,
+            holders: Vec::new(),
+            tree: None,
+        })
+    }
+
+    fn now(&self) -> Moment {
+        self.child.driver.backend.now()
+    }
+
+    /// Reads what is there, and looks whether the child is over.
+    fn go_on(&mut self, waker: &Waker) -> Result<(), Error> {
+        let now = self.now();
+        self.stdout.poll(waker, now);
+        self.stderr.poll(waker, now);
+        if self.exited_at.is_none() {
+            let exited = self.child.poll_exited(&mut self.exit_id, waker);
+            if let Poll::Ready(exited) = exited {
+                exited.map_err(|cause| Error::without_bytes(Verb::Run, cause))?;
+                self.exited_at = Some(self.now());
+            }
+        }
+        Ok(())
+    }
+
+    /// What the phase asks for next, and when to look again if nothing happens until then.
+    fn next_phase(&mut self) -> (Phase, Option<Moment>) {
+        let now = self.now();
+        let is_over = self.exited_at.is_some();
+        let has_ended = self.stdout.has_ended() && self.stderr.has_ended();
+        match self.phase {
+            Phase::Closing(_) => (self.phase, None),
+            Phase::Going if is_over && has_ended => (Phase::Closing(EndedBy::Itself), None),
+            Phase::Going => self.next_of_going(now),
+            Phase::Asked(why, _) if is_over && has_ended => {
+                // Whoever of the tree did not end when asked. The child is not reaped yet, so its group is in reach.
+                self.kill();
+                (Phase::Closing(why), None)
+            }
+            Phase::Killed(why, _) if is_over && has_ended => (Phase::Closing(why), None),
+            Phase::Asked(why, due) if now >= due => {
+                self.kill();
+                let due = now.after(DRAIN_WITHIN);
+                (Phase::Killed(why, due), Some(due))
+            }
+            Phase::Killed(why, due) if now >= due => (Phase::Closing(why), None),
+            Phase::Asked(_, due) | Phase::Killed(_, due) => (self.phase, Some(due)),
+        }
+    }
+
+    fn next_of_going(&mut self, now: Moment) -> (Phase, Option<Moment>) {
+        let is_past = self.stdout.is_past_bound() || self.stderr.is_past_bound();
+        if is_past && self.limits.at_bound == AtBound::End {
+            return self.ask(EndedBy::Bound, now);
+        }
+        if self.due.is_some_and(|due| due <= now) {
+            return self.ask(EndedBy::Deadline, now);
+        }
+        let mut look = self.due;
+        if let (Some(exited_at), AfterExit::Quiet(quiet)) = (self.exited_at, self.limits.after_exit)
+        {
+            let since = exited_at
+                .max(self.stdout.heard_at())
+                .max(self.stderr.heard_at());
+            let due = since.after(quiet);
+            if due <= now {
+                return (Phase::Closing(EndedBy::Quiet), None);
+            }
+            look = Some(look.map_or(due, |known| known.min(due)));
+        }
+        (Phase::Going, look)
+    }
+
+    /// Asks the tree to end; where that cannot be, or there is no grace, it is killed.
+    fn ask(&mut self, why: EndedBy, now: Moment) -> (Phase, Option<Moment>) {
+        if self.limits.grace.is_zero() {
+            return (Phase::Asked(why, now), Some(now));
+        }
+        let asked = self.child.process.terminate_tree();
+        let is_asked = asked.error.is_none();
+        self.tree = Some(asked);
+        let due = if is_asked {
+            now.after(self.limits.grace)
+        } else {
+            now
+        };
+        (Phase::Asked(why, due), Some(due))
+    }
+
+    fn kill(&mut self) {
+        let killed = self.child.process.kill_tree();
+        match &mut self.tree {
+            Some(before) => {
+                // Who was asked and is gone by now counts all the same.
+                let is_new = |one: &Found| !before.signalled.contains(one);
+                let new: Vec<_> = killed.signalled.into_iter().filter(is_new).collect();
+                before.signalled.extend(new);
+                before.left = killed.left;
+                before.error = killed.error;
+            }
+            None => self.tree = Some(killed),
+        }
+    }
+
+    /// Closes what is open, and waits until that is done: it takes no longer than the stop bound.
+    fn poll_closed(&mut self, waker: &Waker) -> Poll<Option<Receipt>> {
+        let out = self.stdout.poll_closed(waker);
+        let err = self.stderr.poll_closed(waker);
+        let Some(stdin) = &self.child.stdin else {
+            return if out && err {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            };
+        };
+        stdin.cell().abort();
+        let receipt = stdin.cell().poll_over(&mut self.stdin_id, waker);
+        match receipt {
+            Poll::Ready(receipt) if out && err => Poll::Ready(Some(receipt)),
+            Poll::Ready(_) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn name_holders(&mut self) {
+        for capture in [&self.stdout, &self.stderr] {
+            for one in capture.holders() {
+                if !self.holders.contains(&one) {
+                    self.holders.push(one);
+                }
+            }
+        }
+    }
+
+    fn outcome(&mut self, ended: EndedBy, exit: Option<Exit>, stdin: Option<Receipt>) -> Outcome {
+        Outcome {
+            exit,
+            ended,
+            stdout: self.stdout.take(),
+            stderr: self.stderr.take(),
+            stdin,
+            holders: std::mem::take(&mut self.holders),
+            tree: self.tree.take(),
+            is_broken_stdin_ignored: self.limits.is_broken_stdin_ignored,
+        }
+    }
+
+    fn keep_time(&mut self, due: Option<Moment>, waker: &Waker) {
+        self.forget_timer();
+        self.timer = due.map(|due| self.child.driver.wake_at(due, waker.clone()));
+    }
+
+    fn forget_timer(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            self.child.driver.forget_timer(timer);
+        }
+    }
+}
+
+impl Sealed for Communicate {}
+
+impl Operation for Communicate {
+    type Output = Result<Outcome, Error>;
+    type Backend = Native;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        let ended = loop {
+            if let Phase::Closing(ended) = self.phase {
+                break ended;
+            }
+            self.go_on(waker)?;
+            let (phase, due) = self.next_phase();
+            if phase == self.phase {
+                self.keep_time(due, waker);
+                return Poll::Pending;
+            }
+            self.phase = phase;
+            if let Phase::Closing(_) = phase {
+                self.forget_timer();
+                self.name_holders();
+            }
+        };
+        let stdin = match self.poll_closed(waker) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(stdin) => stdin,
+        };
+        let exit = self.child.try_wait();
+        Poll::Ready(Ok(self.outcome(ended, exit, stdin)))
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        self.kill();
+        self.name_holders();
+        Ok(self.outcome(EndedBy::Deadline, None, None))
+    }
+
+    fn forget(&mut self) {
+        self.child.exit.forget(self.exit_id);
+        self.forget_timer();
+        self.stdout.forget();
+        self.stderr.forget();
+        if let Some(stdin) = &self.child.stdin {
+            stdin.cell().forget(self.stdin_id);
+        }
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<Native>>> {
+        Some(&self.child.driver)
+    }
+}

@@ -1,0 +1,169 @@
+//! One output of a child: what is kept of it, what is past the bound, and how it ended.
+
+use super::outcome::{AtBound, Captured, Limits};
+use crate::pump_read::MayBlock;
+use crate::reader::PipeReader;
+use std::task::{Poll, Waker};
+use watertight_core::{Error, Moment};
+use watertight_os::{Found, OsHandle, OsHandleRef, holders_of};
+
+/// How many bytes one read asks for: a Linux pipe's capacity.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// How many reads in a row, before the other output and the child have their turn.
+const READS_MAX: u32 = 16;
+
+#[cfg(unix)]
+fn borrowed(handle: &OsHandle) -> OsHandleRef<'_> {
+    std::os::fd::AsFd::as_fd(handle)
+}
+
+#[cfg(windows)]
+fn borrowed(handle: &OsHandle) -> OsHandleRef<'_> {
+    std::os::windows::io::AsHandle::as_handle(handle)
+}
+
+#[derive(Debug)]
+pub(super) struct Capture {
+    reader: Option<PipeReader>,
+    id: u64,
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    at_bound: AtBound,
+    discarded: u64,
+    is_past_bound: bool,
+    /// The end of the stream was read, or there is no stream.
+    has_ended: bool,
+    failure: Option<Error>,
+    heard_at: Moment,
+    is_closing: bool,
+}
+
+impl Capture {
+    pub(super) fn new(reader: Option<PipeReader>, limits: &Limits) -> Self {
+        Self {
+            has_ended: reader.is_none(),
+            reader,
+            id: 0,
+            bytes: Vec::new(),
+            bytes_max: usize::try_from(limits.output_bytes_max).unwrap_or(usize::MAX),
+            at_bound: limits.at_bound,
+            discarded: 0,
+            is_past_bound: false,
+            failure: None,
+            heard_at: Moment::default(),
+            is_closing: false,
+        }
+    }
+
+    /// Whether nothing more will come.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.has_ended || self.failure.is_some()
+    }
+
+    /// Whether there was more than is kept.
+    pub(super) const fn is_past_bound(&self) -> bool {
+        self.is_past_bound
+    }
+
+    /// When something came last.
+    pub(super) const fn heard_at(&self) -> Moment {
+        self.heard_at
+    }
+
+    /// Reads what is there; the waker is called when there is more.
+    pub(super) fn poll(&mut self, waker: &Waker, now: Moment) {
+        for _ in 0..READS_MAX {
+            if self.has_ended() || (self.is_past_bound && self.at_bound == AtBound::Stop) {
+                return;
+            }
+            if !self.poll_once(waker, now) {
+                return;
+            }
+        }
+        // It is not at its end: come back.
+        waker.wake_by_ref();
+    }
+
+    /// Whether something came.
+    fn poll_once(&mut self, waker: &Waker, now: Moment) -> bool {
+        let Some(reader) = &self.reader else {
+            return false;
+        };
+        let kept = self.bytes.len();
+        let answer = reader.poll_append(
+            &mut self.id,
+            &mut self.bytes,
+            READ_BYTES_MAX,
+            waker,
+            MayBlock::No,
+        );
+        match answer {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(0)) => self.has_ended = true,
+            Poll::Ready(Ok(_)) => {
+                self.heard_at = now;
+                self.cut(kept);
+            }
+            Poll::Ready(Err(error)) => self.failure = Some(error),
+        }
+        true
+    }
+
+    /// Counts what came past the bound, and forgets it.
+    fn cut(&mut self, kept: usize) {
+        if self.bytes.len() > self.bytes_max {
+            let past = self.bytes.len() - self.bytes_max.max(kept);
+            self.discarded += past as u64;
+            self.is_past_bound = true;
+            self.bytes.truncate(self.bytes_max);
+        }
+    }
+
+    /// Who else has the pipe, if its end has not come.
+    pub(super) fn holders(&self) -> Vec<Found> {
+        let open = self.reader.as_ref().filter(|_| !self.has_ended());
+        let copy = open.and_then(|reader| reader.try_clone_handle().ok());
+        copy.map_or_else(Vec::new, |copy| holders_of(borrowed(&copy)))
+    }
+
+    /// Closes the stream. Whether that is done.
+    pub(super) fn poll_closed(&mut self, waker: &Waker) -> bool {
+        let Some(reader) = &self.reader else {
+            return true;
+        };
+        let cell = reader.cell();
+        if !self.is_closing {
+            self.is_closing = true;
+            cell.forget(self.id);
+            self.id = 0;
+            cell.abort();
+        }
+        let Poll::Ready(receipt) = cell.poll_over(&mut self.id, waker) else {
+            return false;
+        };
+        // What the system read ahead of us came from the child all the same.
+        for chunk in receipt.untaken() {
+            let kept = self.bytes.len();
+            self.bytes.extend_from_slice(chunk);
+            self.cut(kept);
+        }
+        self.reader = None;
+        true
+    }
+
+    pub(super) fn forget(&self) {
+        if let Some(reader) = &self.reader {
+            reader.cell().forget(self.id);
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Captured {
+        Captured {
+            bytes: std::mem::take(&mut self.bytes),
+            discarded: self.discarded,
+            has_ended: self.has_ended,
+            failure: self.failure,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The limits of a `communicate`, and what comes of it.
+
+use crate::child::Exit;
+use crate::receipt::{Ending, Receipt};
+use std::fmt;
+use std::time::Duration;
+use watertight_core::{Error, ErrorKind};
+use watertight_os::{Found, TreeEnd};
+
+/// What to do with output past its bound.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum AtBound {
+    /// Read it, count it, and forget it: the child goes on as if all of it were kept.
+    #[default]
+    Discard,
+    /// End the child's tree, as at the deadline.
+    End,
+    /// Read no further: the child waits as soon as its pipe is full, for ever if there is no deadline.
+    Stop,
+}
+
+/// How long to go on after the child's exit, when somebody holds its output still: a process that it started and that outlives it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum AfterExit {
+    /// Until nothing has come for so long.
+    Quiet(Duration),
+    /// To the end of both streams: nothing is lost, and a daemon that keeps them open keeps us waiting until the deadline.
+    #[default]
+    ToEnd,
+}
+
+/// The limits of a [`Communicate`](super::Communicate).
+#[derive(Clone, Debug)]
+#[must_use = "limits do nothing until they are passed on"]
+pub struct Limits {
+    pub(super) output_bytes_max: u64,
+    pub(super) at_bound: AtBound,
+    pub(super) within: Option<Duration>,
+    pub(super) grace: Duration,
+    pub(super) after_exit: AfterExit,
+    pub(super) is_broken_stdin_ignored: bool,
+}
+
+impl Limits {
+    /// The default of [`Limits::output_bytes_max`]: more than people read, less than a machine has.
+    pub const OUTPUT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+    /// The default of [`Limits::grace`]: time to remove a lock file.
+    pub const GRACE: Duration = Duration::from_secs(2);
+
+    /// The defaults: no deadline, 64 MiB of each output kept and the rest counted, to the end of both streams.
+    pub fn new() -> Self {
+        Self {
+            output_bytes_max: Self::OUTPUT_BYTES_MAX,
+            at_bound: AtBound::Discard,
+            within: None,
+            grace: Self::GRACE,
+            after_exit: AfterExit::ToEnd,
+            is_broken_stdin_ignored: false,
+        }
+    }
+
+    /// How many bytes of each output are kept.
+    pub fn output_bytes_max(mut self, bytes: u64) -> Self {
+        self.output_bytes_max = bytes;
+        self
+    }
+
+    /// What happens to output past that.
+    pub fn at_bound(mut self, at_bound: AtBound) -> Self {
+        self.at_bound = at_bound;
+        self
+    }
+
+    /// The deadline, counted from the call: then the child's tree is asked to end, and killed after the grace.
+    pub fn within(mut self, duration: Duration) -> Self {
+        self.within = Some(duration);
+        self
+    }
+
+    /// How long a tree that was asked to end has, before it is killed. Zero kills at once.
+    pub fn grace(mut self, duration: Duration) -> Self {
+        self.grace = duration;
+        self
+    }
+
+    /// How long to go on after the child's exit.
+    pub fn after_exit(mut self, after_exit: AfterExit) -> Self {
+        self.after_exit = after_exit;
+        self
+    }
+
+    /// Whether it is no failure that the child did not read all of its input (`head`, `grep -q`). The receipt says it in any case.
+    pub fn ignore_broken_stdin(mut self, yes: bool) -> Self {
+        self.is_broken_stdin_ignored = yes;
+        self
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What ended a [`Communicate`](super::Communicate).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum EndedBy {
+    /// Output past its bound ([`AtBound::End`]).
+    Bound,
+    /// The deadline.
+    Deadline,
+    /// The child ended, and so did its output.
+    Itself,
+    /// The child ended, and the rule for what comes after let it be ([`AfterExit::Quiet`]): somebody holds its output still.
+    Quiet,
+}
+
+/// One output of a child.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Captured {
+    /// What was kept: all of it, or its beginning.
+    pub bytes: Vec<u8>,
+    /// How many bytes came past the bound.
+    pub discarded: u64,
+    /// Whether the end of the stream was read.
+    pub has_ended: bool,
+    /// The failure of the stream, if it had one.
+    pub failure: Option<Error>,
+}
+
+impl Captured {
+    /// Whether `bytes` is all that was written to the stream.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.has_ended && self.discarded == 0
+    }
+
+    /// The bytes as text; what is no UTF-8 is replaced.
+    #[must_use]
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
+}
+
+/// What came of a child: how it ended and all its output, whatever ended it.
+#[derive(Debug)]
+#[must_use = "it says whether the child ended well"]
+#[non_exhaustive]
+pub struct Outcome {
+    /// How the child ended; nothing if it was not over yet.
+    pub exit: Option<Exit>,
+    /// What ended the communication.
+    pub ended: EndedBy,
+    /// Its standard output, if that was a pipe.
+    pub stdout: Captured,
+    /// Its standard error, if that was a pipe of its own.
+    pub stderr: Captured,
+    /// How much of its input got through, if that was a pipe and its ending is known.
+    pub stdin: Option<Receipt>,
+    /// Who held its output still when it was left, where the system shows that (Linux).
+    pub holders: Vec<Found>,
+    /// Whom we ended, and who is left, if we did.
+    pub tree: Option<TreeEnd>,
+    pub(super) is_broken_stdin_ignored: bool,
+}
+
+impl Outcome {
+    /// Whether the child ended by itself and well, and nothing of its input or output is missing.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.failure().is_none()
+    }
+
+    /// This outcome, or an error that says in one line what is missing, with the outcome in it.
+    ///
+    /// # Errors
+    /// [`is_success`](Self::is_success) does not hold.
+    #[allow(
+        clippy::result_large_err,
+        reason = "partial output is always kept, in the error too"
+    )]
+    pub fn into_result(self) -> Result<Self, Incomplete> {
+        match self.failure() {
+            None => Ok(self),
+            Some(why) => Err(Incomplete { outcome: self, why }),
+        }
+    }
+
+    fn failure(&self) -> Option<String> {
+        match self.ended {
+            EndedBy::Bound => return Some("its output passed the bound, and it was ended".into()),
+            EndedBy::Deadline => return Some("its deadline passed, and it was ended".into()),
+            EndedBy::Itself | EndedBy::Quiet => {}
+        }
+        match self.exit {
+            Some(Exit::Status(status)) if status.success() => {}
+            Some(Exit::Status(status)) => return Some(status.to_string()),
+            Some(Exit::Unknown) => return Some("somebody else took its status".into()),
+            None => return Some("it is not over".into()),
+        }
+        for (name, stream) in [("output", &self.stdout), ("standard error", &self.stderr)] {
+            if let Some(error) = stream.failure {
+                return Some(format!("its {name} failed: {error}"));
+            }
+            if stream.discarded > 0 {
+                let discarded = stream.discarded;
+                return Some(format!(
+                    "{discarded} bytes of its {name} are past the bound"
+                ));
+            }
+        }
+        let stdin = self
+            .stdin
+            .as_ref()
+            .filter(|stdin| !self.is_as_wanted(stdin));
+        stdin.map(|stdin| {
+            let ledger = stdin.ledger();
+            format!("it did not read all of its input: {ledger}")
+        })
+    }
+
+    fn is_as_wanted(&self, stdin: &Receipt) -> bool {
+        let is_broken = matches!(stdin.ending(), Ending::Failed(cause) if cause.kind == ErrorKind::BrokenPipe)
+            || matches!(stdin.ending(), Ending::Aborted);
+        stdin.is_complete() || (is_broken && self.is_broken_stdin_ignored)
+    }
+}
+
+/// An [`Outcome`] in which something is missing, and what.
+#[derive(Debug)]
+pub struct Incomplete {
+    /// All that there is.
+    pub outcome: Outcome,
+    why: String,
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the child did not end well: {}", self.why)
+    }
+}
+
+impl std::error::Error for Incomplete {}
