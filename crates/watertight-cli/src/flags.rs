@@ -1,6 +1,7 @@
 //! The command line: every subcommand and every flag, defined once. Help, completions and the man page come from here.
 
 use crate::address::{Address, Place};
+use crate::run_flags::RunFlags;
 use crate::units;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -84,6 +85,8 @@ pub(crate) enum Task {
     },
     /// Copy a source to one or several destinations and account for every byte
     Copy(Box<CopyFlags>),
+    /// Run a command with limits, end it as a tree, and say what became of it
+    Run(Box<RunFlags>),
     /// Print the manual page (roff), of the program or of one subcommand
     Man {
         /// The subcommand

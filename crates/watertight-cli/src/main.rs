@@ -19,7 +19,10 @@ mod paths;
 mod rate;
 mod report;
 mod run;
+mod run_flags;
+mod run_report;
 mod source;
+mod supervise;
 mod units;
 #[cfg(test)]
 mod units_checks;
@@ -55,6 +58,10 @@ fn perform(cli: &Cli, leave: fn(i32)) -> u8 {
         Task::Completions { shell } => generate::completions(*shell),
         Task::Copy(flags) => match flags.check() {
             Ok(()) => run::copy(flags, leave),
+            Err(text) => complain(&Cli::command().error(ErrorKind::ArgumentConflict, text)),
+        },
+        Task::Run(flags) => match flags.check() {
+            Ok(()) => supervise::run(flags, leave),
             Err(text) => complain(&Cli::command().error(ErrorKind::ArgumentConflict, text)),
         },
         Task::Man { subcommand } => generate::man(subcommand.as_deref()),

@@ -33,7 +33,8 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
         }
     };
     let run = || {
-        platform::watch_signals(mailbox.clone(), leave)?;
+        let to = mailbox.clone();
+        platform::watch_signals(move |signal| to.interrupt(signal), leave)?;
         transfer(flags, claimed, &mut report_file, mailbox, inbox)
     };
     match run() {

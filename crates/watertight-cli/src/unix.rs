@@ -1,6 +1,5 @@
 //! What is different on Unix: names and commands (`unix_words.rs`), and that there are FIFOs and signals.
 
-use crate::event::Mailbox;
 pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,
 };
@@ -8,6 +7,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -52,9 +52,17 @@ pub(crate) fn ending_signal(status: ExitStatus) -> Option<i32> {
     status.signal()
 }
 
-/// From now on an interrupt is an event; the second one calls `leave` with the exit code. What was ignored when the
+/// Ctrl-C's number.
+pub(crate) const INTERRUPT: i32 = SIGINT;
+
+/// A second descriptor of our standard error.
+pub(crate) fn stderr_copy() -> io::Result<OwnedFd> {
+    io::stderr().as_fd().try_clone_to_owned()
+}
+
+/// From now on `hear` is called with each signal that asks us to end; the second one calls `leave` with the exit code. What was ignored when the
 /// program was started (by `nohup`, or for a job in the background) stays ignored.
-pub(crate) fn watch_signals(mailbox: Mailbox, leave: fn(i32)) -> io::Result<()> {
+pub(crate) fn watch_signals(hear: impl Fn(i32) + Send + 'static, leave: fn(i32)) -> io::Result<()> {
     let ignored = ignored_signals();
     let is_ignored = |signal: i32| ignored >> (signal - 1) & 1 == 1;
     let wanted = [SIGHUP, SIGINT, SIGTERM];
@@ -68,7 +76,7 @@ pub(crate) fn watch_signals(mailbox: Mailbox, leave: fn(i32)) -> io::Result<()> 
                     leave(128 + signal);
                 }
                 already = true;
-                mailbox.interrupt(signal);
+                hear(signal);
             }
         })?;
     Ok(())

@@ -1,10 +1,10 @@
 //! What is different on Windows: names are Unicode, a command's arguments are one string, and there are drives.
 
-use crate::event::Mailbox;
 use same_file::Handle;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -18,7 +18,7 @@ pub(crate) const HAS_DESCRIPTORS: bool = false;
 pub(crate) const HAS_FIFOS: bool = false;
 
 /// Ctrl-C's number, as on Unix, so that the exit code is the same.
-const INTERRUPT: i32 = 2;
+pub(crate) const INTERRUPT: i32 = 2;
 
 /// A program and the rest of its command line, verbatim: each Windows program takes its own arguments apart.
 #[derive(Clone, Debug)]
@@ -102,14 +102,19 @@ pub(crate) fn ending_signal(_: ExitStatus) -> Option<i32> {
     None
 }
 
-/// From now on Ctrl-C and Ctrl-Break are events; the second one calls `leave` with the exit code.
-pub(crate) fn watch_signals(mailbox: Mailbox, leave: fn(i32)) -> io::Result<()> {
+/// A second handle of our standard error.
+pub(crate) fn stderr_copy() -> io::Result<OwnedHandle> {
+    io::stderr().as_handle().try_clone_to_owned()
+}
+
+/// From now on `hear` is called at Ctrl-C and Ctrl-Break; the second one calls `leave` with the exit code.
+pub(crate) fn watch_signals(hear: impl Fn(i32) + Send + 'static, leave: fn(i32)) -> io::Result<()> {
     let already = AtomicBool::new(false);
     ctrlc::set_handler(move || {
         if already.swap(true, Ordering::Relaxed) {
             leave(128 + INTERRUPT);
         }
-        mailbox.interrupt(INTERRUPT);
+        hear(INTERRUPT);
     })
     .map_err(io::Error::other)
 }

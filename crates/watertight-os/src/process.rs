@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
 
 /// What is called when a child has ended.
-pub type Told = Box<dyn FnOnce() + Send>;
+pub type ExitCallback = Box<dyn FnOnce() + Send>;
 
 /// How the tree of a child is kept together, so that it can be ended as a whole.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -156,9 +156,9 @@ pub(crate) fn wrong_process() -> io::Error {
 }
 
 /// Tells that a child has ended. A panic ends there: it is the caller's, and the thread is not.
-pub(crate) fn tell(told: Told) {
+pub(crate) fn call_back(callback: ExitCallback) {
     // Whoever called `on_exit` has nothing that a panic of their own could leave half done to us.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(told));
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(callback));
 }
 
 #[cfg(test)]
@@ -200,6 +200,6 @@ mod tests {
 
     #[test]
     fn a_panic_of_the_told_ends_there() {
-        tell(Box::new(|| std::panic::resume_unwind(Box::new("caught"))));
+        call_back(Box::new(|| std::panic::resume_unwind(Box::new("caught"))));
     }
 }

@@ -17,8 +17,10 @@ use watertight_os::{Found, TreeEnd};
 
 mod capture;
 mod outcome;
+mod request;
 
 pub use outcome::{AfterExit, AtBound, Captured, EndedBy, Incomplete, Limits, Outcome};
+pub use request::EndRequest;
 
 /// How long output is still read after a kill. What a killed process wrote is in its pipe already; only somebody who escaped the
 /// kill keeps the pipe from ending.
@@ -40,7 +42,7 @@ enum Phase {
 /// Feeds a child, takes all its output and waits for its end, at once: see [`Child::communicate`] and
 /// [`Command::output`](crate::Command::output).
 ///
-/// What is queued for its input is sent, and its input ended. Both outputs are kept up to
+/// What is queued for its input is sent, and its input ended. Both outputs are kept, or passed on, up to
 /// [`Limits::output_bytes_max`] bytes each, and what is past that is dealt with as [`Limits::at_bound`] says. After the
 /// child's exit [`Limits::after_exit`] is the rule: somebody the child has started may hold its output still. After
 /// [`Limits::within`] its tree is asked to end, and killed after [`Limits::grace`].
@@ -66,6 +68,8 @@ pub struct Communicate {
     due: Option<Moment>,
     /// When the child was seen to be over.
     exited_at: Option<Moment>,
+    /// Somebody asked for the end.
+    is_requested: bool,
     phase: Phase,
     timer: Option<TimerId>,
     holders: Vec<Found>,
@@ -73,20 +77,21 @@ pub struct Communicate {
 }
 
 impl Communicate {
-    pub(crate) fn begin(mut child: Child, limits: Limits) -> Wait<Self> {
+    pub(crate) fn begin(mut child: Child, mut limits: Limits) -> Wait<Self> {
         if let Some(stdin) = &child.stdin {
             stdin.cell().finish();
         }
         let now = child.driver.backend.now();
         Wait::new(Self {
-            stdout: Capture::new(child.stdout.take(), &limits),
-            stderr: Capture::new(child.stderr.take(), &limits),
+            stdout: Capture::new(child.stdout.take(), limits.stdout_to.take(), &limits),
+            stderr: Capture::new(child.stderr.take(), limits.stderr_to.take(), &limits),
             due: limits.within.map(|within| now.after(within)),
             child,
             limits,
             stdin_id: 0,
             exit_id: 0,
             exited_at: None,
+            is_requested: false,
             phase: Phase::Going,
             timer: None,
             holders: Vec::new(),
@@ -101,6 +106,8 @@ impl Communicate {
     /// Reads what is there, and looks whether the child is over.
     fn go_on(&mut self, waker: &Waker) -> Result<(), Error> {
         let now = self.now();
+        let request = self.limits.end_request.as_ref();
+        self.is_requested = request.is_some_and(|request| request.poll(waker));
         self.stdout.poll(waker, now);
         self.stderr.poll(waker, now);
         if self.exited_at.is_none() {
@@ -142,6 +149,9 @@ impl Communicate {
         let is_past = self.stdout.is_past_bound() || self.stderr.is_past_bound();
         if is_past && self.limits.at_bound == AtBound::End {
             return self.ask(EndedBy::Bound, now);
+        }
+        if self.is_requested {
+            return self.ask(EndedBy::Request, now);
         }
         if self.due.is_some_and(|due| due <= now) {
             return self.ask(EndedBy::Deadline, now);

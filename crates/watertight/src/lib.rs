@@ -75,7 +75,7 @@ pub use bytes::Bytes;
 pub use child::{Child, Exit, Terminate, WaitExit};
 pub use command::{Command, Group, Input, Output};
 pub use communicate::{
-    AfterExit, AtBound, Captured, Communicate, EndedBy, Incomplete, Limits, Outcome,
+    AfterExit, AtBound, Captured, Communicate, EndRequest, EndedBy, Incomplete, Limits, Outcome,
 };
 #[doc(hidden)]
 pub use driver::Driver;
@@ -106,5 +106,7 @@ pub use watertight_core::{
 };
 #[doc(hidden)]
 pub use watertight_os::fault;
-pub use watertight_os::{Direction, Found, StartError, StartStep, Step, TreeEnd};
+pub use watertight_os::{
+    Direction, Found, StartError, StartStep, Step, TreeEnd, is_in_terminals_foreground,
+};
 pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

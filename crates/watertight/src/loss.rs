@@ -75,7 +75,7 @@ fn explained(kind: ErrorKind) -> &'static str {
 /// Who is told of losses.
 pub type LossHook = Arc<dyn Fn(&Loss) + Send + Sync>;
 
-struct Told {
+struct Reported {
     hook: Option<LossHook>,
     /// The causes that had their line.
     causes: Vec<ErrorKind>,
@@ -83,7 +83,7 @@ struct Told {
     waiting: Vec<String>,
 }
 
-static TOLD: StaticMutex<Told> = StaticMutex::new(Told {
+static REPORTED: StaticMutex<Reported> = StaticMutex::new(Reported {
     hook: None,
     causes: Vec::new(),
     waiting: Vec::new(),
@@ -102,48 +102,48 @@ static TOLD: StaticMutex<Told> = StaticMutex::new(Told {
 /// # watertight::on_loss(None);
 /// ```
 pub fn on_loss(hook: Option<LossHook>) {
-    let former = std::mem::replace(&mut TOLD.lock().hook, hook);
+    let former = std::mem::replace(&mut REPORTED.lock().hook, hook);
     drop(former);
 }
 
 /// Tells of a loss: the hook, or one line for its cause. No lock is held while either runs.
 pub(crate) fn tell(loss: &Loss) {
-    let mut told = TOLD.lock();
-    if let Some(hook) = told.hook.clone() {
-        drop(told);
+    let mut reported = REPORTED.lock();
+    if let Some(hook) = reported.hook.clone() {
+        drop(reported);
         return hook(loss);
     }
     if !loss.at_exit {
-        if told.causes.contains(&loss.cause.kind) {
+        if reported.causes.contains(&loss.cause.kind) {
             return;
         }
-        told.causes.push(loss.cause.kind);
+        reported.causes.push(loss.cause.kind);
     }
-    told.waiting.push(format!("watertight: {loss}\n"));
-    drop(told);
+    reported.waiting.push(format!("watertight: {loss}\n"));
+    drop(reported);
     say_waiting();
 }
 
 /// Says what standard error did not take before. A line that does not fit now waits for the next occasion.
 pub(crate) fn say_waiting() {
-    let lines = std::mem::take(&mut TOLD.lock().waiting);
+    let lines = std::mem::take(&mut REPORTED.lock().waiting);
     let left: Vec<String> = lines
         .into_iter()
         .filter(|line| !watertight_os::say(line))
         .collect();
     if !left.is_empty() {
-        TOLD.lock().waiting.splice(0..0, left);
+        REPORTED.lock().waiting.splice(0..0, left);
     }
 }
 
 /// As [`tell`], where no lock may be waited for: the process is ending. Whether it was told.
 pub(crate) fn tell_at_exit(text: &str, loss: Option<&Loss>) -> bool {
-    let Some(mut told) = TOLD.try_lock() else {
+    let Some(mut reported) = REPORTED.try_lock() else {
         return watertight_os::say(&format!("watertight: {text}\n"));
     };
-    let hook = told.hook.clone();
-    let lines = std::mem::take(&mut told.waiting);
-    drop(told);
+    let hook = reported.hook.clone();
+    let lines = std::mem::take(&mut reported.waiting);
+    drop(reported);
     for line in lines {
         let _ = watertight_os::say(&line);
     }

@@ -315,9 +315,9 @@ impl Native {
             },
         };
         // O4: the handle may be closed as soon as the answer is seen, so let go of it first.
-        let spent = table.remove(&key);
+        let removed = table.remove(&key);
         drop(table);
-        drop(spent);
+        drop(removed);
         Some(outcome)
     }
 
@@ -327,8 +327,8 @@ impl Native {
             asking.retain(|asking| asking.id != id);
         }
         let armed = self.armed.try_lock().ok();
-        let spent = armed.and_then(|mut armed| armed.remove(&handle.poll_key));
-        drop(spent);
+        let removed = armed.and_then(|mut armed| armed.remove(&handle.poll_key));
+        drop(removed);
     }
 
     /// The running operation of this key waits for memory now, unless a cancel came meanwhile.
@@ -451,11 +451,11 @@ impl Backend for Native {
             None => {
                 let mut passing = lock(&self.passing);
                 let at = passing.iter().position(|passing| passing.id == id);
-                let spent = at.map(|at| passing.remove(at));
+                let removed = at.map(|at| passing.remove(at));
                 drop((passing, table));
-                match spent {
-                    Some(spent) => {
-                        drop(spent);
+                match removed {
+                    Some(removed) => {
+                        drop(removed);
                         Cancelled::Done(Outcome::cancelled())
                     }
                     None => Cancelled::Requested,
@@ -466,9 +466,9 @@ impl Backend for Native {
                 Cancelled::Requested
             }
             Some(_) => {
-                let spent = table.remove(&handle.poll_key);
+                let removed = table.remove(&handle.poll_key);
                 drop(table);
-                drop(spent);
+                drop(removed);
                 Cancelled::Done(Outcome::cancelled())
             }
         }

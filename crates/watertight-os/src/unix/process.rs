@@ -41,8 +41,8 @@ use super::classify::Call;
 use super::fork::Birth;
 use crate::fault::fallible;
 use crate::process::{
-    Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams, Told, TreeEnd, tell,
-    wrong_process,
+    ExitCallback, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams, TreeEnd,
+    call_back, wrong_process,
 };
 use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
@@ -143,20 +143,20 @@ impl Process {
         self.hold.pid().as_raw_pid().unsigned_abs()
     }
 
-    /// Has `told` called once when the child has ended, on a thread of the library's own that everybody's calls share: it may
+    /// Has `callback` called once when the child has ended, on a thread of the library's own that everybody's calls share: it may
     /// not block for long. At once, on this thread, if the child has ended already. The child is not reaped by this.
     ///
     /// The call comes although the `Process` was dropped.
     ///
     /// # Errors
     /// There is no thread or no descriptor to be had, or this process was forked from the one that started the child. Then
-    /// `told` is not called.
-    pub fn on_exit(&self, told: Told) -> io::Result<()> {
+    /// `callback` is not called.
+    pub fn on_exit(&self, callback: ExitCallback) -> io::Result<()> {
         if self.is_over()? {
-            tell(told);
+            call_back(callback);
             return Ok(());
         }
-        self.hold.watch(told)
+        self.hold.watch(callback)
     }
 
     /// Blocks this thread until the child has ended or the time is over, and reaps nothing. Whether it has ended.

@@ -276,7 +276,7 @@ impl Drop for Native {
     /// A driver ends its pipes first; then nothing is in flight and this does not wait.
     fn drop(&mut self) {
         self.port.operations.cancel_all();
-        let (mut queued, mut spent) = (Vec::new(), Vec::new());
+        let (mut queued, mut removed) = (Vec::new(), Vec::new());
         {
             let mut helped = lock(&self.port.helped);
             for (id, one) in helped.iter_mut() {
@@ -284,10 +284,10 @@ impl Drop for Native {
             }
             let never_begun = |found: &Found| matches!(found, Found::Queued(_));
             for (id, _) in queued.iter().filter(|(_, found)| never_begun(found)) {
-                spent.push(helped.remove(id));
+                removed.push(helped.remove(id));
             }
         }
-        drop((queued, spent));
+        drop((queued, removed));
         self.port.expect_retry();
         let until = self.now().after(LAST_ANSWERS_WITHIN);
         let mut completions = Vec::new();
@@ -429,14 +429,14 @@ impl Port {
         if answered.is_empty() {
             return;
         }
-        let mut spent: Vec<Option<Helped>> = Vec::new();
+        let mut removed: Vec<Option<Helped>> = Vec::new();
         let mut helped = lock(&self.helped);
         for completion in answered {
-            spent.push(helped.remove(&completion.id));
+            removed.push(helped.remove(&completion.id));
             completions.push(completion);
         }
         drop(helped);
         // The last reference to a helper may end its thread: not under the lock.
-        drop(spent);
+        drop(removed);
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! There is nothing to reap on Windows: a child's number is its own, and its status is there, while its handle is open.
 
+mod exit_wait;
 mod failure;
 mod job;
-mod told;
 
 use self::job::Job;
 use super::classify::Call;
 use super::sys;
 use crate::fault::fallible;
 use crate::process::{
-    Found, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams, Told, TreeEnd, tell,
+    ExitCallback, Found, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams,
+    TreeEnd, call_back,
 };
 use std::fmt;
 use std::io;
@@ -100,17 +101,17 @@ impl Process {
         self.id
     }
 
-    /// Has `told` called once when the child has ended, on a thread of the system's pool. At once, on this thread, if the
+    /// Has `callback` called once when the child has ended, on a thread of the system's pool. At once, on this thread, if the
     /// child has ended already. The call comes although the `Process` was dropped.
     ///
     /// # Errors
-    /// The system cannot wait for it. Then `told` is not called.
-    pub fn on_exit(&self, told: Told) -> io::Result<()> {
+    /// The system cannot wait for it. Then `callback` is not called.
+    pub fn on_exit(&self, callback: ExitCallback) -> io::Result<()> {
         if self.is_over()? {
-            tell(told);
+            call_back(callback);
             return Ok(());
         }
-        done(told::call_at_the_end(&self.handle, told))
+        done(exit_wait::call_at_the_end(&self.handle, callback))
     }
 
     /// WaitForSingleObject: blocks this thread until the child has ended or the time is over. Whether it has ended.

@@ -9,19 +9,19 @@ use watertight_os::Process;
 
 /// How far the telling is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum Telling {
+enum Progress {
     /// Nobody has asked yet.
     #[default]
     NotAsked,
     /// The system tells it when it happens.
     Asked,
     /// It has ended.
-    Told,
+    Ended,
 }
 
 #[derive(Default)]
 struct State {
-    telling: Telling,
+    progress: Progress,
     watchers: Watchers<()>,
 }
 
@@ -37,7 +37,7 @@ impl Default for ExitWatch {
 impl std::fmt::Debug for ExitWatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("ExitWatch")
-            .field(&self.0.lock().telling)
+            .field(&self.0.lock().progress)
             .finish()
     }
 }
@@ -51,13 +51,13 @@ impl ExitWatch {
         waker: &Waker,
     ) -> Poll<io::Result<()>> {
         let mut state = self.0.lock();
-        if state.telling == Telling::Told {
+        if state.progress == Progress::Ended {
             return Poll::Ready(Ok(()));
         }
         let replaced = state.watchers.watch(id, (), waker);
-        let is_first = state.telling == Telling::NotAsked;
+        let is_first = state.progress == Progress::NotAsked;
         if is_first {
-            state.telling = Telling::Asked;
+            state.progress = Progress::Asked;
         }
         drop(state);
         drop(replaced);
@@ -66,7 +66,7 @@ impl ExitWatch {
         }
         let told = self.clone();
         if let Err(error) = process.on_exit(Box::new(move || told.tell())) {
-            self.0.lock().telling = Telling::NotAsked;
+            self.0.lock().progress = Progress::NotAsked;
             return Poll::Ready(Err(error));
         }
         // Perhaps it was told at once.
@@ -79,7 +79,7 @@ impl ExitWatch {
 
     /// Whether the end was told.
     pub(crate) fn has_ended(&self) -> bool {
-        self.0.lock().telling == Telling::Told
+        self.0.lock().progress == Progress::Ended
     }
 
     /// Waits no longer.
@@ -93,7 +93,7 @@ impl ExitWatch {
     fn tell(&self) {
         let mut wakes = Wakes::default();
         let mut state = self.0.lock();
-        state.telling = Telling::Told;
+        state.progress = Progress::Ended;
         state.watchers.take_all(&mut wakes);
         drop(state);
         // A waker that panics is its executor's fault, and counted by nobody here: there is no pipe to count it at.

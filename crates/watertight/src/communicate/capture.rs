@@ -3,8 +3,11 @@
 use super::outcome::{AtBound, Captured, Limits};
 use crate::pump_read::MayBlock;
 use crate::reader::PipeReader;
+use crate::writer::PipeWriter;
+use bytes::{Buf, Bytes};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
-use watertight_core::{Error, Moment};
+use watertight_core::{Error, Moment, Verb};
 use watertight_os::{Found, OsHandle, OsHandleRef, holders_of};
 
 /// How many bytes one read asks for: a Linux pipe's capacity.
@@ -23,6 +26,48 @@ fn borrowed(handle: &OsHandle) -> OsHandleRef<'_> {
     std::os::windows::io::AsHandle::as_handle(handle)
 }
 
+/// Where a stream goes on to.
+#[derive(Debug)]
+struct Onward {
+    writer: Arc<PipeWriter>,
+    id: u64,
+    /// What came and is not accepted there yet.
+    pending: Bytes,
+    passed_on: u64,
+}
+
+impl Onward {
+    fn new(writer: Arc<PipeWriter>) -> Self {
+        Self {
+            writer,
+            id: 0,
+            pending: Bytes::new(),
+            passed_on: 0,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Waits until all that came is accepted.
+    fn poll(&mut self, waker: &Waker) -> Poll<Result<(), Error>> {
+        let cell = self.writer.cell();
+        while !self.pending.is_empty() {
+            let accepted = cell.poll_accept_some(&mut self.id, &mut self.pending, waker);
+            match std::task::ready!(accepted) {
+                Ok(accepted) => {
+                    let accepted = usize::try_from(accepted).expect("no more than there was");
+                    self.pending.advance(accepted);
+                    self.passed_on += accepted as u64;
+                }
+                Err(cause) => return Poll::Ready(Err(cause.during(Verb::Write, cell.ledger()))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Capture {
     reader: Option<PipeReader>,
@@ -37,10 +82,15 @@ pub(super) struct Capture {
     failure: Option<Error>,
     heard_at: Moment,
     is_closing: bool,
+    onward: Option<Onward>,
 }
 
 impl Capture {
-    pub(super) fn new(reader: Option<PipeReader>, limits: &Limits) -> Self {
+    pub(super) fn new(
+        reader: Option<PipeReader>,
+        onward: Option<Arc<PipeWriter>>,
+        limits: &Limits,
+    ) -> Self {
         Self {
             has_ended: reader.is_none(),
             reader,
@@ -53,12 +103,14 @@ impl Capture {
             failure: None,
             heard_at: Moment::default(),
             is_closing: false,
+            onward: onward.map(Onward::new),
         }
     }
 
-    /// Whether nothing more will come.
-    pub(super) const fn has_ended(&self) -> bool {
-        self.has_ended || self.failure.is_some()
+    /// Whether nothing more will come, and what came is where it is to be.
+    pub(super) fn has_ended(&self) -> bool {
+        let is_passed_on = self.onward.as_ref().is_none_or(Onward::is_empty);
+        (self.has_ended && is_passed_on) || self.failure.is_some()
     }
 
     /// Whether there was more than is kept.
@@ -74,6 +126,9 @@ impl Capture {
     /// Reads what is there; the waker is called when there is more.
     pub(super) fn poll(&mut self, waker: &Waker, now: Moment) {
         for _ in 0..READS_MAX {
+            if !self.pass_on(waker) {
+                return;
+            }
             if self.has_ended() || (self.is_past_bound && self.at_bound == AtBound::Stop) {
                 return;
             }
@@ -83,6 +138,23 @@ impl Capture {
         }
         // It is not at its end: come back.
         waker.wake_by_ref();
+    }
+
+    /// Passes on what came before. Whether that is done.
+    fn pass_on(&mut self, waker: &Waker) -> bool {
+        let Some(onward) = &mut self.onward else {
+            return true;
+        };
+        match onward.poll(waker) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                self.failure.get_or_insert(error);
+                // The child is to see it, as in any pipeline.
+                self.reader = None;
+            }
+        }
+        true
     }
 
     /// Whether something came.
@@ -104,6 +176,7 @@ impl Capture {
             Poll::Ready(Ok(_)) => {
                 self.heard_at = now;
                 self.cut(kept);
+                self.hand_on();
             }
             Poll::Ready(Err(error)) => self.failure = Some(error),
         }
@@ -117,6 +190,15 @@ impl Capture {
             self.discarded += past as u64;
             self.is_past_bound = true;
             self.bytes.truncate(self.bytes_max);
+        }
+    }
+
+    /// What came goes on, if there is somebody it goes on to; of the bound so much less is left.
+    fn hand_on(&mut self) {
+        if let Some(onward) = &mut self.onward {
+            let bytes = std::mem::take(&mut self.bytes);
+            self.bytes_max -= bytes.len();
+            onward.pending = bytes.into();
         }
     }
 
@@ -148,6 +230,10 @@ impl Capture {
             self.bytes.extend_from_slice(chunk);
             self.cut(kept);
         }
+        if self.onward.is_some() {
+            // Whoever it would go to takes nothing, or it would not be here.
+            self.discarded += std::mem::take(&mut self.bytes).len() as u64;
+        }
         self.reader = None;
         true
     }
@@ -156,12 +242,20 @@ impl Capture {
         if let Some(reader) = &self.reader {
             reader.cell().forget(self.id);
         }
+        if let Some(onward) = &self.onward {
+            onward.writer.cell().forget(onward.id);
+        }
     }
 
     pub(super) fn take(&mut self) -> Captured {
+        let (passed_on, lost) = match &self.onward {
+            None => (0, 0),
+            Some(onward) => (onward.passed_on, onward.pending.len() as u64),
+        };
         Captured {
+            passed_on,
             bytes: std::mem::take(&mut self.bytes),
-            discarded: self.discarded,
+            discarded: self.discarded + lost,
             has_ended: self.has_ended,
             failure: self.failure,
         }

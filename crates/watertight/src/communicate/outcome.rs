@@ -1,8 +1,11 @@
 //! The limits of a `communicate`, and what comes of it.
 
+use super::request::EndRequest;
 use crate::child::Exit;
 use crate::receipt::{Ending, Receipt};
+use crate::writer::PipeWriter;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use watertight_core::{Error, ErrorKind};
 use watertight_os::{Found, TreeEnd};
@@ -41,6 +44,9 @@ pub struct Limits {
     pub(super) grace: Duration,
     pub(super) after_exit: AfterExit,
     pub(super) is_broken_stdin_ignored: bool,
+    pub(super) stdout_to: Option<Arc<PipeWriter>>,
+    pub(super) stderr_to: Option<Arc<PipeWriter>>,
+    pub(super) end_request: Option<EndRequest>,
 }
 
 impl Limits {
@@ -58,6 +64,9 @@ impl Limits {
             grace: Self::GRACE,
             after_exit: AfterExit::ToEnd,
             is_broken_stdin_ignored: false,
+            stdout_to: None,
+            stderr_to: None,
+            end_request: None,
         }
     }
 
@@ -91,6 +100,26 @@ impl Limits {
         self
     }
 
+    /// Passes the child's standard output on as it comes, instead of keeping it; [`output_bytes_max`](Self::output_bytes_max) is then
+    /// how much of it is passed on. A writer that takes nothing keeps the child waiting, as in any pipeline; when it fails (its
+    /// reader has left), the child's pipe is closed, so that the child sees it. The writer stays the caller's, to be finished.
+    pub fn stdout_to(mut self, writer: Arc<PipeWriter>) -> Self {
+        self.stdout_to = Some(writer);
+        self
+    }
+
+    /// As [`stdout_to`](Self::stdout_to), for the standard error.
+    pub fn stderr_to(mut self, writer: Arc<PipeWriter>) -> Self {
+        self.stderr_to = Some(writer);
+        self
+    }
+
+    /// Lets somebody else end it, at any time: as at the deadline.
+    pub fn end_on(mut self, request: &EndRequest) -> Self {
+        self.end_request = Some(request.clone());
+        self
+    }
+
     /// Whether it is no failure that the child did not read all of its input (`head`, `grep -q`). The receipt says it in any case.
     pub fn ignore_broken_stdin(mut self, yes: bool) -> Self {
         self.is_broken_stdin_ignored = yes;
@@ -116,15 +145,19 @@ pub enum EndedBy {
     Itself,
     /// The child ended, and the rule for what comes after let it be ([`AfterExit::Quiet`]): somebody holds its output still.
     Quiet,
+    /// Somebody who asked for it ([`EndRequest`]).
+    Request,
 }
 
 /// One output of a child.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Captured {
-    /// What was kept: all of it, or its beginning.
+    /// What was kept: all of it, or its beginning; nothing, if it was passed on.
     pub bytes: Vec<u8>,
-    /// How many bytes came past the bound.
+    /// How many bytes were passed on ([`Limits::stdout_to`]).
+    pub passed_on: u64,
+    /// How many bytes came past the bound, or could not be passed on.
     pub discarded: u64,
     /// Whether the end of the stream was read.
     pub has_ended: bool,
@@ -133,7 +166,7 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// Whether `bytes` is all that was written to the stream.
+    /// Whether `bytes`, or what was passed on, is all that was written to the stream.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.has_ended && self.discarded == 0
@@ -194,6 +227,7 @@ impl Outcome {
         match self.ended {
             EndedBy::Bound => return Some("its output passed the bound, and it was ended".into()),
             EndedBy::Deadline => return Some("its deadline passed, and it was ended".into()),
+            EndedBy::Request => return Some("it was ended on request".into()),
             EndedBy::Itself | EndedBy::Quiet => {}
         }
         match self.exit {

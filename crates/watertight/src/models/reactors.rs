@@ -12,7 +12,7 @@ use watertight_core::{Cause, ReadNow};
 
 /// A reactor that is told by the model's own thread.
 #[derive(Default)]
-struct Told(Mutex<Known>);
+struct ModelReactor(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
@@ -20,7 +20,7 @@ struct Known {
     waker: Option<Waker>,
 }
 
-impl Told {
+impl ModelReactor {
     /// There is something to read.
     fn tell(&self) {
         let mut known = self.0.lock().unwrap();
@@ -33,7 +33,7 @@ impl Told {
     }
 }
 
-impl Reactor for Told {
+impl Reactor for ModelReactor {
     fn poll_ready(&self, waker: &Waker) -> Poll<Result<(), Gone>> {
         let mut known = self.0.lock().unwrap();
         if known.is_ready {
@@ -62,7 +62,7 @@ impl Reactor for Told {
 }
 
 /// A reader in the reactor: the first read finds nothing, the second something.
-fn reader(world: &World, reactor: &Arc<Told>) -> Arc<ReaderCell<Kernel>> {
+fn reader(world: &World, reactor: &Arc<ModelReactor>) -> Arc<ReaderCell<Kernel>> {
     let pipe: Pipe = world.kernel().open(Manner {
         direct: &[ReadNow::Wait, ReadNow::Data(3)],
         ..Manner::default()
@@ -93,7 +93,7 @@ fn end(world: World, cell: &Arc<ReaderCell<Kernel>>) {
 fn a_reactors_wake_meets_the_wait() {
     explore(&["read"], || {
         let world = World::new(Kernel::new());
-        let reactor = Arc::new(Told::default());
+        let reactor = Arc::new(ModelReactor::default());
         let cell = reader(&world, &reactor);
         world.race();
         let telling = spawn(move || reactor.tell());
@@ -110,7 +110,7 @@ fn a_reactors_wake_meets_the_wait() {
 fn a_reactors_wake_meets_a_stop() {
     explore(&["refused", "taken"], || {
         let world = World::new(Kernel::new());
-        let reactor = Arc::new(Told::default());
+        let reactor = Arc::new(ModelReactor::default());
         let cell = reader(&world, &reactor);
         world.race();
         let telling = spawn(move || reactor.tell());

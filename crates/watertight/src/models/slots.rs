@@ -86,9 +86,9 @@ fn quarantine_ends_while_another_pipe_begins() {
 
 /// Told how it ended.
 #[derive(Default)]
-struct Told(std::sync::Mutex<Option<Ending>>);
+struct EndingSeen(std::sync::Mutex<Option<Ending>>);
 
-impl Observer for Told {
+impl Observer for EndingSeen {
     fn ended(&self, receipt: &Receipt) {
         *self.0.lock().unwrap() = Some(receipt.ending());
     }
@@ -105,7 +105,7 @@ fn a_stale_timer_leaves_a_stop_alone() {
             ..Manner::default()
         };
         // The linger's end is within the kernel's time, the stop's bound is not.
-        let told = Arc::new(Told::default());
+        let told = Arc::new(EndingSeen::default());
         let options = WriterOptions::new().linger(SOON).observer(told.clone());
         let writer = world.writer(mute, options);
         writer.try_send(b"ab").unwrap();

@@ -47,15 +47,15 @@ impl InReactor {
     ) -> Self {
         Self {
             registration: Mutex::new(Some(registration)),
-            waker: Waker::from(Arc::new(Told(cell.clone()))),
+            waker: Waker::from(Arc::new(ReactorWake(cell.clone()))),
         }
     }
 }
 
 /// The reactor says that there may be something to read.
-struct Told<B: Backend>(Weak<ReaderCell<B>>);
+struct ReactorWake<B: Backend>(Weak<ReaderCell<B>>);
 
-impl<B: Backend> Wake for Told<B> {
+impl<B: Backend> Wake for ReactorWake<B> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

@@ -2,9 +2,7 @@
 //!
 //! A failure that is known while the call runs is the call's answer (rule L2). Never here: what happens to bytes that are in.
 
-#[cfg(any(feature = "futures", feature = "tokio"))]
-use super::Wanted;
-use super::{State, WriterCell};
+use super::{State, Wanted, WriterCell};
 use crate::driver::Wakes;
 use crate::line::Turn;
 use crate::message::Message;
@@ -150,9 +148,8 @@ impl<B: Backend> WriterCell<B> {
         self.driver.wake(wakes);
     }
 
-    /// Accepts as much of a message as there is room for, at least one byte; for the asynchronous traits, whose caller may
-    /// never come back and must not keep a place in the line.
-    #[cfg(any(feature = "futures", feature = "tokio"))]
+    /// Accepts as much of a message as there is room for, at least one byte; for callers that may never come back and must not
+    /// keep a place in the line (the asynchronous traits, what a child's output is passed on to).
     pub(crate) fn poll_accept_some(
         self: &Arc<Self>,
         id: &mut u64,

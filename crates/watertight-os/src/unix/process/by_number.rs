@@ -4,7 +4,7 @@
 //! for every child we do not, so between its reaping and our signal the number may become somebody else's. A pidfd has no such gap.
 
 use super::life::{self, Life};
-use crate::process::{Reaped, Told, tell};
+use crate::process::{ExitCallback, Reaped, call_back};
 use crate::unix::calls::lock;
 use crate::unix::kernel::last_errno;
 use crate::unix::sigpipe::quiet_thread;
@@ -29,7 +29,7 @@ struct Waiting {
     is_watched: bool,
     /// The thread has seen the child's end.
     is_over: bool,
-    told: Vec<Told>,
+    callbacks: Vec<ExitCallback>,
 }
 
 /// A child and its number.
@@ -83,16 +83,16 @@ impl Numbered {
         }
     }
 
-    /// Has `told` called when the child is over, by a thread that waits for this one child.
+    /// Has `callback` called when the child is over, by a thread that waits for this one child.
     ///
     /// The thread enters its wait a moment after it was started. A child that is reaped in that moment is over to it, too.
-    pub(super) fn watch(&self, told: Told) -> io::Result<()> {
+    pub(super) fn watch(&self, callback: ExitCallback) -> io::Result<()> {
         let mut state = self.watched()?;
         if state.is_over {
             drop(state);
-            tell(told);
+            call_back(callback);
         } else {
-            state.told.push(told);
+            state.callbacks.push(callback);
         }
         Ok(())
     }
@@ -134,12 +134,12 @@ impl Waiter {
         quiet_thread();
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while matches!(waitid(WaitId::Pid(pid), options), Err(Errno::INTR)) {}
-        let told = {
+        let callbacks = {
             let mut state = lock(&self.state);
             state.is_over = true;
-            std::mem::take(&mut state.told)
+            std::mem::take(&mut state.callbacks)
         };
         self.over.notify_all();
-        told.into_iter().for_each(tell);
+        callbacks.into_iter().for_each(call_back);
     }
 }

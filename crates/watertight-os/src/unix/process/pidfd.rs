@@ -6,7 +6,7 @@ use super::by_number::Numbered;
 use super::life::{self, Life};
 use super::watch;
 use crate::fault::fallible;
-use crate::process::{Reaped, Told};
+use crate::process::{ExitCallback, Reaped};
 use crate::unix::classify::Call;
 use crate::unix::kernel::last_errno;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -103,11 +103,11 @@ impl Hold {
         send(pidfd.as_fd(), signal)
     }
 
-    /// Has `told` called when the child is over.
-    pub(super) fn watch(&self, told: Told) -> io::Result<()> {
+    /// Has `callback` called when the child is over.
+    pub(super) fn watch(&self, callback: ExitCallback) -> io::Result<()> {
         match self {
-            Self::Number(numbered) => numbered.watch(told),
-            Self::Pidfd(_, pidfd) => watch::add(pidfd, told),
+            Self::Number(numbered) => numbered.watch(callback),
+            Self::Pidfd(_, pidfd) => watch::add(pidfd, callback),
         }
     }
 

@@ -1,6 +1,6 @@
 //! One thread that waits for all children, on an epoll of their pidfds. It is started when it is first needed and never ends.
 
-use crate::process::{Told, tell, wrong_process};
+use crate::process::{ExitCallback, call_back, wrong_process};
 use crate::unix::calls::lock;
 use crate::unix::fork::Birth;
 use crate::unix::readiness::{Events, Interest, Poller};
@@ -22,7 +22,7 @@ const REST: Timespec = Timespec {
 /// A child that is waited for. While this exists its pidfd stays open, so that its number cannot become another's.
 struct Watched {
     pidfd: Arc<OwnedFd>,
-    told: Vec<Told>,
+    callbacks: Vec<ExitCallback>,
 }
 
 struct Watch {
@@ -34,9 +34,9 @@ struct Watch {
 
 static WATCH: OnceLock<Arc<Watch>> = OnceLock::new();
 
-/// Has `told` called on the thread when the process behind the pidfd is over, at once if it is over already.
-pub(super) fn add(pidfd: &Arc<OwnedFd>, told: Told) -> io::Result<()> {
-    the_watch()?.add(pidfd, told)
+/// Has `callback` called on the thread when the process behind the pidfd is over, at once if it is over already.
+pub(super) fn add(pidfd: &Arc<OwnedFd>, callback: ExitCallback) -> io::Result<()> {
+    the_watch()?.add(pidfd, callback)
 }
 
 /// The one there is, made at the first need. A failure to make it is told, and the next one tries again.
@@ -76,20 +76,20 @@ impl Watch {
         Ok(watch)
     }
 
-    fn add(&self, pidfd: &Arc<OwnedFd>, told: Told) -> io::Result<()> {
+    fn add(&self, pidfd: &Arc<OwnedFd>, callback: ExitCallback) -> io::Result<()> {
         let key =
             usize::try_from(pidfd.as_raw_fd()).expect("a descriptor that is open is not negative");
         let mut watched = lock(&self.watched);
         if let Some(known) = watched.get_mut(&key) {
-            known.told.push(told);
+            known.callbacks.push(callback);
             return Ok(());
         }
         // SAFETY: it is taken out in `tell_of` before this entry, and with it the last reference to it here, goes.
         unsafe { self.poller.add(pidfd.as_fd(), key, Interest::Read) }?;
         // The thread may have been told already; it finds the entry, for it needs the lock to look.
         let pidfd = pidfd.clone();
-        let told = vec![told];
-        watched.insert(key, Watched { pidfd, told });
+        let callbacks = vec![callback];
+        watched.insert(key, Watched { pidfd, callbacks });
         Ok(())
     }
 
@@ -118,10 +118,10 @@ impl Watch {
             }
             over
         };
-        if let Some(Watched { pidfd, told }) = over {
+        if let Some(Watched { pidfd, callbacks }) = over {
             // Closed, if it was the last, before anybody hears of it.
             drop(pidfd);
-            told.into_iter().for_each(tell);
+            callbacks.into_iter().for_each(call_back);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The wait keeps itself: what it needs lives until the call has been made, whatever becomes of the [`Process`](super::Process).
 //! So it is never unregistered before the call, and nobody ever has to wait for a call that runs.
 
-use crate::process::{Told, tell};
+use crate::process::{ExitCallback, call_back};
 use crate::windows::classify::Call;
 use crate::windows::lock::lock;
 use crate::windows::sys::{code_of, said};
@@ -36,15 +36,15 @@ enum Wait {
 struct Waiting {
     /// The process's handle stays open as long as the wait for it.
     process: Mutex<Option<Arc<OwnedHandle>>>,
-    told: Mutex<Option<Told>>,
+    callback: Mutex<Option<ExitCallback>>,
     wait: Mutex<Wait>,
 }
 
-/// RegisterWaitForSingleObject: has `told` called once when the process ends. The code; unless it is 0 there is no call.
-pub(super) fn call_at_the_end(process: &Arc<OwnedHandle>, told: Told) -> u32 {
+/// RegisterWaitForSingleObject: has `callback` called once when the process ends. The code; unless it is 0 there is no call.
+pub(super) fn call_at_the_end(process: &Arc<OwnedHandle>, callback: ExitCallback) -> u32 {
     let waiting = Arc::new(Waiting {
         process: Mutex::new(Some(process.clone())),
-        told: Mutex::new(Some(told)),
+        callback: Mutex::new(Some(callback)),
         wait: Mutex::new(Wait::Begun),
     });
     let context = Arc::into_raw(waiting.clone());
@@ -85,9 +85,9 @@ unsafe extern "system" fn handle_exit(context: *mut c_void, _has_timed_out: bool
     // The wait is over. Before anybody hears of it, so that nothing of it is left by then.
     let process = lock(&waiting.process).take();
     drop(process);
-    let told = lock(&waiting.told).take();
-    if let Some(told) = told {
-        tell(told);
+    let callback = lock(&waiting.callback).take();
+    if let Some(callback) = callback {
+        call_back(callback);
     }
     let before = std::mem::replace(&mut *lock(&waiting.wait), Wait::Over);
     if let Wait::Registered(handle) = before {

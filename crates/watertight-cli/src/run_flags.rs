@@ -1,0 +1,86 @@
+//! The flags of `watertight run`.
+
+use crate::flags::ReportChoice;
+use crate::units;
+use clap::Args;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const RUN_EXIT_CODES: &str = "\
+Exit codes:
+  the command's own, if it ended by itself
+  128 + N   a signal N ended it (Unix)
+  124       the deadline passed (--within), and it was ended
+  125       `watertight` itself failed: the report could not be saved, the
+            system has no more processes
+  126       the command was found and cannot be run
+  127       there is no such command
+  129, 130, 143
+            we were asked to end (SIGHUP, SIGINT or Ctrl-C, SIGTERM), and ended
+            it. In the foreground of a terminal Ctrl-C reaches the command
+            itself, and the exit code is what it makes of that
+  2         wrong usage; nothing was run";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  watertight run --within 5m -- make -j4
+  watertight run --within 30s --max-output 1M --merge -- ./flaky-test
+  watertight run --quiet-after-exit 500ms -- ./start-daemon.sh
+  watertight run --report json --report-to run.json -- cargo build";
+
+/// The flags of `run`.
+#[derive(Args, Debug)]
+#[command(after_help = format!(
+    "Streams that no option has to see are the command's as they are ours: a terminal\n\
+     stays one. With --max-output, --merge or --quiet-after-exit its outputs are pipes,\n\
+     passed on as they come.\n\n{RUN_EXIT_CODES}\n\n{RUN_EXAMPLES}"
+))]
+pub(crate) struct RunFlags {
+    /// The command and its arguments; no shell takes them apart
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
+    pub(crate) command: Vec<OsString>,
+
+    /// End the command and everybody it started when it is not over by then
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    pub(crate) within: Option<Duration>,
+
+    /// How long they have when they are asked to end, before they are killed
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = units::duration)]
+    pub(crate) grace: Duration,
+
+    /// After its exit, when somebody it started holds its output: go on until nothing came for so long. Without this: to the end
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    pub(crate) quiet_after_exit: Option<Duration>,
+
+    /// Pass on so many bytes of each output; what comes behind them is read, counted and dropped
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    pub(crate) max_output: Option<u64>,
+
+    /// Put its standard error into its standard output, in the order in which it writes
+    #[arg(long)]
+    pub(crate) merge: bool,
+
+    /// How to report at the end, on standard error
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ReportChoice::None)]
+    pub(crate) report: ReportChoice,
+
+    /// Save the report here instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report_to: Option<PathBuf>,
+}
+
+impl RunFlags {
+    /// Whether its outputs have to go through our hands.
+    pub(crate) fn passes_output_on(&self) -> bool {
+        self.merge || self.max_output.is_some() || self.quiet_after_exit.is_some()
+    }
+
+    /// What no single flag can know.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.report == ReportChoice::None && self.report_to.is_some() {
+            return Err("--report-to needs --report text or --report json".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! The report of `watertight run`, as text or as JSON.
+
+use crate::platform;
+use crate::run_flags::RunFlags;
+use crate::supervise::ending;
+use crate::units::{printable, shown_bytes, shown_duration};
+use serde::Serialize;
+use std::fmt::Write;
+use std::time::Duration;
+use watertight::{Captured, Exit, Found, Outcome};
+
+/// What ended the run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RunEnding {
+    Deadline,
+    Interrupted,
+    Itself,
+    QuietAfterExit,
+}
+
+/// One output, if it went through our hands.
+#[derive(Debug, Serialize)]
+pub(crate) struct StreamReport {
+    passed_on: u64,
+    discarded: u64,
+    /// Whether its end was read.
+    ended: bool,
+    error: Option<String>,
+}
+
+/// Somebody, by number and name.
+#[derive(Debug, Serialize)]
+pub(crate) struct Somebody {
+    pid: u32,
+    name: Option<String>,
+}
+
+/// What became of a command.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunReport {
+    version: &'static str,
+    command: Vec<String>,
+    ending: RunEnding,
+    pub(crate) exit_code: u8,
+    /// Its own exit code.
+    code: Option<i32>,
+    /// The signal that ended it.
+    signal: Option<i32>,
+    /// Somebody else took its status.
+    is_status_unknown: bool,
+    elapsed_seconds: f64,
+    stdout: Option<StreamReport>,
+    stderr: Option<StreamReport>,
+    /// Who held its output still when it was left.
+    holders: Vec<Somebody>,
+    /// Who was signalled.
+    ended: Vec<Somebody>,
+    /// Who is left of those.
+    left: Vec<Somebody>,
+    errors: Vec<String>,
+}
+
+impl RunReport {
+    pub(crate) fn new(
+        flags: &RunFlags,
+        outcome: &Outcome,
+        exit_code: u8,
+        elapsed: Duration,
+        lost: Vec<String>,
+    ) -> Self {
+        let status = outcome.exit.and_then(Exit::status);
+        let stream = |captured: &Captured, is_ours: bool| {
+            is_ours.then(|| StreamReport {
+                passed_on: captured.passed_on,
+                discarded: captured.discarded,
+                ended: captured.has_ended,
+                error: captured.failure.map(|error| error.to_string()),
+            })
+        };
+        let tree = outcome.tree.as_ref();
+        let words = flags.command.iter();
+        let mut errors = lost;
+        errors.extend(
+            tree.and_then(|tree| tree.error.as_ref())
+                .map(|error| format!("not everybody could be ended: {error}")),
+        );
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            command: words
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+            ending: ending(outcome),
+            exit_code,
+            code: status.and_then(|status| status.code()),
+            signal: status.and_then(platform::ending_signal),
+            is_status_unknown: outcome.exit == Some(Exit::Unknown),
+            elapsed_seconds: elapsed.as_secs_f64(),
+            stdout: stream(&outcome.stdout, flags.passes_output_on()),
+            stderr: stream(&outcome.stderr, flags.passes_output_on() && !flags.merge),
+            holders: named(&outcome.holders),
+            ended: tree.map_or_else(Vec::new, |tree| named(&tree.signalled)),
+            left: tree.map_or_else(Vec::new, |tree| named(&tree.left)),
+            errors,
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = String::new();
+        let elapsed = shown_duration(Duration::from_secs_f64(self.elapsed_seconds));
+        line(&mut text, &format!("{} after {elapsed}", self.in_words()));
+        for (name, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if let Some(stream) = stream {
+                let (passed_on, discarded) =
+                    (shown_bytes(stream.passed_on), shown_bytes(stream.discarded));
+                line(
+                    &mut text,
+                    &format!("{name}: {passed_on} passed on, {discarded} dropped"),
+                );
+            }
+        }
+        for note in self.notes_beside_the_ending() {
+            line(&mut text, &note);
+        }
+        text
+    }
+
+    /// What went wrong, a line each.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.ending != RunEnding::Itself || self.is_status_unknown {
+            notes.push(self.in_words());
+        }
+        notes.extend(self.notes_beside_the_ending());
+        notes
+    }
+
+    fn in_words(&self) -> String {
+        let words = match self.ending {
+            RunEnding::Deadline => "its deadline passed, and it was ended",
+            RunEnding::Interrupted => "it was ended on a signal to us",
+            RunEnding::QuietAfterExit => "it ended, and somebody holds its output still",
+            RunEnding::Itself => match (self.code, self.signal) {
+                (Some(code), _) => return format!("it ended with {code}"),
+                (None, Some(signal)) => return format!("signal {signal} ended it"),
+                (None, None) => "it ended, and somebody else took its status",
+            },
+        };
+        words.to_owned()
+    }
+
+    fn notes_beside_the_ending(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (name, stream) in [
+            ("standard output", &self.stdout),
+            ("standard error", &self.stderr),
+        ] {
+            let Some(stream) = stream else { continue };
+            if stream.discarded > 0 {
+                let dropped = shown_bytes(stream.discarded);
+                notes.push(format!("{dropped} of its {name} were dropped"));
+            }
+            notes.extend(
+                stream
+                    .error
+                    .as_ref()
+                    .map(|error| format!("its {name}: {error}")),
+            );
+        }
+        if !self.holders.is_empty() {
+            notes.push(format!("its output is held by {}", list(&self.holders)));
+        }
+        if !self.left.is_empty() {
+            notes.push(format!("not ended: {}", list(&self.left)));
+        }
+        notes.extend(self.errors.iter().cloned());
+        notes
+    }
+}
+
+fn named(found: &[Found]) -> Vec<Somebody> {
+    let somebody = |one: &Found| Somebody {
+        pid: one.pid,
+        name: one.name.clone(),
+    };
+    found.iter().map(somebody).collect()
+}
+
+fn list(all: &[Somebody]) -> String {
+    let one = |one: &Somebody| match &one.name {
+        Some(name) => format!("{name} ({})", one.pid),
+        None => one.pid.to_string(),
+    };
+    all.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn line(text: &mut String, content: &str) {
+    writeln!(text, "watertight: {}", printable(content)).expect("a string takes everything");
+}

@@ -1,0 +1,153 @@
+//! `watertight run` with a shell: signals, trees, and streams that stay what they are.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+
+mod harness;
+
+use harness::EXE;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+
+fn run(options: &[&str], script: &str) -> Command {
+    let mut command = Command::new(EXE);
+    command
+        .arg("run")
+        .args(options)
+        .args(["--", "sh", "-c", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn exit_codes_are_the_shells() {
+    for (script, code) in [
+        ("exit 3", 3),
+        ("kill -9 $$", 137),
+        ("no-such-program-here", 127),
+    ] {
+        let output = run(&[], script).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{script}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    let mut command = Command::new(EXE);
+    command.args(["run", "--"]).arg(&script);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(126), "{}", stderr(&output));
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(126));
+    assert!(
+        stderr(&output).contains("/no/such/interpreter"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn streams_that_no_option_sees_stay_what_they_are() {
+    let script = "readlink /proc/self/fd/0 /proc/self/fd/1";
+    let output = run(&[], script).stdin(Stdio::null()).output().unwrap();
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    assert_eq!(lines[0], "/dev/null");
+    assert!(lines[1].starts_with("pipe:"));
+    let file = tempfile::tempfile().unwrap();
+    let mut command = run(&[], "exec 3>&1; readlink /proc/$$/fd/3 >&2");
+    let output = command.stdout(file).output().unwrap();
+    assert!(!stderr(&output).starts_with("pipe:"), "{}", stderr(&output));
+}
+
+#[test]
+fn merged_outputs_come_in_the_order_in_which_they_were_written() {
+    let script = "for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; done";
+    let output = run(&["--merge"], script).output().unwrap();
+    let expected: String = (1..6).map(|i| format!("out {i}\nerr {i}\n")).collect();
+    assert_eq!(stdout(&output), expected);
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn both_outputs_are_passed_on_as_they_come() {
+    let script = "echo first; echo error >&2; read line; echo $line";
+    let mut command = run(&["--max-output", "1M"], script);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "first\n");
+    // Only now does it go on.
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"second\n").unwrap();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "second\n");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(stderr(&output), "error\n");
+    assert!(output.status.success());
+}
+
+/// Who is named as a holder is a grandchild of this test's, and ended by it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_grandchild_that_holds_the_output_is_named_and_not_waited_for() {
+    let options = ["--quiet-after-exit", "200ms", "--report", "json"];
+    let output = run(&options, "sleep 1000 & echo out").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stdout(&output), "out\n");
+    let report: serde_json::Value = serde_json::from_str(stderr(&output).trim()).unwrap();
+    assert_eq!(report["ending"], "quiet_after_exit");
+    let holder = &report["holders"][0];
+    assert_eq!(holder["name"], "sleep");
+    let pid = holder["pid"].as_i64().unwrap().to_string();
+    assert!(Command::new("kill").arg(pid).status().unwrap().success());
+}
+
+#[test]
+fn a_signal_to_us_ends_the_whole_tree() {
+    let mut command = run(&["--max-output", "1M"], "sleep 1000 & echo ready; wait");
+    let mut child = command.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    // The end of the stream: nobody of the tree holds it any more.
+    out.read_to_string(&mut line).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+    assert!(stderr(&output).contains("signal"));
+}
+
+#[test]
+fn a_consumer_that_leaves_ends_the_command_as_in_any_pipeline() {
+    let mut command = run(
+        &["--max-output", "1G"],
+        "while echo line; do :; done; echo $? >&2",
+    );
+    let mut child = command.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut String::new()).unwrap();
+    drop(out);
+    let output = child.wait_with_output().unwrap();
+    // SIGPIPE, which is 13 everywhere.
+    assert_eq!(output.status.code(), Some(141), "{}", stderr(&output));
+}
