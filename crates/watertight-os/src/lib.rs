@@ -52,13 +52,13 @@ pub use step::{Direction, Refused, Step, StepError};
 pub use unix::Bell;
 #[cfg(unix)]
 pub use unix::{
-    Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, at_exit, classify,
-    holders_of, inherited, is_in_terminals_foreground, note_thread, output_pipe, say,
+    Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
+    classify, holders_of, inherited, is_in_terminals_foreground, note_thread, output_pipe, say,
 };
 #[cfg(windows)]
 pub use windows::{
-    Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, at_exit, classify,
-    holders_of, inherited, is_in_terminals_foreground, note_thread, output_pipe, say,
+    Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
+    classify, holders_of, inherited, is_in_terminals_foreground, note_thread, output_pipe, say,
 };
 
 #[cfg(unix)]

@@ -137,6 +137,17 @@ impl PipeWriter {
         }
     }
 
+    /// Takes over our end of an armed pair.
+    pub(crate) fn adopt_armed(
+        handle: OsHandle,
+        options: WriterOptions,
+    ) -> Result<Self, AdoptError> {
+        let (driver, handle) = handle::adopt(handle, Direction::Write, true)?;
+        handle.holds_a_byte();
+        // The orderly end is a half-close.
+        Ok(Self::on(&driver, handle, options.half_close(true)))
+    }
+
     /// Gives the handle back, open, if nothing is queued or in flight (after a [`until_transferred`](Self::until_transferred), for instance).
     ///
     /// On Windows the handle stays bound to this library's completion port: it can be adopted by no other runtime, but it

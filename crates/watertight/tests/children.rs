@@ -375,6 +375,17 @@ fn a_handle_is_what_the_child_reads_and_writes() {
     assert!(child.wait().within(PATIENCE).wait().unwrap().is_success());
 }
 
+/// Where a cut does not show, nobody pretends: and it is Windows that has no such sign.
+#[cfg(windows)]
+#[test]
+fn an_armed_input_is_refused_where_a_cut_does_not_show() {
+    let _accounted = accounted();
+    let refused = child("echo").stdin(Input::armed()).spawn().unwrap_err();
+    assert_eq!(refused.step, StartStep::Other);
+    assert_eq!(refused.error.kind(), std::io::ErrorKind::Unsupported);
+    assert!(refused.to_string().contains("piped"), "{refused}");
+}
+
 #[test]
 fn a_start_that_fails_names_the_step_and_leaves_nothing() {
     let _accounted = accounted();

@@ -1,15 +1,21 @@
 //! Armed sockets: a stream that looks cut to its peer unless it is ended in order, even if this process is killed.
 //!
-//! SO_LINGER with no time makes every close a reset (socket(7)): the peer reads what its own system has, then ECONNRESET. The
-//! orderly end takes that back first. Local sockets ignore it, and pipes have no such sign.
+//! TCP: SO_LINGER with no time makes every close a reset (socket(7)): the peer reads what its own system has, then ECONNRESET. The
+//! orderly end takes that back first.
+//!
+//! A pair of local sockets of our own making: one byte lies unread at our end. Who closes a local socket with unread bytes has its
+//! peer read what it was sent, and then ECONNRESET in place of the end (net/unix/af_unix.c, `unix_release_sock`). The orderly end
+//! reads the byte first. It is Linux's behaviour, so it is tried once before it is promised. Pipes have no such sign.
 
 use super::classify::{Call, classified};
 use super::handle::{Handle, Kind};
 use crate::fault::fallible;
 use crate::step::{Step, StepError, step};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, sockopt};
-use std::os::fd::AsFd;
+use rustix::net::{AddressFamily, RecvFlags, Shutdown, sockopt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use watertight_core::Class;
 
@@ -34,8 +40,17 @@ impl Handle {
         })
     }
 
+    /// It is our end of an [`armed_pair`].
+    pub fn holds_a_byte(&self) {
+        self.holds_byte.store(true, Ordering::Release);
+    }
+
     /// The stream ends in order, or leaves as it came: what was before [`Handle::arm`].
     pub(super) fn disarm(&self) -> Result<(), Errno> {
+        if self.holds_byte.swap(false, Ordering::AcqRel) {
+            // The other end can send no more, so this is all there is.
+            read_byte(self.original())?;
+        }
         match self.linger_before.get() {
             None => Ok(()),
             Some(before) => set_linger(self, *before),
@@ -47,6 +62,72 @@ impl Handle {
         let is_inet = |family| family == AddressFamily::INET || family == AddressFamily::INET6;
         self.kind() == Kind::Socket && name().is_ok_and(|name| is_inet(name.address_family()))
     }
+}
+
+/// socketpair: our end, to be written, and a child's, to be read, which sees a reset unless our end is ended in order.
+///
+/// # Errors
+/// Out of descriptors, or this system gives no such sign (`Unsupported`). Nothing is left behind.
+pub fn armed_pair() -> Result<(OwnedFd, OwnedFd), StepError> {
+    static SHOWS: OnceLock<bool> = OnceLock::new();
+    step(Step::Arm, || {
+        let query = |code| classified(Call::Make, code);
+        let shows = match SHOWS.get() {
+            Some(shows) => *shows,
+            None => {
+                let shows = try_a_cut().map_err(query)?;
+                *SHOWS.get_or_init(|| shows)
+            }
+        };
+        if !shows {
+            return Err((Class::Unsupported, None));
+        }
+        pair().map_err(query)
+    })
+}
+
+fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (ours, theirs) = fallible("socketpair", Call::Make, || {
+        std::os::unix::net::UnixStream::pair().map_err(|error| errno(&error))
+    })?;
+    let (ours, theirs) = (OwnedFd::from(ours), OwnedFd::from(theirs));
+    fallible("send (byte)", Call::Make, || {
+        rustix::io::write(&theirs, &[0])
+    })?;
+    // A child that writes to its standard input must not add to it.
+    fallible("shutdown (pair)", Call::Make, || {
+        rustix::net::shutdown(&theirs, Shutdown::Write)
+    })?;
+    Ok((ours, theirs))
+}
+
+/// Whether a cut shows here: a pair that is closed without its orderly end gives its data, and then an error.
+fn try_a_cut() -> Result<bool, Errno> {
+    let (ours, theirs) = pair()?;
+    rustix::io::write(&ours, b"x")?;
+    drop(ours);
+    let mut buf = [0; 2];
+    let has_data = rustix::io::read(&theirs, &mut buf) == Ok(1);
+    Ok(has_data && rustix::io::read(&theirs, &mut buf) == Err(Errno::CONNRESET))
+}
+
+/// recv: the byte that lies at our end.
+fn read_byte(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut buf = [0; 1];
+    loop {
+        let read = fallible("recv (byte)", Call::Read, || {
+            rustix::net::recv(fd, &mut buf, RecvFlags::DONTWAIT)
+        });
+        match read {
+            Ok(_) | Err(Errno::AGAIN) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(code) => return Err(code),
+        }
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 fn set_linger(handle: &Handle, linger: Option<Duration>) -> Result<(), Errno> {

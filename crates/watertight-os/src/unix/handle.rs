@@ -76,6 +76,8 @@ pub struct Handle {
     pub(super) registered: AtomicBool,
     /// An armed socket's SO_LINGER, as it was before.
     pub(super) linger_before: OnceLock<Option<Duration>>,
+    /// A byte lies unread at this end, on purpose: see `armed.rs`.
+    pub(super) holds_byte: AtomicBool,
 }
 
 /// What an adoption finds out before it takes anything.
@@ -318,6 +320,7 @@ impl Handle {
             poll_key,
             registered: AtomicBool::new(false),
             linger_before: OnceLock::new(),
+            holds_byte: AtomicBool::new(false),
         }
     }
 }

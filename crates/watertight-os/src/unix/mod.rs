@@ -38,6 +38,7 @@ mod until_read;
 
 #[cfg(feature = "fault")]
 pub use allowed::allowed;
+pub use armed::armed_pair;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use bell::Bell;
 #[cfg(feature = "fault")]

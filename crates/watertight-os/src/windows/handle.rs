@@ -83,6 +83,9 @@ impl Handle {
         })
     }
 
+    /// Never called: there is no such pair here.
+    pub const fn holds_a_byte(&self) {}
+
     /// Windows keeps each write whole, whatever its size.
     #[must_use]
     pub const fn atomic_bytes_if_shared(&self) -> Option<u64> {
@@ -171,6 +174,18 @@ impl Handle {
         let helper = start()?;
         Ok(self.helper.get_or_init(|| helper))
     }
+}
+
+/// Not offered: Windows has no such sign.
+///
+/// # Errors
+/// Always.
+pub const fn armed_pair() -> Result<(OwnedHandle, OwnedHandle), StepError> {
+    Err(StepError {
+        step: Step::Arm,
+        class: Class::Unsupported,
+        os: None,
+    })
 }
 
 /// Takes over a handle, or gives it back untouched with the step that failed. `bind` binds it to the port, which cannot be

@@ -23,7 +23,7 @@ mod sys;
 
 #[cfg(feature = "fault")]
 pub use allowed::allowed;
-pub use handle::Handle;
+pub use handle::{Handle, armed_pair};
 pub use inherited::inherited;
 pub use pipe::output_pipe;
 pub use port::Native;

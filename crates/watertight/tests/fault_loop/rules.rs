@@ -106,7 +106,9 @@ pub(crate) fn is_told(made: &Made) -> bool {
         // Gone all the same (rule E4).
         "close" => code != Errno::INTR,
         // Called again.
-        "poll" | "poll (now)" | "EPOLL_CTL_ADD" | "EPOLL_CTL_MOD" => code != Errno::INTR,
+        "poll" | "poll (now)" | "EPOLL_CTL_ADD" | "EPOLL_CTL_MOD" | "TIOCGPTPEER" => {
+            code != Errno::INTR
+        }
         // "Cancelled": after a cancel that is its answer, whoever says so.
         "write" if code == Errno::CANCELED => false,
         // The pipe's own flag is not known here: the next rung, for good.
