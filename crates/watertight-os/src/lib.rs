@@ -62,7 +62,7 @@ pub use windows::{
 };
 
 #[cfg(unix)]
-pub use unix::quiet_thread;
+pub use unix::{Descriptors, Prepared, quiet_thread};
 #[cfg(all(unix, feature = "fault"))]
 pub use unix::{end_of_a_test, fork_for_a_test, sigpipe_to_default};
 

@@ -51,6 +51,23 @@ pub(crate) struct Ends {
     pub(crate) stdin: Option<PipeWriter>,
     pub(crate) stdout: Option<PipeReader>,
     pub(crate) stderr: Option<PipeReader>,
+    #[cfg(unix)]
+    pub(crate) further: FurtherPipes,
+}
+
+/// Our ends of a child's further pipes, by their number in the child.
+#[cfg(unix)]
+#[derive(Debug, Default)]
+pub(crate) struct FurtherPipes {
+    pub(crate) writers: Vec<(u32, PipeWriter)>,
+    pub(crate) readers: Vec<(u32, PipeReader)>,
+}
+
+/// The one with this number, out of the list.
+#[cfg(unix)]
+fn take_at<T>(list: &mut Vec<(u32, T)>, number: u32) -> Option<T> {
+    let index = list.iter().position(|(at, _)| *at == number)?;
+    Some(list.swap_remove(index).1)
 }
 
 /// A process that was started by a [`Command`](crate::Command).
@@ -89,6 +106,8 @@ pub struct Child {
     pub(crate) driver: Arc<Driver<Native>>,
     pub(crate) process: Process,
     pub(crate) exit: Arc<ExitWatch>,
+    #[cfg(unix)]
+    further: FurtherPipes,
     kill_on_drop: bool,
 }
 
@@ -112,6 +131,8 @@ impl Child {
             driver,
             process,
             exit: Arc::default(),
+            #[cfg(unix)]
+            further: ends.further,
             kill_on_drop,
         }
     }
@@ -121,6 +142,20 @@ impl Child {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The writing end of the further pipe that the child reads at this number, once: see
+    /// [`Command::pipe_at`](crate::Command::pipe_at).
+    #[cfg(unix)]
+    pub fn take_writer(&mut self, number: u32) -> Option<PipeWriter> {
+        take_at(&mut self.further.writers, number)
+    }
+
+    /// The reading end of the further pipe that the child writes at this number, once: see
+    /// [`Command::pipe_at`](crate::Command::pipe_at).
+    #[cfg(unix)]
+    pub fn take_reader(&mut self, number: u32) -> Option<PipeReader> {
+        take_at(&mut self.further.readers, number)
     }
 
     /// Waits for its end, and reaps it. It does not close its input: a child that reads to the end of it never ends while

@@ -1,5 +1,7 @@
 //! `Command`: what to run, and what its standard streams are.
 
+#[cfg(unix)]
+use crate::child::FurtherPipes;
 use crate::child::{Child, Ends};
 use crate::communicate::{Communicate, Limits};
 use crate::handle::{self, OsHandle};
@@ -13,6 +15,8 @@ use std::io;
 use std::path::Path;
 use std::process::{self, Stdio};
 use watertight_core::OsCode;
+#[cfg(unix)]
+use watertight_os::Direction;
 use watertight_os::{
     Grouping, Process, StartError, StartOptions, StartStep, StdStreams, StepError, armed_pair,
     is_in_terminals_foreground,
@@ -174,6 +178,26 @@ pub struct Command {
     group: Group,
     kill_on_drop: bool,
     creation_flags: u32,
+    #[cfg(unix)]
+    further: Further,
+}
+
+/// What std does not make of a child's streams: our ends, and what it is fed with.
+#[derive(Default)]
+struct Made {
+    armed: Option<OsHandle>,
+    merged: Option<OsHandle>,
+    fed: Option<Bytes>,
+}
+
+/// What a child has beside its standard streams.
+#[cfg(unix)]
+#[derive(Debug, Default)]
+struct Further {
+    /// Pipes to be made: their number in the child, and what the child does with it.
+    pipes: Vec<(u32, Direction)>,
+    only: Option<Vec<u32>>,
+    descriptors: watertight_os::Descriptors,
 }
 
 impl Command {
@@ -260,6 +284,24 @@ impl Command {
         self
     }
 
+    /// Unix: a further pipe, which the child finds at this number (from 3 on). `Direction::Read`: the child reads from it, and
+    /// [`Child::take_writer`] has the other end; `Direction::Write`: the child writes to it, and [`Child::take_reader`] has it.
+    #[cfg(unix)]
+    pub fn pipe_at(&mut self, number: u32, direction: Direction) -> &mut Self {
+        self.further.pipes.push((number, direction));
+        self
+    }
+
+    /// Unix: of the descriptors that this process has, the child gets only these beside its standard streams and the pipes of
+    /// [`pipe_at`](Self::pipe_at). Without it, it gets whatever is not close-on-exec.
+    ///
+    /// Linux 5.11; elsewhere the start fails and says so.
+    #[cfg(unix)]
+    pub fn inherit_only(&mut self, numbers: impl IntoIterator<Item = u32>) -> &mut Self {
+        self.further.only = Some(numbers.into_iter().collect());
+        self
+    }
+
     /// Windows: further creation flags of `CreateProcessW`. Elsewhere nobody reads them. Use this and not std's: the library adds
     /// some of its own.
     pub fn creation_flags(&mut self, flags: u32) -> &mut Self {
@@ -288,13 +330,31 @@ impl Command {
     /// # Errors
     /// As [`spawn`](Self::spawn).
     pub fn output(&mut self, limits: Limits) -> Result<Wait<Communicate>, StartError> {
-        let child = self.start(Feed::Null, Sink::Piped)?;
-        Ok(child.communicate(limits))
+        Ok(self.spawn_captured()?.communicate(limits))
+    }
+
+    /// As [`output`](Self::output) begins.
+    pub(crate) fn spawn_captured(&mut self) -> Result<Child, StartError> {
+        self.start(Feed::Null, Sink::Piped)
+    }
+
+    /// Sets what the child reads; what was set before comes back.
+    pub(crate) fn replace_stdin(&mut self, input: Option<Input>) -> Option<Input> {
+        std::mem::replace(&mut self.stdin, input)
+    }
+
+    /// Sets what the child writes to; what was set before comes back.
+    pub(crate) fn replace_stdout(&mut self, output: Option<Output>) -> Option<Output> {
+        std::mem::replace(&mut self.stdout, output)
+    }
+
+    pub(crate) fn program(&self) -> OsString {
+        self.inner.get_program().to_owned()
     }
 
     fn start(&mut self, feed: Feed, sink: Sink) -> Result<Child, StartError> {
         let program = self.inner.get_program().to_owned();
-        let started = self.start_anyhow(&program, feed, sink);
+        let started = self.start_anyhow(&program, &feed, &sink);
         // std keeps what it gave to the child; in our hands it would keep the child's pipes from ending.
         self.inner
             .stdin(Stdio::null())
@@ -306,39 +366,14 @@ impl Command {
     fn start_anyhow(
         &mut self,
         program: &OsString,
-        feed: Feed,
-        sink: Sink,
+        feed: &Feed,
+        sink: &Sink,
     ) -> Result<Child, StartError> {
         let short_of = |error: io::Error| failed(StartStep::Resources, program, error);
         let driver = handle::started().map_err(|error| short_of(error.into()))?;
-        let feed = self.stdin.as_ref().map_or(&feed, |input| &input.0);
-        let out = self.stdout.as_ref().map_or(&sink, |output| &output.0);
-        let err = self.stderr.as_ref().map_or(&sink, |output| &output.0);
-        let mut armed = None;
-        self.inner.stdin(match feed {
-            Feed::Armed => {
-                let (ours, theirs) = armed_pair().map_err(|error| not_armed(program, error))?;
-                armed = Some(ours);
-                theirs.into()
-            }
-            Feed::Bytes(_) | Feed::Piped => Stdio::piped(),
-            Feed::Handle(handle) => handle.try_clone().map_err(short_of)?.into(),
-            Feed::Inherited => Stdio::inherit(),
-            Feed::Null => Stdio::null(),
-        });
-        let is_merged = matches!(err, Sink::Stdout);
-        let mut merged = None;
-        if is_merged {
-            let (ours, theirs) = merge(out).map_err(short_of)?;
-            merged = ours;
-            self.inner
-                .stdout(theirs.try_clone().map_err(short_of)?)
-                .stderr(theirs);
-        } else {
-            self.inner
-                .stdout(stdio(out).map_err(short_of)?)
-                .stderr(stdio(err).map_err(short_of)?);
-        }
+        let made = self.set_streams(program, feed, sink)?;
+        #[cfg(unix)]
+        let further = self.further.prepare(&mut self.inner).map_err(short_of)?;
         let grouping = match self.group {
             Group::Own => Grouping::Own,
             Group::Shared => Grouping::Ours,
@@ -351,34 +386,74 @@ impl Command {
             ends_with_us: self.kill_on_drop,
         };
         let (process, streams) = Process::start(&mut self.inner, options)?;
-        let fed = match feed {
-            Feed::Bytes(bytes) => Some(bytes.clone()),
-            Feed::Armed | Feed::Handle(_) | Feed::Inherited | Feed::Null | Feed::Piped => None,
-        };
-        let fed_bytes = fed.as_ref().map_or(0, Bytes::len);
-        let ends = match self.adopt(streams, (armed, merged), fed_bytes) {
-            Ok(ends) => ends,
+        let fed = made.fed.clone();
+        let adopted = self.adopt(streams, made);
+        #[cfg(unix)]
+        let adopted = adopted.and_then(|ends| {
+            let further = further.adopt()?;
+            Ok(Ends { further, ..ends })
+        });
+        match adopted {
+            Ok(ends) => Ok(Child::new(driver, process, ends, fed, self.kill_on_drop)),
             Err(error) => {
                 // C1: a start is whole or there is none. Dropped, it is reaped.
                 let _ = process.kill_tree();
-                return Err(failed(StartStep::Hold, program, error));
+                Err(failed(StartStep::Hold, program, error))
             }
-        };
-        Ok(Child::new(driver, process, ends, fed, self.kill_on_drop))
+        }
+    }
+
+    /// Tells std what the child's streams are, and makes what std does not make.
+    fn set_streams(
+        &mut self,
+        program: &OsString,
+        feed: &Feed,
+        sink: &Sink,
+    ) -> Result<Made, StartError> {
+        let short_of = |error: io::Error| failed(StartStep::Resources, program, error);
+        let feed = self.stdin.as_ref().map_or(feed, |input| &input.0);
+        let out = self.stdout.as_ref().map_or(sink, |output| &output.0);
+        let err = self.stderr.as_ref().map_or(sink, |output| &output.0);
+        let mut made = Made::default();
+        self.inner.stdin(match feed {
+            Feed::Armed => {
+                let (ours, theirs) = armed_pair().map_err(|error| not_armed(program, error))?;
+                made.armed = Some(ours);
+                theirs.into()
+            }
+            Feed::Bytes(bytes) => {
+                made.fed = Some(bytes.clone());
+                Stdio::piped()
+            }
+            Feed::Handle(handle) => handle.try_clone().map_err(short_of)?.into(),
+            Feed::Inherited => Stdio::inherit(),
+            Feed::Null => Stdio::null(),
+            Feed::Piped => Stdio::piped(),
+        });
+        if matches!(err, Sink::Stdout) {
+            let (ours, theirs) = merge(out).map_err(short_of)?;
+            made.merged = ours;
+            self.inner
+                .stdout(theirs.try_clone().map_err(short_of)?)
+                .stderr(theirs);
+        } else {
+            self.inner
+                .stdout(stdio(out).map_err(short_of)?)
+                .stderr(stdio(err).map_err(short_of)?);
+        }
+        Ok(made)
     }
 
     /// Makes ends of ours of the child's streams. Nobody else has them.
-    fn adopt(
-        &self,
-        streams: StdStreams,
-        (armed, merged): (Option<OsHandle>, Option<OsHandle>),
-        fed_bytes: usize,
-    ) -> io::Result<Ends> {
+    fn adopt(&self, streams: StdStreams, made: Made) -> io::Result<Ends> {
+        let Made { armed, merged, fed } = made;
         let reader = |stream| PipeReader::adopt_unshared(stream, self.output_options.clone());
         let stdout = merged.or(streams.stdout.map(OsHandle::from));
         let mut options = self.stdin_options.clone();
         // What the child is fed with is queued whole, by reference.
-        options.queue_bytes_max = options.queue_bytes_max.max(fed_bytes as u64);
+        options.queue_bytes_max = options
+            .queue_bytes_max
+            .max(fed.map_or(0, |fed| fed.len() as u64));
         let stdin = streams
             .stdin
             .map(|stream| PipeWriter::adopt_unshared(stream, options));
@@ -387,6 +462,7 @@ impl Command {
             stdin: stdin.or(armed).transpose()?,
             stdout: stdout.map(reader).transpose()?,
             stderr: streams.stderr.map(OsHandle::from).map(reader).transpose()?,
+            ..Ends::default()
         })
     }
 }
@@ -404,7 +480,65 @@ impl From<process::Command> for Command {
             group: Group::default(),
             kill_on_drop: false,
             creation_flags: 0,
+            #[cfg(unix)]
+            further: Further::default(),
         }
+    }
+}
+
+#[cfg(unix)]
+impl Further {
+    /// Makes the pipes, and has the next child find its ends. With it come ours, until the child is started.
+    fn prepare(&mut self, command: &mut process::Command) -> io::Result<FurtherEnds> {
+        if self.pipes.is_empty() && self.only.is_none() {
+            return Ok(FurtherEnds::default());
+        }
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for (number, direction) in &self.pipes {
+            let (from, into) = io::pipe()?;
+            let (our, their): (OsHandle, OsHandle) = match direction {
+                Direction::Read => (into.into(), from.into()),
+                Direction::Write => (from.into(), into.into()),
+            };
+            ours.push((*number, *direction, our));
+            theirs.push((their, *number));
+        }
+        let prepared = self
+            .descriptors
+            .prepare(command, theirs, self.only.as_deref())?;
+        Ok(FurtherEnds {
+            ours,
+            _prepared: Some(prepared),
+        })
+    }
+}
+
+/// Our ends of a child's further pipes.
+#[cfg(unix)]
+#[derive(Default)]
+struct FurtherEnds {
+    ours: Vec<(u32, Direction, OsHandle)>,
+    /// The child's, until it is started.
+    _prepared: Option<watertight_os::Prepared>,
+}
+
+#[cfg(unix)]
+impl FurtherEnds {
+    fn adopt(self) -> io::Result<FurtherPipes> {
+        let mut pipes = FurtherPipes::default();
+        for (number, direction, ours) in self.ours {
+            match direction {
+                Direction::Read => {
+                    let writer = PipeWriter::adopt_unshared(ours, WriterOptions::new())?;
+                    pipes.writers.push((number, writer));
+                }
+                Direction::Write => {
+                    let reader = PipeReader::adopt_unshared(ours, ReaderOptions::new())?;
+                    pipes.readers.push((number, reader));
+                }
+            }
+        }
+        Ok(pipes)
     }
 }
 

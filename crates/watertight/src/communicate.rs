@@ -77,12 +77,16 @@ pub struct Communicate {
 }
 
 impl Communicate {
-    pub(crate) fn begin(mut child: Child, mut limits: Limits) -> Wait<Self> {
+    pub(crate) fn begin(child: Child, limits: Limits) -> Wait<Self> {
+        Wait::new(Self::new(child, limits))
+    }
+
+    pub(crate) fn new(mut child: Child, mut limits: Limits) -> Self {
         if let Some(stdin) = &child.stdin {
             stdin.cell().finish();
         }
         let now = child.driver.backend.now();
-        Wait::new(Self {
+        Self {
             stdout: Capture::new(child.stdout.take(), limits.stdout_to.take(), &limits),
             stderr: Capture::new(child.stderr.take(), limits.stderr_to.take(), &limits),
             due: limits.within.map(|within| now.after(within)),
@@ -96,7 +100,12 @@ impl Communicate {
             timer: None,
             holders: Vec::new(),
             tree: None,
-        })
+        }
+    }
+
+    /// As at the deadline, from the next poll on.
+    pub(crate) fn request_end(&mut self) {
+        self.is_requested = true;
     }
 
     fn now(&self) -> Moment {
@@ -107,7 +116,7 @@ impl Communicate {
     fn go_on(&mut self, waker: &Waker) -> Result<(), Error> {
         let now = self.now();
         let request = self.limits.end_request.as_ref();
-        self.is_requested = request.is_some_and(|request| request.poll(waker));
+        self.is_requested |= request.is_some_and(|request| request.poll(waker));
         self.stdout.poll(waker, now);
         self.stderr.poll(waker, now);
         if self.exited_at.is_none() {

@@ -53,6 +53,12 @@ fn child(deed: &str) -> Command {
 
 /// Behind a first child: the thread that hears of children's ends stays, and what std makes its pipes with (Windows).
 fn accounted() -> Accounted {
+    let mut first = child("wait").stdin(Input::piped()).spawn().unwrap();
+    let early = first.wait().within(Duration::ZERO).wait();
+    assert!(early.is_err());
+    drop(first.stdin.take());
+    let _ = first.wait().within(PATIENCE).wait().unwrap();
+    drop(first);
     let _ = child("fail").output(Limits::new()).unwrap().wait().unwrap();
     Accounted::start()
 }

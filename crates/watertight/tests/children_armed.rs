@@ -8,7 +8,8 @@ mod common;
 use common::{Accounted, PATIENCE};
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
-use watertight::{Child, Command, ErrorKind, Input, Limits, Output};
+use std::time::Duration;
+use watertight::{Child, Command, ErrorKind, Input, Output};
 
 /// Makes this test binary the feeder of such a consumer, which the test kills.
 const CONSUMER: &str = "WATERTIGHT_CONSUMER";
@@ -50,11 +51,12 @@ fn is_there(command: &str) -> bool {
 }
 
 fn accounted() -> Accounted {
-    let _ = consumer("cat")
-        .output(Limits::new())
-        .unwrap()
-        .wait()
-        .unwrap();
+    let mut first = consumer("cat").stdout(Output::null()).spawn().unwrap();
+    let early = first.wait().within(Duration::ZERO).wait();
+    assert!(early.is_err());
+    drop(first.stdin.take());
+    let _ = first.wait().within(PATIENCE).wait().unwrap();
+    drop(first);
     Accounted::start()
 }
 

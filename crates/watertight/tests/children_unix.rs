@@ -9,7 +9,10 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
-use watertight::{AfterExit, Command, EndedBy, Exit, Found, Input, Limits, Output};
+use watertight::{
+    AfterExit, AtBound, Command, Direction, EndedBy, Exit, Found, Input, Limits, Output,
+    PipeReader, Pipeline, StartStep,
+};
 
 fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
@@ -19,11 +22,12 @@ fn shell(script: &str) -> Command {
 
 /// Behind a first child: the thread that hears of children's ends stays.
 fn accounted() -> Accounted {
-    let _ = shell("exit 0")
-        .output(Limits::new())
-        .unwrap()
-        .wait()
-        .unwrap();
+    let mut first = shell("read line").stdin(Input::piped()).spawn().unwrap();
+    let early = first.wait().within(Duration::ZERO).wait();
+    assert!(early.is_err());
+    drop(first.stdin.take());
+    let _ = first.wait().within(PATIENCE).wait().unwrap();
+    drop(first);
     Accounted::start()
 }
 
@@ -232,6 +236,212 @@ fn sigpipe_is_at_its_default_in_the_child() {
     );
     let exit = child.wait().within(PATIENCE).wait().unwrap();
     assert_eq!(exit.status().unwrap().signal(), Some(Signal::PIPE.as_raw()));
+}
+
+/// Also at numbers that std would take for itself while it starts the child, and at one that is far away.
+#[test]
+fn further_pipes_are_where_the_child_looks_for_them() {
+    let _accounted = accounted();
+    let mut command = shell("read line <&3; echo got $line >&4; cat <&9 >/dev/fd/200");
+    command
+        .pipe_at(3, Direction::Read)
+        .pipe_at(4, Direction::Write)
+        .pipe_at(9, Direction::Read)
+        .pipe_at(200, Direction::Write);
+    for _ in 0..2 {
+        let mut child = command.spawn().unwrap();
+        let (third, ninth) = (child.take_writer(3).unwrap(), child.take_writer(9).unwrap());
+        let (fourth, last) = (
+            child.take_reader(4).unwrap(),
+            child.take_reader(200).unwrap(),
+        );
+        assert!(child.take_writer(3).is_none() && child.take_reader(3).is_none());
+        third.send(b"a line\n").within(PATIENCE).wait().unwrap();
+        ninth.send(b"all of it").within(PATIENCE).wait().unwrap();
+        assert!(
+            ninth
+                .finish()
+                .within(PATIENCE)
+                .wait()
+                .unwrap()
+                .is_complete()
+        );
+        let read = |reader: PipeReader| {
+            let mut bytes = Vec::new();
+            assert!(
+                reader
+                    .receive_to_end(&mut bytes, 1 << 20)
+                    .within(PATIENCE)
+                    .wait()
+                    .unwrap()
+            );
+            bytes
+        };
+        assert_eq!(read(fourth), b"got a line\n");
+        assert_eq!(read(last), b"all of it");
+        assert!(child.wait().within(PATIENCE).wait().unwrap().is_success());
+    }
+}
+
+#[test]
+fn a_further_pipe_at_a_standard_streams_number_is_refused() {
+    let _accounted = accounted();
+    let twice = |first, second| {
+        let mut command = shell("exit 0");
+        command
+            .pipe_at(first, Direction::Read)
+            .pipe_at(second, Direction::Write);
+        command.spawn().unwrap_err()
+    };
+    for (first, second) in [(2, 4), (5, 5)] {
+        let error = twice(first, second);
+        assert!(error.to_string().contains("from 3 on"), "{error}");
+    }
+    // A program that is missing is told as ever, although there is a step between fork and exec.
+    let mut command = Command::new("watertight-no-such-program");
+    let missing = command.pipe_at(3, Direction::Write).spawn().unwrap_err();
+    assert_eq!(missing.step, StartStep::Program);
+}
+
+/// Another descriptor that is inheritable stays here.
+#[cfg(target_os = "linux")]
+#[test]
+fn only_what_is_named_is_inherited() {
+    use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+    use std::os::fd::AsRawFd;
+    let _accounted = accounted();
+    let (from, _into) = std::io::pipe().unwrap();
+    let [named, other] = [80, 90].map(|least| {
+        let fd = fcntl_dupfd_cloexec(&from, least).unwrap();
+        fcntl_setfd(&fd, FdFlags::empty()).unwrap();
+        fd
+    });
+    let numbers = [&named, &other].map(|fd| u32::try_from(fd.as_raw_fd()).unwrap());
+    let list = |command: &mut Command| {
+        let outcome = command.output(Limits::new()).unwrap().wait().unwrap();
+        outcome
+            .stdout
+            .text()
+            .split_whitespace()
+            .map(|word| word.parse().unwrap())
+            .collect::<Vec<u32>>()
+    };
+    let mut command = shell("ls /proc/$$/fd");
+    let all = list(&mut command);
+    assert!(numbers.iter().all(|number| all.contains(number)), "{all:?}");
+    command
+        .inherit_only([numbers[0]])
+        .pipe_at(3, Direction::Read);
+    let some = list(&mut command);
+    assert!(
+        some.contains(&numbers[0]) && !some.contains(&numbers[1]),
+        "{some:?}"
+    );
+    assert!(
+        [0, 1, 2, 3].iter().all(|number| some.contains(number)),
+        "{some:?}"
+    );
+}
+
+#[test]
+fn a_pipeline_is_a_shells() {
+    let _accounted = accounted();
+    let mut cat = Command::new("cat");
+    let bytes = common::noise(4 << 20, 3);
+    cat.stdin(Input::bytes(bytes.clone()));
+    let mut pipeline = Pipeline::from(cat)
+        .then(shell("cat; echo second >&2"))
+        .then(Command::new("cat"));
+    let outcome = pipeline.output(Limits::new()).unwrap().wait().unwrap();
+    assert!(outcome.is_success());
+    assert!(outcome.last().stdout.bytes == bytes);
+    assert_eq!(outcome.stages.len(), 3);
+    assert_eq!(outcome.stages[1].stderr.bytes, b"second\n");
+    assert!(outcome.stages[0].stdin.as_ref().unwrap().is_complete());
+}
+
+/// The first writes for ever, and is ended by the second's end.
+#[test]
+fn a_command_that_ends_ends_its_neighbours() {
+    let _accounted = accounted();
+    let run = |last: &str| {
+        Pipeline::from(shell("while echo y; do :; done"))
+            .then(Command::new("cat"))
+            .then(shell(last))
+            .output(Limits::new())
+            .unwrap()
+            .wait()
+            .unwrap()
+    };
+    let outcome = run("head -n 2");
+    assert_eq!(outcome.last().stdout.bytes, b"y\ny\n");
+    assert!(outcome.is_success(), "who has enough is no failure");
+    let outcome = run("exit 3");
+    assert!(!outcome.is_success());
+    let last = outcome.last().exit.unwrap().status().unwrap();
+    assert_eq!(last.code(), Some(3));
+}
+
+#[test]
+fn a_deadline_ends_every_command_of_a_pipeline() {
+    let _accounted = accounted();
+    let limits = Limits::new()
+        .within(Duration::from_millis(200))
+        .grace(Duration::ZERO);
+    let outcome = Pipeline::from(shell("echo x; sleep 1000"))
+        .then(shell("cat; sleep 1000"))
+        .output(limits)
+        .unwrap()
+        .wait()
+        .unwrap();
+    assert_eq!(outcome.last().stdout.bytes, b"x\n");
+    for stage in &outcome.stages {
+        assert_eq!(stage.ended, EndedBy::Deadline);
+        assert!(!stage.exit.unwrap().is_success());
+    }
+}
+
+/// One that passes its bound has all of them ended, also those that would never hear of it.
+#[test]
+fn a_bound_ends_every_command_of_a_pipeline() {
+    let _accounted = accounted();
+    let limits = Limits::new()
+        .output_bytes_max(1000)
+        .at_bound(AtBound::End)
+        .grace(Duration::ZERO);
+    let outcome = Pipeline::from(shell("sleep 1000"))
+        .then(shell("while echo y; do :; done"))
+        .output(limits)
+        .unwrap()
+        .wait()
+        .unwrap();
+    assert_eq!(outcome.last().ended, EndedBy::Bound);
+    assert_eq!(outcome.last().stdout.bytes.len(), 1000);
+    assert_eq!(outcome.stages[0].ended, EndedBy::Request);
+}
+
+#[test]
+fn a_pipeline_that_cannot_start_leaves_nobody() {
+    let _accounted = accounted();
+    let mut pipeline =
+        Pipeline::from(shell("sleep 1000")).then(Command::new("watertight-no-such-program"));
+    let error = pipeline.output(Limits::new()).unwrap_err();
+    assert_eq!(error.program, "watertight-no-such-program");
+    await_no_children();
+    // Mended, the same pipeline runs: it keeps no pipe of the start before.
+    let mut pipeline = Pipeline::from(shell("echo again")).then(shell("cat"));
+    for _ in 0..2 {
+        let outcome = pipeline.output(Limits::new()).unwrap().wait().unwrap();
+        assert_eq!(outcome.last().stdout.bytes, b"again\n");
+    }
+}
+
+/// The thread that reaps does so a moment after the end.
+fn await_no_children() {
+    #[cfg(target_os = "linux")]
+    while common::held().iter().any(|one| one.starts_with("child")) {
+        std::thread::yield_now();
+    }
 }
 
 #[cfg(feature = "tokio")]

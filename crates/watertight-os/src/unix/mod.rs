@@ -47,7 +47,7 @@ pub use handle::Handle;
 pub use inherited::inherited;
 pub use pipe::output_pipe;
 pub use poller::Native;
-pub use process::{Process, holders_of, is_in_terminals_foreground};
+pub use process::{Descriptors, Prepared, Process, holders_of, is_in_terminals_foreground};
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
 pub use sigpipe::quiet_thread;
 #[cfg(feature = "fault")]

@@ -5,6 +5,7 @@
 //! else's reaping can turn a signal on a stranger.
 
 mod by_number;
+mod descriptors;
 mod failure;
 mod life;
 mod terminal;
@@ -24,6 +25,7 @@ mod tree;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod watch;
 
+pub use self::descriptors::{Descriptors, Prepared};
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use self::holders::holders_of;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]

@@ -1,0 +1,176 @@
+//! Which descriptors a child has beside its standard streams: some of ours at numbers of its own, and, if asked, no others.
+
+use crate::unix::calls::lock;
+use crate::unix::kernel::last_errno;
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+/// The first number that is not a standard stream's.
+const FIRST: RawFd = 3;
+
+/// What the child of the next start gets.
+#[derive(Debug, Default)]
+struct Plan {
+    /// Where a descriptor of ours is in the child.
+    placed: Vec<(RawFd, RawFd)>,
+    /// The numbers that the child has, in order, if it is to have no others beside its standard streams.
+    only: Option<Vec<RawFd>>,
+}
+
+/// Descriptors for the children of one `Command`.
+#[derive(Debug, Default)]
+pub struct Descriptors {
+    plan: Arc<Mutex<Plan>>,
+    is_in_place: bool,
+}
+
+/// What holds the numbers free until the child is started.
+#[derive(Debug)]
+#[must_use = "the numbers are held as long as this lives"]
+pub struct Prepared {
+    _ours: Vec<OwnedFd>,
+    plan: Arc<Mutex<Plan>>,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        *lock(&self.plan) = Plan::default();
+    }
+}
+
+impl Descriptors {
+    /// Has the next child of `command` find these descriptors at these numbers (from 3 on), and, if `only` is given, no others but
+    /// its standard streams, these, and those of `only`. As long as the answer lives.
+    ///
+    /// With the first call `command` has a step between fork and exec, for good, which std's faster way of starting has not.
+    ///
+    /// # Errors
+    /// A number below 3, or named twice; out of descriptors.
+    pub fn prepare(
+        &mut self,
+        command: &mut Command,
+        placed: Vec<(OwnedFd, u32)>,
+        only: Option<&[u32]>,
+    ) -> io::Result<Prepared> {
+        let mut numbers = Vec::new();
+        for (_, number) in &placed {
+            let number = RawFd::try_from(*number).unwrap_or(-1);
+            if number < FIRST || numbers.contains(&number) {
+                let text = "a child's further descriptors have numbers from 3 on, each once";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+            numbers.push(number);
+        }
+        let above = numbers.iter().max().map_or(FIRST, |number| number + 1);
+        let mut ours = Vec::new();
+        let mut plan = Plan::default();
+        for ((fd, _), number) in placed.into_iter().zip(&numbers) {
+            // None of them is where another one goes.
+            let moved = duplicate_above(&fd, above)?;
+            plan.placed.push((moved.as_raw_fd(), *number));
+            // What std opens for itself until the child runs must not be at this number: somebody has it, or this.
+            ours.push(duplicate_above(&moved, *number)?);
+            ours.push(moved);
+        }
+        plan.only = only.map(|only| {
+            let others = only
+                .iter()
+                .filter_map(|number| RawFd::try_from(*number).ok());
+            let mut all: Vec<RawFd> = others.chain(numbers.iter().copied()).collect();
+            all.retain(|number| *number >= FIRST);
+            all.sort_unstable();
+            all.dedup();
+            all
+        });
+        *lock(&self.plan) = plan;
+        self.put_in_place(command);
+        Ok(Prepared {
+            _ours: ours,
+            plan: self.plan.clone(),
+        })
+    }
+
+    fn put_in_place(&mut self, command: &mut Command) {
+        if std::mem::replace(&mut self.is_in_place, true) {
+            return;
+        }
+        let plan = self.plan.clone();
+        // SAFETY: between fork and exec only what is async-signal-safe may run. The closure makes system calls (dup2, close_range) and
+        // allocates nothing. Its lock is this command's own, which nobody else holds: the thread that forked has the command.
+        unsafe {
+            command.pre_exec(move || {
+                let plan = lock(&plan);
+                plan.placed
+                    .iter()
+                    .try_for_each(|(from, to)| place(*from, *to))?;
+                plan.only.as_deref().map_or(Ok(()), keep_only)
+            });
+        }
+    }
+}
+
+/// fcntl F_DUPFD_CLOEXEC: the lowest number that is free, from there on.
+fn duplicate_above(fd: &impl AsRawFd, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is open, for its owner is borrowed; a new number is made and nothing else changed.
+    let raw = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
+    if raw < 0 {
+        return Err(last_errno().into());
+    }
+    // SAFETY: the kernel made it for us just now; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// dup2, in the child: the copy is not close-on-exec.
+fn place(from: RawFd, to: RawFd) -> io::Result<()> {
+    loop {
+        // SAFETY: both are numbers; what was at `to` in this child is nobody's any more, for it is about to run another program.
+        if unsafe { libc::dup2(from, to) } >= 0 {
+            return Ok(());
+        }
+        match last_errno() {
+            Errno::INTR => {}
+            code => return Err(code.into()),
+        }
+    }
+}
+
+/// close_range with CLOSE_RANGE_CLOEXEC, in the child: all but these go at the exec.
+#[cfg(target_os = "linux")]
+fn keep_only(numbers: &[RawFd]) -> io::Result<()> {
+    let mut first = FIRST;
+    for number in numbers {
+        if *number > first {
+            hide(first, *number - 1)?;
+        }
+        first = number + 1;
+    }
+    hide(first, RawFd::MAX)
+}
+
+#[cfg(target_os = "linux")]
+fn hide(first: RawFd, last: RawFd) -> io::Result<()> {
+    // SAFETY: numbers alone go in; descriptors of this child get a flag. Linux 5.11.
+    let status = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            last,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(last_errno().into())
+    }
+}
+
+/// No call here closes all others, and closing numbers one by one may close what the system needs.
+#[cfg(not(target_os = "linux"))]
+fn keep_only(_: &[RawFd]) -> io::Result<()> {
+    Err(Errno::NOSYS.into())
+}
