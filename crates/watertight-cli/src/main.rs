@@ -61,7 +61,7 @@ fn perform(cli: &Cli, leave: fn(i32)) -> u8 {
             Err(text) => complain(&Cli::command().error(ErrorKind::ArgumentConflict, text)),
         },
         Task::Run(flags) => match flags.check() {
-            Ok(()) => supervise::run(flags, leave),
+            Ok(()) => supervise::run(flags),
             Err(text) => complain(&Cli::command().error(ErrorKind::ArgumentConflict, text)),
         },
         Task::Man { subcommand } => generate::man(subcommand.as_deref()),

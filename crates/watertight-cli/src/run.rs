@@ -34,7 +34,14 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     };
     let run = || {
         let to = mailbox.clone();
-        platform::watch_signals(move |signal| to.interrupt(signal), leave)?;
+        let mut already = false;
+        platform::watch_signals(move |signal| {
+            if already {
+                leave(128 + signal);
+            }
+            already = true;
+            to.interrupt(signal);
+        })?;
         transfer(flags, claimed, &mut report_file, mailbox, inbox)
     };
     match run() {

@@ -13,13 +13,15 @@ Exit codes:
   128 + N   a signal N ended it (Unix)
   124       the deadline passed (--within), and it was ended
   125       `watertight` itself failed: the report could not be saved, the
-            system has no more processes
+            system has no more processes; or the command ended with 0 and
+            not all of its output got through
   126       the command was found and cannot be run
   127       there is no such command
   129, 130, 143
             we were asked to end (SIGHUP, SIGINT or Ctrl-C, SIGTERM), and ended
             it. In the foreground of a terminal Ctrl-C reaches the command
-            itself, and the exit code is what it makes of that
+            itself, and the exit code is what it makes of that. Asked a
+            second time, we leave it no grace
   2         wrong usage; nothing was run";
 
 const RUN_EXAMPLES: &str = "\

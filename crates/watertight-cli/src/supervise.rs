@@ -31,8 +31,8 @@ struct Streams {
     stderr: Option<Arc<PipeWriter>>,
 }
 
-/// Runs the command and returns the exit code. `leave` ends the process at once, for a second Ctrl-C.
-pub(crate) fn run(flags: &RunFlags, leave: fn(i32)) -> u8 {
+/// Runs the command and returns the exit code.
+pub(crate) fn run(flags: &RunFlags) -> u8 {
     let begun = Instant::now();
     let report_file = match flags.report_to.as_deref().map(File::create).transpose() {
         Ok(file) => file,
@@ -44,12 +44,13 @@ pub(crate) fn run(flags: &RunFlags, leave: fn(i32)) -> u8 {
     // There the command stays in our group: Ctrl-C reaches it as it reaches us, and it decides.
     let in_foreground = watertight::is_in_terminals_foreground();
     let hear = move |number| {
-        heard.store(number, Ordering::SeqCst);
         if number != platform::INTERRUPT || !in_foreground {
+            heard.store(number, Ordering::SeqCst);
+            // Sent again, it leaves no grace.
             ending.send();
         }
     };
-    let streams = match platform::watch_signals(hear, leave).and_then(|()| streams(flags)) {
+    let streams = match platform::watch_signals(hear).and_then(|()| streams(flags)) {
         Ok(streams) => streams,
         Err(error) => {
             tell(&format!("the command was not run: {error}"));
@@ -76,9 +77,14 @@ pub(crate) fn run(flags: &RunFlags, leave: fn(i32)) -> u8 {
             return OURS;
         }
     };
-    let lost = finish(&streams);
+    let lost = finish(flags, &outcome, &streams);
     let signal = signal.load(Ordering::SeqCst);
-    let code = exit_code(&outcome, signal);
+    let is_all_through = lost.is_empty() && !has_failed(&outcome);
+    let code = match exit_code(&outcome, signal) {
+        // The command meant well, and what it said did not get through.
+        0 if !is_all_through => OURS,
+        code => code,
+    };
     let report = RunReport::new(flags, &outcome, code, begun.elapsed(), lost);
     deliver(flags, &report, report_file)
 }
@@ -114,7 +120,11 @@ fn command(flags: &RunFlags, streams: &Streams) -> Command {
         .split_first()
         .expect("clap wants at least one word");
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Input::inherited());
+    // Should we fail in between, nobody is left behind.
+    command
+        .args(arguments)
+        .stdin(Input::inherited())
+        .kill_on_drop(true);
     let of = |is_passed_on: bool| {
         if is_passed_on {
             Output::piped()
@@ -151,14 +161,28 @@ fn limits(flags: &RunFlags, streams: &Streams, request: &EndRequest) -> Limits {
     limits
 }
 
-/// Ends what was passed on to. What did not get through, if anything.
-fn finish(streams: &Streams) -> Vec<String> {
+/// Whether an output failed on its way to us or from us.
+fn has_failed(outcome: &Outcome) -> bool {
+    outcome.stdout.failure.is_some() || outcome.stderr.failure.is_some()
+}
+
+/// Ends what was passed on to. What did not get through, if anything. A command that we ended is not followed by a wait without end.
+fn finish(flags: &RunFlags, outcome: &Outcome, streams: &Streams) -> Vec<String> {
+    let is_in_time = matches!(
+        ending(outcome),
+        RunEnding::Itself | RunEnding::QuietAfterExit
+    );
     let both = [
         ("standard output", &streams.stdout),
         ("standard error", &streams.stderr),
     ];
     let failed = both.into_iter().filter_map(|(name, writer)| {
-        let receipt = writer.as_ref()?.finish().wait();
+        let finish = writer.as_ref()?.finish();
+        let receipt = if is_in_time {
+            finish.wait()
+        } else {
+            finish.within(flags.grace).wait()
+        };
         let error = match receipt {
             Ok(receipt) => receipt.error()?,
             Err(error) => error,

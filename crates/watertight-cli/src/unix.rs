@@ -3,7 +3,7 @@
 pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::{File, Metadata};
 use std::io;
@@ -60,24 +60,20 @@ pub(crate) fn stderr_copy() -> io::Result<OwnedFd> {
     io::stderr().as_fd().try_clone_to_owned()
 }
 
-/// From now on `hear` is called with each signal that asks us to end; the second one calls `leave` with the exit code. What was ignored when the
-/// program was started (by `nohup`, or for a job in the background) stays ignored.
-pub(crate) fn watch_signals(hear: impl Fn(i32) + Send + 'static, leave: fn(i32)) -> io::Result<()> {
+/// From now on `hear` is called with each signal that asks us to end. What was ignored when the program was started (by `nohup`, or
+/// for a job in the background) stays ignored. Not so the ends of children: where whoever starts us has them ignored, the
+/// system keeps no status of a child's.
+pub(crate) fn watch_signals(mut hear: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     let ignored = ignored_signals();
     let is_ignored = |signal: i32| ignored >> (signal - 1) & 1 == 1;
     let wanted = [SIGHUP, SIGINT, SIGTERM];
-    let mut signals = Signals::new(wanted.iter().filter(|signal| !is_ignored(**signal)))?;
+    let heard = wanted.iter().filter(|signal| !is_ignored(**signal));
+    let mut signals = Signals::new(heard.chain([&SIGCHLD]))?;
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            let mut already = false;
-            for signal in signals.forever() {
-                if already {
-                    leave(128 + signal);
-                }
-                already = true;
-                hear(signal);
-            }
+            let asking = signals.forever().filter(|signal| *signal != SIGCHLD);
+            asking.for_each(&mut hear);
         })?;
     Ok(())
 }

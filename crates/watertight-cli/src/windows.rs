@@ -8,7 +8,6 @@ use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether `c:` begins a path.
 pub(crate) const HAS_DRIVES: bool = true;
@@ -107,14 +106,7 @@ pub(crate) fn stderr_copy() -> io::Result<OwnedHandle> {
     io::stderr().as_handle().try_clone_to_owned()
 }
 
-/// From now on `hear` is called at Ctrl-C and Ctrl-Break; the second one calls `leave` with the exit code.
-pub(crate) fn watch_signals(hear: impl Fn(i32) + Send + 'static, leave: fn(i32)) -> io::Result<()> {
-    let already = AtomicBool::new(false);
-    ctrlc::set_handler(move || {
-        if already.swap(true, Ordering::Relaxed) {
-            leave(128 + INTERRUPT);
-        }
-        hear(INTERRUPT);
-    })
-    .map_err(io::Error::other)
+/// From now on `hear` is called at Ctrl-C and Ctrl-Break.
+pub(crate) fn watch_signals(mut hear: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+    ctrlc::set_handler(move || hear(INTERRUPT)).map_err(io::Error::other)
 }

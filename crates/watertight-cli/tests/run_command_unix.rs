@@ -137,6 +137,97 @@ fn a_signal_to_us_ends_the_whole_tree() {
     assert!(stderr(&output).contains("signal"));
 }
 
+/// Its own end is not its tree's: whoever cleans up has the grace.
+#[test]
+fn the_grace_is_the_whole_trees() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "sh -c 'trap \"sleep 0.3; echo saved > saved; exit\" TERM; while :; do sleep 0.05; done' & wait";
+    let output = run(&["--within", "300ms", "--grace", "20s"], script)
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    let saved = std::fs::read_to_string(folder.path().join("saved"));
+    assert_eq!(saved.unwrap(), "saved\n");
+}
+
+#[test]
+fn a_second_signal_leaves_no_grace_and_nobody_behind() {
+    let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut command = run(&["--max-output", "1M", "--grace", "1000s"], script);
+    let mut child = command.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let pid = child.id().to_string();
+    for signal in ["-HUP", "-TERM"] {
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+    // The end of the stream: nobody of the tree holds it any more.
+    out.read_to_string(&mut line).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let code = output.status.code().unwrap();
+    assert!(code == 129 || code == 143, "{code}");
+}
+
+/// Whoever starts us may have set the ends of children to be ignored, and with them their statuses.
+#[test]
+fn the_status_is_known_although_ends_of_children_are_ignored() {
+    let script = format!("trap '' CHLD; exec '{EXE}' run -- sh -c 'exit 3'");
+    let output = Command::new("bash").args(["-c", &script]).output();
+    let Ok(output) = output else {
+        println!("skipped: there is no bash");
+        return;
+    };
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_does_not_get_through_is_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let output = run(&["--merge"], "echo hi")
+        .stdout(full.unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        stderr(&output).contains("No space left"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// A consumer that looks away for longer than the quiet is no silence of the command's. It looks again when the command is gone,
+/// which has found room for all of it: in our pipe, our queue, what we hold, and the consumer's pipe.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_slow_consumer_gets_all_of_it() {
+    for kibibytes in [340, 370] {
+        let script =
+            format!("echo $$ >&2; exec dd if=/dev/zero bs=1024 count={kibibytes} status=none");
+        let mut child = run(&["--quiet-after-exit", "1ms"], &script)
+            .spawn()
+            .unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let mut pid = String::new();
+        BufReader::new(child.stderr.take().unwrap())
+            .read_line(&mut pid)
+            .unwrap();
+        // Its number is there as long as it is not reaped: what matters is that it writes no more.
+        let stat = format!("/proc/{}/stat", pid.trim());
+        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            std::thread::yield_now();
+        }
+        let mut all = Vec::new();
+        out.read_to_end(&mut all).unwrap();
+        assert_eq!(all.len(), kibibytes * 1024);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}
+
 #[test]
 fn a_consumer_that_leaves_ends_the_command_as_in_any_pipeline() {
     let mut command = run(

@@ -45,7 +45,8 @@ mod windows;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 pub use bell::Bell;
 pub use process::{
-    ExitCallback, Found, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams, TreeEnd,
+    EarlierStarts, ExitCallback, Found, Grouping, Reaped, StartError, StartOptions, StartStep,
+    StdStreams, TreeEnd,
 };
 pub use step::{Direction, Refused, Step, StepError};
 #[cfg(any(target_os = "android", target_os = "linux"))]

@@ -14,10 +14,10 @@ pub type ExitCallback = Box<dyn FnOnce() + Send>;
 /// How the tree of a child is kept together, so that it can be ended as a whole.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Grouping {
-    /// In our own process group (Unix), without a job object (Windows): Ctrl-C reaches it as it reaches us.
+    /// In our own process group (Unix): Ctrl-C reaches it as it reaches us. On Windows there is no difference.
     #[default]
     Ours,
-    /// A process group of its own (Unix), a job object of its own (Windows).
+    /// A process group of its own (Unix).
     Own,
 }
 
@@ -28,9 +28,22 @@ pub struct StartOptions {
     pub grouping: Grouping,
     /// Windows: the creation flags the caller wants, in place of what the `Command` was told. Elsewhere nobody reads it.
     pub creation_flags: u32,
-    /// Windows, with [`Grouping::Own`]: the tree is killed when the [`Process`](crate::Process) is dropped or this process
+    /// Windows: the tree is killed when the [`Process`](crate::Process) is dropped or this process
     /// ends, however it ends. Elsewhere nobody reads it.
     pub ends_with_us: bool,
+}
+
+/// What earlier starts have set on a `Command`, which std cannot take back.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    not(unix),
+    allow(dead_code, reason = "Windows takes back what it sets")
+)]
+pub struct EarlierStarts {
+    /// A process group of its own.
+    pub(crate) has_own_group: bool,
+    /// The signal mask of the start.
+    pub(crate) has_mask: bool,
 }
 
 /// Our ends of a new child's standard streams, as far as its `Command` asked for pipes.

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError, channel};
 use std::time::Duration;
 use unix_children::*;
-use watertight_os::{Grouping, Process, Reaped, StartOptions, StartStep};
+use watertight_os::{EarlierStarts, Grouping, Process, Reaped, StartOptions, StartStep};
 
 fn pid_of(process: &Process) -> Pid {
     Pid::from_raw(process.id().cast_signed()).unwrap()
@@ -194,7 +194,12 @@ fn a_start_that_fails_says_at_which_step() {
     let plain = folder.file("plain", "#!/bin/sh\n", 0o644);
     let long = "x".repeat(8 << 20);
     let failed = |command: &mut Command| {
-        let error = Process::start(command, StartOptions::default()).unwrap_err();
+        let error = Process::start(
+            command,
+            StartOptions::default(),
+            &mut EarlierStarts::default(),
+        )
+        .unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&error.error.to_string()) && !text.contains('\n'));
         (error.step, error.path)
@@ -241,7 +246,11 @@ fn a_program_that_is_open_for_writing_is_busy_and_then_is_not() {
         .unwrap();
     let mut command = Command::new(&program);
     command.args(["-c", "exit 0"]);
-    match Process::start(&mut command, StartOptions::default()) {
+    match Process::start(
+        &mut command,
+        StartOptions::default(),
+        &mut EarlierStarts::default(),
+    ) {
         Ok((process, _streams)) => assert!(status(&process).success()),
         Err(error) => assert_eq!(error.step, StartStep::Busy),
     }

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use unix_children::*;
-use watertight_os::{Found, Grouping, holders_of, is_in_terminals_foreground};
+use watertight_os::{EarlierStarts, Found, Grouping, holders_of, is_in_terminals_foreground};
 
 /// A process in a session of its own that ignores SIGTERM and says when it is ready.
 const FAR_AWAY: &str = "setsid /bin/sh -c 'trap \"\" TERM; echo ready; exec sleep 1000'";
@@ -158,7 +158,12 @@ mod planned {
     }
 
     fn failed(command: &mut Command) -> StartStep {
-        let error = Process::start(command, StartOptions::default()).unwrap_err();
+        let error = Process::start(
+            command,
+            StartOptions::default(),
+            &mut EarlierStarts::default(),
+        )
+        .unwrap_err();
         error.step
     }
 

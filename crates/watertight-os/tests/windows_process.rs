@@ -14,8 +14,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use watertight_os::{
-    Grouping, Native, Process, Reaped, StartOptions, StartStep, StdStreams, holders_of,
-    is_in_terminals_foreground,
+    EarlierStarts, Grouping, Native, Process, Reaped, StartOptions, StartStep, StdStreams,
+    holders_of, is_in_terminals_foreground,
 };
 
 /// One test at a time: a planned failure is the whole process's.
@@ -74,7 +74,7 @@ fn start(role: &str, grouping: Grouping) -> (Process, StdStreams) {
         grouping,
         ..StartOptions::default()
     };
-    Process::start(&mut child(role), options).unwrap()
+    Process::start(&mut child(role), options, &mut EarlierStarts::default()).unwrap()
 }
 
 fn status(process: &Process) -> ExitStatus {
@@ -196,7 +196,12 @@ fn a_tree_that_ends_with_us_ends_with_its_process() {
         ends_with_us: true,
         ..StartOptions::default()
     };
-    let (process, streams) = Process::start(&mut child(HAS_A_CHILD), options).unwrap();
+    let (process, streams) = Process::start(
+        &mut child(HAS_A_CHILD),
+        options,
+        &mut EarlierStarts::default(),
+    )
+    .unwrap();
     let mut stdout = BufReader::new(streams.stdout.unwrap());
     await_ready(&mut stdout, 2);
     let told = told_of(&process);
@@ -210,7 +215,12 @@ fn a_tree_that_ends_with_us_ends_with_its_process() {
 fn a_start_that_fails_says_at_which_step() {
     let _alone = alone();
     let step = |command: &mut Command| {
-        let error = Process::start(command, StartOptions::default()).unwrap_err();
+        let error = Process::start(
+            command,
+            StartOptions::default(),
+            &mut EarlierStarts::default(),
+        )
+        .unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&error.error.to_string()));
         error.step
@@ -303,7 +313,8 @@ mod planned {
                 code: OsCode(31_337),
                 times: 1,
             }]);
-            let error = Process::start(&mut command, options).unwrap_err();
+            let error =
+                Process::start(&mut command, options, &mut EarlierStarts::default()).unwrap_err();
             let _ = fault::stop();
             assert_eq!(error.step, step);
             assert_eq!(error.error.raw_os_error(), Some(31_337));

@@ -19,6 +19,9 @@ use watertight_os::{Process, Reaped, TreeEnd};
 
 mod exit;
 
+/// How often to look whether a tree that was asked to end is over, when its child is: nobody tells that.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// How a child ended, as far as its parent can know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
@@ -190,7 +193,11 @@ impl Child {
     }
 
     /// Kills it and everybody it started: its group (Unix) or job (Windows), and on Linux all its descendants, also those in groups of
-    /// their own. Who escaped (a session of its own whose parent is gone, another user) is named where the system shows it.
+    /// their own. Who escaped (a session of its own whose parent is gone, another user) is named where the system shows it. It waits a
+    /// moment for the deaths, 200 ms at most.
+    ///
+    /// Before [`wait`](Self::wait) has told the child's end: with that the child is reaped, and then its group is out of reach, and
+    /// only those are ended that an earlier call has seen.
     pub fn kill_tree(&self) -> TreeEnd {
         self.process.kill_tree()
     }
@@ -206,8 +213,7 @@ impl Child {
         self.end(grace, Whom::Child)
     }
 
-    /// As [`terminate`](Self::terminate), for its whole tree. It waits for the child's end only: who is left after the kill is told by
-    /// [`kill_tree`](Self::kill_tree).
+    /// As [`terminate`](Self::terminate), for its whole tree: whoever of it is left after the grace is killed, the child or not.
     ///
     /// # Errors
     /// As [`terminate`](Self::terminate).
@@ -233,6 +239,8 @@ impl Child {
 
     /// Waits until it has ended, without reaping it.
     pub(crate) fn poll_exited(&self, id: &mut u64, waker: &Waker) -> Poll<Result<(), Cause>> {
+        // C4: nobody would tell a forked child.
+        self.driver.refuse_elsewhere()?;
         self.exit
             .poll(&self.process, id, waker)
             .map_err(|error| cause(&error))
@@ -253,7 +261,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         if self.kill_on_drop {
             // Who is left has no one to be told to.
-            let _ = self.process.kill_tree();
+            let _ = self.process.kill_tree_at_once();
         }
     }
 }
@@ -330,20 +338,14 @@ impl Terminate<'_> {
     fn ask(&self) -> io::Result<bool> {
         match self.whom {
             Whom::Child => self.child.process.terminate(),
-            Whom::Tree => {
-                let told = self.child.process.terminate_tree();
-                told.error.map_or(Ok(true), Err)
-            }
+            Whom::Tree => all_told(self.child.process.terminate_tree()),
         }
     }
 
     fn kill(&self) -> io::Result<bool> {
         match self.whom {
             Whom::Child => self.child.process.kill(),
-            Whom::Tree => {
-                let told = self.child.process.kill_tree();
-                told.error.map_or(Ok(true), Err)
-            }
+            Whom::Tree => all_told(self.child.process.kill_tree()),
         }
     }
 
@@ -377,19 +379,36 @@ impl Operation for Terminate<'_> {
             self.phase = Phase::Asked(due);
         }
         loop {
-            let over = self.child.poll_exit(&mut self.id, waker, Verb::Terminate);
-            if over.is_ready() {
-                return over;
+            let over = self.child.poll_exited(&mut self.id, waker);
+            if let Poll::Ready(Err(cause)) = over {
+                return Poll::Ready(Err(Error::without_bytes(Verb::Terminate, cause)));
             }
-            let Phase::Asked(due) = self.phase else {
-                return Poll::Pending;
+            let now = self.child.driver.backend.now();
+            let is_left = match self.whom {
+                Whom::Child => false,
+                Whom::Tree => !self.child.process.is_tree_over(),
             };
-            if self.child.driver.backend.now() < due {
-                self.keep_time(due, waker);
-                return Poll::Pending;
+            match self.phase {
+                Phase::Asked(due) if now < due && (over.is_pending() || is_left) => {
+                    // Nobody tells when the tree of a child that is over has ended.
+                    let look = if over.is_ready() {
+                        due.min(now.after(LOOK_EVERY))
+                    } else {
+                        due
+                    };
+                    self.keep_time(look, waker);
+                    return Poll::Pending;
+                }
+                Phase::Asked(_) if over.is_pending() || is_left => {
+                    self.kill().map_err(failed)?;
+                    self.phase = Phase::Killed;
+                }
+                // With this the child is reaped.
+                _ if over.is_ready() => {
+                    return self.child.poll_exit(&mut self.id, waker, Verb::Terminate);
+                }
+                Phase::Begin | Phase::Asked(_) | Phase::Killed => return Poll::Pending,
             }
-            self.kill().map_err(failed)?;
-            self.phase = Phase::Killed;
         }
     }
 
@@ -404,6 +423,14 @@ impl Operation for Terminate<'_> {
 
     fn driver(&self) -> Option<&Arc<Driver<Native>>> {
         Some(&self.child.driver)
+    }
+}
+
+/// Whether anybody of a tree was there to be signalled. A failure, if nobody could be.
+fn all_told(end: TreeEnd) -> io::Result<bool> {
+    match end.error {
+        Some(error) if end.signalled.is_empty() => Err(error),
+        _ => Ok(!end.signalled.is_empty()),
     }
 }
 

@@ -10,6 +10,8 @@ use crate::reader::PipeReader;
 use crate::wait::Wait;
 use crate::writer::PipeWriter;
 use bytes::Bytes;
+#[cfg(unix)]
+use further::Further;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
@@ -18,9 +20,12 @@ use watertight_core::OsCode;
 #[cfg(unix)]
 use watertight_os::Direction;
 use watertight_os::{
-    Grouping, Process, StartError, StartOptions, StartStep, StdStreams, StepError, armed_pair,
-    is_in_terminals_foreground,
+    EarlierStarts, Grouping, Process, StartError, StartOptions, StartStep, StdStreams, StepError,
+    armed_pair, is_in_terminals_foreground,
 };
+
+#[cfg(unix)]
+mod further;
 
 /// What a child reads as its standard input.
 #[derive(Debug)]
@@ -78,7 +83,8 @@ impl Input {
         Self(Feed::Bytes(bytes.into()))
     }
 
-    /// Something that is open: a file, a pipe's end ([`PipeReader::into_handle`]), a socket.
+    /// Something that is open: a file, a pipe's end ([`PipeReader::into_handle`]), a socket. The command keeps it for further starts, and
+    /// with that it stays open here: drop the command when it is not started again.
     #[must_use]
     pub fn from_handle(handle: impl Into<OsHandle>) -> Self {
         Self(Feed::Handle(handle.into()))
@@ -117,7 +123,8 @@ impl Output {
         Self(Sink::Null)
     }
 
-    /// Something that is open: a file, a pipe's end ([`PipeWriter::into_handle`]), a socket.
+    /// Something that is open: a file, a pipe's end ([`PipeWriter::into_handle`]), a socket. The command keeps it for further starts, and
+    /// with that it stays open here (a pipe does not end): drop the command when it is not started again.
     #[must_use]
     pub fn from_handle(handle: impl Into<OsHandle>) -> Self {
         Self(Sink::Handle(handle.into()))
@@ -178,6 +185,7 @@ pub struct Command {
     group: Group,
     kill_on_drop: bool,
     creation_flags: u32,
+    earlier: EarlierStarts,
     #[cfg(unix)]
     further: Further,
 }
@@ -188,16 +196,6 @@ struct Made {
     armed: Option<OsHandle>,
     merged: Option<OsHandle>,
     fed: Option<Bytes>,
-}
-
-/// What a child has beside its standard streams.
-#[cfg(unix)]
-#[derive(Debug, Default)]
-struct Further {
-    /// Pipes to be made: their number in the child, and what the child does with it.
-    pipes: Vec<(u32, Direction)>,
-    only: Option<Vec<u32>>,
-    descriptors: watertight_os::Descriptors,
 }
 
 impl Command {
@@ -278,7 +276,9 @@ impl Command {
         self
     }
 
-    /// Whether dropping the [`Child`] kills its tree. Off by default: then the child goes on, and is reaped when it ends.
+    /// Whether dropping the [`Child`] kills its tree. Off by default: then the child goes on, and is reaped when it ends. Of a child
+    /// whose end was waited for, only those are reached that an earlier kill has seen; on Windows all, and also when this process
+    /// is killed.
     pub fn kill_on_drop(&mut self, yes: bool) -> &mut Self {
         self.kill_on_drop = yes;
         self
@@ -385,7 +385,7 @@ impl Command {
             creation_flags: self.creation_flags,
             ends_with_us: self.kill_on_drop,
         };
-        let (process, streams) = Process::start(&mut self.inner, options)?;
+        let (process, streams) = Process::start(&mut self.inner, options, &mut self.earlier)?;
         let fed = made.fed.clone();
         let adopted = self.adopt(streams, made);
         #[cfg(unix)]
@@ -462,7 +462,8 @@ impl Command {
             stdin: stdin.or(armed).transpose()?,
             stdout: stdout.map(reader).transpose()?,
             stderr: streams.stderr.map(OsHandle::from).map(reader).transpose()?,
-            ..Ends::default()
+            #[cfg(unix)]
+            further: FurtherPipes::default(),
         })
     }
 }
@@ -480,65 +481,10 @@ impl From<process::Command> for Command {
             group: Group::default(),
             kill_on_drop: false,
             creation_flags: 0,
+            earlier: EarlierStarts::default(),
             #[cfg(unix)]
             further: Further::default(),
         }
-    }
-}
-
-#[cfg(unix)]
-impl Further {
-    /// Makes the pipes, and has the next child find its ends. With it come ours, until the child is started.
-    fn prepare(&mut self, command: &mut process::Command) -> io::Result<FurtherEnds> {
-        if self.pipes.is_empty() && self.only.is_none() {
-            return Ok(FurtherEnds::default());
-        }
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for (number, direction) in &self.pipes {
-            let (from, into) = io::pipe()?;
-            let (our, their): (OsHandle, OsHandle) = match direction {
-                Direction::Read => (into.into(), from.into()),
-                Direction::Write => (from.into(), into.into()),
-            };
-            ours.push((*number, *direction, our));
-            theirs.push((their, *number));
-        }
-        let prepared = self
-            .descriptors
-            .prepare(command, theirs, self.only.as_deref())?;
-        Ok(FurtherEnds {
-            ours,
-            _prepared: Some(prepared),
-        })
-    }
-}
-
-/// Our ends of a child's further pipes.
-#[cfg(unix)]
-#[derive(Default)]
-struct FurtherEnds {
-    ours: Vec<(u32, Direction, OsHandle)>,
-    /// The child's, until it is started.
-    _prepared: Option<watertight_os::Prepared>,
-}
-
-#[cfg(unix)]
-impl FurtherEnds {
-    fn adopt(self) -> io::Result<FurtherPipes> {
-        let mut pipes = FurtherPipes::default();
-        for (number, direction, ours) in self.ours {
-            match direction {
-                Direction::Read => {
-                    let writer = PipeWriter::adopt_unshared(ours, WriterOptions::new())?;
-                    pipes.writers.push((number, writer));
-                }
-                Direction::Write => {
-                    let reader = PipeReader::adopt_unshared(ours, ReaderOptions::new())?;
-                    pipes.readers.push((number, reader));
-                }
-            }
-        }
-        Ok(pipes)
     }
 }
 

@@ -26,6 +26,9 @@ pub use request::EndRequest;
 /// kill keeps the pipe from ending.
 const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 
+/// How often to look whether a tree that was asked to end is over, when its child is: nobody tells that.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
@@ -68,8 +71,11 @@ pub struct Communicate {
     due: Option<Moment>,
     /// When the child was seen to be over.
     exited_at: Option<Moment>,
-    /// Somebody asked for the end.
-    is_requested: bool,
+    request_id: u64,
+    /// How often somebody asked for the end.
+    requests: u32,
+    /// The outputs were looked at once more since the child was seen to be over.
+    is_read_out: bool,
     phase: Phase,
     timer: Option<TimerId>,
     holders: Vec<Found>,
@@ -95,7 +101,9 @@ impl Communicate {
             stdin_id: 0,
             exit_id: 0,
             exited_at: None,
-            is_requested: false,
+            request_id: 0,
+            requests: 0,
+            is_read_out: false,
             phase: Phase::Going,
             timer: None,
             holders: Vec::new(),
@@ -105,7 +113,7 @@ impl Communicate {
 
     /// As at the deadline, from the next poll on.
     pub(crate) fn request_end(&mut self) {
-        self.is_requested = true;
+        self.requests = self.requests.max(1);
     }
 
     fn now(&self) -> Moment {
@@ -115,15 +123,25 @@ impl Communicate {
     /// Reads what is there, and looks whether the child is over.
     fn go_on(&mut self, waker: &Waker) -> Result<(), Error> {
         let now = self.now();
-        let request = self.limits.end_request.as_ref();
-        self.is_requested |= request.is_some_and(|request| request.poll(waker));
-        self.stdout.poll(waker, now);
-        self.stderr.poll(waker, now);
-        if self.exited_at.is_none() {
+        if let Some(request) = &self.limits.end_request {
+            let sent = request.poll(&mut self.request_id, waker);
+            self.requests = self.requests.max(sent);
+        }
+        let is_over = self.exited_at.is_some();
+        self.stdout.poll(waker, now, is_over);
+        self.stderr.poll(waker, now, is_over);
+        self.is_read_out = is_over;
+        if !is_over {
             let exited = self.child.poll_exited(&mut self.exit_id, waker);
             if let Poll::Ready(exited) = exited {
-                exited.map_err(|cause| Error::without_bytes(Verb::Run, cause))?;
+                if let Err(cause) = exited {
+                    // Nobody would hear of its end: it is not left alone.
+                    self.kill();
+                    return Err(Error::without_bytes(Verb::Run, cause));
+                }
                 self.exited_at = Some(self.now());
+                // What it wrote before its end is read before anything else is decided.
+                waker.wake_by_ref();
             }
         }
         Ok(())
@@ -138,13 +156,17 @@ impl Communicate {
             Phase::Closing(_) => (self.phase, None),
             Phase::Going if is_over && has_ended => (Phase::Closing(EndedBy::Itself), None),
             Phase::Going => self.next_of_going(now),
-            Phase::Asked(why, _) if is_over && has_ended => {
-                // Whoever of the tree did not end when asked. The child is not reaped yet, so its group is in reach.
-                self.kill();
-                (Phase::Closing(why), None)
+            Phase::Asked(why, due) if is_over && has_ended && self.requests < 2 && now < due => {
+                if self.child.process.is_tree_over() {
+                    // Whoever was started meanwhile. The child is not reaped yet, so its group is in reach.
+                    self.kill();
+                    (Phase::Closing(why), None)
+                } else {
+                    (self.phase, Some(due.min(now.after(LOOK_EVERY))))
+                }
             }
             Phase::Killed(why, _) if is_over && has_ended => (Phase::Closing(why), None),
-            Phase::Asked(why, due) if now >= due => {
+            Phase::Asked(why, due) if now >= due || self.requests > 1 => {
                 self.kill();
                 let due = now.after(DRAIN_WITHIN);
                 (Phase::Killed(why, due), Some(due))
@@ -159,14 +181,18 @@ impl Communicate {
         if is_past && self.limits.at_bound == AtBound::End {
             return self.ask(EndedBy::Bound, now);
         }
-        if self.is_requested {
+        if self.requests > 0 {
             return self.ask(EndedBy::Request, now);
         }
         if self.due.is_some_and(|due| due <= now) {
             return self.ask(EndedBy::Deadline, now);
         }
         let mut look = self.due;
+        // Somebody who takes nothing from us is no silence of the child's.
+        let is_held_up = self.stdout.is_held_up() || self.stderr.is_held_up();
         if let (Some(exited_at), AfterExit::Quiet(quiet)) = (self.exited_at, self.limits.after_exit)
+            && self.is_read_out
+            && !is_held_up
         {
             let since = exited_at
                 .max(self.stdout.heard_at())
@@ -186,7 +212,8 @@ impl Communicate {
             return (Phase::Asked(why, now), Some(now));
         }
         let asked = self.child.process.terminate_tree();
-        let is_asked = asked.error.is_none();
+        // One that refuses is no reason to leave the others no time.
+        let is_asked = asked.error.is_none() || !asked.signalled.is_empty();
         self.tree = Some(asked);
         let due = if is_asked {
             now.after(self.limits.grace)
@@ -298,12 +325,17 @@ impl Operation for Communicate {
 
     fn expire(&mut self) -> Self::Output {
         self.kill();
+        self.stdout.drain();
+        self.stderr.drain();
         self.name_holders();
         Ok(self.outcome(EndedBy::Deadline, None, None))
     }
 
     fn forget(&mut self) {
         self.child.exit.forget(self.exit_id);
+        if let Some(request) = &self.limits.end_request {
+            request.forget(self.request_id);
+        }
         self.forget_timer();
         self.stdout.forget();
         self.stderr.forget();

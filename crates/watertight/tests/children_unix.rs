@@ -436,10 +436,13 @@ fn a_pipeline_that_cannot_start_leaves_nobody() {
     }
 }
 
-/// The thread that reaps does so a moment after the end.
+/// The thread that hears of ends and reaps does so a moment after the end.
 fn await_no_children() {
     #[cfg(target_os = "linux")]
-    while common::held().iter().any(|one| one.starts_with("child")) {
+    while common::held()
+        .iter()
+        .any(|one| one.starts_with("child") || one.contains("pidfd"))
+    {
         std::thread::yield_now();
     }
 }

@@ -43,12 +43,12 @@ use super::classify::Call;
 use super::fork::Birth;
 use crate::fault::fallible;
 use crate::process::{
-    ExitCallback, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams, TreeEnd,
-    call_back, wrong_process,
+    EarlierStarts, ExitCallback, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams,
+    TreeEnd, call_back, wrong_process,
 };
 use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, getpgrp};
 use std::fmt;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -94,7 +94,8 @@ impl fmt::Debug for Process {
 impl Process {
     /// Starts what `command` says with std's own spawn, and takes hold of the child.
     ///
-    /// [`Grouping::Own`] makes `command` one with a process group of its own for good; [`Grouping::Ours`] leaves it as it is.
+    /// [`Grouping::Own`] makes `command` one with a process group of its own; [`Grouping::Ours`] leaves it as it is, unless an
+    /// earlier start made it one. `earlier` belongs to `command`, and begins empty.
     /// The child has SIGPIPE at its default, as std has it, and the signal mask that this process had when it started (Linux).
     ///
     /// # Errors
@@ -102,12 +103,21 @@ impl Process {
     pub fn start(
         command: &mut Command,
         options: StartOptions,
+        earlier: &mut EarlierStarts,
     ) -> Result<(Self, StdStreams), StartError> {
         reap_left_over();
-        if options.grouping == Grouping::Own {
-            command.process_group(0);
+        match options.grouping {
+            Grouping::Own => {
+                command.process_group(0);
+                earlier.has_own_group = true;
+            }
+            Grouping::Ours if earlier.has_own_group => {
+                // std has no way to take that back but to name our group.
+                command.process_group(getpgrp().as_raw_pid());
+            }
+            Grouping::Ours => {}
         }
-        pass_on(command);
+        earlier.has_mask |= !earlier.has_mask && pass_on(command);
         let mut child = spawn(command).map_err(|error| failure::explained(command, error))?;
         let (hold, life) = match Hold::take(Pid::from_child(&child)) {
             Ok(held) => held,
@@ -244,6 +254,27 @@ impl Process {
         tree.await_deaths(&self.hold, &mut end);
         lock(&self.state).tree.join(tree);
         end
+    }
+
+    /// As [`kill_tree`](Self::kill_tree), and waits for nobody's death: nobody is told to be left.
+    pub fn kill_tree_at_once(&self) -> TreeEnd {
+        if self.birth.is_elsewhere() {
+            return refused();
+        }
+        let mut state = lock(&self.state);
+        let is_reaped = self.is_reaped(&state);
+        state.tree.kill(&self.hold, is_reaped)
+    }
+
+    /// Whether all of the tree that were seen when it was last signalled are over, the child aside. Never waits.
+    #[must_use]
+    pub fn is_tree_over(&self) -> bool {
+        if self.birth.is_elsewhere() {
+            return true;
+        }
+        let state = lock(&self.state);
+        let is_reaped = self.is_reaped(&state);
+        state.tree.is_over(&self.hold, is_reaped)
     }
 
     /// SIGTERM to the child and its tree. Nobody's death is waited for.

@@ -11,7 +11,7 @@ use super::classify::Call;
 use super::sys;
 use crate::fault::fallible;
 use crate::process::{
-    ExitCallback, Found, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams,
+    EarlierStarts, ExitCallback, Found, Reaped, StartError, StartOptions, StartStep, StdStreams,
     TreeEnd, call_back,
 };
 use std::fmt;
@@ -32,7 +32,7 @@ const DEATHS_WITHIN: Duration = Duration::from_millis(200);
 pub struct Process {
     handle: Arc<OwnedHandle>,
     id: u32,
-    job: Option<Job>,
+    job: Job,
     /// It has a process group of its own, which a console event can be sent to.
     has_own_group: bool,
 }
@@ -49,37 +49,30 @@ impl Process {
     /// Starts what `command` says with std's own spawn: its quoting, its rules for batch files, its lock that keeps inheritable
     /// handles from other children of std's. The creation flags are those of `options`, whatever `command` was told before.
     ///
-    /// With [`Grouping::Own`] the child begins suspended, is put into a job object, and only then runs: nothing that it starts
-    /// is outside the job.
+    /// The child begins suspended, is put into a job object, and only then runs: nothing that it starts is outside the job,
+    /// whatever the grouping. (Jobs nest since Windows 8; whom Ctrl-C reaches is no matter of jobs.)
     ///
     /// # Errors
     /// Which step failed. No child is left behind.
     pub fn start(
         command: &mut Command,
         options: StartOptions,
+        _earlier: &mut EarlierStarts,
     ) -> Result<(Self, StdStreams), StartError> {
         let flags = options.creation_flags;
-        let job = match options.grouping {
-            Grouping::Ours => None,
-            Grouping::Own => {
-                let made = Job::new(options.ends_with_us);
-                Some(made.map_err(|code| failed(command, StartStep::Resources, code))?)
-            }
-        };
-        let suspended = if job.is_some() { CREATE_SUSPENDED } else { 0 };
-        command.creation_flags(flags | suspended);
+        let made = Job::new(options.ends_with_us);
+        let job = made.map_err(|code| failed(command, StartStep::Resources, code))?;
+        command.creation_flags(flags | CREATE_SUSPENDED);
         let spawned = fallible("spawn", Call::Start, || command.spawn());
         command.creation_flags(flags);
         let mut child = spawned.map_err(|error| failure::explained(command, error))?;
-        if let Some(job) = &job {
-            let is_to_run = flags & CREATE_SUSPENDED == 0;
-            let code = job.take_in(child.as_handle(), is_to_run);
-            if code != ERROR_SUCCESS {
-                let _ = child.kill();
-                // It was killed, and has not run: this takes a moment.
-                let _ = child.wait();
-                return Err(failed(command, StartStep::Hold, code));
-            }
+        let is_to_run = flags & CREATE_SUSPENDED == 0;
+        let code = job.take_in(child.as_handle(), is_to_run);
+        if code != ERROR_SUCCESS {
+            let _ = child.kill();
+            // It was killed, and has not run: this takes a moment.
+            let _ = child.wait();
+            return Err(failed(command, StartStep::Hold, code));
         }
         let streams = StdStreams {
             stdin: child.stdin.take(),
@@ -180,11 +173,29 @@ impl Process {
         done(sys::console_break(self.id)).map(|()| true)
     }
 
-    /// TerminateJobObject, and waits a moment (200 ms at most) for the deaths. Without a job object: the child alone.
+    /// TerminateJobObject, and waits a moment (200 ms at most) for the deaths.
     pub fn kill_tree(&self) -> TreeEnd {
-        let Some(job) = &self.job else {
-            return self.alone(self.kill());
-        };
+        self.end_tree(Instant::now() + DEATHS_WITHIN)
+    }
+
+    /// As [`kill_tree`](Self::kill_tree), and waits for nobody's death: nobody is told to be left.
+    pub fn kill_tree_at_once(&self) -> TreeEnd {
+        let mut end = self.end_tree(Instant::now());
+        if end.error.is_none() {
+            end.left.clear();
+        }
+        end
+    }
+
+    /// Whether nobody but the child is left in the job. Never waits.
+    #[must_use]
+    pub fn is_tree_over(&self) -> bool {
+        let members = self.job.members();
+        members.iter().all(|member| member.found.pid == self.id)
+    }
+
+    fn end_tree(&self, by: Instant) -> TreeEnd {
+        let job = &self.job;
         let mut end = TreeEnd::default();
         let mut members = job.members();
         // The child first.
@@ -197,7 +208,6 @@ impl Process {
             return end;
         }
         end.signalled = all();
-        let by = Instant::now() + DEATHS_WITHIN;
         for member in &members {
             // Whoever cannot be waited for is not known to be there.
             let handle = member.handle.as_ref();

@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use watertight_os::{Grouping, Process, Reaped, StartOptions, StdStreams};
+use watertight_os::{EarlierStarts, Grouping, Process, Reaped, StartOptions, StdStreams};
 
 /// How long anything may take before it is a hang. Never waited for when all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -117,7 +117,12 @@ pub(crate) fn waiting() -> Command {
 }
 
 pub(crate) fn start(command: &mut Command) -> (Process, StdStreams) {
-    Process::start(command, StartOptions::default()).unwrap()
+    Process::start(
+        command,
+        StartOptions::default(),
+        &mut EarlierStarts::default(),
+    )
+    .unwrap()
 }
 
 pub(crate) fn start_grouped(command: &mut Command, grouping: Grouping) -> (Process, StdStreams) {
@@ -125,7 +130,7 @@ pub(crate) fn start_grouped(command: &mut Command, grouping: Grouping) -> (Proce
         grouping,
         ..StartOptions::default()
     };
-    Process::start(command, options).unwrap()
+    Process::start(command, options, &mut EarlierStarts::default()).unwrap()
 }
 
 /// How a child ended, once it has.

@@ -66,7 +66,13 @@ impl ExitWatch {
         }
         let told = self.clone();
         if let Err(error) = process.on_exit(Box::new(move || told.tell())) {
-            self.0.lock().progress = Progress::NotAsked;
+            let mut wakes = Wakes::default();
+            let mut state = self.0.lock();
+            state.progress = Progress::NotAsked;
+            // Whoever relied on this question asks it anew.
+            state.watchers.take_all(&mut wakes);
+            drop(state);
+            wakes.fire();
             return Poll::Ready(Err(error));
         }
         // Perhaps it was told at once.

@@ -82,6 +82,7 @@ pub(super) struct Capture {
     failure: Option<Error>,
     heard_at: Moment,
     is_closing: bool,
+    is_aborted: bool,
     onward: Option<Onward>,
 }
 
@@ -103,6 +104,7 @@ impl Capture {
             failure: None,
             heard_at: Moment::default(),
             is_closing: false,
+            is_aborted: false,
             onward: onward.map(Onward::new),
         }
     }
@@ -123,13 +125,25 @@ impl Capture {
         self.heard_at
     }
 
-    /// Reads what is there; the waker is called when there is more.
-    pub(super) fn poll(&mut self, waker: &Waker, now: Moment) {
+    /// Whether what came waits for whoever it is passed on to.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.onward
+            .as_ref()
+            .is_some_and(|onward| !onward.is_empty())
+    }
+
+    /// Reads what is there; the waker is called when there is more. Nobody is kept waiting at a bound when the child is over.
+    pub(super) fn poll(&mut self, waker: &Waker, now: Moment, is_over: bool) {
+        let stops = self.at_bound == AtBound::Stop && !is_over;
         for _ in 0..READS_MAX {
+            let was_held_up = self.is_held_up();
             if !self.pass_on(waker) {
                 return;
             }
-            if self.has_ended() || (self.is_past_bound && self.at_bound == AtBound::Stop) {
+            if was_held_up {
+                self.heard_at = now;
+            }
+            if self.has_ended() || (self.is_past_bound && stops) {
                 return;
             }
             if !self.poll_once(waker, now) {
@@ -209,14 +223,43 @@ impl Capture {
         copy.map_or_else(Vec::new, |copy| holders_of(borrowed(&copy)))
     }
 
+    /// Takes what is in the pipe still, as far as that needs no waiting. What would be passed on is discarded: whoever it would go to
+    /// takes nothing any more, or has what came before it.
+    pub(super) fn drain(&mut self) {
+        if self.is_held_up() {
+            // Nothing may come between what waits and what is behind it.
+            self.bytes_max = 0;
+        }
+        for _ in 0..READS_MAX {
+            let held = self.onward.take();
+            let kept = self.bytes.len();
+            let came = !self.has_ended && self.poll_once(Waker::noop(), self.heard_at);
+            self.onward = held;
+            if self.onward.is_some() {
+                self.discarded += (self.bytes.len() - kept) as u64;
+                self.bytes.truncate(kept);
+            }
+            if !came {
+                return;
+            }
+        }
+    }
+
     /// Closes the stream. Whether that is done.
     pub(super) fn poll_closed(&mut self, waker: &Waker) -> bool {
+        if self.reader.is_none() {
+            return true;
+        }
+        if !self.is_closing {
+            self.is_closing = true;
+            self.drain();
+        }
         let Some(reader) = &self.reader else {
             return true;
         };
         let cell = reader.cell();
-        if !self.is_closing {
-            self.is_closing = true;
+        if !self.is_aborted {
+            self.is_aborted = true;
             cell.forget(self.id);
             self.id = 0;
             cell.abort();
@@ -231,7 +274,6 @@ impl Capture {
             self.cut(kept);
         }
         if self.onward.is_some() {
-            // Whoever it would go to takes nothing, or it would not be here.
             self.discarded += std::mem::take(&mut self.bytes).len() as u64;
         }
         self.reader = None;

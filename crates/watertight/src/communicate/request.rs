@@ -1,17 +1,19 @@
 //! A request to end a child, from anywhere.
 
+use crate::driver::{Wakes, Watchers};
 use crate::sync::StaticMutex;
 use std::sync::Arc;
 use std::task::Waker;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
-    is_sent: bool,
-    waker: Option<Waker>,
+    /// How often it was sent.
+    sent: u32,
+    watchers: Watchers<()>,
 }
 
-/// Ends what it was given to with [`Limits::end_on`](crate::Limits::end_on), as its deadline would. It can be cloned, and sent from any
-/// thread.
+/// Ends all that it was given to with [`Limits::end_on`](crate::Limits::end_on), as their deadline would; sent again, it kills them at
+/// once. It can be cloned, and sent from any thread.
 ///
 /// # Examples
 ///
@@ -26,7 +28,7 @@ struct State {
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EndRequest(Arc<StaticMutex<State>>);
 
 impl EndRequest {
@@ -36,34 +38,42 @@ impl EndRequest {
         Self(Arc::new(StaticMutex::new(State::default())))
     }
 
-    /// Sends it. Once is enough.
+    /// Sends it. The second time leaves no grace.
     pub fn send(&self) {
+        let mut wakes = Wakes::default();
         let mut state = self.0.lock();
-        state.is_sent = true;
-        let waker = state.waker.take();
+        state.sent = state.sent.saturating_add(1);
+        state.watchers.take_all(&mut wakes);
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wakes.fire();
     }
 
-    /// Whether it was sent; if not, the waker is called when it is.
-    pub(super) fn poll(&self, waker: &Waker) -> bool {
+    /// How often it was sent; the waker is called when it is sent once more. The id is from an earlier call, or 0.
+    pub(super) fn poll(&self, id: &mut u64, waker: &Waker) -> u32 {
         let mut state = self.0.lock();
-        let is_sent = state.is_sent;
-        let replaced = if is_sent {
-            None
-        } else {
-            state.waker.replace(waker.clone())
-        };
+        let sent = state.sent;
+        let replaced = state.watchers.watch(id, (), waker);
         drop(state);
         drop(replaced);
-        is_sent
+        sent
+    }
+
+    /// Waits no longer.
+    pub(super) fn forget(&self, id: u64) {
+        let forgotten = self.0.lock().watchers.forget(id);
+        drop(forgotten);
     }
 }
 
 impl Default for EndRequest {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl std::fmt::Debug for EndRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sent = self.0.lock().sent;
+        f.debug_struct("EndRequest").field("sent", &sent).finish()
     }
 }

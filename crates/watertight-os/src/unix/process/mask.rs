@@ -10,17 +10,19 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Has the child start with the mask that this process had when it started. Nearly always it is the calling thread's as well,
-/// and then nothing is done: std starts a child faster when nothing runs between fork and exec.
-pub(super) fn pass_on(command: &mut Command) {
+/// and then nothing is done: std starts a child faster when nothing runs between fork and exec. Whether something was done, for
+/// good.
+pub(super) fn pass_on(command: &mut Command) -> bool {
     let mask = start::mask_at_start();
     if mask == start::mask_of_this_thread() {
-        return;
+        return false;
     }
     let set = start::set_of(mask);
     let change = move || set_mask(&set);
     // SAFETY: the closure runs in the child between fork and exec. It makes one call that is async-signal-safe, allocates
     // nothing, takes no lock, and reads only the set, which it owns: the child has its own copy of that memory.
     unsafe { command.pre_exec(change) };
+    true
 }
 
 /// pthread_sigmask.

@@ -5,7 +5,7 @@ use super::by_number::Numbered;
 use super::life::Life;
 use crate::process::{Found, TreeEnd};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::os::fd::BorrowedFd;
 use std::process::Command;
 
@@ -34,6 +34,11 @@ impl Tree {
     /// killpg, or kill where there is no such group, with SIGTERM.
     pub(super) fn terminate(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
         signal(leader, is_reaped, Signal::TERM)
+    }
+
+    /// Whether nobody is left in the child's group. Those that are over and not reaped do not count (XNU, FreeBSD: killpg(2)).
+    pub(super) fn is_over(&self, leader: &Hold, is_reaped: bool) -> bool {
+        is_reaped || test_kill_process_group(leader.pid()).is_err()
     }
 
     /// Nobody is known whose death could be waited for.
@@ -76,4 +81,6 @@ pub fn holders_of(_handle: BorrowedFd<'_>) -> Vec<Found> {
 }
 
 /// The child has the mask of the thread that starts it, as std does it: these systems do not tell what the process's first one was.
-pub(super) fn pass_on(_command: &mut Command) {}
+pub(super) fn pass_on(_command: &mut Command) -> bool {
+    false
+}

@@ -80,6 +80,11 @@ impl Tree {
         look.end
     }
 
+    /// Whether all that were seen are over.
+    pub(super) fn is_over(&self, _leader: &Hold, _is_reaped: bool) -> bool {
+        !self.members.iter().any(Member::is_alive)
+    }
+
     /// Waits within a bound for those that were killed, and names those that are still there.
     pub(super) fn await_deaths(&mut self, leader: &Hold, end: &mut TreeEnd) {
         let by = Instant::now() + DEATHS_WITHIN;

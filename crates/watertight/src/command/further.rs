@@ -1,0 +1,72 @@
+//! What a child has beside its standard streams (Unix): pipes at numbers of its own, and, if asked, nothing else of ours.
+
+use crate::child::FurtherPipes;
+use crate::handle::OsHandle;
+use crate::options::{ReaderOptions, WriterOptions};
+use crate::reader::PipeReader;
+use crate::writer::PipeWriter;
+use std::io;
+use std::process;
+use watertight_os::{Descriptors, Direction, Prepared};
+
+/// What a child has beside its standard streams.
+#[derive(Debug, Default)]
+pub(super) struct Further {
+    /// Pipes to be made: their number in the child, and what the child does with it.
+    pub(super) pipes: Vec<(u32, Direction)>,
+    pub(super) only: Option<Vec<u32>>,
+    descriptors: Descriptors,
+}
+
+impl Further {
+    /// Makes the pipes, and has the next child find its ends. With it come ours, until the child is started.
+    pub(super) fn prepare(&mut self, command: &mut process::Command) -> io::Result<FurtherEnds> {
+        if self.pipes.is_empty() && self.only.is_none() {
+            return Ok(FurtherEnds::default());
+        }
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for (number, direction) in &self.pipes {
+            let (from, into) = io::pipe()?;
+            let (our, their): (OsHandle, OsHandle) = match direction {
+                Direction::Read => (into.into(), from.into()),
+                Direction::Write => (from.into(), into.into()),
+            };
+            ours.push((*number, *direction, our));
+            theirs.push((their, *number));
+        }
+        let prepared = self
+            .descriptors
+            .prepare(command, theirs, self.only.as_deref())?;
+        Ok(FurtherEnds {
+            ours,
+            _prepared: Some(prepared),
+        })
+    }
+}
+
+/// Our ends of a child's further pipes.
+#[derive(Default)]
+pub(super) struct FurtherEnds {
+    ours: Vec<(u32, Direction, OsHandle)>,
+    /// The child's, until it is started.
+    _prepared: Option<Prepared>,
+}
+
+impl FurtherEnds {
+    pub(super) fn adopt(self) -> io::Result<FurtherPipes> {
+        let mut pipes = FurtherPipes::default();
+        for (number, direction, ours) in self.ours {
+            match direction {
+                Direction::Read => {
+                    let writer = PipeWriter::adopt_unshared(ours, WriterOptions::new())?;
+                    pipes.writers.push((number, writer));
+                }
+                Direction::Write => {
+                    let reader = PipeReader::adopt_unshared(ours, ReaderOptions::new())?;
+                    pipes.readers.push((number, reader));
+                }
+            }
+        }
+        Ok(pipes)
+    }
+}
