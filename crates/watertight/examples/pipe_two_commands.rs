@@ -2,16 +2,15 @@
 
 use std::error::Error;
 use std::io::{BufRead, BufWriter, Write};
-use watertight::{Command, Exit, Input, Limits, Outcome, Output};
+use watertight::{Command, Limits, Pipeline, PipelineOutcome};
 
-fn pipeline(mut a: Command, mut b: Command) -> Result<(Exit, Outcome), Box<dyn Error>> {
-    let (reader, writer) = std::io::pipe()?;
-    let first = a.stdout(Output::from_handle(writer)).spawn()?;
-    let second = b.stdin(Input::from_handle(reader)).output(Limits::new())?;
-    // A command keeps the handle that it was given. Now the children alone have the pipe.
-    drop((a, b));
-    let outcome = second.wait()?;
-    Ok((first.wait().wait()?, outcome))
+fn sum_of(count: Command, sum: Command) -> Result<PipelineOutcome, Box<dyn Error>> {
+    let mut pipeline = Pipeline::from(count).then(sum);
+    let outcome = pipeline.output(Limits::new())?.wait()?;
+    for stage in &outcome.stages {
+        println!("{:?}: {}", stage.exit, stage.stderr.text());
+    }
+    Ok(outcome)
 }
 
 /// The first: a million numbers.
@@ -43,10 +42,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut b = Command::new(std::env::current_exe()?);
     a.arg("count");
     b.arg("sum");
-    let (exit, outcome) = pipeline(a, b)?;
-    assert!(exit.is_success());
+    let outcome = sum_of(a, b)?;
     assert!(outcome.is_success());
-    assert_eq!(outcome.stdout.text().trim_end(), "499999500000");
-    println!("the sum is {}", outcome.stdout.text());
+    let sum = outcome.last().stdout.text();
+    assert_eq!(sum.trim_end(), "499999500000");
+    println!("the sum is {sum}");
     Ok(())
 }

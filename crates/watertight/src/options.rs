@@ -194,9 +194,8 @@ impl ReaderOptions {
     /// library's own thread: as fast as tokio's own pipes. Off by default, since only the caller knows that the runtime has its
     /// I/O enabled; on for the streams of tokio's own children (`PipeReader::try_from`).
     ///
-    /// The reader outlives the runtime, and may be used anywhere: who reads outside of a runtime, or after its end, waits with
-    /// the library's thread. Two runtimes are not told apart: a wait that began in one is that one's to end. It costs a second
-    /// descriptor. Ignored where the reader is made outside of a runtime, for what a reactor does not take (files), and on
+    /// The reader outlives the runtime, and may be used anywhere: who reads outside of that runtime, or after its end, waits with
+    /// the library's thread. It costs a second descriptor. Ignored where the reader is made outside of a runtime, for what a reactor does not take (files), and on
     /// Windows.
     ///
     /// # Panics

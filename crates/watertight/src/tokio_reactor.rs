@@ -26,32 +26,37 @@ mod unix {
     use std::task::{Context, Poll, Waker, ready};
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
+    use tokio::runtime::Id;
     use watertight_core::ReadNow;
     use watertight_os::Handle;
 
-    /// A second descriptor of the reader's pipe: it can be in the reactor for as long as it likes.
-    struct Registration(AsyncFd<OwnedFd>);
+    /// A reader's place in the reactor of one runtime.
+    struct Registration {
+        /// A second descriptor of the reader's pipe: it can be in the reactor for as long as it likes.
+        fd: AsyncFd<OwnedFd>,
+        runtime: Id,
+    }
 
     pub(super) fn register(handle: &Handle) -> Option<Arc<dyn Reactor>> {
-        if !is_in_a_runtime() {
-            return None;
-        }
+        let runtime = current_runtime()?;
         let copy = handle.try_clone().ok()?;
         #[allow(
             deprecated,
             reason = "unsound for a type that closes or changes its descriptor, which OwnedFd does not"
         )]
         let registered = AsyncFd::with_interest(copy, Interest::READABLE);
-        Some(Arc::new(Registration(registered.ok()?)))
+        let fd = registered.ok()?;
+        Some(Arc::new(Registration { fd, runtime }))
     }
 
-    fn is_in_a_runtime() -> bool {
-        tokio::runtime::Handle::try_current().is_ok()
+    fn current_runtime() -> Option<Id> {
+        let current = tokio::runtime::Handle::try_current();
+        current.ok().map(|current| current.id())
     }
 
     impl Reactor for Registration {
         fn poll_ready(&self, waker: &Waker) -> Poll<Result<(), Gone>> {
-            match ready!(self.0.poll_read_ready(&mut Context::from_waker(waker))) {
+            match ready!(self.fd.poll_read_ready(&mut Context::from_waker(waker))) {
                 Ok(mut guard) => {
                     guard.retain_ready();
                     Poll::Ready(Ok(()))
@@ -68,7 +73,7 @@ mod unix {
         ) -> Poll<Result<ReadNow, Gone>> {
             loop {
                 let cx = &mut Context::from_waker(waker);
-                let Ok(mut guard) = ready!(self.0.poll_read_ready(cx)) else {
+                let Ok(mut guard) = ready!(self.fd.poll_read_ready(cx)) else {
                     return Poll::Ready(Err(Gone));
                 };
                 let now = read();
@@ -82,7 +87,7 @@ mod unix {
         }
 
         fn is_here(&self) -> bool {
-            is_in_a_runtime()
+            current_runtime() == Some(self.runtime)
         }
     }
 }

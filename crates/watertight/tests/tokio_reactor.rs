@@ -109,6 +109,12 @@ fn a_reader_goes_on_when_its_runtime_stands_still_and_when_it_is_gone() {
     );
     let another = self::runtime();
     another.block_on(read_late(&reader, &mut into));
+    // In another one while the first is there and stands still.
+    let first = self::runtime();
+    let (in_first, mut to_first) = ends(&first);
+    begin_and_give_up(&first, &in_first);
+    another.block_on(read_late(&in_first, &mut to_first));
+    drop(first);
     drop(another);
     // The library's thread, which woke that runtime, has let go of it by the time it has woken somebody else.
     futures_lite::future::block_on(read_late(&reader, &mut into));

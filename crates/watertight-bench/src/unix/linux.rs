@@ -44,6 +44,29 @@ pub(super) fn resident_bytes() -> io::Result<u64> {
     Ok(pages * rustix::param::page_size() as u64)
 }
 
+/// VmHWM in /proc/self/status: the most that this process ever had in memory.
+pub(super) fn resident_bytes_max() -> io::Result<u64> {
+    let kib = number_in(&fs::read_to_string("/proc/self/status")?, "VmHWM");
+    let kib = kib.ok_or_else(|| io::Error::other("/proc/self/status has no VmHWM"))?;
+    Ok(kib * 1024)
+}
+
+/// Threads in /proc/PID/status: how many threads a process has now.
+pub(super) fn threads_of(process: u32) -> io::Result<u64> {
+    let threads = number_in(
+        &fs::read_to_string(format!("/proc/{process}/status"))?,
+        "Threads",
+    );
+    threads.ok_or_else(|| io::Error::other("/proc/PID/status has no Threads"))
+}
+
+/// The number in a line like `VmHWM:     5400 kB`.
+fn number_in(status: &str, name: &str) -> Option<u64> {
+    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+    let (_, rest) = lines.find(|(found, _)| *found == name)?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
 /// The second of the numbers.
 fn resident_pages(statm: &str) -> Option<u64> {
     statm.split_whitespace().nth(1)?.parse().ok()
@@ -112,12 +135,19 @@ mod tests {
         assert_eq!(resident_pages(""), None);
         let status = "Name:\tbench\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t2\n";
         assert_eq!(switches_in(status), 9);
+        let status = "VmPeak:\t    9000 kB\nVmHWM:\t    5400 kB\nThreads:\t3\n";
+        assert_eq!(number_in(status, "VmHWM"), Some(5400));
+        assert_eq!(number_in(status, "Threads"), Some(3));
+        assert_eq!(number_in(status, "VmRSS"), None);
+        assert_eq!(number_in("Threads:\tmany\n", "Threads"), None);
     }
 
     #[test]
     fn this_process_holds_memory() {
         assert!(resident_bytes().unwrap() > 0);
         assert!(switches().is_ok());
+        assert!(resident_bytes_max().unwrap() >= 1 << 16);
+        assert!(threads_of(std::process::id()).unwrap() > 0);
     }
 
     #[test]

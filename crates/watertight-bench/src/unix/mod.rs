@@ -3,6 +3,7 @@
 //! Machines are noisy: a contender is compared with the raw loop of the same round only, and never by a single sample.
 
 mod cell;
+mod children;
 mod counts;
 mod document;
 mod ends;
@@ -42,6 +43,8 @@ pub(crate) fn run() -> ExitCode {
     let done = match &options.what {
         Some(What::Probe(probe)) => probe::run(*probe),
         Some(What::Library(library)) => measure_library(library),
+        Some(What::Children(options)) => children::run(options),
+        Some(What::ChildProbe(probe)) => children::run_probe(*probe),
         None => measure(&options).map(|report| print!("{}", report.to_text(options.format()))),
     };
     match done {
@@ -103,7 +106,8 @@ fn time_library(
     );
     if let Some(document) = document {
         let picture = |section| picture::to_svg(section, tasks, &rows);
-        document::write(document, &format!("{counts}{tables}"), picture)?;
+        document::replace(document, document::LIBRARY, &format!("{counts}{tables}"))?;
+        document::draw(document, picture)?;
     }
     Ok(tables)
 }

@@ -1,6 +1,7 @@
 //! What can be asked on the command line.
 
 use super::cell::{Contender, ReaderKind, Workload};
+use super::children::ChildProbe;
 use super::probe::Probe;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -64,6 +65,27 @@ pub(super) enum What {
     /// What `library` counts.
     #[command(hide = true)]
     Probe(Probe),
+    /// Starts children, feeds them and captures what they say, beside other crates that do. Counts the system calls of a start.
+    Children(Children),
+    /// What `children` measures.
+    #[command(hide = true)]
+    ChildProbe(ChildProbe),
+}
+
+/// What `children` is asked for.
+#[derive(Args, Debug)]
+pub(super) struct Children {
+    /// Counts only, and fails if a start has too many system calls or many children too many threads.
+    #[arg(long)]
+    pub(super) check: bool,
+
+    /// How often everybody is timed. Fewer than 5 rounds are not to be reported.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) rounds: u32,
+
+    /// Puts the tables between this document's marks.
+    #[arg(long, conflicts_with = "check", value_name = "FILE")]
+    pub(super) document: Option<PathBuf>,
 }
 
 /// What `library` is asked for.

@@ -31,6 +31,16 @@ pub(super) fn resident_bytes() -> io::Result<u64> {
 }
 
 /// Not known here.
+pub(super) fn resident_bytes_max() -> io::Result<u64> {
+    unsupported()
+}
+
+/// Not known here.
+pub(super) fn threads_of(_process: u32) -> io::Result<u64> {
+    unsupported()
+}
+
+/// Not known here.
 pub(super) fn switches() -> io::Result<u64> {
     unsupported()
 }

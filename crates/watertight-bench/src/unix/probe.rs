@@ -157,7 +157,8 @@ impl Probe {
     }
 }
 
-fn name(value: impl ValueEnum) -> String {
+/// What the command line calls it.
+pub(super) fn name(value: impl ValueEnum) -> String {
     let value = value.to_possible_value();
     let value = value.expect("no value of these is hidden");
     value.get_name().to_owned()

@@ -44,6 +44,18 @@ enum Counter {
     Strace,
 }
 
+impl Counter {
+    /// What it wrote to its file.
+    fn read(self, file: &Path) -> Result<Totals, String> {
+        let said = std::fs::read_to_string(file).map_err(text)?;
+        let totals = match self {
+            Counter::Perf => Totals::from_perf(&said),
+            Counter::Strace => Totals::from_strace(&said),
+        };
+        totals.ok_or_else(|| format!("what {self:?} said is not understood:\n{said}"))
+    }
+}
+
 /// What counts here.
 pub(super) struct Tools {
     counter: Counter,
@@ -94,14 +106,25 @@ impl Tools {
             (Kernel::ThisOne, Counter::Strace) => (strace(&file), Counter::Strace),
         };
         self.run(command, probe, Stdio::inherit())?;
-        let said = std::fs::read_to_string(&file).map_err(text)?;
-        let totals = match counter {
-            Counter::Perf => Totals::from_perf(&said),
-            Counter::Strace => Totals::from_strace(&said),
+        counter.read(&file).map(Some)
+    }
+
+    /// What a whole run of this program with these arguments calls, all its threads and children. Strace is asked first: it
+    /// names every call.
+    pub(super) fn count_with_children(&self, arguments: &[String]) -> Result<Totals, String> {
+        let file = self.folder.join("counts");
+        let (mut command, counter) = if self.has_strace {
+            (strace(&file), Counter::Strace)
+        } else {
+            (perf(&file), Counter::Perf)
         };
-        let totals =
-            totals.ok_or_else(|| format!("what {counter:?} said is not understood:\n{said}"))?;
-        Ok(Some(totals))
+        command.arg(&self.program).args(arguments);
+        let output = command.stdin(Stdio::null()).output().map_err(text)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("{arguments:?}: {}: {said}", output.status));
+        }
+        counter.read(&file)
     }
 
     /// How many instructions the whole run has, the kernel's not among them.

@@ -28,7 +28,7 @@ pub(crate) trait Reactor: Send + Sync {
         read: &mut dyn FnMut() -> ReadNow,
     ) -> Poll<Result<ReadNow, Gone>>;
 
-    /// Whether the calling thread is one that runs such a reactor.
+    /// Whether the calling thread is one that runs this reactor.
     fn is_here(&self) -> bool;
 }
 
