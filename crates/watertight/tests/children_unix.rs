@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 use watertight::{
-    AfterExit, AtBound, Command, Direction, EndedBy, Exit, Found, Input, Limits, Output,
+    AfterExit, AtBound, Command, Direction, EndedBy, ErrorKind, Exit, Found, Input, Limits, Output,
     PipeReader, Pipeline, StartStep,
 };
 
@@ -58,6 +58,73 @@ fn a_grandchild_that_holds_the_output_is_named_and_not_waited_for() {
     };
     assert_eq!(holder.name.as_deref(), Some("sleep"));
     kill(holder);
+}
+
+/// With no quiet at all, everything that was written before the exit is there.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_written_before_the_exit_is_read_however_short_the_quiet() {
+    let _accounted = accounted();
+    for _ in 0..20 {
+        let limits = Limits::new().after_exit(AfterExit::Quiet(Duration::ZERO));
+        let outcome = shell("sleep 1000 & echo all there is; echo and this >&2")
+            .output(limits)
+            .unwrap()
+            .wait()
+            .unwrap();
+        assert_eq!(outcome.stdout.bytes, b"all there is\n");
+        assert_eq!(outcome.stderr.bytes, b"and this\n");
+        outcome.holders.iter().for_each(kill);
+    }
+}
+
+/// Somebody who takes nothing is no silence of the child's: all of it goes on, however short the quiet.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_waits_for_its_taker_is_no_silence() {
+    const BYTES: usize = 400_000;
+    let _accounted = accounted();
+    let (reader, writer) = watertight::pipe().unwrap();
+    let writer = Arc::new(writer);
+    let limits = Limits::new()
+        .after_exit(AfterExit::Quiet(Duration::ZERO))
+        .stdout_to(writer.clone());
+    let mut command = shell(&format!(
+        "echo $$ >&2; exec dd if=/dev/zero bs={BYTES} count=1 iflag=fullblock status=none"
+    ));
+    let (pid_from, pid_into) = std::io::pipe().unwrap();
+    command.stderr(Output::from_handle(pid_into));
+    let run = command.output(limits).unwrap();
+    drop(command);
+    let run = std::thread::spawn(move || run.wait().unwrap());
+    let mut pid = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(pid_from), &mut pid).unwrap();
+    // All that it writes has room in the two pipes, in the queue and in what is held between them; then it is over.
+    let stat = format!("/proc/{}/stat", pid.trim());
+    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        std::thread::yield_now();
+    }
+    let taking = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        reader
+            .receive_to_end(&mut bytes, 1 << 20)
+            .within(PATIENCE)
+            .wait()
+            .unwrap();
+        bytes.len()
+    });
+    let outcome = run.join().unwrap();
+    assert_eq!(outcome.stdout.passed_on, BYTES as u64);
+    assert_eq!(outcome.stdout.discarded, 0);
+    assert!(
+        writer
+            .finish()
+            .within(PATIENCE)
+            .wait()
+            .unwrap()
+            .is_complete()
+    );
+    assert_eq!(taking.join().unwrap(), BYTES);
 }
 
 #[test]
@@ -167,6 +234,26 @@ fn a_child_that_somebody_else_reaped_has_an_unknown_end() {
     let exit = child.wait().within(PATIENCE).wait().unwrap();
     assert_eq!(exit, Exit::Unknown);
     assert!(!child.kill().unwrap());
+}
+
+/// Also one whose parent waited for the child before it forked.
+#[cfg(feature = "fault")]
+#[test]
+fn a_forked_child_is_refused_a_wait_for_our_child() {
+    let _accounted = accounted();
+    let mut child = shell("read line; exit 0").stdin(Input::piped()).spawn().unwrap();
+    assert!(child.wait().within(Duration::ZERO).wait().is_err());
+    let forked = watertight_os::fork_for_a_test();
+    if forked == 0 {
+        let refused = child.wait().within(PATIENCE).wait();
+        let is_refused = refused.is_err_and(|error| error.kind == ErrorKind::WrongProcess);
+        watertight_os::end_of_a_test(i32::from(!is_refused));
+    }
+    let forked = Pid::from_raw(forked);
+    let (_, status) = waitpid(forked, WaitOptions::empty()).unwrap().unwrap();
+    assert_eq!(status.exit_status(), Some(0));
+    drop(child.stdin.take());
+    assert!(child.wait().within(PATIENCE).wait().unwrap().is_success());
 }
 
 /// Each would wait for the others' ends if it had inherited their pipes.
