@@ -241,7 +241,10 @@ fn a_child_that_somebody_else_reaped_has_an_unknown_end() {
 #[test]
 fn a_forked_child_is_refused_a_wait_for_our_child() {
     let _accounted = accounted();
-    let mut child = shell("read line; exit 0").stdin(Input::piped()).spawn().unwrap();
+    let mut child = shell("read line; exit 0")
+        .stdin(Input::piped())
+        .spawn()
+        .unwrap();
     assert!(child.wait().within(Duration::ZERO).wait().is_err());
     let forked = watertight_os::fork_for_a_test();
     if forked == 0 {

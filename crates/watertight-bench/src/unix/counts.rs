@@ -73,7 +73,13 @@ fn per_operation(tools: &Tools, task: &Task, with: With) -> Result<Counted, Stri
     };
     let (short, long, more) = (probe(short), probe(long), (long - short) as f64);
     let mut runs = Vec::new();
-    for _ in 0..RUNS {
+    // A run costs a second whatever it counts. What nothing depends on is counted once.
+    let times = if task.musts_of(with).next().is_some() {
+        RUNS
+    } else {
+        1
+    };
+    for _ in 0..times {
         let fewer = tools.count(short, task.kernel)?;
         let all = tools.count(long, task.kernel)?;
         let Some((fewer, all)) = fewer.zip(all) else {
@@ -82,7 +88,7 @@ fn per_operation(tools: &Tools, task: &Task, with: With) -> Result<Counted, Stri
         runs.push(Counted::of(&all, &fewer, more));
     }
     runs.sort_by(|a, b| Option::partial_cmp(&a.calls, &b.calls).expect("counts are numbers"));
-    let mut counted = runs.swap_remove(RUNS / 2);
+    let mut counted = runs.swap_remove(times / 2);
     if task.kernel == Kernel::Before6_18 {
         counted.blocks_the_signal()?;
     } else if task.work.deed == Deed::Lone {
