@@ -296,6 +296,22 @@ impl Operation for WaitExit<'_> {
         self.child.poll_exit(&mut self.id, waker, Verb::WaitExit)
     }
 
+    /// A thread that may block waits for the child by itself: no other thread has a part in it.
+    fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
+        let child = self.child;
+        if let Err(cause) = child.driver.refuse_elsewhere() {
+            return Poll::Ready(Err(Error::without_bytes(Verb::WaitExit, cause)));
+        }
+        let left = deadline.map(|deadline| child.driver.backend.now().until(deadline));
+        match child.process.wait_for_exit(left) {
+            // It was seen to be over, so it is.
+            Ok(true) => Poll::Ready(Ok(child.try_wait().unwrap_or(Exit::Unknown))),
+            Ok(false) => Poll::Pending,
+            // The other way may be open.
+            Err(_) => self.poll(waker),
+        }
+    }
+
     fn expire(&mut self) -> Self::Output {
         Err(timed_out(Verb::WaitExit))
     }

@@ -9,7 +9,7 @@ use common::{Accounted, PATIENCE};
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::time::Duration;
-use watertight::{Child, Command, ErrorKind, Input, Output};
+use watertight::{Child, Command, EndedBy, ErrorKind, Input, Limits, Output};
 
 /// Makes this test binary the feeder of such a consumer, which the test kills.
 const CONSUMER: &str = "WATERTIGHT_CONSUMER";
@@ -51,12 +51,12 @@ fn is_there(command: &str) -> bool {
 }
 
 fn accounted() -> Accounted {
-    let mut first = consumer("cat").stdout(Output::null()).spawn().unwrap();
-    let early = first.wait().within(Duration::ZERO).wait();
-    assert!(early.is_err());
-    drop(first.stdin.take());
-    let _ = first.wait().within(PATIENCE).wait().unwrap();
-    drop(first);
+    let first = Command::new("sleep")
+        .arg("1000")
+        .output(Limits::new())
+        .unwrap();
+    let first = first.within(Duration::from_millis(1)).wait().unwrap();
+    assert_eq!(first.ended, EndedBy::Deadline);
     Accounted::start()
 }
 

@@ -7,7 +7,7 @@ mod common;
 use common::{Accounted, PATIENCE};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
-use watertight::{Command, Exit, Group, Input, Output};
+use watertight::{Command, EndedBy, Exit, Group, Input, Limits, Output};
 
 const CHILDREN: u32 = 10_000;
 
@@ -16,11 +16,12 @@ const SIGKILL: i32 = 9;
 
 /// Behind a first child that is waited for: the thread that hears of children's ends stays.
 fn accounted() -> Accounted {
-    let mut first = Command::new("cat").stdin(Input::piped()).spawn().unwrap();
-    assert!(first.wait().within(Duration::ZERO).wait().is_err());
-    drop(first.stdin.take());
-    let _ = first.wait().within(PATIENCE).wait().unwrap();
-    drop(first);
+    let first = Command::new("sleep")
+        .arg("1000")
+        .output(Limits::new())
+        .unwrap();
+    let first = first.within(Duration::from_millis(1)).wait().unwrap();
+    assert_eq!(first.ended, EndedBy::Deadline);
     Accounted::start()
 }
 
