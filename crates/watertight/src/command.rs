@@ -138,7 +138,8 @@ impl Output {
     }
 }
 
-/// Which process group (Unix) or job (Windows) a child is in; it decides whom Ctrl-C reaches, and how well its tree is ended.
+/// Which process group a child is in (Unix); it decides whom Ctrl-C reaches, and how well its tree is ended. On Windows every child
+/// has a job object of its own, whatever this says.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Group {
