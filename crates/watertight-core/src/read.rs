@@ -201,6 +201,21 @@ impl ReadHalf {
         self.settle();
     }
 
+    /// The answer to a direct read that had more room than the caller: the caller took the first bytes, and the tail is read ahead.
+    pub fn handle_now_with_tail(&mut self, taken: u64, tail: Bytes) {
+        self.direct = false;
+        self.ledger.accept(taken + tail.len() as u64);
+        self.ledger.hand_over(taken);
+        if !tail.is_empty() {
+            self.ahead.push_whole(tail);
+        }
+        if self.is_going() {
+            // A stop came meanwhile: nobody takes the tail any more, so it goes into the receipt.
+            self.give_up_ahead();
+        }
+        self.settle();
+    }
+
     /// The thread that was reading directly is not in this process (a forked child): nobody will bring its answer.
     pub fn forget_direct(&mut self) {
         if self.direct {

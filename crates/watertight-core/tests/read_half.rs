@@ -93,6 +93,36 @@ fn a_direct_read_is_counted_and_holds_the_handle() {
 }
 
 #[test]
+fn the_tail_of_a_direct_read_is_read_ahead() {
+    let mut half = ReadHalf::new();
+    half.begin_direct();
+    half.handle_now_with_tail(3, Bytes::from_static(b"tail"));
+    let ledger = half.ledger();
+    assert_eq!(
+        (ledger.accepted(), ledger.queued(), ledger.transferred()),
+        (7, 4, 3)
+    );
+    let mut buf = [0; 9];
+    assert_eq!(half.take(&mut buf), Some(Ok(4)));
+    assert_eq!(&buf[..4], b"tail");
+    assert!(!half.is_busy());
+}
+
+#[test]
+fn the_tail_of_a_direct_read_that_a_stop_overtook_is_in_the_receipt() {
+    let mut half = ReadHalf::new();
+    half.begin_direct();
+    half.abort();
+    half.handle_now_with_tail(3, Bytes::from_static(b"tail"));
+    assert_eq!(half.untaken().concat(), b"tail");
+    assert_eq!(
+        (half.ledger().transferred(), half.ledger().discarded()),
+        (3, 4)
+    );
+    assert!(matches!(half.poll_action(), Some(Action::Close)));
+}
+
+#[test]
 fn an_abort_hands_over_what_a_cancelled_read_brought_all_the_same() {
     let mut half = ReadHalf::new();
     ask(&mut half);

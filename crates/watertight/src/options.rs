@@ -158,6 +158,7 @@ impl std::fmt::Debug for WriterOptions {
 #[must_use = "options do nothing until they are passed to an adoption"]
 pub struct ReaderOptions {
     pub(crate) read_ahead_bytes_max: usize,
+    pub(crate) packets: bool,
     pub(crate) stop_within: Duration,
     #[cfg(feature = "tokio")]
     pub(crate) tokio_reactor: bool,
@@ -167,10 +168,14 @@ impl ReaderOptions {
     /// The default of [`ReaderOptions::read_ahead_bytes_max`].
     pub const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 
+    /// The largest packet of a pipe of packets: `PIPE_BUF` of Linux (pipe(2), `O_DIRECT`). A larger write becomes several packets.
+    pub const PACKET_BYTES_MAX: usize = 4096;
+
     /// The defaults.
     pub fn new() -> Self {
         Self {
             read_ahead_bytes_max: Self::READ_AHEAD_BYTES_MAX,
+            packets: false,
             stop_within: WriterOptions::STOP_WITHIN,
             #[cfg(feature = "tokio")]
             tokio_reactor: false,
@@ -181,6 +186,21 @@ impl ReaderOptions {
     /// Unix handles that need a helper thread. Nothing is ever read before somebody asks. At least 1.
     pub fn read_ahead_bytes_max(mut self, bytes: usize) -> Self {
         self.read_ahead_bytes_max = bytes.clamp(1, i32::MAX as usize);
+        self
+    }
+
+    /// Whether the pipe may be one of packets (Linux: `pipe2(O_DIRECT)`). Off by default.
+    ///
+    /// A read takes one packet out of such a pipe, and the kernel throws away what the buffer has no room for: `read(2)` does, and
+    /// without this option so do the reads of this library. With it every read offers the kernel room for a whole packet
+    /// ([`PACKET_BYTES_MAX`](Self::PACKET_BYTES_MAX)); what the caller's buffer has no room for is read ahead, and is what the next
+    /// read brings. So no byte is lost, and a read never joins two packets.
+    ///
+    /// It is not the default because the reading end does not show that its pipe is one of packets, and on an ordinary pipe the
+    /// read-ahead takes bytes from whoever shares the reading end. With read-ahead left,
+    /// [`into_handle`](crate::PipeReader::into_handle) is refused until it is read.
+    pub fn packets(mut self, yes: bool) -> Self {
+        self.packets = yes;
         self
     }
 

@@ -9,6 +9,7 @@ use crate::handle_state::{After, HandleState};
 use crate::options::ReaderOptions;
 use crate::receipt::{Ending, ReadReceipt};
 use crate::sync::{Mutex, MutexGuard};
+use bytes::Bytes;
 use reactor::InReactor;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
@@ -41,6 +42,8 @@ struct State<B: Backend> {
     /// The handle reads straight into the caller's memory, as far as is known.
     direct: bool,
     read_ahead_bytes_max: usize,
+    /// The pipe may be one of packets: every read has room for a whole one.
+    packets: bool,
     watchers: Watchers<Wanted>,
     /// A thread blocks between two direct reads, and this calls it back.
     blocked: Option<Waker>,
@@ -60,7 +63,10 @@ pub(crate) enum MayBlock {
 /// What a reading caller does next.
 enum Next<B: Backend> {
     Answer(Result<usize, Cause>),
+    /// Straight into the caller's memory.
     Direct(Arc<B::Handle>),
+    /// At once too, with room for a whole packet, which the caller's memory has not.
+    Packet(Arc<B::Handle>),
     Pump,
     /// With the waker of before, to be dropped without the lock.
     Wait(Option<Waker>),
@@ -90,7 +96,14 @@ impl<B: Backend> ReaderCell<B> {
             half: ReadHalf::new(),
             handle: HandleState::new(handle, options.stop_within),
             direct: true,
-            read_ahead_bytes_max: options.read_ahead_bytes_max,
+            read_ahead_bytes_max: if options.packets {
+                options
+                    .read_ahead_bytes_max
+                    .max(ReaderOptions::PACKET_BYTES_MAX)
+            } else {
+                options.read_ahead_bytes_max
+            },
+            packets: options.packets,
             watchers: Watchers::default(),
             blocked: None,
             is_in_reactor: false,
@@ -132,12 +145,7 @@ impl<B: Backend> ReaderCell<B> {
             match next {
                 Next::Answer(answer) => return Poll::Ready(answer),
                 Next::Direct(handle) => {
-                    let mut now = self.read_directly(&handle, buf, may_block);
-                    let mut is_late = false;
-                    if let (ReadNow::Wait, MayBlock::Until(until)) = (now, may_block) {
-                        (now, is_late) = self.block(&handle, buf, until, waker);
-                    }
-                    drop(handle);
+                    let (now, is_late) = self.attempt(handle, buf, may_block, waker);
                     let is_due = self.change(|state| state.handle_now(now, is_late));
                     if is_due {
                         self.pump();
@@ -149,12 +157,53 @@ impl<B: Backend> ReaderCell<B> {
                         return Poll::Pending;
                     }
                 }
+                Next::Packet(handle) => {
+                    let mut packet = vec![0; ReaderOptions::PACKET_BYTES_MAX];
+                    let (now, is_late) = self.attempt(handle, &mut packet, may_block, waker);
+                    let taken = if let ReadNow::Data(n) = now {
+                        packet.truncate(n);
+                        let taken = n.min(buf.len());
+                        buf[..taken].copy_from_slice(&packet[..taken]);
+                        taken
+                    } else {
+                        packet.clear();
+                        0
+                    };
+                    let tail = Bytes::from(packet).split_off(taken);
+                    let is_due =
+                        self.change(|state| state.handle_packet(now, is_late, taken, tail));
+                    if is_due {
+                        self.pump();
+                    }
+                    if let ReadNow::Data(_) = now {
+                        return Poll::Ready(Ok(taken));
+                    }
+                    if is_late {
+                        return Poll::Pending;
+                    }
+                }
                 Next::Pump => self.pump(),
                 Next::Wait(replaced) => {
                     drop(replaced);
                     return Poll::Pending;
                 }
             }
+        }
+    }
+
+    /// Reads at once, or blocks this thread where it may; the second answer says that its bound has passed.
+    fn attempt(
+        &self,
+        handle: Arc<B::Handle>,
+        buf: &mut [u8],
+        may_block: MayBlock,
+        waker: &Waker,
+    ) -> (ReadNow, bool) {
+        let now = self.read_directly(&handle, buf, may_block);
+        // O4: once the answer is booked somebody may close the handle; it is given up by the end of this call, before that.
+        match (now, may_block) {
+            (ReadNow::Wait, MayBlock::Until(until)) => self.block(&handle, buf, until, waker),
+            _ => (now, false),
         }
     }
 
@@ -317,7 +366,12 @@ impl<B: Backend> State<B> {
         if !self.half.is_busy() && !self.handle.is_inside() {
             if self.direct {
                 self.half.begin_direct();
-                return Next::Direct(self.handle.handle());
+                let handle = self.handle.handle();
+                return if self.packets && buf.len() < ReaderOptions::PACKET_BYTES_MAX {
+                    Next::Packet(handle)
+                } else {
+                    Next::Direct(handle)
+                };
             }
             self.half.ask(Op::Read {
                 bytes_max: buf.len().clamp(
@@ -334,6 +388,19 @@ impl<B: Backend> State<B> {
     /// a stop came meanwhile and found the handle in use.
     fn handle_now(&mut self, now: ReadNow, is_late: bool) -> bool {
         self.half.handle_now(now);
+        self.is_due_after(now, is_late)
+    }
+
+    /// The same for a read with room for a whole packet, of which the caller took the first bytes.
+    fn handle_packet(&mut self, now: ReadNow, is_late: bool, taken: usize, tail: Bytes) -> bool {
+        if !matches!(now, ReadNow::Data(_)) {
+            return self.handle_now(now, is_late);
+        }
+        self.half.handle_now_with_tail(taken as u64, tail);
+        self.is_due_after(now, is_late)
+    }
+
+    fn is_due_after(&mut self, now: ReadNow, is_late: bool) -> bool {
         let waits = now == ReadNow::Wait && !is_late;
         if waits {
             self.half.ask(Op::WaitReadable);

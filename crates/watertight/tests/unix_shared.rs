@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 #[cfg(feature = "fault")]
 use std::time::Duration;
-use watertight::{ErrorKind, PipeReader, PipeWriter};
+use watertight::{ErrorKind, PipeReader, PipeWriter, ReaderOptions};
 
 /// A copy of the handle goes to a child; the records of both stay whole. An end with nothing under way becomes a child's own.
 #[test]
@@ -71,6 +71,57 @@ fn a_packet_pipe_is_not_written() {
     let refused = PipeWriter::adopt(into).unwrap_err();
     assert_eq!(refused.error.kind, ErrorKind::Unsupported);
     rustix::io::write(&refused.handle, b"still usable").unwrap();
+}
+
+/// A packet is taken out of the pipe whole, however small the caller's buffer is: the tail comes with the next reads, and no read
+/// joins two packets. By a thread that blocks, and by one that reads what is there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_packet_read_with_a_small_buffer_loses_nothing() {
+    let _accounted = Accounted::start();
+    let (from, into) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::DIRECT).unwrap();
+    let options = ReaderOptions::new().packets(true);
+    let reader = PipeReader::adopt_with(from, options).unwrap();
+    // The first packet comes when the reader waits already, or before: both are right.
+    let writing = std::thread::spawn(move || {
+        let packets: [&[u8]; 4] = [&[1; 4096], &[2; 100], &[3; 11], &[4; 1]];
+        for packet in packets {
+            rustix::io::write(&into, packet).unwrap();
+        }
+    });
+    let mut read = Vec::new();
+    let mut buf = [0; 139];
+    loop {
+        let n = reader.receive(&mut buf).wait().unwrap();
+        if n == 0 {
+            break;
+        }
+        assert!(buf[..n].iter().all(|byte| *byte == buf[0]), "two packets");
+        read.extend_from_slice(&buf[..n]);
+    }
+    writing.join().unwrap();
+    let of = |value: u8| read.iter().filter(|byte| **byte == value).count();
+    assert_eq!([of(1), of(2), of(3), of(4)], [4096, 100, 11, 1]);
+    let ledger = reader.ledger();
+    assert_eq!((ledger.accepted(), ledger.transferred()), (4208, 4208));
+}
+
+/// What was read ahead of a packet is in the account, and in the receipt of a reader that stops there.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_tail_of_a_packet_is_in_the_receipt() {
+    let _accounted = Accounted::start();
+    let (from, into) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::DIRECT).unwrap();
+    let options = ReaderOptions::new().packets(true);
+    let reader = PipeReader::adopt_with(from, options).unwrap();
+    rustix::io::write(&into, b"head and tail").unwrap();
+    assert_eq!(reader.receive(&mut [0; 4]).wait().unwrap(), 4);
+    let refused = reader.into_handle().unwrap_err();
+    assert_eq!(refused.error.kind, ErrorKind::Busy);
+    let reader = refused.handle;
+    let receipt = reader.abort().wait().unwrap();
+    assert_eq!(receipt.untaken().concat(), b" and tail");
+    assert_eq!(receipt.ledger().discarded(), 9);
 }
 
 /// Eight writers share one pipe, each with records of a thousand bytes: what the kernel keeps whole stays whole.
