@@ -17,6 +17,26 @@ const RESERVED: [&str; 5] = ["listen", "npipe", "pipe", "tcp", "unix"];
 pub(crate) struct Address {
     pub(crate) text: String,
     pub(crate) place: Place,
+    /// What the options say of a command.
+    pub(crate) exec: ExecOptions,
+}
+
+/// How a command is run and what its exit code means.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ExecOptions {
+    /// The exit codes that mean well.
+    pub(crate) ok: Vec<i32>,
+    /// Its input is a plain pipe.
+    pub(crate) plain_pipe: bool,
+}
+
+impl Default for ExecOptions {
+    fn default() -> Self {
+        Self {
+            ok: vec![0],
+            plain_pipe: false,
+        }
+    }
 }
 
 /// Where bytes come from or go to.
@@ -69,12 +89,11 @@ impl Address {
             Some("exec") => Place::Exec(platform::command_line(os_string(rest)?)?),
             Some(other) => return Err(not_a_scheme(other, &argument.to_string_lossy())),
         };
-        if !matches!(place, Place::File(..)) {
-            options.none_here()?;
-        }
+        options.fit(&place, role)?;
         Ok(Self {
             text: argument.to_string_lossy().into_owned(),
             place,
+            exec: options.exec,
         })
     }
 
@@ -97,26 +116,51 @@ impl fmt::Display for Address {
 #[derive(Default)]
 struct Options {
     mode: FileMode,
-    first: Option<String>,
+    exec: ExecOptions,
+    /// The first that files have.
+    of_files: Option<String>,
+    /// The first that commands have.
+    of_commands: Option<String>,
 }
 
 impl Options {
     fn parse(texts: &[Vec<u8>]) -> Result<Self, String> {
         let mut options = Self::default();
+        let mut is_list = false;
         for text in texts {
             let text = String::from_utf8_lossy(text);
+            let code = |text: &str| text.parse::<i32>().ok();
+            let (listed, was_list) = (code(&text), std::mem::take(&mut is_list));
             match &*text {
                 "append" => options.mode.append = true,
                 "create=no" => options.mode.must_exist = true,
                 "create=yes" => options.mode.must_exist = false,
                 "exclusive" => options.mode.exclusive = true,
+                "pipe" => options.exec.plain_pipe = true,
+                _ if was_list && listed.is_some() => {
+                    options.exec.ok.extend(listed);
+                    is_list = true;
+                }
+                other if other.starts_with("ok=") => {
+                    let first = code(&other["ok=".len()..]).ok_or_else(|| {
+                        format!("`{other}` names no exit codes; write them with commas: `ok=0,1`")
+                    })?;
+                    options.exec.ok = vec![first];
+                    is_list = true;
+                }
                 _ => {
                     return Err(format!(
-                        "`{text}` after a comma is no option (there are append, create=no, exclusive); a comma that belongs to the name or command is written twice: `,,`"
+                        "`{text}` after a comma is no option (files have append, create=no, exclusive, commands pipe and ok=CODES); a comma that belongs to the name or command is written twice: `,,`"
                     ));
                 }
             }
-            options.first.get_or_insert_with(|| text.into_owned());
+            let is_of_commands = is_list || text == "pipe";
+            let first = if is_of_commands {
+                &mut options.of_commands
+            } else {
+                &mut options.of_files
+            };
+            first.get_or_insert_with(|| text.into_owned());
         }
         if options.mode.exclusive && options.mode.must_exist {
             return Err("`exclusive` (it must not exist) and `create=no` (it must exist) exclude each other".to_owned());
@@ -125,7 +169,7 @@ impl Options {
     }
 
     fn file_mode(&self, role: Role) -> Result<FileMode, String> {
-        match (role, &self.first) {
+        match (role, &self.of_files) {
             (Role::Source, Some(option)) => Err(format!(
                 "`{option}` is for destinations: a source is only read; a comma that belongs to the name is written `,,`"
             )),
@@ -133,12 +177,22 @@ impl Options {
         }
     }
 
-    fn none_here(&self) -> Result<(), String> {
-        match &self.first {
-            None => Ok(()),
-            Some(option) => Err(format!(
-                "`{option}` is an option of files only; a comma that belongs to a name or command is written `,,`"
+    /// Whether every option is one of what the address names.
+    fn fit(&self, place: &Place, role: Role) -> Result<(), String> {
+        let is_file = matches!(place, Place::File(..));
+        let is_command = matches!(place, Place::Exec(_));
+        let literal = "a comma that belongs to a name or command is written `,,`";
+        match (&self.of_files, &self.of_commands) {
+            (Some(option), _) if !is_file => {
+                Err(format!("`{option}` is an option of files only; {literal}"))
+            }
+            (_, Some(option)) if !is_command => Err(format!(
+                "`{option}` is an option of commands (exec:) only; {literal}"
             )),
+            _ if self.exec.plain_pipe && role == Role::Source => Err(format!(
+                "`pipe` is for destinations: what a source writes to is always a pipe; {literal}"
+            )),
+            _ => Ok(()),
         }
     }
 }

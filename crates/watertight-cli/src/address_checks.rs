@@ -69,7 +69,7 @@ fn accepted(is_source: bool, text: &OsString, address: &Address) {
             format!("fd:{number}").into_bytes()
         }
         Place::Exec(command) => {
-            assert!(!command.program().is_empty());
+            assert!(!command.to_command().get_program().is_empty());
             assert_eq!(address.path(), None);
             return;
         }

@@ -1,171 +1,323 @@
-//! Children of `exec:` addresses: started, waited for by a thread of their own, killed and reaped on every path.
+//! Children of `exec:` addresses: started, watched by a thread of their own, ended as a tree, and reaped on every path.
 
+use crate::address::ExecOptions;
 use crate::event::{End, Event, Mailbox};
 use crate::platform::{self, CommandLine};
 use serde::Serialize;
-use shared_child::SharedChild;
 use std::io;
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::time::Instant;
-use watertight::OsHandle;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use watertight::{
+    Child, Command, Exit, Found, Input, Output, PipeReader, PipeWriter, ReaderOptions, StartError,
+    WriterOptions,
+};
 
-/// A running child. Dropping it kills and reaps it, if that has not happened.
-pub(crate) struct Child {
-    shared: Arc<SharedChild>,
+/// How long the killed may take to be gone: they are, within milliseconds, unless they hang in the kernel or may not be killed by us.
+pub(crate) const DEATH_WITHIN: Duration = Duration::from_secs(5);
+
+/// Every child that may have to be ended when this program is told a second time to end.
+static RUNNING: Mutex<Vec<Weak<Child>>> = Mutex::new(Vec::new());
+
+/// What stands between us and a child of a destination.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum InputKind {
+    /// A socket that looks cut to the child unless it is ended in order, even if we are killed.
+    Armed,
+    /// A plain pipe: a cut stream looks whole.
+    Pipe,
+}
+
+/// Who ended a child.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EndedBy {
+    /// It ended after we had asked it to, or had closed its pipe before its time.
+    Asked,
+    #[default]
+    Itself,
+    /// It ended after we had killed it.
+    Killed,
 }
 
 /// How a child ended.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub(crate) struct ChildStatus {
     /// Its exit code; none if a signal ended it, or if nothing is known.
     pub(crate) code: Option<i32>,
     /// The signal that ended it.
     pub(crate) signal: Option<i32>,
-    /// We closed its pipe before its end, or killed it: the status is a consequence, not a cause.
+    /// Its exit code is one that means well: 0, or what `ok=` names.
+    pub(crate) good: bool,
+    /// We closed its pipe before its end, asked it to end or killed it: the status is a consequence, not a cause.
     pub(crate) stopped: bool,
+    pub(crate) ended_by: EndedBy,
+    /// Who of its tree is still there although it was killed.
+    pub(crate) left: Vec<String>,
 }
 
-impl Child {
-    /// Starts a source's child. Its standard output is the pipe; its standard input is empty, so that it cannot take input
-    /// meant for somebody else.
-    pub(crate) fn start_source(command: &CommandLine) -> io::Result<(Self, OsHandle)> {
-        let mut command = command.to_command();
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let child = Self::start(&mut command)?;
-        let stdout = child.shared.take_stdout().ok_or_else(no_pipe)?;
-        Ok((child, stdout.into()))
-    }
-
-    /// Starts a destination's child. Its standard input is the pipe; its standard output is ours.
-    pub(crate) fn start_destination(command: &CommandLine) -> io::Result<(Self, OsHandle)> {
-        let mut command = command.to_command();
-        command.stdin(Stdio::piped()).stdout(Stdio::inherit());
-        let child = Self::start(&mut command)?;
-        let stdin = child.shared.take_stdin().ok_or_else(no_pipe)?;
-        Ok((child, stdin.into()))
-    }
-
-    fn start(command: &mut Command) -> io::Result<Self> {
-        SharedChild::spawn(command).map(|shared| Self {
-            shared: Arc::new(shared),
-        })
-    }
-
-    /// Posts the child's ending when it comes.
-    pub(crate) fn watch(&self, end: End, mailbox: Mailbox) -> io::Result<()> {
-        let shared = self.shared.clone();
-        std::thread::Builder::new()
-            .name("child".into())
-            .spawn(move || {
-                let status = shared.wait().map(ChildStatus::of).unwrap_or_default();
-                mailbox.post(Event::ChildEnded(end, status));
-            })?;
-        Ok(())
-    }
-
-    /// Ends it now. It is reaped by whoever waits.
-    pub(crate) fn kill(&self) {
-        // The one failure is that it is over already.
-        let _ = self.shared.kill();
+impl ChildStatus {
+    /// Whether it ended well, or badly as a mere consequence of our stopping.
+    pub(crate) fn is_good(&self) -> bool {
+        self.stopped || self.good
     }
 }
 
-impl Drop for Child {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = self.shared.wait();
+/// Starts a source's child. Its standard output is the pipe; its standard input is empty, so that it cannot take input meant for
+/// somebody else.
+pub(crate) fn start_source(
+    command: &CommandLine,
+    options: ReaderOptions,
+) -> Result<(Arc<Child>, PipeReader), StartError> {
+    let mut command = Command::from(command.to_command());
+    command
+        .stdin(Input::null())
+        .stdout(Output::piped())
+        .output_options(options)
+        .kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let stdout = child.stdout.take().expect("it was asked to be a pipe");
+    Ok((registered(child), stdout))
+}
+
+/// Starts a destination's child. Its standard input is an armed socket, or a pipe where that is wanted or all there is; its standard
+/// output is ours.
+pub(crate) fn start_destination(
+    command: &CommandLine,
+    exec: &ExecOptions,
+    is_armed: bool,
+    options: &WriterOptions,
+) -> Result<(Arc<Child>, PipeWriter, InputKind), StartError> {
+    let is_armed = is_armed && !exec.plain_pipe;
+    let start = |input: Input| {
+        let mut command = Command::from(command.to_command());
+        command
+            .stdin(input)
+            .stdout(Output::inherited())
+            .stdin_options(options.clone())
+            .kill_on_drop(true);
+        command.spawn()
+    };
+    let (mut child, kind) = if is_armed {
+        match start(Input::armed()) {
+            // Only Linux has such a sign.
+            Err(error) if error.error.kind() == io::ErrorKind::Unsupported => {
+                (start(Input::piped())?, InputKind::Pipe)
+            }
+            started => (started?, InputKind::Armed),
+        }
+    } else {
+        (start(Input::piped())?, InputKind::Pipe)
+    };
+    let stdin = child.stdin.take().expect("it was asked to be a pipe");
+    Ok((registered(child), stdin, kind))
+}
+
+fn registered(child: Child) -> Arc<Child> {
+    let child = Arc::new(child);
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    running.retain(|known| known.strong_count() > 0);
+    running.push(Arc::downgrade(&child));
+    child
+}
+
+/// Kills every child's tree: this program ends at once.
+pub(crate) fn kill_all() {
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    for child in running.iter().filter_map(Weak::upgrade) {
+        // Nobody is left to be told.
+        let _ = child.kill_tree();
     }
 }
 
 /// One end's child, if it has one, and what is known about its ending.
 #[derive(Default)]
 pub(crate) struct ChildOfEnd {
-    child: Option<Child>,
+    child: Option<Arc<Child>>,
+    end: Option<(End, Mailbox)>,
+    ok: Vec<i32>,
     status: Option<ChildStatus>,
     stopped: bool,
+    ended_by: EndedBy,
     kill_at: Option<Instant>,
+    /// When it is no longer waited for, once it was killed.
+    abandoned_at: Option<Instant>,
+    is_abandoned: bool,
+    left: Vec<String>,
+    /// A thread is ending its tree.
+    is_ending: bool,
+    is_released: bool,
 }
 
 impl ChildOfEnd {
     /// Begins to wait for the child.
-    pub(crate) fn of(child: Option<Child>, end: End, mailbox: &Mailbox) -> io::Result<Self> {
-        if let Some(child) = &child {
-            child.watch(end, mailbox.clone())?;
+    pub(crate) fn of(
+        child: Option<Arc<Child>>,
+        exec: &ExecOptions,
+        end: End,
+        mailbox: &Mailbox,
+    ) -> io::Result<Self> {
+        if let Some(child) = child.clone() {
+            let mailbox = mailbox.clone();
+            std::thread::Builder::new()
+                .name("child".into())
+                .spawn(move || {
+                    // Not reaped: its tree stays in reach until the copy is over.
+                    let exit = child.until_exit().wait().ok();
+                    mailbox.post(Event::ChildEnded(end, exit));
+                })?;
         }
-        Ok(Self {
-            child,
-            ..Self::default()
-        })
+        let mut of_end = Self::default();
+        of_end.child = child;
+        of_end.end = Some((end, mailbox.clone()));
+        of_end.ok.clone_from(&exec.ok);
+        Ok(of_end)
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.child.is_none() || self.status.is_some()
+        let is_over = self.status.is_some() && !self.is_ending;
+        self.child.is_none() || is_over || self.is_abandoned
+    }
+
+    /// Whether there is a child, and it has not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some() && self.status.is_none()
+    }
+
+    /// Whether there is a child that ended badly, and not because of us.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.status.is_some() && self.status().is_some_and(|status| !status.is_good())
     }
 
     /// How the child ended; a child that is not known to have ended has an empty status.
     pub(crate) fn status(&self) -> Option<ChildStatus> {
-        let status = self.status.unwrap_or_default();
         self.child.as_ref().map(|_| ChildStatus {
             stopped: self.stopped,
-            ..status
+            ended_by: self.ended_by,
+            left: self.left.clone(),
+            ..self.status.clone().unwrap_or_default()
         })
     }
 
-    pub(crate) fn handle_ending(&mut self, status: ChildStatus) {
-        self.status = Some(status);
+    pub(crate) fn handle_ending(&mut self, exit: Option<Exit>) {
+        let status = exit.and_then(Exit::status);
+        let code = status.and_then(|status| status.code());
+        self.status = Some(ChildStatus {
+            code,
+            signal: status.and_then(platform::ending_signal),
+            good: code.is_some_and(|code| self.ok.contains(&code)),
+            ..ChildStatus::default()
+        });
         self.kill_at = None;
-    }
-
-    /// We end its pipe before its time: it is killed if it has not ended by then, and its status is a consequence.
-    pub(crate) fn stop(&mut self, kill_at: Instant) {
-        if !self.is_over() {
-            self.stopped = true;
-            self.hurry(kill_at);
+        if !self.is_ending {
+            self.abandoned_at = None;
         }
     }
 
-    /// It ended its pipe itself: it is killed if it has not ended by then.
-    pub(crate) fn hurry(&mut self, kill_at: Instant) {
+    /// Its tree has ended, but for those that are left.
+    pub(crate) fn handle_tree(&mut self, left: &[Found]) {
+        self.is_ending = false;
+        self.abandoned_at = self.abandoned_at.filter(|_| self.status.is_none());
+        self.note_left(left);
+    }
+
+    fn note_left(&mut self, left: &[Found]) {
+        for found in left {
+            let name = found.name.as_deref().unwrap_or("somebody");
+            let text = format!("{name} (pid {})", found.pid);
+            if !self.left.contains(&text) {
+                self.left.push(text);
+            }
+        }
+    }
+
+    /// Its tree is asked to end, and killed if it has not ended by then; how it ends from now on is a consequence. A child that ended
+    /// already may have left somebody behind: they are ended too.
+    pub(crate) fn stop(&mut self, kill_at: Instant, now: Instant) {
+        let Some(child) = &self.child else { return };
+        if self.stopped {
+            return self.hurry(kill_at);
+        }
+        if self.status.is_none() {
+            self.stopped = true;
+            self.ended_by = EndedBy::Asked;
+            self.kill_at = Some(kill_at);
+        }
+        let Some((end, mailbox)) = self.end.clone().filter(|_| !self.is_ending) else {
+            return;
+        };
+        let (child, grace) = (child.clone(), kill_at.saturating_duration_since(now));
+        // Beside this thread, since it waits for the grace.
+        let ending = std::thread::Builder::new()
+            .name("ending".into())
+            .spawn(move || {
+                let ended = child.terminate_tree(grace).within(grace + DEATH_WITHIN);
+                let left = match ended.wait() {
+                    Ok(_) => Vec::new(),
+                    Err(_) => child.kill_tree().left,
+                };
+                mailbox.post(Event::TreeEnded(end, left));
+            });
+        if ending.is_ok() {
+            self.is_ending = true;
+        } else {
+            // No thread is to be had: without the grace, then.
+            self.kill(now);
+        }
+    }
+
+    fn hurry(&mut self, kill_at: Instant) {
         if !self.is_over() {
             let earlier = self.kill_at.map_or(kill_at, |known| known.min(kill_at));
             self.kill_at = Some(earlier);
         }
     }
 
-    pub(crate) fn kill_at(&self) -> Option<Instant> {
-        self.kill_at
+    /// When there is something to do for it.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.kill_at.or(self.abandoned_at)
     }
 
-    /// Kills the child if its time is up.
+    /// Kills the child's tree if its time is up, and gives up one that does not die.
     pub(crate) fn keep_deadline(&mut self, now: Instant) {
-        if let Some(child) = self
-            .child
-            .as_ref()
-            .filter(|_| self.kill_at.is_some_and(|at| at <= now))
-        {
-            child.kill();
-            self.kill_at = None;
+        if self.kill_at.is_some_and(|at| at <= now) {
+            self.kill(now);
+        }
+        if self.abandoned_at.is_some_and(|at| at <= now) {
+            self.abandoned_at = None;
+            self.is_abandoned = true;
+        }
+    }
+
+    fn kill(&mut self, now: Instant) {
+        let Some(child) = self.child.clone() else {
+            return;
+        };
+        self.kill_at = None;
+        let end = child.kill_tree();
+        if self.status.is_none() {
+            self.ended_by = EndedBy::Killed;
             self.stopped = true;
+            self.abandoned_at = Some(now + DEATH_WITHIN);
+            self.note_left(&end.left);
+        }
+    }
+
+    /// The copy is over: the child is reaped, and whoever it left behind lives on.
+    pub(crate) fn release(&mut self) {
+        self.is_released = true;
+        if let Some(child) = &self.child {
+            // Its status is known already.
+            let _ = child.try_wait();
         }
     }
 }
 
-impl ChildStatus {
-    fn of(status: ExitStatus) -> Self {
-        Self {
-            code: status.code(),
-            signal: platform::ending_signal(status),
-            stopped: false,
+impl Drop for ChildOfEnd {
+    fn drop(&mut self) {
+        // The copy did not begin: the thread that waits for the child has a reference too.
+        if let Some(child) = self.child.as_ref().filter(|_| !self.is_released) {
+            let _ = child.kill_tree();
         }
     }
-
-    /// Whether it ended well, or badly as a mere consequence of our stopping.
-    pub(crate) fn is_good(&self) -> bool {
-        self.stopped || self.code == Some(0)
-    }
-}
-
-fn no_pipe() -> io::Error {
-    io::Error::other("the child was started without its pipe")
 }

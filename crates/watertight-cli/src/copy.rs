@@ -8,11 +8,12 @@ use crate::child::ChildOfEnd;
 use crate::destination::Destination;
 use crate::endpoint::Ends;
 use crate::event::{End, Event, Inbox, Mailbox, is_late};
-use crate::flags::{CopyFlags, DeadPolicy, SlowPolicy};
+use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy, SlowPolicy};
 use crate::meter::Meter;
 use crate::rate::Pace;
 use crate::report::{CopyEnding, GivenUp};
 use crate::source::{Source, SourceEnding};
+use crate::verdict::{Consumer, Producer, Stream, Verdict, judge};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
@@ -26,7 +27,7 @@ const CHUNK_BYTES_MIN: u64 = 4 * 1024;
 const CHUNKS_PER_BUFFER: u64 = 4;
 /// So many chunks may be read, or being read, before their turn.
 const READ_AHEAD_CHUNKS: usize = 2;
-/// How long a child whose pipe ended early may take to end by itself.
+/// How long a child that is asked to end may take, before it is killed.
 const CHILD_GRACE: Duration = Duration::from_secs(2);
 /// How long the source's thread may take to stop, beyond the library's own bound.
 const SOURCE_STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -52,6 +53,8 @@ pub(crate) struct Copy<'a> {
     /// The children: the source's first, then the destinations'.
     pub(crate) children: Vec<ChildOfEnd>,
     pub(crate) ending: Option<CopyEnding>,
+    /// Whether the destinations may have their ends.
+    verdict: Verdict,
     pub(crate) signal: Option<i32>,
     /// Everything was stopped: no deadline counts any more.
     stopping: bool,
@@ -74,11 +77,17 @@ impl<'a> Copy<'a> {
         } else {
             flags.progress
         };
-        let mut children = vec![ChildOfEnd::of(ends.source.child, End::Source, &mailbox)?];
+        let mut children = vec![ChildOfEnd::of(
+            ends.source.child,
+            &flags.source.exec,
+            End::Source,
+            &mailbox,
+        )?];
         let mut destinations = Vec::new();
         for (index, mut end) in ends.destinations.into_iter().enumerate() {
             children.push(ChildOfEnd::of(
                 end.child.take(),
+                &flags.destinations[index].exec,
                 End::Destination(index),
                 &mailbox,
             )?);
@@ -97,6 +106,7 @@ impl<'a> Copy<'a> {
             destinations,
             children,
             ending: None,
+            verdict: Verdict::Open,
             signal: None,
             stopping: false,
             moved_at: now,
@@ -112,6 +122,9 @@ impl<'a> Copy<'a> {
             let now = Instant::now();
             self.keep_deadlines(now);
             self.advance(now);
+            if self.judge(now) {
+                self.advance(now);
+            }
             if self.is_over(now) {
                 break;
             }
@@ -126,7 +139,66 @@ impl<'a> Copy<'a> {
                 self.handle(event, woken_at);
             }
         }
+        self.children.iter_mut().for_each(ChildOfEnd::release);
         self.meter.clear();
+    }
+
+    /// Gives the verdict, once enough is known. Whether it did.
+    fn judge(&mut self, now: Instant) -> bool {
+        if self.verdict != Verdict::Open {
+            return false;
+        }
+        let dead_counts = self.flags.dead == DeadPolicy::Fail;
+        let (source, children) = self.children.split_first().expect("one for each end");
+        let producer = match source.status() {
+            None => Producer::Nobody,
+            Some(_) if source.is_running() => Producer::Running,
+            Some(_) if source.has_failed() => Producer::EndedBadly,
+            Some(_) => Producer::EndedWell,
+        };
+        let consumers = self.destinations.iter().zip(children);
+        let consumers = consumers.map(|(destination, child)| {
+            if destination.is_live() && child.has_failed() && dead_counts {
+                Consumer::Failed
+            } else if child.has_failed() {
+                Consumer::Dropped
+            } else {
+                destination.consumer()
+            }
+        });
+        let is_stopped = self.ending.is_some() || self.signal.is_some();
+        self.verdict = judge(is_stopped, self.stream(now), producer, consumers);
+        if self.verdict == Verdict::Bad {
+            self.refuse_ends(now);
+        }
+        self.verdict != Verdict::Open
+    }
+
+    fn stream(&self, now: Instant) -> Stream {
+        match &self.source_ending {
+            None if self.is_source_over(now) => Stream::Failed,
+            None => Stream::Open,
+            Some(ending) => {
+                let read = self.bytes_read;
+                let is_expected = self.flags.expect_bytes.is_none_or(|bytes| bytes == read);
+                if ending.ended && ending.error.is_none() && is_expected {
+                    Stream::Ended
+                } else {
+                    Stream::Failed
+                }
+            }
+        }
+    }
+
+    /// The verdict is bad: no child is given a clean end of this stream. The others get what was read.
+    fn refuse_ends(&mut self, now: Instant) {
+        let kill_at = now + CHILD_GRACE;
+        self.child_of(End::Source).stop(kill_at, now);
+        for index in 0..self.destinations.len() {
+            if self.destinations[index].is_child() && self.flags.on_failure == FailurePolicy::Kill {
+                self.give_up(index, GivenUp::CutShort, kill_at, now);
+            }
+        }
     }
 
     /// This program was stopped for a while, and what it did not see is nobody's idleness.
@@ -140,9 +212,11 @@ impl<'a> Copy<'a> {
     /// Goes as far as it can without waiting: chunks to destinations, credit to the source.
     fn advance(&mut self, now: Instant) {
         loop {
-            let no_more = self.is_source_over(now) && self.ahead.is_empty();
+            let is_judged =
+                self.verdict != Verdict::Open || self.flags.on_failure == FailurePolicy::End;
+            let may_end = is_judged && self.is_source_over(now) && self.ahead.is_empty();
             for destination in &mut self.destinations {
-                if destination.advance(no_more, now, &self.mailbox) {
+                if destination.advance(may_end, now, &self.mailbox) {
                     self.moved_at = self.moved_at.max(now);
                 }
             }
@@ -187,7 +261,7 @@ impl<'a> Copy<'a> {
 
     fn handle(&mut self, event: Event, now: Instant) {
         match event {
-            Event::ChildEnded(end, status) => self.child_of(end).handle_ending(status),
+            Event::ChildEnded(end, exit) => self.child_of(end).handle_ending(exit),
             Event::Data(chunk) => {
                 self.outstanding -= 1;
                 self.bytes_read += chunk.len() as u64;
@@ -199,20 +273,23 @@ impl<'a> Copy<'a> {
             }
             Event::DestinationEnded(index, receipt) => {
                 if self.destinations[index].handle_ending(receipt) {
-                    self.handle_early_ending(index, now);
+                    self.handle_early_ending(now);
                 }
                 self.stop_if_nobody_is_left(now);
             }
             Event::Interrupted(signal) => {
                 self.signal = Some(signal);
-                self.stop_all(
-                    CopyEnding::Interrupted,
-                    GivenUp::Interrupted,
-                    now + CHILD_GRACE,
-                );
+                if self.flags.on_failure == FailurePolicy::End {
+                    // What was read still goes to everybody, and then the end.
+                    self.stop_source(CopyEnding::Interrupted, now);
+                } else {
+                    let kill_at = now + CHILD_GRACE;
+                    self.stop_all(CopyEnding::Interrupted, GivenUp::Interrupted, kill_at);
+                }
             }
             Event::ReadByPeer(index, answer) => self.destinations[index].handle_read(answer),
             Event::SourceEnded(ending) => self.handle_source_ending(ending, now),
+            Event::TreeEnded(end, left) => self.child_of(end).handle_tree(&left),
             Event::Opened(..) | Event::Wake => {}
         }
     }
@@ -220,17 +297,15 @@ impl<'a> Copy<'a> {
     fn handle_source_ending(&mut self, ending: SourceEnding, now: Instant) {
         if ending.error.is_some() {
             self.ending.get_or_insert(CopyEnding::SourceFailed);
-            self.child_of(End::Source).stop(now + CHILD_GRACE);
+            self.child_of(End::Source).stop(now + CHILD_GRACE, now);
         }
         self.drain_since.get_or_insert(now);
         self.moved_at = self.moved_at.max(now);
         self.source_ending = Some(ending);
     }
 
-    /// A destination failed, or its peer closed.
-    fn handle_early_ending(&mut self, index: usize, now: Instant) {
-        self.child_of(End::Destination(index))
-            .hurry(now + CHILD_GRACE);
+    /// A destination failed, or its peer closed. A child that closed its input may have work to do: it is waited for.
+    fn handle_early_ending(&mut self, now: Instant) {
         if self.flags.dead == DeadPolicy::Fail {
             self.stop_source(CopyEnding::DestinationEnded, now);
         }
@@ -249,7 +324,7 @@ impl<'a> Copy<'a> {
         if self.source_ending.is_none() && self.source_abandoned_at.is_none() {
             self.source_abandoned_at = Some(now + SOURCE_STOP_WITHIN);
             // Before its pipe is closed: how the child ends from now on is our doing.
-            self.child_of(End::Source).stop(now + CHILD_GRACE);
+            self.child_of(End::Source).stop(now + CHILD_GRACE, now);
             self.source.stop();
         }
     }
@@ -261,18 +336,32 @@ impl<'a> Copy<'a> {
         self.stop_source(why, now);
         self.ahead.clear();
         for index in 0..self.destinations.len() {
-            self.give_up(index, given_up, now);
+            self.give_up(index, given_up, kill_at, now);
         }
         for child in &mut self.children {
-            child.stop(kill_at);
+            child.stop(kill_at, now);
         }
     }
 
-    fn give_up(&mut self, index: usize, why: GivenUp, now: Instant) {
-        if self.destinations[index].is_live() {
-            self.child_of(End::Destination(index))
-                .stop(now + CHILD_GRACE);
+    /// Stops a destination. A child's input stays open until the child has ended.
+    fn give_up(&mut self, index: usize, why: GivenUp, kill_at: Instant, now: Instant) {
+        if !self.destinations[index].is_live() {
+            return;
+        }
+        self.child_of(End::Destination(index)).stop(kill_at, now);
+        let is_child = self.destinations[index].is_child();
+        if is_child && self.flags.on_failure == FailurePolicy::Kill {
+            self.destinations[index].condemn(why);
+        } else {
             self.destinations[index].give_up(why, now);
+        }
+    }
+
+    fn close_condemned(&mut self, now: Instant) {
+        for (destination, child) in self.destinations.iter_mut().zip(&self.children[1..]) {
+            if child.is_over() {
+                destination.close_condemned(now);
+            }
         }
     }
 
@@ -318,7 +407,7 @@ impl<'a> Copy<'a> {
         }
         for index in 0..self.destinations.len() {
             if self.slow_at(index).is_some_and(|at| at <= now) {
-                self.give_up(index, GivenUp::SlowDeadline, now);
+                self.give_up(index, GivenUp::SlowDeadline, now + CHILD_GRACE, now);
                 if self.flags.slow == SlowPolicy::Fail {
                     self.stop_source(CopyEnding::SlowDeadline, now);
                 }
@@ -329,6 +418,7 @@ impl<'a> Copy<'a> {
         for child in &mut self.children {
             child.keep_deadline(now);
         }
+        self.close_condemned(now);
     }
 
     /// The next moment at which there is something to do without an event. Those up to `now` are done.
@@ -341,7 +431,7 @@ impl<'a> Copy<'a> {
             .destinations
             .iter()
             .filter_map(Destination::abandoned_at);
-        let children = self.children.iter().filter_map(ChildOfEnd::kill_at);
+        let children = self.children.iter().filter_map(ChildOfEnd::due);
         let source = self
             .source_abandoned_at
             .filter(|_| self.source_ending.is_none());

@@ -1,8 +1,10 @@
 //! One destination of a copy: its pipe, the chunk that waits for room in it, and how it ends.
 
+use crate::child::InputKind;
 use crate::endpoint::DestinationEnd;
 use crate::event::{Event, Mailbox};
 use crate::report::GivenUp;
+use crate::verdict::Consumer;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +29,7 @@ pub(crate) struct Destination {
     index: usize,
     writer: Arc<PipeWriter>,
     kind: DestinationKind,
+    input: Option<InputKind>,
     phase: Phase,
     /// A chunk for which there was no room yet.
     pending: Option<Bytes>,
@@ -35,6 +38,8 @@ pub(crate) struct Destination {
     content_at: Instant,
     receipt: Option<Receipt>,
     given_up: Option<GivenUp>,
+    /// Its consumer is to end before its input does.
+    is_condemned: bool,
     abandoned_at: Option<Instant>,
     read_by_peer: Option<bool>,
 }
@@ -73,12 +78,14 @@ impl Destination {
             index,
             writer: Arc::new(end.writer),
             kind: end.kind,
+            input: end.input,
             phase: Phase::Open,
             pending: None,
             transferred: 0,
             content_at: now,
             receipt: None,
             given_up: None,
+            is_condemned: false,
             abandoned_at: None,
             read_by_peer: None,
         }
@@ -130,7 +137,18 @@ impl Destination {
         }
     }
 
-    /// Goes as far as it can without waiting. Says whether bytes moved.
+    /// What the verdict has to know of it. One that is over counts no more: if it did, the copy would have been stopped.
+    pub(crate) fn consumer(&self) -> Consumer {
+        if !self.is_live() {
+            Consumer::Dropped
+        } else if self.is_behind() {
+            Consumer::Behind
+        } else {
+            Consumer::Served
+        }
+    }
+
+    /// Goes as far as it can without waiting, to its end if there is no more. Says whether bytes moved.
     pub(crate) fn advance(&mut self, no_more: bool, now: Instant, mailbox: &Mailbox) -> bool {
         if !self.is_live() {
             return false;
@@ -172,13 +190,18 @@ impl Destination {
             DestinationKind::File => self.finish(),
             DestinationKind::Peer => {
                 if ledger.unsettled() == 0 {
-                    // Asked once, without waiting: a stranger may read whenever it likes.
-                    let answer = self.writer.until_read().within(Duration::ZERO).wait();
-                    self.read_by_peer = knowledge(answer);
+                    // A stranger may read whenever it likes.
+                    self.ask_whether_read();
                     self.finish();
                 }
             }
         }
+    }
+
+    /// Asks once, without waiting.
+    fn ask_whether_read(&mut self) {
+        let answer = self.writer.until_read().within(Duration::ZERO).wait();
+        self.read_by_peer = knowledge(answer);
     }
 
     /// Waits on a thread of its own until the child has read everything, or has closed its end.
@@ -204,6 +227,26 @@ impl Destination {
         self.phase = Phase::Finishing;
         // Asking is enough: the ending arrives as an event.
         let _ = self.writer.finish().within(Duration::ZERO).wait();
+    }
+
+    /// Its consumer is to end, and only then its input: so it never sees an end of its input.
+    pub(crate) fn condemn(&mut self, why: GivenUp) {
+        if self.is_live() {
+            self.given_up = Some(why);
+            self.is_condemned = true;
+            self.pending = None;
+            // One that left bytes unread has failed by itself.
+            self.ask_whether_read();
+        }
+    }
+
+    /// The consumer is gone: so may its input be.
+    pub(crate) fn close_condemned(&mut self, now: Instant) {
+        if std::mem::take(&mut self.is_condemned) && self.receipt.is_none() {
+            self.abandoned_at = Some(now + ANSWER_WITHIN);
+            // Asking is enough: the ending arrives as an event.
+            let _ = self.writer.abort().within(Duration::ZERO).wait();
+        }
     }
 
     /// Stops it now.
@@ -239,7 +282,20 @@ impl Destination {
 
     pub(crate) fn error(&self) -> Option<String> {
         let error = self.receipt.as_ref().and_then(Receipt::error);
+        // That we aborted it is told as what made us do it.
+        let error =
+            error.filter(|error| self.given_up.is_none() || error.kind != ErrorKind::Aborted);
         error.map(|error| error.to_string())
+    }
+
+    /// What its child reads from, if it has one.
+    pub(crate) fn input(&self) -> Option<InputKind> {
+        self.input
+    }
+
+    /// Whether a child of ours reads it.
+    pub(crate) fn is_child(&self) -> bool {
+        self.kind == DestinationKind::Child
     }
 
     pub(crate) fn given_up(&self) -> Option<GivenUp> {

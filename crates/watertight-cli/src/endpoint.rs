@@ -1,18 +1,21 @@
 //! Opening: from addresses to pipes. All or nothing: no file is truncated before everything else is open.
 
 use crate::address::{Address, Place};
-use crate::child::Child;
+use crate::child::{self, InputKind};
 use crate::copy::CHUNK_BYTES_MAX;
 use crate::destination::{DestinationKind, Herald};
 use crate::event::{End, Inbox, Mailbox};
-use crate::flags::CopyFlags;
+use crate::flags::{CopyFlags, FailurePolicy};
 use crate::identity;
 use crate::paths::Paths;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::Seek;
 use std::sync::Arc;
 use std::time::Duration;
-use watertight::{Direction, OsHandle, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
+use watertight::{
+    Child, Direction, OsHandle, PipeReader, PipeWriter, ReaderOptions, StartError, StartStep,
+    WriterOptions,
+};
 
 /// The standard streams' numbers end here.
 const STANDARD_STREAMS: u32 = 3;
@@ -25,15 +28,17 @@ pub(crate) struct Ends {
 
 pub(crate) struct SourceEnd {
     pub(crate) reader: PipeReader,
-    pub(crate) child: Option<Child>,
+    pub(crate) child: Option<Arc<Child>>,
     /// How many bytes it has, if it knows.
     pub(crate) size: Option<u64>,
 }
 
 pub(crate) struct DestinationEnd {
     pub(crate) writer: PipeWriter,
-    pub(crate) child: Option<Child>,
+    pub(crate) child: Option<Arc<Child>>,
     pub(crate) kind: DestinationKind,
+    /// What the child reads from.
+    pub(crate) input: Option<InputKind>,
 }
 
 /// Why not everything is open.
@@ -53,11 +58,10 @@ pub(crate) struct Claimed {
     failure: Option<Failure>,
 }
 
-/// An open handle on its way to becoming a pipe.
-struct Raw {
-    handle: OsHandle,
-    child: Option<Child>,
-    kind: DestinationKind,
+/// A child, and our end of its stream.
+enum Started {
+    Destination(Arc<Child>, PipeWriter, InputKind),
+    Source(Arc<Child>, PipeReader),
 }
 
 /// The end that an error is about, with its text.
@@ -137,36 +141,54 @@ pub(crate) fn open(
     let size = source_size(&paths);
     let truncations = paths.truncations(flags)?;
     // Children first: they inherit the standard streams, which are taken after that.
-    let mut raws = Vec::new();
+    let mut started = Vec::new();
     for (end, address) in flags.ends() {
-        raws.push(start(end, address)?);
+        started.push(start(end, address, flags, mailbox)?);
     }
-    let mut pipes = Vec::new();
-    for ((end, address), raw) in flags.ends().zip(raws) {
-        let raw = match raw {
-            Some(raw) => raw,
-            None => take(end, address, &mut paths, &mut claimed)?,
-        };
-        pipes.push((end, address, raw));
-    }
-    let mut pipes = pipes.into_iter();
-    let (end, address, raw) = pipes.next().expect("the source is the first of the ends");
-    let source = SourceEnd {
-        reader: PipeReader::adopt_with(raw.handle, reader_options())
-            .map_err(|error| cannot_adopt(end, address, &error))?,
-        child: raw.child,
-        size,
-    };
+    let mut source = None;
     let mut destinations = Vec::new();
-    for (index, (end, address, raw)) in pipes.enumerate() {
-        let options = writer_options(flags, address, index, mailbox);
-        let writer = PipeWriter::adopt_with(raw.handle, options);
-        destinations.push(DestinationEnd {
-            writer: writer.map_err(|error| cannot_adopt(end, address, &error))?,
-            child: raw.child,
-            kind: raw.kind,
-        });
+    for ((end, address), started) in flags.ends().zip(started) {
+        match (started, end) {
+            (Some(Started::Source(child, reader)), _) => {
+                source = Some(SourceEnd {
+                    reader,
+                    child: Some(child),
+                    size,
+                });
+            }
+            (Some(Started::Destination(child, writer, input)), _) => {
+                destinations.push(DestinationEnd {
+                    writer,
+                    child: Some(child),
+                    kind: DestinationKind::Child,
+                    input: Some(input),
+                });
+            }
+            (None, End::Source) => {
+                let (handle, _) = take(end, address, &mut paths, &mut claimed)?;
+                let reader = PipeReader::adopt_with(handle, reader_options())
+                    .map_err(|error| cannot_adopt(end, address, &error))?;
+                source = Some(SourceEnd {
+                    reader,
+                    child: None,
+                    size,
+                });
+            }
+            (None, End::Destination(index)) => {
+                let (handle, kind) = take(end, address, &mut paths, &mut claimed)?;
+                let options = writer_options(flags, address, index, mailbox);
+                let writer = PipeWriter::adopt_with(handle, options)
+                    .map_err(|error| cannot_adopt(end, address, &error))?;
+                destinations.push(DestinationEnd {
+                    writer,
+                    child: None,
+                    kind,
+                    input: None,
+                });
+            }
+        }
     }
+    let source = source.expect("the source is one of the ends");
     for (end, file) in truncations {
         file.set_len(0)
             .map_err(|error| (end, format!("cannot empty the file: {error}")))?;
@@ -206,28 +228,37 @@ fn cannot_adopt(end: End, address: &Address, error: &watertight::AdoptError) -> 
 }
 
 /// Starts the child, if the address is one.
-fn start(end: End, address: &Address) -> Result<Option<Raw>, Failure> {
+fn start(
+    end: End,
+    address: &Address,
+    flags: &CopyFlags,
+    mailbox: &Mailbox,
+) -> Result<Option<Started>, Failure> {
     let Place::Exec(command) = &address.place else {
         return Ok(None);
     };
     let started = match end {
-        End::Destination(_) => Child::start_destination(command),
-        End::Source => Child::start_source(command),
+        End::Destination(index) => {
+            let options = writer_options(flags, address, index, mailbox);
+            // Who wants the end at once wants what looks like one.
+            let is_armed = flags.on_failure == FailurePolicy::Kill;
+            child::start_destination(command, &address.exec, is_armed, &options)
+                .map(|(child, writer, input)| Started::Destination(child, writer, input))
+        }
+        End::Source => child::start_source(command, reader_options())
+            .map(|(child, reader)| Started::Source(child, reader)),
     };
-    let (child, handle) = started.map_err(|error| {
-        let program = command.program().to_string_lossy();
-        let way_out = if error.kind() == io::ErrorKind::NotFound {
-            "; is it installed and in PATH? (No shell runs: for built-ins, pipes and variables use exec:\"sh -c '...'\")"
-        } else {
-            ""
-        };
-        (end, format!("cannot start `{program}` ({address}): {error}{way_out}"))
-    })?;
-    Ok(Some(Raw {
-        handle,
-        child: Some(child),
-        kind: DestinationKind::Child,
-    }))
+    let started = started.map_err(|error| (end, cannot_start(address, &error)))?;
+    Ok(Some(started))
+}
+
+fn cannot_start(address: &Address, error: &StartError) -> String {
+    let way_out = if error.step == StartStep::Program {
+        "; is it installed and in PATH? (No shell runs: for built-ins, pipes and variables use exec:\"sh -c '...'\")"
+    } else {
+        ""
+    };
+    format!("{address}: {error}{way_out}")
 }
 
 /// Takes what is open already: a path's file, or a stream this program was started with.
@@ -236,8 +267,8 @@ fn take(
     address: &Address,
     paths: &mut Paths,
     claimed: &mut Claimed,
-) -> Result<Raw, Failure> {
-    let (handle, kind) = match &address.place {
+) -> Result<(OsHandle, DestinationKind), Failure> {
+    Ok(match &address.place {
         Place::Fd(number) => {
             let handle = match claimed.remove(*number) {
                 Some(handle) => handle,
@@ -254,11 +285,6 @@ fn take(
             };
             (opened.file.into(), kind)
         }
-    };
-    Ok(Raw {
-        handle,
-        child: None,
-        kind,
     })
 }
 

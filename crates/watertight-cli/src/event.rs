@@ -3,7 +3,6 @@
 //! It has no bound of its own, and needs none: the source may only send as many chunks as it was given credit for, and
 //! everything else happens once, or is coalesced (`Wake`).
 
-use crate::child::ChildStatus;
 use crate::paths::OpenedPath;
 use crate::source::SourceEnding;
 use bytes::Bytes;
@@ -11,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
-use watertight::Receipt;
+use watertight::{Exit, Found, Receipt};
 
 /// Who wakes so much later than it asked for was stopped meanwhile (Ctrl-Z, a debugger, a sleeping machine).
 const LATE_BY: Duration = Duration::from_millis(250);
@@ -25,8 +24,8 @@ pub(crate) enum End {
 
 /// Something happened.
 pub(crate) enum Event {
-    /// A child is over.
-    ChildEnded(End, ChildStatus),
+    /// A child is over; how, if that is known.
+    ChildEnded(End, Option<Exit>),
     /// The source's next bytes.
     Data(Bytes),
     /// A destination's pipe is over.
@@ -39,6 +38,8 @@ pub(crate) enum Event {
     ReadByPeer(usize, Option<bool>),
     /// Nothing more comes from the source.
     SourceEnded(SourceEnding),
+    /// A child's tree that was to end has ended; who of it is left.
+    TreeEnded(End, Vec<Found>),
     /// A destination got on.
     Wake,
 }

@@ -122,6 +122,10 @@ pub(crate) struct CopyFlags {
     #[arg(long, value_enum, value_name = "POLICY", default_value_t = DeadPolicy::Fail)]
     pub(crate) dead: DeadPolicy,
 
+    /// What the command of an `exec:` destination gets when the stream is known to be cut
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t = FailurePolicy::Kill)]
+    pub(crate) on_failure: FailurePolicy,
+
     /// Read at most so many bytes per second
     #[arg(long, value_name = "SIZE", value_parser = units::rate)]
     pub(crate) rate: Option<u64>,
@@ -212,6 +216,14 @@ pub(crate) enum DeadPolicy {
     Fail,
     /// Go on with the others
     Drop,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum FailurePolicy {
+    /// It never sees an end: it is asked to end while its input is open, and killed after 2 s
+    Kill,
+    /// It gets the end at once, as from a shell's pipe: for what keeps what it got, as a live capture does
+    End,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

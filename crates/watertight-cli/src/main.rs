@@ -30,6 +30,7 @@ mod units_checks;
 mod unix;
 #[cfg(unix)]
 mod unix_words;
+mod verdict;
 #[cfg(windows)]
 mod windows;
 
@@ -46,7 +47,10 @@ use units::printable;
 
 fn main() -> ExitCode {
     // The second Ctrl-C: no destructor, no account, just out.
-    let leave: fn(i32) = |code| std::process::exit(code);
+    let leave: fn(i32) = |code| {
+        child::kill_all();
+        std::process::exit(code)
+    };
     ExitCode::from(match Cli::try_parse() {
         Err(error) => complain(&on_its_line(error)),
         Ok(cli) => perform(&cli, leave),

@@ -146,6 +146,7 @@ impl Paths {
                     | Event::DestinationEnded(..)
                     | Event::ReadByPeer(..)
                     | Event::SourceEnded(_)
+                    | Event::TreeEnded(..)
                     | Event::Wake,
                 ) => {}
             }

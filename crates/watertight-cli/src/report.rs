@@ -1,6 +1,6 @@
 //! The closing report: the account of every pipe, as text or as JSON, and the exit code that follows from it.
 
-use crate::child::ChildStatus;
+use crate::child::{ChildStatus, EndedBy, InputKind};
 use crate::units::{printable, shown_bytes};
 use serde::Serialize;
 use std::fmt::Write;
@@ -26,6 +26,8 @@ pub(crate) enum CopyEnding {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum GivenUp {
+    /// The stream is known to be cut: its child was not given an end.
+    CutShort,
     DrainDeadline,
     IdleDeadline,
     Interrupted,
@@ -79,6 +81,8 @@ pub(crate) struct DestinationReport {
     pub(crate) not_accepted: u64,
     /// Whether its reader has taken everything out of the pipe; null where that cannot be known.
     pub(crate) read_by_peer: Option<bool>,
+    /// What its child reads from.
+    pub(crate) input: Option<InputKind>,
     pub(crate) child: Option<ChildStatus>,
 }
 
@@ -220,16 +224,25 @@ impl SourceReport {
             )?;
         }
         out.push('\n');
-        write_details(out, self.error.as_deref(), self.child)
+        write_details(out, self.error.as_deref(), self.child.as_ref())
     }
 }
 
 impl DestinationReport {
     /// Whether something of so many bytes is missing there.
     fn is_short(&self, read: u64) -> bool {
+        if self.is_held_back() {
+            // It was served, unless it threw something away; what else was wrong was wrong elsewhere, and counts there.
+            return self.read_by_peer == Some(false);
+        }
         self.ending != PipeEnding::Finished
             || self.counters.transferred != read
             || self.read_by_peer == Some(false)
+    }
+
+    /// Whether it was given no end because the stream was cut.
+    fn is_held_back(&self) -> bool {
+        self.given_up == Some(GivenUp::CutShort)
     }
 
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
@@ -237,7 +250,7 @@ impl DestinationReport {
         writeln!(out, "  to           {}", printable(&self.address))?;
         if self.ending == PipeEnding::NotOpened {
             out.push_str("  not opened\n");
-            return write_details(out, self.error.as_deref(), self.child);
+            return write_details(out, self.error.as_deref(), self.child.as_ref());
         }
         write!(out, "  transferred  {} bytes", counters.transferred)?;
         if counters.accepted == counters.transferred {
@@ -268,14 +281,35 @@ impl DestinationReport {
             write!(out, "; given up: {}", why.explanation())?;
         }
         out.push('\n');
-        write_details(out, self.error.as_deref(), self.child)
+        if self.input == Some(InputKind::Pipe) {
+            out.push_str(
+                "  input        a plain pipe: should we be killed, a cut stream looks whole\n",
+            );
+        }
+        write_details(out, self.error.as_deref(), self.child.as_ref())?;
+        if self.is_socket_refused() {
+            out.push_str(
+                "  hint         its input is a socket, and a program that opens /dev/stdin itself cannot use one: try `,pipe` after the command\n",
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether its child ended badly by itself and took nothing out of its armed input.
+    fn is_socket_refused(&self) -> bool {
+        let is_bad = |child: &ChildStatus| {
+            child.ended_by == EndedBy::Itself && !child.good && child.code.is_some()
+        };
+        self.input == Some(InputKind::Armed)
+            && self.child.as_ref().is_some_and(is_bad)
+            && (self.read_by_peer == Some(false) || self.error.is_some())
     }
 }
 
 fn write_details(
     out: &mut String,
     error: Option<&str>,
-    child: Option<ChildStatus>,
+    child: Option<&ChildStatus>,
 ) -> std::fmt::Result {
     if let Some(error) = error {
         writeln!(out, "  error        {}", printable(error))?;
@@ -288,11 +322,14 @@ fn write_details(
         (None, Some(signal)) => write!(out, "  child        ended by signal {signal}")?,
         (None, None) => write!(out, "  child        its ending is not known")?,
     }
-    out.push_str(if child.stopped {
-        " (after we had closed its pipe)\n"
-    } else {
-        "\n"
+    out.push_str(match child.ended_by {
+        EndedBy::Asked => " (after we had asked it to end)\n",
+        EndedBy::Itself => "\n",
+        EndedBy::Killed => " (after we had killed it)\n",
     });
+    if !child.left.is_empty() {
+        writeln!(out, "  left         {}", printable(&child.left.join(", ")))?;
+    }
     Ok(())
 }
 
@@ -328,6 +365,7 @@ impl CopyEnding {
 impl GivenUp {
     fn explanation(self) -> &'static str {
         match self {
+            Self::CutShort => "the stream was cut short, and it was not to take that for the end",
             Self::DrainDeadline => "--drain-within passed",
             Self::IdleDeadline => "nothing moved for --idle",
             Self::Interrupted => "interrupted",
@@ -338,7 +376,7 @@ impl GivenUp {
     fn is_deadline(self) -> bool {
         match self {
             Self::DrainDeadline | Self::IdleDeadline | Self::SlowDeadline => true,
-            Self::Interrupted => false,
+            Self::CutShort | Self::Interrupted => false,
         }
     }
 }
@@ -348,11 +386,11 @@ fn exit_code(report: &Report) -> u8 {
     let read = report.bytes_read();
     let deadline =
         |destination: &DestinationReport| destination.given_up.is_some_and(GivenUp::is_deadline);
-    let sources = report.sources.iter().map(|source| source.child);
+    let sources = report.sources.iter().map(|source| &source.child);
     let destinations = report
         .destinations
         .iter()
-        .map(|destination| destination.child);
+        .map(|destination| &destination.child);
     let mut children = sources.chain(destinations).flatten();
     let stopped_by_deadline = matches!(
         report.ending,
@@ -373,6 +411,13 @@ fn exit_code(report: &Report) -> u8 {
         }
         None if report.ending != CopyEnding::Finished => 1,
         None if report.sources.iter().any(|source| !source.ended) => 1,
+        None if report
+            .destinations
+            .iter()
+            .any(DestinationReport::is_held_back) =>
+        {
+            1
+        }
         None => 0,
     }
 }

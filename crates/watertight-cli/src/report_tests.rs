@@ -29,6 +29,7 @@ fn finished() -> Report {
             },
             not_accepted: 0,
             read_by_peer: None,
+            input: None,
             child: None,
         }],
         hash: None,
@@ -79,9 +80,10 @@ fn a_child_counts_unless_we_stopped_it() {
     };
     let stopped = ChildStatus {
         stopped: true,
-        ..bad
+        ..bad.clone()
     };
-    assert_eq!(code(|report| report.sources[0].child = Some(bad)), 8);
+    let copied = bad.clone();
+    assert_eq!(code(|report| report.sources[0].child = Some(copied)), 8);
     assert_eq!(code(|report| report.destinations[0].child = Some(bad)), 8);
     assert_eq!(
         code(|report| report.destinations[0].child = Some(stopped)),

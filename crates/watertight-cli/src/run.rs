@@ -137,6 +137,7 @@ fn destination_report(
         counters: Counters::from(ledger),
         not_accepted: bytes_read.saturating_sub(ledger.accepted()),
         read_by_peer: destination.read_by_peer(),
+        input: destination.input(),
         child: None,
     }
 }
@@ -171,6 +172,7 @@ fn not_begun(flags: &CopyFlags, reason: &NotOpened) -> Report {
                 counters: Counters::from(Ledger::default()),
                 not_accepted: 0,
                 read_by_peer: None,
+                input: None,
                 child: None,
             })
             .collect(),

@@ -17,10 +17,6 @@ pub(crate) struct CommandLine {
 }
 
 impl CommandLine {
-    pub(crate) fn program(&self) -> &OsStr {
-        &self.program
-    }
-
     pub(crate) fn to_command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);

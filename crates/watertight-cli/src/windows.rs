@@ -1,7 +1,7 @@
 //! What is different on Windows: names are Unicode, a command's arguments are one string, and there are drives.
 
 use same_file::Handle;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::windows::io::{AsHandle, OwnedHandle};
@@ -27,10 +27,6 @@ pub(crate) struct CommandLine {
 }
 
 impl CommandLine {
-    pub(crate) fn program(&self) -> &OsStr {
-        &self.program
-    }
-
     pub(crate) fn to_command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.raw_arg(&self.rest);

@@ -158,46 +158,6 @@ fn signals_end_the_copy_with_the_account() {
 }
 
 #[test]
-fn a_second_signal_ends_the_program_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let mark = folder.path().join("mark");
-    make_fifo(&mark);
-    // It would have two seconds of grace, and uses them.
-    let stubborn = format!(
-        "exec:sh -c 'trap \"\" INT TERM; echo $$ > {}; exec sleep 100'",
-        mark.display()
-    );
-    let mut child = copy(["-", &stubborn])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let stdin = child.stdin.take();
-    let sleeper = fs::read_to_string(&mark).unwrap();
-    // Two different signals: two equal ones could become one on the way.
-    for signal in ["INT", "TERM"] {
-        let mut kill = Command::new("kill");
-        assert!(
-            kill.args(["-s", signal, &child.id().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-    let status = child.wait().unwrap();
-    let mut kill = Command::new("kill");
-    assert!(
-        kill.args(["-s", "KILL", sleeper.trim()])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let output = child.wait_with_output().unwrap();
-    drop(stdin);
-    assert_eq!(status.code(), Some(143));
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
-}
-
-#[test]
 fn a_signal_ends_the_opening_too() {
     let folder = tempfile::tempdir().unwrap();
     let (fifo, mark) = (folder.path().join("fifo"), folder.path().join("mark"));

@@ -58,7 +58,7 @@ fn a_missing_program_is_named_and_nothing_is_overwritten() {
     .expect(3);
     let error = run.destination(1)["error"].as_str().unwrap();
     assert!(
-        error.contains("`no-such-program-here`") && error.contains("PATH"),
+        error.contains("\"no-such-program-here\"") && error.contains("PATH"),
         "{error}"
     );
     assert_eq!(fs::read(&target).unwrap(), b"precious");

@@ -169,7 +169,45 @@ impl Child {
     /// # Errors
     /// A deadline that passed, or the system cannot tell the end.
     pub fn wait(&self) -> Wait<WaitExit<'_>> {
-        Wait::new(WaitExit { child: self, id: 0 })
+        self.wait_as(Reaping::Yes)
+    }
+
+    /// Waits for its end as [`wait`](Self::wait) does, and does not reap it: its number and its group stay its own, so that
+    /// [`kill_tree`](Self::kill_tree) and [`terminate_tree`](Self::terminate_tree) still reach who of its tree is left.
+    /// [`wait`](Self::wait), [`try_wait`](Self::try_wait) or a drop reaps it.
+    ///
+    /// **Cancel safety.** As [`wait`](Self::wait).
+    ///
+    /// **Platform differences.** On Windows nothing is reaped in any case: the handle keeps the job in reach.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use watertight::{Command, Group};
+    /// let mut shell = Command::new("sh");
+    /// shell.args(["-c", "sleep 1000 & exit 1"]).group(Group::Own);
+    /// let child = shell.spawn()?;
+    /// if !child.until_exit().wait()?.is_success() {
+    ///     assert_eq!(child.kill_tree().signalled.len(), 1, "what it left behind");
+    /// }
+    /// assert!(child.try_wait().is_some());
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn until_exit(&self) -> Wait<WaitExit<'_>> {
+        self.wait_as(Reaping::No)
+    }
+
+    fn wait_as(&self, reaping: Reaping) -> Wait<WaitExit<'_>> {
+        Wait::new(WaitExit {
+            child: self,
+            reaping,
+            id: 0,
+        })
     }
 
     /// How it ended, if it is over. Never waits.
@@ -177,11 +215,7 @@ impl Child {
     /// In a process that was forked from this one, nobody knows: [`Exit::Unknown`].
     #[must_use]
     pub fn try_wait(&self) -> Option<Exit> {
-        match self.process.try_reap() {
-            Reaped::Ended(status) => Some(Exit::Status(status)),
-            Reaped::Running => None,
-            Reaped::Unknown => Some(Exit::Unknown),
-        }
+        exit(self.process.try_reap())
     }
 
     /// Kills it, and nobody else: `SIGKILL`, or `TerminateProcess` with code 1. Whether it was there to be killed.
@@ -246,8 +280,8 @@ impl Child {
             .map_err(|error| cause(&error))
     }
 
-    fn poll_exit(&self, id: &mut u64, waker: &Waker, verb: Verb) -> Poll<Result<Exit, Error>> {
-        let failed = |cause: Cause| Error::without_bytes(verb, cause);
+    fn poll_exit(&self, id: &mut u64, waker: &Waker) -> Poll<Result<Exit, Error>> {
+        let failed = |cause: Cause| Error::without_bytes(Verb::Terminate, cause);
         match self.poll_exited(id, waker) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(exited) => exited.map_err(failed)?,
@@ -279,11 +313,39 @@ pub(crate) fn cause(error: &io::Error) -> Cause {
     }
 }
 
-/// See [`Child::wait`].
+fn exit(reaped: Reaped) -> Option<Exit> {
+    match reaped {
+        Reaped::Ended(status) => Some(Exit::Status(status)),
+        Reaped::Running => None,
+        Reaped::Unknown => Some(Exit::Unknown),
+    }
+}
+
+/// Whether a child that is over is reaped.
+#[derive(Clone, Copy, Debug)]
+enum Reaping {
+    No,
+    Yes,
+}
+
+/// See [`Child::wait`] and [`Child::until_exit`].
 #[derive(Debug)]
 pub struct WaitExit<'a> {
     child: &'a Child,
+    reaping: Reaping,
     id: u64,
+}
+
+impl WaitExit<'_> {
+    /// How the child ended, which was told to be over.
+    fn exit(&self) -> Exit {
+        let process = &self.child.process;
+        let known = match self.reaping {
+            Reaping::No => process.peek(),
+            Reaping::Yes => process.try_reap(),
+        };
+        exit(known).unwrap_or(Exit::Unknown)
+    }
 }
 
 impl Sealed for WaitExit<'_> {}
@@ -293,7 +355,11 @@ impl Operation for WaitExit<'_> {
     type Backend = Native;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
-        self.child.poll_exit(&mut self.id, waker, Verb::WaitExit)
+        let exited = self.child.poll_exited(&mut self.id, waker);
+        exited.map(|exited| match exited {
+            Ok(()) => Ok(self.exit()),
+            Err(cause) => Err(Error::without_bytes(Verb::WaitExit, cause)),
+        })
     }
 
     /// A thread that may block waits for the child by itself: no other thread has a part in it.
@@ -304,8 +370,7 @@ impl Operation for WaitExit<'_> {
         }
         let left = deadline.map(|deadline| child.driver.backend.now().until(deadline));
         match child.process.wait_for_exit(left) {
-            // It was seen to be over, so it is.
-            Ok(true) => Poll::Ready(Ok(child.try_wait().unwrap_or(Exit::Unknown))),
+            Ok(true) => Poll::Ready(Ok(self.exit())),
             Ok(false) => Poll::Pending,
             // The other way may be open.
             Err(_) => self.poll(waker),
@@ -421,7 +486,7 @@ impl Operation for Terminate<'_> {
                 }
                 // With this the child is reaped.
                 _ if over.is_ready() => {
-                    return self.child.poll_exit(&mut self.id, waker, Verb::Terminate);
+                    return self.child.poll_exit(&mut self.id, waker);
                 }
                 Phase::Begin | Phase::Asked(_) | Phase::Killed => return Poll::Pending,
             }

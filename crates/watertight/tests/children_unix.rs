@@ -10,8 +10,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 use watertight::{
-    AfterExit, AtBound, Command, Direction, EndedBy, ErrorKind, Exit, Found, Input, Limits, Output,
-    PipeReader, Pipeline, StartStep,
+    AfterExit, AtBound, Command, Direction, EndedBy, ErrorKind, Exit, Found, Group, Input, Limits,
+    Output, PipeReader, Pipeline, StartStep,
 };
 
 fn shell(script: &str) -> Command {
@@ -218,6 +218,28 @@ fn a_group_of_its_own_within_the_tree_is_killed_with_it() {
     // Nobody holds the pipe any more.
     assert!(lines.receive().within(PATIENCE).wait().unwrap().is_none());
     assert!(!child.wait().within(PATIENCE).wait().unwrap().is_success());
+}
+
+/// A child that is seen to be over and not reaped keeps its group, so whoever it left behind is still in reach.
+#[test]
+fn an_end_that_is_seen_leaves_the_tree_in_reach() {
+    let _accounted = accounted();
+    let mut command = shell("sleep 1000 >/dev/null 2>&1 & exit 3");
+    command.group(Group::Own);
+    let child = command.spawn().unwrap();
+    for _ in 0..2 {
+        let exit = child.until_exit().wait().unwrap();
+        assert_eq!(exit.status().unwrap().code(), Some(3));
+    }
+    let end = child.kill_tree();
+    assert_eq!(end.signalled.len(), 1, "{end:?}");
+    assert!(end.left.is_empty() && end.error.is_none(), "{end:?}");
+    // The same end again, and now it is reaped.
+    assert_eq!(
+        child.wait().wait().unwrap().status().unwrap().code(),
+        Some(3)
+    );
+    assert!(child.kill_tree().signalled.is_empty());
 }
 
 #[test]

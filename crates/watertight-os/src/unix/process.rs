@@ -204,6 +204,16 @@ impl Process {
         reaped
     }
 
+    /// What became of the child, as [`try_reap`](Self::try_reap) says it, and it is not reaped: its number and its group stay its own.
+    #[must_use]
+    pub fn peek(&self) -> Reaped {
+        if self.birth.is_elsewhere() {
+            return Reaped::Unknown;
+        }
+        let state = lock(&self.state);
+        state.end.unwrap_or_else(|| self.hold.peek())
+    }
+
     /// SIGKILL to the child alone. `false`: it is over.
     ///
     /// # Errors

@@ -142,6 +142,12 @@ impl Process {
         }
     }
 
+    /// As [`try_reap`](Self::try_reap): a child's handle keeps its number and its job, whoever has asked.
+    #[must_use]
+    pub fn peek(&self) -> Reaped {
+        self.try_reap()
+    }
+
     /// TerminateProcess with the exit code 1, to the child alone. `false`: it is over.
     ///
     /// # Errors

@@ -57,6 +57,11 @@ impl Numbered {
         life::of(WaitId::Pid(self.pid))
     }
 
+    /// waitid, without waiting and without reaping.
+    pub(super) fn peek(&self) -> Reaped {
+        life::peek(WaitId::Pid(self.pid))
+    }
+
     /// waitpid, without waiting.
     pub(super) fn reap(&self) -> Reaped {
         match waitpid(Some(self.pid), WaitOptions::NOHANG) {

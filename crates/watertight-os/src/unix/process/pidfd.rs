@@ -11,16 +11,11 @@ use crate::unix::classify::Call;
 use crate::unix::kernel::last_errno;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a wait status has when a core file was written (`WCOREFLAG`).
-const CORE_WRITTEN: i32 = 0x80;
 
 /// How a child is held.
 pub(super) enum Hold {
@@ -76,6 +71,14 @@ impl Hold {
         }
     }
 
+    /// waitid, without waiting and without reaping.
+    pub(super) fn peek(&self) -> Reaped {
+        match self {
+            Self::Number(numbered) => numbered.peek(),
+            Self::Pidfd(_, pidfd) => life::peek(WaitId::PidFd(pidfd.as_fd())),
+        }
+    }
+
     /// waitid, without waiting.
     pub(super) fn reap(&self) -> Reaped {
         let pidfd = match self {
@@ -85,7 +88,7 @@ impl Hold {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         match waitid(WaitId::PidFd(pidfd.as_fd()), options) {
             Ok(None) => Reaped::Running,
-            Ok(Some(said)) => status(said).map_or(Reaped::Unknown, Reaped::Ended),
+            Ok(Some(said)) => life::status(said).map_or(Reaped::Unknown, Reaped::Ended),
             // ECHILD; without waiting there is no EINTR, and the descriptor is good.
             Err(_) => Reaped::Unknown,
         }
@@ -118,17 +121,6 @@ impl Hold {
             Self::Pidfd(_, pidfd) => Ok(wait_for_end(pidfd.as_fd(), timeout)?),
         }
     }
-}
-
-/// The wait status that waitid takes apart, put together again.
-fn status(said: WaitIdStatus) -> Option<ExitStatus> {
-    let raw = if let Some(code) = said.exit_status() {
-        (code & 0xff) << 8
-    } else {
-        let core = if said.dumped() { CORE_WRITTEN } else { 0 };
-        said.terminating_signal()? | core
-    };
-    Some(ExitStatus::from_raw(raw))
 }
 
 /// pidfd_send_signal. Whether there was still a process to send it to.

@@ -1,0 +1,160 @@
+//! The verdict: whether a copy was whole, decided before any destination is given its end.
+//!
+//! A consumer that commits what it got at the end of its input must not see a clean end of a stream that is known to be cut. So
+//! every end waits for this. It is a pure function of what is known; nothing here acts.
+
+/// What is known of the source's stream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stream {
+    /// Its end was read, and every check on it is met.
+    Ended,
+    /// It failed, or it ended and a check on it is not met.
+    Failed,
+    /// More may come.
+    Open,
+}
+
+/// What is known of the source's child.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Producer {
+    EndedBadly,
+    EndedWell,
+    /// There is no child: nobody says how the producer ended.
+    Nobody,
+    Running,
+}
+
+/// What is known of a destination.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Consumer {
+    /// Bytes are still on their way to it.
+    Behind,
+    /// It failed, and the policy has it count no more.
+    Dropped,
+    /// It failed, and counts.
+    Failed,
+    /// Everything that was read is transferred to it.
+    Served,
+}
+
+/// What the ends of the destinations wait for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// The stream is cut, or somebody who counts did not get all of it.
+    Bad,
+    /// Everything is known to be well: the ends may be given.
+    Good,
+    /// Not known yet.
+    Open,
+}
+
+/// Decides. `is_stopped`: a deadline, a signal or a policy has stopped the copy.
+///
+/// A producer that failed is judged when its stream is over: what it wrote before still goes to those who keep what they get.
+pub(crate) fn judge(
+    is_stopped: bool,
+    stream: Stream,
+    producer: Producer,
+    consumers: impl IntoIterator<Item = Consumer>,
+) -> Verdict {
+    if is_stopped || stream == Stream::Failed {
+        return Verdict::Bad;
+    }
+    if stream == Stream::Open {
+        return Verdict::Open;
+    }
+    if producer == Producer::EndedBadly {
+        return Verdict::Bad;
+    }
+    let mut is_behind = false;
+    for consumer in consumers {
+        match consumer {
+            Consumer::Failed => return Verdict::Bad,
+            Consumer::Behind => is_behind = true,
+            Consumer::Dropped | Consumer::Served => {}
+        }
+    }
+    if is_behind || producer == Producer::Running {
+        Verdict::Open
+    } else {
+        Verdict::Good
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAMS: [Stream; 3] = [Stream::Ended, Stream::Failed, Stream::Open];
+    const PRODUCERS: [Producer; 4] = [
+        Producer::EndedBadly,
+        Producer::EndedWell,
+        Producer::Nobody,
+        Producer::Running,
+    ];
+    const CONSUMERS: [Consumer; 4] = [
+        Consumer::Behind,
+        Consumer::Dropped,
+        Consumer::Failed,
+        Consumer::Served,
+    ];
+
+    /// Every combination, with two destinations, against the rule written the other way round.
+    #[test]
+    fn the_table() {
+        for is_stopped in [false, true] {
+            for stream in STREAMS {
+                for producer in PRODUCERS {
+                    for one in CONSUMERS {
+                        for other in CONSUMERS {
+                            let verdict = judge(is_stopped, stream, producer, [one, other]);
+                            let both = [one, other];
+                            let is_good = !is_stopped
+                                && stream == Stream::Ended
+                                && [Producer::EndedWell, Producer::Nobody].contains(&producer)
+                                && !both.contains(&Consumer::Behind)
+                                && !both.contains(&Consumer::Failed);
+                            let is_bad = is_stopped
+                                || stream == Stream::Failed
+                                || stream == Stream::Ended
+                                    && (producer == Producer::EndedBadly
+                                        || both.contains(&Consumer::Failed));
+                            let expected = if is_good {
+                                Verdict::Good
+                            } else if is_bad {
+                                Verdict::Bad
+                            } else {
+                                Verdict::Open
+                            };
+                            let situation = (is_stopped, stream, producer, both);
+                            assert_eq!(verdict, expected, "{situation:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a promise to a consumer rests on: good only if nothing that is known speaks against it, and never taken back by more
+    /// news of the same kind.
+    #[test]
+    fn nothing_open_is_good() {
+        for producer in PRODUCERS {
+            let verdict = judge(false, Stream::Open, producer, [Consumer::Served]);
+            assert_eq!(verdict, Verdict::Open);
+        }
+        let running = judge(false, Stream::Ended, Producer::Running, [Consumer::Served]);
+        assert_eq!(running, Verdict::Open);
+    }
+
+    #[test]
+    fn a_dropped_destination_cuts_nobody_else() {
+        let verdict = judge(
+            false,
+            Stream::Ended,
+            Producer::EndedWell,
+            [Consumer::Dropped, Consumer::Served],
+        );
+        assert_eq!(verdict, Verdict::Good);
+    }
+}

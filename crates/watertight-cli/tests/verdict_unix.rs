@@ -1,0 +1,273 @@
+//! The end comes after the verdict: a consumer that commits at the end of its input never commits a stream that is known to be cut.
+//!
+//! The consumer is the most ordinary one: `cat >part && mv part final`. It commits if and only if it sees a clean end.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod harness;
+
+use harness::{EXE, Run, copy};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+const CONSUMER: &str = "exec:sh -c \"cat >part && mv part final\"";
+
+fn run_in(folder: &Path, arguments: &[&str]) -> Run {
+    Run::of(copy(arguments).current_dir(folder).output().unwrap())
+}
+
+fn committed(folder: &Path) -> Option<String> {
+    std::fs::read_to_string(folder.join("final")).ok()
+}
+
+/// A copy of our standard input to the consumer, which has got a first line of it.
+fn under_way(folder: &Path, arguments: &[&str]) -> Child {
+    let mut child = copy(arguments.iter().copied().chain(["-", CONSUMER]))
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"first\n").unwrap();
+    // It is a file as soon as the consumer has it: nothing tells that but looking.
+    while std::fs::read(folder.join("part")).map_or(0, |part| part.len()) < 6 {
+        std::thread::yield_now();
+    }
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args([name, &pid]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Reads the standard error to its end: all who could write there are gone then, the consumer too.
+fn await_everybody(child: &mut Child) {
+    let mut text = String::new();
+    let stderr = child.stderr.as_mut().unwrap();
+    stderr.read_to_string(&mut text).unwrap();
+}
+
+#[test]
+fn a_whole_stream_is_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_in(folder.path(), &["exec:echo whole", CONSUMER]).expect(0);
+    assert_eq!(committed(folder.path()).as_deref(), Some("whole\n"));
+    assert_eq!(run.destination(0)["input"], "armed");
+    assert_eq!(run.destination(0)["ending"], "finished");
+}
+
+/// What cuts a stream, and the exit code that tells it.
+#[test]
+fn a_stream_that_is_known_to_be_cut_is_not_committed() {
+    let idle = "exec:sh -c \"echo first; exec sleep 1000\"";
+    let cuts: [(&[&str], i32); 7] = [
+        (&["exec:sh -c \"echo first; exit 1\""], 8),
+        (&["exec:sh -c \"echo first; kill -9 $$\""], 8),
+        // It closes its output first, and fails only then.
+        (&["exec:sh -c \"echo first; exec >&-; exit 3\""], 8),
+        (&["/proc/self/mem"], 4),
+        (&["--expect-bytes", "7", "exec:echo first"], 7),
+        (&["--idle", "200ms", idle], 6),
+        // Another destination fails, and counts.
+        (&["/dev/zero", "/dev/full"], 5),
+    ];
+    for (arguments, code) in cuts {
+        let folder = tempfile::tempdir().unwrap();
+        let all: Vec<&str> = arguments.iter().copied().chain([CONSUMER]).collect();
+        let run = run_in(folder.path(), &all).expect(code);
+        assert_eq!(committed(folder.path()), None, "{arguments:?}");
+        let last = run.report["destinations"].as_array().unwrap().len() - 1;
+        let child = &run.destination(last)["child"];
+        assert_eq!(child["ended_by"], "asked", "{arguments:?}");
+        assert!(run.destination(last)["given_up"].is_string());
+    }
+}
+
+#[test]
+fn a_signal_to_the_copy_cuts_the_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = under_way(folder.path(), &[]);
+    signal(&child, "-TERM");
+    await_everybody(&mut child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(committed(folder.path()), None);
+}
+
+/// Nobody is left to end the consumer in order: its input is armed, so it reads an error where a pipe would have ended.
+#[test]
+fn the_copys_own_death_is_no_end_of_the_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = under_way(folder.path(), &[]);
+    signal(&child, "-KILL");
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    await_everybody(&mut child);
+    assert_eq!(committed(folder.path()), None);
+    let part = std::fs::read(folder.path().join("part")).unwrap();
+    assert_eq!(part, b"first\n", "what it was given is its own");
+}
+
+/// The same with a plain pipe, which has no sign for it: so it was the arming that kept the consumer above from committing.
+#[test]
+fn a_plain_pipe_has_no_sign() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = format!("{CONSUMER},pipe");
+    let mut child = copy(["-", &plain])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"first\n").unwrap();
+    while std::fs::read(folder.path().join("part")).map_or(0, |part| part.len()) < 6 {
+        std::thread::yield_now();
+    }
+    signal(&child, "-KILL");
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    await_everybody(&mut child);
+    assert_eq!(committed(folder.path()).as_deref(), Some("first\n"));
+}
+
+/// With a plain pipe too the consumer is ended before its input, whoever of its tree reads that, and whatever it does about
+/// being asked.
+#[test]
+fn the_consumers_tree_is_dead_before_its_input_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let stubborn = "exec:sh -c \"trap '' TERM; (cat >part && mv part final); true\",pipe";
+    let failing = "exec:sh -c \"echo first; exit 1\"";
+    let run = run_in(folder.path(), &[failing, stubborn]).expect(8);
+    assert_eq!(committed(folder.path()), None);
+    let child = &run.destination(0)["child"];
+    assert_eq!(
+        (&child["ended_by"], &child["signal"]),
+        (&"killed".into(), &9.into())
+    );
+    assert_eq!(run.destination(0)["input"], "pipe");
+}
+
+/// Everybody that a source's child started goes with it when the copy fails (f03), and nobody when it does not.
+#[test]
+fn a_failed_copy_leaves_nobody_of_its_producers() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "exec:sh -c \"sleep 1000 & echo $! >worker; echo x; wait\"";
+    run_in(folder.path(), &["--idle", "200ms", source, "/dev/null"]).expect(6);
+    let worker = std::fs::read_to_string(folder.path().join("worker")).unwrap();
+    assert!(!is_running(worker.trim()), "the worker lives on");
+
+    let source = "exec:sh -c \"sleep 1000 >/dev/null 2>&1 & echo $! >worker; echo x\"";
+    run_in(folder.path(), &[source, "/dev/null"]).expect(0);
+    let worker = std::fs::read_to_string(folder.path().join("worker")).unwrap();
+    assert!(is_running(worker.trim()), "nothing is killed after success");
+    let killed = Command::new("kill").args(["-KILL", worker.trim()]).status();
+    assert!(killed.unwrap().success());
+}
+
+/// Whether there is such a process, and it is not dead already.
+fn is_running(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| !"ZX".contains(state))
+}
+
+#[test]
+fn exit_codes_that_mean_well_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "exec:sh -c \"echo found; exit 1\",ok=0,1";
+    run_in(folder.path(), &[source, CONSUMER]).expect(0);
+    assert_eq!(committed(folder.path()).as_deref(), Some("found\n"));
+}
+
+/// Who was dropped by the policy cuts nobody else: the exit code tells of it.
+#[test]
+fn a_dropped_destination_cuts_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = "exec:head -c 300000 /dev/zero";
+    run_in(
+        folder.path(),
+        &["--dead", "drop", bytes, "/dev/full", CONSUMER],
+    )
+    .expect(5);
+    assert_eq!(committed(folder.path()).unwrap().len(), 300_000);
+}
+
+/// A live capture keeps what it got: its end comes at once, with everything that was read.
+#[test]
+fn on_request_a_cut_stream_ends_like_a_whole_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = under_way(folder.path(), &["--on-failure", "end"]);
+    signal(&child, "-INT");
+    await_everybody(&mut child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(committed(folder.path()).as_deref(), Some("first\n"));
+}
+
+/// A consumer that took what it needs and works on is waited for, not killed (f15).
+#[test]
+fn a_child_that_closed_its_input_and_works_on_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("go on");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let worker = "exec:sh -c \"head -c 3 >head; exec <&-; echo closed; read word <'go on'; echo done >result\"";
+    let mut child = copy([
+        "--dead",
+        "drop",
+        "exec:head -c 3000000 /dev/zero",
+        "all",
+        worker,
+    ])
+    .current_dir(folder.path())
+    .spawn()
+    .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "closed\n");
+    // It waits for this word, however far the copy is.
+    std::fs::write(&fifo, "go\n").unwrap();
+    let run = Run::of(child.wait_with_output().unwrap()).expect(5);
+    assert_eq!(
+        std::fs::read(folder.path().join("result")).unwrap(),
+        b"done\n"
+    );
+    assert_eq!(run.destination(1)["child"]["ended_by"], "itself");
+    assert_eq!(run.count(0, "transferred"), 3_000_000);
+}
+
+/// Told a second time, the program leaves at once, and takes with it whom it started.
+#[test]
+fn a_second_signal_ends_the_program_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    // It would have two seconds of grace, and would use them.
+    let stubborn =
+        "exec:sh -c \"trap '' TERM INT; echo $$ >worker; echo x; while :; do sleep 1000; done\"";
+    let mut child = Command::new(EXE)
+        .args(["copy", "-q", stubborn, "-"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "x\n");
+    // Two different signals: two equal ones could become one on the way.
+    signal(&child, "-INT");
+    signal(&child, "-TERM");
+    // Threads may take them in either order.
+    let code = child.wait().unwrap().code().unwrap();
+    assert!([130, 143].contains(&code), "{code}");
+    let worker = std::fs::read_to_string(folder.path().join("worker")).unwrap();
+    assert!(!is_running(worker.trim()));
+}
