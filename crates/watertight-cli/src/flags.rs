@@ -157,9 +157,10 @@ pub(crate) struct CopyFlags {
     )]
     pub(crate) hash: Option<HashChoice>,
 
-    /// How to report at the end, on standard error
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ReportChoice::Text)]
-    pub(crate) report: ReportChoice,
+    /// How to report at the end, on standard error. Without this: text when something went wrong or with --hash, else one line
+    /// if that is a terminal, else nothing
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) report: Option<ReportChoice>,
 
     /// Save the report here instead of printing it
     #[arg(long, value_name = "FILE")]
@@ -181,7 +182,7 @@ pub(crate) struct CopyFlags {
 impl CopyFlags {
     /// What no single flag can know: which of them exclude each other.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.report == ReportChoice::None && self.report_to.is_some() {
+        if self.report == Some(ReportChoice::None) && self.report_to.is_some() {
             return Err("--report none and --report-to exclude each other; choose text or json, or leave --report-to out".to_owned());
         }
         let mut taken = Vec::new();

@@ -1,7 +1,7 @@
 //! What is generated from the one definition of the flags: completions and manual pages, on standard output.
 
+use crate::diagnostics;
 use crate::flags::Cli;
-use crate::units::printable;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use std::io::{self, Write};
@@ -44,14 +44,18 @@ pub(crate) fn man(subcommand: Option<&str>) -> u8 {
 }
 
 fn print(text: &[u8]) -> u8 {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
+    printed(io::stdout().write_all(text))
+}
+
+/// The exit code after something was printed on standard output: what does not get through is told, and is no success.
+pub(crate) fn printed(result: io::Result<()>) -> u8 {
+    match result.and_then(|()| io::stdout().flush()) {
         Ok(()) => 0,
         Err(error) => complain(&format!("cannot write to standard output: {error}"), 1),
     }
 }
 
 fn complain(text: &str, code: u8) -> u8 {
-    let _ = writeln!(io::stderr(), "watertight: {}", printable(text));
+    diagnostics::tell(text);
     code
 }

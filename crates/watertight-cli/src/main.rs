@@ -9,6 +9,7 @@ mod copy;
 #[cfg(test)]
 mod corpus;
 mod destination;
+mod diagnostics;
 mod endpoint;
 mod event;
 mod flags;
@@ -29,6 +30,8 @@ mod units_checks;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
+mod unix_stderr;
+#[cfg(unix)]
 mod unix_words;
 mod verdict;
 #[cfg(windows)]
@@ -43,18 +46,22 @@ use clap::error::{ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use flags::{Cli, Task};
 use std::process::ExitCode;
+use std::time::Duration;
 use units::printable;
 
 fn main() -> ExitCode {
-    // The second Ctrl-C: no destructor, no account, just out.
+// The second Ctrl-C: no destructor, no account, no waiting for anybody, just out, and nobody we started lives on.
     let leave: fn(i32) = |code| {
         child::kill_all();
+        watertight::exit_within(Duration::ZERO);
         std::process::exit(code)
     };
-    ExitCode::from(match Cli::try_parse() {
+    let code = match Cli::try_parse() {
         Err(error) => complain(&on_its_line(error)),
         Ok(cli) => perform(&cli, leave),
-    })
+    };
+    diagnostics::finish();
+    ExitCode::from(code)
 }
 
 fn perform(cli: &Cli, leave: fn(i32)) -> u8 {
@@ -86,9 +93,16 @@ fn on_its_line(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Prints help, the version, or what is wrong with the arguments.
+/// Prints help or the version on standard output, or what is wrong with the arguments on standard error.
 fn complain(error: &clap::Error) -> u8 {
-    // The terminal may be gone.
-    let _ = error.print();
+    if !error.use_stderr() {
+        return generate::printed(error.print());
+    }
+    let text = error.render();
+    if diagnostics::has_colours() {
+        diagnostics::print(&text.ansi().to_string());
+    } else {
+        diagnostics::print(&text.to_string());
+    }
     u8::try_from(error.exit_code()).unwrap_or(2)
 }

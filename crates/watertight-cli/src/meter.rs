@@ -1,20 +1,20 @@
 //! The progress line: bytes, rate, estimate and stalls, on standard error, while somebody watches.
 //!
-//! It is drawn by a thread of its own: a terminal that is held (Ctrl-S), or a full pipe, blocks that thread and nothing
-//! else. Updates it has no time for are dropped.
+//! It is handed over as text (see `diagnostics`) and never blocks: of the lines for which standard error has no time, only the
+//! newest is kept.
 
+use crate::diagnostics;
 use crate::flags::ProgressChoice;
 use crate::units::{shown_bytes, shown_duration};
+use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
-use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often the line is drawn again.
 const INTERVAL: Duration = Duration::from_millis(100);
 const DRAWS_PER_SECOND: u8 = 10;
-/// How long the report waits for the line to go.
-const CLEAR_WITHIN: Duration = Duration::from_secs(1);
 /// After this time without a byte the line says that the copy stalls.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// The width of a line that goes to no terminal.
@@ -30,42 +30,24 @@ pub(crate) struct Meter {
 }
 
 struct Shown {
-    updates: SyncSender<Update>,
-    /// Hung up by the thread once the line is gone.
-    gone: Receiver<()>,
+    bar: ProgressBar,
     bytes: u64,
     moved_at: Instant,
     due: Instant,
 }
 
-/// What the line is to say.
-struct Update {
-    bytes: u64,
-    still: Duration,
-}
-
 impl Meter {
     pub(crate) fn new(choice: ProgressChoice, size: Option<u64>, now: Instant) -> io::Result<Self> {
-        let is_terminal = io::stderr().is_terminal();
         let is_wanted = match choice {
             ProgressChoice::Always => true,
-            ProgressChoice::Auto => is_terminal,
+            ProgressChoice::Auto => diagnostics::is_terminal() && !diagnostics::is_dumb_terminal(),
             ProgressChoice::Never => false,
         };
         if !is_wanted {
             return Ok(Self { shown: None });
         }
-        let (updates, inbox) = sync_channel(1);
-        let (alive, gone) = channel();
-        std::thread::Builder::new()
-            .name("progress".into())
-            .spawn(move || {
-                draw(&bar(is_terminal, size), &inbox);
-                drop::<Sender<()>>(alive);
-            })?;
         let shown = Shown {
-            updates,
-            gone,
+            bar: bar(size)?,
             bytes: 0,
             moved_at: now,
             due: now,
@@ -78,7 +60,7 @@ impl Meter {
         self.shown.as_ref().map(|shown| shown.due)
     }
 
-    /// Has the line drawn, if it is time. Never blocks.
+    /// Draws the line, if it is time. Never blocks.
     pub(crate) fn show(&mut self, bytes: u64, now: Instant) {
         let Some(shown) = self.shown.as_mut().filter(|shown| shown.due <= now) else {
             return;
@@ -89,46 +71,31 @@ impl Meter {
             shown.moved_at = now;
         }
         let still = now.saturating_duration_since(shown.moved_at);
-        // A thread that is still drawing misses this one.
-        let _ = shown.updates.try_send(Update { bytes, still });
+        shown.bar.set_message(shown_bytes(bytes));
+        shown.bar.set_prefix(stall(still));
+        shown.bar.set_position(bytes);
+        shown.bar.tick();
     }
 
-    /// Takes the line away. If standard error is stuck, it stays.
+    /// Takes the line away.
     pub(crate) fn clear(&mut self) {
-        if let Some(Shown { updates, gone, .. }) = self.shown.take() {
-            drop(updates);
-            let _ = gone.recv_timeout(CLEAR_WITHIN);
+        if let Some(shown) = self.shown.take() {
+            shown.bar.finish_and_clear();
+            diagnostics::erase();
         }
     }
 }
 
-fn bar(is_terminal: bool, size: Option<u64>) -> ProgressBar {
-    let target = if is_terminal {
-        ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)
-    } else {
-        ProgressDrawTarget::term_like_with_hz(Box::new(PlainLine), DRAWS_PER_SECOND)
-    };
-    let bar = ProgressBar::with_draw_target(size, target);
+fn bar(size: Option<u64>) -> io::Result<ProgressBar> {
+    let line = Box::new(MeterLine::new());
+    let target = ProgressDrawTarget::term_like_with_hz(line, DRAWS_PER_SECOND);
     let template = if size.is_some() {
         SIZE_KNOWN
     } else {
         SIZE_UNKNOWN
     };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar
-}
-
-/// Draws until there is nobody left to send updates.
-fn draw(bar: &ProgressBar, updates: &Receiver<Update>) {
-    for Update { bytes, still } in updates {
-        bar.set_message(shown_bytes(bytes));
-        bar.set_prefix(stall(still));
-        bar.set_position(bytes);
-        bar.tick();
-    }
-    bar.finish_and_clear();
+    let style = ProgressStyle::with_template(template).map_err(io::Error::other)?;
+    Ok(ProgressBar::with_draw_target(size, target).with_style(style))
 }
 
 fn stall(still: Duration) -> String {
@@ -141,13 +108,45 @@ fn stall(still: Duration) -> String {
     )
 }
 
-/// Standard error that is no terminal: the line is written again and again, with a carriage return before it.
+/// The one line that is written again and again, with a carriage return before it. Each is as wide as the one before, and so
+/// takes its place.
 #[derive(Debug)]
-struct PlainLine;
+struct MeterLine {
+    terminal: Option<Term>,
+    /// What is drawn, until all of it is.
+    text: Mutex<String>,
+}
 
-impl TermLike for PlainLine {
+impl MeterLine {
+    fn new() -> Self {
+        Self {
+            terminal: diagnostics::is_terminal().then(Term::stderr),
+            text: Mutex::new(String::new()),
+        }
+    }
+
+    /// What takes the line away: blanks in its place. Where there is no terminal it stays, and what follows has lines of its own.
+    fn erasure(&self) -> String {
+        match &self.terminal {
+            Some(_) => format!("\r{}\r", " ".repeat(usize::from(self.width()))),
+            None => "\n".to_owned(),
+        }
+    }
+
+    fn append(&self, text: &str) {
+        let mut whole = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        whole.push_str(text);
+    }
+}
+
+impl TermLike for MeterLine {
     fn width(&self) -> u16 {
-        PLAIN_WIDTH
+        let Some(terminal) = &self.terminal else {
+            return PLAIN_WIDTH;
+        };
+        let (_, columns) = terminal.size();
+        // In the last column some terminals begin the next line.
+        columns.saturating_sub(1).max(1)
     }
 
     fn move_cursor_up(&self, _: usize) -> io::Result<()> {
@@ -167,19 +166,27 @@ impl TermLike for PlainLine {
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
-        io::stderr().write_all(format!("{text}\n").as_bytes())
+        self.append(text);
+        self.append("\n");
+        Ok(())
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        io::stderr().write_all(text.as_bytes())
+        self.append(text);
+        Ok(())
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        io::stderr().write_all(b"\r")
+        Ok(())
     }
 
+    /// The line is whole.
     fn flush(&self) -> io::Result<()> {
-        io::stderr().flush()
+        let text = std::mem::take(&mut *self.text.lock().unwrap_or_else(PoisonError::into_inner));
+        if !text.is_empty() {
+            diagnostics::show(format!("\r{text}"), self.erasure());
+        }
+        Ok(())
     }
 }
 

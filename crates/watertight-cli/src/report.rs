@@ -135,6 +135,13 @@ impl Report {
         text
     }
 
+    /// A success in one line.
+    pub(crate) fn to_line(&self) -> String {
+        let (bytes, seconds) = (self.bytes_read(), self.elapsed_seconds);
+        let (moved, rate) = (shown_bytes(bytes), shown_bytes(rate(bytes, seconds)));
+        format!("watertight: {moved} in {seconds:.3} s, {rate}/s\n")
+    }
+
     /// What went wrong, in lines, for those who do not get the whole report.
     pub(crate) fn errors(&self) -> Vec<String> {
         let sources = self
@@ -197,19 +204,12 @@ impl Report {
 impl SourceReport {
     fn write_text(&self, out: &mut String, seconds: f64) -> std::fmt::Result {
         writeln!(out, "  from         {}", printable(&self.address))?;
-        // A rate for people: the loss of precision beyond 2^53 bytes does not matter.
-        #[allow(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss
-        )]
-        let rate = (self.bytes_read as f64 / seconds.max(1e-6)) as u64;
         write!(
             out,
             "  read         {} bytes ({}, {}/s)",
             self.bytes_read,
             shown_bytes(self.bytes_read),
-            shown_bytes(rate)
+            shown_bytes(rate(self.bytes_read, seconds))
         )?;
         out.push_str(if self.ended {
             ", to the end"
@@ -304,6 +304,16 @@ impl DestinationReport {
             && self.child.as_ref().is_some_and(is_bad)
             && (self.read_by_peer == Some(false) || self.error.is_some())
     }
+}
+
+/// Bytes per second, for people: the loss of precision beyond 2^53 bytes does not matter.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+fn rate(bytes: u64, seconds: f64) -> u64 {
+    (bytes as f64 / seconds.max(1e-6)) as u64
 }
 
 fn write_details(

@@ -2,6 +2,7 @@
 
 use crate::copy::Copy;
 use crate::destination::Destination;
+use crate::diagnostics::{self, tell};
 use crate::endpoint::{self, Claimed, NotOpened};
 use crate::event::{End, Inbox, Mailbox, mailbox};
 use crate::flags::{CopyFlags, HashChoice, ReportChoice};
@@ -10,7 +11,6 @@ use crate::platform;
 use crate::report::{
     CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
 };
-use crate::units::printable;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::time::Instant;
@@ -196,26 +196,18 @@ fn empty(flags: &CopyFlags, ending: CopyEnding) -> Report {
 
 /// Prints or saves the report; errors are told in any case. The exit code is the report's, unless it could not be saved.
 fn deliver(flags: &CopyFlags, report: &Report, file: Option<File>) -> u8 {
-    // A copy that did not begin has no account to print: the error says it all.
-    let text_wanted = report.ending != CopyEnding::NotOpened || file.is_some();
-    let text = match flags.report {
-        ReportChoice::Json => Some(report.to_json().map(|json| json + "\n")),
-        ReportChoice::Text if text_wanted => Some(Ok(report.to_text())),
-        ReportChoice::None | ReportChoice::Text => None,
-    };
-    let text = text.filter(|_| file.is_some() || !flags.quiet);
+    let text = text(flags, report, file.is_some());
     let errors_wanted = text.is_none() || file.is_some();
     let delivered = match (text.transpose(), file) {
         (Err(error), _) => Err(error.into()),
         (Ok(Some(text)), Some(file)) => save_report(file, &text),
         (Ok(Some(text)), None) => {
             // Nobody may be there to read it; that does not change what was copied.
-            let _ = io::stderr().write_all(text.as_bytes());
+            diagnostics::print(&text);
             Ok(())
         }
         (Ok(None), _) => Ok(()),
     };
-    // After the report is safe: standard error may be stuck.
     if errors_wanted {
         report.errors().iter().for_each(|line| tell(line));
     }
@@ -225,6 +217,25 @@ fn deliver(flags: &CopyFlags, report: &Report, file: Option<File>) -> u8 {
             tell(&cannot_save(flags, &error));
             report.exit_code.max(OTHER)
         }
+    }
+}
+
+/// The report as it is wanted, if it is. `is_saved`: it goes into a file.
+fn text(flags: &CopyFlags, report: &Report, is_saved: bool) -> Option<serde_json::Result<String>> {
+    if flags.quiet && !is_saved {
+        return None;
+    }
+    // A copy that did not begin has no account to print: the error says it all.
+    let has_account = is_saved || report.ending != CopyEnding::NotOpened;
+    // A hash that was asked for is wanted after a success, too.
+    let is_all_wanted = is_saved || report.exit_code != 0 || flags.hash.is_some();
+    let all = || has_account.then(|| Ok(report.to_text()));
+    match flags.report {
+        Some(ReportChoice::Json) => Some(report.to_json().map(|json| json + "\n")),
+        Some(ReportChoice::Text) => all(),
+        Some(ReportChoice::None) => None,
+        None if is_all_wanted => all(),
+        None => diagnostics::is_terminal().then(|| Ok(report.to_line())),
     }
 }
 
@@ -253,11 +264,6 @@ fn cannot_save(flags: &CopyFlags, error: &io::Error) -> String {
         "cannot save the report to {}: {error}; name a file that can be written",
         path.display()
     )
-}
-
-/// One line for the user. Standard error may be closed; then nobody can be told.
-fn tell(line: &str) {
-    let _ = writeln!(io::stderr(), "watertight: {}", printable(line));
 }
 
 impl HashChoice {

@@ -1,10 +1,10 @@
 //! `watertight run`: a command with limits, its exit code, and an account of what it wrote.
 
+use crate::diagnostics::{self, tell};
 use crate::flags::ReportChoice;
 use crate::platform;
 use crate::run_flags::RunFlags;
 use crate::run_report::{RunEnding, RunReport};
-use crate::units::printable;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -239,7 +239,7 @@ fn deliver(flags: &RunFlags, report: &RunReport, file: Option<File>) -> u8 {
         (Ok(Some(text)), Some(mut file)) => file.write_all(text.as_bytes()),
         (Ok(Some(text)), None) => {
             // Nobody may be there to read it; that changes nothing about the command.
-            let _ = io::stderr().write_all(text.as_bytes());
+            diagnostics::print(&text);
             Ok(())
         }
         (Ok(None), _) => Ok(()),
@@ -274,9 +274,4 @@ pub(crate) fn ending(outcome: &Outcome) -> RunEnding {
     ];
     let found = known.into_iter().find(|(ended, _)| *ended == outcome.ended);
     found.map_or(RunEnding::Itself, |(_, ending)| ending)
-}
-
-/// One line for the user. Standard error may be closed; then nobody can be told.
-fn tell(line: &str) {
-    let _ = writeln!(io::stderr(), "watertight: {}", printable(line));
 }

@@ -3,11 +3,12 @@
 use same_file::Handle;
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, IsTerminal, Write};
 use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 /// Whether `c:` begins a path.
 pub(crate) const HAS_DRIVES: bool = true;
@@ -94,6 +95,23 @@ pub(crate) fn is_socket(_: &Metadata) -> bool {
 
 /// The signal that ended a child.
 pub(crate) fn ending_signal(_: ExitStatus) -> Option<i32> {
+    None
+}
+
+/// The most that is written to standard error at once, so that it is seen how it gets on.
+pub(crate) const STDERR_PIECE_BYTES_MAX: usize = 4096;
+
+/// WriteFile to standard error. It blocks for as long as there is no room, and has no bound.
+pub(crate) fn write_stderr(text: &[u8], _: Duration) -> io::Result<usize> {
+    if io::stderr().is_terminal() {
+        // A console takes UTF-16, which std makes of it. Nobody else in this program uses std's lock.
+        return io::stderr().write(text);
+    }
+    File::from(stderr_copy()?).write(text)
+}
+
+/// How many bytes lie unread in the pipe that standard error is: Windows does not say so at this end.
+pub(crate) fn unread_of_stderr() -> Option<u64> {
     None
 }
 

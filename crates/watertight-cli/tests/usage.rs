@@ -192,19 +192,28 @@ fn the_report_goes_where_it_is_told() {
 }
 
 #[test]
-fn the_text_report_is_the_default_and_names_the_counts() {
+fn a_success_says_nothing_unless_it_is_asked_and_a_failure_says_all() {
     let (folder, source, _) = folder_with(1000);
     let target = file(&folder.path().join("target"));
-    let output = Command::new(EXE)
-        .args(["copy", &file(&source), &target])
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        text.contains("finished") && text.contains("transferred  1000 bytes"),
-        "{text}"
-    );
-    assert_eq!(output.stdout, b"");
+    let said = |options: &[&str]| {
+        let mut command = Command::new(EXE);
+        command.arg("copy").args(options);
+        let output = command.args([&file(&source), &target]).output().unwrap();
+        assert_eq!(output.stdout, b"");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(said(&[]), "");
+    for (options, headline) in [
+        (&["--report", "text"][..], "finished"),
+        (&["--hash"][..], "finished"),
+        (&["--expect-bytes", "7"][..], "exit code 7"),
+    ] {
+        let text = said(options);
+        assert!(
+            text.contains(headline) && text.contains("transferred  1000 bytes"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

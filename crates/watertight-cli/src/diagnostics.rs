@@ -1,0 +1,190 @@
+//! Everything that this program says on standard error: messages, reports, and the progress line.
+//!
+//! A thread of its own writes; everybody else hands text over and goes on. A standard error that takes nothing (a full pipe
+//! that nobody reads, a terminal that is held with Ctrl-S) blocks that thread and nobody else. The end of the program waits
+//! for it (`finish`), but not for ever. Never here: `std::io::stderr()` and its lock, but for what the platform's file says.
+
+use crate::platform;
+use crate::units::printable;
+use std::io::{self, ErrorKind, IsTerminal};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long the end of the program waits since somebody last took a byte: time enough for a reader that is alive to come
+/// back to it, and less than what supervisors leave between a SIGTERM and the SIGKILL (10 s and more).
+const STUCK_AFTER: Duration = Duration::from_secs(3);
+/// How often the end of the program looks whether somebody reads. The waiting is counted in such looks, so that a stop of
+/// this program (Ctrl-Z) does not count.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What waits has no bound of its own, and needs none: a run has a few messages and one report, and of the progress lines
+/// only the newest waits.
+struct Outgoing {
+    /// What the system has not taken yet, in order.
+    waiting: Vec<u8>,
+    /// The newest progress line. It goes out when nothing else waits.
+    line: Option<ProgressLine>,
+    /// How the progress line that is on display goes away.
+    erasure: Option<String>,
+    has_writer: bool,
+}
+
+struct ProgressLine {
+    text: String,
+    erasure: String,
+}
+
+static OUTGOING: Mutex<Outgoing> = Mutex::new(Outgoing {
+    waiting: Vec::new(),
+    line: None,
+    erasure: None,
+    has_writer: false,
+});
+/// Something came, or was taken.
+static CHANGED: Condvar = Condvar::new();
+
+/// One line for the user.
+pub(crate) fn tell(line: &str) {
+    print(&format!("watertight: {}\n", printable(line)));
+}
+
+/// A text of whole lines, as it is. A progress line gives way to it.
+pub(crate) fn print(text: &str) {
+    let mut state = lock();
+    state.erase();
+    state.waiting.extend_from_slice(text.as_bytes());
+    let has_writer = state.ensure_writer();
+    drop(state);
+    CHANGED.notify_all();
+    if !has_writer {
+        // The system has no more threads, and that may be what this text is about.
+        while !lock().waiting.is_empty() && write_some() {}
+        lock().waiting.clear();
+    }
+}
+
+/// Shows a progress line in place of the one before. `erasure` is what takes it away. A line that has not gone out when the
+/// next one comes is left out.
+pub(crate) fn show(text: String, erasure: String) {
+    let mut state = lock();
+    // Without a writer it is left out as well: it may not hold anybody up.
+    if state.ensure_writer() {
+        state.line = Some(ProgressLine { text, erasure });
+        if state.waiting.is_empty() {
+            state.send_line();
+        }
+        drop(state);
+        CHANGED.notify_all();
+    }
+}
+
+/// Takes the progress line away.
+pub(crate) fn erase() {
+    print("");
+}
+
+/// Waits until everything is taken, or until nobody took a byte for [`STUCK_AFTER`]. The last thing that the program does.
+pub(crate) fn finish() {
+    let mut state = lock();
+    let mut unread = platform::unread_of_stderr();
+    let mut idle = Duration::ZERO;
+    while !state.waiting.is_empty() && idle < STUCK_AFTER {
+        let left = state.waiting.len();
+        let woken = CHANGED.wait_timeout(state, LOOK_EVERY);
+        let (now, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
+        state = now;
+        // A full pipe has room again only when a good part of it was read; whoever reads slowly is seen by what is left in it.
+        let unread_now = platform::unread_of_stderr();
+        if state.waiting.len() < left || unread_now < unread {
+            idle = Duration::ZERO;
+        } else if timeout.timed_out() {
+            idle += LOOK_EVERY;
+        }
+        unread = unread_now;
+    }
+}
+
+/// Whether standard error is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Whether it is a terminal that can do no more than a typewriter.
+pub(crate) fn is_dumb_terminal() -> bool {
+    is_terminal() && std::env::var_os("TERM").is_some_and(|name| name == "dumb")
+}
+
+/// Whether colours are wanted there: a terminal that says what it is, and nobody has switched them off.
+pub(crate) fn has_colours() -> bool {
+    let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let says_what_it_is = std::env::var_os("TERM").is_some_and(|name| !name.is_empty());
+    is_terminal() && says_what_it_is && !is_dumb_terminal() && !is_off
+}
+
+impl Outgoing {
+    /// The progress line that waits is on its way.
+    fn send_line(&mut self) {
+        if let Some(line) = self.line.take() {
+            self.waiting.extend_from_slice(line.text.as_bytes());
+            self.erasure = Some(line.erasure);
+        }
+    }
+
+    /// The progress line is taken away. One that waits goes out before that: it is the last that there is.
+    fn erase(&mut self) {
+        self.send_line();
+        if let Some(erasure) = self.erasure.take() {
+            self.waiting.extend_from_slice(erasure.as_bytes());
+        }
+    }
+
+    /// Starts the thread that writes, if it does not run yet. Whether it runs.
+    fn ensure_writer(&mut self) -> bool {
+        if !self.has_writer {
+            let writer = std::thread::Builder::new().name("diagnostics".into());
+            // It is never joined: it may be stuck for ever, and ends with the process.
+            self.has_writer = writer.spawn(write_for_ever).is_ok();
+        }
+        self.has_writer
+    }
+}
+
+/// The thread that writes.
+fn write_for_ever() {
+    loop {
+        let mut state = lock();
+        while state.waiting.is_empty() {
+            state = CHANGED.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(state);
+        write_some();
+    }
+}
+
+/// Gives the system the first of what waits, without the lock. Whether the system took it, or never will; `false`: there was
+/// no room in time.
+fn write_some() -> bool {
+    let piece: Vec<u8> = {
+        let state = lock();
+        let first = state.waiting.iter().copied();
+        first.take(platform::STDERR_PIECE_BYTES_MAX).collect()
+    };
+    let written = platform::write_stderr(&piece, STUCK_AFTER);
+    let mut state = lock();
+    match written {
+        Ok(taken) if taken > 0 => drop(state.waiting.drain(..taken)),
+        Err(error) if error.kind() == ErrorKind::TimedOut => return false,
+        // Nobody is there, or the disk is full: nobody can be told. What comes later is tried again.
+        Ok(_) | Err(_) => state.waiting.clear(),
+    }
+    if state.waiting.is_empty() {
+        state.send_line();
+    }
+    drop(state);
+    CHANGED.notify_all();
+    true
+}
+
+fn lock() -> MutexGuard<'static, Outgoing> {
+    OUTGOING.lock().unwrap_or_else(PoisonError::into_inner)
+}

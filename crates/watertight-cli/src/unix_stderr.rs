@@ -1,0 +1,49 @@
+//! Standard error on Unix: written by number, past std's lock, and only when poll says that there is room.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// The most that is written at once. A pipe for which poll says that there is room takes this much without blocking, and does
+/// not mix it with what others write.
+pub(crate) const STDERR_PIECE_BYTES_MAX: usize = rustix::pipe::PIPE_BUF;
+
+/// How long to look away where poll says that there is room, and write says that there is none.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// poll, then write. In non-blocking mode, too, room is waited for; `TimedOut` after so long. What others have in the same
+/// pipe may fill it in between: then a blocking write blocks, and so may a terminal.
+pub(crate) fn write_stderr(text: &[u8], within: Duration) -> io::Result<usize> {
+    let stderr = rustix::stdio::stderr();
+    let end = Instant::now() + within;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
+        match poll(&mut ready, Some(&left)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(Errno::INTR) => continue,
+            // What poll cannot wait for is written to all the same, and write says what is wrong.
+            Ok(_) | Err(_) => {}
+        }
+        match rustix::io::write(stderr, text) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if Instant::now() < end => std::thread::park_timeout(LOOK_AGAIN),
+            Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error.into()),
+            Ok(taken) => return Ok(taken),
+        }
+    }
+}
+
+/// fstat, ioctl FIONREAD: how many bytes lie unread in the pipe that standard error is; `None` if it is none, or it is not known.
+pub(crate) fn unread_of_stderr() -> Option<u64> {
+    let stderr = rustix::stdio::stderr();
+    let mode = rustix::fs::fstat(stderr).ok()?.st_mode;
+    if !FileType::from_raw_mode(mode).is_fifo() {
+        return None;
+    }
+    rustix::io::ioctl_fionread(stderr).ok()
+}
