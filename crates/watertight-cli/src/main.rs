@@ -50,7 +50,7 @@ use std::time::Duration;
 use units::printable;
 
 fn main() -> ExitCode {
-// The second Ctrl-C: no destructor, no account, no waiting for anybody, just out, and nobody we started lives on.
+    // The second Ctrl-C: no destructor, no account, no waiting for anybody, just out, and nobody we started lives on.
     let leave: fn(i32) = |code| {
         child::kill_all();
         watertight::exit_within(Duration::ZERO);
