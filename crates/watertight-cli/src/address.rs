@@ -76,6 +76,28 @@ impl Address {
         Self::parse(argument, Role::Destination).map_err(|text| printable(&text))
     }
 
+    /// The address of one of the three streams of a command that is run, by its number.
+    pub(crate) fn stream(argument: &OsStr, number: u32) -> Result<Self, String> {
+        let address = match number {
+            0 => Self::source(argument),
+            _ => Self::destination(argument),
+        }?;
+        if matches!(address.place, Place::Exec(_)) {
+            return Err(
+                "`exec:` is no stream of one command; join two by the shell's pipe, as in `watertight run -- a | b`, or by `watertight copy`"
+                    .to_owned(),
+            );
+        }
+        // There it is our stream of the same name.
+        if address.text == "-" {
+            return Ok(Self {
+                place: Place::Fd(number),
+                ..address
+            });
+        }
+        Ok(address)
+    }
+
     fn parse(argument: &OsStr, role: Role) -> Result<Self, String> {
         let (value, options) = split_options(argument.as_encoded_bytes());
         let (scheme, rest) = split_scheme(&value);
@@ -304,6 +326,20 @@ mod tests {
         assert!(matches!(source("-"), Ok(Place::Fd(0))));
         assert!(matches!(destination("-"), Ok(Place::Fd(1))));
         assert_eq!(file("file:-").0, "-");
+    }
+
+    #[test]
+    fn a_dash_is_a_commands_stream_of_the_same_name_and_a_command_is_none() {
+        let stream = |text: &str, number| {
+            let address = Address::stream(OsStr::new(text), number);
+            address.map(|address| address.place)
+        };
+        for number in 0..3 {
+            assert!(matches!(stream("-", number), Ok(Place::Fd(known)) if known == number));
+            assert!(stream("exec:cat", number).unwrap_err().contains("pipe"));
+        }
+        assert!(matches!(stream("a,append", 2), Ok(Place::File(..))));
+        assert!(stream("a,append", 0).unwrap_err().contains("destinations"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::destination::{DestinationKind, Herald};
 use crate::event::{End, Inbox, Mailbox};
 use crate::flags::{CopyFlags, FailurePolicy};
 use crate::identity;
-use crate::paths::Paths;
+use crate::paths::{Paths, Patience};
 use std::fs::File;
 use std::io::Seek;
 use std::sync::Arc;
@@ -82,9 +82,9 @@ impl CopyFlags {
 }
 
 impl Claimed {
-    pub(crate) fn take(flags: &CopyFlags) -> Self {
+    pub(crate) fn take<'a>(ends: impl IntoIterator<Item = (End, &'a Address)>) -> Self {
         let (mut handles, mut failure) = (Vec::new(), None);
-        for (end, address) in flags.ends() {
+        for (end, address) in ends {
             if let Place::Fd(number) = address.place
                 && number >= STANDARD_STREAMS
             {
@@ -103,7 +103,12 @@ impl Claimed {
         Some(handle.try_clone().ok()?.into())
     }
 
-    fn remove(&mut self, number: u32) -> Option<OsHandle> {
+    /// The first that was not there.
+    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    pub(crate) fn remove(&mut self, number: u32) -> Option<OsHandle> {
         let index = self
             .handles
             .iter()
@@ -132,14 +137,15 @@ pub(crate) fn open(
     mailbox: &Mailbox,
     inbox: &Inbox,
 ) -> Result<Ends, NotOpened> {
-    if let Some(failure) = claimed.failure.take() {
+    if let Some(failure) = claimed.take_failure() {
         return Err(failure.into());
     }
     let mut paths = Paths::new(flags.destinations.len());
-    paths.open(flags, mailbox, inbox)?;
+    let ends: Vec<_> = flags.ends().collect();
+    paths.open(&ends, Patience::Idle(flags.idle), mailbox, inbox)?;
     identity::refuse_same(flags, &paths, &claimed, report_file)?;
     let size = source_size(&paths);
-    let truncations = paths.truncations(flags)?;
+    let truncations = paths.truncations(&ends)?;
     // Children first: they inherit the standard streams, which are taken after that.
     let mut started = Vec::new();
     for (end, address) in flags.ends() {

@@ -9,12 +9,12 @@ use crate::platform;
 use same_file::Handle;
 use std::fs::File;
 
-const REPORT: &str = "the report's file";
+pub(crate) const REPORT: &str = "the report's file";
 const STANDARD_ERROR: &str = "standard error";
 
 /// What can be recognised. Terminals, other devices and sockets may well be named twice.
 #[derive(Debug, Eq, PartialEq)]
-enum Thing {
+pub(crate) enum Thing {
     /// A block device, by its number: it may have several names.
     Block(u64),
     Fifo((u64, u64)),
@@ -39,11 +39,11 @@ impl Thing {
             .or_else(|| platform::fifo(&metadata).map(Self::Fifo))
     }
 
-    fn of_file(file: &File) -> Option<Self> {
+    pub(crate) fn of_file(file: &File) -> Option<Self> {
         Self::of(Handle::from_file(file.try_clone().ok()?).ok()?)
     }
 
-    fn is_file(&self) -> bool {
+    pub(crate) fn is_file(&self) -> bool {
         matches!(self, Self::File(_))
     }
 }
@@ -130,12 +130,12 @@ pub(crate) fn refuse_same(
     Ok(())
 }
 
-fn same_file(one: &str, other: &str) -> String {
+pub(crate) fn same_file(one: &str, other: &str) -> String {
     format!("{one} and {other} are the same file, which would destroy it; write to another file")
 }
 
 /// The file behind standard error, if it is one.
-fn standard_error() -> Option<Thing> {
+pub(crate) fn standard_error() -> Option<Thing> {
     Handle::stderr()
         .ok()
         .and_then(Thing::of)
@@ -143,10 +143,11 @@ fn standard_error() -> Option<Thing> {
 }
 
 /// What is behind a descriptor that the program was started with.
-fn descriptor(address: &Address, claimed: &Claimed) -> Option<Thing> {
+pub(crate) fn descriptor(address: &Address, claimed: &Claimed) -> Option<Thing> {
     match address.place {
         Place::Fd(0) => Thing::of(Handle::stdin().ok()?),
         Place::Fd(1) => Thing::of(Handle::stdout().ok()?),
+        Place::Fd(2) => Thing::of(Handle::stderr().ok()?),
         Place::Fd(number) => Thing::of_file(&claimed.file(number)?),
         Place::Exec(_) | Place::Fifo(_) | Place::File(..) => None,
     }

@@ -3,7 +3,6 @@
 use crate::address::{Address, FileMode, Place};
 use crate::endpoint::{Failure, NotOpened};
 use crate::event::{End, Event, Inbox, Mailbox, is_late};
-use crate::flags::CopyFlags;
 use crate::platform;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -12,6 +11,31 @@ use std::time::{Duration, Instant};
 
 /// How long what has no reason to wait may take to open, after something else has failed.
 const STRAGGLERS_WITHIN: Duration = Duration::from_millis(500);
+
+/// How long opening may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// So long without anything happening, while this program runs.
+    Idle(Option<Duration>),
+    /// Until then, whatever happens.
+    Until(Option<Instant>),
+}
+
+impl Patience {
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Idle(idle) => idle.and_then(|idle| Instant::now().checked_add(idle)),
+            Self::Until(deadline) => deadline,
+        }
+    }
+
+    fn begins_anew(self) -> bool {
+        match self {
+            Self::Idle(_) => true,
+            Self::Until(_) => false,
+        }
+    }
+}
 
 /// A path that was opened.
 pub(crate) struct OpenedPath {
@@ -82,11 +106,12 @@ impl Paths {
     /// come in any order.
     pub(crate) fn open(
         &mut self,
-        flags: &CopyFlags,
+        ends: &[(End, &Address)],
+        patience: Patience,
         mailbox: &Mailbox,
         inbox: &Inbox,
     ) -> Result<(), NotOpened> {
-        let result = self.open_all(flags, mailbox, inbox);
+        let result = self.open_all(ends, patience, mailbox, inbox);
         if result.is_err() {
             self.await_stragglers(inbox);
         }
@@ -95,20 +120,18 @@ impl Paths {
 
     fn open_all(
         &mut self,
-        flags: &CopyFlags,
+        ends: &[(End, &Address)],
+        patience: Patience,
         mailbox: &Mailbox,
         inbox: &Inbox,
     ) -> Result<(), NotOpened> {
-        let source_waits = match flags.source.path() {
-            Some(path) => inspect(End::Source, &flags.source, path)?
-                .is_some_and(|known| platform::is_fifo(&known)),
-            None => false,
-        };
         let mut opening = 0;
-        for (end, address) in flags.ends() {
+        for (end, address) in ends.iter().copied() {
             let Some(path) = address.path() else {
                 continue;
             };
+            let source_waits = end == End::Source
+                && inspect(end, address, path)?.is_some_and(|known| platform::is_fifo(&known));
             open_aside(end, address.clone(), mailbox.clone())
                 .map_err(|error| (end, error.to_string()))?;
             opening += 1;
@@ -117,23 +140,24 @@ impl Paths {
             }
             // A source that cannot be opened should leave no empty destination behind.
             if end == End::Source && !source_waits {
-                self.await_one(flags.idle, inbox)?;
+                self.await_one(patience, inbox)?;
                 opening -= 1;
             }
         }
         for _ in 0..opening {
-            self.await_one(flags.idle, inbox)?;
+            self.await_one(patience, inbox)?;
         }
         Ok(())
     }
 
-    fn await_one(&mut self, idle: Option<Duration>, inbox: &Inbox) -> Result<(), NotOpened> {
-        let from_now = || idle.and_then(|idle| Instant::now().checked_add(idle));
-        let mut deadline = from_now();
+    fn await_one(&mut self, patience: Patience, inbox: &Inbox) -> Result<(), NotOpened> {
+        let mut deadline = patience.deadline();
         loop {
             match inbox.next(deadline) {
                 // This program was stopped, and could not see what happened.
-                None if is_late(deadline, Instant::now()) => deadline = from_now(),
+                None if patience.begins_anew() && is_late(deadline, Instant::now()) => {
+                    deadline = patience.deadline();
+                }
                 None => return Err(NotOpened::Idle),
                 Some(Event::Interrupted(signal)) => return Err(NotOpened::Interrupted(signal)),
                 Some(Event::Opened(end, result)) => {
@@ -182,17 +206,21 @@ impl Paths {
     }
 
     /// The files to be emptied, once everything else has gone well.
-    pub(crate) fn truncations(&self, flags: &CopyFlags) -> Result<Vec<(End, File)>, Failure> {
+    pub(crate) fn truncations(
+        &self,
+        ends: &[(End, &Address)],
+    ) -> Result<Vec<(End, File)>, Failure> {
         let mut files = Vec::new();
-        for (index, address) in flags.destinations.iter().enumerate() {
-            let Place::File(_, FileMode { append: false, .. }) = address.place else {
+        for (end, address) in ends.iter().copied() {
+            let (End::Destination(index), Place::File(_, FileMode { append: false, .. })) =
+                (end, &address.place)
+            else {
                 continue;
             };
             let opened = self.destinations[index]
                 .as_ref()
                 .filter(|opened| opened.metadata.len() > 0);
             if let Some(opened) = opened.filter(|opened| opened.metadata.is_file()) {
-                let end = End::Destination(index);
                 let file = opened
                     .file
                     .try_clone()
@@ -289,7 +317,7 @@ fn inspect(end: End, address: &Address, path: &Path) -> Result<Option<Metadata>,
     let known = std::fs::metadata(path).ok();
     let wrong = match &known {
         Some(known) if known.is_dir() => Some(
-            "it is a directory, and a copy moves one stream of bytes; name a file, or use exec:\"tar cf - DIR\"",
+            "it is a directory, and not one stream of bytes; name a file, or pack it with `tar cf - DIR`",
         ),
         Some(known) if platform::is_socket(known) => Some(
             "it is a local socket, which cannot be opened like a file; `unix:` comes in a later version",

@@ -24,7 +24,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     let begun = Instant::now();
     let (mailbox, inbox) = mailbox();
     // Before anything else is opened: it could get one of these numbers.
-    let claimed = Claimed::take(flags);
+    let claimed = Claimed::take(flags.ends());
     let mut report_file = match flags.report_to.as_ref().map(open_report).transpose() {
         Ok(file) => file,
         Err(error) => {
@@ -240,7 +240,7 @@ fn text(flags: &CopyFlags, report: &Report, is_saved: bool) -> Option<serde_json
 }
 
 /// Not truncated yet: it may turn out to be an end of the copy.
-fn open_report(path: &std::path::PathBuf) -> io::Result<File> {
+pub(crate) fn open_report(path: &std::path::PathBuf) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -248,7 +248,7 @@ fn open_report(path: &std::path::PathBuf) -> io::Result<File> {
         .open(path)
 }
 
-fn save_report(mut file: File, text: &str) -> io::Result<()> {
+pub(crate) fn save_report(mut file: File, text: &str) -> io::Result<()> {
     if file.metadata()?.is_file() {
         file.set_len(0)?;
     }

@@ -1,8 +1,10 @@
 //! The flags of `watertight run`.
 
+use crate::address::Address;
 use crate::flags::ReportChoice;
 use crate::units;
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,9 +14,9 @@ Exit codes:
   the command's own, if it ended by itself
   128 + N   a signal N ended it (Unix)
   124       the deadline passed (--within), and it was ended
-  125       `watertight` itself failed: the report could not be saved, the
-            system has no more processes; or the command ended with 0 and
-            not all of its output got through
+  125       `watertight` itself failed: a stream could not be opened, the
+            report could not be saved, the system has no more processes; or
+            the command ended with 0 and not all of its output got through
   126       the command was found and cannot be run
   127       there is no such command
   129, 130, 143
@@ -24,11 +26,24 @@ Exit codes:
             second time, we leave it no grace
   2         wrong usage; nothing was run";
 
+const STREAMS: &str = "\
+Addresses of streams (see `watertight copy --help`):
+  -          ours of the same name
+  PATH       a file; outputs take options: PATH,append  PATH,create=no
+             PATH,exclusive. One that is overwritten is emptied right before
+             the start; one that was made for a command that cannot be started
+             is removed
+  fifo:PATH  a FIFO (Unix); opening it waits for the other side, until --within
+  fd:N       a descriptor the program was started with (Unix); fd:1 is ours
+Both outputs into one file, FIFO or descriptor are one stream, in the order in
+which the command writes. Streams are handed to the command as they are.";
+
 const RUN_EXAMPLES: &str = "\
 Examples:
   watertight run --within 5m -- make -j4
   watertight run --within 30s --max-output 1M --merge -- ./flaky-test
   watertight run --quiet-after-exit 500ms -- ./start-daemon.sh
+  watertight run --stdin in.txt --stdout out.txt --stderr log,append -- ./job
   watertight run --report json --report-to run.json -- cargo build";
 
 /// The flags of `run`.
@@ -36,7 +51,7 @@ Examples:
 #[command(after_help = format!(
     "Streams that no option has to see are the command's as they are ours: a terminal\n\
      stays one. With --max-output, --merge or --quiet-after-exit its outputs are pipes,\n\
-     passed on as they come.\n\n{RUN_EXIT_CODES}\n\n{RUN_EXAMPLES}"
+     passed on as they come.\n\n{STREAMS}\n\n{RUN_EXIT_CODES}\n\n{RUN_EXAMPLES}"
 ))]
 pub(crate) struct RunFlags {
     /// The command and its arguments; no shell takes them apart
@@ -62,6 +77,31 @@ pub(crate) struct RunFlags {
     /// Put its standard error into its standard output, in the order in which it writes
     #[arg(long)]
     pub(crate) merge: bool,
+
+    /// Where its standard input comes from, instead of ours
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_parser = OsStringValueParser::new().try_map(|text| Address::stream(&text, 0))
+    )]
+    pub(crate) stdin: Option<Address>,
+
+    /// Where its standard output goes, instead of ours
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_parser = OsStringValueParser::new().try_map(|text| Address::stream(&text, 1))
+    )]
+    pub(crate) stdout: Option<Address>,
+
+    /// Where its standard error goes, instead of ours; not with --merge
+    #[arg(
+        long,
+        value_name = "ADDR",
+        conflicts_with = "merge",
+        value_parser = OsStringValueParser::new().try_map(|text| Address::stream(&text, 2))
+    )]
+    pub(crate) stderr: Option<Address>,
 
     /// How to report at the end, on standard error
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ReportChoice::None)]

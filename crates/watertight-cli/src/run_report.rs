@@ -1,5 +1,7 @@
 //! The report of `watertight run`, as text or as JSON.
 
+use crate::address::Address;
+use crate::oom::OutOfMemory;
 use crate::platform;
 use crate::run_flags::RunFlags;
 use crate::supervise::ending;
@@ -7,7 +9,7 @@ use crate::units::{printable, shown_bytes, shown_duration};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Duration;
-use watertight::{Captured, Exit, Found, Outcome};
+use watertight::{Captured, Exit, Found, Outcome, Usage};
 
 /// What ended the run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -36,6 +38,23 @@ pub(crate) struct Somebody {
     name: Option<String>,
 }
 
+/// What the command has used, as far as the system tells.
+#[derive(Debug, Serialize)]
+struct UsageReport {
+    user_seconds: f64,
+    system_seconds: f64,
+    memory_bytes_max: Option<u64>,
+}
+
+/// What is known of a run beside its outcome.
+pub(crate) struct Beside {
+    /// What did not get through, in words.
+    pub(crate) lost: Vec<String>,
+    /// Its standard error went where its standard output went.
+    pub(crate) is_joined: bool,
+    pub(crate) out_of_memory: Option<OutOfMemory>,
+}
+
 /// What became of a command.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunReport {
@@ -50,6 +69,13 @@ pub(crate) struct RunReport {
     /// Somebody else took its status.
     is_status_unknown: bool,
     elapsed_seconds: f64,
+    usage: Option<UsageReport>,
+    /// The system's out-of-memory killer was at work, and probably ended it.
+    out_of_memory: Option<OutOfMemory>,
+    /// Where its streams came from and went to; nothing: ours.
+    stdin_from: Option<String>,
+    stdout_to: Option<String>,
+    stderr_to: Option<String>,
     stdout: Option<StreamReport>,
     stderr: Option<StreamReport>,
     /// Who held its output still when it was left.
@@ -67,7 +93,7 @@ impl RunReport {
         outcome: &Outcome,
         exit_code: u8,
         elapsed: Duration,
-        lost: Vec<String>,
+        beside: Beside,
     ) -> Self {
         let status = outcome.exit.and_then(Exit::status);
         let stream = |captured: &Captured, is_ours: bool| {
@@ -80,7 +106,9 @@ impl RunReport {
         };
         let tree = outcome.tree.as_ref();
         let words = flags.command.iter();
-        let mut errors = lost;
+        let text = |address: &Option<Address>| address.as_ref().map(|known| known.text.clone());
+        let has_own_stderr = flags.passes_output_on() && !beside.is_joined;
+        let mut errors = beside.lost;
         errors.extend(
             tree.and_then(|tree| tree.error.as_ref())
                 .map(|error| format!("not everybody could be ended: {error}")),
@@ -96,8 +124,13 @@ impl RunReport {
             signal: status.and_then(platform::ending_signal),
             is_status_unknown: outcome.exit == Some(Exit::Unknown),
             elapsed_seconds: elapsed.as_secs_f64(),
+            usage: outcome.usage.map(UsageReport::of),
+            out_of_memory: beside.out_of_memory,
+            stdin_from: text(&flags.stdin),
+            stdout_to: text(&flags.stdout),
+            stderr_to: text(&flags.stderr),
             stdout: stream(&outcome.stdout, flags.passes_output_on()),
-            stderr: stream(&outcome.stderr, flags.passes_output_on() && !flags.merge),
+            stderr: stream(&outcome.stderr, has_own_stderr),
             holders: named(&outcome.holders),
             ended: tree.map_or_else(Vec::new, |tree| named(&tree.signalled)),
             left: tree.map_or_else(Vec::new, |tree| named(&tree.left)),
@@ -113,14 +146,27 @@ impl RunReport {
         let mut text = String::new();
         let elapsed = shown_duration(Duration::from_secs_f64(self.elapsed_seconds));
         line(&mut text, &format!("{} after {elapsed}", self.in_words()));
-        for (name, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+        if let Some(usage) = &self.usage {
+            line(&mut text, &usage.in_words());
+        }
+        if let Some(from) = &self.stdin_from {
+            line(&mut text, &format!("stdin: from {from}"));
+        }
+        for (name, to, stream) in [
+            ("stdout", &self.stdout_to, &self.stdout),
+            ("stderr", &self.stderr_to, &self.stderr),
+        ] {
+            let to = to.as_ref().map(|to| format!(" to {to}"));
             if let Some(stream) = stream {
+                let to = to.unwrap_or_default();
                 let (passed_on, discarded) =
                     (shown_bytes(stream.passed_on), shown_bytes(stream.discarded));
                 line(
                     &mut text,
-                    &format!("{name}: {passed_on} passed on, {discarded} dropped"),
+                    &format!("{name}: {passed_on} passed on{to}, {discarded} dropped"),
                 );
+            } else if let Some(to) = to {
+                line(&mut text, &format!("{name}:{to}"));
             }
         }
         for note in self.notes_beside_the_ending() {
@@ -155,6 +201,7 @@ impl RunReport {
 
     fn notes_beside_the_ending(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        notes.extend(self.out_of_memory.as_ref().map(OutOfMemory::in_words));
         for (name, stream) in [
             ("standard output", &self.stdout),
             ("standard error", &self.stderr),
@@ -179,6 +226,24 @@ impl RunReport {
         }
         notes.extend(self.errors.iter().cloned());
         notes
+    }
+}
+
+impl UsageReport {
+    fn of(usage: Usage) -> Self {
+        Self {
+            user_seconds: usage.user.as_secs_f64(),
+            system_seconds: usage.system.as_secs_f64(),
+            memory_bytes_max: usage.memory_bytes_max,
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let shown = |seconds: f64| shown_duration(Duration::from_secs_f64(seconds));
+        let (user, system) = (shown(self.user_seconds), shown(self.system_seconds));
+        let memory = self.memory_bytes_max.map(shown_bytes);
+        let memory = memory.map_or_else(String::new, |bytes| format!("; memory: {bytes} at most"));
+        format!("processor time: {user} of its own, {system} in the system{memory}")
     }
 }
 

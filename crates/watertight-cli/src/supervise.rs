@@ -1,10 +1,15 @@
 //! `watertight run`: a command with limits, its exit code, and an account of what it wrote.
 
 use crate::diagnostics::{self, tell};
+use crate::endpoint::NotOpened;
+use crate::event::{Inbox, Mailbox, mailbox};
 use crate::flags::ReportChoice;
+use crate::oom::{KillsBefore, OutOfMemory};
 use crate::platform;
+use crate::run::{open_report, save_report};
 use crate::run_flags::RunFlags;
-use crate::run_report::{RunEnding, RunReport};
+use crate::run_report::{Beside, RunEnding, RunReport};
+use crate::run_streams::{RunStreams, Wanted};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -12,14 +17,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Instant;
 use watertight::{
-    AfterExit, Command, Direction, EndRequest, EndedBy, Exit, Group, Input, Limits, Outcome,
-    Output, PipeWriter, StartError, StartStep, WriterOptions,
+    AfterExit, Command, Direction, EndRequest, EndedBy, Exit, Group, Input, Limits, OsHandle,
+    Outcome, Output, PipeWriter, StartError, StartStep, WriterOptions,
 };
 
+const DEADLINE_PASSED: u8 = 124;
 /// We failed, not the command.
 const OURS: u8 = 125;
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
+
+/// SIGKILL's number where there is an out-of-memory killer, and what a shell makes of it.
+const KILLED: i32 = 9;
+const KILLED_CODE: i32 = 128 + KILLED;
 
 /// No signal came.
 const NONE: i32 = 0;
@@ -31,123 +41,176 @@ struct Streams {
     stderr: Option<Arc<PipeWriter>>,
 }
 
+/// What signals to us come to.
+struct Heard {
+    /// Ends the command.
+    request: EndRequest,
+    /// The last one that was for us.
+    signal: Arc<AtomicI32>,
+    /// They end the opening of streams by this.
+    mailbox: Mailbox,
+    inbox: Inbox,
+}
+
 /// Runs the command and returns the exit code.
 pub(crate) fn run(flags: &RunFlags) -> u8 {
     let begun = Instant::now();
-    let report_file = match flags.report_to.as_deref().map(File::create).transpose() {
+    let wanted = Wanted::new(flags);
+    // Before anything else is opened: it could get one of these numbers.
+    let claimed = wanted.claim();
+    let report_file = match flags.report_to.as_ref().map(open_report).transpose() {
         Ok(file) => file,
         Err(error) => return cannot_save(flags, &error),
     };
-    let request = EndRequest::new();
-    let signal = Arc::new(AtomicI32::new(NONE));
-    let (heard, ending) = (signal.clone(), request.clone());
     // There the command stays in our group: Ctrl-C reaches it as it reaches us, and it decides.
     let in_foreground = watertight::is_in_terminals_foreground();
-    let hear = move |number| {
-        if number != platform::INTERRUPT || !in_foreground {
-            heard.store(number, Ordering::SeqCst);
-            // Sent again, it leaves no grace.
-            ending.send();
-        }
+    let heard = match listen(in_foreground) {
+        Ok(heard) => heard,
+        Err(error) => return not_run(&error.to_string()),
     };
-    let streams = match platform::watch_signals(hear).and_then(|()| streams(flags)) {
-        Ok(streams) => streams,
-        Err(error) => {
-            tell(&format!("the command was not run: {error}"));
-            return OURS;
-        }
+    let until = flags.within.and_then(|within| begun.checked_add(within));
+    let events = (&heard.mailbox, &heard.inbox);
+    let opened = match wanted.open(claimed, report_file.as_ref(), until, events) {
+        Ok(opened) => opened,
+        Err(reason) => return not_opened(reason),
     };
-    let mut command = command(flags, &streams);
-    command.group(if in_foreground {
-        Group::Shared
-    } else {
-        Group::Own
-    });
-    let started = command.output(limits(flags, &streams, &request));
-    // What it kept of its own would keep our outputs from ending.
-    drop(command);
-    let outcome = match started {
-        Ok(run) => run.wait(),
-        Err(error) => return not_started(&error),
-    };
-    let outcome = match outcome {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            tell(&format!("the command's end is not known: {error}"));
-            return OURS;
-        }
+    let is_joined = opened.is_joined;
+    let kills = KillsBefore::count();
+    let limits = |streams: &Streams| limits(flags, streams, &heard.request, begun);
+    let (outcome, streams) = match perform(flags, opened, in_foreground, limits) {
+        Ok(performed) => performed,
+        Err(code) => return code,
     };
     let lost = finish(flags, &outcome, &streams);
-    let signal = signal.load(Ordering::SeqCst);
+    let signal = heard.signal.load(Ordering::SeqCst);
     let is_all_through = lost.is_empty() && !has_failed(&outcome);
     let code = match exit_code(&outcome, signal) {
         // The command meant well, and what it said did not get through.
         0 if !is_all_through => OURS,
         code => code,
     };
-    let report = RunReport::new(flags, &outcome, code, begun.elapsed(), lost);
+    let beside = Beside {
+        lost,
+        is_joined,
+        out_of_memory: out_of_memory(&outcome, &kills),
+    };
+    let report = RunReport::new(flags, &outcome, code, begun.elapsed(), beside);
     deliver(flags, &report, report_file)
 }
 
-/// Our own streams, if the command's go through our hands. Taken over, they end when we end them.
-fn streams(flags: &RunFlags) -> io::Result<Streams> {
+/// From now on a signal to us ends the opening of the streams, and then the command.
+fn listen(in_foreground: bool) -> io::Result<Heard> {
+    let (mailbox, inbox) = mailbox();
+    let heard = Heard {
+        request: EndRequest::new(),
+        signal: Arc::new(AtomicI32::new(NONE)),
+        mailbox,
+        inbox,
+    };
+    let (signal, request) = (heard.signal.clone(), heard.request.clone());
+    let mailbox = heard.mailbox.clone();
+    platform::watch_signals(move |number| {
+        // While there is no command, every signal is for us.
+        mailbox.interrupt(number);
+        if number != platform::INTERRUPT || !in_foreground {
+            signal.store(number, Ordering::SeqCst);
+            // Sent again, it leaves no grace.
+            request.send();
+        }
+    })?;
+    Ok(heard)
+}
+
+/// Runs the command to its end. What came of it, and where its outputs went on to; or the exit code, if that is not known.
+fn perform(
+    flags: &RunFlags,
+    mut opened: RunStreams,
+    in_foreground: bool,
+    limits: impl FnOnce(&Streams) -> Limits,
+) -> Result<(Outcome, Streams), u8> {
+    let streams = streams(flags, &mut opened).map_err(|error| not_run(&error.to_string()))?;
+    let mut command = command(flags, &streams, &mut opened);
+    command.group(if in_foreground {
+        Group::Shared
+    } else {
+        Group::Own
+    });
+    opened.empty_files().map_err(|text| not_run(&text))?;
+    let started = command.output(limits(&streams));
+    // What it kept of its own would keep our outputs from ending.
+    drop(command);
+    if started.is_ok() {
+        opened.keep_created();
+    }
+    // Removes what was made for a command that cannot be started.
+    drop(opened);
+    let run = started.map_err(|error| not_started(&error))?;
+    let outcome = run.wait().map_err(|error| {
+        tell(&format!("the command's end is not known: {error}"));
+        OURS
+    })?;
+    Ok((outcome, streams))
+}
+
+/// Where the command's outputs go on to, if they go through our hands. A standard output of ours that is taken over ends when
+/// we end it.
+fn streams(flags: &RunFlags, opened: &mut RunStreams) -> io::Result<Streams> {
     if !flags.passes_output_on() {
         return Ok(Streams::default());
     }
-    let open = |number: u32| -> io::Result<Arc<PipeWriter>> {
-        let handle = watertight::inherited(number, Direction::Write)?;
+    let adopt = |handle: OsHandle| -> io::Result<Arc<PipeWriter>> {
         // Others may have the same socket.
         let options = WriterOptions::new().half_close(false);
         Ok(Arc::new(PipeWriter::adopt_with(handle, options)?))
     };
-    let stderr = if flags.merge {
-        None
-    } else {
+    let stdout = match opened.stdout.take() {
+        Some(handle) => handle,
+        None => watertight::inherited(1, Direction::Write)?,
+    };
+    let stderr = match opened.stderr.take() {
+        _ if opened.is_joined => None,
+        Some(handle) => Some(handle),
         // A copy: we have something to say there ourselves.
-        let copy = platform::stderr_copy()?;
-        let options = WriterOptions::new().half_close(false);
-        Some(Arc::new(PipeWriter::adopt_with(copy, options)?))
+        None => Some(platform::standard_copy(2)?),
     };
     Ok(Streams {
-        stdout: Some(open(1)?),
-        stderr,
+        stdout: Some(adopt(stdout)?),
+        stderr: stderr.map(adopt).transpose()?,
     })
 }
 
-fn command(flags: &RunFlags, streams: &Streams) -> Command {
+fn command(flags: &RunFlags, streams: &Streams, opened: &mut RunStreams) -> Command {
     let (program, arguments) = flags
         .command
         .split_first()
         .expect("clap wants at least one word");
     let mut command = Command::new(program);
     // Should we fail in between, nobody is left behind.
-    command
-        .args(arguments)
-        .stdin(Input::inherited())
-        .kill_on_drop(true);
-    let of = |is_passed_on: bool| {
-        if is_passed_on {
-            Output::piped()
-        } else {
-            Output::inherited()
-        }
+    command.args(arguments).kill_on_drop(true);
+    let stdin = opened.stdin.take();
+    command.stdin(stdin.map_or_else(Input::inherited, Input::from_handle));
+    let of = |is_passed_on: bool, handle: Option<OsHandle>| match handle {
+        _ if is_passed_on => Output::piped(),
+        Some(handle) => Output::from_handle(handle),
+        None => Output::inherited(),
     };
-    command.stdout(of(streams.stdout.is_some()));
-    command.stderr(if flags.merge {
+    command.stdout(of(streams.stdout.is_some(), opened.stdout.take()));
+    command.stderr(if opened.is_joined {
         Output::to_stdout()
     } else {
-        of(streams.stderr.is_some())
+        of(streams.stderr.is_some(), opened.stderr.take())
     });
     command
 }
 
-fn limits(flags: &RunFlags, streams: &Streams, request: &EndRequest) -> Limits {
+fn limits(flags: &RunFlags, streams: &Streams, request: &EndRequest, begun: Instant) -> Limits {
     let mut limits = Limits::new()
         .grace(flags.grace)
         .output_bytes_max(flags.max_output.unwrap_or(u64::MAX))
         .end_on(request);
     if let Some(within) = flags.within {
-        limits = limits.within(within);
+        // Opening its streams may have taken a while.
+        limits = limits.within(within.saturating_sub(begun.elapsed()));
     }
     if let Some(quiet) = flags.quiet_after_exit {
         limits = limits.after_exit(AfterExit::Quiet(quiet));
@@ -173,10 +236,13 @@ fn finish(flags: &RunFlags, outcome: &Outcome, streams: &Streams) -> Vec<String>
         RunEnding::Itself | RunEnding::QuietAfterExit
     );
     let both = [
-        ("standard output", &streams.stdout),
-        ("standard error", &streams.stderr),
+        ("our standard output", &flags.stdout, &streams.stdout),
+        ("our standard error", &flags.stderr, &streams.stderr),
     ];
-    let failed = both.into_iter().filter_map(|(name, writer)| {
+    let failed = both.into_iter().filter_map(|(ours, address, writer)| {
+        let name = address
+            .as_ref()
+            .map_or(ours, |address| address.text.as_str());
         let finish = writer.as_ref()?.finish();
         let receipt = if is_in_time {
             finish.wait()
@@ -187,15 +253,31 @@ fn finish(flags: &RunFlags, outcome: &Outcome, streams: &Streams) -> Vec<String>
             Ok(receipt) => receipt.error()?,
             Err(error) => error,
         };
-        Some(format!("our {name} did not get all of it: {error}"))
+        Some(format!("{name} did not get all of it: {error}"))
     });
     failed.collect()
 }
 
+fn after_signal(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(OURS)
+}
+
+/// Whether the system's out-of-memory killer may have sent the SIGKILL that ended the command, or what a shell ran: not we did.
+fn out_of_memory(outcome: &Outcome, kills: &KillsBefore) -> Option<OutOfMemory> {
+    let status = outcome.exit.and_then(Exit::status)?;
+    let is_killed =
+        platform::ending_signal(status) == Some(KILLED) || status.code() == Some(KILLED_CODE);
+    let is_ours = outcome.tree.is_some();
+    if is_killed && !is_ours {
+        kills.since()
+    } else {
+        None
+    }
+}
+
 fn exit_code(outcome: &Outcome, signal: i32) -> u8 {
-    let after_signal = |signal: i32| u8::try_from(128 + signal).unwrap_or(OURS);
     match ending(outcome) {
-        RunEnding::Deadline => return 124,
+        RunEnding::Deadline => return DEADLINE_PASSED,
         RunEnding::Interrupted => return after_signal(signal),
         RunEnding::Itself | RunEnding::QuietAfterExit => {}
     }
@@ -206,6 +288,25 @@ fn exit_code(outcome: &Outcome, signal: i32) -> u8 {
         (Some(code), _) => u8::try_from(code).unwrap_or(OURS),
         (None, Some(signal)) => after_signal(signal),
         (None, None) => OURS,
+    }
+}
+
+fn not_run(why: &str) -> u8 {
+    tell(&format!("the command was not run: {why}"));
+    OURS
+}
+
+fn not_opened(reason: NotOpened) -> u8 {
+    match reason {
+        NotOpened::Failed(_, text) | NotOpened::ReportRefused(_, text) => not_run(&text),
+        NotOpened::Idle => {
+            not_run("its deadline passed while its streams were opened");
+            DEADLINE_PASSED
+        }
+        NotOpened::Interrupted(signal) => {
+            not_run("a signal to us came while its streams were opened");
+            after_signal(signal)
+        }
     }
 }
 
@@ -236,7 +337,7 @@ fn deliver(flags: &RunFlags, report: &RunReport, file: Option<File>) -> u8 {
     let is_saved = file.is_some();
     let delivered = match (text.transpose(), file) {
         (Err(error), _) => Err(io::Error::from(error)),
-        (Ok(Some(text)), Some(mut file)) => file.write_all(text.as_bytes()),
+        (Ok(Some(text)), Some(file)) => save_report(file, &text),
         (Ok(Some(text)), None) => {
             // Nobody may be there to read it; that changes nothing about the command.
             diagnostics::print(&text);

@@ -57,9 +57,13 @@ pub(crate) fn ending_signal(status: ExitStatus) -> Option<i32> {
 /// Ctrl-C's number.
 pub(crate) const INTERRUPT: i32 = SIGINT;
 
-/// A second descriptor of our standard error.
-pub(crate) fn stderr_copy() -> io::Result<OwnedFd> {
-    io::stderr().as_fd().try_clone_to_owned()
+/// A second descriptor of one of our standard streams.
+pub(crate) fn standard_copy(number: u32) -> io::Result<OwnedFd> {
+    match number {
+        0 => io::stdin().as_fd().try_clone_to_owned(),
+        1 => io::stdout().as_fd().try_clone_to_owned(),
+        _ => io::stderr().as_fd().try_clone_to_owned(),
+    }
 }
 
 /// From now on `hear` is called with each signal that asks us to end. What was ignored when the program was started (by `nohup`, or

@@ -107,7 +107,7 @@ pub(crate) fn write_stderr(text: &[u8], _: Duration) -> io::Result<usize> {
         // A console takes UTF-16, which std makes of it. Nobody else in this program uses std's lock.
         return io::stderr().write(text);
     }
-    File::from(stderr_copy()?).write(text)
+    File::from(standard_copy(2)?).write(text)
 }
 
 /// How many bytes lie unread in the pipe that standard error is: Windows does not say so at this end.
@@ -115,9 +115,13 @@ pub(crate) fn unread_of_stderr() -> Option<u64> {
     None
 }
 
-/// A second handle of our standard error.
-pub(crate) fn stderr_copy() -> io::Result<OwnedHandle> {
-    io::stderr().as_handle().try_clone_to_owned()
+/// A second handle of one of our standard streams.
+pub(crate) fn standard_copy(number: u32) -> io::Result<OwnedHandle> {
+    match number {
+        0 => io::stdin().as_handle().try_clone_to_owned(),
+        1 => io::stdout().as_handle().try_clone_to_owned(),
+        _ => io::stderr().as_handle().try_clone_to_owned(),
+    }
 }
 
 /// From now on `hear` is called at Ctrl-C and Ctrl-Break.

@@ -3,7 +3,8 @@
 
 mod harness;
 
-use harness::{EXE, pattern};
+use harness::{EXE, file, pattern};
+use std::fs;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
@@ -134,11 +135,91 @@ fn a_report_is_saved_where_it_is_wanted() {
 }
 
 #[test]
+fn streams_come_from_and_go_to_where_they_are_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    let bytes = pattern(1 << 20);
+    fs::write(&from, &bytes).unwrap();
+    let (from_text, to_text) = (file(&from), file(&to));
+    for options in [&[][..], &["--max-output", "10M"]] {
+        // It is longer than what comes, and emptied.
+        fs::write(&to, vec![b'x'; 2 << 20]).unwrap();
+        let mut command = run(&["--stdin", &from_text, "--stdout", &to_text]);
+        command
+            .args(["--report", "json"])
+            .args(options)
+            .args(["--", EXE, "copy", "--quiet", "-", "-"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(output.stdout.is_empty());
+        assert!(fs::read(&to).unwrap() == bytes, "{options:?}");
+        let report: serde_json::Value = serde_json::from_str(stderr(&output).trim()).unwrap();
+        assert_eq!(report["stdin_from"], from_text);
+        assert_eq!(report["stdout_to"], to_text);
+        assert!(report["stderr_to"].is_null());
+        assert!(report["usage"]["user_seconds"].is_number(), "{report}");
+        assert!(report["out_of_memory"].is_null());
+    }
+}
+
+#[test]
+fn a_command_that_does_not_start_leaves_no_new_file_and_empties_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fresh, old) = (folder.path().join("fresh"), folder.path().join("old"));
+    for option in ["", ",append", ",exclusive"] {
+        let to = file(&fresh) + option;
+        let output = run(&["--stdout", &to, "--", "no-such-program-here"]).output();
+        assert_eq!(output.unwrap().status.code(), Some(127));
+        assert!(!fresh.exists(), "{option}");
+    }
+    fs::write(&old, "precious").unwrap();
+    let (old_text, missing) = (file(&old), file(&folder.path().join("no").join("such")));
+    for arguments in [
+        ["--stdout", &old_text, "--stderr", &missing],
+        ["--stdout", &old_text, "--stdin", &missing],
+    ] {
+        let output = run(&arguments).args(["--", EXE, "--version"]).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(125), "{}", stderr(&output));
+        assert!(stderr(&output).contains("such"), "{}", stderr(&output));
+        assert_eq!(fs::read(&old).unwrap(), b"precious");
+    }
+}
+
+#[test]
+fn a_file_that_would_destroy_itself_is_refused_and_unchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = folder.path().join("one");
+    let other = folder.path().join(".").join("one");
+    fs::write(&one, "precious").unwrap();
+    let path = one.to_str().unwrap();
+    let (one_text, other_text) = (file(&one), file(&other));
+    let other_appended = file(&other) + ",append";
+    for arguments in [
+        &["--stdin", &one_text, "--stdout", &other_text][..],
+        &["--stdin", &one_text, "--stderr", &other_appended],
+        &["--stdout", &one_text, "--stderr", &other_appended],
+        &["--stdout", &one_text, "--report-to", path],
+        &["--stdin", &one_text, "--report-to", path],
+    ] {
+        let mut command = run(arguments);
+        command.args(["--report", "json", "--", EXE, "--version"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}");
+        assert!(stderr(&output).contains("same file"), "{arguments:?}");
+        assert_eq!(fs::read(&one).unwrap(), b"precious");
+    }
+}
+
+#[test]
 fn wrong_usage_is_told_and_nothing_runs() {
     for arguments in [
         &[][..],
         &["--within", "soon", "--", EXE],
         &["--report-to", "x", "--", EXE],
+        &["--merge", "--stderr", "x", "--", EXE],
+        &["--stdin", "exec:cat", "--", EXE],
+        &["--stdin", "x,append", "--", EXE],
     ] {
         let output = run(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

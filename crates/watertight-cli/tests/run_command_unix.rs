@@ -5,8 +5,10 @@
 mod harness;
 
 use harness::EXE;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 fn run(options: &[&str], script: &str) -> Command {
@@ -77,6 +79,108 @@ fn merged_outputs_come_in_the_order_in_which_they_were_written() {
     let expected: String = (1..6).map(|i| format!("out {i}\nerr {i}\n")).collect();
     assert_eq!(stdout(&output), expected);
     assert_eq!(stderr(&output), "");
+}
+
+/// However the one file is called, and whether we see the streams or not.
+#[test]
+fn both_outputs_into_one_file_come_in_the_order_in_which_they_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = folder.path().join("all");
+    let other = folder.path().join(".").join("all");
+    let (one_text, other_text) = (harness::file(&one), harness::file(&other));
+    let script = "for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; done";
+    let expected: String = (1..6).map(|i| format!("out {i}\nerr {i}\n")).collect();
+    for second in [&one_text, &other_text] {
+        for options in [&[][..], &["--max-output", "1M"]] {
+            for end in ["", ",append"] {
+                let _ = std::fs::remove_file(&one);
+                let (to, errors_to) = (one_text.clone() + end, second.clone() + end);
+                let mut arguments = vec!["--stdout", &to, "--stderr", &errors_to];
+                arguments.extend(options);
+                let output = run(&arguments, script).output().unwrap();
+                assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+                assert_eq!(std::fs::read_to_string(&one).unwrap(), expected);
+                assert_eq!((stdout(&output), stderr(&output)), ("", ""));
+            }
+        }
+    }
+    let output = run(&["--stderr", "fd:1"], script).output().unwrap();
+    assert_eq!((stdout(&output), stderr(&output)), (&*expected, ""));
+}
+
+#[test]
+fn a_descriptor_that_we_were_started_with_is_a_stream_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("'{EXE}' run --stdin fd:4 --stdout fd:3 -- cat 3>out 4<in");
+    std::fs::write(folder.path().join("in"), "there and back\n").unwrap();
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let out = std::fs::read_to_string(folder.path().join("out"));
+    assert_eq!(out.unwrap(), "there and back\n");
+    let output = run(&["--stdout", "fd:99"], "exit 0").output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(stderr(&output).contains("fd:99"), "{}", stderr(&output));
+}
+
+/// A FIFO in this folder, and its address.
+fn fifo(folder: &Path, name: &str) -> (PathBuf, String) {
+    let path = folder.join(name);
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let address = format!("fifo:{}", path.display());
+    (path, address)
+}
+
+#[test]
+fn a_fifo_ends_with_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, address) = fifo(folder.path(), "fifo");
+    for options in [&[][..], &["--max-output", "1M"]] {
+        let mut arguments = vec!["--stdout", &address, "--stderr", &address];
+        arguments.extend(options);
+        let child = run(&arguments, "echo out; echo err >&2").spawn().unwrap();
+        let mut all = String::new();
+        let mut reader = File::open(&path).unwrap();
+        reader.read_to_string(&mut all).unwrap();
+        assert_eq!(all, "out\nerr\n");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_fifo_without_its_other_side_is_waited_for_until_the_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, address) = fifo(folder.path(), "fifo");
+    let fresh = folder.path().join("fresh");
+    let to = harness::file(&fresh);
+    let options = ["--within", "100ms", "--stdin", &address, "--stdout", &to];
+    let output = run(&options, "echo ran >&2").output().unwrap();
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    assert!(stderr(&output).contains("not run"), "{}", stderr(&output));
+    assert!(!fresh.exists());
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_fifos_other_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, never) = fifo(folder.path(), "never");
+    let (path, address) = fifo(folder.path(), "there");
+    let options = ["--stdin", &never, "--stdout", &address];
+    let child = run(&options, "echo ran >&2").spawn().unwrap();
+    // Both are opened at once: from now on it hears signals, and waits for the other one.
+    let there = File::open(path).unwrap();
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+    assert!(stderr(&output).contains("not run"), "{}", stderr(&output));
+    drop(there);
 }
 
 #[test]

@@ -46,7 +46,7 @@ mod windows;
 pub use bell::Bell;
 pub use process::{
     EarlierStarts, ExitCallback, Found, Grouping, Reaped, StartError, StartOptions, StartStep,
-    StdStreams, TreeEnd,
+    StdStreams, TreeEnd, Usage,
 };
 pub use step::{Direction, Refused, Step, StepError};
 #[cfg(any(target_os = "android", target_os = "linux"))]

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
+use std::time::Duration;
 
 /// What is called when a child has ended.
 pub type ExitCallback = Box<dyn FnOnce() + Send>;
@@ -66,6 +67,22 @@ pub enum Reaped {
     Running,
     /// It is over, and somebody else took its status: SIGCHLD is ignored, or other code in this process waits for every child.
     Unknown,
+}
+
+/// What a child has used by its end: on Unix the child and those of its descendants that were waited for, on Windows the child
+/// alone.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// The time that processors spent on its own code.
+    pub user: Duration,
+    /// The time that processors spent in the system for it.
+    pub system: Duration,
+    /// The most memory, in bytes, that one of them had resident at one time, where the system tells it.
+    ///
+    /// On Linux this process's own memory at the start of the child counts too, for a new process begins in its parent's: a small
+    /// child of a large parent looks large.
+    pub memory_bytes_max: Option<u64>,
 }
 
 /// One process of somebody's, as far as the system lets us see it.

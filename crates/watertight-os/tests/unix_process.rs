@@ -40,6 +40,21 @@ fn an_end_is_told_once_to_everybody_and_reaps_nothing() {
 }
 
 #[test]
+fn what_it_has_used_is_told_when_it_is_reaped_and_stays() {
+    let _accounted = Accounted::start();
+    let (process, streams) = start(&mut waiting());
+    assert_eq!(process.usage(), None);
+    drop(streams);
+    assert!(process.wait_for_exit(Some(PATIENCE)).unwrap());
+    assert_eq!(process.usage(), None);
+    assert!(status(&process).success());
+    let usage = process.usage();
+    assert!(usage.is_some());
+    assert_ne!(process.try_reap(), Reaped::Running);
+    assert_eq!(process.usage(), usage);
+}
+
+#[test]
 fn an_end_that_was_there_is_told_at_once_on_this_thread() {
     let _accounted = Accounted::start();
     let (process, _streams) = start(&mut shell("exit 0"));

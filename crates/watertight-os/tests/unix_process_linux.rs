@@ -227,6 +227,7 @@ mod planned {
         drop(streams);
         told.recv_timeout(PATIENCE).unwrap();
         assert!(status(&process).success());
+        assert!(process.usage().unwrap().memory_bytes_max.is_some());
         told_of(&process).try_recv().unwrap();
         assert!(!process.kill().unwrap());
 
@@ -257,7 +258,8 @@ mod planned {
                 && process.wait_for_exit(None).is_err()
                 && process.kill_tree().error.is_some()
                 && process.terminate_tree().error.is_some()
-                && process.try_reap() == Reaped::Unknown;
+                && process.try_reap() == Reaped::Unknown
+                && process.usage().is_none();
             drop(process);
             end_of_a_test(i32::from(!is_refused));
         }

@@ -111,6 +111,18 @@ fn assert_ends(mut stdout: impl Read) {
     stdout.read_to_end(&mut rest).unwrap();
 }
 
+/// Its memory is not asked for: Wine may not know it of a process that is over.
+#[test]
+fn what_it_has_used_is_told_at_its_end_and_not_before() {
+    let _alone = alone();
+    let (process, streams) = start(WAITS, Grouping::Own);
+    assert_eq!(process.usage(), None);
+    drop(streams.stdin);
+    assert_ends(streams.stdout.unwrap());
+    assert_eq!(status(&process).code(), Some(CODE));
+    assert!(process.usage().is_some());
+}
+
 #[test]
 fn an_end_is_told_once_to_everybody() {
     let _alone = alone();

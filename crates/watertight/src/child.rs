@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 use watertight_core::{Backend, Cause, Class, Error, ErrorKind, Moment, OsCode, Verb};
-use watertight_os::{Process, Reaped, TreeEnd};
+use watertight_os::{Process, Reaped, TreeEnd, Usage};
 
 mod exit;
 
@@ -216,6 +216,27 @@ impl Child {
     #[must_use]
     pub fn try_wait(&self) -> Option<Exit> {
         exit(self.process.try_reap())
+    }
+
+    /// What it has used, from when [`wait`](Self::wait), [`try_wait`](Self::try_wait) or a [`terminate`](Self::terminate) has told
+    /// its end. `None` before that, and where nobody knows: the system does not tell it, or other code took the child's status.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use watertight::Command;
+    /// let child = Command::new("true").spawn()?;
+    /// assert!(child.wait().wait()?.is_success());
+    /// if let Some(usage) = child.usage() {
+    ///     println!("{:?} of a processor, {:?} bytes", usage.user + usage.system, usage.memory_bytes_max);
+    /// }
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.process.usage()
     }
 
     /// Kills it, and nobody else: `SIGKILL`, or `TerminateProcess` with code 1. Whether it was there to be killed.

@@ -276,6 +276,8 @@ impl Communicate {
             stdin,
             holders: std::mem::take(&mut self.holders),
             tree: self.tree.take(),
+            // Of a child whose end is not told there is none, so that both have one meaning on every system.
+            usage: exit.and_then(|_| self.child.usage()),
             is_broken_stdin_ignored: self.limits.is_broken_stdin_ignored,
         }
     }

@@ -109,6 +109,6 @@ pub use watertight_core::{
 #[doc(hidden)]
 pub use watertight_os::fault;
 pub use watertight_os::{
-    Direction, Found, StartError, StartStep, Step, TreeEnd, is_in_terminals_foreground,
+    Direction, Found, StartError, StartStep, Step, TreeEnd, Usage, is_in_terminals_foreground,
 };
 pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

@@ -33,6 +33,25 @@ fn kill(found: &Found) {
     kill_process(pid, Signal::KILL).unwrap();
 }
 
+/// Four times it fills so much memory.
+#[test]
+fn what_a_child_has_used_is_told_with_its_end_and_not_before() {
+    const BLOCK: u64 = 64 << 20;
+    let _accounted = accounted();
+    let script = format!("exec dd if=/dev/zero of=/dev/null bs={BLOCK} count=4 2>/dev/null");
+    let outcome = shell(&script).output(Limits::new()).unwrap();
+    let usage = outcome.wait().unwrap().usage.unwrap();
+    assert!(usage.user + usage.system > Duration::ZERO, "{usage:?}");
+    #[cfg(target_os = "linux")]
+    assert!(usage.memory_bytes_max.unwrap() >= BLOCK, "{usage:?}");
+
+    let mut child = shell("read line").stdin(Input::piped()).spawn().unwrap();
+    assert_eq!((child.try_wait(), child.usage()), (None, None));
+    drop(child.stdin.take());
+    child.wait().within(PATIENCE).wait().unwrap();
+    assert!(child.usage().is_some());
+}
+
 /// tokio's `wait_with_output` waits for the grandchild.
 #[cfg(target_os = "linux")]
 #[test]

@@ -9,6 +9,7 @@ mod descriptors;
 mod failure;
 mod life;
 mod terminal;
+mod usage;
 
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod holders;
@@ -44,7 +45,7 @@ use super::fork::Birth;
 use crate::fault::fallible;
 use crate::process::{
     EarlierStarts, ExitCallback, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams,
-    TreeEnd, call_back, wrong_process,
+    TreeEnd, Usage, call_back, wrong_process,
 };
 use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
@@ -79,6 +80,8 @@ pub struct Process {
 struct State {
     /// How it ended, once that is known: from then on its number is not its own.
     end: Option<Reaped>,
+    /// What it has used, told when it was reaped.
+    usage: Option<Usage>,
     /// Those of its tree that were seen when it was last signalled.
     tree: Tree,
 }
@@ -138,6 +141,7 @@ impl Process {
         };
         let state = State {
             end: (life == Life::Gone).then_some(Reaped::Unknown),
+            usage: None,
             tree: Tree::default(),
         };
         // std's own record of the child goes here, and does nothing by that.
@@ -199,8 +203,11 @@ impl Process {
         if let Some(end) = state.end {
             return end;
         }
-        let reaped = self.hold.reap();
-        state.end = Some(reaped).filter(|reaped| *reaped != Reaped::Running);
+        let (reaped, usage) = self.hold.reap();
+        if reaped != Reaped::Running {
+            state.end = Some(reaped);
+            state.usage = usage;
+        }
         reaped
     }
 
@@ -212,6 +219,16 @@ impl Process {
         }
         let state = lock(&self.state);
         state.end.unwrap_or_else(|| self.hold.peek())
+    }
+
+    /// What the child has used, from when [`try_reap`](Self::try_reap) has said how it ended. `None` before that, and where the
+    /// system does not tell it or somebody else has reaped the child.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        if self.birth.is_elsewhere() {
+            return None;
+        }
+        lock(&self.state).usage
     }
 
     /// SIGKILL to the child alone. `false`: it is over.
@@ -334,7 +351,7 @@ fn reap_left_over() {
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return,
     };
-    left_over.retain(|hold| hold.reap() == Reaped::Running);
+    left_over.retain(|hold| hold.reap().0 == Reaped::Running);
 }
 
 /// std's spawn, a few times more while the program's file is open for writing.

@@ -12,7 +12,7 @@ use super::sys;
 use crate::fault::fallible;
 use crate::process::{
     EarlierStarts, ExitCallback, Found, Reaped, StartError, StartOptions, StartStep, StdStreams,
-    TreeEnd, call_back,
+    TreeEnd, Usage, call_back,
 };
 use std::fmt;
 use std::io;
@@ -146,6 +146,21 @@ impl Process {
     #[must_use]
     pub fn peek(&self) -> Reaped {
         self.try_reap()
+    }
+
+    /// GetProcessTimes and GetProcessMemoryInfo, if the child has ended: what it has used. `None` while it runs, and where the
+    /// system does not tell it.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        if !matches!(self.is_over(), Ok(true)) {
+            return None;
+        }
+        let (system, user) = sys::process_times(self.handle.as_handle()).ok()?;
+        Some(Usage {
+            user,
+            system,
+            memory_bytes_max: sys::process_memory_max(self.handle.as_handle()).ok(),
+        })
     }
 
     /// TerminateProcess with the exit code 1, to the child alone. `false`: it is over.

@@ -7,6 +7,7 @@ use crate::fault::{self, Code, fallible, fallible_all_the_same};
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_ACCESS_INFORMATION, FILE_MODE_INFORMATION, FILE_PIPE_INFORMATION,
     FILE_PIPE_LOCAL_INFORMATION, FileAccessInformation, FileIoCompletionNotificationInformation,
@@ -14,8 +15,8 @@ use windows_sys::Wdk::Storage::FileSystem::{
     NtQueryInformationFile,
 };
 use windows_sys::Win32::Foundation::{
-    CloseHandle, ERROR_OPERATION_ABORTED, ERROR_SUCCESS, GetHandleInformation, GetLastError,
-    HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE, NTSTATUS, RtlNtStatusToDosError,
+    CloseHandle, ERROR_OPERATION_ABORTED, ERROR_SUCCESS, FILETIME, GetHandleInformation,
+    GetLastError, HANDLE_FLAG_INHERIT, INVALID_HANDLE_VALUE, NTSTATUS, RtlNtStatusToDosError,
     SetHandleInformation, SetLastError, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Storage::FileSystem::{
@@ -26,9 +27,11 @@ use windows_sys::Win32::System::IO::{
     CancelSynchronousIo, CreateIoCompletionPort, GetQueuedCompletionStatusEx, IO_STATUS_BLOCK,
     OVERLAPPED_ENTRY, PostQueuedCompletionStatus,
 };
+use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::Threading::{
-    GetExitCodeProcess, OpenProcess, PROCESS_NAME_WIN32, PROCESS_QUERY_LIMITED_INFORMATION,
-    PROCESS_SYNCHRONIZE, QueryFullProcessImageNameW, TerminateProcess, WaitForSingleObject,
+    GetExitCodeProcess, GetProcessTimes, OpenProcess, PROCESS_NAME_WIN32,
+    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, QueryFullProcessImageNameW,
+    TerminateProcess, WaitForSingleObject,
 };
 
 /// The longest path there is, in units of UTF-16.
@@ -373,6 +376,50 @@ pub(super) fn exit_code(process: BorrowedHandle<'_>) -> Result<u32, u32> {
         code_of(unsafe { GetExitCodeProcess(process.as_raw_handle(), &raw mut exit_code) })
     });
     result_of(code).map(|()| exit_code)
+}
+
+/// GetProcessTimes: how long processors were in the system for a process, and in its own code.
+pub(super) fn process_times(process: BorrowedHandle<'_>) -> Result<(Duration, Duration), u32> {
+    let (mut made, mut over) = (FILETIME::default(), FILETIME::default());
+    let (mut system, mut user) = (FILETIME::default(), FILETIME::default());
+    let code = said("GetProcessTimes", Call::Query, || {
+        // SAFETY: the handle is open while it is borrowed; the four records are ours and written before the call returns.
+        code_of(unsafe {
+            GetProcessTimes(
+                process.as_raw_handle(),
+                &raw mut made,
+                &raw mut over,
+                &raw mut system,
+                &raw mut user,
+            )
+        })
+    });
+    result_of(code).map(|()| (duration_of(system), duration_of(user)))
+}
+
+/// A span, which the system counts in units of 100 ns.
+fn duration_of(time: FILETIME) -> Duration {
+    const UNITS_PER_SECOND: u64 = 10_000_000;
+    let units = (u64::from(time.dwHighDateTime) << 32) | u64::from(time.dwLowDateTime);
+    let seconds = Duration::from_secs(units / UNITS_PER_SECOND);
+    seconds.saturating_add(Duration::from_nanos(units % UNITS_PER_SECOND * 100))
+}
+
+/// GetProcessMemoryInfo: how many bytes a process's working set had at most.
+pub(super) fn process_memory_max(process: BorrowedHandle<'_>) -> Result<u64, u32> {
+    let length = u32::try_from(size_of::<PROCESS_MEMORY_COUNTERS>()).expect("a small record");
+    let mut counters = PROCESS_MEMORY_COUNTERS {
+        cb: length,
+        ..PROCESS_MEMORY_COUNTERS::default()
+    };
+    let code = said("GetProcessMemoryInfo", Call::Query, || {
+        // SAFETY: the handle is open while it is borrowed; the record is ours, as long as is said, and written before the call
+        // returns.
+        code_of(unsafe {
+            K32GetProcessMemoryInfo(process.as_raw_handle(), &raw mut counters, length)
+        })
+    });
+    result_of(code).map(|()| counters.PeakWorkingSetSize as u64)
 }
 
 /// TerminateProcess with the exit code 1.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use watertight_core::{Error, ErrorKind};
-use watertight_os::{Found, TreeEnd};
+use watertight_os::{Found, TreeEnd, Usage};
 
 /// What to do with output past its bound.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -198,6 +198,8 @@ pub struct Outcome {
     pub holders: Vec<Found>,
     /// Whom we ended, and who is left, if we did.
     pub tree: Option<TreeEnd>,
+    /// What the child has used; nothing if it was not over yet, or nobody knows.
+    pub usage: Option<Usage>,
     pub(super) is_broken_stdin_ignored: bool,
 }
 

@@ -4,15 +4,14 @@
 //! for every child we do not, so between its reaping and our signal the number may become somebody else's. A pidfd has no such gap.
 
 use super::life::{self, Life};
-use crate::process::{ExitCallback, Reaped, call_back};
+use super::usage::{ReapedWith, reap_by_number};
+use crate::process::{ExitCallback, call_back};
 use crate::unix::calls::lock;
 use crate::unix::kernel::last_errno;
 use crate::unix::sigpipe::quiet_thread;
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,14 +61,9 @@ impl Numbered {
         life::peek(WaitId::Pid(self.pid))
     }
 
-    /// waitpid, without waiting.
-    pub(super) fn reap(&self) -> Reaped {
-        match waitpid(Some(self.pid), WaitOptions::NOHANG) {
-            Ok(None) => Reaped::Running,
-            Ok(Some((_, status))) => Reaped::Ended(ExitStatus::from_raw(status.as_raw())),
-            // ECHILD; without waiting there is no EINTR, and the arguments are good.
-            Err(_) => Reaped::Unknown,
-        }
+    /// wait4, without waiting.
+    pub(super) fn reap(&self) -> ReapedWith {
+        reap_by_number(self.pid)
     }
 
     /// kill, unless it is over. The caller keeps the child from being reaped by us meanwhile.

@@ -4,14 +4,15 @@
 
 use super::by_number::Numbered;
 use super::life::{self, Life};
+use super::usage::{ReapedWith, reap_by_pidfd};
 use super::watch;
 use crate::fault::fallible;
-use crate::process::{ExitCallback, Reaped};
+use crate::process::ExitCallback;
 use crate::unix::classify::Call;
 use crate::unix::kernel::last_errno;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{Pid, PidfdFlags, WaitId, pidfd_open};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -80,17 +81,10 @@ impl Hold {
     }
 
     /// waitid, without waiting.
-    pub(super) fn reap(&self) -> Reaped {
-        let pidfd = match self {
-            Self::Number(numbered) => return numbered.reap(),
-            Self::Pidfd(_, pidfd) => pidfd,
-        };
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        match waitid(WaitId::PidFd(pidfd.as_fd()), options) {
-            Ok(None) => Reaped::Running,
-            Ok(Some(said)) => life::status(said).map_or(Reaped::Unknown, Reaped::Ended),
-            // ECHILD; without waiting there is no EINTR, and the descriptor is good.
-            Err(_) => Reaped::Unknown,
+    pub(super) fn reap(&self) -> ReapedWith {
+        match self {
+            Self::Number(numbered) => numbered.reap(),
+            Self::Pidfd(_, pidfd) => reap_by_pidfd(pidfd.as_fd()),
         }
     }
 

@@ -1,0 +1,263 @@
+//! The streams of `watertight run`'s command: where they come from and go to, opened before it is started.
+//!
+//! What is opened here is handed to the command as it is. Only what an option of ours has to see goes through our hands
+//! (`supervise.rs`). All or nothing: no file is emptied before everything else is open.
+
+use crate::address::{Address, FileMode, Place};
+use crate::endpoint::{Claimed, NotOpened};
+use crate::event::{End, Inbox, Mailbox};
+use crate::identity::{REPORT, Thing, descriptor, same_file, standard_error};
+use crate::paths::{Paths, Patience};
+use crate::platform;
+use crate::run_flags::RunFlags;
+use std::fs::File;
+use std::time::Instant;
+use watertight::OsHandle;
+
+const STDIN: End = End::Source;
+const STDOUT: End = End::Destination(0);
+const STDERR: End = End::Destination(1);
+
+/// The command's streams as the flags have them; what no flag names is our own.
+pub(crate) struct Wanted {
+    stdin: Address,
+    stdout: Address,
+    stderr: Address,
+    /// Standard error goes where standard output goes: one handle for both keeps the order.
+    is_joined: bool,
+}
+
+/// The command's streams, open.
+pub(crate) struct RunStreams {
+    /// What it reads; none: what we read.
+    pub(crate) stdin: Option<OsHandle>,
+    /// What it writes to; none: our own stream of the same name.
+    pub(crate) stdout: Option<OsHandle>,
+    pub(crate) stderr: Option<OsHandle>,
+    /// Standard error goes where standard output goes.
+    pub(crate) is_joined: bool,
+    /// The files to be emptied.
+    truncations: Vec<(End, File)>,
+    /// Has the files that were made, and removes them again if the command is not started.
+    paths: Paths,
+}
+
+/// One of the command's streams, or what else must not be written into.
+struct Part {
+    thing: Thing,
+    name: String,
+    end: Option<End>,
+    /// We opened it. What we were started with is for whoever started us to know.
+    is_opened: bool,
+    is_appended: bool,
+}
+
+impl Wanted {
+    pub(crate) fn new(flags: &RunFlags) -> Self {
+        let or_ours = |address: &Option<Address>, number: u32, name: &str| {
+            let ours = || Address {
+                text: name.to_owned(),
+                place: Place::Fd(number),
+            };
+            address.clone().unwrap_or_else(ours)
+        };
+        let stdout = or_ours(&flags.stdout, 1, "standard output");
+        let stderr = or_ours(&flags.stderr, 2, "standard error");
+        let is_one = match (number_of(&stdout), number_of(&stderr)) {
+            (None, None) => stdout.text == stderr.text,
+            (one, other) => one == other,
+        };
+        Self {
+            stdin: or_ours(&flags.stdin, 0, "standard input"),
+            stdout,
+            stderr,
+            is_joined: is_one || flags.merge,
+        }
+    }
+
+    /// The descriptors above the standard streams, to be taken before anything else could get their numbers.
+    pub(crate) fn claim(&self) -> Claimed {
+        Claimed::take(self.ends())
+    }
+
+    /// Those that are to be opened.
+    fn ends(&self) -> Vec<(End, &Address)> {
+        let mut ends = vec![(STDIN, &self.stdin), (STDOUT, &self.stdout)];
+        if !self.is_joined {
+            ends.push((STDERR, &self.stderr));
+        }
+        ends
+    }
+
+    /// Opens them all. Opening a FIFO waits for its other side: until then at most, and until a signal comes.
+    pub(crate) fn open(
+        mut self,
+        mut claimed: Claimed,
+        report_file: Option<&File>,
+        until: Option<Instant>,
+        (mailbox, inbox): (&Mailbox, &Inbox),
+    ) -> Result<RunStreams, NotOpened> {
+        if let Some(failure) = claimed.take_failure() {
+            return Err(failure.into());
+        }
+        let mut paths = Paths::new(2);
+        paths.open(&self.ends(), Patience::Until(until), mailbox, inbox)?;
+        self.is_joined |= self.refuse_clashes(&paths, &claimed, report_file)?;
+        let truncations = paths.truncations(&self.ends())?;
+        let mut take =
+            |end, address: &Address, number| take(end, address, number, &mut paths, &mut claimed);
+        let stdin = take(STDIN, &self.stdin, 0)?;
+        let stdout = take(STDOUT, &self.stdout, 1)?;
+        let stderr = if self.is_joined {
+            None
+        } else {
+            take(STDERR, &self.stderr, 2)?
+        };
+        Ok(RunStreams {
+            stdin,
+            stdout,
+            stderr,
+            is_joined: self.is_joined,
+            truncations,
+            paths,
+        })
+    }
+
+    /// Refuses what would destroy itself, or feed itself. Whether both outputs turned out to be one file.
+    fn refuse_clashes(
+        &self,
+        paths: &Paths,
+        claimed: &Claimed,
+        report_file: Option<&File>,
+    ) -> Result<bool, NotOpened> {
+        let ends = self.ends().into_iter();
+        let of_ends = ends.filter_map(|(end, address)| Part::of(end, address, paths, claimed));
+        let parts: Vec<Part> = of_ends.chain(others(report_file)).collect();
+        let mut is_joined = false;
+        for (index, one) in parts.iter().enumerate() {
+            for other in &parts[..index] {
+                if one.thing != other.thing || !(one.is_opened || other.is_opened) {
+                    continue;
+                }
+                let ends = (other.end, one.end);
+                let is_both_outputs = ends == (Some(STDOUT), Some(STDERR));
+                if is_both_outputs && one.is_opened && other.is_opened {
+                    if one.is_appended != other.is_appended {
+                        return Err(unlike(other, one));
+                    }
+                    is_joined = true;
+                } else if one.thing.is_file() {
+                    return Err(clash(other, one));
+                } else if other.end == Some(STDIN) {
+                    return Err(fed_back(other, one));
+                }
+            }
+        }
+        Ok(is_joined)
+    }
+}
+
+impl RunStreams {
+    /// Empties the files that are to be overwritten: everything else has gone well, and the command is started next.
+    pub(crate) fn empty_files(&mut self) -> Result<(), String> {
+        for (_, file) in self.truncations.drain(..) {
+            file.set_len(0)
+                .map_err(|error| format!("cannot empty the file of an output: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// The command was started: the files that were made for it stay.
+    pub(crate) fn keep_created(&mut self) {
+        self.paths.keep_created();
+    }
+}
+
+impl Part {
+    fn of(end: End, address: &Address, paths: &Paths, claimed: &Claimed) -> Option<Self> {
+        let opened = match end {
+            End::Destination(index) => paths.destinations[index].as_ref(),
+            End::Source => paths.source.as_ref(),
+        };
+        let thing = match opened {
+            Some(opened) => Thing::of_file(&opened.file),
+            None => descriptor(address, claimed),
+        };
+        Some(Self {
+            thing: thing?,
+            name: address.to_string(),
+            end: Some(end),
+            is_opened: opened.is_some(),
+            is_appended: matches!(
+                &address.place,
+                Place::File(_, FileMode { append: true, .. })
+            ),
+        })
+    }
+}
+
+/// The number, if the address is one that we were started with.
+fn number_of(address: &Address) -> Option<u32> {
+    match address.place {
+        Place::Fd(number) => Some(number),
+        Place::Exec(_) | Place::Fifo(_) | Place::File(..) => None,
+    }
+}
+
+/// The report's file, and our standard error, where our messages go.
+fn others(report_file: Option<&File>) -> impl Iterator<Item = Part> {
+    let part = |thing: Thing, name: &str, is_opened: bool| Part {
+        thing,
+        name: name.to_owned(),
+        end: None,
+        is_opened,
+        is_appended: false,
+    };
+    let report = report_file.and_then(Thing::of_file);
+    let report = report.filter(Thing::is_file);
+    let report = report.map(|thing| part(thing, REPORT, true));
+    let errors = standard_error().map(|thing| part(thing, "our standard error", false));
+    report.into_iter().chain(errors)
+}
+
+fn clash(one: &Part, other: &Part) -> NotOpened {
+    let end = other.end.or(one.end).unwrap_or(STDOUT);
+    NotOpened::Failed(end, same_file(&one.name, &other.name))
+}
+
+fn fed_back(one: &Part, other: &Part) -> NotOpened {
+    let (end, one, other) = (other.end.unwrap_or(STDOUT), &one.name, &other.name);
+    let text = format!("{one} and {other} are the same FIFO or device; write to another one");
+    NotOpened::Failed(end, text)
+}
+
+fn unlike(one: &Part, other: &Part) -> NotOpened {
+    let (one, other) = (&one.name, &other.name);
+    let text = format!(
+        "{one} and {other} are the same file, once overwritten and once appended to; write both the same way"
+    );
+    NotOpened::Failed(STDERR, text)
+}
+
+/// The handle of what is open already; none for our own stream of that number.
+fn take(
+    end: End,
+    address: &Address,
+    number: u32,
+    paths: &mut Paths,
+    claimed: &mut Claimed,
+) -> Result<Option<OsHandle>, NotOpened> {
+    match address.place {
+        Place::Fd(own) if own == number => Ok(None),
+        Place::Fd(other) => match claimed.remove(other) {
+            Some(handle) => Ok(Some(handle)),
+            None => platform::standard_copy(other)
+                .map(Some)
+                .map_err(|error| NotOpened::Failed(end, format!("cannot use {address}: {error}"))),
+        },
+        Place::Exec(_) | Place::Fifo(_) | Place::File(..) => {
+            let opened = paths.slot(end).take().expect("every path is open by now");
+            Ok(Some(opened.file.into()))
+        }
+    }
+}
