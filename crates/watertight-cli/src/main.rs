@@ -17,6 +17,7 @@ mod generate;
 mod identity;
 mod meter;
 mod oom;
+mod orphans;
 mod paths;
 mod rate;
 mod report;

@@ -13,7 +13,8 @@ const RUN_EXIT_CODES: &str = "\
 Exit codes:
   the command's own, if it ended by itself
   128 + N   a signal N ended it (Unix)
-  124       the deadline passed (--within), and it was ended
+  124       the deadline passed (--within), and it was ended, or whoever
+            it had left behind was (--adopt-orphans)
   125       `watertight` itself failed: a stream could not be opened, the
             report could not be saved, the system has no more processes; or
             the command ended with 0 and not all of its output got through
@@ -102,6 +103,9 @@ pub(crate) struct RunFlags {
         value_parser = OsStringValueParser::new().try_map(|text| Address::stream(&text, 2))
     )]
     pub(crate) stderr: Option<Address>,
+    /// Wait for whoever it leaves behind too, in sessions of their own as well, and end them as it would be ended (Linux)
+    #[arg(long)]
+    pub(crate) adopt_orphans: bool,
 
     /// How to report at the end, on standard error
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ReportChoice::None)]
@@ -122,6 +126,15 @@ impl RunFlags {
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.report == ReportChoice::None && self.report_to.is_some() {
             return Err("--report-to needs --report text or --report json".to_owned());
+        }
+        if self.adopt_orphans && !cfg!(target_os = "linux") {
+            let text =
+                "--adopt-orphans works on Linux only; --within ends the command's tree without it";
+            return Err(text.to_owned());
+        }
+        if self.adopt_orphans && self.quiet_after_exit.is_some() {
+            let text = "--adopt-orphans waits for whoever the command leaves behind, and --quiet-after-exit does not: choose one";
+            return Err(text.to_owned());
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::address::Address;
 use crate::oom::OutOfMemory;
+use crate::orphans::SeenOff;
 use crate::platform;
 use crate::run_flags::RunFlags;
 use crate::supervise::ending;
@@ -136,6 +137,25 @@ impl RunReport {
             left: tree.map_or_else(Vec::new, |tree| named(&tree.left)),
             errors,
         }
+    }
+
+    /// What became of those that the command had left behind.
+    pub(crate) fn add_seen_off(&mut self, seen_off: &SeenOff) {
+        self.ending = seen_off.ending.unwrap_or(self.ending);
+        // Who was left at first may be over by now.
+        let is_over = |one: &Somebody| seen_off.ended.iter().any(|ended| ended.pid == one.pid);
+        self.left.retain(|one| !is_over(one));
+        for (list, more) in [
+            (&mut self.ended, &seen_off.ended),
+            (&mut self.left, &seen_off.left),
+        ] {
+            for one in named(more) {
+                if list.iter().all(|known| known.pid != one.pid) {
+                    list.push(one);
+                }
+            }
+        }
+        self.errors.extend(seen_off.error.clone());
     }
 
     pub(crate) fn to_json(&self) -> serde_json::Result<String> {

@@ -5,6 +5,7 @@ use crate::endpoint::NotOpened;
 use crate::event::{Inbox, Mailbox, mailbox};
 use crate::flags::ReportChoice;
 use crate::oom::{KillsBefore, OutOfMemory};
+use crate::orphans::Adoption;
 use crate::platform;
 use crate::run::{open_report, save_report};
 use crate::run_flags::RunFlags;
@@ -64,10 +65,14 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
     };
     // There the command stays in our group: Ctrl-C reaches it as it reaches us, and it decides.
     let in_foreground = watertight::is_in_terminals_foreground();
-    let heard = match listen(in_foreground) {
+    let adoption = Adoption::new();
+    let heard = match listen(in_foreground, &adoption) {
         Ok(heard) => heard,
         Err(error) => return not_run(&error.to_string()),
     };
+    if let Err(error) = adoption.begin(flags) {
+        return not_run(&error.to_string());
+    }
     let until = flags.within.and_then(|within| begun.checked_add(within));
     let events = (&heard.mailbox, &heard.inbox);
     let opened = match wanted.open(claimed, report_file.as_ref(), until, events) {
@@ -77,14 +82,16 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
     let is_joined = opened.is_joined;
     let kills = KillsBefore::count();
     let limits = |streams: &Streams| limits(flags, streams, &heard.request, begun);
-    let (outcome, streams) = match perform(flags, opened, in_foreground, limits) {
+    let (outcome, streams) = match perform(flags, opened, in_foreground, &adoption, limits) {
         Ok(performed) => performed,
         Err(code) => return code,
     };
     let lost = finish(flags, &outcome, &streams);
+    let seen_off = adoption.see_off(flags, begun, &outcome);
+    let ended = seen_off.ending.unwrap_or_else(|| ending(&outcome));
     let signal = heard.signal.load(Ordering::SeqCst);
     let is_all_through = lost.is_empty() && !has_failed(&outcome);
-    let code = match exit_code(&outcome, signal) {
+    let code = match exit_code(ended, &outcome, signal) {
         // The command meant well, and what it said did not get through.
         0 if !is_all_through => OURS,
         code => code,
@@ -94,12 +101,13 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
         is_joined,
         out_of_memory: out_of_memory(&outcome, &kills),
     };
-    let report = RunReport::new(flags, &outcome, code, begun.elapsed(), beside);
+    let mut report = RunReport::new(flags, &outcome, code, begun.elapsed(), beside);
+    report.add_seen_off(&seen_off);
     deliver(flags, &report, report_file)
 }
 
 /// From now on a signal to us ends the opening of the streams, and then the command.
-fn listen(in_foreground: bool) -> io::Result<Heard> {
+fn listen(in_foreground: bool, adoption: &Adoption) -> io::Result<Heard> {
     let (mailbox, inbox) = mailbox();
     let heard = Heard {
         request: EndRequest::new(),
@@ -108,14 +116,15 @@ fn listen(in_foreground: bool) -> io::Result<Heard> {
         inbox,
     };
     let (signal, request) = (heard.signal.clone(), heard.request.clone());
-    let mailbox = heard.mailbox.clone();
+    let (mailbox, asked) = (heard.mailbox.clone(), adoption.asked());
     platform::watch_signals(move |number| {
         // While there is no command, every signal is for us.
         mailbox.interrupt(number);
-        if number != platform::INTERRUPT || !in_foreground {
+        if number != platform::INTERRUPT || !in_foreground || asked.is_command_over() {
             signal.store(number, Ordering::SeqCst);
             // Sent again, it leaves no grace.
             request.send();
+            asked.note();
         }
     })?;
     Ok(heard)
@@ -126,6 +135,7 @@ fn perform(
     flags: &RunFlags,
     mut opened: RunStreams,
     in_foreground: bool,
+    adoption: &Adoption,
     limits: impl FnOnce(&Streams) -> Limits,
 ) -> Result<(Outcome, Streams), u8> {
     let streams = streams(flags, &mut opened).map_err(|error| not_run(&error.to_string()))?;
@@ -136,7 +146,10 @@ fn perform(
         Group::Own
     });
     opened.empty_files().map_err(|text| not_run(&text))?;
-    let started = command.output(limits(&streams));
+    let started = command.spawn().map(|child| {
+        adoption.command_is(child.id());
+        child.communicate(limits(&streams))
+    });
     // What it kept of its own would keep our outputs from ending.
     drop(command);
     if started.is_ok() {
@@ -275,8 +288,8 @@ fn out_of_memory(outcome: &Outcome, kills: &KillsBefore) -> Option<OutOfMemory> 
     }
 }
 
-fn exit_code(outcome: &Outcome, signal: i32) -> u8 {
-    match ending(outcome) {
+fn exit_code(ended: RunEnding, outcome: &Outcome, signal: i32) -> u8 {
+    match ended {
         RunEnding::Deadline => return DEADLINE_PASSED,
         RunEnding::Interrupted => return after_signal(signal),
         RunEnding::Itself | RunEnding::QuietAfterExit => {}

@@ -84,6 +84,15 @@ pub(crate) fn watch_signals(mut hear: impl FnMut(i32) + Send + 'static) -> io::R
     Ok(())
 }
 
+/// From now on `hear` is called when children of ours have ended, the adopted ones too; once for several, as signals do.
+pub(crate) fn watch_children(mut hear: impl FnMut() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGCHLD])?;
+    std::thread::Builder::new()
+        .name("children".into())
+        .spawn(move || signals.forever().for_each(|_| hear()))?;
+    Ok(())
+}
+
 /// The signals that are ignored now, as bits; signal 1 is the lowest. Known only where the system tells it in a file.
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

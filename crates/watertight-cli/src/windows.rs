@@ -128,3 +128,8 @@ pub(crate) fn standard_copy(number: u32) -> io::Result<OwnedHandle> {
 pub(crate) fn watch_signals(mut hear: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
     ctrlc::set_handler(move || hear(INTERRUPT)).map_err(io::Error::other)
 }
+
+/// Not to be had here.
+pub(crate) fn watch_children(_: impl FnMut() + Send + 'static) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -346,3 +346,83 @@ fn a_consumer_that_leaves_ends_the_command_as_in_any_pipeline() {
     // SIGPIPE, which is 13 everywhere.
     assert_eq!(output.status.code(), Some(141), "{}", stderr(&output));
 }
+
+/// A daemon that leaves the command's session and loses its parent: no walk over the tree finds it.
+#[cfg(target_os = "linux")]
+const DAEMON: &str = "sh -c 'setsid sh -c \"$1\" </dev/null >/dev/null 2>&1 &' sh";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_left_the_tree_is_waited_for_if_we_adopt_orphans() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("{DAEMON} 'sleep 0.3; echo late > late'; exit 3");
+    let output = run(&["--adopt-orphans"], &script)
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    // The command's own code, and the daemon is over.
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let late = std::fs::read_to_string(folder.path().join("late"));
+    assert_eq!(late.unwrap(), "late\n");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_left_the_tree_is_ended_at_the_deadline_if_we_adopt_orphans() {
+    let options = [
+        "--adopt-orphans",
+        "--within",
+        "1s",
+        "--grace",
+        "100ms",
+        "--report",
+        "json",
+    ];
+    // One ends when it is asked, the other does not; its own children have to be killed with it.
+    let deaf = "trap \"\" TERM; while :; do sleep 0.05; done";
+    let script = format!("{DAEMON} 'exec sleep 1000'; {DAEMON} '{deaf}'; exit 0");
+    let output = run(&options, &script).output().unwrap();
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_str(stderr(&output).trim()).unwrap();
+    assert_eq!(report["ending"], "deadline", "{report}");
+    assert_eq!(report["left"].as_array().unwrap().len(), 0, "{report}");
+    assert_eq!(report["errors"].as_array().unwrap().len(), 0, "{report}");
+    let ended = report["ended"].as_array().unwrap();
+    for name in ["sleep", "sh"] {
+        assert!(ended.iter().any(|one| one["name"] == name), "{report}");
+    }
+    for one in ended {
+        // Reaped, not only dead.
+        let process = format!("/proc/{}", one["pid"]);
+        assert!(!std::path::Path::new(&process).exists(), "{report}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_to_us_ends_who_left_the_tree_if_we_adopt_orphans() {
+    let script = format!("{DAEMON} 'exec sleep 1000'; echo ready");
+    let mut child = run(&["--adopt-orphans"], &script).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+}
+
+#[test]
+fn orphans_are_adopted_or_let_be() {
+    let options = ["--adopt-orphans", "--quiet-after-exit", "1ms"];
+    let output = run(&options, "exit 0").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    // Elsewhere than on Linux that is the reason.
+    assert!(
+        stderr(&output).contains("--adopt-orphans"),
+        "{}",
+        stderr(&output)
+    );
+}

@@ -21,6 +21,8 @@
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 mod bell;
 pub mod fault;
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+pub mod orphans;
 mod process;
 mod step;
 #[cfg(unix)]
@@ -50,7 +52,7 @@ pub use process::{
 };
 pub use step::{Direction, Refused, Step, StepError};
 #[cfg(any(target_os = "android", target_os = "linux"))]
-pub use unix::Bell;
+pub use unix::{Bell, orphans};
 #[cfg(unix)]
 pub use unix::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,

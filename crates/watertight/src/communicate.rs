@@ -1,10 +1,11 @@
 //! `communicate`: a child's input, both its outputs and its end, driven together, so that none waits for another.
 //!
-//! `outcome.rs` has what comes of it and the limits, `capture.rs` one of the outputs.
+//! `outcome.rs` has what comes of it and the limits, `capture.rs` one of the outputs, `told.rs` who is told of them.
 
 use crate::child::{Child, Exit};
 use crate::driver::Driver;
 use crate::handle::Native;
+use crate::lines::Line;
 use crate::receipt::Receipt;
 use crate::timers::TimerId;
 use crate::wait::{Operation, Sealed, Wait};
@@ -12,15 +13,18 @@ use capture::Capture;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
+use told::Told;
 use watertight_core::{Backend, Error, Moment, Verb};
 use watertight_os::{Found, TreeEnd};
 
 mod capture;
 mod outcome;
 mod request;
+mod told;
 
 pub use outcome::{AfterExit, AtBound, Captured, EndedBy, Incomplete, Limits, Outcome};
 pub use request::EndRequest;
+pub use told::OutputStream;
 
 /// How long output is still read after a kill. What a killed process wrote is in its pipe already; only somebody who escaped the
 /// kill keeps the pipe from ending.
@@ -48,7 +52,8 @@ enum Phase {
 /// What is queued for its input is sent, and its input ended. Both outputs are kept, or passed on, up to
 /// [`Limits::output_bytes_max`] bytes each, and what is past that is dealt with as [`Limits::at_bound`] says. After the
 /// child's exit [`Limits::after_exit`] is the rule: somebody the child has started may hold its output still. After
-/// [`Limits::within`] its tree is asked to end, and killed after [`Limits::grace`].
+/// [`Limits::within`] its tree is asked to end, and killed after [`Limits::grace`]. Who wants the output as it comes sets a function
+/// first: [`Wait::on_output`], [`Wait::on_lines`].
 ///
 /// **Bytes.** The [`Outcome`] has all output that arrived, whatever ended it; [`Outcome::ended`] says what did. Both streams are in
 /// the order in which each was written; the exact order across them is kept only when they are one
@@ -66,6 +71,7 @@ pub struct Communicate {
     limits: Limits,
     stdout: Capture,
     stderr: Capture,
+    told: Told,
     stdin_id: u64,
     exit_id: u64,
     due: Option<Moment>,
@@ -93,8 +99,19 @@ impl Communicate {
         }
         let now = child.driver.backend.now();
         Self {
-            stdout: Capture::new(child.stdout.take(), limits.stdout_to.take(), &limits),
-            stderr: Capture::new(child.stderr.take(), limits.stderr_to.take(), &limits),
+            stdout: Capture::new(
+                OutputStream::Stdout,
+                child.stdout.take(),
+                limits.stdout_to.take(),
+                &limits,
+            ),
+            stderr: Capture::new(
+                OutputStream::Stderr,
+                child.stderr.take(),
+                limits.stderr_to.take(),
+                &limits,
+            ),
+            told: Told::new(limits.line_bytes_max),
             due: limits.within.map(|within| now.after(within)),
             child,
             limits,
@@ -128,8 +145,8 @@ impl Communicate {
             self.requests = self.requests.max(sent);
         }
         let is_over = self.exited_at.is_some();
-        self.stdout.poll(waker, now, is_over);
-        self.stderr.poll(waker, now, is_over);
+        self.stdout.poll(waker, now, is_over, &mut self.told);
+        self.stderr.poll(waker, now, is_over, &mut self.told);
         self.is_read_out = is_over;
         if !is_over {
             let exited = self.child.poll_exited(&mut self.exit_id, waker);
@@ -137,6 +154,7 @@ impl Communicate {
                 if let Err(cause) = exited {
                     // Nobody would hear of its end: it is not left alone.
                     self.kill();
+                    self.told.tell_cut();
                     return Err(Error::without_bytes(Verb::Run, cause));
                 }
                 self.exited_at = Some(self.now());
@@ -240,8 +258,8 @@ impl Communicate {
 
     /// Closes what is open, and waits until that is done: it takes no longer than the stop bound.
     fn poll_closed(&mut self, waker: &Waker) -> Poll<Option<Receipt>> {
-        let out = self.stdout.poll_closed(waker);
-        let err = self.stderr.poll_closed(waker);
+        let out = self.stdout.poll_closed(waker, &mut self.told);
+        let err = self.stderr.poll_closed(waker, &mut self.told);
         let Some(stdin) = &self.child.stdin else {
             return if out && err {
                 Poll::Ready(None)
@@ -268,6 +286,7 @@ impl Communicate {
     }
 
     fn outcome(&mut self, ended: EndedBy, exit: Option<Exit>, stdin: Option<Receipt>) -> Outcome {
+        self.told.tell_cut();
         Outcome {
             exit,
             ended,
@@ -278,6 +297,7 @@ impl Communicate {
             tree: self.tree.take(),
             // Of a child whose end is not told there is none, so that both have one meaning on every system.
             usage: exit.and_then(|_| self.child.usage()),
+            has_observer_panicked: self.told.has_panicked(),
             is_broken_stdin_ignored: self.limits.is_broken_stdin_ignored,
         }
     }
@@ -291,6 +311,82 @@ impl Communicate {
         if let Some(timer) = self.timer.take() {
             self.child.driver.forget_timer(timer);
         }
+    }
+
+    /// A function that was told of output may have waited on this thread for something else, and with that have taken a wake that
+    /// was meant for us: look again.
+    fn pending<T>(&mut self, waker: &Waker) -> Poll<T> {
+        if self.told.was_called() {
+            waker.wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+impl Wait<Communicate> {
+    /// Has `told` called with all that is read of both outputs, as it comes: also with what is past
+    /// [`Limits::output_bytes_max`] and is not kept. Set before it is awaited or waited for; set again, it replaces the one before.
+    ///
+    /// The calls run on the thread that polls or waits, one at a time, with no lock held. They may call anything and block: while
+    /// one runs nothing is read, so that the child waits when its pipe is full, and no limit is looked at. Each stream is told in its
+    /// order; the order across the two is that in which we read them, and exact only when they are one
+    /// ([`Output::to_stdout`](crate::Output::to_stdout)).
+    ///
+    /// **Bytes.** Whatever ends it, all that the [`Outcome`] counts was told before it is there: [`Captured::told`] says how much.
+    /// With [`Limits::output_bytes_max`] zero nothing is kept beside that.
+    ///
+    /// **Panics** in `told` are caught: it is called no more, the child and its output go on as they would, and
+    /// [`Outcome::has_observer_panicked`] says so, which is no success.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use watertight::{Command, Limits, OutputStream};
+    /// let limits = Limits::new().output_bytes_max(0);
+    /// let mut command = Command::new("sh");
+    /// let run = command.args(["-c", "echo out; echo err >&2"]).output(limits)?;
+    /// let (to, lengths) = std::sync::mpsc::channel();
+    /// let outcome = run.on_output(move |stream, bytes| {
+    ///     if stream == OutputStream::Stdout {
+    ///         let _ = to.send(bytes.len());
+    ///     }
+    /// });
+    /// let outcome = outcome.wait()?.into_result()?;
+    /// assert_eq!((outcome.stdout.told, lengths.iter().sum::<usize>()), (4, 4));
+    /// assert!(outcome.stdout.bytes.is_empty() && outcome.stdout.is_whole());
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_output(mut self, told: impl FnMut(OutputStream, &[u8]) + Send + 'static) -> Self {
+        self.operation_mut().told.set_output(Box::new(told));
+        self
+    }
+
+    /// As [`on_output`](Self::on_output), line by line: `told` is called with a line when its newline has come, or when it is
+    /// [`Limits::line_bytes_max`] long ([`LineEnd::Bound`](crate::LineEnd::Bound): the same line goes on in the next call). What is
+    /// behind the last newline is told at the end of the stream ([`LineEnd::Stream`](crate::LineEnd::Stream)), or when nothing more
+    /// is read, because of a deadline for one ([`LineEnd::Cut`](crate::LineEnd::Cut)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use watertight::{Command, Limits};
+    /// let mut command = Command::new("sh");
+    /// let run = command.args(["-c", "echo first; echo second"]).output(Limits::new())?;
+    /// let (to, lines) = std::sync::mpsc::channel();
+    /// let run = run.on_lines(move |_, line| {
+    ///     let _ = to.send(String::from_utf8_lossy(line.content()).into_owned());
+    /// });
+    /// run.wait()?.into_result()?;
+    /// assert_eq!(lines.iter().collect::<Vec<_>>(), ["first", "second"]);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_lines(mut self, told: impl FnMut(OutputStream, &Line) + Send + 'static) -> Self {
+        self.operation_mut().told.set_lines(Box::new(told));
+        self
     }
 }
 
@@ -309,7 +405,7 @@ impl Operation for Communicate {
             let (phase, due) = self.next_phase();
             if phase == self.phase {
                 self.keep_time(due, waker);
-                return Poll::Pending;
+                return self.pending(waker);
             }
             self.phase = phase;
             if let Phase::Closing(_) = phase {
@@ -318,7 +414,7 @@ impl Operation for Communicate {
             }
         };
         let stdin = match self.poll_closed(waker) {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => return self.pending(waker),
             Poll::Ready(stdin) => stdin,
         };
         let exit = self.child.try_wait();
@@ -327,8 +423,8 @@ impl Operation for Communicate {
 
     fn expire(&mut self) -> Self::Output {
         self.kill();
-        self.stdout.drain();
-        self.stderr.drain();
+        self.stdout.drain(&mut self.told);
+        self.stderr.drain(&mut self.told);
         self.name_holders();
         Ok(self.outcome(EndedBy::Deadline, None, None))
     }

@@ -77,6 +77,7 @@ pub use child::{Child, Exit, Terminate, WaitExit};
 pub use command::{Command, Group, Input, Output};
 pub use communicate::{
     AfterExit, AtBound, Captured, Communicate, EndRequest, EndedBy, Incomplete, Limits, Outcome,
+    OutputStream,
 };
 #[doc(hidden)]
 pub use driver::Driver;
@@ -106,9 +107,9 @@ pub use watertight_core::Backend;
 pub use watertight_core::{
     Cause, CutMessage, Error, ErrorKind, Ledger, MessageReport, OsCode, Verb,
 };
-#[doc(hidden)]
-pub use watertight_os::fault;
 pub use watertight_os::{
     Direction, Found, StartError, StartStep, Step, TreeEnd, Usage, is_in_terminals_foreground,
 };
+#[doc(hidden)]
+pub use watertight_os::{fault, orphans};
 pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

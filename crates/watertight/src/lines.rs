@@ -39,6 +39,8 @@ pub struct Line {
 pub enum LineEnd {
     /// The bound: the same line goes on in what comes next.
     Bound,
+    /// Nothing more is read: a [`Communicate`](crate::Communicate) ended before the stream did (a deadline, a failure).
+    Cut,
     /// A newline.
     Newline,
     /// The end of the stream, with no newline before it.

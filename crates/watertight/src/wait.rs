@@ -86,6 +86,11 @@ impl<O: Operation> Wait<O> {
         }
     }
 
+    /// What is waited for, before it has begun.
+    pub(crate) const fn operation_mut(&mut self) -> &mut O {
+        &mut self.operation
+    }
+
     /// Gives up at `deadline`: the result then is an error of the kind
     /// [`TimedOut`](crate::ErrorKind::TimedOut). Of two deadlines the earlier one counts. What can be answered at once is
     /// answered even if the deadline has passed: it looks once first.

@@ -17,6 +17,8 @@ mod holders;
 mod listing;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod mask;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub mod orphans;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 mod other;
 #[cfg(any(target_os = "android", target_os = "linux"))]

@@ -1,6 +1,7 @@
 //! One output of a child: what is kept of it, what is past the bound, and how it ended.
 
 use super::outcome::{AtBound, Captured, Limits};
+use super::told::{OutputStream, Told};
 use crate::pump_read::MayBlock;
 use crate::reader::PipeReader;
 use crate::writer::PipeWriter;
@@ -10,7 +11,10 @@ use std::task::{Poll, Waker};
 use watertight_core::{Error, Moment, Verb};
 use watertight_os::{Found, OsHandle, OsHandleRef, holders_of};
 
-/// How many bytes one read asks for: a Linux pipe's capacity.
+/// How many bytes the first read asks for: more than most commands write, less than is dear to clear.
+const READ_BYTES_MIN: usize = 8 * 1024;
+
+/// How many bytes one read asks for at most: a Linux pipe's capacity.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// How many reads in a row, before the other output and the child have their turn.
@@ -70,12 +74,18 @@ impl Onward {
 
 #[derive(Debug)]
 pub(super) struct Capture {
+    stream: OutputStream,
     reader: Option<PipeReader>,
     id: u64,
+    /// Up to `filled` it is what is kept. Behind that it is room that is read into; it stays, so that each byte is cleared once.
     bytes: Vec<u8>,
+    filled: usize,
+    /// How many bytes the next read asks for: twice as many after one that brought all it had asked for.
+    wanted: usize,
     bytes_max: usize,
     at_bound: AtBound,
     discarded: u64,
+    told: u64,
     is_past_bound: bool,
     /// The end of the stream was read, or there is no stream.
     has_ended: bool,
@@ -88,18 +98,23 @@ pub(super) struct Capture {
 
 impl Capture {
     pub(super) fn new(
+        stream: OutputStream,
         reader: Option<PipeReader>,
         onward: Option<Arc<PipeWriter>>,
         limits: &Limits,
     ) -> Self {
         Self {
             has_ended: reader.is_none(),
+            stream,
             reader,
             id: 0,
             bytes: Vec::new(),
+            filled: 0,
+            wanted: READ_BYTES_MIN,
             bytes_max: usize::try_from(limits.output_bytes_max).unwrap_or(usize::MAX),
             at_bound: limits.at_bound,
             discarded: 0,
+            told: 0,
             is_past_bound: false,
             failure: None,
             heard_at: Moment::default(),
@@ -133,7 +148,7 @@ impl Capture {
     }
 
     /// Reads what is there; the waker is called when there is more. Nobody is kept waiting at a bound when the child is over.
-    pub(super) fn poll(&mut self, waker: &Waker, now: Moment, is_over: bool) {
+    pub(super) fn poll(&mut self, waker: &Waker, now: Moment, is_over: bool, told: &mut Told) {
         let stops = self.at_bound == AtBound::Stop && !is_over;
         for _ in 0..READS_MAX {
             let was_held_up = self.is_held_up();
@@ -146,9 +161,10 @@ impl Capture {
             if self.has_ended() || (self.is_past_bound && stops) {
                 return;
             }
-            if !self.poll_once(waker, now) {
+            if !self.poll_once(waker, now, told) {
                 return;
             }
+            self.hand_on();
         }
         // It is not at its end: come back.
         waker.wake_by_ref();
@@ -172,47 +188,62 @@ impl Capture {
     }
 
     /// Whether something came.
-    fn poll_once(&mut self, waker: &Waker, now: Moment) -> bool {
+    fn poll_once(&mut self, waker: &Waker, now: Moment, told: &mut Told) -> bool {
         let Some(reader) = &self.reader else {
             return false;
         };
-        let kept = self.bytes.len();
-        let answer = reader.poll_append(
-            &mut self.id,
-            &mut self.bytes,
-            READ_BYTES_MAX,
-            waker,
-            MayBlock::No,
-        );
+        let end = self.filled + self.wanted;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        let room = &mut self.bytes[self.filled..end];
+        let answer = reader
+            .cell()
+            .poll_read(&mut self.id, room, waker, MayBlock::No);
         match answer {
             Poll::Pending => return false,
-            Poll::Ready(Ok(0)) => self.has_ended = true,
-            Poll::Ready(Ok(_)) => {
-                self.heard_at = now;
-                self.cut(kept);
-                self.hand_on();
+            Poll::Ready(Ok(0)) => {
+                self.has_ended = true;
+                told.tell_end(self.stream);
             }
-            Poll::Ready(Err(error)) => self.failure = Some(error),
+            Poll::Ready(Ok(n)) => {
+                self.heard_at = now;
+                if n == self.wanted {
+                    self.wanted = READ_BYTES_MAX.min(self.wanted * 2);
+                }
+                self.book(n, told);
+            }
+            Poll::Ready(Err(cause)) => {
+                self.failure = Some(cause.during(Verb::Read, reader.ledger()));
+            }
         }
         true
     }
 
-    /// Counts what came past the bound, and forgets it.
-    fn cut(&mut self, kept: usize) {
-        if self.bytes.len() > self.bytes_max {
-            let past = self.bytes.len() - self.bytes_max.max(kept);
-            self.discarded += past as u64;
-            self.is_past_bound = true;
-            self.bytes.truncate(self.bytes_max);
+    /// Tells of the `n` bytes that came behind what is kept, keeps them up to the bound, and forgets the rest. What nobody was
+    /// told of is counted, and so is all that should have gone on.
+    fn book(&mut self, n: usize, told: &mut Told) {
+        let came = &self.bytes[self.filled..self.filled + n];
+        let is_told = told.tell(self.stream, came);
+        if is_told {
+            self.told += n as u64;
         }
+        let kept = n.min(self.bytes_max.saturating_sub(self.filled));
+        if kept < n {
+            self.is_past_bound = true;
+            if !is_told || self.onward.is_some() {
+                self.discarded += (n - kept) as u64;
+            }
+        }
+        self.filled += kept;
     }
 
     /// What came goes on, if there is somebody it goes on to; of the bound so much less is left.
     fn hand_on(&mut self) {
         if let Some(onward) = &mut self.onward {
-            let bytes = std::mem::take(&mut self.bytes);
-            self.bytes_max -= bytes.len();
-            onward.pending = bytes.into();
+            onward.pending = Bytes::copy_from_slice(&self.bytes[..self.filled]);
+            self.bytes_max -= self.filled;
+            self.filled = 0;
         }
     }
 
@@ -225,34 +256,36 @@ impl Capture {
 
     /// Takes what is in the pipe still, as far as that needs no waiting. What would be passed on is discarded: whoever it would go to
     /// takes nothing any more, or has what came before it.
-    pub(super) fn drain(&mut self) {
+    pub(super) fn drain(&mut self, told: &mut Told) {
         if self.is_held_up() {
             // Nothing may come between what waits and what is behind it.
             self.bytes_max = 0;
         }
+        self.wanted = READ_BYTES_MAX;
         for _ in 0..READS_MAX {
-            let held = self.onward.take();
-            let kept = self.bytes.len();
-            let came = !self.has_ended && self.poll_once(Waker::noop(), self.heard_at);
-            self.onward = held;
-            if self.onward.is_some() {
-                self.discarded += (self.bytes.len() - kept) as u64;
-                self.bytes.truncate(kept);
-            }
+            let came = !self.has_ended && self.poll_once(Waker::noop(), self.heard_at, told);
+            self.discard_what_should_go_on();
             if !came {
                 return;
             }
         }
     }
 
+    /// For what came and was not handed on.
+    fn discard_what_should_go_on(&mut self) {
+        if self.onward.is_some() {
+            self.discarded += std::mem::take(&mut self.filled) as u64;
+        }
+    }
+
     /// Closes the stream. Whether that is done.
-    pub(super) fn poll_closed(&mut self, waker: &Waker) -> bool {
+    pub(super) fn poll_closed(&mut self, waker: &Waker, told: &mut Told) -> bool {
         if self.reader.is_none() {
             return true;
         }
         if !self.is_closing {
             self.is_closing = true;
-            self.drain();
+            self.drain(told);
         }
         let Some(reader) = &self.reader else {
             return true;
@@ -269,13 +302,11 @@ impl Capture {
         };
         // What the system read ahead of us came from the child all the same.
         for chunk in receipt.untaken() {
-            let kept = self.bytes.len();
+            self.bytes.truncate(self.filled);
             self.bytes.extend_from_slice(chunk);
-            self.cut(kept);
+            self.book(chunk.len(), told);
         }
-        if self.onward.is_some() {
-            self.discarded += std::mem::take(&mut self.bytes).len() as u64;
-        }
+        self.discard_what_should_go_on();
         self.reader = None;
         true
     }
@@ -294,10 +325,13 @@ impl Capture {
             None => (0, 0),
             Some(onward) => (onward.passed_on, onward.pending.len() as u64),
         };
+        self.bytes.truncate(self.filled);
+        self.filled = 0;
         Captured {
             passed_on,
             bytes: std::mem::take(&mut self.bytes),
             discarded: self.discarded + lost,
+            told: self.told,
             has_ended: self.has_ended,
             failure: self.failure,
         }

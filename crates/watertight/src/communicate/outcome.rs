@@ -47,11 +47,15 @@ pub struct Limits {
     pub(super) stdout_to: Option<Arc<PipeWriter>>,
     pub(super) stderr_to: Option<Arc<PipeWriter>>,
     pub(super) end_request: Option<EndRequest>,
+    pub(super) line_bytes_max: usize,
 }
 
 impl Limits {
     /// The default of [`Limits::output_bytes_max`]: more than people read, less than a machine has.
     pub const OUTPUT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+    /// The default of [`Limits::line_bytes_max`]: more than a line that is meant for people, little enough to be kept for every child,
+    /// and as much as one read brings, so that who writes no newline is heard all the same.
+    pub const LINE_BYTES_MAX: usize = 64 * 1024;
     /// The default of [`Limits::grace`]: time to remove a lock file.
     pub const GRACE: Duration = Duration::from_secs(2);
 
@@ -67,10 +71,13 @@ impl Limits {
             stdout_to: None,
             stderr_to: None,
             end_request: None,
+            line_bytes_max: Self::LINE_BYTES_MAX,
         }
     }
 
-    /// How many bytes of each output are kept.
+    /// How many bytes of each output are kept. What comes behind them is still told to a function that is told of the output
+    /// ([`Wait::on_output`](crate::Wait::on_output), [`Wait::on_lines`](crate::Wait::on_lines)), and then it does not count as discarded.
+    /// Zero keeps nothing: for a function that needs no copy beside it.
     pub fn output_bytes_max(mut self, bytes: u64) -> Self {
         self.output_bytes_max = bytes;
         self
@@ -120,6 +127,13 @@ impl Limits {
         self
     }
 
+    /// How many bytes of a line [`Wait::on_lines`](crate::Wait::on_lines) puts together. A longer line is told in pieces, each of which
+    /// says so ([`LineEnd::Bound`](crate::LineEnd::Bound)).
+    pub fn line_bytes_max(mut self, bytes: usize) -> Self {
+        self.line_bytes_max = bytes;
+        self
+    }
+
     /// Whether it is no failure that the child did not read all of its input (`head`, `grep -q`). The receipt says it in any case.
     pub fn ignore_broken_stdin(mut self, yes: bool) -> Self {
         self.is_broken_stdin_ignored = yes;
@@ -157,8 +171,10 @@ pub struct Captured {
     pub bytes: Vec<u8>,
     /// How many bytes were passed on ([`Limits::stdout_to`]).
     pub passed_on: u64,
-    /// How many bytes came past the bound, or could not be passed on.
+    /// How many bytes came past the bound and were told to nobody, or could not be passed on.
     pub discarded: u64,
+    /// How many bytes a function was told of ([`Wait::on_output`](crate::Wait::on_output)), kept or not.
+    pub told: u64,
     /// Whether the end of the stream was read.
     pub has_ended: bool,
     /// The failure of the stream, if it had one.
@@ -166,7 +182,7 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// Whether `bytes`, or what was passed on, is all that was written to the stream.
+    /// Whether `bytes`, or what was passed on, or what a function was told of, is all that was written to the stream.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.has_ended && self.discarded == 0
@@ -200,6 +216,8 @@ pub struct Outcome {
     pub tree: Option<TreeEnd>,
     /// What the child has used; nothing if it was not over yet, or nobody knows.
     pub usage: Option<Usage>,
+    /// A function that was told of the output panicked, and was called no more.
+    pub has_observer_panicked: bool,
     pub(super) is_broken_stdin_ignored: bool,
 }
 
@@ -237,6 +255,9 @@ impl Outcome {
             Some(Exit::Status(status)) => return Some(status.to_string()),
             Some(Exit::Unknown) => return Some("somebody else took its status".into()),
             None => return Some("it is not over".into()),
+        }
+        if self.has_observer_panicked {
+            return Some("the function that is told of its output panicked".into());
         }
         for (name, stream) in [("output", &self.stdout), ("standard error", &self.stderr)] {
             if let Some(error) = stream.failure {

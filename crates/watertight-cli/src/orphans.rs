@@ -1,0 +1,204 @@
+//! `watertight run --adopt-orphans`: whoever of the command's descendants has lost its parent comes to us, is waited for, and is
+//! ended as the command would be.
+
+use crate::platform;
+use crate::run_flags::RunFlags;
+use crate::run_report::RunEnding;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
+use watertight::{EndedBy, Found, Outcome, TreeEnd, orphans};
+
+/// How often those that live are killed: a kill reaches all descendants at once, and whoever slipped through comes to us with it.
+const KILLS_MAX: u32 = 8;
+
+/// What other threads tell the one that waits.
+pub(crate) struct Asked {
+    is_command_over: AtomicBool,
+    /// How often somebody asked us to end.
+    times: AtomicU32,
+    /// The command's number; 0 before it is started.
+    command: AtomicU32,
+    wake: SyncSender<()>,
+}
+
+impl Asked {
+    /// Whether the command is over: from then on Ctrl-C is for us.
+    pub(crate) fn is_command_over(&self) -> bool {
+        self.is_command_over.load(Ordering::SeqCst)
+    }
+
+    /// Somebody asks us to end.
+    pub(crate) fn note(&self) {
+        self.times.fetch_add(1, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // A wake that is there already is for this, too.
+        let _ = self.wake.try_send(());
+    }
+
+    /// Children have ended: those that we were given are reaped while the command runs, too.
+    fn note_ends(&self) {
+        let command = self.command.load(Ordering::SeqCst);
+        if command != 0 {
+            // What fails here fails again when the command is over, and is told then.
+            let _ = orphans::reap(command);
+        }
+        self.wake();
+    }
+}
+
+/// The adoption, from before the command's start to the end of all that it left behind.
+pub(crate) struct Adoption {
+    asked: Arc<Asked>,
+    wakes: Receiver<()>,
+}
+
+/// What became of those that the command had left behind.
+#[derive(Default)]
+pub(crate) struct SeenOff {
+    /// What ended the run, if it was not the command's own end.
+    pub(crate) ending: Option<RunEnding>,
+    /// Who was signalled and is over.
+    pub(crate) ended: Vec<Found>,
+    /// Who is still there.
+    pub(crate) left: Vec<Found>,
+    pub(crate) error: Option<String>,
+}
+
+/// What a wait for the orphans ended with.
+enum Waited {
+    Asked,
+    Due,
+    Gone,
+}
+
+impl Adoption {
+    /// Nothing is adopted yet.
+    pub(crate) fn new() -> Self {
+        // One wake is enough: whoever is woken looks at everything.
+        let (wake, wakes) = sync_channel(1);
+        let asked = Asked {
+            is_command_over: AtomicBool::new(false),
+            times: AtomicU32::new(0),
+            command: AtomicU32::new(0),
+            wake,
+        };
+        Self {
+            asked: Arc::new(asked),
+            wakes,
+        }
+    }
+
+    /// For the thread that hears signals.
+    pub(crate) fn asked(&self) -> Arc<Asked> {
+        self.asked.clone()
+    }
+
+    /// Asks the system for orphans, if that is wanted. Before the command is started.
+    pub(crate) fn begin(&self, flags: &RunFlags) -> io::Result<()> {
+        if !flags.adopt_orphans {
+            return Ok(());
+        }
+        orphans::adopt()?;
+        let asked = self.asked();
+        platform::watch_children(move || asked.note_ends())
+    }
+
+    /// The command's number: that child is not ours to reap.
+    pub(crate) fn command_is(&self, pid: u32) {
+        self.asked.command.store(pid, Ordering::SeqCst);
+    }
+
+    /// Waits until all that the command has left behind are over. At the deadline, or when we are asked to end, they are asked to
+    /// end, and killed after the grace; at once, if the command itself was ended.
+    pub(crate) fn see_off(&self, flags: &RunFlags, begun: Instant, outcome: &Outcome) -> SeenOff {
+        let mut seen_off = SeenOff::default();
+        if !flags.adopt_orphans {
+            return seen_off;
+        }
+        self.asked.is_command_over.store(true, Ordering::SeqCst);
+        // Reaped, it has no number any more.
+        let own = match outcome.exit {
+            Some(_) => 0,
+            None => self.asked.command.load(Ordering::SeqCst),
+        };
+        if let Err(error) = self.try_see_off(flags, begun, outcome, own, &mut seen_off) {
+            let text = format!("whoever it left behind cannot be found: {error}");
+            seen_off.error.get_or_insert(text);
+        }
+        let left = &seen_off.left;
+        let is_over = |one: &Found| left.iter().all(|left| left.pid != one.pid);
+        seen_off.ended.retain(is_over);
+        seen_off
+    }
+
+    fn try_see_off(
+        &self,
+        flags: &RunFlags,
+        begun: Instant,
+        outcome: &Outcome,
+        own: u32,
+        seen_off: &mut SeenOff,
+    ) -> io::Result<()> {
+        if matches!(outcome.ended, EndedBy::Itself | EndedBy::Quiet) {
+            let due = flags.within.and_then(|within| begun.checked_add(within));
+            seen_off.ending = match self.wait(own, due, 1)? {
+                Waited::Asked => Some(RunEnding::Interrupted),
+                Waited::Due => Some(RunEnding::Deadline),
+                Waited::Gone => return Ok(()),
+            };
+        }
+        if !flags.grace.is_zero() && !orphans::reap(own)?.is_empty() {
+            note(orphans::terminate(own), seen_off);
+            let due = Instant::now().checked_add(flags.grace);
+            // Asked a second time, we leave them no grace.
+            self.wait(own, due, 2)?;
+        }
+        for _ in 0..KILLS_MAX {
+            seen_off.left = orphans::reap(own)?;
+            if seen_off.left.is_empty() {
+                return Ok(());
+            }
+            note(orphans::kill(own), seen_off);
+        }
+        seen_off.left = orphans::reap(own)?;
+        Ok(())
+    }
+
+    /// Waits until there is no orphan any more, somebody has asked so often, or the time is over.
+    fn wait(&self, own: u32, due: Option<Instant>, times: u32) -> io::Result<Waited> {
+        loop {
+            if orphans::reap(own)?.is_empty() {
+                return Ok(Waited::Gone);
+            }
+            if self.asked.times.load(Ordering::SeqCst) >= times {
+                return Ok(Waited::Asked);
+            }
+            let now = Instant::now();
+            // Whether it was a wake or the time, the next look finds out. The sender is ours too and never gone.
+            let _ = match due {
+                Some(due) if due <= now => return Ok(Waited::Due),
+                Some(due) => self.wakes.recv_timeout(due - now).is_ok(),
+                None => self.wakes.recv().is_ok(),
+            };
+        }
+    }
+}
+
+/// Who was signalled, once each, and what failed.
+fn note(end: TreeEnd, seen_off: &mut SeenOff) {
+    for one in end.signalled {
+        if seen_off.ended.iter().all(|known| known.pid != one.pid) {
+            seen_off.ended.push(one);
+        }
+    }
+    if let Some(error) = end.error {
+        let text = format!("not everybody could be ended: {error}");
+        seen_off.error.get_or_insert(text);
+    }
+}

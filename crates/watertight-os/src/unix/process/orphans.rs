@@ -1,0 +1,110 @@
+//! Descendants that have lost their parent and come to this process, if it asks for them (a child subreaper, prctl(2)).
+//!
+//! A process that asks for them is the parent of processes that it has not started, and has to reap them. For a program that may
+//! say so of its whole process, never for a library. Only processes that were just seen as children of ours are reaped, one by
+//! one: no wait for just any child takes a status that somebody else is waiting for. The one child that the program has started
+//! itself is left to whoever holds it.
+
+use super::life::Life;
+use super::listing::{self, Seen};
+use super::pidfd::Hold;
+use super::tree::Tree;
+use crate::fault::fallible;
+use crate::process::{Found, Reaped, TreeEnd};
+use crate::unix::calls::lock;
+use crate::unix::classify::Call;
+use rustix::process::{Pid, getpid, set_child_subreaper};
+use std::io;
+use std::sync::Mutex;
+
+/// An orphan keeps its number until it is reaped: nobody reaps one while another thread signals it.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// From now on whoever of this process's descendants loses its parent comes to this process, for the rest of its life.
+///
+/// # Errors
+/// The system refuses.
+pub fn adopt() -> io::Result<()> {
+    let adopted = fallible("prctl (subreaper)", Call::Make, || {
+        set_child_subreaper(Some(getpid()))
+    });
+    Ok(adopted?)
+}
+
+/// Reaps the orphans that have ended, and names those that live. `own` is the number of the child that this process has started
+/// itself, or 0 once that is reaped.
+///
+/// # Errors
+/// The processes cannot be listed, or there is no descriptor to hold one by.
+pub fn reap(own: u32) -> io::Result<Vec<Found>> {
+    let _one_at_a_time = lock(&ONE_AT_A_TIME);
+    let mut living = Vec::new();
+    for seen in seen(own)? {
+        if let Some((hold, _)) = hold(&seen)?
+            && hold.reap() == Reaped::Running
+        {
+            living.push(seen.found());
+        }
+    }
+    Ok(living)
+}
+
+/// SIGTERM to the orphans and their descendants.
+pub fn terminate(own: u32) -> TreeEnd {
+    end(own, |tree, hold| tree.terminate(hold, false))
+}
+
+/// SIGKILL to the orphans and their descendants, which are stopped first. Waits a moment for their deaths; whoever a death has made
+/// an orphan meanwhile is there at the next call.
+pub fn kill(own: u32) -> TreeEnd {
+    end(own, |tree, hold| {
+        let mut end = tree.kill(hold, false);
+        tree.await_deaths(hold, &mut end);
+        end
+    })
+}
+
+fn end(own: u32, end_one: impl Fn(&mut Tree, &Hold) -> TreeEnd) -> TreeEnd {
+    let _one_at_a_time = lock(&ONE_AT_A_TIME);
+    let mut all = TreeEnd::default();
+    let orphans = match seen(own) {
+        Ok(orphans) => orphans,
+        Err(error) => {
+            all.error = Some(error);
+            return all;
+        }
+    };
+    for orphan in orphans {
+        match hold(&orphan) {
+            Ok(Some((hold, Life::Running))) => {
+                let one = end_one(&mut Tree::default(), &hold);
+                all.signalled.extend(one.signalled);
+                all.left.extend(one.left);
+                all.error = all.error.or(one.error);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                all.left.push(orphan.found());
+                all.error.get_or_insert(error);
+            }
+        }
+    }
+    all
+}
+
+/// The children of this process, but its own.
+fn seen(own: u32) -> io::Result<Vec<Seen>> {
+    let this = getpid().as_raw_pid();
+    let mut all = listing::all()?;
+    all.retain(|seen| seen.parent == this && seen.pid.unsigned_abs() != own);
+    Ok(all)
+}
+
+/// Takes hold of an orphan, if nobody has reaped it.
+fn hold(seen: &Seen) -> io::Result<Option<(Hold, Life)>> {
+    let Some(pid) = Pid::from_raw(seen.pid) else {
+        return Ok(None);
+    };
+    let (hold, life) = Hold::take(pid)?;
+    Ok((life != Life::Gone).then_some((hold, life)))
+}
