@@ -195,7 +195,8 @@ mod tests {
         let (to, heard) = channel();
         let mut told = Told::new(line_bytes_max);
         told.set_lines(Box::new(move |stream, line: &Line| {
-            to.send((stream, line.bytes.clone(), line.end)).unwrap();
+            to.send((stream, line.bytes.clone(), line.end))
+                .expect("the test listens");
         }));
         (told, heard)
     }

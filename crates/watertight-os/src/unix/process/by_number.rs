@@ -5,7 +5,7 @@
 
 use super::life::{self, Life};
 use super::usage::{ReapedWith, reap_by_number};
-use crate::process::{ExitCallback, call_back};
+use crate::process::{ExitCallback, Reaped, call_back};
 use crate::unix::calls::lock;
 use crate::unix::kernel::last_errno;
 use crate::unix::sigpipe::quiet_thread;

@@ -41,7 +41,7 @@ pub fn reap(own: u32) -> io::Result<Vec<Found>> {
     let mut living = Vec::new();
     for seen in seen(own)? {
         if let Some((hold, _)) = hold(&seen)?
-            && hold.reap() == Reaped::Running
+            && hold.reap().0 == Reaped::Running
         {
             living.push(seen.found());
         }

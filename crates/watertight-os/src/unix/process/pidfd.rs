@@ -7,7 +7,7 @@ use super::life::{self, Life};
 use super::usage::{ReapedWith, reap_by_pidfd};
 use super::watch;
 use crate::fault::fallible;
-use crate::process::ExitCallback;
+use crate::process::{ExitCallback, Reaped};
 use crate::unix::classify::Call;
 use crate::unix::kernel::last_errno;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
