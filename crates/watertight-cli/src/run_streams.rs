@@ -3,7 +3,7 @@
 //! What is opened here is handed to the command as it is. Only what an option of ours has to see goes through our hands
 //! (`supervise.rs`). All or nothing: no file is emptied before everything else is open.
 
-use crate::address::{Address, FileMode, Place};
+use crate::address::{Address, ExecOptions, FileMode, Place};
 use crate::endpoint::{Claimed, NotOpened};
 use crate::event::{End, Inbox, Mailbox};
 use crate::identity::{REPORT, Thing, descriptor, same_file, standard_error};
@@ -58,6 +58,7 @@ impl Wanted {
             let ours = || Address {
                 text: name.to_owned(),
                 place: Place::Fd(number),
+                exec: ExecOptions::default(),
             };
             address.clone().unwrap_or_else(ours)
         };

@@ -12,7 +12,7 @@ use crate::run_flags::RunFlags;
 use crate::run_report::{Beside, RunEnding, RunReport};
 use crate::run_streams::{RunStreams, Wanted};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
