@@ -3,7 +3,7 @@
 //! Change this file and `op.rs` only in commits of their own.
 
 use crate::error::OsCode;
-use crate::op::{Cancelled, Completion, Moment, Op, OpId, ReadNow, Submitted, WriteNow};
+use crate::op::{Cancelled, Completion, Moment, MoveNow, Op, OpId, ReadNow, Submitted, WriteNow};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -33,6 +33,23 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn write_now(&self, handle: &Self::Handle, data: &[u8]) -> WriteNow {
         let _ = (handle, data);
         WriteNow::Unavailable
+    }
+
+    /// Moves at most `bytes_max` bytes from one handle to another inside the kernel and does not wait for either end.
+    ///
+    /// Without `everywhere` only where that is the same to everybody as a read and a write. With it also where it differs: see
+    /// the transfer that asks for it. A regular file's disk is waited for then.
+    ///
+    /// The caller has a direct read of `from` and a direct write to `to` going on, so that nobody closes them meanwhile.
+    fn move_now(
+        &self,
+        from: &Self::Handle,
+        to: &Self::Handle,
+        bytes_max: usize,
+        everywhere: bool,
+    ) -> MoveNow {
+        let _ = (from, to, bytes_max, everywhere);
+        MoveNow::Unavailable
     }
 
     /// Blocks the calling thread until there may be something to read, at most for `timeout`, or until somebody wakes this

@@ -304,6 +304,26 @@ pub enum Cancelled {
     Requested,
 }
 
+/// The answer to a move of bytes from one handle to another that does not wait. Unless it is [`MoveNow::Moved`], no byte left
+/// the source.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MoveNow {
+    /// The destination takes nothing now.
+    DestinationWait,
+    /// The source is at its end.
+    EndOfStream,
+    /// So many bytes went from the one to the other; never 0.
+    Moved(usize),
+    /// The source failed.
+    ReadFailed(Class, Option<OsCode>),
+    /// Nothing is in the source now: submit [`Op::WaitReadable`].
+    SourceWait,
+    /// Between these two handles bytes go only by a read and a write, which also tell what is wrong, if something is.
+    Unavailable,
+    /// The destination failed.
+    WriteFailed(Class, Option<OsCode>),
+}
+
 /// The answer to a read that does not wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReadNow {
