@@ -40,5 +40,5 @@ pub use op::{
     Outcome, ReadNow, Submitted, WriteNow,
 };
 pub use phase::{ReadEvent, ReadPhase, WriteEvent, WritePhase};
-pub use read::ReadHalf;
+pub use read::{Lent, ReadHalf};
 pub use write::{WriteHalf, WriteLimits};

@@ -140,6 +140,14 @@ impl Messages {
         }
     }
 
+    /// A message went by whole while nothing was unsettled.
+    pub(crate) fn pass(&mut self) {
+        // One whose call was given up before all of it was accepted stays cut, as when another message begins.
+        self.runs.clear();
+        self.done = 0;
+        self.whole += 1;
+    }
+
     /// The last bytes were not accepted after all.
     pub(crate) fn refuse(&mut self, mut bytes: u64) {
         while bytes > 0

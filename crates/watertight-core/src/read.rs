@@ -12,6 +12,10 @@ use crate::queue::Queue;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+mod ahead;
+
+pub use ahead::Lent;
+
 /// The reading half of a pipe.
 #[derive(Debug)]
 pub struct ReadHalf {
@@ -23,6 +27,8 @@ pub struct ReadHalf {
     in_flight: Option<OpKind>,
     /// A caller is reading straight into its own memory, outside the lock.
     direct: bool,
+    /// Read-ahead is lent to somebody who passes it on, outside the lock: nobody else takes any.
+    is_lent: bool,
     cancel_asked: bool,
     closing: Closing,
     quarantined: bool,
@@ -54,6 +60,7 @@ impl ReadHalf {
             wanted: None,
             in_flight: None,
             direct: false,
+            is_lent: false,
             cancel_asked: false,
             closing: Closing::Not,
             quarantined: false,
@@ -158,15 +165,23 @@ impl ReadHalf {
         if buf.is_empty() {
             return Some(Ok(0));
         }
+        if self.is_lent {
+            return None;
+        }
         if !self.ahead.is_empty() {
             let n = self.ahead.copy_out(buf);
             self.ledger.hand_over(n as u64);
             return Some(Ok(n));
         }
+        self.ending().map(|ending| ending.map(|()| 0))
+    }
+
+    /// How it stands when nothing read ahead is left: at the end of the stream, failed or stopped. `None` while it is open.
+    fn ending(&self) -> Option<Result<(), Cause>> {
         match self.state {
             Err(cause) => Some(Err(cause)),
             // E6: end of stream once, and then always.
-            Ok(ReadPhase::Ended) => Some(Ok(0)),
+            Ok(ReadPhase::Ended) => Some(Ok(())),
             Ok(ReadPhase::Closed | ReadPhase::Stopping) => Some(Err(Cause::of(if self.aborted {
                 ErrorKind::Aborted
             } else {
@@ -219,6 +234,7 @@ impl ReadHalf {
     /// The thread that was reading directly is not in this process (a forked child): nobody will bring its answer.
     pub fn forget_direct(&mut self) {
         if self.direct {
+            self.is_lent = false;
             self.handle_now(ReadNow::Wait);
         }
     }
@@ -233,7 +249,9 @@ impl ReadHalf {
         self.wanted = None;
         self.aborted = true;
         self.step(ReadEvent::Abort);
-        self.give_up_ahead();
+        if !self.is_lent {
+            self.give_up_ahead();
+        }
         if !self.is_busy() && matches!(self.state, Ok(ReadPhase::Stopping)) {
             self.step(ReadEvent::Settled);
         }

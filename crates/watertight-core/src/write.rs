@@ -29,7 +29,8 @@ pub struct WriteHalf {
     queue: Queue,
     messages: Messages,
     in_flight: Option<Chunks>,
-    /// So many bytes are being written straight out of a caller's memory, outside the lock, by a call that does not wait.
+    /// So many bytes are being written straight out of a caller's memory, outside the lock, by a call that does not wait. 0: a
+    /// call moves bytes here from another handle, and its answer says how many.
     direct: Option<u64>,
     cancel_asked: bool,
     closing: Closing,
@@ -102,7 +103,8 @@ impl WriteHalf {
     #[inline]
     #[must_use]
     pub fn room(&self) -> u64 {
-        if !self.messages.has_room() {
+        // What a move brings comes before whatever is accepted after it began, and how much that is its answer says.
+        if !self.messages.has_room() || self.is_moving() {
             return 0;
         }
         self.limits
@@ -544,7 +546,9 @@ impl WriteHalf {
     }
 
     fn close_if_drained(&mut self) {
-        let drained = self.ledger.unsettled() == 0 && self.in_flight.is_none();
+        // A move's bytes are not known before its answer.
+        let is_moving = self.is_moving();
+        let drained = self.ledger.unsettled() == 0 && self.in_flight.is_none() && !is_moving;
         let ending = matches!(
             self.state,
             Ok(WritePhase::Finishing | WritePhase::Lingering)

@@ -8,7 +8,9 @@
 mod model;
 
 use bytes::Bytes;
-use watertight_core::{Action, Class, ErrorKind, Op, OpKind, OsCode, Outcome, ReadHalf, ReadNow};
+use watertight_core::{
+    Action, Class, ErrorKind, Lent, Op, OpKind, OsCode, Outcome, ReadHalf, ReadNow,
+};
 
 fn ask(half: &mut ReadHalf) {
     half.ask(Op::Read { bytes_max: 64 });
@@ -194,6 +196,57 @@ fn a_read_answered_as_a_write_is_a_broken_invariant() {
     let mut half = ReadHalf::new();
     ask(&mut half);
     half.handle_completion(Outcome::Transferred(3));
+}
+
+#[test]
+fn what_is_lent_stays_in_the_account_until_it_is_another_pipes() {
+    let mut half = ReadHalf::new();
+    assert_eq!(half.lend(9), Lent::Nothing);
+    half.begin_direct();
+    half.handle_ahead(Bytes::from_static(b"abcdef"));
+    assert_eq!(half.lend(4), Lent::Bytes(Bytes::from_static(b"abcd")));
+    assert_eq!(half.lend(4), Lent::Busy);
+    assert_eq!(half.take(&mut [0; 9]), None, "nobody else takes any");
+    assert!(half.is_busy() && !half.release());
+    half.take_back(3);
+    assert_eq!(
+        (half.ledger().transferred(), half.ledger().queued()),
+        (3, 3)
+    );
+    let mut buf = [0; 9];
+    assert_eq!(half.take(&mut buf), Some(Ok(3)));
+    assert_eq!(&buf[..3], b"def");
+    assert!(half.is_dry());
+    half.begin_direct();
+    half.handle_now(ReadNow::EndOfStream);
+    assert!(!half.is_dry());
+    assert_eq!(half.lend(4), Lent::Ended(Ok(())));
+}
+
+#[test]
+fn a_stop_while_bytes_are_lent_gives_up_what_nobody_took() {
+    let mut half = ReadHalf::new();
+    half.begin_direct();
+    half.handle_ahead(Bytes::from_static(b"abcdef"));
+    assert!(matches!(half.lend(4), Lent::Bytes(_)));
+    half.abort();
+    assert!(half.poll_action().is_none(), "they are lent");
+    half.take_back(4);
+    let ledger = half.ledger();
+    assert_eq!((ledger.transferred(), ledger.discarded()), (4, 2));
+    assert_eq!(half.untaken(), [Bytes::from_static(b"ef")]);
+    assert!(matches!(half.poll_action(), Some(Action::Close)));
+}
+
+#[test]
+fn a_forked_child_forgets_what_was_lent() {
+    let mut half = ReadHalf::new();
+    half.begin_direct();
+    half.handle_ahead(Bytes::from_static(b"abc"));
+    assert!(matches!(half.lend(4), Lent::Bytes(_)));
+    half.forget_direct();
+    half.abort();
+    assert_eq!(half.ledger().discarded(), 3);
 }
 
 #[test]

@@ -153,6 +153,66 @@ fn a_direct_write_that_claims_too_much_is_a_broken_invariant() {
 }
 
 #[test]
+fn a_move_is_accepted_and_transferred_in_one_and_nothing_is_accepted_meanwhile() {
+    let mut half = half();
+    half.begin_move();
+    assert!(!half.is_idle() && !half.may_be_direct(1) && half.room() == 0);
+    assert!(half.poll_action().is_none() && !half.release());
+    half.handle_move(70_000, None);
+    assert!(half.is_idle() && half.room() > 0);
+    let ledger = half.ledger();
+    assert_eq!((ledger.accepted(), ledger.transferred()), (70_000, 70_000));
+    half.begin_move();
+    half.handle_move(0, None);
+    assert_eq!((half.messages().whole, half.messages().cut), (1, None));
+    assert_eq!(half.ledger(), ledger);
+}
+
+#[test]
+fn a_move_that_fails_is_the_pipes_failure() {
+    let mut half = half();
+    half.begin_move();
+    let gone = Outcome::failed(Class::Gone, Some(OsCode(32))).cause();
+    half.handle_move(0, gone);
+    assert_eq!(half.failure(), gone);
+    assert_eq!(half.ledger().accepted(), 0);
+    assert!(matches!(half.poll_action(), Some(Action::Close)));
+}
+
+#[test]
+fn a_stop_or_an_end_during_a_move_waits_for_its_answer() {
+    let ends: [fn(&mut WriteHalf); 3] =
+        [WriteHalf::abort, WriteHalf::finish, WriteHalf::handle_drop];
+    for end in ends {
+        let mut half = half();
+        half.begin_move();
+        end(&mut half);
+        assert!(!half.is_stopping() && !half.is_over());
+        assert!(half.poll_action().is_none(), "the call is still running");
+        half.handle_move(5, None);
+        assert_eq!(half.ledger().transferred(), 5);
+        assert!(matches!(half.poll_action(), Some(Action::Close)));
+    }
+}
+
+#[test]
+fn a_forked_child_forgets_a_move() {
+    let mut half = half();
+    half.begin_move();
+    half.forget_direct();
+    assert_eq!(half.ledger().accepted(), 0);
+    assert!(half.is_idle());
+}
+
+#[test]
+#[should_panic(expected = "nothing is before a move")]
+fn a_move_before_queued_bytes_is_a_broken_invariant() {
+    let mut half = half();
+    half.accept_copy(b"before");
+    half.begin_move();
+}
+
+#[test]
 fn one_operation_is_in_flight_and_no_larger_than_its_bounds() {
     let mut half = half();
     for _ in 0..10 {

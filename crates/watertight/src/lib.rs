@@ -68,6 +68,7 @@ mod settle;
 mod sync;
 mod timers;
 mod tokio_reactor;
+mod transfer;
 mod wait;
 mod writer;
 
@@ -99,6 +100,7 @@ pub use reader::{Abort, PipeReader, Receive, ReceiveToEnd};
 pub use receipt::{Ending, ReadReceipt, Receipt};
 pub use refused::Refused;
 pub use settle::{Census, Settle, Unsettled, bound_lingering, census, settle};
+pub use transfer::{Transfer, TransferEnd, TransferError, Transferred, transfer};
 #[doc(hidden)]
 pub use wait::Operation;
 pub use wait::Wait;

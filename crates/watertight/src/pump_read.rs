@@ -20,10 +20,12 @@ use watertight_core::{
 };
 
 mod reactor;
+mod source;
 
 #[cfg(any(all(feature = "tokio", unix), loom))]
 pub(crate) use reactor::Gone;
 pub(crate) use reactor::Reactor;
+pub(crate) use source::{Filled, SourceWait};
 
 /// The smallest buffer of a read-ahead: a caller that reads byte by byte must not cost a system call each.
 const READ_AHEAD_BYTES_MIN: usize = 4096;

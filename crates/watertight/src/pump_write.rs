@@ -23,9 +23,11 @@ use watertight_core::{
 };
 
 mod accept;
+mod destination;
 mod room;
 mod until_read;
 
+pub(crate) use destination::{DestinationWait, MoveBegun};
 pub(crate) use until_read::UntilReadWait;
 
 /// What somebody waits for.

@@ -59,6 +59,35 @@ async fn read_late(reader: &PipeReader, into: &mut Into) {
     assert_eq!(read.await.unwrap(), 4);
 }
 
+/// A transfer waits there too, inside the kernel or not, and does not spin on what the reactor knew before.
+#[test]
+fn a_transfer_waits_in_the_reactor() {
+    let _accounted = accounted();
+    let runtime = runtime();
+    let (from, mut into) = ends(&runtime);
+    let (sink, to) = watertight::pipe().unwrap();
+    runtime.block_on(async {
+        let mut moving = pin!(watertight::transfer(&from, &to));
+        for _ in 0..3 {
+            let polled = futures_lite::future::poll_once(moving.as_mut()).await;
+            assert!(polled.is_none());
+            into.write_all(b"on ").unwrap();
+            let mut buf = [0; 3];
+            let reading = sink.receive(&mut buf);
+            let first = futures_lite::future::or(async { moving.as_mut().await.is_ok() }, async {
+                assert_eq!(reading.await.unwrap(), 3);
+                false
+            });
+            assert!(!first.await, "the stream goes on");
+            assert_eq!(&buf, b"on ");
+        }
+        drop(into);
+        let done = moving.await.unwrap();
+        assert_eq!((done.bytes, done.has_ended), (9, true));
+    });
+    drop((from, to, sink));
+}
+
 #[cfg(feature = "fault")]
 #[test]
 fn the_library_s_thread_has_no_part_in_it() {

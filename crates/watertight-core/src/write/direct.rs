@@ -1,6 +1,7 @@
 //! Bytes that go from a caller's memory straight to the kernel, because nothing is before them.
 
 use super::WriteHalf;
+use crate::error::Cause;
 use crate::op::{Chunks, Outcome, WriteNow};
 use crate::phase::WritePhase;
 use bytes::Bytes;
@@ -66,5 +67,33 @@ impl WriteHalf {
             self.queue.put_back(chunks);
         }
         self.after_write(cause);
+    }
+
+    /// Bytes are about to be moved here from another handle, inside the kernel. The caller has checked
+    /// [`WriteHalf::is_idle`]. Until [`WriteHalf::handle_move`] nobody else writes, there is no room for anything, and the
+    /// handle stays open.
+    pub fn begin_move(&mut self) {
+        assert!(self.is_idle(), "nothing is before a move");
+        self.direct = Some(0);
+    }
+
+    /// The answer to that move: so many bytes are accepted and transferred in one. They count as one message.
+    ///
+    /// # Panics
+    /// No move is going on: an invariant of the driver.
+    pub fn handle_move(&mut self, moved: u64, cause: Option<Cause>) {
+        let began = self.direct.take();
+        assert_eq!(began, Some(0), "an answer has its move");
+        if moved > 0 {
+            self.ledger.accept_in_flight(moved);
+            self.ledger.transfer(moved);
+            self.messages.pass();
+        }
+        self.after_write(cause);
+    }
+
+    /// Whether bytes are being moved here inside the kernel.
+    pub(super) fn is_moving(&self) -> bool {
+        self.direct == Some(0)
     }
 }

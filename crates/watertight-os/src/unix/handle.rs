@@ -188,6 +188,11 @@ impl Handle {
         Ok(self.is_fifo && !polled(self.original())?.contains(PollFlags::HUP))
     }
 
+    /// Whether it is a pipe that nobody else has.
+    pub(super) const fn is_ours(&self) -> bool {
+        self.is_ours
+    }
+
     pub(super) const fn is_leading_end(&self) -> bool {
         self.is_leading_end
     }
@@ -524,9 +529,14 @@ fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
     })
 }
 
-/// poll, with no time to wait.
+/// poll, with no time to wait: what it says unasked.
 pub(super) fn polled(fd: BorrowedFd<'_>) -> Result<PollFlags, Errno> {
-    let mut polled = [PollFd::new(&fd, PollFlags::empty())];
+    polled_for(fd, PollFlags::empty())
+}
+
+/// poll, with no time to wait.
+pub(super) fn polled_for(fd: BorrowedFd<'_>, events: PollFlags) -> Result<PollFlags, Errno> {
+    let mut polled = [PollFd::new(&fd, events)];
     let zero = Timespec {
         tv_sec: 0,
         tv_nsec: 0,

@@ -9,7 +9,7 @@ use crate::fault::fallible;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::pipe::PipeFlags;
+use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use rustix::pty::OpenptFlags;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -179,6 +179,21 @@ pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], nowait: bool) -> Result<u
     let mut slices = [IoSliceMut::new(buf)];
     fallible("preadv2 (NOWAIT)", Call::Read, || {
         rustix::io::preadv2(fd, &mut slices, HERE, ReadWriteFlags::NOWAIT)
+    })
+}
+
+/// splice, which waits for no pipe: bytes go from one descriptor to another, one of them a pipe at least, and stay in the
+/// kernel. No flag of this call keeps its signal away.
+pub(super) fn splice(
+    from: BorrowedFd<'_>,
+    into: BorrowedFd<'_>,
+    bytes_max: usize,
+) -> Result<usize, Errno> {
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    without_sigpipe(|| {
+        fallible("splice", Call::Write, || {
+            rustix::pipe::splice(from, None, into, None, bytes_max, flags)
+        })
     })
 }
 

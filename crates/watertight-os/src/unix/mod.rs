@@ -20,6 +20,7 @@ mod kernel;
 mod kernel;
 #[cfg(test)]
 mod ladder_tests;
+mod moving;
 mod passing;
 mod pipe;
 mod poller;

@@ -118,6 +118,11 @@ pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], _nowait: bool) -> Result<
     fallible("read", Call::Read, || rustix::io::read(fd, buf))
 }
 
+/// These systems have no splice.
+pub(super) fn splice(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: usize) -> Result<usize, Errno> {
+    Err(Errno::NOSYS)
+}
+
 /// sendmsg with MSG_DONTWAIT, and MSG_NOSIGNAL where the system has it; else the signal is blocked.
 pub(super) fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
     let send = |flags| {

@@ -10,6 +10,7 @@ use super::fork::Birth;
 use super::handle::{self, Handle};
 use super::helper::{Helper, Post};
 use super::kernel::{self, Features};
+use super::moving;
 use super::passing::{Passing, is_passing, is_short_of_memory};
 use super::readiness::{Events, Interest, Poller};
 use super::until_read::{self, Asking};
@@ -22,8 +23,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use watertight_core::{
-    Backend, Cancelled, Chunks, Class, Completion, Moment, Op, OpId, OpKind, OsCode, Outcome,
-    ReadNow, Submitted, WriteNow,
+    Backend, Cancelled, Chunks, Class, Completion, Moment, MoveNow, Op, OpId, OpKind, OsCode,
+    Outcome, ReadNow, Submitted, WriteNow,
 };
 
 mod again;
@@ -422,6 +423,13 @@ impl Backend for Native {
             return WriteNow::Wait;
         }
         answer
+    }
+
+    fn move_now(&self, from: &Handle, to: &Handle, bytes_max: usize, everywhere: bool) -> MoveNow {
+        if self.birth.is_elsewhere() {
+            return MoveNow::Unavailable;
+        }
+        moving::move_now(from, to, bytes_max, everywhere)
     }
 
     fn block_until_readable(&self, handle: &Handle, timeout: Option<Duration>) -> bool {

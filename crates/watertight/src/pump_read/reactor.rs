@@ -82,20 +82,29 @@ impl<B: Backend> ReaderCell<B> {
         buf: &mut [u8],
         may_block: MayBlock,
     ) -> ReadNow {
-        let mut last = None;
-        let mut read = || *last.insert(self.driver.backend.read_now(handle, buf));
+        self.read_seen(may_block, || self.driver.backend.read_now(handle, buf))
+    }
+
+    /// Makes a call that reads, with the reactor's knowledge if a task makes it.
+    pub(super) fn read_seen(
+        &self,
+        may_block: MayBlock,
+        mut read: impl FnMut() -> ReadNow,
+    ) -> ReadNow {
         let in_reactor = (may_block == MayBlock::No).then(|| self.in_reactor());
         let Some((registration, waker)) = in_reactor.flatten() else {
             return read();
         };
-        match registration.poll_read(waker, &mut read) {
+        let mut last = None;
+        let answer = registration.poll_read(waker, &mut || *last.insert(read()));
+        match answer {
             Poll::Ready(Ok(now)) => now,
             Poll::Ready(Err(Gone)) => {
                 self.leave_reactor();
-                self.driver.backend.read_now(handle, buf)
+                read()
             }
             // What came since the reactor looked last, or before it looked first.
-            Poll::Pending => last.unwrap_or_else(|| self.driver.backend.read_now(handle, buf)),
+            Poll::Pending => last.unwrap_or_else(read),
         }
     }
 

@@ -1,0 +1,113 @@
+//! Bytes that go from one handle to another without leaving the kernel: where that is offered, and what each answer means.
+//!
+//! Never here: how the bytes are counted, and what is done where it is not offered.
+
+use super::calls::nothing_read;
+use super::classify::{Call, Next, next};
+use super::handle::{Handle, Kind, polled, polled_for};
+use super::kernel;
+use rustix::event::PollFlags;
+use watertight_core::{Class, MoveNow, OsCode, ReadNow};
+
+/// splice: moves what it can at once.
+pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, everywhere: bool) -> MoveNow {
+    if !is_offered(from, to, everywhere) {
+        return MoveNow::Unavailable;
+    }
+    loop {
+        return match kernel::splice(from.original(), to.original(), bytes_max) {
+            Ok(0) => nothing_moved(from),
+            Ok(n) => MoveNow::Moved(n),
+            Err(code) => match next(Call::Write, code) {
+                Next::Again => continue,
+                Next::Wait => who_waits(from, to),
+                Next::Fail(class, os) => failed(from, to, class, os),
+            },
+        };
+    }
+}
+
+/// A socket is not: the call would wait for one that is in blocking mode, whatever its flag says. A file is only where it was
+/// asked for: the call waits for its disk, and the pipe gets the file's own pages, which whoever writes the file changes. So is
+/// the reading end of a pipe that somebody else made: if it is written in packet mode, its packets go on as packets, and whoever
+/// reads one in pieces loses the rest. Nothing tells that mode at the reading end.
+fn is_offered(from: &Handle, to: &Handle, everywhere: bool) -> bool {
+    match (from.kind(), to.kind()) {
+        // What only a helper reads cannot be waited for without being read.
+        (Kind::Pipe, Kind::Pipe) => (everywhere || from.is_ours()) && from.helper().is_none(),
+        (Kind::Pipe, Kind::File) => everywhere && from.helper().is_none(),
+        (Kind::File, Kind::Pipe) => everywhere,
+        (
+            Kind::Device
+            | Kind::File
+            | Kind::LocalSocket
+            | Kind::Pipe
+            | Kind::Socket
+            | Kind::Terminal,
+            _,
+        ) => false,
+    }
+}
+
+/// Nothing, and no failure: the end, or a FIFO that nobody has opened for writing yet.
+fn nothing_moved(from: &Handle) -> MoveNow {
+    match nothing_read(from) {
+        ReadNow::EndOfStream => MoveNow::EndOfStream,
+        ReadNow::Failed(class, os) => MoveNow::ReadFailed(class, os),
+        ReadNow::Data(_) | ReadNow::Unavailable | ReadNow::Wait => MoveNow::SourceWait,
+    }
+}
+
+/// EAGAIN does not say which end it is about. The destination is asked: if it has been read meanwhile, the source is waited for,
+/// which has something then, and nothing is waited for in vain.
+fn who_waits(from: &Handle, to: &Handle) -> MoveNow {
+    if to.kind() == Kind::File {
+        return MoveNow::SourceWait;
+    }
+    if from.kind() == Kind::File {
+        return MoveNow::DestinationWait;
+    }
+    match polled_for(to.original(), PollFlags::OUT) {
+        Ok(ready) if ready.contains(PollFlags::OUT) => MoveNow::SourceWait,
+        // A write tells what is wrong, if something is.
+        Ok(_) | Err(_) => MoveNow::DestinationWait,
+    }
+}
+
+/// Which end a failure is about. Where that is not sure, a read and a write tell.
+fn failed(from: &Handle, to: &Handle, class: Class, os: Option<OsCode>) -> MoveNow {
+    let has_file = from.kind() == Kind::File || to.kind() == Kind::File;
+    match class {
+        // EPIPE comes before the end of the source: a peer that has read everything and left is no failure.
+        Class::Gone if !has_file && has_ended(from) => MoveNow::EndOfStream,
+        Class::Gone if !has_file => MoveNow::WriteFailed(class, os),
+        // The disk's, for a pipe between two pipes has none.
+        Class::Io | Class::Limit if from.kind() == Kind::File => MoveNow::ReadFailed(class, os),
+        Class::Io | Class::Limit if to.kind() == Kind::File => MoveNow::WriteFailed(class, os),
+        Class::Aborted
+        | Class::Argument
+        | Class::Bug
+        | Class::Busy
+        | Class::Denied
+        | Class::EndOfStream
+        | Class::Gone
+        | Class::Interrupted
+        | Class::Io
+        | Class::Limit
+        | Class::NotConnected
+        | Class::NotFound
+        | Class::Partial
+        | Class::Pending
+        | Class::Reset
+        | Class::Taken
+        | Class::Unsupported
+        | Class::Wait
+        | Class::WrongProcess => MoveNow::Unavailable,
+    }
+}
+
+/// FIONREAD, after poll: nobody writes any more, and nothing is left.
+fn has_ended(from: &Handle) -> bool {
+    let nobody_writes = polled(from.original()).is_ok_and(|seen| seen.contains(PollFlags::HUP));
+    nobody_writes && kernel::unread(from.original(), Kind::Pipe) == Some(Ok(0))
+}

@@ -1,0 +1,299 @@
+//! A reader as the source of a transfer: what it has, bytes that leave it without passing through the caller's hands, and waiting
+//! for more without reading it.
+//!
+//! No byte is ever in a waiting value's hands alone: it is in the pipe, in read-ahead, or accepted by the destination.
+
+use super::{MayBlock, ReaderCell, State, Wanted};
+use bytes::BytesMut;
+use std::mem;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+use watertight_core::{Backend, Lent, Moment, MoveNow, Op, ReadNow};
+
+/// Where a transfer's wait for its source stands. Belongs to the caller's waiting value.
+#[derive(Debug, Default)]
+pub(crate) struct SourceWait {
+    id: u64,
+    /// Its place among those that wait for the end.
+    end_id: u64,
+    /// This thread cannot block until then.
+    cannot_block: bool,
+}
+
+/// What came of an attempt to read ahead.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Filled {
+    /// An operation reads, or somebody else; the waker is called.
+    Pending,
+    /// Something is read ahead, or nothing more will come.
+    Ready,
+    /// Nothing is in the pipe now.
+    Wait,
+}
+
+/// What to do next for a wait without a read.
+enum NextWait<B: Backend> {
+    Block(Arc<B::Handle>, Option<Duration>),
+    Late,
+    Pump,
+    Ready,
+    /// With the waker of before, to be dropped without the lock.
+    Wait(Option<Waker>),
+}
+
+/// What to do next to read ahead.
+enum NextFill<B: Backend> {
+    Direct(Arc<B::Handle>),
+    Pump,
+    Ready,
+    /// With the waker of before, to be dropped without the lock.
+    Wait(Option<Waker>),
+}
+
+impl<B: Backend> ReaderCell<B> {
+    /// Lends the first of what is read ahead, at most `bytes_max` bytes. Until [`take_back`](Self::take_back) nobody else reads,
+    /// and the handle stays open. While somebody else reads, the waker is kept.
+    pub(crate) fn lend(&self, wait: &mut SourceWait, bytes_max: u64, waker: &Waker) -> Lent {
+        let mut state = self.lock();
+        let lent = state.half.lend(bytes_max);
+        let replaced = (lent == Lent::Busy)
+            .then(|| state.watchers.watch(&mut wait.id, Wanted::Bytes, waker))
+            .flatten();
+        drop(state);
+        drop(replaced);
+        lent
+    }
+
+    /// What was lent comes back; the first `taken` bytes of it are accepted elsewhere.
+    pub(crate) fn take_back(self: &Arc<Self>, taken: u64) {
+        let is_given_up = self.change(|state| {
+            state.half.take_back(taken);
+            state.half.is_given_up()
+        });
+        if is_given_up {
+            self.pump();
+        }
+    }
+
+    /// The handle, for a move out of it; nothing if something is read ahead, somebody reads, or it is not open. Until
+    /// [`end_move`](Self::end_move) nobody else reads, and the handle stays open.
+    pub(crate) fn begin_move(&self) -> Option<Arc<B::Handle>> {
+        let mut state = self.lock();
+        if !state.half.is_dry() || state.half.is_busy() || state.handle.is_inside() {
+            return None;
+        }
+        state.half.begin_direct();
+        Some(state.handle.handle())
+    }
+
+    /// Moves bytes, with the reactor's knowledge if a task does it.
+    pub(crate) fn move_to(
+        &self,
+        may_block: MayBlock,
+        (from, to): (&B::Handle, &B::Handle),
+        bytes_max: usize,
+        everywhere: bool,
+    ) -> MoveNow {
+        let mut moved = MoveNow::Unavailable;
+        self.read_seen(may_block, || {
+            moved = self
+                .driver
+                .backend
+                .move_now(from, to, bytes_max, everywhere);
+            as_read(moved)
+        });
+        moved
+    }
+
+    /// The answer to that move. The caller has let go of the handle.
+    pub(crate) fn end_move(self: &Arc<Self>, answer: MoveNow) {
+        self.end_direct(as_read(answer));
+    }
+
+    fn end_direct(self: &Arc<Self>, answer: ReadNow) {
+        let is_given_up = self.change(|state| {
+            state.half.handle_now(answer);
+            state.half.is_given_up()
+        });
+        if is_given_up {
+            self.pump();
+        }
+    }
+
+    /// Has the waker called when the pipe is over, which only a stop can bring about while somebody has it.
+    pub(crate) fn watch_end(&self, wait: &mut SourceWait, waker: &Waker) {
+        let mut state = self.lock();
+        let replaced = state.watchers.watch(&mut wait.end_id, Wanted::Over, waker);
+        drop(state);
+        drop(replaced);
+    }
+
+    /// Waits no longer for anything.
+    pub(crate) fn forget_source(&self, wait: &SourceWait) {
+        self.forget(wait.id);
+        self.forget(wait.end_id);
+    }
+
+    /// Reads ahead at most `bytes_max` bytes, of what is there now; only where a handle reads by operations it waits.
+    pub(crate) fn poll_fill(
+        self: &Arc<Self>,
+        wait: &mut SourceWait,
+        buffer: &mut BytesMut,
+        bytes_max: usize,
+        waker: &Waker,
+        may_block: MayBlock,
+    ) -> Filled {
+        self.leave_reactor_to_others(may_block);
+        loop {
+            let next = self.lock().next_fill(wait, bytes_max, waker);
+            match next {
+                NextFill::Ready => return Filled::Ready,
+                NextFill::Pump => self.pump(),
+                NextFill::Wait(replaced) => {
+                    drop(replaced);
+                    return Filled::Pending;
+                }
+                NextFill::Direct(handle) => {
+                    buffer.resize(bytes_max, 0);
+                    let now = self.read_directly(&handle, buffer, may_block);
+                    drop(handle);
+                    let is_given_up = self.change(|state| {
+                        state.handle_filled(now, buffer);
+                        state.half.is_given_up()
+                    });
+                    if is_given_up {
+                        self.pump();
+                    }
+                    if now == ReadNow::Wait {
+                        return Filled::Wait;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until there may be something to read, and reads nothing: look again. A thread that may block does so here, and comes
+    /// back for whatever its waker is called for.
+    pub(crate) fn poll_readable(
+        self: &Arc<Self>,
+        wait: &mut SourceWait,
+        waker: &Waker,
+        may_block: MayBlock,
+    ) -> Poll<()> {
+        self.leave_reactor_to_others(may_block);
+        // The caller has looked before, so an operation that was answered at once is news.
+        let mut is_asked = false;
+        loop {
+            let now = self.driver.backend.now();
+            let next = match is_asked {
+                false => self.lock().next_wait(wait, waker, may_block, now),
+                true => self.lock().next_of_asked(wait, waker),
+            };
+            match next {
+                NextWait::Ready => return Poll::Ready(()),
+                NextWait::Late => return Poll::Pending,
+                NextWait::Pump => {
+                    is_asked = true;
+                    self.pump();
+                }
+                NextWait::Wait(replaced) => {
+                    drop(replaced);
+                    return Poll::Pending;
+                }
+                NextWait::Block(handle, left) => {
+                    let is_offered = self.driver.backend.block_until_readable(&handle, left);
+                    drop(handle);
+                    let unused = self.lock().blocked.take();
+                    drop(unused);
+                    self.end_direct(ReadNow::Wait);
+                    if is_offered {
+                        return Poll::Ready(());
+                    }
+                    wait.cannot_block = true;
+                }
+            }
+        }
+    }
+}
+
+impl<B: Backend> State<B> {
+    fn next_fill(&mut self, wait: &mut SourceWait, bytes_max: usize, waker: &Waker) -> NextFill<B> {
+        if !self.half.is_dry() {
+            return NextFill::Ready;
+        }
+        if self.half.is_busy() || self.handle.is_inside() {
+            return NextFill::Wait(self.watchers.watch(&mut wait.id, Wanted::Bytes, waker));
+        }
+        if self.direct {
+            self.half.begin_direct();
+            return NextFill::Direct(self.handle.handle());
+        }
+        // No more than was asked for, however little: what is behind it stays in the pipe.
+        self.half.ask(Op::Read {
+            bytes_max: bytes_max.min(self.read_ahead_bytes_max),
+        });
+        NextFill::Pump
+    }
+
+    /// Books a direct read whose bytes are read ahead.
+    fn handle_filled(&mut self, now: ReadNow, buffer: &mut BytesMut) {
+        if let ReadNow::Data(n) = now {
+            let mut data = mem::take(buffer);
+            data.truncate(n);
+            self.half.handle_ahead(data.freeze());
+            return;
+        }
+        if now == ReadNow::Unavailable {
+            self.direct = false;
+        }
+        self.half.handle_now(now);
+    }
+
+    /// Once an operation was asked for that is answered when there is something to read.
+    fn next_of_asked(&mut self, wait: &mut SourceWait, waker: &Waker) -> NextWait<B> {
+        if self.half.is_busy() || self.handle.is_inside() {
+            return NextWait::Wait(self.watchers.watch(&mut wait.id, Wanted::Bytes, waker));
+        }
+        NextWait::Ready
+    }
+
+    fn next_wait(
+        &mut self,
+        wait: &mut SourceWait,
+        waker: &Waker,
+        may_block: MayBlock,
+        now: Moment,
+    ) -> NextWait<B> {
+        if !self.half.is_dry() {
+            return NextWait::Ready;
+        }
+        if self.half.is_busy() || self.handle.is_inside() {
+            return self.next_of_asked(wait, waker);
+        }
+        if let (MayBlock::Until(until), false) = (may_block, wait.cannot_block) {
+            let left = until.map(|until| now.until(until));
+            if left == Some(Duration::ZERO) {
+                return NextWait::Late;
+            }
+            self.half.begin_direct();
+            self.blocked = Some(waker.clone());
+            return NextWait::Block(self.handle.handle(), left);
+        }
+        self.half.ask(Op::WaitReadable);
+        NextWait::Pump
+    }
+}
+
+/// What a move is to the source.
+fn as_read(answer: MoveNow) -> ReadNow {
+    match answer {
+        MoveNow::Moved(n) => ReadNow::Data(n),
+        MoveNow::EndOfStream => ReadNow::EndOfStream,
+        MoveNow::ReadFailed(class, os) => ReadNow::Failed(class, os),
+        MoveNow::SourceWait => ReadNow::Wait,
+        MoveNow::DestinationWait | MoveNow::Unavailable | MoveNow::WriteFailed(..) => {
+            ReadNow::Unavailable
+        }
+    }
+}

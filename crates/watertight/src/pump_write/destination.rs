@@ -1,0 +1,118 @@
+//! A writer as the destination of a transfer: bytes that reach it inside the kernel, and waiting until it takes more.
+
+use super::{Wanted, WriterCell};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use watertight_core::{Backend, Cause};
+
+/// Where a transfer's wait for its destination stands. Belongs to the caller's waiting value.
+#[derive(Debug, Default)]
+pub(crate) struct DestinationWait {
+    /// Its place among those that wait for room.
+    room_id: u64,
+    /// Its place among those that wait until the kernel has what is accepted, and how much that is.
+    settled_id: u64,
+    settled: Option<u64>,
+    /// Its place among those that wait for the end.
+    end_id: u64,
+}
+
+/// Whether bytes may be moved here now.
+pub(crate) enum MoveBegun<B: Backend> {
+    /// Into this handle.
+    Begun(Arc<B::Handle>),
+    /// What is accepted goes first.
+    Unsettled,
+    /// Somebody else is at it: by a write, as any other bytes.
+    Unavailable,
+}
+
+impl<B: Backend> WriterCell<B> {
+    /// Why no more bytes are accepted, if so. Whoever asks tells it.
+    pub(crate) fn refusal(&self) -> Option<Cause> {
+        let mut state = self.lock();
+        let refusal = state.half.refusal();
+        if let Some(cause) = refusal {
+            state.tell(cause);
+        }
+        refusal
+    }
+
+    /// The handle, for a move into it. Until [`end_move`](Self::end_move) nobody else writes, there is no room for anything, and
+    /// the handle stays open.
+    pub(crate) fn begin_move(&self) -> MoveBegun<B> {
+        let mut state = self.lock();
+        if state.half.is_idle() && !state.handle.is_inside() && state.line.is_empty() {
+            state.half.begin_move();
+            return MoveBegun::Begun(state.handle.enter_directly());
+        }
+        if state.half.ledger().unsettled() > 0 {
+            MoveBegun::Unsettled
+        } else {
+            MoveBegun::Unavailable
+        }
+    }
+
+    /// The answer to that move: how many bytes came, or why none did. The caller has let go of the handle.
+    pub(crate) fn end_move(self: &Arc<Self>, moved: u64, failure: Option<Cause>) {
+        self.change(|state| {
+            state.handle.leave();
+            state.half.handle_move(moved, failure);
+        });
+    }
+
+    /// How much it has room for, at least a byte; `None` if it accepts nothing any more.
+    pub(crate) fn poll_room(&self, wait: &mut DestinationWait, waker: &Waker) -> Poll<Option<u64>> {
+        let mut state = self.lock();
+        if state.half.refusal().is_some() {
+            return Poll::Ready(None);
+        }
+        let room = state.half.room();
+        if room > 0 && state.line.is_empty() {
+            return Poll::Ready(Some(room));
+        }
+        let replaced = state.watchers.watch(&mut wait.room_id, Wanted::Room, waker);
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    }
+
+    /// Accepts as much of these bytes as there is room for, at least one.
+    pub(crate) fn poll_pass_on(
+        self: &Arc<Self>,
+        wait: &mut DestinationWait,
+        data: &mut Bytes,
+        waker: &Waker,
+    ) -> Poll<Result<u64, Cause>> {
+        self.poll_accept_some(&mut wait.room_id, data, waker)
+    }
+
+    /// Waits until the kernel has all that was accepted when this wait began.
+    pub(crate) fn poll_settled_all(
+        &self,
+        wait: &mut DestinationWait,
+        waker: &Waker,
+    ) -> Poll<Result<(), Cause>> {
+        let settled = self.poll_transferred(&mut wait.settled_id, &mut wait.settled, waker);
+        if settled.is_ready() {
+            wait.settled = None;
+        }
+        settled
+    }
+
+    /// Has the waker called when the pipe is over.
+    pub(crate) fn watch_end(&self, wait: &mut DestinationWait, waker: &Waker) {
+        let mut state = self.lock();
+        let replaced = state.watchers.watch(&mut wait.end_id, Wanted::Over, waker);
+        drop(state);
+        drop(replaced);
+    }
+
+    /// Waits no longer for anything.
+    pub(crate) fn forget_destination(&self, wait: &DestinationWait) {
+        self.forget(wait.room_id);
+        self.forget(wait.settled_id);
+        self.forget(wait.end_id);
+    }
+}

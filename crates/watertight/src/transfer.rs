@@ -1,0 +1,483 @@
+//! Bytes from one pipe to another: inside the kernel where that is the same to everybody, else through one buffer.
+//!
+//! The accounts of both ends are exact at every moment at which a wait can be given up: a byte is in the source's pipe, in the
+//! source's read-ahead, or accepted by the destination. How each end does its part is in `pump_read/source.rs` and
+//! `pump_write/destination.rs`.
+
+use crate::driver::Driver;
+use crate::handle::Native;
+use crate::pump_read::{Filled, MayBlock, SourceWait};
+use crate::pump_write::{DestinationWait, MoveBegun};
+use crate::reader::PipeReader;
+use crate::wait::{Operation, Sealed, Wait};
+use crate::writer::PipeWriter;
+use bytes::{Bytes, BytesMut};
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use watertight_core::{
+    Backend, Cause, Class, Error, ErrorKind, Lent, Moment, MoveNow, OsCode, Verb,
+};
+
+/// The most that one call moves inside the kernel. A pipe takes no more than its capacity anyway.
+const MOVE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How many bytes one read asks for where they go through the buffer: a Linux pipe's capacity.
+const READ_BYTES_MAX: u64 = 64 * 1024;
+
+/// How many bytes go through the buffer when the destination takes nothing more inside the kernel: their write is the wait for
+/// it, and what comes behind them is moved again. One page, which is what a pipe takes once it says that it takes something.
+const WAITING_BYTES: u64 = 4096;
+
+/// How many steps one poll makes, before others have their turn and the deadline is looked at.
+const STEPS_MAX: u32 = 16;
+
+/// Moves bytes from `from` to `to`, until the stream of `from` ends.
+///
+/// Neither end is closed. What is read ahead of `from` goes first, and goes behind what is queued for `to`.
+///
+/// On Linux bytes between two pipes that this library made are moved inside the kernel (splice), and never copied to this process.
+/// Everything else goes through one buffer. [`in_kernel_everywhere`](Wait::in_kernel_everywhere) has the kernel do more of it.
+///
+/// **Bytes.** `Ok`: the kernel has all of them ([`Transferred`]). An error says which end it is about, and how many bytes the
+/// destination had accepted ([`TransferError`]). What is not accepted there is still in the source: to be read, or handed over by
+/// its [`abort`](PipeReader::abort). Each piece that was moved inside the kernel counts as one message
+/// ([`Receipt::messages`](crate::Receipt::messages)). Others may read `from` and write to `to` meanwhile and get and put whole
+/// pieces between; while the kernel moves bytes, [`try_send`](PipeWriter::try_send) may find no room.
+///
+/// **Cancel safety.** Dropped before it is done, nothing is lost and nothing is doubled: another transfer goes on where this one
+/// stopped. A deadline that passed is the same.
+///
+/// # Errors
+/// The first failure of either end; a deadline that passed.
+///
+/// # Examples
+///
+/// ```
+/// let (from, source) = watertight::pipe()?;
+/// let (sink, to) = watertight::pipe()?;
+/// source.send(b"passed on").wait()?;
+/// source.finish().wait()?.into_result()?;
+/// let done = watertight::transfer(&from, &to).wait()?;
+/// assert_eq!((done.bytes, done.has_ended), (9, true));
+/// let mut buf = [0; 16];
+/// assert_eq!(sink.receive(&mut buf).wait()?, 9);
+/// # Ok::<(), watertight::Error>(())
+/// ```
+pub fn transfer<'a, B: Backend>(
+    from: &'a PipeReader<B>,
+    to: &'a PipeWriter<B>,
+) -> Wait<Transfer<'a, B>> {
+    Wait::new(Transfer {
+        from,
+        to,
+        left: u64::MAX,
+        is_everywhere: false,
+        can_move: Arc::ptr_eq(&from.cell().driver, &to.cell().driver),
+        bytes: 0,
+        in_kernel: 0,
+        has_ended: None,
+        buffer: BytesMut::new(),
+        source: SourceWait::default(),
+        destination: DestinationWait::default(),
+        waits_for: TransferEnd::Source,
+    })
+}
+
+/// Which end of a transfer.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum TransferEnd {
+    /// Where the bytes go.
+    Destination,
+    /// Where the bytes come from.
+    Source,
+}
+
+/// What a transfer came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Transferred {
+    /// How many bytes went from the one end to the other.
+    pub bytes: u64,
+    /// How many of them never left the kernel.
+    pub in_kernel: u64,
+    /// The stream ended; otherwise the bound was met, and what is behind it is still in the source.
+    pub has_ended: bool,
+}
+
+/// Why a transfer did not come to its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct TransferError {
+    /// The end that failed, or that was waited for when the deadline passed.
+    pub end: TransferEnd,
+    /// Why, and the account of that end. What is in doubt, if anything, is the destination's.
+    pub error: Error,
+    /// How many bytes the destination had accepted in this transfer. Its own account says what became of them.
+    pub bytes: u64,
+}
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = match self.end {
+            TransferEnd::Destination => "destination",
+            TransferEnd::Source => "source",
+        };
+        write!(
+            f,
+            "{} (the {end} of a transfer, after {} bytes)",
+            self.error, self.bytes
+        )
+    }
+}
+
+impl std::error::Error for TransferError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<TransferError> for Error {
+    fn from(failed: TransferError) -> Self {
+        failed.error
+    }
+}
+
+impl From<TransferError> for std::io::Error {
+    fn from(failed: TransferError) -> Self {
+        failed.error.into()
+    }
+}
+
+/// See [`transfer`].
+pub struct Transfer<'a, B: Backend = Native> {
+    from: &'a PipeReader<B>,
+    to: &'a PipeWriter<B>,
+    /// How many bytes may still be taken.
+    left: u64,
+    is_everywhere: bool,
+    /// The kernel moves bytes between these two, as far as is known.
+    can_move: bool,
+    bytes: u64,
+    in_kernel: u64,
+    /// No more bytes are to be taken: whether the stream ended.
+    has_ended: Option<bool>,
+    /// What the next read reads into.
+    buffer: BytesMut,
+    source: SourceWait,
+    destination: DestinationWait,
+    waits_for: TransferEnd,
+}
+
+/// What one step came to.
+enum StepOutcome {
+    /// There may be more to do at once.
+    Again,
+    /// The waker is called when there is more to do.
+    Pending,
+}
+
+impl<B: Backend> Wait<Transfer<'_, B>> {
+    /// Takes at most `bytes` bytes from the source, and never one more. No bound unless this says otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (from, source) = watertight::pipe()?;
+    /// let (_sink, to) = watertight::pipe()?;
+    /// source.send(b"header and body").wait()?;
+    /// let done = watertight::transfer(&from, &to).bytes_max(6).wait()?;
+    /// assert_eq!((done.bytes, done.has_ended), (6, false));
+    /// let mut buf = [0; 16];
+    /// let n = from.receive(&mut buf).wait()?;
+    /// assert_eq!(&buf[..n], b" and body");
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn bytes_max(mut self, bytes: u64) -> Self {
+        self.operation_mut().left = bytes;
+        self
+    }
+
+    /// Moves bytes inside the kernel wherever it can: from pipes that others made, and from and to regular files (Linux).
+    /// Elsewhere this changes nothing.
+    ///
+    /// **Bytes.** A file is not copied: the pipe gets the file's own pages, and until the peer has read them, whoever overwrites
+    /// or cuts the file changes what the peer reads. The call waits for the file's disk in the calling thread: a deadline is looked
+    /// at between two calls, and an abort of either end waits for the call. A pipe that is written in packet mode (`O_DIRECT`)
+    /// passes its packets on as packets: a peer that reads one in pieces loses the rest of it, which no account can tell.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (from, source) = watertight::pipe()?;
+    /// let (_sink, to) = watertight::pipe()?;
+    /// drop(source);
+    /// let done = watertight::transfer(&from, &to).in_kernel_everywhere().wait()?;
+    /// assert!(done.has_ended);
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn in_kernel_everywhere(mut self) -> Self {
+        self.operation_mut().is_everywhere = true;
+        self
+    }
+}
+
+impl<B: Backend> Sealed for Transfer<'_, B> {}
+
+impl<B: Backend> Operation for Transfer<'_, B> {
+    type Output = Result<Transferred, TransferError>;
+    type Backend = B;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        self.poll_all(waker, MayBlock::No)
+    }
+
+    fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
+        self.poll_all(waker, MayBlock::Until(deadline))
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        let late = Cause::of(ErrorKind::TimedOut);
+        Err(self.failed(self.waits_for, late))
+    }
+
+    fn forget(&mut self) {
+        self.from.cell().forget_source(&self.source);
+        self.to.cell().forget_destination(&self.destination);
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<B>>> {
+        Some(&self.from.cell().driver)
+    }
+}
+
+impl<B: Backend> Transfer<'_, B> {
+    fn poll_all(
+        &mut self,
+        waker: &Waker,
+        may_block: MayBlock,
+    ) -> Poll<Result<Transferred, TransferError>> {
+        if let Err(cause) = self.from.cell().driver.refuse_elsewhere() {
+            return Poll::Ready(Err(self.failed(TransferEnd::Source, cause)));
+        }
+        // Whichever end is waited for, a stop of the other one ends the waiting.
+        self.from.cell().watch_end(&mut self.source, waker);
+        self.to.cell().watch_end(&mut self.destination, waker);
+        for _ in 0..STEPS_MAX {
+            if let Some(has_ended) = self.has_ended {
+                return self.poll_settled(has_ended, waker);
+            }
+            match self.step(waker, may_block) {
+                Ok(StepOutcome::Again) => {}
+                Ok(StepOutcome::Pending) => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        waker.wake_by_ref();
+        Poll::Pending
+    }
+
+    /// All is accepted: waits until the kernel has it.
+    fn poll_settled(
+        &mut self,
+        has_ended: bool,
+        waker: &Waker,
+    ) -> Poll<Result<Transferred, TransferError>> {
+        self.waits_for = TransferEnd::Destination;
+        let settled = self
+            .to
+            .cell()
+            .poll_settled_all(&mut self.destination, waker);
+        settled.map(|settled| match settled {
+            Ok(()) => Ok(Transferred {
+                bytes: self.bytes,
+                in_kernel: self.in_kernel,
+                has_ended,
+            }),
+            Err(cause) => Err(self.failed(TransferEnd::Destination, cause)),
+        })
+    }
+
+    fn step(&mut self, waker: &Waker, may_block: MayBlock) -> Result<StepOutcome, TransferError> {
+        if self.left == 0 {
+            self.has_ended = Some(false);
+            return Ok(StepOutcome::Again);
+        }
+        if let Some(cause) = self.to.cell().refusal() {
+            return Err(self.failed(TransferEnd::Destination, cause));
+        }
+        let lent = self.from.cell().lend(&mut self.source, self.left, waker);
+        match lent {
+            Lent::Bytes(data) => return self.pass_on(data, waker),
+            Lent::Busy => return Ok(self.pending(TransferEnd::Source)),
+            Lent::Ended(Ok(())) => {
+                self.has_ended = Some(true);
+                return Ok(StepOutcome::Again);
+            }
+            Lent::Ended(Err(cause)) => return Err(self.failed(TransferEnd::Source, cause)),
+            Lent::Nothing => {}
+        }
+        if self.can_move {
+            self.move_on(waker, may_block)
+        } else {
+            Ok(self.read_ahead(READ_BYTES_MAX, waker, may_block))
+        }
+    }
+
+    /// Hands what is lent to the destination.
+    fn pass_on(&mut self, mut data: Bytes, waker: &Waker) -> Result<StepOutcome, TransferError> {
+        let cell = self.to.cell();
+        let answer = cell.poll_pass_on(&mut self.destination, &mut data, waker);
+        let accepted = match &answer {
+            Poll::Ready(Ok(accepted)) => *accepted,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        self.from.cell().take_back(accepted);
+        self.count(accepted);
+        // Nobody else refers to it if it was written at once: the next read reads into it.
+        if let Ok(buffer) = data.try_into_mut() {
+            self.buffer = buffer;
+        }
+        match answer {
+            Poll::Ready(Ok(_)) => Ok(StepOutcome::Again),
+            Poll::Ready(Err(cause)) => Err(self.failed(TransferEnd::Destination, cause)),
+            Poll::Pending => Ok(self.pending(TransferEnd::Destination)),
+        }
+    }
+
+    /// Has the kernel move what it can. Nothing is read ahead.
+    fn move_on(
+        &mut self,
+        waker: &Waker,
+        may_block: MayBlock,
+    ) -> Result<StepOutcome, TransferError> {
+        let to = match self.to.cell().begin_move() {
+            MoveBegun::Begun(to) => to,
+            MoveBegun::Unsettled => return self.wait_settled(waker),
+            MoveBegun::Unavailable => {
+                return Ok(self.read_ahead(WAITING_BYTES, waker, may_block));
+            }
+        };
+        let Some(from) = self.from.cell().begin_move() else {
+            drop(to);
+            self.to.cell().end_move(0, None);
+            return Ok(self.read_ahead(WAITING_BYTES, waker, may_block));
+        };
+        let bytes_max = in_memory(self.left.min(MOVE_BYTES_MAX));
+        let source = self.from.cell();
+        let answer = source.move_to(may_block, (&*from, &*to), bytes_max, self.is_everywhere);
+        // O4: whoever comes next may close them.
+        drop((from, to));
+        let (moved, failure) = match answer {
+            MoveNow::Moved(n) => (n as u64, None),
+            MoveNow::WriteFailed(class, os) => (0, Some(cause_of(class, os))),
+            MoveNow::DestinationWait
+            | MoveNow::EndOfStream
+            | MoveNow::ReadFailed(..)
+            | MoveNow::SourceWait
+            | MoveNow::Unavailable => (0, None),
+        };
+        // An observer of the destination's may look at the source.
+        source.end_move(answer);
+        self.to.cell().end_move(moved, failure);
+        self.count(moved);
+        self.in_kernel += moved;
+        match answer {
+            // The next step finds an end or a failure in the account of the end that has it.
+            MoveNow::EndOfStream
+            | MoveNow::Moved(_)
+            | MoveNow::ReadFailed(..)
+            | MoveNow::WriteFailed(..) => Ok(StepOutcome::Again),
+            MoveNow::DestinationWait => Ok(self.read_ahead(WAITING_BYTES, waker, may_block)),
+            MoveNow::SourceWait => Ok(self.wait_readable(waker, may_block)),
+            MoveNow::Unavailable => {
+                self.can_move = false;
+                Ok(StepOutcome::Again)
+            }
+        }
+    }
+
+    /// Waits until the kernel has what the destination had accepted before: it goes first.
+    fn wait_settled(&mut self, waker: &Waker) -> Result<StepOutcome, TransferError> {
+        let cell = self.to.cell();
+        match cell.poll_settled_all(&mut self.destination, waker) {
+            Poll::Ready(Ok(())) => Ok(StepOutcome::Again),
+            Poll::Ready(Err(cause)) => Err(self.failed(TransferEnd::Destination, cause)),
+            Poll::Pending => Ok(self.pending(TransferEnd::Destination)),
+        }
+    }
+
+    /// Reads ahead what is there: at most so much, and no more than the destination has room for.
+    fn read_ahead(&mut self, bytes_max: u64, waker: &Waker, may_block: MayBlock) -> StepOutcome {
+        let room = match self.to.cell().poll_room(&mut self.destination, waker) {
+            Poll::Pending => return self.pending(TransferEnd::Destination),
+            // The next step tells why.
+            Poll::Ready(None) => return StepOutcome::Again,
+            Poll::Ready(Some(room)) => room,
+        };
+        let bytes = in_memory(bytes_max.min(room).min(self.left));
+        let filled =
+            self.from
+                .cell()
+                .poll_fill(&mut self.source, &mut self.buffer, bytes, waker, may_block);
+        match filled {
+            Filled::Pending => self.pending(TransferEnd::Source),
+            Filled::Ready => StepOutcome::Again,
+            Filled::Wait => self.wait_readable(waker, may_block),
+        }
+    }
+
+    fn wait_readable(&mut self, waker: &Waker, may_block: MayBlock) -> StepOutcome {
+        let cell = self.from.cell();
+        match cell.poll_readable(&mut self.source, waker, may_block) {
+            Poll::Ready(()) => StepOutcome::Again,
+            Poll::Pending => self.pending(TransferEnd::Source),
+        }
+    }
+
+    fn pending(&mut self, end: TransferEnd) -> StepOutcome {
+        self.waits_for = end;
+        StepOutcome::Pending
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.left -= bytes;
+    }
+
+    fn failed(&self, end: TransferEnd, cause: Cause) -> TransferError {
+        let error = match end {
+            TransferEnd::Destination => cause.during(Verb::Write, self.to.ledger()),
+            TransferEnd::Source => cause.during(Verb::Read, self.from.ledger()),
+        };
+        TransferError {
+            end,
+            error,
+            bytes: self.bytes,
+        }
+    }
+}
+
+/// Which pipes, and how far it is.
+impl<B: Backend> fmt::Debug for Transfer<'_, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transfer")
+            .field("from", self.from)
+            .field("to", self.to)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+fn cause_of(class: Class, os: Option<OsCode>) -> Cause {
+    Cause {
+        kind: class.kind(),
+        os,
+    }
+}
+
+/// A number of bytes that is bounded by one of the constants above.
+fn in_memory(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a bound of ours fits a usize")
+}
