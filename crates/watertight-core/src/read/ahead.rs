@@ -8,10 +8,10 @@ use bytes::Bytes;
 /// What a half has for somebody who passes its bytes on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Lent {
-    /// These bytes, until [`ReadHalf::take_back`].
-    Bytes(Bytes),
     /// Bytes, but somebody else has them, or reads.
     Busy,
+    /// These bytes, until [`ReadHalf::take_back`].
+    Bytes(Bytes),
     /// Nothing, and nothing will come: the end of the stream, or why it failed or stopped.
     Ended(Result<(), Cause>),
     /// Nothing is read ahead.
