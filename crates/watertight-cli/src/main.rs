@@ -25,6 +25,8 @@ mod run;
 mod run_flags;
 mod run_report;
 mod run_streams;
+#[cfg(unix)]
+mod run_terminal;
 mod source;
 mod supervise;
 mod units;

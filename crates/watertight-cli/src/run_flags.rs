@@ -45,6 +45,7 @@ Examples:
   watertight run --within 30s --max-output 1M --merge -- ./flaky-test
   watertight run --quiet-after-exit 500ms -- ./start-daemon.sh
   watertight run --stdin in.txt --stdout out.txt --stderr log,append -- ./job
+  watertight run --tty --within 10s -- python3 <commands.txt
   watertight run --report json --report-to run.json -- cargo build";
 
 /// The flags of `run`.
@@ -52,7 +53,7 @@ Examples:
 #[command(after_help = format!(
     "Streams that no option has to see are the command's as they are ours: a terminal\n\
      stays one. With --max-output, --merge or --quiet-after-exit its outputs are pipes,\n\
-     passed on as they come.\n\n{STREAMS}\n\n{RUN_EXIT_CODES}\n\n{RUN_EXAMPLES}"
+     passed on as they come. With --tty all three are a terminal of its own.\n\n{STREAMS}\n\n{RUN_EXIT_CODES}\n\n{RUN_EXAMPLES}"
 ))]
 pub(crate) struct RunFlags {
     /// The command and its arguments; no shell takes them apart
@@ -79,10 +80,16 @@ pub(crate) struct RunFlags {
     #[arg(long)]
     pub(crate) merge: bool,
 
-    /// Where its standard input comes from, instead of ours
+    /// Give it a pseudo-terminal (Unix): its output goes to our standard output (or --stdout), our standard input to it, as if
+    /// typed. Both its outputs are one
+    #[arg(long)]
+    pub(crate) tty: bool,
+
+    /// Where its standard input comes from, instead of ours; not with --tty
     #[arg(
         long,
         value_name = "ADDR",
+        conflicts_with = "tty",
         value_parser = OsStringValueParser::new().try_map(|text| Address::stream(&text, 0))
     )]
     pub(crate) stdin: Option<Address>,
@@ -95,14 +102,15 @@ pub(crate) struct RunFlags {
     )]
     pub(crate) stdout: Option<Address>,
 
-    /// Where its standard error goes, instead of ours; not with --merge
+    /// Where its standard error goes, instead of ours; not with --merge or --tty
     #[arg(
         long,
         value_name = "ADDR",
-        conflicts_with = "merge",
+        conflicts_with_all = ["merge", "tty"],
         value_parser = OsStringValueParser::new().try_map(|text| Address::stream(&text, 2))
     )]
     pub(crate) stderr: Option<Address>,
+
     /// Wait for whoever it leaves behind too, in sessions of their own as well, and end them as it would be ended (Linux)
     #[arg(long)]
     pub(crate) adopt_orphans: bool,
@@ -119,7 +127,12 @@ pub(crate) struct RunFlags {
 impl RunFlags {
     /// Whether its outputs have to go through our hands.
     pub(crate) fn passes_output_on(&self) -> bool {
-        self.merge || self.max_output.is_some() || self.quiet_after_exit.is_some()
+        self.is_one_stream() || self.max_output.is_some() || self.quiet_after_exit.is_some()
+    }
+
+    /// Whether its standard error goes where its standard output goes.
+    pub(crate) fn is_one_stream(&self) -> bool {
+        self.merge || self.tty
     }
 
     /// What no single flag can know.

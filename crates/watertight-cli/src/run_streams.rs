@@ -72,7 +72,7 @@ impl Wanted {
             stdin: or_ours(&flags.stdin, 0, "standard input"),
             stdout,
             stderr,
-            is_joined: is_one || flags.merge,
+            is_joined: is_one || flags.is_one_stream(),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::event::{Inbox, Mailbox, mailbox};
 use crate::flags::ReportChoice;
 use crate::oom::{KillsBefore, OutOfMemory};
 use crate::orphans::Adoption;
-use crate::platform;
+use crate::platform::{self, Meanwhile, OurTerminal};
 use crate::run::{open_report, save_report};
 use crate::run_flags::RunFlags;
 use crate::run_report::{Beside, RunEnding, RunReport};
@@ -42,6 +42,15 @@ struct Streams {
     stderr: Option<Arc<PipeWriter>>,
 }
 
+/// What came of the command.
+struct Performed {
+    outcome: Outcome,
+    /// Where its outputs went on to.
+    streams: Streams,
+    /// Why our input did not get to its terminal, if something failed.
+    unfed: Option<String>,
+}
+
 /// What signals to us come to.
 struct Heard {
     /// Ends the command.
@@ -63,8 +72,9 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
         Ok(file) => file,
         Err(error) => return cannot_save(flags, &error),
     };
-    // There the command stays in our group: Ctrl-C reaches it as it reaches us, and it decides.
-    let in_foreground = watertight::is_in_terminals_foreground();
+    // There the command stays in our group: Ctrl-C reaches it as it reaches us, and it decides. One with a terminal of its own has
+    // a group of its own.
+    let in_foreground = !flags.tty && watertight::is_in_terminals_foreground();
     let adoption = Adoption::new();
     let heard = match listen(in_foreground, &adoption) {
         Ok(heard) => heard,
@@ -82,11 +92,13 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
     let is_joined = opened.is_joined;
     let kills = KillsBefore::count();
     let limits = |streams: &Streams| limits(flags, streams, &heard.request, begun);
-    let (outcome, streams) = match perform(flags, opened, in_foreground, &adoption, limits) {
+    let performed = match perform(flags, opened, in_foreground, &adoption, limits) {
         Ok(performed) => performed,
         Err(code) => return code,
     };
-    let lost = finish(flags, &outcome, &streams);
+    let outcome = performed.outcome;
+    let mut lost = finish(flags, &outcome, &performed.streams);
+    lost.extend(performed.unfed);
     let seen_off = adoption.see_off(flags, begun, &outcome);
     let ended = seen_off.ending.unwrap_or_else(|| ending(&outcome));
     let signal = heard.signal.load(Ordering::SeqCst);
@@ -130,26 +142,33 @@ fn listen(in_foreground: bool, adoption: &Adoption) -> io::Result<Heard> {
     Ok(heard)
 }
 
-/// Runs the command to its end. What came of it, and where its outputs went on to; or the exit code, if that is not known.
+/// Runs the command to its end, on its streams or in a terminal of its own. What came of it, or the exit code, if that is not known.
 fn perform(
     flags: &RunFlags,
     mut opened: RunStreams,
     in_foreground: bool,
     adoption: &Adoption,
     limits: impl FnOnce(&Streams) -> Limits,
-) -> Result<(Outcome, Streams), u8> {
-    let streams = streams(flags, &mut opened).map_err(|error| not_run(&error.to_string()))?;
+) -> Result<Performed, u8> {
+    let failed = |error: io::Error| not_run(&error.to_string());
+    // First: it looks at our streams as they are.
+    let looked = flags.tty.then(OurTerminal::look).transpose();
+    let terminal = looked.map_err(failed)?;
+    let streams = streams(flags, &mut opened).map_err(failed)?;
     let mut command = command(flags, &streams, &mut opened);
+    if let Some(terminal) = &terminal {
+        command.terminal(terminal.size());
+    }
     command.group(if in_foreground {
         Group::Shared
     } else {
         Group::Own
     });
     opened.empty_files().map_err(|text| not_run(&text))?;
-    let started = command.spawn().map(|child| {
+    let started = command.spawn();
+    if let Ok(child) = &started {
         adoption.command_is(child.id());
-        child.communicate(limits(&streams))
-    });
+    }
     // What it kept of its own would keep our outputs from ending.
     drop(command);
     if started.is_ok() {
@@ -157,12 +176,27 @@ fn perform(
     }
     // Removes what was made for a command that cannot be started.
     drop(opened);
-    let run = started.map_err(|error| not_started(&error))?;
-    let outcome = run.wait().map_err(|error| {
+    let child = started.map_err(|error| not_started(&error))?;
+    let passing_on = terminal.map(|terminal| Meanwhile::begin(terminal, &child));
+    // Returned from here, the child is dropped, and with that killed.
+    let meanwhile = passing_on.transpose().map_err(|error| {
+        tell(&format!(
+            "the command was ended, for our terminal cannot be passed on to it: {error}"
+        ));
+        OURS
+    })?;
+    let outcome = child.communicate(limits(&streams)).wait();
+    // Before anything is said: our terminal is as it was.
+    let unfed = meanwhile.and_then(Meanwhile::end);
+    let outcome = outcome.map_err(|error| {
         tell(&format!("the command's end is not known: {error}"));
         OURS
     })?;
-    Ok((outcome, streams))
+    Ok(Performed {
+        outcome,
+        streams,
+        unfed,
+    })
 }
 
 /// Where the command's outputs go on to, if they go through our hands. A standard output of ours that is taken over ends when
@@ -200,6 +234,10 @@ fn command(flags: &RunFlags, streams: &Streams, opened: &mut RunStreams) -> Comm
     let mut command = Command::new(program);
     // Should we fail in between, nobody is left behind.
     command.args(arguments).kill_on_drop(true);
+    if flags.tty {
+        // All three are its terminal.
+        return command;
+    }
     let stdin = opened.stdin.take();
     command.stdin(stdin.map_or_else(Input::inherited, Input::from_handle));
     let of = |is_passed_on: bool, handle: Option<OsHandle>| match handle {

@@ -1,6 +1,7 @@
 //! What is different on Unix: names and commands (`unix_words.rs`), standard error (`unix_stderr.rs`), and that there are FIFOs
 //! and signals.
 
+pub(crate) use crate::run_terminal::{Meanwhile, OurTerminal};
 pub(crate) use crate::unix_stderr::{STDERR_PIECE_BYTES_MAX, unread_of_stderr, write_stderr};
 pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,

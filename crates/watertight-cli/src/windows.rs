@@ -9,6 +9,7 @@ use std::os::windows::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
+use watertight::{Child, TerminalSize};
 
 /// Whether `c:` begins a path.
 pub(crate) const HAS_DRIVES: bool = true;
@@ -121,6 +122,33 @@ pub(crate) fn standard_copy(number: u32) -> io::Result<OwnedHandle> {
         0 => io::stdin().as_handle().try_clone_to_owned(),
         1 => io::stdout().as_handle().try_clone_to_owned(),
         _ => io::stderr().as_handle().try_clone_to_owned(),
+    }
+}
+
+/// Nothing: no command gets a terminal here.
+pub(crate) struct OurTerminal;
+
+impl OurTerminal {
+    pub(crate) fn look() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    /// Any size: the library says why there is no terminal.
+    pub(crate) fn size(&self) -> TerminalSize {
+        TerminalSize::default()
+    }
+}
+
+/// Nothing goes on: no command is started with a terminal.
+pub(crate) struct Meanwhile;
+
+impl Meanwhile {
+    pub(crate) fn begin(_: OurTerminal, _: &Child) -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(crate) fn end(self) -> Option<String> {
+        None
     }
 }
 

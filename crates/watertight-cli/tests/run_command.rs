@@ -218,6 +218,8 @@ fn wrong_usage_is_told_and_nothing_runs() {
         &["--within", "soon", "--", EXE],
         &["--report-to", "x", "--", EXE],
         &["--merge", "--stderr", "x", "--", EXE],
+        &["--tty", "--stderr", "x", "--", EXE],
+        &["--tty", "--stdin", "x", "--", EXE],
         &["--stdin", "exec:cat", "--", EXE],
         &["--stdin", "x,append", "--", EXE],
     ] {

@@ -12,6 +12,7 @@
 //! | making pipes | `pipe.rs` | `pipe.rs` |
 //! | inherited standard streams | `inherited.rs` | `inherited.rs` |
 //! | children: start, end, reap, their trees | `process.rs` | `process.rs` |
+//! | pseudo-terminals | `pseudo_terminal.rs` | `pseudo_terminal.rs` (refused) |
 //!
 //! No policy lives here: when to write, how much and what a failure means for the pipe, the core decides.
 //! This crate makes no promise of stability before 1.0; use the crate `watertight`.
@@ -48,7 +49,7 @@ mod windows;
 pub use bell::Bell;
 pub use process::{
     EarlierStarts, ExitCallback, Found, Grouping, Reaped, StartError, StartOptions, StartStep,
-    StdStreams, TreeEnd, Usage,
+    StdStreams, TerminalEnds, TerminalSize, TreeEnd, Usage,
 };
 pub use step::{Direction, Refused, Step, StepError};
 #[cfg(any(target_os = "android", target_os = "linux"))]
@@ -56,12 +57,14 @@ pub use unix::{Bell, orphans};
 #[cfg(unix)]
 pub use unix::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
-    classify, holders_of, inherited, is_in_terminals_foreground, note_thread, output_pipe, say,
+    classify, holders_of, inherited, is_in_terminals_foreground, note_thread, open_terminal,
+    output_pipe, resize_terminal, say,
 };
 #[cfg(windows)]
 pub use windows::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
-    classify, holders_of, inherited, is_in_terminals_foreground, note_thread, output_pipe, say,
+    classify, holders_of, inherited, is_in_terminals_foreground, note_thread, open_terminal,
+    output_pipe, resize_terminal, say,
 };
 
 #[cfg(unix)]

@@ -2,6 +2,7 @@
 //!
 //! Nothing here touches the system: that is `unix/process.rs` and `windows/process.rs`, which look the same from outside.
 
+use crate::OsHandle;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -56,6 +57,34 @@ pub struct StdStreams {
     pub stdout: Option<ChildStdout>,
     /// What it complains to.
     pub stderr: Option<ChildStderr>,
+}
+
+/// How many rows and columns a terminal has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TerminalSize {
+    /// Lines, from the top to the bottom.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+impl Default for TerminalSize {
+    /// 24 rows of 80 columns.
+    fn default() -> Self {
+        Self {
+            rows: 24,
+            columns: 80,
+        }
+    }
+}
+
+/// Both ends of a new pseudo-terminal. Children inherit neither.
+#[derive(Debug)]
+pub struct TerminalEnds {
+    /// Ours: what the program writes is read here, and what is written here the program reads.
+    pub leading: OsHandle,
+    /// The program's, for which it is a terminal.
+    pub following: OsHandle,
 }
 
 /// What became of a child, as far as its parent can know.
@@ -127,6 +156,8 @@ pub enum StartStep {
     Program,
     /// Getting memory, descriptors or one process more.
     Resources,
+    /// Making the terminal it is to have.
+    Terminal,
 }
 
 impl StartStep {
@@ -145,6 +176,7 @@ impl StartStep {
             Self::Permission => "it may not be run",
             Self::Program => "there is no such program",
             Self::Resources => "the system has no more processes, memory or descriptors to give",
+            Self::Terminal => "the terminal it is to have cannot be made",
         }
     }
 }
@@ -223,6 +255,7 @@ mod tests {
             StartStep::Permission,
             StartStep::Program,
             StartStep::Resources,
+            StartStep::Terminal,
         ];
         let told: HashSet<&str> = steps.map(StartStep::explanation).into_iter().collect();
         assert_eq!(told.len(), steps.len());

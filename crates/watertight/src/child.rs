@@ -4,6 +4,7 @@ use crate::communicate::{Communicate, Limits};
 use crate::driver::Driver;
 use crate::handle::Native;
 use crate::reader::PipeReader;
+use crate::terminal::Terminal;
 use crate::timers::TimerId;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
@@ -54,6 +55,7 @@ pub(crate) struct Ends {
     pub(crate) stdin: Option<PipeWriter>,
     pub(crate) stdout: Option<PipeReader>,
     pub(crate) stderr: Option<PipeReader>,
+    pub(crate) terminal: Option<Terminal>,
     #[cfg(unix)]
     pub(crate) further: FurtherPipes,
 }
@@ -106,6 +108,8 @@ pub struct Child {
     pub stdout: Option<PipeReader>,
     /// The reading end of its standard error, if that is a pipe of its own.
     pub stderr: Option<PipeReader>,
+    /// The leading end of its terminal, if it was started with one: see [`Command::terminal`](crate::Command::terminal).
+    pub terminal: Option<Terminal>,
     pub(crate) driver: Arc<Driver<Native>>,
     pub(crate) process: Process,
     pub(crate) exit: Arc<ExitWatch>,
@@ -131,6 +135,7 @@ impl Child {
             stdin: ends.stdin,
             stdout: ends.stdout,
             stderr: ends.stderr,
+            terminal: ends.terminal,
             driver,
             process,
             exit: Arc::default(),

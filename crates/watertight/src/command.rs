@@ -7,6 +7,7 @@ use crate::communicate::{Communicate, Limits};
 use crate::handle::{self, OsHandle};
 use crate::options::{ReaderOptions, WriterOptions};
 use crate::reader::PipeReader;
+use crate::terminal::Terminal;
 use crate::wait::Wait;
 use crate::writer::PipeWriter;
 use bytes::Bytes;
@@ -14,129 +15,24 @@ use bytes::Bytes;
 use further::Further;
 use std::ffi::{OsStr, OsString};
 use std::io;
+#[cfg(unix)]
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{self, Stdio};
+use streams::{Feed, Sink, merge, stdio};
 use watertight_core::OsCode;
 #[cfg(unix)]
 use watertight_os::Direction;
 use watertight_os::{
     EarlierStarts, Grouping, Process, StartError, StartOptions, StartStep, StdStreams, StepError,
-    armed_pair, is_in_terminals_foreground,
+    TerminalEnds, TerminalSize, armed_pair, is_in_terminals_foreground, open_terminal,
 };
 
 #[cfg(unix)]
 mod further;
+mod streams;
 
-/// What a child reads as its standard input.
-#[derive(Debug)]
-pub struct Input(Feed);
-
-#[derive(Debug)]
-enum Feed {
-    Armed,
-    Bytes(Bytes),
-    Handle(OsHandle),
-    Inherited,
-    Null,
-    Piped,
-}
-
-impl Input {
-    /// A pipe: [`Child::stdin`] is its writing end.
-    #[must_use]
-    pub const fn piped() -> Self {
-        Self(Feed::Piped)
-    }
-
-    /// A stream that looks cut to the child unless it is ended in order: [`Child::stdin`] is its writing end, and nothing but its
-    /// `finish`, or a drop that sent everything, makes the child read a normal end. After an abort, a panic, a failure, even when
-    /// this process is killed, the child reads all that was sent, and then an error (`ECONNRESET`), so that it does not take half
-    /// for the whole.
-    ///
-    /// It is a pair of local sockets, and twice as fast as a pipe for large inputs. What to know: programs that do not look at read
-    /// errors commit all the same (`openssl enc`, Perl's `<STDIN>`, the shell's `read`); one that opens `/dev/stdin` again cannot
-    /// (a socket is not opened); `bash` without `SHLVL` in its environment takes a socket for a remote shell and reads its `.bashrc`.
-    ///
-    /// **Platform differences.** Linux. Elsewhere a trial decides, and where the system has no such sign the start fails with
-    /// [`StartStep::Other`] and says so: [`piped`](Self::piped) is the way then.
-    #[must_use]
-    pub const fn armed() -> Self {
-        Self(Feed::Armed)
-    }
-
-    /// This process's own standard input.
-    #[must_use]
-    pub const fn inherited() -> Self {
-        Self(Feed::Inherited)
-    }
-
-    /// Nothing: the end of the stream at once.
-    #[must_use]
-    pub const fn null() -> Self {
-        Self(Feed::Null)
-    }
-
-    /// These bytes, and then the end of the stream. They are sent in the background from the start on; [`Child::stdin`] is the
-    /// writer that does it, finishing, and says how far it got.
-    #[must_use]
-    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
-        Self(Feed::Bytes(bytes.into()))
-    }
-
-    /// Something that is open: a file, a pipe's end ([`PipeReader::into_handle`]), a socket. The command keeps it for further starts, and
-    /// with that it stays open here: drop the command when it is not started again.
-    #[must_use]
-    pub fn from_handle(handle: impl Into<OsHandle>) -> Self {
-        Self(Feed::Handle(handle.into()))
-    }
-}
-
-/// What a child writes to as its standard output or standard error.
-#[derive(Debug)]
-pub struct Output(Sink);
-
-#[derive(Debug)]
-enum Sink {
-    Handle(OsHandle),
-    Inherited,
-    Null,
-    Piped,
-    Stdout,
-}
-
-impl Output {
-    /// A pipe: [`Child::stdout`] or [`Child::stderr`] is its reading end.
-    #[must_use]
-    pub const fn piped() -> Self {
-        Self(Sink::Piped)
-    }
-
-    /// This process's own stream of the same name.
-    #[must_use]
-    pub const fn inherited() -> Self {
-        Self(Sink::Inherited)
-    }
-
-    /// Nowhere.
-    #[must_use]
-    pub const fn null() -> Self {
-        Self(Sink::Null)
-    }
-
-    /// Something that is open: a file, a pipe's end ([`PipeWriter::into_handle`]), a socket. The command keeps it for further starts, and
-    /// with that it stays open here (a pipe does not end): drop the command when it is not started again.
-    #[must_use]
-    pub fn from_handle(handle: impl Into<OsHandle>) -> Self {
-        Self(Sink::Handle(handle.into()))
-    }
-
-    /// For standard error: wherever standard output goes, through the same pipe. It is the only way to see both in the exact order
-    /// in which the child wrote them. For standard output: the same as [`Output::piped`].
-    #[must_use]
-    pub const fn to_stdout() -> Self {
-        Self(Sink::Stdout)
-    }
-}
+pub use streams::{Input, Output};
 
 /// Which process group a child is in (Unix); it decides whom Ctrl-C reaches, and how well its tree is ended. On Windows every child
 /// has a job object of its own, whatever this says.
@@ -184,6 +80,7 @@ pub struct Command {
     stdin_options: WriterOptions,
     output_options: ReaderOptions,
     group: Group,
+    terminal: Option<TerminalSize>,
     kill_on_drop: bool,
     creation_flags: u32,
     earlier: EarlierStarts,
@@ -277,6 +174,39 @@ impl Command {
         self
     }
 
+    /// Unix: gives the child a new pseudo-terminal of this size. It leads a session of its own, whose controlling terminal that
+    /// is; each standard stream that was not set is the terminal. [`Child::terminal`] is the leading end: [`Terminal`] says what is
+    /// different from pipes.
+    ///
+    /// [`output`](Self::output) says the end of the terminal's input at the start; what the child writes is [`Outcome::stdout`],
+    /// or, where its standard output is a pipe, [`Outcome::stderr`]. (Are both pipes, it is not read: take it yourself.) A program that
+    /// ends has everybody hung up (`SIGHUP`) whom it leaves in the terminal's foreground.
+    ///
+    /// A session has a group of its own: with [`Group::Shared`] the start fails. std's `process_group` must not be set.
+    ///
+    /// **Platform differences.** Linux; macOS and FreeBSD unverified. Elsewhere the start fails with [`StartStep::Terminal`] and
+    /// says why; on Windows std cannot start a child with a ConPTY yet.
+    ///
+    /// [`Outcome::stdout`]: crate::Outcome::stdout
+    /// [`Outcome::stderr`]: crate::Outcome::stderr
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")] {
+    /// use watertight::{Command, Limits, TerminalSize};
+    /// let mut command = Command::new("stty");
+    /// command.arg("size").terminal(TerminalSize { rows: 50, columns: 132 });
+    /// let outcome = command.output(Limits::new())?.wait()?;
+    /// assert_eq!(outcome.stdout.text(), "50 132\r\n");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn terminal(&mut self, size: TerminalSize) -> &mut Self {
+        self.terminal = Some(size);
+        self
+    }
+
     /// Whether dropping the [`Child`] kills its tree. Off by default: then the child goes on, and is reaped when it ends. Of a child
     /// whose end was waited for, only those are reached that an earlier kill has seen; on Windows all, and also when this process
     /// is killed.
@@ -355,7 +285,7 @@ impl Command {
 
     fn start(&mut self, feed: Feed, sink: Sink) -> Result<Child, StartError> {
         let program = self.inner.get_program().to_owned();
-        let started = self.start_anyhow(&program, &feed, &sink);
+        let started = self.start_anyhow(&program, feed, sink);
         // std keeps what it gave to the child; in our hands it would keep the child's pipes from ending.
         self.inner
             .stdin(Stdio::null())
@@ -367,15 +297,28 @@ impl Command {
     fn start_anyhow(
         &mut self,
         program: &OsString,
-        feed: &Feed,
-        sink: &Sink,
+        mut feed: Feed,
+        mut sink: Sink,
     ) -> Result<Child, StartError> {
         let short_of = |error: io::Error| failed(StartStep::Resources, program, error);
         let driver = handle::started().map_err(|error| short_of(error.into()))?;
-        let made = self.set_streams(program, feed, sink)?;
+        let terminal = self.make_terminal(program)?;
+        let has_no_input = self.stdin.is_none() && matches!(feed, Feed::Null);
+        if let Some(ends) = &terminal {
+            let end = || ends.following.try_clone().map_err(short_of);
+            (feed, sink) = (Feed::Handle(end()?), Sink::Handle(end()?));
+        }
+        let made = self.set_streams(program, &feed, &sink)?;
         #[cfg(unix)]
-        let further = self.further.prepare(&mut self.inner).map_err(short_of)?;
+        let following = terminal.as_ref().map(|ends| ends.following.as_fd());
+        #[cfg(unix)]
+        let further = self
+            .further
+            .prepare(&mut self.inner, following)
+            .map_err(short_of)?;
         let grouping = match self.group {
+            // Its session has a group of its own.
+            Group::Auto | Group::Own | Group::Shared if terminal.is_some() => Grouping::Ours,
             Group::Own => Grouping::Own,
             Group::Shared => Grouping::Ours,
             Group::Auto if is_in_terminals_foreground() => Grouping::Ours,
@@ -388,20 +331,43 @@ impl Command {
         };
         let (process, streams) = Process::start(&mut self.inner, options, &mut self.earlier)?;
         let fed = made.fed.clone();
-        let adopted = self.adopt(streams, made);
+        let leading = terminal.map(|ends| ends.leading);
+        let adopted = self.adopt(streams, made, leading);
         #[cfg(unix)]
         let adopted = adopted.and_then(|ends| {
             let further = further.adopt()?;
             Ok(Ends { further, ..ends })
         });
         match adopted {
-            Ok(ends) => Ok(Child::new(driver, process, ends, fed, self.kill_on_drop)),
+            Ok(ends) => {
+                if let Some(terminal) = ends.terminal.as_ref().filter(|_| has_no_input) {
+                    // Its queue is empty, so that it is refused only by a child that has left.
+                    let _ = terminal.input.try_send(Terminal::END_OF_INPUT);
+                }
+                Ok(Child::new(driver, process, ends, fed, self.kill_on_drop))
+            }
             Err(error) => {
                 // C1: a start is whole or there is none. Dropped, it is reaped.
                 let _ = process.kill_tree();
                 Err(failed(StartStep::Hold, program, error))
             }
         }
+    }
+
+    /// A new pseudo-terminal, if the child is to have one.
+    fn make_terminal(&self, program: &OsString) -> Result<Option<TerminalEnds>, StartError> {
+        let Some(size) = self.terminal else {
+            return Ok(None);
+        };
+        let made = if self.group == Group::Shared {
+            let text =
+                "its session has a group of its own: set Group::Shared or a terminal, not both";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        } else {
+            open_terminal(size)
+        };
+        made.map(Some)
+            .map_err(|error| failed(StartStep::Terminal, program, error))
     }
 
     /// Tells std what the child's streams are, and makes what std does not make.
@@ -446,7 +412,12 @@ impl Command {
     }
 
     /// Makes ends of ours of the child's streams. Nobody else has them.
-    fn adopt(&self, streams: StdStreams, made: Made) -> io::Result<Ends> {
+    fn adopt(
+        &self,
+        streams: StdStreams,
+        made: Made,
+        leading: Option<OsHandle>,
+    ) -> io::Result<Ends> {
         let Made { armed, merged, fed } = made;
         let reader = |stream| PipeReader::adopt_unshared(stream, self.output_options.clone());
         let stdout = merged.or(streams.stdout.map(OsHandle::from));
@@ -463,6 +434,12 @@ impl Command {
             stdin: stdin.or(armed).transpose()?,
             stdout: stdout.map(reader).transpose()?,
             stderr: streams.stderr.map(OsHandle::from).map(reader).transpose()?,
+            terminal: leading
+                .map(|leading| {
+                    let (input, output) = (&self.stdin_options, &self.output_options);
+                    Terminal::adopt(leading, input.clone(), output.clone())
+                })
+                .transpose()?,
             #[cfg(unix)]
             further: FurtherPipes::default(),
         })
@@ -480,6 +457,7 @@ impl From<process::Command> for Command {
             stdin_options: WriterOptions::new(),
             output_options: ReaderOptions::new(),
             group: Group::default(),
+            terminal: None,
             kill_on_drop: false,
             creation_flags: 0,
             earlier: EarlierStarts::default(),
@@ -509,44 +487,4 @@ fn not_armed(program: &OsString, error: StepError) -> StartError {
         }
     };
     failed(step, program, error)
-}
-
-fn stdio(sink: &Sink) -> io::Result<Stdio> {
-    Ok(match sink {
-        Sink::Handle(handle) => handle.try_clone()?.into(),
-        Sink::Inherited => Stdio::inherit(),
-        Sink::Null => Stdio::null(),
-        Sink::Piped | Sink::Stdout => Stdio::piped(),
-    })
-}
-
-/// Where both outputs go: our end, if it is a pipe, and the child's.
-fn merge(out: &Sink) -> io::Result<(Option<OsHandle>, OsHandle)> {
-    match out {
-        Sink::Handle(handle) => Ok((None, handle.try_clone()?)),
-        Sink::Inherited => Ok((None, own_stdout()?)),
-        Sink::Null => Ok((None, null()?)),
-        Sink::Piped | Sink::Stdout => {
-            let (ours, theirs) = watertight_os::output_pipe()?;
-            Ok((Some(ours), theirs))
-        }
-    }
-}
-
-#[cfg(unix)]
-fn own_stdout() -> io::Result<OsHandle> {
-    use std::os::fd::AsFd;
-    io::stdout().as_fd().try_clone_to_owned()
-}
-
-#[cfg(windows)]
-fn own_stdout() -> io::Result<OsHandle> {
-    use std::os::windows::io::AsHandle;
-    io::stdout().as_handle().try_clone_to_owned()
-}
-
-fn null() -> io::Result<OsHandle> {
-    let path = if cfg!(windows) { "NUL" } else { "/dev/null" };
-    let file = std::fs::OpenOptions::new().write(true).open(path)?;
-    Ok(file.into())
 }

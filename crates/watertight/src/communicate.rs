@@ -9,6 +9,7 @@ use crate::lines::Line;
 use crate::receipt::Receipt;
 use crate::timers::TimerId;
 use crate::wait::{Operation, Sealed, Wait};
+use crate::writer::PipeWriter;
 use capture::Capture;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -49,9 +50,9 @@ enum Phase {
 /// Feeds a child, takes all its output and waits for its end, at once: see [`Child::communicate`] and
 /// [`Command::output`](crate::Command::output).
 ///
-/// What is queued for its input is sent, and its input ended. Both outputs are kept, or passed on, up to
-/// [`Limits::output_bytes_max`] bytes each, and what is past that is dealt with as [`Limits::at_bound`] says. After the
-/// child's exit [`Limits::after_exit`] is the rule: somebody the child has started may hold its output still. After
+/// What is queued for its input is sent, and its input ended (not a terminal's: [`Terminal`](crate::Terminal)). Both outputs are
+/// kept, or passed on, up to [`Limits::output_bytes_max`] bytes each, and what is past that is dealt with as [`Limits::at_bound`]
+/// says. After the child's exit [`Limits::after_exit`] is the rule: somebody the child has started may hold its output still. After
 /// [`Limits::within`] its tree is asked to end, and killed after [`Limits::grace`]. Who wants the output as it comes sets a function
 /// first: [`Wait::on_output`], [`Wait::on_lines`].
 ///
@@ -73,6 +74,9 @@ pub struct Communicate {
     stderr: Capture,
     told: Told,
     stdin_id: u64,
+    /// What it reads at its terminal: open as long as it may.
+    terminal: Option<Arc<PipeWriter>>,
+    terminal_id: u64,
     exit_id: u64,
     due: Option<Moment>,
     /// When the child was seen to be over.
@@ -97,6 +101,7 @@ impl Communicate {
         if let Some(stdin) = &child.stdin {
             stdin.cell().finish();
         }
+        let terminal = take_terminal(&mut child);
         let now = child.driver.backend.now();
         Self {
             stdout: Capture::new(
@@ -116,6 +121,8 @@ impl Communicate {
             child,
             limits,
             stdin_id: 0,
+            terminal,
+            terminal_id: 0,
             exit_id: 0,
             exited_at: None,
             request_id: 0,
@@ -147,6 +154,12 @@ impl Communicate {
         let is_over = self.exited_at.is_some();
         self.stdout.poll(waker, now, is_over, &mut self.told);
         self.stderr.poll(waker, now, is_over, &mut self.told);
+        if let Some(terminal) = &self.terminal
+            && (self.stdout.is_left() || self.stderr.is_left())
+        {
+            // With its output gone, this is what hangs it up.
+            terminal.cell().abort();
+        }
         self.is_read_out = is_over;
         if !is_over {
             let exited = self.child.poll_exited(&mut self.exit_id, waker);
@@ -259,7 +272,8 @@ impl Communicate {
     /// Closes what is open, and waits until that is done: it takes no longer than the stop bound.
     fn poll_closed(&mut self, waker: &Waker) -> Poll<Option<Receipt>> {
         let out = self.stdout.poll_closed(waker, &mut self.told);
-        let err = self.stderr.poll_closed(waker, &mut self.told);
+        let err =
+            self.stderr.poll_closed(waker, &mut self.told) && self.poll_terminal_closed(waker);
         let Some(stdin) = &self.child.stdin else {
             return if out && err {
                 Poll::Ready(None)
@@ -273,6 +287,16 @@ impl Communicate {
             Poll::Ready(receipt) if out && err => Poll::Ready(Some(receipt)),
             Poll::Ready(_) | Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Closes its terminal's input: what it did not read there it does not want. Whether that is done.
+    fn poll_terminal_closed(&mut self, waker: &Waker) -> bool {
+        let Some(terminal) = &self.terminal else {
+            return true;
+        };
+        terminal.cell().abort();
+        let closed = terminal.cell().poll_over(&mut self.terminal_id, waker);
+        closed.is_ready()
     }
 
     fn name_holders(&mut self) {
@@ -390,6 +414,22 @@ impl Wait<Communicate> {
     }
 }
 
+/// What the child writes to its terminal is taken as its standard output, or, where that is a pipe, as its standard error. What it
+/// reads there comes back.
+fn take_terminal(child: &mut Child) -> Option<Arc<PipeWriter>> {
+    let place = if child.stdout.is_none() {
+        &mut child.stdout
+    } else {
+        &mut child.stderr
+    };
+    if place.is_some() {
+        return None;
+    }
+    let terminal = child.terminal.take()?;
+    *place = Some(terminal.output);
+    Some(terminal.input)
+}
+
 impl Sealed for Communicate {}
 
 impl Operation for Communicate {
@@ -425,6 +465,9 @@ impl Operation for Communicate {
         self.kill();
         self.stdout.drain(&mut self.told);
         self.stderr.drain(&mut self.told);
+        if let Some(terminal) = &self.terminal {
+            terminal.cell().abort();
+        }
         self.name_holders();
         Ok(self.outcome(EndedBy::Deadline, None, None))
     }
@@ -439,6 +482,9 @@ impl Operation for Communicate {
         self.stderr.forget();
         if let Some(stdin) = &self.child.stdin {
             stdin.cell().forget(self.stdin_id);
+        }
+        if let Some(terminal) = &self.terminal {
+            terminal.cell().forget(self.terminal_id);
         }
     }
 

@@ -66,6 +66,7 @@ mod receipt;
 mod refused;
 mod settle;
 mod sync;
+mod terminal;
 mod timers;
 mod tokio_reactor;
 mod transfer;
@@ -100,6 +101,7 @@ pub use reader::{Abort, PipeReader, Receive, ReceiveToEnd};
 pub use receipt::{Ending, ReadReceipt, Receipt};
 pub use refused::Refused;
 pub use settle::{Census, Settle, Unsettled, bound_lingering, census, settle};
+pub use terminal::{Terminal, TerminalWindow};
 pub use transfer::{Transfer, TransferEnd, TransferError, Transferred, transfer};
 #[doc(hidden)]
 pub use wait::Operation;
@@ -110,7 +112,8 @@ pub use watertight_core::{
     Cause, CutMessage, Error, ErrorKind, Ledger, MessageReport, OsCode, Verb,
 };
 pub use watertight_os::{
-    Direction, Found, StartError, StartStep, Step, TreeEnd, Usage, is_in_terminals_foreground,
+    Direction, Found, StartError, StartStep, Step, TerminalSize, TreeEnd, Usage,
+    is_in_terminals_foreground,
 };
 #[doc(hidden)]
 pub use watertight_os::{fault, orphans};

@@ -7,6 +7,7 @@
 use super::classify::{Call, Next, classified, next};
 use super::handle::Kind;
 use super::kernel;
+use super::pseudo_terminal::is_left;
 use super::sigpipe::quiet_thread;
 use crate::fault::fallible;
 use crate::step::{Step, StepError, step};
@@ -208,6 +209,8 @@ impl Shared {
             match fallible("read", Call::Read, || rustix::io::read(fd, spare)) {
                 Ok(0) => return Outcome::EndOfStream,
                 Ok(_) => return Outcome::Data(data.into()),
+                // P8: the last program has left the terminal, and all that was written to it is read.
+                Err(Errno::IO) if is_left(fd, kind) => return Outcome::EndOfStream,
                 Err(code) => match next(Call::Read, code) {
                     Next::Again => {}
                     // Somebody else who shares the descriptor was faster.

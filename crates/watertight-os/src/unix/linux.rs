@@ -235,6 +235,25 @@ pub(super) fn is_terminal_master(fd: BorrowedFd<'_>) -> bool {
     name != Err(Errno::NOTTY)
 }
 
+/// open of /dev/ptmx, and of the other end by TIOCGPTPEER, or by its name where the kernel has no such call (before Linux 4.13):
+/// a new pseudo-terminal's leading end and its other one, close-on-exec, and nobody's controlling terminal.
+pub(super) fn terminal() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let leading = fallible("openpt", Call::Make, || rustix::pty::openpt(flags))?;
+    fallible("unlockpt", Call::Make, || rustix::pty::unlockpt(&leading))?;
+    let opened = fallible("TIOCGPTPEER (make)", Call::Make, || {
+        rustix::pty::ioctl_tiocgptpeer(&leading, flags)
+    });
+    let following = match opened {
+        Err(Errno::NOTTY | Errno::INVAL) => fallible("open (terminal)", Call::Open, || {
+            let name = rustix::pty::ptsname(&leading, Vec::new())?;
+            rustix::fs::open(&name, flags.into(), Mode::empty())
+        })?,
+        opened => opened?,
+    };
+    Ok((leading, following))
+}
+
 /// open of /proc/self/fd/N: the same pipe, FIFO or terminal in a file description of our own, whose O_NONBLOCK nobody shares.
 pub(super) fn reopen(fd: BorrowedFd<'_>, direction: Direction) -> Result<OwnedFd, Errno> {
     let access = match direction {

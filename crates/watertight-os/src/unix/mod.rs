@@ -26,6 +26,7 @@ mod pipe;
 mod poller;
 mod process;
 mod process_end;
+mod pseudo_terminal;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 #[path = "epoll.rs"]
 mod readiness;
@@ -52,6 +53,7 @@ pub use poller::Native;
 pub use process::orphans;
 pub use process::{Descriptors, Prepared, Process, holders_of, is_in_terminals_foreground};
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
+pub use pseudo_terminal::{open_terminal, resize_terminal};
 pub use sigpipe::quiet_thread;
 #[cfg(feature = "fault")]
 pub use sigpipe::sigpipe_to_default;

@@ -158,6 +158,33 @@ pub(super) fn is_terminal_master(_fd: BorrowedFd<'_>) -> bool {
     false
 }
 
+/// posix_openpt, and open of the other end's name: a new pseudo-terminal's leading end and its other one, close-on-exec, and
+/// nobody's controlling terminal. A child that another thread starts meanwhile may get the leading end.
+#[cfg(any(target_os = "freebsd", target_vendor = "apple"))]
+pub(super) fn terminal() -> Result<(OwnedFd, OwnedFd), Errno> {
+    use rustix::pty::OpenptFlags;
+    let leading = fallible("openpt", Call::Make, || {
+        rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)
+    })?;
+    fallible("F_SETFD", Call::Make, || {
+        rustix::io::fcntl_setfd(&leading, rustix::io::FdFlags::CLOEXEC)
+    })?;
+    fallible("grantpt", Call::Make, || rustix::pty::grantpt(&leading))?;
+    fallible("unlockpt", Call::Make, || rustix::pty::unlockpt(&leading))?;
+    let following = fallible("open (terminal)", Call::Open, || {
+        let name = rustix::pty::ptsname(&leading, Vec::new())?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        rustix::fs::open(&name, flags, rustix::fs::Mode::empty())
+    })?;
+    Ok((leading, following))
+}
+
+/// No way is known here.
+#[cfg(not(any(target_os = "freebsd", target_vendor = "apple")))]
+pub(super) fn terminal() -> Result<(OwnedFd, OwnedFd), Errno> {
+    Err(Errno::NOTSUP)
+}
+
 /// /dev/fd/N duplicates on these systems: it does not make a description of our own.
 pub(super) fn reopen(_fd: BorrowedFd<'_>, _direction: Direction) -> Result<OwnedFd, Errno> {
     Err(Errno::NOTSUP)

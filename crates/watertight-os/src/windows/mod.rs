@@ -18,6 +18,7 @@ mod pipe;
 mod port;
 mod process;
 mod process_end;
+mod pseudo_terminal;
 mod retry;
 mod sys;
 
@@ -29,6 +30,7 @@ pub use pipe::output_pipe;
 pub use port::Native;
 pub use process::{Process, holders_of, is_in_terminals_foreground};
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
+pub use pseudo_terminal::{open_terminal, resize_terminal};
 
 /// What the system calls a handle.
 pub type OsHandle = std::os::windows::io::OwnedHandle;

@@ -1,4 +1,5 @@
-//! What a child has beside its standard streams (Unix): pipes at numbers of its own, and, if asked, nothing else of ours.
+//! What a child has beside its standard streams (Unix): pipes at numbers of its own, a terminal, and, if asked, nothing else of
+//! ours.
 
 use crate::child::FurtherPipes;
 use crate::handle::OsHandle;
@@ -6,6 +7,7 @@ use crate::options::{ReaderOptions, WriterOptions};
 use crate::reader::PipeReader;
 use crate::writer::PipeWriter;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::process;
 use watertight_os::{Descriptors, Direction, Prepared};
 
@@ -19,9 +21,14 @@ pub(super) struct Further {
 }
 
 impl Further {
-    /// Makes the pipes, and has the next child find its ends. With it come ours, until the child is started.
-    pub(super) fn prepare(&mut self, command: &mut process::Command) -> io::Result<FurtherEnds> {
-        if self.pipes.is_empty() && self.only.is_none() {
+    /// Makes the pipes, and has the next child find its ends, and lead a session with this terminal. With it come ours, until the
+    /// child is started.
+    pub(super) fn prepare(
+        &mut self,
+        command: &mut process::Command,
+        terminal: Option<BorrowedFd<'_>>,
+    ) -> io::Result<FurtherEnds> {
+        if self.pipes.is_empty() && self.only.is_none() && terminal.is_none() {
             return Ok(FurtherEnds::default());
         }
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -36,7 +43,7 @@ impl Further {
         }
         let prepared = self
             .descriptors
-            .prepare(command, theirs, self.only.as_deref())?;
+            .prepare(command, theirs, self.only.as_deref(), terminal)?;
         Ok(FurtherEnds {
             ours,
             _prepared: Some(prepared),

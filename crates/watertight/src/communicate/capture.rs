@@ -135,6 +135,11 @@ impl Capture {
         self.is_past_bound
     }
 
+    /// Whether it was closed because it cannot be passed on.
+    pub(super) const fn is_left(&self) -> bool {
+        self.reader.is_none() && self.failure.is_some()
+    }
+
     /// When something came last.
     pub(super) const fn heard_at(&self) -> Moment {
         self.heard_at

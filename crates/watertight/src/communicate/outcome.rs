@@ -204,7 +204,7 @@ pub struct Outcome {
     pub exit: Option<Exit>,
     /// What ended the communication.
     pub ended: EndedBy,
-    /// Its standard output, if that was a pipe.
+    /// Its standard output, if that was a pipe, or what it wrote to its terminal.
     pub stdout: Captured,
     /// Its standard error, if that was a pipe of its own.
     pub stderr: Captured,

@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 pub enum OutputStream {
     /// Its standard error, if that is a pipe of its own.
     Stderr,
-    /// Its standard output, and what goes there with it ([`Output::to_stdout`](crate::Output::to_stdout)).
+    /// Its standard output, and what goes there with it ([`Output::to_stdout`](crate::Output::to_stdout)), or what it writes to its
+    /// terminal.
     Stdout,
 }
 

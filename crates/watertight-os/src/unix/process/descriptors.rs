@@ -1,10 +1,11 @@
-//! Which descriptors a child has beside its standard streams: some of ours at numbers of its own, and, if asked, no others.
+//! Which descriptors a child has beside its standard streams: some of ours at numbers of its own, and, if asked, no others. And
+//! which terminal is its own.
 
 use crate::unix::calls::lock;
 use crate::unix::kernel::last_errno;
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,8 @@ const FIRST: RawFd = 3;
 /// What the child of the next start gets.
 #[derive(Debug, Default)]
 struct Plan {
+    /// The child leads a session of its own, whose controlling terminal this is.
+    terminal: Option<RawFd>,
     /// Where a descriptor of ours is in the child.
     placed: Vec<(RawFd, RawFd)>,
     /// The numbers that the child has, in order, if it is to have no others beside its standard streams.
@@ -46,6 +49,9 @@ impl Descriptors {
     /// Has the next child of `command` find these descriptors at these numbers (from 3 on), and, if `only` is given, no others but
     /// its standard streams, these, and those of `only`. As long as the answer lives.
     ///
+    /// With a `terminal` the child leads a session of its own, and that is its controlling terminal. Then `command` may not be one
+    /// with a process group of its own: the leader of a group can begin no session (`EPERM`).
+    ///
     /// With the first call `command` has a step between fork and exec, for good, which std's faster way of starting has not.
     ///
     /// # Errors
@@ -55,6 +61,7 @@ impl Descriptors {
         command: &mut Command,
         placed: Vec<(OwnedFd, u32)>,
         only: Option<&[u32]>,
+        terminal: Option<BorrowedFd<'_>>,
     ) -> io::Result<Prepared> {
         let mut numbers = Vec::new();
         for (_, number) in &placed {
@@ -74,6 +81,11 @@ impl Descriptors {
             plan.placed.push((moved.as_raw_fd(), *number));
             // What std opens for itself until the child runs must not be at this number: somebody has it, or this.
             ours.push(duplicate_above(&moved, *number)?);
+            ours.push(moved);
+        }
+        if let Some(terminal) = terminal {
+            let moved = duplicate_above(&terminal, above)?;
+            plan.terminal = Some(moved.as_raw_fd());
             ours.push(moved);
         }
         plan.only = only.map(|only| {
@@ -99,11 +111,13 @@ impl Descriptors {
             return;
         }
         let plan = self.plan.clone();
-        // SAFETY: between fork and exec only what is async-signal-safe may run. The closure makes system calls (dup2, close_range) and
-        // allocates nothing. Its lock is this command's own, which nobody else holds: the thread that forked has the command.
+        // SAFETY: between fork and exec only what is async-signal-safe may run. The closure makes system calls (setsid, ioctl, dup2,
+        // close_range) and allocates nothing. Its lock is this command's own, which nobody else holds: the thread that forked has the command.
         unsafe {
             command.pre_exec(move || {
                 let plan = lock(&plan);
+                // First: what is placed may take the terminal's number.
+                plan.terminal.map_or(Ok(()), lead_session)?;
                 plan.placed
                     .iter()
                     .try_for_each(|(from, to)| place(*from, *to))?;
@@ -122,6 +136,16 @@ fn duplicate_above(fd: &impl AsRawFd, least: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel made it for us just now; nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// setsid and ioctl TIOCSCTTY, in the child: a session of its own, with this terminal.
+fn lead_session(terminal: RawFd) -> io::Result<()> {
+    rustix::process::setsid()?;
+    // SAFETY: it is this child's copy of a descriptor that `Prepared` keeps open until the start is over; in this child, which has
+    // one thread, nobody closes it before it is used here.
+    let terminal = unsafe { BorrowedFd::borrow_raw(terminal) };
+    rustix::process::ioctl_tiocsctty(terminal)?;
+    Ok(())
 }
 
 /// dup2, in the child: the copy is not close-on-exec.

@@ -1,10 +1,11 @@
-//! Who has the other end of a pipe open, found through /proc.
+//! Who has the other end of a pipe or of a pseudo-terminal open, found through /proc.
 
 use super::listing;
 use crate::process::Found;
 use rustix::fs::{FileType, OFlags};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 /// The two ways a descriptor may be used.
@@ -29,12 +30,17 @@ impl Access {
     }
 }
 
-/// Who, besides this process, has the other end of this pipe or FIFO open. Empty: nobody is known.
+/// Who, besides this process, has the other end of this pipe, FIFO or pseudo-terminal open. Empty: nobody is known.
 ///
 /// Processes of other users do not show what they hold, and the ends of a socket do not show that they belong together: about
 /// these nothing is known.
 #[must_use]
 pub fn holders_of(handle: BorrowedFd<'_>) -> Vec<Found> {
+    // A pseudo-terminal's leading end knows what the other one is called.
+    if let Ok(name) = rustix::pty::ptsname(handle, Vec::new()) {
+        let name = OsString::from_vec(name.into_bytes());
+        return who(|pid| has_open(pid, |target, _| target == name));
+    }
     let Some(pipe) = target(format!("/proc/self/fd/{}", handle.as_raw_fd())) else {
         return Vec::new();
     };
@@ -44,21 +50,31 @@ pub fn holders_of(handle: BorrowedFd<'_>) -> Vec<Found> {
         return Vec::new();
     };
     let ours = Access::of(flags);
+    let is_other_end =
+        |pid, number: &OsStr| access(pid, number).is_none_or(|theirs| theirs.is_other_end_of(ours));
+    who(|pid| {
+        has_open(pid, |target, number| {
+            target == pipe && is_other_end(pid, number)
+        })
+    })
+}
+
+/// The other processes of which this is so.
+fn who(holds: impl Fn(i32) -> bool) -> Vec<Found> {
     let this = i32::try_from(std::process::id()).unwrap_or_default();
     let numbers = listing::numbers().into_iter().flatten().flatten();
     numbers
-        .filter(|pid| *pid != this && holds(*pid, &pipe, ours))
+        .filter(|pid| *pid != this && holds(*pid))
         .filter_map(|pid| Some(listing::one(pid)?.found()))
         .collect()
 }
 
-/// Whether a process has a descriptor of this pipe that is the other end of ours.
-fn holds(pid: i32, pipe: &OsStr, ours: Access) -> bool {
+/// Whether a process has a descriptor that is looked for, by what it is of and by its number.
+fn has_open(pid: i32, is_looked_for: impl Fn(&OsStr, &OsStr) -> bool) -> bool {
     // Forbidden, or over: then nothing is known of it.
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd"));
     entries.into_iter().flatten().flatten().any(|entry| {
-        target(entry.path()).is_some_and(|target| target.as_os_str() == pipe)
-            && access(pid, &entry.file_name()).is_none_or(|theirs| theirs.is_other_end_of(ours))
+        target(entry.path()).is_some_and(|target| is_looked_for(&target, &entry.file_name()))
     })
 }
 
