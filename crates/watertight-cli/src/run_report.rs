@@ -67,7 +67,7 @@ pub(crate) struct RunReport {
     code: Option<i32>,
     /// The signal that ended it.
     signal: Option<i32>,
-    /// Somebody else took its status.
+    /// Its status is not to be had: somebody else took it, or the system refuses to tell.
     is_status_unknown: bool,
     elapsed_seconds: f64,
     usage: Option<UsageReport>,
@@ -213,7 +213,7 @@ impl RunReport {
             RunEnding::Itself => match (self.code, self.signal) {
                 (Some(code), _) => return format!("it ended with {code}"),
                 (None, Some(signal)) => return format!("signal {signal} ended it"),
-                (None, None) => "it ended, and somebody else took its status",
+                (None, None) => "it ended, and its status is not to be had",
             },
         };
         words.to_owned()

@@ -1,5 +1,18 @@
 //! Planned failures, for tests (feature `fault`): of a construction's next step, and of the n-th system call from now.
 //!
+//! A call has the system's name, with a word more where its failure means something else: `close`, `EPOLL_CTL_ADD`. Those of
+//! children on Unix:
+//!
+//! | step | names |
+//! | --- | --- |
+//! | start | `spawn` (std's own: its pipes, fork and exec are this one call), `pidfd_open (child)`, `F_DUPFD_CLOEXEC (child)` |
+//! | ask, wait | `waitid (life)`, `ppoll (child)`, `epoll_create (children)`, `clone (children)`, `EPOLL_CTL_ADD (children)`, `epoll_wait (children)`, `EPOLL_CTL_DEL (children)`; without a pidfd `clone (child)` |
+//! | reap | `waitid`; without a pidfd `wait4` |
+//! | signal | `pidfd_send_signal`, `killpg`, `pidfd_open (tree)`, `open (/proc)`, `read (stat)`; without a pidfd `kill` |
+//!
+//! On Windows they are `CreateJobObject`, `spawn` and those of `windows/sys.rs`. What a child does between fork and exec is no call of
+//! this process's, and the wait of the thread that knows a child by its number alone can say nothing but that the child is over.
+//!
 //! Without the feature nothing can be planned, and `fallible` is the call and nothing else. Steps are planned per thread.
 //! Calls are planned for the whole process, because the library's own threads make them too: tests that plan run one at a
 //! time.

@@ -69,6 +69,10 @@ pub use windows::{
 
 #[cfg(unix)]
 pub use unix::{Descriptors, Prepared, quiet_thread};
+/// For the models of `watertight`, and nobody else.
+#[cfg(unix)]
+#[doc(hidden)]
+pub use unix::{Reaping, Waiting};
 #[cfg(all(unix, feature = "fault"))]
 pub use unix::{end_of_a_test, fork_for_a_test, sigpipe_to_default};
 

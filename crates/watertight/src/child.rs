@@ -18,7 +18,7 @@ use std::time::Duration;
 use watertight_core::{Backend, Cause, Class, Error, ErrorKind, Moment, OsCode, Verb};
 use watertight_os::{Process, Reaped, TreeEnd, Usage};
 
-mod exit;
+pub(crate) mod exit;
 
 /// How often to look whether a tree that was asked to end is over, when its child is: nobody tells that.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -28,7 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub enum Exit {
     /// With this status.
     Status(ExitStatus),
-    /// It is over, and somebody else took its status: other code in this process waits for every child, or `SIGCHLD` is ignored.
+    /// Its status is not to be had: somebody else took it (other code in this process waits for every child, or `SIGCHLD` is ignored),
+    /// or the system refuses to tell.
     Unknown,
 }
 
@@ -217,10 +218,10 @@ impl Child {
 
     /// How it ended, if it is over. Never waits.
     ///
-    /// In a process that was forked from this one, nobody knows: [`Exit::Unknown`].
+    /// In a process that was forked from this one, nobody knows, and nobody does when the system refuses to tell: [`Exit::Unknown`].
     #[must_use]
     pub fn try_wait(&self) -> Option<Exit> {
-        exit(self.process.try_reap())
+        exit_of(self.process.try_reap())
     }
 
     /// What it has used, from when [`wait`](Self::wait), [`try_wait`](Self::try_wait) or a [`terminate`](Self::terminate) has told
@@ -302,7 +303,7 @@ impl Child {
         // C4: nobody would tell a forked child.
         self.driver.refuse_elsewhere()?;
         self.exit
-            .poll(&self.process, id, waker)
+            .poll(|told| self.process.on_exit(told), id, waker)
             .map_err(|error| cause(&error))
     }
 
@@ -312,8 +313,7 @@ impl Child {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(exited) => exited.map_err(failed)?,
         }
-        // It was told to be over, so it is.
-        Poll::Ready(Ok(self.try_wait().unwrap_or(Exit::Unknown)))
+        Poll::Ready(exit_told(self.process.reap(), Verb::Terminate))
     }
 }
 
@@ -339,11 +339,20 @@ pub(crate) fn cause(error: &io::Error) -> Cause {
     }
 }
 
-fn exit(reaped: Reaped) -> Option<Exit> {
+/// How a child ended, if it is over.
+const fn exit_of(reaped: Reaped) -> Option<Exit> {
     match reaped {
         Reaped::Ended(status) => Some(Exit::Status(status)),
         Reaped::Running => None,
         Reaped::Unknown => Some(Exit::Unknown),
+    }
+}
+
+/// How a child ended that was told to be over, so that it is.
+fn exit_told(reaped: io::Result<Reaped>, verb: Verb) -> Result<Exit, Error> {
+    match reaped {
+        Ok(reaped) => Ok(exit_of(reaped).unwrap_or(Exit::Unknown)),
+        Err(error) => Err(Error::without_bytes(verb, cause(&error))),
     }
 }
 
@@ -364,13 +373,13 @@ pub struct WaitExit<'a> {
 
 impl WaitExit<'_> {
     /// How the child ended, which was told to be over.
-    fn exit(&self) -> Exit {
+    fn exit(&self) -> Result<Exit, Error> {
         let process = &self.child.process;
-        let known = match self.reaping {
+        let told = match self.reaping {
             Reaping::No => process.peek(),
-            Reaping::Yes => process.try_reap(),
+            Reaping::Yes => process.reap(),
         };
-        exit(known).unwrap_or(Exit::Unknown)
+        exit_told(told, Verb::WaitExit)
     }
 }
 
@@ -383,7 +392,7 @@ impl Operation for WaitExit<'_> {
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
         let exited = self.child.poll_exited(&mut self.id, waker);
         exited.map(|exited| match exited {
-            Ok(()) => Ok(self.exit()),
+            Ok(()) => self.exit(),
             Err(cause) => Err(Error::without_bytes(Verb::WaitExit, cause)),
         })
     }
@@ -396,7 +405,7 @@ impl Operation for WaitExit<'_> {
         }
         let left = deadline.map(|deadline| child.driver.backend.now().until(deadline));
         match child.process.wait_for_exit(left) {
-            Ok(true) => Poll::Ready(Ok(self.exit())),
+            Ok(true) => Poll::Ready(self.exit()),
             Ok(false) => Poll::Pending,
             // The other way may be open.
             Err(_) => self.poll(waker),

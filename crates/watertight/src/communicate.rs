@@ -1,6 +1,7 @@
 //! `communicate`: a child's input, both its outputs and its end, driven together, so that none waits for another.
 //!
-//! `outcome.rs` has what comes of it and the limits, `capture.rs` one of the outputs, `told.rs` who is told of them.
+//! `outcome.rs` has what comes of it and the limits, `capture.rs` one of the outputs, `told.rs` who is told of them;
+//! `rule.rs` decides what comes next.
 
 use crate::child::{Child, Exit};
 use crate::driver::Driver;
@@ -11,6 +12,7 @@ use crate::timers::TimerId;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
 use capture::Capture;
+use rule::{Known, Next, Phase};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -21,6 +23,7 @@ use watertight_os::{Found, TreeEnd};
 mod capture;
 mod outcome;
 mod request;
+mod rule;
 mod told;
 
 pub use outcome::{AfterExit, AtBound, Captured, EndedBy, Incomplete, Limits, Outcome};
@@ -30,22 +33,6 @@ pub use told::OutputStream;
 /// How long output is still read after a kill. What a killed process wrote is in its pipe already; only somebody who escaped the
 /// kill keeps the pipe from ending.
 const DRAIN_WITHIN: Duration = Duration::from_millis(500);
-
-/// How often to look whether a tree that was asked to end is over, when its child is: nobody tells that.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// How far it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Phase {
-    /// Everything goes on.
-    Going,
-    /// The tree was asked to end, and is killed then.
-    Asked(EndedBy, Moment),
-    /// The tree was killed; what is in the pipes is read until then.
-    Killed(EndedBy, Moment),
-    /// The streams are being closed.
-    Closing(EndedBy),
-}
 
 /// Feeds a child, takes all its output and waits for its end, at once: see [`Child::communicate`] and
 /// [`Command::output`](crate::Command::output).
@@ -178,63 +165,45 @@ impl Communicate {
         Ok(())
     }
 
-    /// What the phase asks for next, and when to look again if nothing happens until then.
+    /// What the decision goes by.
+    fn known(&self, now: Moment) -> Known {
+        let is_past = self.stdout.is_past_bound() || self.stderr.is_past_bound();
+        Known {
+            now,
+            exited_at: self.exited_at,
+            has_ended: self.stdout.has_ended() && self.stderr.has_ended(),
+            is_past_bound: is_past && self.limits.at_bound == AtBound::End,
+            requests: self.requests,
+            due: self.due,
+            quiet: match self.limits.after_exit {
+                AfterExit::Quiet(quiet) => Some(quiet),
+                AfterExit::ToEnd => None,
+            },
+            is_read_out: self.is_read_out,
+            is_held_up: self.stdout.is_held_up() || self.stderr.is_held_up(),
+            heard_at: self.stdout.heard_at().max(self.stderr.heard_at()),
+        }
+    }
+
+    /// Does what comes next: the phase then, and when to look again if nothing happens until then.
     fn next_phase(&mut self) -> (Phase, Option<Moment>) {
         let now = self.now();
-        let is_over = self.exited_at.is_some();
-        let has_ended = self.stdout.has_ended() && self.stderr.has_ended();
-        match self.phase {
-            Phase::Closing(_) => (self.phase, None),
-            Phase::Going if is_over && has_ended => (Phase::Closing(EndedBy::Itself), None),
-            Phase::Going => self.next_of_going(now),
-            Phase::Asked(why, due) if is_over && has_ended && self.requests < 2 && now < due => {
-                if self.child.process.is_tree_over() {
-                    // Whoever was started meanwhile. The child is not reaped yet, so its group is in reach.
-                    self.kill();
-                    (Phase::Closing(why), None)
-                } else {
-                    (self.phase, Some(due.min(now.after(LOOK_EVERY))))
-                }
-            }
-            Phase::Killed(why, _) if is_over && has_ended => (Phase::Closing(why), None),
-            Phase::Asked(why, due) if now >= due || self.requests > 1 => {
+        match rule::next(self.phase, &self.known(now)) {
+            Next::Ask(why) => self.ask(why, now),
+            Next::Close(why) => (Phase::Closing(why), None),
+            Next::Kill(why) => {
                 self.kill();
                 let due = now.after(DRAIN_WITHIN);
                 (Phase::Killed(why, due), Some(due))
             }
-            Phase::Killed(why, due) if now >= due => (Phase::Closing(why), None),
-            Phase::Asked(_, due) | Phase::Killed(_, due) => (self.phase, Some(due)),
-        }
-    }
-
-    fn next_of_going(&mut self, now: Moment) -> (Phase, Option<Moment>) {
-        let is_past = self.stdout.is_past_bound() || self.stderr.is_past_bound();
-        if is_past && self.limits.at_bound == AtBound::End {
-            return self.ask(EndedBy::Bound, now);
-        }
-        if self.requests > 0 {
-            return self.ask(EndedBy::Request, now);
-        }
-        if self.due.is_some_and(|due| due <= now) {
-            return self.ask(EndedBy::Deadline, now);
-        }
-        let mut look = self.due;
-        // Somebody who takes nothing from us is no silence of the child's.
-        let is_held_up = self.stdout.is_held_up() || self.stderr.is_held_up();
-        if let (Some(exited_at), AfterExit::Quiet(quiet)) = (self.exited_at, self.limits.after_exit)
-            && self.is_read_out
-            && !is_held_up
-        {
-            let since = exited_at
-                .max(self.stdout.heard_at())
-                .max(self.stderr.heard_at());
-            let due = since.after(quiet);
-            if due <= now {
-                return (Phase::Closing(EndedBy::Quiet), None);
+            Next::LookAtTree(why, _) if self.child.process.is_tree_over() => {
+                // Whoever was started meanwhile. The child is not reaped yet, so its group is in reach.
+                self.kill();
+                (Phase::Closing(why), None)
             }
-            look = Some(look.map_or(due, |known| known.min(due)));
+            Next::LookAtTree(_, look) => (self.phase, Some(look)),
+            Next::Stay(look) => (self.phase, look),
         }
-        (Phase::Going, look)
     }
 
     /// Asks the tree to end; where that cannot be, or there is no grace, it is killed.

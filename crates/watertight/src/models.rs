@@ -5,7 +5,8 @@
 //! names the races it is about, and `cargo xtask twins` plants a bug for each and expects that the model fails.
 //!
 //! What is not modelled: memory weaker than a mutex (the driver has no atomics), `std::thread::park` in `Wait::wait`, and
-//! what the backends do beneath the seam, the bell that calls back a thread which blocks on a pipe included.
+//! what the backends do beneath the seam, the bell that calls back a thread which blocks on a pipe included. Of children there are
+//! the two tables that threads share (`reaping`) and who waits for an end (`exits`); the system calls are the fault loop's.
 #![allow(clippy::unwrap_used, reason = "a model states its expectations")]
 #![allow(
     dead_code,
@@ -14,6 +15,8 @@
 
 #[cfg(loom)]
 mod answers;
+#[cfg(loom)]
+mod exits;
 mod harness;
 mod hearing;
 mod kernel;
@@ -28,6 +31,8 @@ mod queue;
 mod reactors;
 #[cfg(loom)]
 mod reads;
+#[cfg(all(loom, unix))]
+mod reaping;
 #[cfg(loom)]
 mod slots;
 mod state;

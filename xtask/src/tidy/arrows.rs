@@ -19,7 +19,8 @@ const ARROWS: [Arrow; 6] = [
     (
         OS,
         &[CORE],
-        Some(&["bytes", "libc", "polling", "rustix", "windows-sys"]),
+        // loom: in the models alone.
+        Some(&["bytes", "libc", "loom", "polling", "rustix", "windows-sys"]),
     ),
     (LIBRARY, &[CORE, OS], None),
     ("watertight-cli", &[LIBRARY], None),

@@ -51,7 +51,9 @@ pub use pipe::output_pipe;
 pub use poller::Native;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use process::orphans;
-pub use process::{Descriptors, Prepared, Process, holders_of, is_in_terminals_foreground};
+pub use process::{
+    Descriptors, Prepared, Process, Reaping, Waiting, holders_of, is_in_terminals_foreground,
+};
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
 pub use pseudo_terminal::{open_terminal, resize_terminal};
 pub use sigpipe::quiet_thread;

@@ -8,6 +8,7 @@ mod by_number;
 mod descriptors;
 mod failure;
 mod life;
+mod reaping;
 mod terminal;
 mod usage;
 
@@ -33,6 +34,7 @@ pub use self::descriptors::{Descriptors, Prepared};
 pub use self::holders::holders_of;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 pub use self::other::holders_of;
+pub use self::reaping::{Reaping, Waiting};
 pub use self::terminal::is_in_terminals_foreground;
 
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
@@ -67,7 +69,7 @@ const BUSY_ATTEMPTS_MAX: u32 = 8;
 const BUSY_PAUSE_FIRST: Duration = Duration::from_millis(1);
 const BUSY_PAUSE_LONGEST: Duration = Duration::from_millis(50);
 
-/// Children that nobody has any more, and for which no thread could be started. The next start looks after them.
+/// Children that nobody has any more and that could not be waited for, or not be reaped. The next start looks after them.
 static LEFT_OVER: Mutex<Vec<Arc<Hold>>> = Mutex::new(Vec::new());
 
 /// A child that this process has started: never signalled after it was reaped, never reaped twice.
@@ -75,17 +77,9 @@ static LEFT_OVER: Mutex<Vec<Arc<Hold>>> = Mutex::new(Vec::new());
 /// Dropping it leaves the child running, and no zombie: it is reaped when it ends.
 pub struct Process {
     hold: Arc<Hold>,
-    state: Mutex<State>,
+    /// Beside its end and what it has used, those of its tree that were seen when it was last signalled.
+    state: Reaping<Tree>,
     birth: Birth,
-}
-
-struct State {
-    /// How it ended, once that is known: from then on its number is not its own.
-    end: Option<Reaped>,
-    /// What it has used, told when it was reaped.
-    usage: Option<Usage>,
-    /// Those of its tree that were seen when it was last signalled.
-    tree: Tree,
 }
 
 impl fmt::Debug for Process {
@@ -141,15 +135,11 @@ impl Process {
             stdout: child.stdout.take(),
             stderr: child.stderr.take(),
         };
-        let state = State {
-            end: (life == Life::Gone).then_some(Reaped::Unknown),
-            usage: None,
-            tree: Tree::default(),
-        };
+        let end = (life == Life::Gone).then_some(Reaped::Unknown);
         // std's own record of the child goes here, and does nothing by that.
         let process = Self {
             hold: Arc::new(hold),
-            state: Mutex::new(state),
+            state: Reaping::new(end, Tree::default()),
             birth: Birth::here(),
         };
         Ok((process, streams))
@@ -189,38 +179,39 @@ impl Process {
         if self.birth.is_elsewhere() {
             return Err(wrong_process());
         }
-        let state = lock(&self.state);
-        Ok(state.end.is_some() || self.hold.life() != Life::Running)
+        self.state.with(|is_reaped, _| -> io::Result<bool> {
+            Ok(is_reaped || self.hold.life()? != Life::Running)
+        })
     }
 
     /// Reaps the child if it has ended, and says what became of it; the same again when it is asked again. Never waits for it.
     ///
-    /// In a process that was forked from the one that started the child: [`Reaped::Unknown`].
+    /// In a process that was forked from the one that started the child, and when the system cannot tell: [`Reaped::Unknown`].
     #[must_use]
     pub fn try_reap(&self) -> Reaped {
-        if self.birth.is_elsewhere() {
-            return Reaped::Unknown;
-        }
-        let mut state = lock(&self.state);
-        if let Some(end) = state.end {
-            return end;
-        }
-        let (reaped, usage) = self.hold.reap();
-        if reaped != Reaped::Running {
-            state.end = Some(reaped);
-            state.usage = usage;
-        }
-        reaped
+        self.reap().unwrap_or(Reaped::Unknown)
     }
 
-    /// What became of the child, as [`try_reap`](Self::try_reap) says it, and it is not reaped: its number and its group stay its own.
-    #[must_use]
-    pub fn peek(&self) -> Reaped {
+    /// As [`try_reap`](Self::try_reap), for those who want to hear why the system cannot tell.
+    ///
+    /// # Errors
+    /// The system refuses to tell: a filter forbids the call. The child is not reaped then, and this can be called again.
+    pub fn reap(&self) -> io::Result<Reaped> {
         if self.birth.is_elsewhere() {
-            return Reaped::Unknown;
+            return Ok(Reaped::Unknown);
         }
-        let state = lock(&self.state);
-        state.end.unwrap_or_else(|| self.hold.peek())
+        self.state.reap(|| Ok(self.hold.reap()?))
+    }
+
+    /// What became of the child, as [`reap`](Self::reap) says it, and it is not reaped: its number and its group stay its own.
+    ///
+    /// # Errors
+    /// As [`reap`](Self::reap).
+    pub fn peek(&self) -> io::Result<Reaped> {
+        if self.birth.is_elsewhere() {
+            return Ok(Reaped::Unknown);
+        }
+        self.state.peek(|| Ok(self.hold.peek()?))
     }
 
     /// What the child has used, from when [`try_reap`](Self::try_reap) has said how it ended. `None` before that, and where the
@@ -230,7 +221,7 @@ impl Process {
         if self.birth.is_elsewhere() {
             return None;
         }
-        lock(&self.state).usage
+        self.state.usage()
     }
 
     /// SIGKILL to the child alone. `false`: it is over.
@@ -257,11 +248,12 @@ impl Process {
         if self.birth.is_elsewhere() {
             return Err(wrong_process());
         }
-        let state = lock(&self.state);
-        if state.end.is_some() {
-            return Ok(false);
-        }
-        Ok(self.hold.signal(signal)?)
+        self.state.with(|is_reaped, _| -> io::Result<bool> {
+            if is_reaped {
+                return Ok(false);
+            }
+            Ok(self.hold.signal(signal)?)
+        })
     }
 
     /// SIGKILL to the child and its tree: its group, if it has one of its own, and on Linux all its descendants that can be
@@ -273,15 +265,14 @@ impl Process {
         if self.birth.is_elsewhere() {
             return refused();
         }
-        let (mut end, mut tree) = {
-            let mut state = lock(&self.state);
-            let mut tree = std::mem::take(&mut state.tree);
-            let end = tree.kill(&self.hold, self.is_reaped(&state));
-            (end, tree)
-        };
+        let mut seen = Tree::default();
+        let mut end = self.on_tree(|tree, is_reaped| {
+            seen = std::mem::take(tree);
+            seen.kill(&self.hold, is_reaped)
+        });
         // The child may be reaped meanwhile.
-        tree.await_deaths(&self.hold, &mut end);
-        lock(&self.state).tree.join(tree);
+        seen.await_deaths(&self.hold, &mut end);
+        self.state.with(|_, tree| tree.join(seen));
         end
     }
 
@@ -290,9 +281,7 @@ impl Process {
         if self.birth.is_elsewhere() {
             return refused();
         }
-        let mut state = lock(&self.state);
-        let is_reaped = self.is_reaped(&state);
-        state.tree.kill(&self.hold, is_reaped)
+        self.on_tree(|tree, is_reaped| tree.kill(&self.hold, is_reaped))
     }
 
     /// Whether all of the tree that were seen when it was last signalled are over, the child aside. Never waits.
@@ -301,9 +290,10 @@ impl Process {
         if self.birth.is_elsewhere() {
             return true;
         }
-        let state = lock(&self.state);
-        let is_reaped = self.is_reaped(&state);
-        state.tree.is_over(&self.hold, is_reaped)
+        self.state.with(|is_reaped, tree| {
+            let is_gone = is_reaped || !is_its_own(self.hold.life());
+            tree.is_over(&self.hold, is_gone)
+        })
     }
 
     /// SIGTERM to the child and its tree. Nobody's death is waited for.
@@ -311,26 +301,51 @@ impl Process {
         if self.birth.is_elsewhere() {
             return refused();
         }
-        let mut state = lock(&self.state);
-        let is_reaped = self.is_reaped(&state);
-        state.tree.terminate(&self.hold, is_reaped)
+        self.on_tree(|tree, is_reaped| tree.terminate(&self.hold, is_reaped))
     }
 
-    /// Whether the child's number may be somebody else's.
-    fn is_reaped(&self, state: &State) -> bool {
-        state.end.is_some() || self.hold.life() == Life::Gone
+    /// Signals the tree while nobody of us can reap the child. `act` is told whether the child's number may be somebody else's: so it
+    /// may be as well when the system cannot tell, and then the answer says that.
+    fn on_tree(&self, act: impl FnOnce(&mut Tree, bool) -> TreeEnd) -> TreeEnd {
+        self.state.with(|is_reaped, tree| {
+            let life = if is_reaped {
+                Ok(Life::Gone)
+            } else {
+                self.hold.life()
+            };
+            let mut end = act(tree, !is_its_own(life));
+            if let Err(code) = life {
+                end.error.get_or_insert(code.into());
+            }
+            end
+        })
     }
+}
+
+/// Whether the number of a child of which the system says this is certainly the child's own.
+const fn is_its_own(life: Result<Life, Errno>) -> bool {
+    matches!(life, Ok(Life::Ended | Life::Running))
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         // In a forked child there is nothing to reap and no thread to leave it to.
-        if self.birth.is_elsewhere() || self.try_reap() != Reaped::Running {
+        if self.birth.is_elsewhere() {
             return;
+        }
+        match self.reap() {
+            Ok(Reaped::Running) => {}
+            Ok(Reaped::Ended(_) | Reaped::Unknown) => return,
+            Err(_) => {
+                lock(&LEFT_OVER).push(self.hold.clone());
+                return;
+            }
         }
         let hold = self.hold.clone();
         let reap = move || {
-            let _ = hold.reap();
+            if hold.reap().is_err() {
+                lock(&LEFT_OVER).push(hold);
+            }
         };
         if self.hold.watch(Box::new(reap)).is_err() {
             lock(&LEFT_OVER).push(self.hold.clone());
@@ -353,7 +368,7 @@ fn reap_left_over() {
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return,
     };
-    left_over.retain(|hold| hold.reap().0 == Reaped::Running);
+    left_over.retain(|hold| matches!(hold.reap(), Ok((Reaped::Running, _)) | Err(_)));
 }
 
 /// std's spawn, a few times more while the program's file is open for writing.

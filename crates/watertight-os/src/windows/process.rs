@@ -128,24 +128,30 @@ impl Process {
         self.wait_for_exit(Some(Duration::ZERO))
     }
 
-    /// GetExitCodeProcess, if the child has ended: what became of it.
+    /// As [`reap`](Self::reap); [`Reaped::Unknown`] when the system cannot tell.
     #[must_use]
     pub fn try_reap(&self) -> Reaped {
-        match self.is_over() {
-            Ok(false) => Reaped::Running,
-            Ok(true) => match sys::exit_code(self.handle.as_handle()) {
-                Ok(code) => Reaped::Ended(ExitStatus::from_raw(code)),
-                Err(_) => Reaped::Unknown,
-            },
-            // The handle is ours and open: the system has no such failure.
-            Err(_) => Reaped::Unknown,
-        }
+        self.reap().unwrap_or(Reaped::Unknown)
     }
 
-    /// As [`try_reap`](Self::try_reap): a child's handle keeps its number and its job, whoever has asked.
-    #[must_use]
-    pub fn peek(&self) -> Reaped {
-        self.try_reap()
+    /// GetExitCodeProcess, if the child has ended: what became of it.
+    ///
+    /// # Errors
+    /// The system cannot tell. The handle is ours and open, so it has no reason to.
+    pub fn reap(&self) -> io::Result<Reaped> {
+        if !self.is_over()? {
+            return Ok(Reaped::Running);
+        }
+        let code = sys::exit_code(self.handle.as_handle()).map_err(error_of)?;
+        Ok(Reaped::Ended(ExitStatus::from_raw(code)))
+    }
+
+    /// As [`reap`](Self::reap): a child's handle keeps its number and its job, whoever has asked.
+    ///
+    /// # Errors
+    /// As [`reap`](Self::reap).
+    pub fn peek(&self) -> io::Result<Reaped> {
+        self.reap()
     }
 
     /// GetProcessTimes and GetProcessMemoryInfo, if the child has ended: what it has used. `None` while it runs, and where the

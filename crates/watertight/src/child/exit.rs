@@ -1,11 +1,11 @@
 //! Who waits for a child's end. The system tells it once; everybody who waits, and whoever asks later, hears of it.
 
 use crate::driver::{Wakes, Watchers};
-use crate::sync::StaticMutex;
+use crate::sync::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use watertight_os::Process;
+use watertight_os::ExitCallback;
 
 /// How far the telling is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -26,11 +26,11 @@ struct State {
 }
 
 /// A child's end, and who waits for it.
-pub(crate) struct ExitWatch(StaticMutex<State>);
+pub(crate) struct ExitWatch(Mutex<State>);
 
 impl Default for ExitWatch {
     fn default() -> Self {
-        Self(StaticMutex::new(State::default()))
+        Self(Mutex::new(State::default()))
     }
 }
 
@@ -43,10 +43,10 @@ impl std::fmt::Debug for ExitWatch {
 }
 
 impl ExitWatch {
-    /// Waits until the process has ended; the id is from an earlier call, or 0.
+    /// Waits until the process has ended; the id is from an earlier call, or 0. `on_exit` asks the system to tell the end.
     pub(crate) fn poll(
         self: &Arc<Self>,
-        process: &Process,
+        on_exit: impl FnOnce(ExitCallback) -> io::Result<()>,
         id: &mut u64,
         waker: &Waker,
     ) -> Poll<io::Result<()>> {
@@ -65,7 +65,7 @@ impl ExitWatch {
             return Poll::Pending;
         }
         let told = self.clone();
-        if let Err(error) = process.on_exit(Box::new(move || told.tell())) {
+        if let Err(error) = on_exit(Box::new(move || told.tell())) {
             let mut wakes = Wakes::default();
             let mut state = self.0.lock();
             state.progress = Progress::NotAsked;

@@ -253,7 +253,7 @@ impl Outcome {
         match self.exit {
             Some(Exit::Status(status)) if status.success() => {}
             Some(Exit::Status(status)) => return Some(status.to_string()),
-            Some(Exit::Unknown) => return Some("somebody else took its status".into()),
+            Some(Exit::Unknown) => return Some("its status is not to be had".into()),
             None => return Some("it is not over".into()),
         }
         if self.has_observer_panicked {

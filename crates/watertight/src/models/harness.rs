@@ -107,6 +107,12 @@ pub(super) fn complain(what: String) {
     complaints().push(what);
 }
 
+/// Fails if anything was wrong in this run.
+pub(super) fn assert_no_complaints() {
+    let complaints = std::mem::take(&mut *complaints());
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
 fn complaints() -> std::sync::MutexGuard<'static, Vec<String>> {
     COMPLAINTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -194,8 +200,7 @@ impl World {
         driver.backend.end();
         turning.join().expect("the driver's thread goes on");
         driver.backend.check_books();
-        let complaints = std::mem::take(&mut *complaints());
-        assert!(complaints.is_empty(), "{complaints:#?}");
+        assert_no_complaints();
     }
 }
 

@@ -15,6 +15,15 @@ pub(crate) fn codes(made: &Made) -> Vec<Errno> {
     let codes: &[Errno] = match made.name {
         // Nothing is done about any of them but what is done about each, and a turn costs the driver's pause.
         "epoll_wait" | "notify" => &[Errno::INTR, Errno::NOMEM, Errno::BADF, UNKNOWN],
+        "epoll_wait (children)" => &[Errno::INTR, Errno::NOMEM, Errno::BADF, UNKNOWN],
+        "EPOLL_CTL_ADD (children)" | "EPOLL_CTL_DEL (children)" => {
+            &[Errno::NOMEM, Errno::NOSPC, Errno::PERM, UNKNOWN]
+        }
+        "ppoll (child)" => &[Errno::INTR, Errno::NOMEM, Errno::INVAL, UNKNOWN],
+        // Their arguments are good: a filter may forbid them, and nothing else can happen.
+        "kill" | "killpg" | "pidfd_send_signal" => &[Errno::NOSYS, Errno::PERM, UNKNOWN],
+        "wait4" | "waitid" | "waitid (life)" => &[Errno::INVAL, Errno::NOSYS, Errno::PERM, UNKNOWN],
+        "open (/proc)" | "read (stat)" => &[Errno::MFILE, Errno::NOMEM, Errno::ACCESS, UNKNOWN],
         // A cancel that does not get through waits for its bound.
         "isatty" | "write (recall)" => &[Errno::INTR, Errno::IO, UNKNOWN],
         _ => allowed(made.call),
@@ -29,6 +38,13 @@ fn is_an_answer(name: &str, code: Errno) -> bool {
     (name == "TIOCGPTPEER" && [Errno::NOTTY, Errno::INVAL, Errno::IO].contains(&code))
         || (name == "TIOCGPTN" && code == Errno::NOTTY)
         || (name == "shutdown" && code == Errno::NOTCONN)
+        // A child that somebody else has reaped.
+        || (name.starts_with("pidfd_open") && code == Errno::SRCH)
+}
+
+/// Whether a run makes this call for everything it meets: then the first and the last of them stand for all.
+pub(crate) fn is_repeated(name: &str) -> bool {
+    name == "read (stat)"
 }
 
 /// How often a call fails if it fails "for ever".
@@ -48,7 +64,8 @@ pub(crate) fn times(name: &str, code: Errno) -> u64 {
 pub(crate) fn stalls(begun: &[Made]) -> bool {
     begun.iter().any(|made| {
         let again = made.failed == Some(OsCode(Errno::AGAIN.raw_os_error()));
-        (again && is_transfer(made.name)) || made.name == "epoll_wait"
+        let cannot_ask = ["epoll_wait", "epoll_wait (children)"].contains(&made.name);
+        (again && is_transfer(made.name)) || cannot_ask
     })
 }
 
@@ -82,7 +99,12 @@ pub(crate) fn is_told(made: &Made) -> bool {
         // Counted in the census, since it is no pipe's own.
         "epoll_wait" => false,
         // Tried again.
-        "notify" => false,
+        "notify" | "epoll_wait (children)" => false,
+        "spawn" => code != Errno::TXTBSY,
+        // The descriptor is closed next, which takes it out.
+        "EPOLL_CTL_DEL (children)" => false,
+        // The child is held by its number then.
+        "pidfd_open (child)" => ![Errno::NOSYS, Errno::PERM].contains(&code),
         // A handle that is going: what it leaves behind reaches nobody (rule O6), and the next adoption finds it.
         "EPOLL_CTL_DEL" => false,
         // A descriptor that is given back and that children no longer get.

@@ -2,7 +2,7 @@
 
 use super::ends::End;
 use super::stage::Stage;
-use super::{reading, special, writing};
+use super::{children, reading, special, writing};
 
 /// One scenario.
 pub(crate) struct Scenario {
@@ -20,6 +20,23 @@ const fn heard(name: &'static str, run: fn(&mut Stage<'_>)) -> Scenario {
         silent: &[],
     }
 }
+
+/// What a child's scenario may get over without a word, or is told by another call: a question is asked in several places, of which
+/// one may do without the answer; a descriptor is closed when all is over.
+const OF_CHILDREN: &[&str] = &[
+    "clone (child)",
+    "close",
+    "kill",
+    "killpg",
+    "open (/proc)",
+    "pidfd_open (tree)",
+    "pidfd_send_signal",
+    "ppoll (child)",
+    "read (stat)",
+    "wait4",
+    "waitid",
+    "waitid (life)",
+];
 
 /// All of them.
 pub(crate) const ALL: &[Scenario] = &[
@@ -141,4 +158,24 @@ pub(crate) const ALL: &[Scenario] = &[
     heard("poller", special::poller),
     heard("standard-input", special::standard_input),
     heard("one-socket-both-ways", special::both_ways),
+    Scenario {
+        name: "child-communicate",
+        run: children::communicates,
+        silent: OF_CHILDREN,
+    },
+    Scenario {
+        name: "child-wait",
+        run: children::waited_for,
+        silent: OF_CHILDREN,
+    },
+    Scenario {
+        name: "child-until-exit",
+        run: children::seen_and_reaped,
+        silent: OF_CHILDREN,
+    },
+    Scenario {
+        name: "child-kill",
+        run: children::killed,
+        silent: OF_CHILDREN,
+    },
 ];

@@ -5,8 +5,10 @@
 
 use super::life::{self, Life};
 use super::usage::{ReapedWith, reap_by_number};
+use crate::fault::fallible;
 use crate::process::{ExitCallback, Reaped, call_back};
 use crate::unix::calls::lock;
+use crate::unix::classify::Call;
 use crate::unix::kernel::last_errno;
 use crate::unix::sigpipe::quiet_thread;
 use rustix::io::Errno;
@@ -52,33 +54,34 @@ impl Numbered {
     }
 
     /// waitid, reaping nothing.
-    pub(super) fn life(&self) -> Life {
-        life::of(WaitId::Pid(self.pid))
+    pub(super) fn life(&self) -> Result<Life, Errno> {
+        life::asked(WaitId::Pid(self.pid))
     }
 
     /// waitid, without waiting and without reaping.
-    pub(super) fn peek(&self) -> Reaped {
+    pub(super) fn peek(&self) -> Result<Reaped, Errno> {
         life::peek(WaitId::Pid(self.pid))
     }
 
     /// wait4, without waiting.
-    pub(super) fn reap(&self) -> ReapedWith {
+    pub(super) fn reap(&self) -> Result<ReapedWith, Errno> {
         reap_by_number(self.pid)
     }
 
     /// kill, unless it is over. The caller keeps the child from being reaped by us meanwhile.
     pub(super) fn signal(&self, signal: libc::c_int) -> Result<bool, Errno> {
-        if self.life() != Life::Running {
+        if self.life()? != Life::Running {
             return Ok(false);
         }
-        // SAFETY: two numbers go in and no memory is involved; the process is a child of ours that nobody of us has reaped.
-        let said = unsafe { libc::kill(self.pid.as_raw_pid(), signal) };
-        if said == 0 {
-            return Ok(true);
-        }
-        match last_errno() {
-            Errno::SRCH => Ok(false),
-            code => Err(code),
+        let sent = fallible("kill", Call::Spawn, || {
+            // SAFETY: two numbers go in and no memory is involved; the process is a child of ours that nobody of us has reaped.
+            let said = unsafe { libc::kill(self.pid.as_raw_pid(), signal) };
+            if said == 0 { Ok(()) } else { Err(last_errno()) }
+        });
+        match sent {
+            Ok(()) => Ok(true),
+            Err(Errno::SRCH) => Ok(false),
+            Err(code) => Err(code),
         }
     }
 
@@ -118,9 +121,11 @@ impl Numbered {
         let mut state = lock(&self.waiter.state);
         if !state.is_watched {
             let (waiter, pid) = (self.waiter.clone(), self.pid);
-            std::thread::Builder::new()
-                .name("watertight-child".into())
-                .spawn(move || waiter.serve(pid))?;
+            fallible("clone (child)", Call::Make, || {
+                std::thread::Builder::new()
+                    .name("watertight-child".into())
+                    .spawn(move || waiter.serve(pid))
+            })?;
             state.is_watched = true;
         }
         Ok(state)

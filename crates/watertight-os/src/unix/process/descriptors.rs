@@ -1,7 +1,9 @@
 //! Which descriptors a child has beside its standard streams: some of ours at numbers of its own, and, if asked, no others. And
 //! which terminal is its own.
 
+use crate::fault::fallible;
 use crate::unix::calls::lock;
+use crate::unix::classify::Call;
 use crate::unix::kernel::last_errno;
 use rustix::io::Errno;
 use std::io;
@@ -129,11 +131,12 @@ impl Descriptors {
 
 /// fcntl F_DUPFD_CLOEXEC: the lowest number that is free, from there on.
 fn duplicate_above(fd: &impl AsRawFd, least: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: the descriptor is open, for its owner is borrowed; a new number is made and nothing else changed.
-    let raw = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
-    if raw < 0 {
-        return Err(last_errno().into());
-    }
+    let made = fallible("F_DUPFD_CLOEXEC (child)", Call::Make, || {
+        // SAFETY: the descriptor is open, for its owner is borrowed; a new number is made and nothing else changed.
+        let raw = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
+        if raw < 0 { Err(last_errno()) } else { Ok(raw) }
+    });
+    let raw = made?;
     // SAFETY: the kernel made it for us just now; nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }

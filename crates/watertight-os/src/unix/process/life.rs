@@ -1,6 +1,8 @@
 //! Whether a child lives and how it ended, asked without reaping it.
 
+use crate::fault::fallible;
 use crate::process::Reaped;
+use crate::unix::classify::Call;
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use std::os::unix::process::ExitStatusExt;
@@ -20,10 +22,15 @@ pub(super) enum Life {
     Running,
 }
 
-/// waitid, which leaves the child as it is: what the system says of it.
-pub(super) fn asked(id: WaitId<'_>) -> Result<Life, Errno> {
+/// waitid, which neither waits nor reaps: the child's end, if there is one.
+fn look(id: WaitId<'_>) -> Result<Option<WaitIdStatus>, Errno> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    match waitid(id, options) {
+    fallible("waitid (life)", Call::Spawn, || waitid(id, options))
+}
+
+/// Whether a child lives, which is left as it is: what the system says of it.
+pub(super) fn asked(id: WaitId<'_>) -> Result<Life, Errno> {
+    match look(id) {
         Ok(Some(_)) => Ok(Life::Ended),
         Ok(None) => Ok(Life::Running),
         Err(Errno::CHILD) => Ok(Life::Gone),
@@ -31,25 +38,19 @@ pub(super) fn asked(id: WaitId<'_>) -> Result<Life, Errno> {
     }
 }
 
-/// As [`asked`]. With a number or a descriptor that was good once the system has no other failure; if it had one, the child
-/// would be out of our reach, which is what `Gone` says.
-pub(super) fn of(id: WaitId<'_>) -> Life {
-    asked(id).unwrap_or(Life::Gone)
-}
-
-/// What became of a child, without reaping it.
-pub(super) fn peek(id: WaitId<'_>) -> Reaped {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    match waitid(id, options) {
-        Ok(None) => Reaped::Running,
-        Ok(Some(said)) => status(said).map_or(Reaped::Unknown, Reaped::Ended),
-        // ECHILD: somebody else has reaped it. With a good number or descriptor there is no other failure.
-        Err(_) => Reaped::Unknown,
+/// What became of a child, which is left as it is.
+pub(super) fn peek(id: WaitId<'_>) -> Result<Reaped, Errno> {
+    match look(id) {
+        Ok(Some(said)) => Ok(status(said).map_or(Reaped::Unknown, Reaped::Ended)),
+        Ok(None) => Ok(Reaped::Running),
+        // Somebody else has reaped it.
+        Err(Errno::CHILD) => Ok(Reaped::Unknown),
+        Err(code) => Err(code),
     }
 }
 
 /// The wait status that waitid takes apart, put together again.
-pub(super) fn status(said: WaitIdStatus) -> Option<ExitStatus> {
+fn status(said: WaitIdStatus) -> Option<ExitStatus> {
     let raw = if let Some(code) = said.exit_status() {
         (code & 0xff) << 8
     } else {

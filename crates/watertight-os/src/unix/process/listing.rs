@@ -1,6 +1,9 @@
 //! What Linux's /proc says of processes. A process of another user shows up here too, unless /proc is mounted to hide it.
 
+use crate::fault::fallible;
 use crate::process::Found;
+use crate::unix::classify::Call;
+use rustix::io::Errno;
 use std::io;
 
 /// One process, as it was when it was looked at.
@@ -25,28 +28,52 @@ impl Seen {
     }
 }
 
-/// Every process that can be seen.
-pub(super) fn all() -> io::Result<Vec<Seen>> {
+/// Every process that can be seen, and what first kept us from seeing one that is there.
+pub(super) fn all() -> io::Result<(Vec<Seen>, Option<io::Error>)> {
     let mut seen = Vec::new();
+    let mut failure = None;
     for pid in numbers()? {
-        // One that has ended meanwhile is not there any more.
-        seen.extend(one(pid?));
+        match asked(pid?) {
+            // One that has ended meanwhile is not there any more.
+            Ok(one) => seen.extend(one),
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
+        }
     }
-    Ok(seen)
+    Ok((seen, failure))
 }
 
 /// The number of every process that can be seen.
 pub(super) fn numbers() -> io::Result<impl Iterator<Item = io::Result<i32>>> {
-    let entries = std::fs::read_dir("/proc")?;
+    let entries = fallible("open (/proc)", Call::Open, || std::fs::read_dir("/proc"))?;
     Ok(entries.filter_map(|entry| match entry {
         Ok(entry) => entry.file_name().to_str()?.parse().ok().map(Ok),
         Err(error) => Some(Err(error)),
     }))
 }
 
-/// The process of this number, if there is one.
+/// The process of this number, if one is known.
 pub(super) fn one(pid: i32) -> Option<Seen> {
-    parsed(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+    asked(pid).ok().flatten()
+}
+
+/// The process of this number, if there is one that we may see.
+pub(super) fn asked(pid: i32) -> io::Result<Option<Seen>> {
+    let read = fallible("read (stat)", Call::Open, || {
+        std::fs::read(format!("/proc/{pid}/stat"))
+    });
+    match read {
+        Ok(line) => Ok(parsed(pid, &line)),
+        Err(error) if is_out_of_sight(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether it says that the process is over, or hidden from us: no failure of the look.
+fn is_out_of_sight(error: &io::Error) -> bool {
+    let codes = [Errno::NOENT, Errno::SRCH, Errno::ACCESS, Errno::PERM];
+    Errno::from_io_error(error).is_some_and(|code| codes.contains(&code))
 }
 
 /// proc_pid_stat(5): the name stands in parentheses and may have any bytes in it, parentheses too.
@@ -90,7 +117,8 @@ mod tests {
     fn this_process_is_seen_and_its_parent_too() {
         let pid = i32::try_from(std::process::id()).unwrap();
         let this = one(pid).unwrap();
-        let all = all().unwrap();
+        let (all, failure) = all().unwrap();
+        assert!(failure.is_none(), "{failure:?}");
         assert!(all.contains(&this));
         let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap();
         assert_eq!(this.parent, parent);

@@ -35,18 +35,20 @@ pub fn adopt() -> io::Result<()> {
 /// itself, or 0 once that is reaped.
 ///
 /// # Errors
-/// The processes cannot be listed, or there is no descriptor to hold one by.
+/// The processes cannot be listed or not all of them be looked at, there is no descriptor to hold one by, or the system refuses to
+/// tell of one. Those that were seen before that are reaped.
 pub fn reap(own: u32) -> io::Result<Vec<Found>> {
     let _one_at_a_time = lock(&ONE_AT_A_TIME);
     let mut living = Vec::new();
-    for seen in seen(own)? {
-        if let Some((hold, _)) = hold(&seen)?
-            && hold.reap().0 == Reaped::Running
+    let (orphans, failure) = seen(own)?;
+    for orphan in orphans {
+        if let Some((hold, _)) = hold(&orphan)?
+            && let (Reaped::Running, _) = hold.reap()?
         {
-            living.push(seen.found());
+            living.push(orphan.found());
         }
     }
-    Ok(living)
+    failure.map_or(Ok(living), Err)
 }
 
 /// SIGTERM to the orphans and their descendants.
@@ -68,7 +70,10 @@ fn end(own: u32, end_one: impl Fn(&mut Tree, &Hold) -> TreeEnd) -> TreeEnd {
     let _one_at_a_time = lock(&ONE_AT_A_TIME);
     let mut all = TreeEnd::default();
     let orphans = match seen(own) {
-        Ok(orphans) => orphans,
+        Ok((orphans, failure)) => {
+            all.error = failure;
+            orphans
+        }
         Err(error) => {
             all.error = Some(error);
             return all;
@@ -92,12 +97,12 @@ fn end(own: u32, end_one: impl Fn(&mut Tree, &Hold) -> TreeEnd) -> TreeEnd {
     all
 }
 
-/// The children of this process, but its own.
-fn seen(own: u32) -> io::Result<Vec<Seen>> {
+/// The children of this process, but its own, and what first kept us from seeing a process that may be one.
+fn seen(own: u32) -> io::Result<(Vec<Seen>, Option<io::Error>)> {
     let this = getpid().as_raw_pid();
-    let mut all = listing::all()?;
+    let (mut all, failure) = listing::all()?;
     all.retain(|seen| seen.parent == this && seen.pid.unsigned_abs() != own);
-    Ok(all)
+    Ok((all, failure))
 }
 
 /// Takes hold of an orphan, if nobody has reaped it.

@@ -3,7 +3,9 @@
 
 use super::by_number::Numbered;
 use super::life::Life;
+use crate::fault::fallible;
 use crate::process::{Found, TreeEnd};
+use crate::unix::classify::Call;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::os::fd::BorrowedFd;
@@ -16,7 +18,7 @@ impl Numbered {
     /// Takes hold of a new child.
     pub(super) fn take(pid: Pid) -> Result<(Self, Life), Errno> {
         let numbered = Self::new(pid);
-        let life = numbered.life();
+        let life = numbered.life()?;
         Ok((numbered, life))
     }
 }
@@ -58,7 +60,10 @@ fn signal(leader: &Hold, is_reaped: bool, signal: Signal) -> TreeEnd {
         pid: leader.pid().as_raw_pid().unsigned_abs(),
         name: None,
     };
-    if kill_process_group(leader.pid(), signal).is_ok() {
+    let sent = fallible("killpg", Call::Spawn, || {
+        kill_process_group(leader.pid(), signal)
+    });
+    if sent.is_ok() {
         end.signalled.push(child);
         return end;
     }

@@ -36,7 +36,7 @@ impl Hold {
         });
         let pidfd = match opened {
             Ok(pidfd) => pidfd,
-            Err(Errno::NOSYS | Errno::PERM) => return Ok(Self::by_number(pid)),
+            Err(Errno::NOSYS | Errno::PERM) => return Self::by_number(pid),
             Err(Errno::SRCH) => return Ok((Self::Number(Numbered::new(pid)), Life::Gone)),
             Err(code) => return Err(code),
         };
@@ -45,15 +45,15 @@ impl Hold {
             Ok(Life::Gone) => Ok((Self::Number(Numbered::new(pid)), Life::Gone)),
             Ok(life) => Ok((Self::Pidfd(pid, Arc::new(pidfd)), life)),
             // Linux 5.3 opens pidfds and cannot wait for them; a filter may forbid it.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => Ok(Self::by_number(pid)),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => Self::by_number(pid),
             Err(code) => Err(code),
         }
     }
 
-    fn by_number(pid: Pid) -> (Self, Life) {
+    fn by_number(pid: Pid) -> Result<(Self, Life), Errno> {
         let numbered = Numbered::new(pid);
-        let life = numbered.life();
-        (Self::Number(numbered), life)
+        let life = numbered.life()?;
+        Ok((Self::Number(numbered), life))
     }
 
     /// Its number, for those who print it, and for its process group while it is not reaped.
@@ -65,15 +65,15 @@ impl Hold {
     }
 
     /// waitid, reaping nothing.
-    pub(super) fn life(&self) -> Life {
+    pub(super) fn life(&self) -> Result<Life, Errno> {
         match self {
             Self::Number(numbered) => numbered.life(),
-            Self::Pidfd(_, pidfd) => life::of(WaitId::PidFd(pidfd.as_fd())),
+            Self::Pidfd(_, pidfd) => life::asked(WaitId::PidFd(pidfd.as_fd())),
         }
     }
 
     /// waitid, without waiting and without reaping.
-    pub(super) fn peek(&self) -> Reaped {
+    pub(super) fn peek(&self) -> Result<Reaped, Errno> {
         match self {
             Self::Number(numbered) => numbered.peek(),
             Self::Pidfd(_, pidfd) => life::peek(WaitId::PidFd(pidfd.as_fd())),
@@ -81,7 +81,7 @@ impl Hold {
     }
 
     /// waitid, without waiting.
-    pub(super) fn reap(&self) -> ReapedWith {
+    pub(super) fn reap(&self) -> Result<ReapedWith, Errno> {
         match self {
             Self::Number(numbered) => numbered.reap(),
             Self::Pidfd(_, pidfd) => reap_by_pidfd(pidfd.as_fd()),
@@ -120,23 +120,24 @@ impl Hold {
 /// pidfd_send_signal. Whether there was still a process to send it to.
 pub(super) fn send(pidfd: BorrowedFd<'_>, signal: libc::c_int) -> Result<bool, Errno> {
     let no_details = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: the descriptor is open while it is borrowed; no memory of ours is handed over, for the details may be left out
-    // (pidfd_send_signal(2)).
-    let said = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            no_details,
-            0_u32,
-        )
-    };
-    if said == 0 {
-        return Ok(true);
-    }
-    match last_errno() {
-        Errno::SRCH => Ok(false),
-        code => Err(code),
+    let sent = fallible("pidfd_send_signal", Call::Spawn, || {
+        // SAFETY: the descriptor is open while it is borrowed; no memory of ours is handed over, for the details may be left out
+        // (pidfd_send_signal(2)).
+        let said = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                pidfd.as_raw_fd(),
+                signal,
+                no_details,
+                0_u32,
+            )
+        };
+        if said == 0 { Ok(()) } else { Err(last_errno()) }
+    });
+    match sent {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(code) => Err(code),
     }
 }
 
@@ -157,7 +158,10 @@ pub(super) fn wait_for_end(
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
-        match poll(&mut polled, left.as_ref()) {
+        let waited = fallible("ppoll (child)", Call::Wait, || {
+            poll(&mut polled, left.as_ref())
+        });
+        match waited {
             Ok(count) => return Ok(count > 0),
             Err(Errno::INTR) => {}
             Err(code) => return Err(code),

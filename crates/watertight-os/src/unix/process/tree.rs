@@ -9,10 +9,13 @@
 use super::life::Life;
 use super::listing::{self, Seen};
 use super::pidfd::{Hold, has_ended, send, wait_for_end};
+use crate::fault::fallible;
 use crate::process::{Found, TreeEnd};
+use crate::unix::classify::Call;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::collections::HashSet;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -69,7 +72,7 @@ impl Tree {
         let mut look = Look::new(self, leader, is_reaped);
         look.find_new();
         let child = look.root.and_then(listing::one);
-        let child = child.filter(|_| leader.life() == Life::Running);
+        let child = child.filter(|_| leader.life() == Ok(Life::Running));
         let group = look.signal_group(Signal::TERM);
         let is_told = |seen: &Seen| group == Some(seen.group);
         match child {
@@ -142,14 +145,18 @@ impl<'a> Look<'a> {
                 return;
             }
         }
-        let error = || std::io::Error::other("the tree grows faster than it can be stopped");
+        let error = || io::Error::other("the tree grows faster than it can be stopped");
         self.end.error.get_or_insert_with(error);
     }
 
     /// Looks once, and holds whoever is in the tree and not held yet, parents before their children.
     fn find_new(&mut self) {
         let table = match listing::all() {
-            Ok(table) => table,
+            Ok((table, None)) => table,
+            Ok((table, Some(error))) => {
+                self.end.error.get_or_insert(error);
+                table
+            }
             Err(error) => {
                 self.end.error.get_or_insert(error);
                 return;
@@ -183,20 +190,18 @@ impl<'a> Look<'a> {
         let Some(pid) = Pid::from_raw(seen.pid) else {
             return;
         };
-        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        let opened = fallible("pidfd_open (tree)", Call::Spawn, || {
+            pidfd_open(pid, PidfdFlags::empty())
+        });
+        let pidfd = match opened {
             Ok(pidfd) => pidfd,
             Err(Errno::SRCH) => return,
-            Err(code) => {
-                self.end.error.get_or_insert(code.into());
-                if self.root == Some(seen.group) {
-                    note(&mut self.unheld, seen.found());
-                } else {
-                    note(&mut self.end.left, seen.found());
-                }
-                return;
-            }
+            Err(code) => return self.note_unheld(seen, code.into()),
         };
-        let now = listing::one(seen.pid).filter(|now| now.started == seen.started);
+        let now = match listing::asked(seen.pid) {
+            Ok(now) => now.filter(|now| now.started == seen.started),
+            Err(error) => return self.note_unheld(seen, error),
+        };
         let Some(now) = now.filter(|_| !has_ended(pidfd.as_fd())) else {
             return;
         };
@@ -205,6 +210,16 @@ impl<'a> Look<'a> {
         } else {
             // Its parent ended in between. It was of the tree, most likely; not sure enough for a signal.
             note(&mut self.end.left, now.found());
+        }
+    }
+
+    /// One that cannot be held. The signal to the child's group reaches it, if it is in there.
+    fn note_unheld(&mut self, seen: &Seen, error: io::Error) {
+        self.end.error.get_or_insert(error);
+        if self.root == Some(seen.group) {
+            note(&mut self.unheld, seen.found());
+        } else {
+            note(&mut self.end.left, seen.found());
         }
     }
 
@@ -218,7 +233,10 @@ impl<'a> Look<'a> {
     /// killpg: the group that has the child's number, if there is one. Which it is, if the signal was sent.
     fn signal_group(&mut self, signal: Signal) -> Option<i32> {
         let root = self.root?;
-        match kill_process_group(self.leader.pid(), signal) {
+        let sent = fallible("killpg", Call::Spawn, || {
+            kill_process_group(self.leader.pid(), signal)
+        });
+        match sent {
             Ok(()) => {
                 let unheld = std::mem::take(&mut self.unheld);
                 self.end.signalled.extend(unheld);

@@ -1,14 +1,19 @@
 //! Reaping a child, and what it has used: the system tells that only to whoever reaps it, and only once.
 
+use crate::fault::fallible;
 use crate::process::{Reaped, Usage};
+use crate::unix::classify::Call;
+use rustix::io::Errno;
 use rustix::process::Pid;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
+#[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
+use crate::unix::kernel::last_errno;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 use std::os::fd::{AsRawFd, BorrowedFd};
 #[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
-use std::{
-    mem::MaybeUninit, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration,
-};
+use std::{mem::MaybeUninit, time::Duration};
 
 /// What a reaping says, and what the child has used.
 pub(super) type ReapedWith = (Reaped, Option<Usage>);
@@ -25,54 +30,64 @@ const MEMORY_UNIT_BYTES: u64 = if cfg!(target_vendor = "apple") {
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const CORE_WRITTEN: i32 = 0x80;
 
-/// wait4, without waiting.
+/// wait4, without waiting, so that there is no EINTR.
 #[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
-pub(super) fn reap_by_number(pid: Pid) -> ReapedWith {
+pub(super) fn reap_by_number(pid: Pid) -> Result<ReapedWith, Errno> {
     let mut status = 0;
     let mut used = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: both places are ours and live until the call, which does not wait, returns; each is what the call fills in.
-    let said = unsafe {
-        libc::wait4(
-            pid.as_raw_pid(),
-            &raw mut status,
-            libc::WNOHANG,
-            used.as_mut_ptr(),
-        )
-    };
-    match said {
-        0 => (Reaped::Running, None),
-        // ECHILD; without waiting there is no EINTR, and the arguments are good.
-        -1 => (Reaped::Unknown, None),
-        _ => {
+    let waited = fallible("wait4", Call::Spawn, || {
+        // SAFETY: both places are ours and live until the call, which does not wait, returns; each is what the call fills in.
+        let said = unsafe {
+            libc::wait4(
+                pid.as_raw_pid(),
+                &raw mut status,
+                libc::WNOHANG,
+                used.as_mut_ptr(),
+            )
+        };
+        if said < 0 {
+            Err(last_errno())
+        } else {
+            Ok(said)
+        }
+    });
+    match waited {
+        Ok(0) => Ok((Reaped::Running, None)),
+        Ok(_) => {
             // SAFETY: a record of integers of our own: the zeros it began with are a value, and whatever the call put there is.
             let used = unsafe { used.assume_init() };
-            (
-                Reaped::Ended(ExitStatus::from_raw(status)),
-                Some(usage(&used)),
-            )
+            let status = ExitStatus::from_raw(status);
+            Ok((Reaped::Ended(status), Some(usage(&used))))
         }
+        // Somebody else has reaped it.
+        Err(Errno::CHILD) => Ok((Reaped::Unknown, None)),
+        Err(code) => Err(code),
     }
 }
 
-/// waitpid, without waiting: libc has no wait4 for these systems.
+/// waitpid, without waiting, so that there is no EINTR: libc has no wait4 for these systems.
 #[cfg(any(target_os = "illumos", target_os = "solaris"))]
-pub(super) fn reap_by_number(pid: Pid) -> ReapedWith {
+pub(super) fn reap_by_number(pid: Pid) -> Result<ReapedWith, Errno> {
     use rustix::process::{WaitOptions, waitpid};
-    use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
-    match waitpid(Some(pid), WaitOptions::NOHANG) {
-        Ok(None) => (Reaped::Running, None),
+    let waited = fallible("waitpid", Call::Spawn, || {
+        waitpid(Some(pid), WaitOptions::NOHANG)
+    });
+    match waited {
+        Ok(None) => Ok((Reaped::Running, None)),
         Ok(Some((_, status))) => {
             let status = ExitStatus::from_raw(status.as_raw());
-            (Reaped::Ended(status), None)
+            Ok((Reaped::Ended(status), None))
         }
-        // ECHILD; without waiting there is no EINTR, and the arguments are good.
-        Err(_) => (Reaped::Unknown, None),
+        // Somebody else has reaped it.
+        Err(Errno::CHILD) => Ok((Reaped::Unknown, None)),
+        Err(code) => Err(code),
     }
 }
 
-/// waitid, without waiting, as the kernel has it: with a fifth argument, which the C libraries leave out.
+/// waitid, without waiting, so that there is no EINTR, and as the kernel has it: with a fifth argument, which the C libraries leave
+/// out.
 #[cfg(any(target_os = "android", target_os = "linux"))]
-pub(super) fn reap_by_pidfd(pidfd: BorrowedFd<'_>) -> ReapedWith {
+pub(super) fn reap_by_pidfd(pidfd: BorrowedFd<'_>) -> Result<ReapedWith, Errno> {
     let mut said = MaybeUninit::<libc::siginfo_t>::zeroed();
     let mut used = MaybeUninit::<libc::rusage>::zeroed();
     // Elsewhere the C library's record is not the kernel's: its times may be wider.
@@ -82,37 +97,46 @@ pub(super) fn reap_by_pidfd(pidfd: BorrowedFd<'_>) -> ReapedWith {
     } else {
         std::ptr::null_mut()
     };
-    // SAFETY: the descriptor is open while it is borrowed. Both records are ours and live until the call, which does not wait,
-    // returns; they are as the kernel has them, and the second may be left out (waitid(2)).
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_waitid,
-            libc::P_PIDFD,
-            pidfd.as_raw_fd(),
-            said.as_mut_ptr(),
-            libc::WEXITED | libc::WNOHANG,
-            place,
-        )
-    };
-    if answer != 0 {
-        // ECHILD; without waiting there is no EINTR, and the descriptor is good.
-        return (Reaped::Unknown, None);
+    let waited = fallible("waitid", Call::Spawn, || {
+        // SAFETY: the descriptor is open while it is borrowed. Both records are ours and live until the call, which does not wait,
+        // returns; they are as the kernel has them, and the second may be left out (waitid(2)).
+        let answer = unsafe {
+            libc::syscall(
+                libc::SYS_waitid,
+                libc::P_PIDFD,
+                pidfd.as_raw_fd(),
+                said.as_mut_ptr(),
+                libc::WEXITED | libc::WNOHANG,
+                place,
+            )
+        };
+        if answer == 0 {
+            Ok(())
+        } else {
+            Err(last_errno())
+        }
+    });
+    match waited {
+        Ok(()) => {}
+        // Somebody else has reaped it.
+        Err(Errno::CHILD) => return Ok((Reaped::Unknown, None)),
+        Err(code) => return Err(code),
     }
     // SAFETY: a record of integers of our own: the zeros it began with are a value, and whatever the call put there is.
     let said = unsafe { said.assume_init() };
     // SAFETY: the call has put a child's end there, which has this field, or has left the zeros that it began with.
     let pid = unsafe { said.si_pid() };
     if pid == 0 {
-        return (Reaped::Running, None);
+        return Ok((Reaped::Running, None));
     }
     // SAFETY: the call has put a child's end there, as its number says, and a child's end has this field.
     let number = unsafe { said.si_status() };
     let Some(status) = status(said.si_code, number) else {
-        return (Reaped::Unknown, None);
+        return Ok((Reaped::Unknown, None));
     };
     // SAFETY: a record of integers of our own: the zeros it began with are a value, and whatever the call put there is.
     let used = unsafe { used.assume_init() };
-    (Reaped::Ended(status), is_known.then(|| usage(&used)))
+    Ok((Reaped::Ended(status), is_known.then(|| usage(&used))))
 }
 
 /// The wait status that waitid takes apart, put together again.

@@ -1,13 +1,15 @@
 //! One thread that waits for all children, on an epoll of their pidfds. It is started when it is first needed and never ends.
 
+use super::reaping::Waiting;
+use crate::fault::fallible;
 use crate::process::{ExitCallback, call_back, wrong_process};
 use crate::unix::calls::lock;
+use crate::unix::classify::Call;
 use crate::unix::fork::Birth;
 use crate::unix::readiness::{Events, Interest, Poller};
 use crate::unix::sigpipe::quiet_thread;
 use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -19,16 +21,10 @@ const REST: Timespec = Timespec {
     tv_nsec: 10_000_000,
 };
 
-/// A child that is waited for. While this exists its pidfd stays open, so that its number cannot become another's.
-struct Watched {
-    pidfd: Arc<OwnedFd>,
-    callbacks: Vec<ExitCallback>,
-}
-
 struct Watch {
     poller: Poller,
     /// By the number of the pidfd, which is also its key in the epoll.
-    watched: Mutex<HashMap<usize, Watched>>,
+    watched: Waiting<OwnedFd>,
     birth: Birth,
 }
 
@@ -65,63 +61,56 @@ fn the_watch() -> io::Result<&'static Arc<Watch>> {
 impl Watch {
     fn start() -> io::Result<Arc<Self>> {
         let watch = Arc::new(Self {
-            poller: Poller::new()?,
-            watched: Mutex::default(),
+            poller: fallible("epoll_create (children)", Call::Make, Poller::new)?,
+            watched: Waiting::default(),
             birth: Birth::here(),
         });
         let inner = watch.clone();
-        std::thread::Builder::new()
-            .name("watertight-children".into())
-            .spawn(move || inner.serve())?;
+        fallible("clone (children)", Call::Make, || {
+            std::thread::Builder::new()
+                .name("watertight-children".into())
+                .spawn(move || inner.serve())
+        })?;
         Ok(watch)
     }
 
     fn add(&self, pidfd: &Arc<OwnedFd>, callback: ExitCallback) -> io::Result<()> {
         let key =
             usize::try_from(pidfd.as_raw_fd()).expect("a descriptor that is open is not negative");
-        let mut watched = lock(&self.watched);
-        if let Some(known) = watched.get_mut(&key) {
-            known.callbacks.push(callback);
-            return Ok(());
-        }
-        // SAFETY: it is taken out in `tell_of` before this entry, and with it the last reference to it here, goes.
-        unsafe { self.poller.add(pidfd.as_fd(), key, Interest::Read) }?;
-        // The thread may have been told already; it finds the entry, for it needs the lock to look.
-        let pidfd = pidfd.clone();
-        let callbacks = vec![callback];
-        watched.insert(key, Watched { pidfd, callbacks });
-        Ok(())
+        let register = || {
+            fallible("EPOLL_CTL_ADD (children)", Call::Wait, || {
+                // SAFETY: it is taken out in `tell_of` before its entry, and with it the last reference to it here, goes.
+                unsafe { self.poller.add(pidfd.as_fd(), key, Interest::Read) }
+            })
+        };
+        Ok(self.watched.add(key, pidfd, callback, register)?)
     }
 
     fn serve(&self) {
         quiet_thread();
         let mut events = Events::new();
         loop {
-            match self.poller.wait(&mut events, None) {
-                Ok(()) | Err(Errno::INTR) => {}
+            let waited = fallible("epoll_wait (children)", Call::Wait, || {
+                self.poller.wait(&mut events, None)
+            });
+            match waited {
+                Ok(()) => events.keys().for_each(|key| self.tell_of(key)),
+                Err(Errno::INTR) => {}
                 Err(_) => {
                     let _ = poll(&mut [], Some(&REST));
                 }
             }
-            events.keys().for_each(|key| self.tell_of(key));
         }
     }
 
     /// Takes a child out and calls those who wait for it, with no lock held.
     fn tell_of(&self, key: usize) {
-        let over = {
-            let mut watched = lock(&self.watched);
-            let over = watched.remove(&key);
-            if let Some(over) = &over {
-                // It is in there: this thread alone takes descriptors out, and under this lock.
-                let _ = self.poller.delete(over.pidfd.as_fd());
-            }
-            over
-        };
-        if let Some(Watched { pidfd, callbacks }) = over {
-            // Closed, if it was the last, before anybody hears of it.
-            drop(pidfd);
-            callbacks.into_iter().for_each(call_back);
-        }
+        let callbacks = self.watched.take(key, |pidfd| {
+            // It is in there: this thread alone takes descriptors out, and under the table's lock.
+            let _ = fallible("EPOLL_CTL_DEL (children)", Call::Wait, || {
+                self.poller.delete(pidfd.as_fd())
+            });
+        });
+        callbacks.into_iter().for_each(call_back);
     }
 }
