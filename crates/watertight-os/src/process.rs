@@ -94,7 +94,8 @@ pub enum Reaped {
     Ended(ExitStatus),
     /// It runs, or is stopped.
     Running,
-    /// It is over, and somebody else took its status: SIGCHLD is ignored, or other code in this process waits for every child.
+    /// It is over, and somebody else took its status: SIGCHLD is ignored, or other code in this process waits for every child. Or the
+    /// system refuses to tell.
     Unknown,
 }
 
