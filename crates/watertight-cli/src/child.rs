@@ -67,12 +67,14 @@ impl ChildStatus {
 /// somebody else.
 pub(crate) fn start_source(
     command: &CommandLine,
+    stderr: Output,
     options: ReaderOptions,
 ) -> Result<(Arc<Child>, PipeReader), StartError> {
     let mut command = Command::from(command.to_command());
     command
         .stdin(Input::null())
         .stdout(Output::piped())
+        .stderr(stderr)
         .output_options(options)
         .kill_on_drop(true);
     let mut child = command.spawn()?;
@@ -80,24 +82,22 @@ pub(crate) fn start_source(
     Ok((registered(child), stdout))
 }
 
-/// Starts a destination's child. Its standard input is an armed socket, or a pipe where that is wanted or all there is; its standard
-/// output is ours.
+/// Starts a destination's child. Its standard input is an armed socket, or a pipe where that is wanted or all there is.
 pub(crate) fn start_destination(
     command: &CommandLine,
     exec: &ExecOptions,
+    (stdout, stderr): (Output, Output),
     is_armed: bool,
-    options: &WriterOptions,
+    options: WriterOptions,
 ) -> Result<(Arc<Child>, PipeWriter, InputKind), StartError> {
     let is_armed = is_armed && !exec.plain_pipe;
-    let start = |input: Input| {
-        let mut command = Command::from(command.to_command());
-        command
-            .stdin(input)
-            .stdout(Output::inherited())
-            .stdin_options(options.clone())
-            .kill_on_drop(true);
-        command.spawn()
-    };
+    let mut command = Command::from(command.to_command());
+    command
+        .stdout(stdout)
+        .stderr(stderr)
+        .stdin_options(options)
+        .kill_on_drop(true);
+    let mut start = |input: Input| command.stdin(input).spawn();
     let (mut child, kind) = if is_armed {
         match start(Input::armed()) {
             // Only Linux has such a sign.

@@ -4,10 +4,13 @@
 //! and gets credit only when every live destination has taken the chunk before: memory is bounded, and the slowest sets
 //! the pace. Nothing here knows how a pipe works.
 
+use crate::account::so_far;
 use crate::child::ChildOfEnd;
 use crate::destination::Destination;
+use crate::diagnostics;
 use crate::endpoint::Ends;
 use crate::event::{End, Event, Inbox, Mailbox, is_late};
+use crate::extent::Extent;
 use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy, SlowPolicy};
 use crate::meter::Meter;
 use crate::rate::Pace;
@@ -77,6 +80,7 @@ impl<'a> Copy<'a> {
         } else {
             flags.progress
         };
+        let size = ends.source.extent.map(Extent::left);
         let mut children = vec![ChildOfEnd::of(
             ends.source.child,
             &flags.source.exec,
@@ -95,9 +99,14 @@ impl<'a> Copy<'a> {
         }
         Ok(Self {
             flags,
-            meter: Meter::new(progress, flags.size.or(ends.source.size), now)?,
+            meter: Meter::new(progress, flags.size.or(size), now)?,
             pace: flags.rate.map(|rate| Pace::new(rate, now)),
-            source: Source::start(ends.source.reader, flags.hash.is_some(), mailbox.clone())?,
+            source: Source::start(
+                ends.source.reader,
+                ends.source.extent,
+                flags.hash.is_some(),
+                mailbox.clone(),
+            )?,
             source_ending: None,
             source_abandoned_at: None,
             outstanding: 0,
@@ -261,6 +270,7 @@ impl<'a> Copy<'a> {
 
     fn handle(&mut self, event: Event, now: Instant) {
         match event {
+            Event::AccountAsked => self.tell_account(),
             Event::ChildEnded(end, exit) => self.child_of(end).handle_ending(exit),
             Event::Data(chunk) => {
                 self.outstanding -= 1;
@@ -296,12 +306,27 @@ impl<'a> Copy<'a> {
 
     fn handle_source_ending(&mut self, ending: SourceEnding, now: Instant) {
         if ending.error.is_some() {
-            self.ending.get_or_insert(CopyEnding::SourceFailed);
+            let why = if ending.shrank {
+                CopyEnding::SourceShrank
+            } else {
+                CopyEnding::SourceFailed
+            };
+            self.ending.get_or_insert(why);
             self.child_of(End::Source).stop(now + CHILD_GRACE, now);
         }
         self.drain_since.get_or_insert(now);
         self.moved_at = self.moved_at.max(now);
         self.source_ending = Some(ending);
+    }
+
+    /// Says how far everything is, and goes on.
+    fn tell_account(&self) {
+        let addresses = self.flags.destinations.iter();
+        let destinations = addresses
+            .zip(&self.destinations)
+            .map(|(address, destination)| (address.text.as_str(), destination.ledger()));
+        let text = so_far(&self.flags.source.text, self.bytes_read, destinations);
+        diagnostics::offer(&text);
     }
 
     /// A destination failed, or its peer closed. A child that closed its input may have work to do: it is waited for.

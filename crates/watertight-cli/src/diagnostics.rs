@@ -7,7 +7,7 @@
 use crate::platform;
 use crate::units::printable;
 use std::io::{self, ErrorKind, IsTerminal};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long the end of the program waits since somebody last took a byte: time enough for a reader that is alive to come
@@ -17,8 +17,11 @@ const STUCK_AFTER: Duration = Duration::from_secs(3);
 /// this program (Ctrl-Z) does not count.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What waits has no bound of its own, and needs none: a run has a few messages and one report, and of the progress lines
-/// only the newest waits.
+/// When so much waits, nothing more is offered: a pipe is full of it, and nobody reads.
+const OFFERED_UP_TO_BYTES: usize = 64 * 1024;
+
+/// What waits has no bound of its own, and needs none: a run has a few messages and one report, of the progress lines only the
+/// newest waits, and what may come again and again is left out where much waits (`offer`).
 struct Outgoing {
     /// What the system has not taken yet, in order.
     waiting: Vec<u8>,
@@ -27,6 +30,8 @@ struct Outgoing {
     /// How the progress line that is on display goes away.
     erasure: Option<String>,
     has_writer: bool,
+    /// Nothing is said any more.
+    is_silent: bool,
 }
 
 struct ProgressLine {
@@ -39,9 +44,17 @@ static OUTGOING: Mutex<Outgoing> = Mutex::new(Outgoing {
     line: None,
     erasure: None,
     has_writer: false,
+    is_silent: false,
 });
 /// Something came, or was taken.
 static CHANGED: Condvar = Condvar::new();
+
+/// Standard error is an end of the copy: from now on nothing is said there, for it would get into the data.
+pub(crate) fn silence() {
+    lock().is_silent = true;
+    // The library has words of its own for what is lost; here it is in the account.
+    watertight::on_loss(Some(Arc::new(|_: &watertight::Loss| {})));
+}
 
 /// One line for the user.
 pub(crate) fn tell(line: &str) {
@@ -51,8 +64,10 @@ pub(crate) fn tell(line: &str) {
 /// A text of whole lines, as it is. A progress line gives way to it.
 pub(crate) fn print(text: &str) {
     let mut state = lock();
-    state.erase();
-    state.waiting.extend_from_slice(text.as_bytes());
+    if state.is_silent {
+        return;
+    }
+    state.push(text);
     let has_writer = state.ensure_writer();
     drop(state);
     CHANGED.notify_all();
@@ -63,12 +78,24 @@ pub(crate) fn print(text: &str) {
     }
 }
 
+/// Likewise, for what may be asked for again and again: it is left out where much waits already, or where nobody but this
+/// thread could write it.
+pub(crate) fn offer(text: &str) {
+    let mut state = lock();
+    let has_room = state.waiting.len() < OFFERED_UP_TO_BYTES;
+    if !state.is_silent && has_room && state.ensure_writer() {
+        state.push(text);
+        drop(state);
+        CHANGED.notify_all();
+    }
+}
+
 /// Shows a progress line in place of the one before. `erasure` is what takes it away. A line that has not gone out when the
 /// next one comes is left out.
 pub(crate) fn show(text: String, erasure: String) {
     let mut state = lock();
     // Without a writer it is left out as well: it may not hold anybody up.
-    if state.ensure_writer() {
+    if !state.is_silent && state.ensure_writer() {
         state.line = Some(ProgressLine { text, erasure });
         if state.waiting.is_empty() {
             state.send_line();
@@ -122,6 +149,12 @@ pub(crate) fn has_colours() -> bool {
 }
 
 impl Outgoing {
+    /// A text comes after all that waits, and in place of the progress line.
+    fn push(&mut self, text: &str) {
+        self.erase();
+        self.waiting.extend_from_slice(text.as_bytes());
+    }
+
     /// The progress line that waits is on its way.
     fn send_line(&mut self) {
         if let Some(line) = self.line.take() {

@@ -5,11 +5,13 @@ use crate::child::{self, InputKind};
 use crate::copy::CHUNK_BYTES_MAX;
 use crate::destination::{DestinationKind, Herald};
 use crate::event::{End, Inbox, Mailbox};
+use crate::extent::Extent;
 use crate::flags::{CopyFlags, FailurePolicy};
 use crate::identity;
-use crate::paths::{Paths, Patience};
+use crate::mixing::DataStreams;
+use crate::paths::{Beginning, Paths, Patience};
+use same_file::Handle;
 use std::fs::File;
-use std::io::Seek;
 use std::sync::Arc;
 use std::time::Duration;
 use watertight::{
@@ -29,8 +31,8 @@ pub(crate) struct Ends {
 pub(crate) struct SourceEnd {
     pub(crate) reader: PipeReader,
     pub(crate) child: Option<Arc<Child>>,
-    /// How many bytes it has, if it knows.
-    pub(crate) size: Option<u64>,
+    /// How much it holds, if it is a file or a block device.
+    pub(crate) extent: Option<Extent>,
 }
 
 pub(crate) struct DestinationEnd {
@@ -53,7 +55,7 @@ pub(crate) enum NotOpened {
 
 /// Descriptors above the standard streams, to be taken before this program opens anything that could get their numbers.
 pub(crate) struct Claimed {
-    handles: Vec<(u32, OsHandle)>,
+    files: Vec<(u32, File)>,
     /// The first that was not there.
     failure: Option<Failure>,
 }
@@ -83,24 +85,32 @@ impl CopyFlags {
 
 impl Claimed {
     pub(crate) fn take<'a>(ends: impl IntoIterator<Item = (End, &'a Address)>) -> Self {
-        let (mut handles, mut failure) = (Vec::new(), None);
+        let (mut files, mut failure) = (Vec::new(), None);
         for (end, address) in ends {
             if let Place::Fd(number) = address.place
                 && number >= STANDARD_STREAMS
             {
                 match inherited(end, address, number) {
-                    Ok(handle) => handles.push((number, handle)),
+                    Ok(handle) => files.push((number, File::from(handle))),
                     Err(error) => failure = failure.or(Some(error)),
                 }
             }
         }
-        Self { handles, failure }
+        Self { files, failure }
     }
 
-    /// A second handle of what is behind a descriptor.
-    pub(crate) fn file(&self, number: u32) -> Option<File> {
-        let (_, handle) = self.handles.iter().find(|(known, _)| *known == number)?;
-        Some(handle.try_clone().ok()?.into())
+    /// Looks at what is behind a descriptor that the program was started with, and takes no further one for it.
+    pub(crate) fn look<T>(&self, number: u32, look: impl FnOnce(&File) -> Option<T>) -> Option<T> {
+        let standard = match number {
+            0 => Handle::stdin(),
+            1 => Handle::stdout(),
+            2 => Handle::stderr(),
+            _ => {
+                let (_, file) = self.files.iter().find(|(known, _)| *known == number)?;
+                return look(file);
+            }
+        };
+        look(standard.ok()?.as_file())
     }
 
     /// The first that was not there.
@@ -109,11 +119,8 @@ impl Claimed {
     }
 
     pub(crate) fn remove(&mut self, number: u32) -> Option<OsHandle> {
-        let index = self
-            .handles
-            .iter()
-            .position(|(known, _)| *known == number)?;
-        Some(self.handles.swap_remove(index).1)
+        let index = self.files.iter().position(|(known, _)| *known == number)?;
+        Some(self.files.swap_remove(index).1.into())
     }
 }
 
@@ -129,27 +136,29 @@ fn inherited(end: End, address: &Address, number: u32) -> Result<OsHandle, Failu
     })
 }
 
-/// Opens all ends, in an order in which a failure spoils nothing.
+/// Opens all ends, in an order in which a failure spoils nothing. The rest is done by whoever begins the copy.
 pub(crate) fn open(
     flags: &CopyFlags,
     mut claimed: Claimed,
+    data_streams: DataStreams,
     report_file: Option<&File>,
     mailbox: &Mailbox,
     inbox: &Inbox,
-) -> Result<Ends, NotOpened> {
+) -> Result<(Ends, Beginning), NotOpened> {
     if let Some(failure) = claimed.take_failure() {
         return Err(failure.into());
     }
+    data_streams.refuse_children(flags)?;
     let mut paths = Paths::new(flags.destinations.len());
     let ends: Vec<_> = flags.ends().collect();
     paths.open(&ends, Patience::Idle(flags.idle), mailbox, inbox)?;
     identity::refuse_same(flags, &paths, &claimed, report_file)?;
-    let size = source_size(&paths);
-    let truncations = paths.truncations(&ends)?;
+    let extent = source_extent(flags, &paths, &claimed);
+    let beginning = paths.beginning(&ends)?;
     // Children first: they inherit the standard streams, which are taken after that.
     let mut started = Vec::new();
     for (end, address) in flags.ends() {
-        started.push(start(end, address, flags, mailbox)?);
+        started.push(start(end, address, flags, data_streams, mailbox)?);
     }
     let mut source = None;
     let mut destinations = Vec::new();
@@ -159,7 +168,7 @@ pub(crate) fn open(
                 source = Some(SourceEnd {
                     reader,
                     child: Some(child),
-                    size,
+                    extent,
                 });
             }
             (Some(Started::Destination(child, writer, input)), _) => {
@@ -177,7 +186,7 @@ pub(crate) fn open(
                 source = Some(SourceEnd {
                     reader,
                     child: None,
-                    size,
+                    extent,
                 });
             }
             (None, End::Destination(index)) => {
@@ -195,15 +204,11 @@ pub(crate) fn open(
         }
     }
     let source = source.expect("the source is one of the ends");
-    for (end, file) in truncations {
-        file.set_len(0)
-            .map_err(|error| (end, format!("cannot empty the file: {error}")))?;
-    }
-    paths.keep_created();
-    Ok(Ends {
+    let ends = Ends {
         source,
         destinations,
-    })
+    };
+    Ok((ends, beginning))
 }
 
 fn writer_options(
@@ -238,20 +243,26 @@ fn start(
     end: End,
     address: &Address,
     flags: &CopyFlags,
+    data_streams: DataStreams,
     mailbox: &Mailbox,
 ) -> Result<Option<Started>, Failure> {
     let Place::Exec(command) = &address.place else {
         return Ok(None);
     };
+    let stderr = data_streams.child_stderr();
     let started = match end {
         End::Destination(index) => {
+            let stdout = data_streams
+                .child_stdout()
+                .map_err(|error| (end, format!("cannot start {address}: {error}")))?;
+            let outputs = (stdout, stderr);
             let options = writer_options(flags, address, index, mailbox);
             // Who wants the end at once wants what looks like one.
             let is_armed = flags.on_failure == FailurePolicy::Kill;
-            child::start_destination(command, &address.exec, is_armed, &options)
+            child::start_destination(command, &address.exec, outputs, is_armed, options)
                 .map(|(child, writer, input)| Started::Destination(child, writer, input))
         }
-        End::Source => child::start_source(command, reader_options())
+        End::Source => child::start_source(command, stderr, reader_options())
             .map(|(child, reader)| Started::Source(child, reader)),
     };
     let started = started.map_err(|error| (end, cannot_start(address, &error)))?;
@@ -294,12 +305,11 @@ fn take(
     })
 }
 
-/// How many bytes are left in the source, if it is a file.
-fn source_size(paths: &Paths) -> Option<u64> {
-    let opened = paths
-        .source
-        .as_ref()
-        .filter(|opened| opened.metadata.is_file())?;
-    let position = (&opened.file).stream_position().ok()?;
-    Some(opened.metadata.len().saturating_sub(position))
+/// How much the source holds, if it is a file or a block device, whoever opened it.
+fn source_extent(flags: &CopyFlags, paths: &Paths, claimed: &Claimed) -> Option<Extent> {
+    match flags.source.place {
+        Place::Exec(_) => None,
+        Place::Fd(number) => claimed.look(number, Extent::of),
+        Place::Fifo(_) | Place::File(..) => Extent::of(&paths.source.as_ref()?.file),
+    }
 }

@@ -1,7 +1,7 @@
 //! The one mailbox of a copy: everything that can happen arrives here, so that one `recv` waits for all of it.
 //!
 //! It has no bound of its own, and needs none: the source may only send as many chunks as it was given credit for, and
-//! everything else happens once, or is coalesced (`Wake`).
+//! everything else happens once, or is coalesced (`AccountAsked`, `Wake`).
 
 use crate::paths::OpenedPath;
 use crate::source::SourceEnding;
@@ -24,6 +24,8 @@ pub(crate) enum End {
 
 /// Something happened.
 pub(crate) enum Event {
+    /// Somebody wants to know how far everything is.
+    AccountAsked,
     /// A child is over; how, if that is known.
     ChildEnded(End, Option<Exit>),
     /// The source's next bytes.
@@ -48,30 +50,46 @@ pub(crate) enum Event {
 #[derive(Clone)]
 pub(crate) struct Mailbox {
     sender: Sender<Event>,
+    asked: Arc<AtomicBool>,
     woken: Arc<AtomicBool>,
 }
 
 /// Where events are taken out.
 pub(crate) struct Inbox {
     receiver: Receiver<Event>,
+    asked: Arc<AtomicBool>,
     woken: Arc<AtomicBool>,
 }
 
 /// A new mailbox.
 pub(crate) fn mailbox() -> (Mailbox, Inbox) {
     let (sender, receiver) = channel();
+    let asked = Arc::new(AtomicBool::new(false));
     let woken = Arc::new(AtomicBool::new(false));
     let mailbox = Mailbox {
         sender,
+        asked: asked.clone(),
         woken: woken.clone(),
     };
-    (mailbox, Inbox { receiver, woken })
+    let inbox = Inbox {
+        receiver,
+        asked,
+        woken,
+    };
+    (mailbox, inbox)
 }
 
 impl Mailbox {
     /// Posts an event. If the copy is over, nobody is left to care.
     pub(crate) fn post(&self, event: Event) {
         let _ = self.sender.send(event);
+    }
+
+    /// Posts an `AccountAsked`, unless one is waiting already.
+    pub(crate) fn ask_for_account(&self) {
+        if !self.asked.swap(true, Ordering::AcqRel) {
+            self.post(Event::AccountAsked);
+        }
     }
 
     /// Posts a `Wake`, unless one is waiting already.
@@ -96,6 +114,9 @@ impl Inbox {
                 self.receiver.recv_timeout(rest).ok()
             }
         };
+        if matches!(event, Some(Event::AccountAsked)) {
+            self.asked.store(false, Ordering::Release);
+        }
         if matches!(event, Some(Event::Wake)) {
             // Before anybody looks at the ledgers: what moves from now on posts a new one.
             self.woken.store(false, Ordering::Release);

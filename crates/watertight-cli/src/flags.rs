@@ -30,8 +30,9 @@ Addresses:
   fifo:PATH     a FIFO (Unix); opening it waits for the other side
   fd:N          a descriptor the program was started with (Unix)
   exec:COMMAND  a child process. Of a source its standard output (its input is
-                empty), of a destination its standard input (its output is
-                ours); its exit status counts. No shell runs: Unix takes the
+                empty), of a destination its standard input (its output goes
+                to ours, or to standard error if ours has the data of `-`);
+                its exit status counts. No shell runs: Unix takes the
                 words apart by the shell's quoting rules, Windows passes on
                 all that follows the program's name. For pipes, variables and
                 patterns: 'exec:sh -c \"...\"'. A child whose pipe ended early
@@ -53,7 +54,7 @@ of this list counts:
             printed. A signal that was ignored at the start stays ignored
   2         wrong usage; nothing was opened
   3         an address could not be opened; nothing was copied
-  4         the source failed while it was read
+  4         the source failed while it was read, or a file became shorter
   6         a deadline passed (--idle, --drain-within, --slow-after)
   5         a destination ended early: bytes that were read did not reach it,
             or its reader closed with bytes unread. Destinations dropped by
@@ -65,7 +66,10 @@ of this list counts:
   1         anything else, for instance a report that could not be saved
   0         every byte read was transferred to every destination, and nothing
             of the above happened
-A second Ctrl-C ends the program at once, without an account.";
+A second Ctrl-C ends the program at once, without an account. SIGUSR1 (and
+SIGINFO, Ctrl-T, where there is one) prints the account so far.
+Nothing is said on standard error, by us or by children, while it is an end
+of the copy, as in `copy src - 2>&1 | ...`: see the exit code, --report-to.";
 
 /// Moves bytes through pipes and accounts for every one of them.
 #[derive(Debug, Parser)]

@@ -5,20 +5,25 @@ use crate::endpoint::{Claimed, NotOpened};
 use crate::event::End;
 use crate::flags::CopyFlags;
 use crate::paths::{OpenedPath, Paths};
-use crate::platform;
-use same_file::Handle;
-use std::fs::File;
+use crate::platform::{self, Identity};
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::Path;
 
 pub(crate) const REPORT: &str = "the report's file";
 const STANDARD_ERROR: &str = "standard error";
+const STANDARD_ERROR_NUMBER: u32 = 2;
 
-/// What can be recognised. Terminals, other devices and sockets may well be named twice.
+/// What can be recognised, whatever its name.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Thing {
     /// A block device, by its number: it may have several names.
     Block(u64),
+    /// A character device, likewise.
+    Character(u64),
     Fifo((u64, u64)),
-    File(Handle),
+    File(Identity),
+    Socket((u64, u64)),
 }
 
 /// Something with a part in the copy.
@@ -29,22 +34,36 @@ struct Known {
 }
 
 impl Thing {
-    fn of(handle: Handle) -> Option<Self> {
-        let metadata = handle.as_file().metadata().ok()?;
-        if metadata.is_file() {
-            return Some(Self::File(handle));
-        }
-        platform::block_device(&metadata)
-            .map(Self::Block)
-            .or_else(|| platform::fifo(&metadata).map(Self::Fifo))
+    /// What is open here. Takes no descriptor: whoever has too few of them must know it all the same.
+    pub(crate) fn of(file: &File) -> Option<Self> {
+        let metadata = file.metadata().ok()?;
+        Self::known(&metadata, || platform::identity(file))
     }
 
-    pub(crate) fn of_file(file: &File) -> Option<Self> {
-        Self::of(Handle::from_file(file.try_clone().ok()?).ok()?)
+    /// What the path leads to. It is not opened where that could wait.
+    fn of_path(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Self::known(&metadata, || platform::identity_of_path(path))
+    }
+
+    fn known(metadata: &Metadata, identity: impl FnOnce() -> io::Result<Identity>) -> Option<Self> {
+        if metadata.is_file() {
+            return identity().ok().map(Self::File);
+        }
+        platform::block_device(metadata)
+            .map(Self::Block)
+            .or_else(|| platform::character_device(metadata).map(Self::Character))
+            .or_else(|| platform::fifo(metadata).map(Self::Fifo))
+            .or_else(|| platform::socket(metadata).map(Self::Socket))
     }
 
     pub(crate) fn is_file(&self) -> bool {
         matches!(self, Self::File(_))
+    }
+
+    /// Terminals, other character devices and sockets may well be named twice.
+    pub(crate) fn may_be_named_twice(&self) -> bool {
+        matches!(self, Self::Character(_) | Self::Socket(_))
     }
 }
 
@@ -63,20 +82,15 @@ pub(crate) fn refuse_report(
     claimed: &Claimed,
     report_file: &File,
 ) -> Result<(), NotOpened> {
-    let Some(report) = Thing::of_file(report_file).filter(Thing::is_file) else {
+    let Some(report) = Thing::of(report_file).filter(Thing::is_file) else {
         return Ok(());
     };
-    if standard_error().is_some_and(|thing| thing == report) {
+    if standard_error(claimed).as_ref() == Some(&report) {
         let text = same_file(REPORT, STANDARD_ERROR);
         return Err(NotOpened::ReportRefused(End::Source, text));
     }
     for (end, address) in flags.ends() {
-        let is_same = match address.path() {
-            // Not opened: that could wait.
-            Some(path) => platform::is_same_file(report_file, path),
-            None => descriptor(address, claimed).is_some_and(|thing| thing == report),
-        };
-        if is_same {
+        if of_address(address, claimed).as_ref() == Some(&report) {
             let text = same_file(&address.to_string(), REPORT);
             return Err(NotOpened::ReportRefused(end, text));
         }
@@ -91,25 +105,21 @@ pub(crate) fn refuse_same(
     claimed: &Claimed,
     report_file: Option<&File>,
 ) -> Result<(), NotOpened> {
-    let report = report_file.and_then(Thing::of_file).filter(Thing::is_file);
+    let report = report_file.and_then(Thing::of).filter(Thing::is_file);
     let mut known: Vec<Known> = Vec::new();
     for (end, address) in flags.ends() {
-        let opened = |opened: &OpenedPath| Thing::of_file(&opened.file);
+        let opened = |opened: &OpenedPath| Thing::of(&opened.file);
         let thing = match end {
-            _ if address.path().is_none() => descriptor(address, claimed),
+            _ if address.path().is_none() => of_address(address, claimed),
             End::Destination(index) => paths.destinations[index].as_ref().and_then(opened),
             End::Source => paths.source.as_ref().and_then(opened),
         };
-        let Some(thing) = thing else {
+        let Some(thing) = thing.filter(|thing| !thing.may_be_named_twice()) else {
             continue;
         };
         if report.as_ref() == Some(&thing) {
             let text = same_file(&address.to_string(), REPORT);
             return Err(NotOpened::ReportRefused(end, text));
-        }
-        if standard_error().as_ref() == Some(&thing) {
-            let text = same_file(&address.to_string(), STANDARD_ERROR);
-            return Err(NotOpened::Failed(end, text));
         }
         let one = Known {
             thing,
@@ -135,20 +145,17 @@ pub(crate) fn same_file(one: &str, other: &str) -> String {
 }
 
 /// The file behind standard error, if it is one.
-pub(crate) fn standard_error() -> Option<Thing> {
-    Handle::stderr()
-        .ok()
-        .and_then(Thing::of)
+pub(crate) fn standard_error(claimed: &Claimed) -> Option<Thing> {
+    claimed
+        .look(STANDARD_ERROR_NUMBER, Thing::of)
         .filter(Thing::is_file)
 }
 
-/// What is behind a descriptor that the program was started with.
-pub(crate) fn descriptor(address: &Address, claimed: &Claimed) -> Option<Thing> {
-    match address.place {
-        Place::Fd(0) => Thing::of(Handle::stdin().ok()?),
-        Place::Fd(1) => Thing::of(Handle::stdout().ok()?),
-        Place::Fd(2) => Thing::of(Handle::stderr().ok()?),
-        Place::Fd(number) => Thing::of_file(&claimed.file(number)?),
-        Place::Exec(_) | Place::Fifo(_) | Place::File(..) => None,
+/// What is at an address before anything is opened. A child is nothing yet.
+pub(crate) fn of_address(address: &Address, claimed: &Claimed) -> Option<Thing> {
+    match &address.place {
+        Place::Exec(_) => None,
+        Place::Fd(number) => claimed.look(*number, Thing::of),
+        Place::Fifo(path) | Place::File(path, _) => Thing::of_path(path),
     }
 }

@@ -1,6 +1,7 @@
 //! The program `watertight`: arguments in, exit code out. Everything else is in the other rooms of this crate.
 #![forbid(unsafe_code)]
 
+mod account;
 mod address;
 #[cfg(test)]
 mod address_checks;
@@ -8,14 +9,17 @@ mod child;
 mod copy;
 #[cfg(test)]
 mod corpus;
+mod created;
 mod destination;
 mod diagnostics;
 mod endpoint;
 mod event;
+mod extent;
 mod flags;
 mod generate;
 mod identity;
 mod meter;
+mod mixing;
 mod oom;
 mod orphans;
 mod paths;

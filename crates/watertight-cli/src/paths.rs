@@ -1,16 +1,22 @@
 //! Opening what has a path, each on a thread of its own, without harming anything: no file is truncated here.
 
+use crate::account;
 use crate::address::{Address, FileMode, Place};
+use crate::created::{Created, open_or_create};
+use crate::diagnostics;
 use crate::endpoint::{Failure, NotOpened};
 use crate::event::{End, Event, Inbox, Mailbox, is_late};
 use crate::platform;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long what has no reason to wait may take to open, after something else has failed.
-const STRAGGLERS_WITHIN: Duration = Duration::from_millis(500);
+/// How long what has no reason to wait may take to open, after something else has failed: only a file system that hangs
+/// takes longer.
+const STRAGGLERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long opening may take.
 #[derive(Clone, Copy, Debug)]
@@ -45,30 +51,6 @@ pub(crate) struct OpenedPath {
     created: Option<Created>,
 }
 
-/// A file that this program made. It is removed when this is dropped, if it is still there, and still empty.
-struct Created {
-    file: File,
-    path: PathBuf,
-    is_kept: bool,
-}
-
-impl Created {
-    fn keep(mut self) {
-        self.is_kept = true;
-    }
-}
-
-impl Drop for Created {
-    fn drop(&mut self) {
-        let known = std::fs::symlink_metadata(&self.path);
-        let is_empty = known.is_ok_and(|known| known.is_file() && known.len() == 0);
-        if !self.is_kept && is_empty && platform::is_same_file(&self.file, &self.path) {
-            // It was a courtesy; what failed is being told already.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
 /// The ends that have paths.
 pub(crate) struct Paths {
     pub(crate) source: Option<OpenedPath>,
@@ -76,6 +58,38 @@ pub(crate) struct Paths {
     created: Vec<Created>,
     /// Those that are being opened and will not take long.
     opening: Vec<End>,
+    /// Something failed: what is not open yet need not be opened.
+    is_given_up: Arc<AtomicBool>,
+}
+
+/// What changes when a copy or a command begins: some files were made for it, and others are emptied. Dropped, it takes away
+/// what was made.
+pub(crate) struct Beginning {
+    created: Vec<Created>,
+    truncations: Vec<(End, File)>,
+}
+
+impl Beginning {
+    /// The copy begins: what is overwritten is emptied, and the files that were made stay, however the copy ends.
+    pub(crate) fn commit(mut self) -> Result<(), Failure> {
+        self.empty_files()?;
+        self.keep_created();
+        Ok(())
+    }
+
+    /// Empties what is overwritten.
+    pub(crate) fn empty_files(&mut self) -> Result<(), Failure> {
+        for (end, file) in self.truncations.drain(..) {
+            file.set_len(0)
+                .map_err(|error| (end, format!("cannot empty the file: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// The files that were made stay.
+    pub(crate) fn keep_created(self) {
+        self.created.into_iter().for_each(Created::keep);
+    }
 }
 
 impl Paths {
@@ -85,13 +99,7 @@ impl Paths {
             destinations: (0..destinations).map(|_| None).collect(),
             created: Vec::new(),
             opening: Vec::new(),
-        }
-    }
-
-    /// The copy begins: the files that were made for it stay, however it ends.
-    pub(crate) fn keep_created(&mut self) {
-        for created in self.created.drain(..) {
-            created.keep();
+            is_given_up: Arc::default(),
         }
     }
 
@@ -113,6 +121,7 @@ impl Paths {
     ) -> Result<(), NotOpened> {
         let result = self.open_all(ends, patience, mailbox, inbox);
         if result.is_err() {
+            self.is_given_up.store(true, Ordering::Release);
             self.await_stragglers(inbox);
         }
         result
@@ -132,10 +141,13 @@ impl Paths {
             };
             let source_waits = end == End::Source
                 && inspect(end, address, path)?.is_some_and(|known| platform::is_fifo(&known));
-            open_aside(end, address.clone(), mailbox.clone())
-                .map_err(|error| (end, error.to_string()))?;
+            // A FIFO or a device may wait for its other side.
+            let may_wait = std::fs::metadata(path).is_ok_and(|known| !known.is_file());
+            let is_given_up = self.is_given_up.clone();
+            open_aside(end, address.clone(), mailbox.clone(), is_given_up)
+                .map_err(|error| (end, format!("cannot open {address}: no thread: {error}")))?;
             opening += 1;
-            if !std::fs::metadata(path).is_ok_and(|known| platform::is_fifo(&known)) {
+            if !may_wait {
                 self.opening.push(end);
             }
             // A source that cannot be opened should leave no empty destination behind.
@@ -164,6 +176,7 @@ impl Paths {
                     let opened = result.map_err(|text| NotOpened::Failed(end, text));
                     return self.handle_opened(end, opened);
                 }
+                Some(Event::AccountAsked) => diagnostics::offer(account::NOT_BEGUN),
                 Some(
                     Event::ChildEnded(..)
                     | Event::Data(_)
@@ -205,12 +218,9 @@ impl Paths {
         }
     }
 
-    /// The files to be emptied, once everything else has gone well.
-    pub(crate) fn truncations(
-        &self,
-        ends: &[(End, &Address)],
-    ) -> Result<Vec<(End, File)>, Failure> {
-        let mut files = Vec::new();
+    /// What is left to do once everything else has gone well.
+    pub(crate) fn beginning(&mut self, ends: &[(End, &Address)]) -> Result<Beginning, Failure> {
+        let mut truncations = Vec::new();
         for (end, address) in ends.iter().copied() {
             let (End::Destination(index), Place::File(_, FileMode { append: false, .. })) =
                 (end, &address.place)
@@ -225,18 +235,30 @@ impl Paths {
                     .file
                     .try_clone()
                     .map_err(|error| (end, error.to_string()))?;
-                files.push((end, file));
+                truncations.push((end, file));
             }
         }
-        Ok(files)
+        Ok(Beginning {
+            created: std::mem::take(&mut self.created),
+            truncations,
+        })
     }
 }
 
-fn open_aside(end: End, address: Address, mailbox: Mailbox) -> io::Result<()> {
+/// Whoever does not take the answer out of the mailbox drops it, and with it the file that was made.
+fn open_aside(
+    end: End,
+    address: Address,
+    mailbox: Mailbox,
+    is_given_up: Arc<AtomicBool>,
+) -> io::Result<()> {
     std::thread::Builder::new()
         .name("open".into())
         .spawn(move || {
             let opened = match end {
+                _ if is_given_up.load(Ordering::Acquire) => {
+                    Err(format!("{address} was not opened: something else failed"))
+                }
                 End::Destination(_) => open_destination(&address),
                 End::Source => open_source(&address),
             };
@@ -250,7 +272,8 @@ fn open_source(address: &Address) -> Result<OpenedPath, String> {
         .path()
         .expect("only addresses with a path are opened");
     inspect(End::Source, address, path).map_err(|(_, text)| text)?;
-    let opened = File::open(path).and_then(with_metadata);
+    let opened = platform::open_options().read(true).open(path);
+    let opened = opened.and_then(|file| with_metadata(file, None));
     opened.map_err(|error| cannot_open("read", address, &error))
 }
 
@@ -261,49 +284,33 @@ fn open_destination(address: &Address) -> Result<OpenedPath, String> {
     inspect(End::Destination(0), address, path).map_err(|(_, text)| text)?;
     let opened = match &address.place {
         Place::File(_, mode) => open_file(path, *mode),
-        Place::Exec(_) | Place::Fd(_) | Place::Fifo(_) => OpenOptions::new()
+        Place::Exec(_) | Place::Fd(_) | Place::Fifo(_) => platform::open_options()
             .write(true)
             .open(path)
-            .and_then(with_metadata),
+            .and_then(|file| with_metadata(file, None)),
     };
     opened.map_err(|error| cannot_open("write", address, &error))
 }
 
 /// Not truncated here: it may turn out to be the source.
 fn open_file(path: &Path, mode: FileMode) -> io::Result<OpenedPath> {
-    let mut options = OpenOptions::new();
+    let mut options = platform::open_options();
     options.append(mode.append).write(true);
-    if !mode.must_exist {
-        // First as if it must not exist: so it is known who made it.
-        match options.clone().create_new(true).open(path) {
-            Ok(file) => {
-                let created = Created {
-                    file: file.try_clone()?,
-                    path: path.to_owned(),
-                    is_kept: false,
-                };
-                let opened = with_metadata(file)?;
-                return Ok(OpenedPath {
-                    created: Some(created),
-                    ..opened
-                });
-            }
-            Err(error) if mode.exclusive => return Err(error),
-            Err(_) => {}
-        }
-    }
-    options
-        .create(!mode.must_exist)
-        .open(path)
-        .and_then(with_metadata)
+    let (file, created) = if mode.must_exist {
+        (options.open(path)?, None)
+    } else {
+        open_or_create(&options, path, mode.exclusive)?
+    };
+    with_metadata(file, created)
 }
 
-fn with_metadata(file: File) -> io::Result<OpenedPath> {
+/// If this fails, what was made goes.
+fn with_metadata(file: File, created: Option<Created>) -> io::Result<OpenedPath> {
     let metadata = file.metadata()?;
     Ok(OpenedPath {
         file,
         metadata,
-        created: None,
+        created,
     })
 }
 

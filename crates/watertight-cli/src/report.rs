@@ -20,6 +20,8 @@ pub(crate) enum CopyEnding {
     NotOpened,
     SlowDeadline,
     SourceFailed,
+    /// It had fewer bytes in the end than at the start.
+    SourceShrank,
 }
 
 /// Why we gave a destination up.
@@ -59,6 +61,8 @@ pub(crate) struct Counters {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct SourceReport {
     pub(crate) address: String,
+    /// How many bytes it had at the start; null for what has no size, such as a pipe.
+    pub(crate) size_at_start: Option<u64>,
     pub(crate) bytes_read: u64,
     /// Bytes that the system handed over and that were not used, because reading was stopped.
     pub(crate) bytes_untaken: u64,
@@ -216,6 +220,11 @@ impl SourceReport {
         } else {
             ", not to the end"
         });
+        if let Some(size) = self.size_at_start.filter(|size| *size > self.bytes_read)
+            && self.ended
+        {
+            write!(out, ", although it had {size} bytes at the start")?;
+        }
         if self.bytes_untaken > 0 {
             write!(
                 out,
@@ -368,6 +377,7 @@ impl CopyEnding {
             Self::NotOpened => "not begun, because an address could not be opened,",
             Self::SlowDeadline => "stopped because a destination took nothing for --slow-after,",
             Self::SourceFailed => "stopped because the source failed,",
+            Self::SourceShrank => "stopped because the source became shorter,",
         }
     }
 }

@@ -177,3 +177,36 @@ fn a_text_report_has_no_lines_but_its_own() {
         assert!(text.contains(name), "{text}");
     }
 }
+
+#[test]
+fn a_source_that_became_shorter_failed() {
+    let cut = |report: &mut Report| {
+        report.ending = CopyEnding::SourceShrank;
+        report.sources[0].error = Some("the source became shorter".to_owned());
+        report.sources[0].ended = false;
+    };
+    assert_eq!(code(cut), 4);
+    let mut report = finished();
+    cut(&mut report);
+    let text = report.seal().to_text();
+    assert!(
+        text.contains("stopped because the source became shorter,"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_end_before_the_size_is_told_even_if_nothing_was_cut() {
+    let mut report = finished();
+    report.sources[0].size_at_start = Some(4096);
+    let report = report.seal();
+    assert_eq!(report.exit_code, 0);
+    let text = report.to_text();
+    assert!(
+        text.contains(", to the end, although it had 4096 bytes at the start\n"),
+        "{text}"
+    );
+    let mut report = finished();
+    report.sources[0].size_at_start = Some(10);
+    assert!(!report.seal().to_text().contains("although"));
+}

@@ -1,18 +1,21 @@
 //! From flags to exit code: opens, copies, puts the account together, and delivers the report.
 
 use crate::copy::Copy;
+use crate::created::{Created, open_or_create};
 use crate::destination::Destination;
 use crate::diagnostics::{self, tell};
 use crate::endpoint::{self, Claimed, NotOpened};
 use crate::event::{End, Inbox, Mailbox, mailbox};
 use crate::flags::{CopyFlags, HashChoice, ReportChoice};
 use crate::identity;
+use crate::mixing::DataStreams;
 use crate::platform;
 use crate::report::{
     CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
 };
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Instant;
 use watertight::{Ending, Ledger};
 
@@ -25,8 +28,13 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     let (mailbox, inbox) = mailbox();
     // Before anything else is opened: it could get one of these numbers.
     let claimed = Claimed::take(flags.ends());
-    let mut report_file = match flags.report_to.as_ref().map(open_report).transpose() {
-        Ok(file) => file,
+    let data_streams = DataStreams::of(flags, &claimed);
+    if data_streams.stderr {
+        diagnostics::silence();
+    }
+    // The second goes at the end: a report's file that we made and that nothing was written to is not left behind.
+    let (mut report_file, _made) = match flags.report_to.as_deref().map(open_report).transpose() {
+        Ok(opened) => opened.unzip(),
         Err(error) => {
             tell(&cannot_save(flags, &error));
             return OTHER;
@@ -35,14 +43,19 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     let run = || {
         let to = mailbox.clone();
         let mut already = false;
-        platform::watch_signals(move |signal| {
+        platform::watch_signals(platform::ACCOUNT_SIGNALS, move |signal| {
+            if platform::ACCOUNT_SIGNALS.contains(&signal) {
+                to.ask_for_account();
+                return;
+            }
             if already {
                 leave(128 + signal);
             }
             already = true;
             to.interrupt(signal);
         })?;
-        transfer(flags, claimed, &mut report_file, mailbox, inbox)
+        let report = &mut report_file;
+        transfer(flags, claimed, data_streams, report, mailbox, inbox)
     };
     match run() {
         Ok(mut report) => {
@@ -59,6 +72,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
 fn transfer(
     flags: &CopyFlags,
     claimed: Claimed,
+    data_streams: DataStreams,
     report_file: &mut Option<File>,
     mailbox: Mailbox,
     inbox: Inbox,
@@ -67,10 +81,15 @@ fn transfer(
     let refused = report.map_or(Ok(()), |file| {
         identity::refuse_report(flags, &claimed, file)
     });
-    let ends = refused.and_then(|()| endpoint::open(flags, claimed, report, &mailbox, &inbox));
+    let ends = refused
+        .and_then(|()| endpoint::open(flags, claimed, data_streams, report, &mailbox, &inbox));
     match ends {
-        Ok(ends) => {
+        Ok((ends, beginning)) => {
             let mut copy = Copy::new(flags, ends, mailbox, inbox)?;
+            // Only now: every thread has started, and nothing was read.
+            if let Err(failure) = beginning.commit() {
+                return Ok(not_begun(flags, &failure.into()));
+            }
             copy.run();
             Ok(account(flags, &copy))
         }
@@ -88,6 +107,7 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>) -> Report {
     let ending = copy.source_ending.as_ref();
     let source = SourceReport {
         address: flags.source.text.clone(),
+        size_at_start: ending.and_then(|ending| ending.size_at_start),
         bytes_read: copy.bytes_read,
         bytes_untaken: ending.map_or(0, |ending| ending.untaken),
         ended: ending.is_some_and(|ending| ending.ended),
@@ -240,12 +260,8 @@ fn text(flags: &CopyFlags, report: &Report, is_saved: bool) -> Option<serde_json
 }
 
 /// Not truncated yet: it may turn out to be an end of the copy.
-pub(crate) fn open_report(path: &std::path::PathBuf) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
+pub(crate) fn open_report(path: &Path) -> io::Result<(File, Option<Created>)> {
+    open_or_create(platform::open_options().write(true), path, false)
 }
 
 pub(crate) fn save_report(mut file: File, text: &str) -> io::Result<()> {

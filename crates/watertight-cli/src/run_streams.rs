@@ -6,8 +6,8 @@
 use crate::address::{Address, ExecOptions, FileMode, Place};
 use crate::endpoint::{Claimed, NotOpened};
 use crate::event::{End, Inbox, Mailbox};
-use crate::identity::{REPORT, Thing, descriptor, same_file, standard_error};
-use crate::paths::{Paths, Patience};
+use crate::identity::{REPORT, Thing, of_address, same_file, standard_error};
+use crate::paths::{Beginning, Paths, Patience};
 use crate::platform;
 use crate::run_flags::RunFlags;
 use std::fs::File;
@@ -36,10 +36,8 @@ pub(crate) struct RunStreams {
     pub(crate) stderr: Option<OsHandle>,
     /// Standard error goes where standard output goes.
     pub(crate) is_joined: bool,
-    /// The files to be emptied.
-    truncations: Vec<(End, File)>,
-    /// Has the files that were made, and removes them again if the command is not started.
-    paths: Paths,
+    /// The files to be emptied, and those that were made: they are removed again if the command is not started.
+    beginning: Beginning,
 }
 
 /// One of the command's streams, or what else must not be written into.
@@ -104,7 +102,7 @@ impl Wanted {
         let mut paths = Paths::new(2);
         paths.open(&self.ends(), Patience::Until(until), mailbox, inbox)?;
         self.is_joined |= self.refuse_clashes(&paths, &claimed, report_file)?;
-        let truncations = paths.truncations(&self.ends())?;
+        let beginning = paths.beginning(&self.ends())?;
         let mut take =
             |end, address: &Address, number| take(end, address, number, &mut paths, &mut claimed);
         let stdin = take(STDIN, &self.stdin, 0)?;
@@ -119,8 +117,7 @@ impl Wanted {
             stdout,
             stderr,
             is_joined: self.is_joined,
-            truncations,
-            paths,
+            beginning,
         })
     }
 
@@ -133,7 +130,7 @@ impl Wanted {
     ) -> Result<bool, NotOpened> {
         let ends = self.ends().into_iter();
         let of_ends = ends.filter_map(|(end, address)| Part::of(end, address, paths, claimed));
-        let parts: Vec<Part> = of_ends.chain(others(report_file)).collect();
+        let parts: Vec<Part> = of_ends.chain(others(claimed, report_file)).collect();
         let mut is_joined = false;
         for (index, one) in parts.iter().enumerate() {
             for other in &parts[..index] {
@@ -161,16 +158,13 @@ impl Wanted {
 impl RunStreams {
     /// Empties the files that are to be overwritten: everything else has gone well, and the command is started next.
     pub(crate) fn empty_files(&mut self) -> Result<(), String> {
-        for (_, file) in self.truncations.drain(..) {
-            file.set_len(0)
-                .map_err(|error| format!("cannot empty the file of an output: {error}"))?;
-        }
-        Ok(())
+        let emptied = self.beginning.empty_files();
+        emptied.map_err(|(_, text)| format!("an output: {text}"))
     }
 
     /// The command was started: the files that were made for it stay.
-    pub(crate) fn keep_created(&mut self) {
-        self.paths.keep_created();
+    pub(crate) fn keep_created(self) {
+        self.beginning.keep_created();
     }
 }
 
@@ -181,11 +175,11 @@ impl Part {
             End::Source => paths.source.as_ref(),
         };
         let thing = match opened {
-            Some(opened) => Thing::of_file(&opened.file),
-            None => descriptor(address, claimed),
+            Some(opened) => Thing::of(&opened.file),
+            None => of_address(address, claimed),
         };
         Some(Self {
-            thing: thing?,
+            thing: thing.filter(|thing| !thing.may_be_named_twice())?,
             name: address.to_string(),
             end: Some(end),
             is_opened: opened.is_some(),
@@ -206,7 +200,7 @@ fn number_of(address: &Address) -> Option<u32> {
 }
 
 /// The report's file, and our standard error, where our messages go.
-fn others(report_file: Option<&File>) -> impl Iterator<Item = Part> {
+fn others(claimed: &Claimed, report_file: Option<&File>) -> impl Iterator<Item = Part> {
     let part = |thing: Thing, name: &str, is_opened: bool| Part {
         thing,
         name: name.to_owned(),
@@ -214,10 +208,10 @@ fn others(report_file: Option<&File>) -> impl Iterator<Item = Part> {
         is_opened,
         is_appended: false,
     };
-    let report = report_file.and_then(Thing::of_file);
+    let report = report_file.and_then(Thing::of);
     let report = report.filter(Thing::is_file);
     let report = report.map(|thing| part(thing, REPORT, true));
-    let errors = standard_error().map(|thing| part(thing, "our standard error", false));
+    let errors = standard_error(claimed).map(|thing| part(thing, "our standard error", false));
     report.into_iter().chain(errors)
 }
 

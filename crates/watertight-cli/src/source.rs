@@ -1,10 +1,12 @@
 //! The reading side of a copy: one thread that reads as much as it is given credit for, and hashes what it read.
 
 use crate::event::{Event, Mailbox};
+use crate::extent::Extent;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +27,10 @@ pub(crate) struct SourceEnding {
     pub(crate) ended: bool,
     /// Why reading failed, if it did.
     pub(crate) error: Option<String>,
+    /// It became shorter while it was read; that is the error.
+    pub(crate) shrank: bool,
+    /// How many bytes it had left at the start, if it is something that has a size.
+    pub(crate) size_at_start: Option<u64>,
     /// The hash of everything that was read, in hexadecimal.
     pub(crate) hash: Option<String>,
     /// Bytes that the system handed over and that nobody took, because reading was stopped.
@@ -40,13 +46,20 @@ pub(crate) struct Source {
 
 impl Source {
     /// Starts the thread. It reads nothing before it is given credit.
-    pub(crate) fn start(reader: PipeReader, hash: bool, mailbox: Mailbox) -> io::Result<Self> {
+    pub(crate) fn start(
+        reader: PipeReader,
+        extent: Option<Extent>,
+        hash: bool,
+        mailbox: Mailbox,
+    ) -> io::Result<Self> {
         let reader = Arc::new(reader);
         let stopped = Arc::new(AtomicBool::new(false));
         let (credit, credits) = channel();
         let thread = Reading {
             reader: reader.clone(),
             stopped: stopped.clone(),
+            extent,
+            bytes_read: 0,
             hash: hash.then(Sha256::new),
             buffers: Buffers::default(),
         };
@@ -84,24 +97,32 @@ impl Source {
 struct Reading {
     reader: Arc<PipeReader>,
     stopped: Arc<AtomicBool>,
+    extent: Option<Extent>,
+    bytes_read: u64,
     hash: Option<Sha256>,
     buffers: Buffers,
 }
 
 impl Reading {
     fn run(mut self, credits: &Receiver<usize>, mailbox: &Mailbox) -> SourceEnding {
-        let mut ending = SourceEnding::default();
+        let mut ending = SourceEnding {
+            size_at_start: self.extent.map(Extent::left),
+            ..SourceEnding::default()
+        };
         while let Ok(bytes_max) = credits.recv() {
             let mut buffer = self.buffers.take(bytes_max);
             match self.reader.receive(&mut buffer).wait() {
                 Ok(0) => {
-                    ending.ended = true;
+                    ending.error = self.shrinkage();
+                    ending.shrank = ending.error.is_some();
+                    ending.ended = !ending.shrank;
                     break;
                 }
                 Ok(n) => {
                     if let Some(hash) = &mut self.hash {
                         hash.update(&buffer[..n]);
                     }
+                    self.bytes_read += n as u64;
                     mailbox.post(Event::Data(self.buffers.chunk(buffer, n)));
                 }
                 Err(error) => {
@@ -119,6 +140,23 @@ impl Reading {
         }
         ending.hash = self.hash.map(|hash| hexadecimal(&hash.finalize()));
         ending
+    }
+
+    /// Its end was reached. What there is to say if it had more at the start, and was cut since.
+    fn shrinkage(&self) -> Option<String> {
+        let (at_start, read) = (self.extent?, self.bytes_read);
+        // The first question spares most copies the second handle.
+        let is_cut = at_start.is_short(read) && at_start.was_cut(read, self.look());
+        is_cut.then(|| {
+            let size = at_start.left();
+            format!("the source became shorter: {size} bytes at the start, {read} read")
+        })
+    }
+
+    /// What the source holds now.
+    fn look(&self) -> Option<Extent> {
+        let handle = self.reader.try_clone_handle().ok()?;
+        Extent::of(&File::from(handle))
     }
 }
 

@@ -68,8 +68,9 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
     let wanted = Wanted::new(flags);
     // Before anything else is opened: it could get one of these numbers.
     let claimed = wanted.claim();
-    let report_file = match flags.report_to.as_ref().map(open_report).transpose() {
-        Ok(file) => file,
+    // The second goes at the end: a report's file that we made and that nothing was written to is not left behind.
+    let (report_file, _made) = match flags.report_to.as_deref().map(open_report).transpose() {
+        Ok(opened) => opened.unzip(),
         Err(error) => return cannot_save(flags, &error),
     };
     // There the command stays in our group: Ctrl-C reaches it as it reaches us, and it decides. One with a terminal of its own has
@@ -129,7 +130,7 @@ fn listen(in_foreground: bool, adoption: &Adoption) -> io::Result<Heard> {
     };
     let (signal, request) = (heard.signal.clone(), heard.request.clone());
     let (mailbox, asked) = (heard.mailbox.clone(), adoption.asked());
-    platform::watch_signals(move |number| {
+    platform::watch_signals(&[], move |number| {
         // While there is no command, every signal is for us.
         mailbox.interrupt(number);
         if number != platform::INTERRUPT || !in_foreground || asked.is_command_over() {
@@ -173,9 +174,10 @@ fn perform(
     drop(command);
     if started.is_ok() {
         opened.keep_created();
+    } else {
+        // Removes what was made for a command that cannot be started.
+        drop(opened);
     }
-    // Removes what was made for a command that cannot be started.
-    drop(opened);
     let child = started.map_err(|error| not_started(&error))?;
     let passing_on = terminal.map(|terminal| Meanwhile::begin(terminal, &child));
     // Returned from here, the child is dropped, and with that killed.

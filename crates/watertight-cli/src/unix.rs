@@ -6,18 +6,70 @@ pub(crate) use crate::unix_stderr::{STDERR_PIECE_BYTES_MAX, unread_of_stderr, wr
 pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,
 };
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use rustix::fs::OFlags;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 
 /// Whether `fifo:PATH` means anything.
 pub(crate) const HAS_FIFOS: bool = true;
+
+/// The signals that ask for the account so far. Ctrl-T sends the second one, where there is one.
+#[cfg(not(any(
+    target_os = "dragonfly",
+    target_os = "freebsd",
+    target_os = "macos",
+    target_os = "netbsd",
+    target_os = "openbsd"
+)))]
+pub(crate) const ACCOUNT_SIGNALS: &[i32] = &[SIGUSR1];
+#[cfg(any(
+    target_os = "dragonfly",
+    target_os = "freebsd",
+    target_os = "macos",
+    target_os = "netbsd",
+    target_os = "openbsd"
+))]
+pub(crate) const ACCOUNT_SIGNALS: &[i32] = &[SIGUSR1, signal_hook::consts::SIGINFO];
+
+/// Which file this is, whatever its name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// fstat: which file is open here.
+pub(crate) fn identity(file: &File) -> io::Result<Identity> {
+    file.metadata().map(|metadata| Identity::of(&metadata))
+}
+
+/// stat: which file the path leads to. It is not opened.
+pub(crate) fn identity_of_path(path: &Path) -> io::Result<Identity> {
+    std::fs::metadata(path).map(|metadata| Identity::of(&metadata))
+}
+
+/// How a path is opened: no terminal that is opened becomes the controlling terminal of this process.
+pub(crate) fn open_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(OFlags::NOCTTY.bits().cast_signed());
+    options
+}
 
 /// Whether this is a FIFO.
 pub(crate) fn is_fifo(metadata: &Metadata) -> bool {
@@ -37,12 +89,29 @@ pub(crate) fn block_device(metadata: &Metadata) -> Option<u64> {
     is_block.then(|| metadata.rdev())
 }
 
-/// Whether the file is what the path leads to. The path is not opened.
-pub(crate) fn is_same_file(file: &File, path: &Path) -> bool {
-    let (Ok(one), Ok(other)) = (file.metadata(), std::fs::metadata(path)) else {
-        return false;
-    };
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+/// How many bytes a block device has, if it is one and says so.
+pub(crate) fn block_device_bytes(file: &File, metadata: &Metadata) -> Option<u64> {
+    block_device(metadata)?;
+    watertight::block_device_bytes(file.as_fd())
+}
+
+/// Which character device this is, if it is one.
+pub(crate) fn character_device(metadata: &Metadata) -> Option<u64> {
+    let is_character = metadata.file_type().is_char_device();
+    is_character.then(|| metadata.rdev())
+}
+
+/// Whether this is where everything vanishes.
+pub(crate) fn is_null_device(file: &File) -> bool {
+    let device = |metadata: Metadata| character_device(&metadata);
+    let null = std::fs::metadata("/dev/null").ok().and_then(device);
+    null.is_some() && file.metadata().ok().and_then(device) == null
+}
+
+/// Which socket this is, if it is one that can be told from others.
+pub(crate) fn socket(metadata: &Metadata) -> Option<(u64, u64)> {
+    let is_known = is_socket(metadata) && metadata.ino() != 0;
+    is_known.then(|| (metadata.dev(), metadata.ino()))
 }
 
 /// Whether this is a local socket's name.
@@ -67,14 +136,16 @@ pub(crate) fn standard_copy(number: u32) -> io::Result<OwnedFd> {
     }
 }
 
-/// From now on `hear` is called with each signal that asks us to end. What was ignored when the program was started (by `nohup`, or
-/// for a job in the background) stays ignored. Not so the ends of children: where whoever starts us has them ignored, the
-/// system keeps no status of a child's.
-pub(crate) fn watch_signals(mut hear: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
-    let ignored = ignored_signals();
-    let is_ignored = |signal: i32| ignored >> (signal - 1) & 1 == 1;
+/// From now on `hear` is called with each signal that asks us to end, and with those of `more`. What was ignored when the
+/// program was started (by `nohup`, or for a job in the background) stays ignored. Not so the ends of children: where
+/// whoever starts us has them ignored, the system keeps no status of a child's.
+pub(crate) fn watch_signals(
+    more: &[i32],
+    mut hear: impl FnMut(i32) + Send + 'static,
+) -> io::Result<()> {
     let wanted = [SIGHUP, SIGINT, SIGTERM];
-    let heard = wanted.iter().filter(|signal| !is_ignored(**signal));
+    let heard = wanted.iter().chain(more);
+    let heard = heard.filter(|signal| !watertight::is_signal_ignored(**signal));
     let mut signals = Signals::new(heard.chain([&SIGCHLD]))?;
     std::thread::Builder::new()
         .name("signals".into())
@@ -92,15 +163,4 @@ pub(crate) fn watch_children(mut hear: impl FnMut() + Send + 'static) -> io::Res
         .name("children".into())
         .spawn(move || signals.forever().for_each(|_| hear()))?;
     Ok(())
-}
-
-/// The signals that are ignored now, as bits; signal 1 is the lowest. Known only where the system tells it in a file.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    mask(&status).unwrap_or(0)
-}
-
-fn mask(status: &str) -> Option<u64> {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    u64::from_str_radix(mask?.trim(), 16).ok()
 }

@@ -2,7 +2,7 @@
 
 use same_file::Handle;
 use std::ffi::OsString;
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
@@ -20,6 +20,12 @@ pub(crate) const HAS_FIFOS: bool = false;
 
 /// Ctrl-C's number, as on Unix, so that the exit code is the same.
 pub(crate) const INTERRUPT: i32 = 2;
+
+/// Nothing asks for the account so far.
+pub(crate) const ACCOUNT_SIGNALS: &[i32] = &[];
+
+/// Which file this is, whatever its name. It is held open: only then is its number nobody else's.
+pub(crate) type Identity = Handle;
 
 /// A program and the rest of its command line, verbatim: each Windows program takes its own arguments apart.
 #[derive(Clone, Debug)]
@@ -80,13 +86,39 @@ pub(crate) fn block_device(_: &Metadata) -> Option<u64> {
     None
 }
 
-/// Whether the file is what the path leads to.
-pub(crate) fn is_same_file(file: &File, path: &Path) -> bool {
-    let one = file.try_clone().and_then(Handle::from_file);
-    let (Ok(one), Ok(other)) = (one, Handle::from_path(path)) else {
-        return false;
-    };
-    one == other
+/// How many bytes a block device has.
+pub(crate) fn block_device_bytes(_: &File, _: &Metadata) -> Option<u64> {
+    None
+}
+
+/// Which character device this is.
+pub(crate) fn character_device(_: &Metadata) -> Option<u64> {
+    None
+}
+
+/// Which file is open here.
+pub(crate) fn identity(file: &File) -> io::Result<Identity> {
+    file.try_clone().and_then(Handle::from_file)
+}
+
+/// Which file the path leads to.
+pub(crate) fn identity_of_path(path: &Path) -> io::Result<Identity> {
+    Handle::from_path(path)
+}
+
+/// Whether this is where everything vanishes.
+pub(crate) fn is_null_device(_: &File) -> bool {
+    false
+}
+
+/// How a path is opened.
+pub(crate) fn open_options() -> OpenOptions {
+    OpenOptions::new()
+}
+
+/// Which socket this is.
+pub(crate) fn socket(_: &Metadata) -> Option<(u64, u64)> {
+    None
 }
 
 /// Whether this is a local socket's name.
@@ -152,8 +184,11 @@ impl Meanwhile {
     }
 }
 
-/// From now on `hear` is called at Ctrl-C and Ctrl-Break.
-pub(crate) fn watch_signals(mut hear: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+/// From now on `hear` is called at Ctrl-C and Ctrl-Break. There are no others.
+pub(crate) fn watch_signals(
+    _more: &[i32],
+    mut hear: impl FnMut(i32) + Send + 'static,
+) -> io::Result<()> {
     ctrlc::set_handler(move || hear(INTERRUPT)).map_err(io::Error::other)
 }
 

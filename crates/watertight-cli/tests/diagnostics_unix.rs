@@ -68,8 +68,11 @@ fn a_stuck_standard_error_does_not_hold_the_end() {
         let stdout = child.stdout.as_mut().unwrap();
         stdout.read_exact(&mut seen).unwrap();
         let pid = child.id().to_string();
-        let kill = Command::new("kill").args(["-s", "TERM", &pid]).status();
-        assert!(kill.unwrap().success());
+        // The first asks for the account so far, which has nowhere to go.
+        for signal in ["USR1", "TERM"] {
+            let kill = Command::new("kill").args(["-s", signal, &pid]).status();
+            assert!(kill.unwrap().success());
+        }
         (child, reader)
     });
     for ((mut child, reader), code) in by_themselves.into_iter().zip([0, 0, 6, 3, 2, 7]) {

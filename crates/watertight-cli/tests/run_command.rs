@@ -172,6 +172,10 @@ fn a_command_that_does_not_start_leaves_no_new_file_and_empties_none() {
         assert_eq!(output.unwrap().status.code(), Some(127));
         assert!(!fresh.exists(), "{option}");
     }
+    let report = ["--report", "json", "--report-to", fresh.to_str().unwrap()];
+    let output = run(&report).args(["--", "no-such-program-here"]).output();
+    assert_eq!(output.unwrap().status.code(), Some(127));
+    assert!(!fresh.exists(), "an empty report says nothing");
     fs::write(&old, "precious").unwrap();
     let (old_text, missing) = (file(&old), file(&folder.path().join("no").join("such")));
     for arguments in [

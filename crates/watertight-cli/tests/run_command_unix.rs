@@ -126,6 +126,17 @@ fn a_descriptor_that_we_were_started_with_is_a_stream_too() {
     assert!(stderr(&output).contains("fd:99"), "{}", stderr(&output));
 }
 
+#[test]
+fn a_device_may_be_several_streams() {
+    let null = "/dev/null";
+    let all = ["--stdin", null, "--stdout", null, "--stderr", null];
+    let output = run(&all, "cat; echo out; echo error >&2").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let unlike = ["--stdout", null, "--stderr", "/dev/null,append"];
+    let output = run(&unlike, "exit 0").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
 /// A FIFO in this folder, and its address.
 fn fifo(folder: &Path, name: &str) -> (PathBuf, String) {
     let path = folder.join(name);

@@ -68,7 +68,7 @@ pub use windows::{
 };
 
 #[cfg(unix)]
-pub use unix::{Descriptors, Prepared, quiet_thread};
+pub use unix::{Descriptors, Prepared, block_device_bytes, is_signal_ignored, quiet_thread};
 /// For the models of `watertight`, and nobody else.
 #[cfg(unix)]
 #[doc(hidden)]
@@ -79,3 +79,17 @@ pub use unix::{end_of_a_test, fork_for_a_test, sigpipe_to_default};
 /// Prepares a thread of the library's own. Windows has no signals that could end up on it.
 #[cfg(windows)]
 pub fn quiet_thread() {}
+
+/// Windows has no signals.
+#[cfg(windows)]
+#[must_use]
+pub fn is_signal_ignored(_: i32) -> bool {
+    false
+}
+
+/// A disk's size is not asked for on Windows: a program reads it there in pieces of its sectors, which a pipe does not do.
+#[cfg(windows)]
+#[must_use]
+pub fn block_device_bytes(_: OsHandleRef<'_>) -> Option<u64> {
+    None
+}

@@ -116,5 +116,5 @@ pub use watertight_os::{
     is_in_terminals_foreground,
 };
 #[doc(hidden)]
-pub use watertight_os::{fault, orphans};
+pub use watertight_os::{block_device_bytes, fault, is_signal_ignored, orphans};
 pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

@@ -8,6 +8,7 @@ mod armed;
 mod bell;
 mod calls;
 pub mod classify;
+mod facts;
 mod fork;
 mod handle;
 mod helper;
@@ -43,6 +44,7 @@ pub use allowed::allowed;
 pub use armed::armed_pair;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use bell::Bell;
+pub use facts::{block_device_bytes, is_signal_ignored};
 #[cfg(feature = "fault")]
 pub use fork::{end_of_a_test, fork_for_a_test};
 pub use handle::Handle;

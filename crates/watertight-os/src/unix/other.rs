@@ -44,8 +44,9 @@ pub(super) fn duplicate_by_number(number: i32, direction: Direction) -> Result<O
         Direction::Write => OFlags::WRONLY,
     };
     let path = format!("/dev/fd/{number}");
+    let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY;
     fallible("open", Call::Open, || {
-        rustix::fs::open(&path, access | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        rustix::fs::open(&path, flags, rustix::fs::Mode::empty())
     })
 }
 

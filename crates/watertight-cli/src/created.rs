@@ -1,0 +1,166 @@
+//! Files that this program makes: each has its guard from the first moment, which takes it away again unless it is kept.
+
+use crate::platform::{self, Identity};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How many links are followed to the file that is to be made: as many as Linux follows.
+const LINKS_MAX: usize = 40;
+
+/// A file that this program made. It is removed when this is dropped, if it is still there, and still empty.
+pub(crate) struct Created {
+    path: PathBuf,
+    identity: Option<Identity>,
+    is_kept: bool,
+}
+
+impl Created {
+    /// Never fails, so that no file is without its guard.
+    fn of(file: &File, path: PathBuf) -> Self {
+        Self {
+            path,
+            identity: platform::identity(file).ok(),
+            is_kept: false,
+        }
+    }
+
+    /// The file stays.
+    pub(crate) fn keep(mut self) {
+        self.is_kept = true;
+    }
+
+    /// Whether the path still leads to the file that was made, and nobody has written to it.
+    fn is_ours_and_empty(&self) -> bool {
+        let known = std::fs::symlink_metadata(&self.path);
+        let is_empty = known.is_ok_and(|known| known.is_file() && known.len() == 0);
+        let found = platform::identity_of_path(&self.path).ok();
+        is_empty && found.is_some() && found == self.identity
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if !self.is_kept && self.is_ours_and_empty() {
+            // It was a courtesy; what failed is being told already.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Opens the file, or makes it unless the options keep from that; says which. A link that leads nowhere is followed here
+/// and not by the system, so that it is known who made the file behind it.
+pub(crate) fn open_or_create(
+    options: &OpenOptions,
+    path: &Path,
+    is_exclusive: bool,
+) -> io::Result<(File, Option<Created>)> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        // First as if it must not exist: so it is known who made it.
+        let refusal = match options.clone().create_new(true).open(&path) {
+            Ok(file) => {
+                let created = Created::of(&file, path);
+                return Ok((file, Some(created)));
+            }
+            Err(refusal) if is_exclusive => return Err(refusal),
+            Err(refusal) => refusal,
+        };
+        match options.open(&path) {
+            Ok(file) => return Ok((file, None)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            // It is not there, and why it cannot be made is the better answer.
+            Err(_) if refusal.kind() != io::ErrorKind::AlreadyExists => return Err(refusal),
+            Err(_) => {}
+        }
+        // It was there a moment ago, or it is a link.
+        if let Ok(target) = std::fs::read_link(&path) {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            path = folder.join(target);
+        }
+    }
+    Err(io::Error::other(
+        "the links lead from one to the next without an end",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn make(path: &Path) -> (File, Option<Created>) {
+        open_or_create(OpenOptions::new().write(true), path, false).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_is_not_kept_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let (file, created) = make(&path);
+        assert!(path.exists());
+        drop(file);
+        drop(created);
+        assert!(!path.exists());
+        make(&path).1.unwrap().keep();
+        assert!(path.exists());
+        // Now it is not ours.
+        assert!(make(&path).1.is_none());
+        assert!(path.exists());
+        let refusal = open_or_create(OpenOptions::new().write(true), &path, true).err();
+        assert_eq!(refusal.unwrap().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let (file, created) = make(&path);
+        fs::write(&path, "theirs").unwrap();
+        drop(file);
+        drop(created);
+        assert_eq!(fs::read(&path).unwrap(), b"theirs");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_somebody_else_put_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let other = folder.path().join("other");
+        // Open until the end: no other file can get its number.
+        let (_file, created) = make(&path);
+        fs::write(&other, "").unwrap();
+        fs::rename(&other, &path).unwrap();
+        drop(created);
+        assert!(path.exists());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_that_leads_nowhere_stays_and_what_it_names_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        let (first, second) = (folder.path().join("first"), inner.join("second"));
+        std::os::unix::fs::symlink("inner/second", &first).unwrap();
+        std::os::unix::fs::symlink("../file", &second).unwrap();
+        let (_file, created) = make(&first);
+        assert!(folder.path().join("file").exists());
+        drop(created);
+        assert!(!folder.path().join("file").exists());
+        assert!(fs::symlink_metadata(&first).is_ok());
+        // A link that leads to itself is an error and no endless loop.
+        let circle = folder.path().join("circle");
+        std::os::unix::fs::symlink("circle", &circle).unwrap();
+        assert!(open_or_create(OpenOptions::new().write(true), &circle, false).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_told_as_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing").join("file");
+        let error = open_or_create(OpenOptions::new().write(true), &path, false).err();
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::NotFound);
+    }
+}
