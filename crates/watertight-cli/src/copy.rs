@@ -15,7 +15,7 @@ use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy, SlowPolicy};
 use crate::meter::Meter;
 use crate::rate::Pace;
 use crate::report::{CopyEnding, GivenUp};
-use crate::source::{Source, SourceEnding};
+use crate::source::{Moving, Source, SourceEnding};
 use crate::verdict::{Consumer, Producer, Stream, Verdict, judge};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -32,6 +32,8 @@ const CHUNKS_PER_BUFFER: u64 = 4;
 const READ_AHEAD_CHUNKS: usize = 2;
 /// How long a child that is asked to end may take, before it is killed.
 const CHILD_GRACE: Duration = Duration::from_secs(2);
+/// How often it is looked whether bytes have moved that nobody told of, if a deadline depends on that.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the source's thread may take to stop, beyond the library's own bound.
 const SOURCE_STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -43,6 +45,8 @@ pub(crate) struct Copy<'a> {
     meter: Meter,
     pace: Option<Pace>,
     source: Source,
+    /// The library moves the bytes from the source to the one destination, and nobody is told of each piece.
+    is_moving: bool,
     /// How the source ended, once it has.
     pub(crate) source_ending: Option<SourceEnding>,
     /// When its thread is given up, if it was told to stop.
@@ -97,16 +101,25 @@ impl<'a> Copy<'a> {
             )?);
             destinations.push(Destination::new(index, end, now));
         }
+        let (reader, extent) = (ends.source.reader, ends.source.extent);
+        // Nobody here has to see the bytes or to hold them back.
+        let is_moving = destinations.len() == 1 && flags.hash.is_none() && flags.rate.is_none();
+        let source = if is_moving {
+            let moving = Moving {
+                writer: destinations[0].writer(),
+                is_stable: flags.stable,
+            };
+            mailbox.wants_progress(false);
+            Source::start_moving(reader, extent, moving, mailbox.clone())?
+        } else {
+            Source::start(reader, extent, flags.hash.is_some(), mailbox.clone())?
+        };
         Ok(Self {
             flags,
             meter: Meter::new(progress, flags.size.or(size), now)?,
             pace: flags.rate.map(|rate| Pace::new(rate, now)),
-            source: Source::start(
-                ends.source.reader,
-                ends.source.extent,
-                flags.hash.is_some(),
-                mailbox.clone(),
-            )?,
+            source,
+            is_moving,
             source_ending: None,
             source_abandoned_at: None,
             outstanding: 0,
@@ -129,6 +142,7 @@ impl<'a> Copy<'a> {
     pub(crate) fn run(&mut self) {
         loop {
             let now = Instant::now();
+            self.look(now);
             self.keep_deadlines(now);
             self.advance(now);
             if self.judge(now) {
@@ -150,6 +164,19 @@ impl<'a> Copy<'a> {
         }
         self.children.iter_mut().for_each(ChildOfEnd::release);
         self.meter.clear();
+    }
+
+    /// Sees what has moved without an event.
+    fn look(&mut self, now: Instant) {
+        if !self.is_moving {
+            return;
+        }
+        let destination = &mut self.destinations[0];
+        if destination.advance(false, now, &self.mailbox) {
+            self.moved_at = self.moved_at.max(now);
+        }
+        // What was taken from the source is accepted there in the same moment.
+        self.bytes_read = destination.ledger().accepted();
     }
 
     /// Gives the verdict, once enough is known. Whether it did.
@@ -243,7 +270,7 @@ impl<'a> Copy<'a> {
     }
 
     fn give_credit(&mut self, now: Instant) {
-        if self.drain_since.is_some() {
+        if self.is_moving || self.drain_since.is_some() {
             return;
         }
         let chunk = (self.flags.buffer / CHUNKS_PER_BUFFER)
@@ -317,6 +344,8 @@ impl<'a> Copy<'a> {
         self.drain_since.get_or_insert(now);
         self.moved_at = self.moved_at.max(now);
         self.source_ending = Some(ending);
+        // From here on it is waited for what is still on its way.
+        self.mailbox.wants_progress(true);
     }
 
     /// Says how far everything is, and goes on.
@@ -457,6 +486,10 @@ impl<'a> Copy<'a> {
             .iter()
             .filter_map(Destination::abandoned_at);
         let children = self.children.iter().filter_map(ChildOfEnd::due);
+        let is_looked_for = self.is_moving
+            && self.drain_since.is_none()
+            && (self.flags.idle.is_some() || self.flags.slow != SlowPolicy::Wait);
+        let look = is_looked_for.then(|| now + LOOK_EVERY);
         let source = self
             .source_abandoned_at
             .filter(|_| self.source_ending.is_none());
@@ -466,6 +499,7 @@ impl<'a> Copy<'a> {
             self.idle_at(),
             self.drain_at(),
             source,
+            look,
         ]
         .into_iter()
         .flatten()

@@ -63,7 +63,7 @@ pub(crate) struct Herald {
 
 impl Observer for Herald {
     fn progress(&self, _: Ledger) {
-        self.mailbox.wake();
+        self.mailbox.wake_for_progress();
     }
 
     fn ended(&self, receipt: &Receipt) {
@@ -89,6 +89,11 @@ impl Destination {
             abandoned_at: None,
             read_by_peer: None,
         }
+    }
+
+    /// What its bytes are written to.
+    pub(crate) fn writer(&self) -> Arc<PipeWriter> {
+        self.writer.clone()
     }
 
     /// Whether it still takes bytes, as far as is known.

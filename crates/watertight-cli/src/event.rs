@@ -52,6 +52,8 @@ pub(crate) struct Mailbox {
     sender: Sender<Event>,
     asked: Arc<AtomicBool>,
     woken: Arc<AtomicBool>,
+    /// Nobody waits for progress.
+    is_progress_idle: Arc<AtomicBool>,
 }
 
 /// Where events are taken out.
@@ -70,6 +72,7 @@ pub(crate) fn mailbox() -> (Mailbox, Inbox) {
         sender,
         asked: asked.clone(),
         woken: woken.clone(),
+        is_progress_idle: Arc::default(),
     };
     let inbox = Inbox {
         receiver,
@@ -89,6 +92,18 @@ impl Mailbox {
     pub(crate) fn ask_for_account(&self) {
         if !self.asked.swap(true, Ordering::AcqRel) {
             self.post(Event::AccountAsked);
+        }
+    }
+
+    /// Says whether anybody waits for progress. After "yes" whoever says it looks once.
+    pub(crate) fn wants_progress(&self, yes: bool) {
+        self.is_progress_idle.store(!yes, Ordering::SeqCst);
+    }
+
+    /// Posts a `Wake` because bytes moved, unless nobody waits for that.
+    pub(crate) fn wake_for_progress(&self) {
+        if !self.is_progress_idle.load(Ordering::SeqCst) {
+            self.wake();
         }
     }
 

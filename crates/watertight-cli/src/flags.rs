@@ -134,6 +134,11 @@ pub(crate) struct CopyFlags {
     #[arg(long, value_name = "SIZE", value_parser = units::rate)]
     pub(crate) rate: Option<u64>,
 
+    /// Copy the bytes through this program, so that a source file that is overwritten meanwhile does not change what a pipe's reader
+    /// gets (else the kernel moves them where it can, and lends a file's own pages)
+    #[arg(long)]
+    pub(crate) stable: bool,
+
     /// How many bytes may wait for each destination (two chunks of at most 128 KiB may be read before that)
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = units::some_bytes)]
     pub(crate) buffer: u64,

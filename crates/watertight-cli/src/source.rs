@@ -1,4 +1,5 @@
-//! The reading side of a copy: one thread that reads as much as it is given credit for, and hashes what it read.
+//! The reading side of a copy: one thread that reads as much as it is given credit for, and hashes what it read; or, where nobody
+//! has to see the bytes, one that has the library move them on.
 
 use crate::event::{Event, Mailbox};
 use crate::extent::Extent;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-use watertight::PipeReader;
+use watertight::{PipeReader, PipeWriter, TransferEnd, transfer};
 
 /// How many buffers wait to be used again. More than a destination's queue holds in the common case.
 const BUFFERS_MAX: usize = 16;
@@ -76,6 +77,29 @@ impl Source {
         })
     }
 
+    /// Starts a thread that moves everything on to the one destination, inside the kernel where that is offered. It needs no credit.
+    pub(crate) fn start_moving(
+        reader: PipeReader,
+        extent: Option<Extent>,
+        moving: Moving,
+        mailbox: Mailbox,
+    ) -> io::Result<Self> {
+        let reader = Arc::new(reader);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (from, is_stopped) = (reader.clone(), stopped.clone());
+        std::thread::Builder::new()
+            .name("source".into())
+            .spawn(move || {
+                let ending = moving.run(&from, extent, &is_stopped);
+                mailbox.post(Event::SourceEnded(ending));
+            })?;
+        Ok(Self {
+            reader,
+            credit: None,
+            stopped,
+        })
+    }
+
     /// Has up to so many bytes read: one chunk, and one event, at most.
     pub(crate) fn read(&self, bytes_max: usize) {
         if let Some(credit) = &self.credit {
@@ -91,6 +115,61 @@ impl Source {
         // Asking is enough: the reading thread hears the answer.
         let _ = self.reader.abort().within(Duration::ZERO).wait();
     }
+}
+
+/// What moves everything on to one destination.
+pub(crate) struct Moving {
+    pub(crate) writer: Arc<PipeWriter>,
+    /// The bytes are copied, so that nobody who changes the source changes what the destination got.
+    pub(crate) is_stable: bool,
+}
+
+impl Moving {
+    fn run(
+        &self,
+        reader: &PipeReader,
+        extent: Option<Extent>,
+        stopped: &AtomicBool,
+    ) -> SourceEnding {
+        let mut ending = SourceEnding {
+            size_at_start: extent.map(Extent::left),
+            ..SourceEnding::default()
+        };
+        let moving = transfer(reader, &self.writer);
+        let moved = if self.is_stable {
+            moving.wait()
+        } else {
+            moving.in_kernel_everywhere().wait()
+        };
+        match moved {
+            Ok(done) => {
+                ending.error = shrinkage(reader, extent, done.bytes);
+                ending.shrank = ending.error.is_some();
+                ending.ended = done.has_ended && !ending.shrank;
+            }
+            // The destination's own ending tells of it, and comes first.
+            Err(failed) if failed.end == TransferEnd::Destination => {
+                let _ = self.writer.finish().wait();
+            }
+            Err(failed) => {
+                // What follows from our own stopping is no failure of the source.
+                let is_ours = stopped.load(Ordering::Acquire);
+                ending.error = (!is_ours).then(|| failed.error.to_string());
+            }
+        }
+        ending.untaken = untaken(reader);
+        ending
+    }
+}
+
+/// Closes our end: a producer that still writes learns of it now. Bounded by the library. How many bytes the system handed over
+/// that nobody took.
+fn untaken(reader: &PipeReader) -> u64 {
+    let receipt = reader.abort().wait();
+    receipt.map_or(0, |receipt| {
+        let ledger = receipt.ledger();
+        ledger.accepted() - ledger.transferred()
+    })
 }
 
 /// The thread's own state.
@@ -113,7 +192,7 @@ impl Reading {
             let mut buffer = self.buffers.take(bytes_max);
             match self.reader.receive(&mut buffer).wait() {
                 Ok(0) => {
-                    ending.error = self.shrinkage();
+                    ending.error = shrinkage(&self.reader, self.extent, self.bytes_read);
                     ending.shrank = ending.error.is_some();
                     ending.ended = !ending.shrank;
                     break;
@@ -133,31 +212,27 @@ impl Reading {
                 }
             }
         }
-        // Closes our end: a producer that still writes learns of it now. Bounded by the library.
-        if let Ok(receipt) = self.reader.abort().wait() {
-            let ledger = receipt.ledger();
-            ending.untaken = ledger.accepted() - ledger.transferred();
-        }
+        ending.untaken = untaken(&self.reader);
         ending.hash = self.hash.map(|hash| hexadecimal(&hash.finalize()));
         ending
     }
+}
 
-    /// Its end was reached. What there is to say if it had more at the start, and was cut since.
-    fn shrinkage(&self) -> Option<String> {
-        let (at_start, read) = (self.extent?, self.bytes_read);
-        // The first question spares most copies the second handle.
-        let is_cut = at_start.is_short(read) && at_start.was_cut(read, self.look());
-        is_cut.then(|| {
-            let size = at_start.left();
-            format!("the source became shorter: {size} bytes at the start, {read} read")
-        })
-    }
+/// The source's end was reached. What there is to say if it had more at the start, and was cut since.
+fn shrinkage(reader: &PipeReader, extent: Option<Extent>, read: u64) -> Option<String> {
+    let at_start = extent?;
+    // The first question spares most copies the second handle.
+    let is_cut = at_start.is_short(read) && at_start.was_cut(read, extent_now(reader));
+    is_cut.then(|| {
+        let size = at_start.left();
+        format!("the source became shorter: {size} bytes at the start, {read} read")
+    })
+}
 
-    /// What the source holds now.
-    fn look(&self) -> Option<Extent> {
-        let handle = self.reader.try_clone_handle().ok()?;
-        Extent::of(&File::from(handle))
-    }
+/// What the source holds now.
+fn extent_now(reader: &PipeReader) -> Option<Extent> {
+    let handle = reader.try_clone_handle().ok()?;
+    Extent::of(&File::from(handle))
 }
 
 /// Buffers that are used again once every destination is done with them.

@@ -271,3 +271,37 @@ fn a_second_signal_ends_the_program_at_once() {
     let worker = std::fs::read_to_string(folder.path().join("worker")).unwrap();
     assert!(!is_running(worker.trim()));
 }
+
+/// The README's demonstration, line by line; times are not compared.
+#[test]
+fn the_readmes_demonstration_is_true() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md"));
+    let readme = readme.unwrap();
+    let (_, rest) = readme.split_once("<!-- demonstration -->\n```\n").unwrap();
+    let (block, _) = rest.split_once("```").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let programs = Path::new(EXE).parent().unwrap().display().to_string();
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
+    let without_time = |text: &str| -> String {
+        let lines = text.lines().map(|line| match line.split_once(" after ") {
+            Some((before, after)) => {
+                format!("{before} after {}", after.split_once(" s").unwrap().1)
+            }
+            None => line.to_owned(),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    for step in block.split("$ ").skip(1) {
+        let (line, expected) = step.split_once('\n').unwrap();
+        let output = Command::new("sh")
+            .args(["-c", &format!("{{ {line}; }} 2>&1")])
+            .current_dir(folder.path())
+            .env("PATH", &path)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(without_time(&said), without_time(expected), "{line}");
+    }
+}

@@ -88,7 +88,8 @@ fn is_done(known: &Known) -> bool {
 fn silent_at(known: &Known) -> Option<Moment> {
     let counts = known.is_read_out && !known.is_held_up;
     let since = known.exited_at?.max(known.heard_at);
-    Some(since.after(known.quiet?)).filter(|_| counts)
+    let quiet = known.quiet?;
+    counts.then(|| since.after(quiet))
 }
 
 /// The first row that applies.
