@@ -68,7 +68,9 @@ pub use windows::{
 };
 
 #[cfg(unix)]
-pub use unix::{Descriptors, Prepared, block_device_bytes, is_signal_ignored, quiet_thread};
+pub use unix::{
+    Descriptors, Prepared, SigpipeHeld, block_device_bytes, is_signal_ignored, quiet_thread,
+};
 /// For the models of `watertight`, and nobody else.
 #[cfg(unix)]
 #[doc(hidden)]

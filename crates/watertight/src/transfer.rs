@@ -234,6 +234,9 @@ impl<B: Backend> Operation for Transfer<'_, B> {
     }
 
     fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
+        // Once for many moves: no flag of splice keeps the signal away.
+        #[cfg(unix)]
+        let _held = watertight_os::SigpipeHeld::new();
         self.poll_all(waker, MayBlock::Until(deadline))
     }
 

@@ -58,9 +58,9 @@ pub use process::{
 };
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
 pub use pseudo_terminal::{open_terminal, resize_terminal};
-pub use sigpipe::quiet_thread;
 #[cfg(feature = "fault")]
 pub use sigpipe::sigpipe_to_default;
+pub use sigpipe::{SigpipeHeld, quiet_thread};
 
 impl crate::fault::Code for rustix::io::Errno {
     fn of(code: watertight_core::OsCode) -> Self {

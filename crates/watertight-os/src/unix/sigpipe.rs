@@ -7,6 +7,7 @@
 
 use rustix::io::Errno;
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 /// Signals that the thread's own doing raises: to block them is undefined (POSIX), and silences crash reporters.
@@ -45,23 +46,108 @@ pub(super) fn without_sigpipe<T>(write: impl FnOnce() -> Result<T, Errno>) -> Re
     if IS_QUIET.try_with(Cell::get).unwrap_or(false) {
         return write();
     }
+    let before = block_sigpipe();
+    // One that was not blocked cannot have been pending: it would have been delivered.
+    let pending_before = is_member(&before) && is_pending();
+    let result = write();
+    if matches!(result, Err(Errno::PIPE)) && !pending_before && is_pending() {
+        take_out();
+    }
+    restore(&before);
+    result
+}
+
+/// Holds SIGPIPE back in this thread until it is dropped, so that nothing has to be done around each of many writes. What was raised
+/// meanwhile is taken out, and the mask is as it was.
+#[derive(Debug)]
+pub struct SigpipeHeld {
+    /// Nothing where the thread is quiet anyway.
+    before: Option<Before>,
+    /// A mask is a thread's.
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+/// What was before.
+struct Before {
+    mask: libc::sigset_t,
+    was_pending: bool,
+}
+
+impl std::fmt::Debug for Before {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Before")
+            .field("was_pending", &self.was_pending)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SigpipeHeld {
+    /// From now on.
+    #[must_use]
+    pub fn new() -> Self {
+        let before = (!IS_QUIET.try_with(Cell::get).unwrap_or(true)).then(|| {
+            let mask = block_sigpipe();
+            let was_pending = is_member(&mask) && is_pending();
+            IS_QUIET.set(true);
+            Before { mask, was_pending }
+        });
+        Self {
+            before,
+            _of_this_thread: PhantomData,
+        }
+    }
+}
+
+impl Default for SigpipeHeld {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for SigpipeHeld {
+    fn drop(&mut self) {
+        let Some(before) = &self.before else { return };
+        // It lives as long as this thread runs code of ours.
+        let _ = IS_QUIET.try_with(|is_quiet| is_quiet.set(false));
+        if !before.was_pending && is_pending() {
+            take_out();
+        }
+        restore(&before.mask);
+    }
+}
+
+/// Blocks SIGPIPE in this thread. What was blocked before.
+fn block_sigpipe() -> libc::sigset_t {
     let only = only_sigpipe();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `only` is initialised, `before` is ours to be filled; both live on this stack until the end of the function.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const only, before.as_mut_ptr()) };
-    // SAFETY: the call above filled `before`; the call only reads it.
-    let was_blocked = unsafe { libc::sigismember(before.as_ptr(), libc::SIGPIPE) == 1 };
-    // One that was not blocked cannot have been pending: it would have been delivered.
-    let pending_before = was_blocked && is_pending();
-    let result = write();
-    if matches!(result, Err(Errno::PIPE)) && !pending_before && is_pending() {
-        let mut number = 0;
-        // SAFETY: SIGPIPE is blocked in this thread and pending, so this returns at once; `number` is ours.
-        unsafe { libc::sigwait(&raw const only, &raw mut number) };
+    // SAFETY: the call above filled `before` whole: it fails only for an operation that there is not.
+    unsafe { before.assume_init() }
+}
+
+fn is_member(mask: &libc::sigset_t) -> bool {
+    // SAFETY: the mask is filled and borrowed; the call only reads it.
+    unsafe { libc::sigismember(std::ptr::from_ref(mask), libc::SIGPIPE) == 1 }
+}
+
+/// Takes the SIGPIPE out that is pending, which this thread blocks.
+fn take_out() {
+    let only = only_sigpipe();
+    let mut number = 0;
+    // SAFETY: SIGPIPE is blocked in this thread and pending, so this returns at once; `only` and `number` are ours.
+    unsafe { libc::sigwait(&raw const only, &raw mut number) };
+}
+
+fn restore(mask: &libc::sigset_t) {
+    // SAFETY: the mask is filled and borrowed; the call reads it.
+    unsafe {
+        libc::pthread_sigmask(
+            libc::SIG_SETMASK,
+            std::ptr::from_ref(mask),
+            std::ptr::null_mut(),
+        );
     }
-    // SAFETY: the first pthread_sigmask filled `before`; the call reads it.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    result
 }
 
 /// fcntl F_SETNOSIGPIPE (macOS, NetBSD): whether a write to this open file description raises SIGPIPE.
@@ -133,11 +219,40 @@ mod tests {
         .unwrap();
     }
 
-    /// As [`quiet_thread`] leaves it, without its word for it.
-    fn block_sigpipe() {
-        let only = only_sigpipe();
-        // SAFETY: `only` is ours and initialised; only this thread's mask changes.
-        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const only, std::ptr::null_mut()) };
+    /// Many writes under one guard: nothing is delivered, nothing is left behind, and a guard within another one changes nothing.
+    #[test]
+    fn what_is_raised_while_it_is_held_is_taken_out() {
+        std::thread::spawn(|| {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let held = SigpipeHeld::new();
+            for _ in 0..3 {
+                let inner = SigpipeHeld::new();
+                let result = without_sigpipe(|| rustix::io::write(&writer, b"x"));
+                assert_eq!(result, Err(Errno::PIPE));
+                drop(inner);
+                assert!(is_pending());
+            }
+            drop(held);
+            assert!(!is_pending());
+            assert!(!is_member(&block_sigpipe()), "the mask is as it was");
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_sigpipe_that_was_pending_before_outlives_the_guard() {
+        std::thread::spawn(|| {
+            block_sigpipe();
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            assert_eq!(rustix::io::write(&writer, b"x"), Err(Errno::PIPE));
+            drop(SigpipeHeld::new());
+            assert!(is_pending());
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]
