@@ -93,7 +93,7 @@ pub(super) enum Starter {
 }
 
 impl Starter {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Starter::Wait => "watertight, .wait()",
             Starter::Await => "watertight, .await under tokio",
@@ -105,7 +105,7 @@ impl Starter {
         }
     }
 
-    fn is_ours(self) -> bool {
+    pub(super) fn is_ours(self) -> bool {
         matches!(self, Starter::Wait | Starter::Await)
     }
 
@@ -242,8 +242,14 @@ fn threads_missed(with: Starter) -> Result<Option<String>, String> {
     }))
 }
 
+/// One sample of so many MiB through `cat` and back: how many seconds it took.
+pub(super) fn seconds_through(with: Starter, mib: u64) -> Result<f64, String> {
+    let (deed, times) = (ChildDeed::Through, mib);
+    Ok(rounds::take(ChildProbe { deed, with, times })?.seconds)
+}
+
 /// Where a program is, so that nobody looks for it at each start.
-fn find(name: &str) -> io::Result<PathBuf> {
+pub(super) fn find(name: &str) -> io::Result<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let mut paths = std::env::split_paths(&folders).map(|folder| folder.join(name));
     let found = paths.find(|path| path.is_file());

@@ -15,6 +15,12 @@ pub(super) const CHILDREN: Marks = Marks {
     end: "<!-- /bench children -->",
 };
 
+/// The marks of what `program` measures.
+pub(super) const PROGRAM: Marks = Marks {
+    begin: "<!-- bench program -->",
+    end: "<!-- /bench program -->",
+};
+
 /// Where one command's tables begin and end.
 #[derive(Clone, Copy)]
 pub(super) struct Marks {

@@ -3,6 +3,7 @@
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
+use rustix::pipe::SpliceFlags;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs;
 use std::io;
@@ -37,6 +38,20 @@ pub(super) fn set_capacity(pipe: impl AsFd, bytes: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// F_GETPIPE_SZ: which capacity a pipe has.
+pub(super) fn capacity(pipe: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::pipe::fcntl_getpipe_size(pipe)? as u64)
+}
+
+/// Whether there is a [`splice`].
+pub(super) const HAS_SPLICE: bool = true;
+
+/// splice: moves so many bytes at most inside the kernel, where one of the two is a pipe, and waits for some. None: the end.
+pub(super) fn splice(from: impl AsFd, into: impl AsFd, bytes_max: usize) -> io::Result<usize> {
+    let moved = rustix::pipe::splice(from, None, into, None, bytes_max, SpliceFlags::empty())?;
+    Ok(moved)
+}
+
 /// /proc/self/statm: what this process has in memory.
 pub(super) fn resident_bytes() -> io::Result<u64> {
     let pages = resident_pages(&fs::read_to_string("/proc/self/statm")?);
@@ -46,8 +61,14 @@ pub(super) fn resident_bytes() -> io::Result<u64> {
 
 /// VmHWM in /proc/self/status: the most that this process ever had in memory.
 pub(super) fn resident_bytes_max() -> io::Result<u64> {
-    let kib = number_in(&fs::read_to_string("/proc/self/status")?, "VmHWM");
-    let kib = kib.ok_or_else(|| io::Error::other("/proc/self/status has no VmHWM"))?;
+    resident_bytes_max_of(std::process::id())
+}
+
+/// VmHWM in /proc/PID/status: the most that a process has had in memory until now.
+pub(super) fn resident_bytes_max_of(process: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kib = number_in(&status, "VmHWM");
+    let kib = kib.ok_or_else(|| io::Error::other("/proc/PID/status has no VmHWM"))?;
     Ok(kib * 1024)
 }
 
@@ -127,7 +148,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Read, Write};
 
     #[test]
     fn what_proc_says_is_understood() {
@@ -160,5 +181,21 @@ mod tests {
         assert_eq!(watch.wait(Some(Duration::ZERO)).unwrap(), None);
         (&pipes[1].1).write_all(b"x").unwrap();
         assert_eq!(watch.wait(None).unwrap(), Some(1));
+    }
+
+    #[test]
+    fn a_splice_moves_what_is_there_and_tells_the_end() {
+        let ((from, mut fed), (mut read, into)) =
+            (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        set_capacity(&into, 1 << 16).unwrap();
+        assert_eq!(capacity(&into).unwrap(), 1 << 16);
+        fed.write_all(b"passed on").unwrap();
+        drop(fed);
+        assert_eq!(splice(&from, &into, 1 << 20).unwrap(), 9);
+        assert_eq!(splice(&from, &into, 1 << 20).unwrap(), 0);
+        drop(into);
+        let mut all = Vec::new();
+        read.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"passed on");
     }
 }

@@ -18,6 +18,7 @@ mod options;
 mod peer;
 mod picture;
 mod probe;
+mod program;
 mod report;
 mod rest;
 mod sample;
@@ -45,6 +46,8 @@ pub(crate) fn run() -> ExitCode {
         Some(What::Library(library)) => measure_library(library),
         Some(What::Children(options)) => children::run(options),
         Some(What::ChildProbe(probe)) => children::run_probe(*probe),
+        Some(What::Program(options)) => program::run(options),
+        Some(What::ProgramProbe(probe)) => program::run_probe(probe),
         None => measure(&options).map(|report| print!("{}", report.to_text(options.format()))),
     };
     match done {

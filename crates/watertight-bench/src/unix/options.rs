@@ -3,6 +3,7 @@
 use super::cell::{Contender, ReaderKind, Workload};
 use super::children::ChildProbe;
 use super::probe::Probe;
+use super::program::ProgramProbe;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -70,6 +71,12 @@ pub(super) enum What {
     /// What `children` measures.
     #[command(hide = true)]
     ChildProbe(ChildProbe),
+    /// Times the program `watertight` beside cat, cp, dd, pv, socat, mbuffer, tee and a raw splice loop, as far as they are
+    /// installed, and counts its system calls. Build it first: `cargo build --release -p watertight-cli`.
+    Program(Program),
+    /// What `program` measures beside them.
+    #[command(hide = true)]
+    ProgramProbe(ProgramProbe),
 }
 
 /// What `children` is asked for.
@@ -86,6 +93,27 @@ pub(super) struct Children {
     /// Puts the tables between this document's marks.
     #[arg(long, conflicts_with = "check", value_name = "FILE")]
     pub(super) document: Option<PathBuf>,
+}
+
+/// What `program` is asked for.
+#[derive(Args, Debug)]
+pub(super) struct Program {
+    /// Only what has an upper bound, with 256 MiB, and fails if one is exceeded.
+    #[arg(long)]
+    pub(super) check: bool,
+
+    /// How often everybody is timed. Fewer than 5 rounds are not to be reported.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) rounds: u32,
+
+    /// Puts the tables between this document's marks.
+    #[arg(long, conflicts_with = "check", value_name = "FILE")]
+    pub(super) document: Option<PathBuf>,
+
+    /// Where the files are, in a new folder that is removed at the end: on a real disk, with room for 1 GiB. Without this
+    /// TMPDIR, or /var/tmp.
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) folder: Option<PathBuf>,
 }
 
 /// What `library` is asked for.

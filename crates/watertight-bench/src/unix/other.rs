@@ -26,12 +26,30 @@ pub(super) fn set_capacity(_pipe: impl AsFd, _bytes: usize) -> io::Result<()> {
 }
 
 /// Not known here.
+pub(super) fn capacity(_pipe: impl AsFd) -> io::Result<u64> {
+    unsupported()
+}
+
+/// Whether there is a [`splice`].
+pub(super) const HAS_SPLICE: bool = false;
+
+/// Not possible here.
+pub(super) fn splice(_from: impl AsFd, _into: impl AsFd, _bytes_max: usize) -> io::Result<usize> {
+    unsupported()
+}
+
+/// Not known here.
 pub(super) fn resident_bytes() -> io::Result<u64> {
     unsupported()
 }
 
 /// Not known here.
 pub(super) fn resident_bytes_max() -> io::Result<u64> {
+    unsupported()
+}
+
+/// Not known here.
+pub(super) fn resident_bytes_max_of(_process: u32) -> io::Result<u64> {
     unsupported()
 }
 

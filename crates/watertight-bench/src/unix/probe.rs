@@ -213,11 +213,11 @@ fn share(times: u64, producers: usize, producer: usize) -> u64 {
     times / producers + u64::from(producer < times % producers)
 }
 
-fn input() -> io::Result<OwnedFd> {
+pub(super) fn input() -> io::Result<OwnedFd> {
     io::stdin().as_fd().try_clone_to_owned()
 }
 
-fn output() -> io::Result<OwnedFd> {
+pub(super) fn output() -> io::Result<OwnedFd> {
     io::stdout().as_fd().try_clone_to_owned()
 }
 

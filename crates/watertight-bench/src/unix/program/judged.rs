@@ -1,0 +1,275 @@
+//! What must be and what is aimed at: each of it in words, with what was measured.
+
+use super::flows::{Flow, Tool};
+use super::rows::{Row, find};
+use super::through::Through;
+use crate::platform::stats::{Spread, ratios};
+
+/// Ours may have so many times the calls of a raw splice loop, and so many times its processor time.
+const RAW_MAX: f64 = 1.2;
+/// Memory stays below this.
+const MEMORY_BYTES: u64 = 8 << 20;
+const MIB: f64 = 1_048_576.0;
+/// A pipe that nobody has made larger.
+const ORDINARY_BYTES: u64 = 64 * 1024;
+/// A copy with a hash may take so many times the slower of the copy alone and the hash alone.
+const HASHED_MAX: f64 = 1.1;
+/// So many times the speed of the best peer is aimed at, through a child.
+const THROUGH_MIN: f64 = 1.2;
+
+/// How many threads and processes an empty copy starts, or why that is not known.
+pub(super) type Started = Result<f64, String>;
+
+/// One must or aim, and what became of it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Judgement {
+    pub(super) text: String,
+    pub(super) is_met: bool,
+}
+
+impl Judgement {
+    pub(super) fn line(&self) -> String {
+        let met = if self.is_met { "met" } else { "missed" };
+        format!("{met}: {}", self.text)
+    }
+}
+
+/// Every must that was measured. Without strace calls and threads are not, and without splice nothing that is compared with it.
+pub(super) fn musts(rows: &[Row], started: &[(Flow, Started)]) -> Vec<Judgement> {
+    let mut musts = Vec::new();
+    for flow in Flow::ALL {
+        let pair = find(rows, flow, Tool::Ours).zip(find(rows, flow, Tool::Splice));
+        if let Some((ours, raw)) = pair {
+            musts.extend(calls(ours, raw));
+            musts.extend(cpu(ours, raw));
+        }
+    }
+    musts.extend(rows.iter().filter_map(memory));
+    for (flow, started) in started {
+        let Ok(count) = started else {
+            continue;
+        };
+        musts.push(Judgement {
+            text: format!(
+                "{}, an empty copy starts {count:.0} threads, must be none",
+                flow.title()
+            ),
+            is_met: *count < 0.5,
+        });
+    }
+    musts
+}
+
+fn calls(ours: &Row, raw: &Row) -> Option<Judgement> {
+    let (ours_calls, raw_calls) = ours.calls.zip(raw.calls)?;
+    Some(Judgement {
+        text: format!(
+            "{}, {ours_calls:.2} calls per MiB, must be {:.2}, which is {RAW_MAX} of raw splice's {raw_calls:.2}",
+            ours.flow.title(),
+            RAW_MAX * raw_calls
+        ),
+        is_met: ours_calls <= RAW_MAX * raw_calls,
+    })
+}
+
+fn cpu(ours: &Row, raw: &Row) -> Option<Judgement> {
+    let Spread { median, min, max } = Spread::of(ratios(&ours.cpu_per_gb(), &raw.cpu_per_gb()))?;
+    Some(Judgement {
+        text: format!(
+            "{}, relay CPU per GB {median:.2} ({min:.2} to {max:.2}) of raw splice's, must be {RAW_MAX}",
+            ours.flow.title()
+        ),
+        is_met: median <= RAW_MAX,
+    })
+}
+
+fn memory(row: &Row) -> Option<Judgement> {
+    let most = row.resident_bytes_max().filter(|_| row.tool.is_ours())?;
+    Some(Judgement {
+        text: format!(
+            "{}, {}: {:.1} MiB of memory, must be below {:.0}",
+            row.flow.title(),
+            row.tool.name(),
+            most as f64 / MIB,
+            MEMORY_BYTES as f64 / MIB
+        ),
+        is_met: most < MEMORY_BYTES,
+    })
+}
+
+/// Every aim that was measured.
+pub(super) fn aims(rows: &[Row], through: &Through) -> Vec<Judgement> {
+    let mut aims: Vec<Judgement> = aimed_at(rows)
+        .into_iter()
+        .filter_map(|(flow, tool, factor)| speed(rows, flow, tool, factor))
+        .collect();
+    aims.extend(hashed(rows));
+    aims.extend(through_child(through));
+    aims
+}
+
+/// In which flow ours is to be so many times as fast as that tool.
+fn aimed_at(rows: &[Row]) -> Vec<(Flow, Tool, f64)> {
+    let mut aims = vec![
+        (Flow::FileToFile, Tool::Cp, 0.95),
+        (Flow::FileToNull, Tool::Cat, 0.9),
+        (Flow::PipeToNull, Tool::Cat, 0.9),
+        (Flow::WidePipes, Tool::Splice, 0.9),
+        (Flow::WidePipes, Tool::Cat, 1.6),
+        (Flow::WidePipes, Tool::Pv, 1.6),
+        (Flow::OneToThree, Tool::Tee, 1.5),
+    ];
+    let capacity = find(rows, Flow::PipeToPipe, Tool::Ours).and_then(Row::capacity);
+    let is_ordinary = capacity.is_some_and(|bytes| bytes <= ORDINARY_BYTES);
+    if is_ordinary {
+        aims.push((Flow::PipeToPipe, Tool::Pv, 1.0));
+    } else {
+        let wide = [(Tool::SpliceWide, 0.9), (Tool::Cat, 1.6), (Tool::Pv, 1.6)];
+        aims.extend(wide.map(|(tool, factor)| (Flow::PipeToPipe, tool, factor)));
+    }
+    aims
+}
+
+fn speed(rows: &[Row], flow: Flow, tool: Tool, factor: f64) -> Option<Judgement> {
+    let (ours, other) = find(rows, flow, Tool::Ours).zip(find(rows, flow, tool))?;
+    let Spread { median, min, max } = ours_to(other, ours)?;
+    Some(Judgement {
+        text: format!(
+            "{}, {median:.2} ({min:.2} to {max:.2}) of the speed of {}, aim {factor}",
+            flow.title(),
+            tool.name()
+        ),
+        is_met: median >= factor,
+    })
+}
+
+/// How many times as fast as the other ours is: the other's time over ours, round by round.
+pub(super) fn ours_to(other: &Row, ours: &Row) -> Option<Spread> {
+    let scale = ours.mib as f64 / other.mib as f64;
+    let ratios = ratios(&other.seconds(), &ours.seconds());
+    Spread::of(ratios.into_iter().map(|ratio| ratio * scale))
+}
+
+/// The time of a copy with a hash, beside the slower of the copy alone and the hash alone.
+fn hashed(rows: &[Row]) -> Option<Judgement> {
+    let seconds = |tool| Some(find(rows, Flow::Hashed, tool)?.seconds());
+    let (copy, hash) = (seconds(Tool::Ours)?, seconds(Tool::HashAlone)?);
+    let slower: Vec<f64> = copy.iter().zip(&hash).map(|(a, b)| a.max(*b)).collect();
+    let Spread { median, min, max } = Spread::of(ratios(&seconds(Tool::OursHashed)?, &slower))?;
+    Some(Judgement {
+        text: format!(
+            "{}, {median:.2} ({min:.2} to {max:.2}) of the time of the slower of copy and hash alone, aim {HASHED_MAX}",
+            Flow::Hashed.title()
+        ),
+        is_met: median <= HASHED_MAX,
+    })
+}
+
+/// The library's own way through a child.
+fn through_child(through: &Through) -> impl Iterator<Item = Judgement> {
+    through.to_best().into_iter().map(|(with, best, spread)| {
+        let Spread { median, min, max } = spread;
+        Judgement {
+            text: format!(
+                "through a child, {}: {median:.2} ({min:.2} to {max:.2}) of the speed of {}, the best peer, aim {THROUGH_MIN}",
+                with.name(),
+                best.name()
+            ),
+            is_met: median >= THROUGH_MIN,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::relay::Taken;
+    use super::*;
+
+    fn row(flow: Flow, tool: Tool, seconds: [f64; 3]) -> Row {
+        let taken = seconds.map(|seconds| Taken {
+            seconds,
+            cpu_seconds: Some(seconds / 2.0),
+            resident_bytes_max: Some(3 << 20),
+            capacity: Some(ORDINARY_BYTES),
+        });
+        Row {
+            flow,
+            tool,
+            mib: 1024,
+            taken: taken.to_vec(),
+            calls: None,
+        }
+    }
+
+    fn is_met(judgements: &[Judgement], start: &str) -> bool {
+        let found = judgements.iter().find(|one| one.text.starts_with(start));
+        found
+            .unwrap_or_else(|| panic!("{start}: {judgements:?}"))
+            .is_met
+    }
+
+    #[test]
+    fn calls_and_processor_time_are_compared_with_the_raw_loop() {
+        let flow = Flow::PipeToPipe;
+        let mut rows = [
+            row(flow, Tool::Ours, [1.0, 1.0, 1.3]),
+            row(flow, Tool::Splice, [1.0, 1.0, 1.0]),
+        ];
+        (rows[0].calls, rows[1].calls) = (Some(2.5), Some(2.0));
+        let judged = musts(&rows, &[]);
+        assert!(!is_met(&judged, "Pipe to pipe, 2.50 calls"));
+        assert!(is_met(&judged, "Pipe to pipe, relay CPU"));
+        assert!(is_met(&judged, "Pipe to pipe, watertight copy: 3.0 MiB"));
+        rows[0].calls = Some(2.4);
+        assert!(is_met(&musts(&rows, &[]), "Pipe to pipe, 2.40 calls"));
+    }
+
+    #[test]
+    fn an_empty_copy_starts_nothing() {
+        let flow = Flow::FileToFile;
+        assert!(musts(&[], &[(flow, Ok(0.0))])[0].is_met);
+        assert!(!musts(&[], &[(flow, Ok(1.0))])[0].is_met);
+        assert!(musts(&[], &[(flow, Err("no strace".into()))]).is_empty());
+    }
+
+    #[test]
+    fn speeds_are_compared_round_by_round() {
+        let flow = Flow::FileToFile;
+        let rows = [
+            row(flow, Tool::Ours, [1.0, 2.0, 1.0]),
+            row(flow, Tool::Cp, [0.9, 2.0, 0.96]),
+        ];
+        let judged = aims(&rows, &Through::default());
+        assert_eq!(judged.len(), 1, "{judged:?}");
+        assert_eq!(
+            judged[0].line(),
+            "met: File to file, 0.96 (0.90 to 1.00) of the speed of cp, aim 0.95"
+        );
+    }
+
+    #[test]
+    fn ordinary_pipes_are_compared_with_pv_only() {
+        let flow = Flow::PipeToPipe;
+        let tools = [Tool::Ours, Tool::Cat, Tool::Pv, Tool::SpliceWide];
+        let mut rows = tools.map(|tool| row(flow, tool, [1.0; 3]));
+        assert_eq!(aims(&rows, &Through::default()).len(), 1);
+        for taken in &mut rows[0].taken {
+            taken.capacity = Some(1 << 20);
+        }
+        assert_eq!(aims(&rows, &Through::default()).len(), 3);
+    }
+
+    #[test]
+    fn a_hash_is_compared_with_the_slower_of_its_parts() {
+        let flow = Flow::Hashed;
+        let rows = [
+            row(flow, Tool::OursHashed, [2.1, 2.1, 2.1]),
+            row(flow, Tool::Ours, [1.0, 1.0, 1.0]),
+            row(flow, Tool::HashAlone, [2.0, 2.0, 2.0]),
+        ];
+        assert!(is_met(
+            &aims(&rows, &Through::default()),
+            "Pipe to pipe with"
+        ));
+    }
+}
