@@ -1,7 +1,7 @@
 //! Addresses: what a user writes for one end of a copy, taken apart. Nothing is opened here.
 
 use crate::platform::{self, CommandLine};
-use crate::units::printable;
+use crate::units::{hex_unless_text, printable};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ const RESERVED: [&str; 5] = ["listen", "npipe", "pipe", "tcp", "unix"];
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
     pub(crate) text: String,
+    /// Its bytes in hexadecimal, if they are no text: `text` has lost some of them.
+    pub(crate) hex: Option<String>,
     pub(crate) place: Place,
     /// What the options say of a command.
     pub(crate) exec: ExecOptions,
@@ -114,6 +116,7 @@ impl Address {
         options.fit(&place, role)?;
         Ok(Self {
             text: argument.to_string_lossy().into_owned(),
+            hex: hex_unless_text(argument),
             place,
             exec: options.exec,
         })

@@ -184,6 +184,11 @@ impl ChildOfEnd {
         self.child.is_some() && self.status.is_none()
     }
 
+    /// Whether it, or what is left of its tree, was told to end and has not ended.
+    pub(crate) fn is_being_ended(&self) -> bool {
+        !self.is_over() && (self.stopped || self.is_ending)
+    }
+
     /// Whether there is a child that ended badly, and not because of us.
     pub(crate) fn has_failed(&self) -> bool {
         self.status.is_some() && self.status().is_some_and(|status| !status.is_good())

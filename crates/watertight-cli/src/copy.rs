@@ -13,6 +13,7 @@ use crate::event::{End, Event, Inbox, Mailbox, is_late};
 use crate::extent::Extent;
 use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy, SlowPolicy};
 use crate::meter::Meter;
+use crate::progress::CopyProgress;
 use crate::rate::Pace;
 use crate::report::{CopyEnding, GivenUp};
 use crate::source::{Moving, Source, SourceEnding};
@@ -84,7 +85,8 @@ impl<'a> Copy<'a> {
         } else {
             flags.progress
         };
-        let size = ends.source.extent.map(Extent::left);
+        let size = flags.size.or(ends.source.extent.map(Extent::left));
+        let size = size.into_iter().chain(flags.limit).min();
         let mut children = vec![ChildOfEnd::of(
             ends.source.child,
             &flags.source.exec,
@@ -102,21 +104,25 @@ impl<'a> Copy<'a> {
             destinations.push(Destination::new(index, end, now));
         }
         let (reader, extent) = (ends.source.reader, ends.source.extent);
-        // Nobody here has to see the bytes or to hold them back.
-        let is_moving = destinations.len() == 1 && flags.hash.is_none() && flags.rate.is_none();
+        // Nobody here has to see the bytes or to hold them back, nor to stop a child the moment it has given enough.
+        let is_moving = destinations.len() == 1
+            && flags.hash.is_none()
+            && flags.rate.is_none()
+            && (flags.limit.is_none() || !children[0].is_running());
         let source = if is_moving {
             let moving = Moving {
                 writer: destinations[0].writer(),
                 is_stable: flags.stable,
+                limit: flags.limit,
             };
             mailbox.wants_progress(false);
             Source::start_moving(reader, extent, moving, mailbox.clone())?
         } else {
-            Source::start(reader, extent, flags.hash.is_some(), mailbox.clone())?
+            Source::start(reader, extent, flags.limit, flags.hash.is_some(), mailbox.clone())?
         };
         Ok(Self {
             flags,
-            meter: Meter::new(progress, flags.size.or(size), now)?,
+            meter: Meter::new(progress, flags.progress_every, size, now)?,
             pace: flags.rate.map(|rate| Pace::new(rate, now)),
             source,
             is_moving,
@@ -151,7 +157,10 @@ impl<'a> Copy<'a> {
             if self.is_over(now) {
                 break;
             }
-            self.meter.show(self.progress(), now);
+            if self.meter.is_due(now) {
+                let progress = self.progress(now);
+                self.meter.show(&progress, now);
+            }
             let deadline = self.next_deadline(now);
             let event = self.inbox.next(deadline);
             let woken_at = Instant::now();
@@ -162,8 +171,10 @@ impl<'a> Copy<'a> {
                 self.handle(event, woken_at);
             }
         }
+        let now = Instant::now();
+        let progress = self.progress(now);
+        self.meter.end(&progress, now);
         self.children.iter_mut().for_each(ChildOfEnd::release);
-        self.meter.clear();
     }
 
     /// Sees what has moved without an event.
@@ -217,7 +228,8 @@ impl<'a> Copy<'a> {
             Some(ending) => {
                 let read = self.bytes_read;
                 let is_expected = self.flags.expect_bytes.is_none_or(|bytes| bytes == read);
-                if ending.ended && ending.error.is_none() && is_expected {
+                let is_all = ending.ended || ending.limit_reached;
+                if is_all && ending.error.is_none() && is_expected {
                     Stream::Ended
                 } else {
                     Stream::Failed
@@ -305,6 +317,10 @@ impl<'a> Copy<'a> {
                 self.moved_at = self.moved_at.max(now);
                 if let Some(pace) = &mut self.pace {
                     pace.spend(chunk.len() as u64, now);
+                }
+                if self.flags.limit == Some(self.bytes_read) {
+                    // Its pipe is closed now: how the child ends is our doing.
+                    self.child_of(End::Source).stop(now + CHILD_GRACE, now);
                 }
                 self.ahead.push_back(chunk);
             }
@@ -439,15 +455,11 @@ impl<'a> Copy<'a> {
             && self.children.iter().all(ChildOfEnd::is_over)
     }
 
-    /// What the progress line shows: the slowest of those that are left, else the furthest.
-    fn progress(&self) -> u64 {
-        let live = self
-            .destinations
-            .iter()
-            .filter(|destination| destination.is_live());
-        let slowest = live.map(Destination::transferred).min();
-        let furthest = self.destinations.iter().map(Destination::transferred).max();
-        slowest.or(furthest).unwrap_or(0)
+    /// What those who watch are shown.
+    fn progress(&self, now: Instant) -> CopyProgress {
+        let is_undecided = self.verdict == Verdict::Open && self.stream(now) == Stream::Ended;
+        let ends = (&self.destinations[..], &self.children[..]);
+        CopyProgress::of(self.flags, self.bytes_read, ends, is_undecided)
     }
 
     /// Acts on every deadline that has passed.

@@ -132,7 +132,7 @@ fn inherited(end: End, address: &Address, number: u32) -> Result<OsHandle, Failu
     watertight::inherited(number, direction).map_err(|error| {
         let way_out =
             "is it open? Open it where this program is started, as in `3<file` or `3>file`";
-        (end, format!("cannot use {address}: {error} {way_out}"))
+        (end, format!("cannot use {address}: {error}; {way_out}"))
     })
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn open(
             }
             (None, End::Source) => {
                 let (handle, _) = take(end, address, &mut paths, &mut claimed)?;
-                let reader = PipeReader::adopt_with(handle, reader_options())
+                let reader = PipeReader::adopt_with(handle, reader_options(flags))
                     .map_err(|error| cannot_adopt(end, address, &error))?;
                 source = Some(SourceEnd {
                     reader,
@@ -229,9 +229,12 @@ fn writer_options(
         }))
 }
 
-fn reader_options() -> ReaderOptions {
+fn reader_options(flags: &CopyFlags) -> ReaderOptions {
     let chunk = usize::try_from(CHUNK_BYTES_MAX).expect("a chunk is small");
-    ReaderOptions::new().read_ahead_bytes_max(chunk)
+    // What is behind the limit is for others.
+    ReaderOptions::new()
+        .read_ahead_bytes_max(chunk)
+        .exact(flags.limit.is_some())
 }
 
 fn cannot_adopt(end: End, address: &Address, error: &watertight::AdoptError) -> Failure {
@@ -262,7 +265,7 @@ fn start(
             child::start_destination(command, &address.exec, outputs, is_armed, options)
                 .map(|(child, writer, input)| Started::Destination(child, writer, input))
         }
-        End::Source => child::start_source(command, stderr, reader_options())
+        End::Source => child::start_source(command, stderr, reader_options(flags))
             .map(|(child, reader)| Started::Source(child, reader)),
     };
     let started = started.map_err(|error| (end, cannot_start(address, &error)))?;

@@ -2,78 +2,37 @@
 
 use crate::address::{Address, Place};
 use crate::run_flags::RunFlags;
+use crate::topics;
 use crate::units;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
-// Lines of at most 78 characters, so that no terminal breaks them.
-const EXAMPLES: &str = "\
+/// What the short help of the program says at its end.
+const SEE: &str = "\
 Examples:
-  watertight copy /usr/bin/bash exec:sha256sum
-  watertight copy big.iso file:/mnt/usb/big.iso
-  tar cf - dir | watertight copy --rate 20M - 'exec:ssh host tar xf -'
-  watertight copy --dead drop --slow drop exec:producer log.txt,append \\
-      'exec:sh -c \"grep error >errors\"'
-  watertight copy --idle 30s --report json --report-to account.json \\
-      fifo:/run/feed out.bin";
+  watertight copy big.iso /mnt/usb/big.iso exec:sha256sum
+  watertight run --within 30s -- ./flaky-test
+More: watertight copy -h, watertight run -h; all of it with --help, or as
+manual pages: watertight man copy | man -l -";
 
-const ADDRESSES: &str = "\
-Addresses:
-  -             standard input (source), standard output (destination)
-  PATH          a file; the same as file:PATH
-  file:PATH     a file. A destination is made, or overwritten; options follow:
-                ,append     write behind what is there
-                ,create=no  it must exist
-                ,exclusive  it must not exist
-  fifo:PATH     a FIFO (Unix); opening it waits for the other side
-  fd:N          a descriptor the program was started with (Unix)
-  exec:COMMAND  a child process. Of a source its standard output (its input is
-                empty), of a destination its standard input (its output goes
-                to ours, or to standard error if ours has the data of `-`);
-                its exit status counts. No shell runs: Unix takes the
-                words apart by the shell's quoting rules, Windows passes on
-                all that follows the program's name. For pipes, variables and
-                patterns: 'exec:sh -c \"...\"'. A child whose pipe ended early
-                has 2 s to end, then it is killed
-  A comma in a name or a command is written twice: `,,`. A file that is named
-  `foo:bar` is file:foo:bar.
-
-Sizes: k, M, G, T are powers of 1000; Ki, Mi, Gi, Ti powers of 1024.
-Durations: 500ms, 1.5s, 2m, 1h; a bare number means seconds.
-Nothing is cut short by default: without a deadline the copy ends when the
-source, all destinations and all children have ended.";
-
-/// What the exit codes mean, for the help text and the man page.
-pub(crate) const EXIT_CODES: &str = "\
-Exit codes, computed from the closing report. When several apply, the first
-of this list counts:
-  129, 130, 143
-            interrupted (SIGHUP, SIGINT or Ctrl-C, SIGTERM); the account is
-            printed. A signal that was ignored at the start stays ignored
-  2         wrong usage; nothing was opened
-  3         an address could not be opened; nothing was copied
-  4         the source failed while it was read, or a file became shorter
-  6         a deadline passed (--idle, --drain-within, --slow-after)
-  5         a destination ended early: bytes that were read did not reach it,
-            or its reader closed with bytes unread. Destinations dropped by
-            `--dead drop` count too: bytes are missing there
-  8         a child ended badly (a non-zero status, or a signal). One whose
-            pipe we closed before its end, or that we killed, does not count:
-            its status is a consequence
-  7         --expect-bytes was not met
-  1         anything else, for instance a report that could not be saved
-  0         every byte read was transferred to every destination, and nothing
-            of the above happened
-A second Ctrl-C ends the program at once, without an account. SIGUSR1 (and
-SIGINFO, Ctrl-T, where there is one) prints the account so far.
-Nothing is said on standard error, by us or by children, while it is an end
-of the copy, as in `copy src - 2>&1 | ...`: see the exit code, --report-to.";
+/// What the short help of `copy` says at its end.
+const SEE_COPY: &str = "\
+Example: tar cf - dir | watertight copy --rate 20M - 'exec:ssh host tar xf -'
+--help has more: slow and failing destinations (--slow, --dead, --on-failure),
+progress, all addresses, exit codes. Without a deadline nothing is cut short.";
 
 /// Moves bytes through pipes and accounts for every one of them.
 #[derive(Debug, Parser)]
-#[command(name = "watertight", version, arg_required_else_help = true)]
+#[command(
+    name = "watertight",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 80,
+    after_help = SEE,
+    after_long_help = topics::in_help(topics::of(None))
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Task,
@@ -88,8 +47,15 @@ pub(crate) enum Task {
         shell: clap_complete::Shell,
     },
     /// Copy a source to one or several destinations and account for every byte
+    ///
+    /// Every destination gets all bytes of the source, at the pace of the slowest. The exit code says whether every byte got
+    /// through; the report says where each of them is. No destination is given the end of its stream before everything is known
+    /// to be well: a command that commits what it got at the end of its input never commits a part.
     Copy(Box<CopyFlags>),
     /// Run a command with limits, end it as a tree, and say what became of it
+    ///
+    /// A deadline ends the command and everybody it has started, not only its first process. What it wrote until then is there. A
+    /// daemon that it leaves behind is named, and waited for or not, as the options say.
     Run(Box<RunFlags>),
     /// Print the manual page (roff), of the program or of one subcommand
     Man {
@@ -100,13 +66,16 @@ pub(crate) enum Task {
 
 /// The flags of `copy`.
 #[derive(Args, Debug)]
-#[command(after_help = format!("{ADDRESSES}\n\n{EXIT_CODES}\n\n{EXAMPLES}"))]
+#[command(
+    after_help = SEE_COPY,
+    after_long_help = topics::in_help(topics::of(Some("copy")))
+)]
 pub(crate) struct CopyFlags {
-    /// Where the bytes come from
+    /// Where bytes come from: -, PATH, fifo:PATH, fd:N or exec:COMMAND
     #[arg(value_name = "SRC", value_parser = OsStringValueParser::new().try_map(|text| Address::source(&text)))]
     pub(crate) source: Address,
 
-    /// Where they go; each destination gets all of them
+    /// Where they go: the same, or PATH,append; each gets all of them
     #[arg(
         value_name = "DST",
         required = true,
@@ -115,43 +84,65 @@ pub(crate) struct CopyFlags {
     pub(crate) destinations: Vec<Address>,
 
     /// What to do with a destination that takes nothing for --slow-after while bytes wait for it
-    #[arg(long, value_enum, value_name = "POLICY", default_value_t = SlowPolicy::Wait)]
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t = SlowPolicy::Wait, hide_short_help = true)]
     pub(crate) slow: SlowPolicy,
 
     /// When a destination is slow (only with --slow drop or fail)
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = units::duration)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = units::duration,
+        hide_short_help = true
+    )]
     pub(crate) slow_after: Duration,
 
     /// What to do when a destination fails or closes early
-    #[arg(long, value_enum, value_name = "POLICY", default_value_t = DeadPolicy::Fail)]
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t = DeadPolicy::Fail, hide_short_help = true)]
     pub(crate) dead: DeadPolicy,
 
     /// What the command of an `exec:` destination gets when the stream is known to be cut
-    #[arg(long, value_enum, value_name = "POLICY", default_value_t = FailurePolicy::Kill)]
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t = FailurePolicy::Kill, hide_short_help = true)]
     pub(crate) on_failure: FailurePolicy,
 
     /// Read at most so many bytes per second
     #[arg(long, value_name = "SIZE", value_parser = units::rate)]
     pub(crate) rate: Option<u64>,
 
+    /// End after so many bytes, as at the end of SRC
+    ///
+    /// No byte behind them is taken out of the source: whoever reads it next finds it there. A source that ends earlier is none
+    /// the worse for it. The command of an `exec:` source is ended then, if it has not ended.
+    #[arg(long, value_name = "SIZE", value_parser = units::some_bytes)]
+    pub(crate) limit: Option<u64>,
     /// Copy the bytes through this program, so that a source file that is overwritten meanwhile does not change what a pipe's reader
     /// gets (else the kernel moves them where it can, and lends a file's own pages)
     #[arg(long)]
     pub(crate) stable: bool,
 
     /// How many bytes may wait for each destination (two chunks of at most 128 KiB may be read before that)
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = units::some_bytes)]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "1MiB",
+        value_parser = units::some_bytes,
+        hide_short_help = true
+    )]
     pub(crate) buffer: u64,
 
-    /// End when no byte moved for so long although some are to come or to go (while addresses are opened, too)
+    /// End when no byte moved for so long
+    ///
+    /// Only while some are to come or to go; while addresses are opened, too.
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub(crate) idle: Option<Duration>,
 
-    /// After the end of the source, give the destinations (and children) so long to end
+    /// After the end of SRC, give the rest so long
+    ///
+    /// Destinations and children that have not ended by then are stopped.
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub(crate) drain_within: Option<Duration>,
 
-    /// Fail unless the source had exactly so many bytes
+    /// Fail unless exactly so many bytes came
     #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
     pub(crate) expect_bytes: Option<u64>,
 
@@ -159,32 +150,52 @@ pub(crate) struct CopyFlags {
     #[arg(
         long,
         value_enum,
-        value_name = "ALGORITHM",
+        value_name = "sha256",
+        hide_possible_values = true,
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "sha256"
     )]
     pub(crate) hash: Option<HashChoice>,
 
-    /// How to report at the end, on standard error. Without this: text when something went wrong or with --hash, else one line
-    /// if that is a terminal, else nothing
-    #[arg(long, value_enum, value_name = "FORMAT")]
+    /// How to report at the end
+    ///
+    /// On standard error. Without this: text when something went wrong or with --hash, else one line if that is a terminal, else
+    /// nothing.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "text|json|none",
+        hide_possible_values = true
+    )]
     pub(crate) report: Option<ReportChoice>,
 
     /// Save the report here instead of printing it
     #[arg(long, value_name = "FILE")]
     pub(crate) report_to: Option<PathBuf>,
 
-    /// Print no report and no progress; errors are still printed, and --report-to is still saved
+    /// Print errors only
+    ///
+    /// No report and no progress; --report-to is still saved.
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
-    /// Whether to show a progress line on standard error (auto: if that is a terminal)
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ProgressChoice::Auto)]
+    /// Whether and how to show progress on standard error
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t = ProgressChoice::Auto,
+        hide_short_help = true
+    )]
     pub(crate) progress: ProgressChoice,
 
+    /// How often --progress json has a line (without this: every second)
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, hide_short_help = true)]
+    pub(crate) progress_every: Option<Duration>,
+
     /// The expected size, to estimate the rest where the source does not tell its own
-    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes, hide_short_help = true)]
     pub(crate) size: Option<u64>,
 }
 
@@ -193,6 +204,9 @@ impl CopyFlags {
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.report == Some(ReportChoice::None) && self.report_to.is_some() {
             return Err("--report none and --report-to exclude each other; choose text or json, or leave --report-to out".to_owned());
+        }
+        if self.progress_every.is_some() && self.progress != ProgressChoice::Json {
+            return Err("--progress-every says how often --progress json has a line; add --progress json, or leave --progress-every out".to_owned());
         }
         let mut taken = Vec::new();
         for address in std::iter::once(&self.source).chain(&self.destinations) {
@@ -250,8 +264,12 @@ pub(crate) enum ReportChoice {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum ProgressChoice {
+    /// A line, if standard error is a terminal
     Auto,
+    /// A line, in any case
     Always,
+    /// One JSON object a line, for programs: bytes, rate, estimate, every destination, and what is waited for
+    Json,
     Never,
 }
 

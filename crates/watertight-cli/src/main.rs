@@ -23,6 +23,8 @@ mod mixing;
 mod oom;
 mod orphans;
 mod paths;
+mod progress;
+mod progress_json;
 mod rate;
 mod report;
 mod run;
@@ -33,6 +35,7 @@ mod run_streams;
 mod run_terminal;
 mod source;
 mod supervise;
+mod topics;
 mod units;
 #[cfg(test)]
 mod units_checks;

@@ -5,7 +5,9 @@
 
 use crate::diagnostics;
 use crate::flags::ProgressChoice;
-use crate::units::{shown_bytes, shown_duration};
+use crate::progress::{Awaited, CopyProgress};
+use crate::progress_json::{self, ProgressLines};
+use crate::units::{printable, shortened, shown_bytes, shown_duration};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use std::io;
@@ -23,79 +25,191 @@ const PLAIN_WIDTH: u16 = 80;
 const SIZE_KNOWN: &str =
     "{msg:10} {decimal_bytes_per_sec:>12} {wide_bar} {percent:>3}% eta {eta} {prefix}";
 const SIZE_UNKNOWN: &str = "{msg:10} {decimal_bytes_per_sec:>12} {elapsed} {prefix}";
+/// While there is nothing to move: all is through, and somebody is waited for.
+const WAITING: &str = "{msg:10} {elapsed} {prefix}";
+/// What the longest of the first two takes without its bar and its prefix.
+const MOVING_COLUMNS: u16 = 42;
+/// What the third takes without its prefix.
+const WAITING_COLUMNS: u16 = 22;
+/// So much of a name is shown at least.
+const NAME_COLUMNS_MIN: usize = 8;
 
-/// The line, or nothing.
+/// The line, or the lines for a program, or nothing.
 pub(crate) struct Meter {
     shown: Option<Shown>,
 }
 
 struct Shown {
-    bar: ProgressBar,
-    bytes: u64,
-    moved_at: Instant,
+    display: Display,
+    every: Duration,
     due: Instant,
 }
 
+enum Display {
+    Gauge(Box<Gauge>),
+    Json(ProgressLines),
+}
+
+/// The line for people.
+struct Gauge {
+    bar: ProgressBar,
+    moving: ProgressStyle,
+    waiting: ProgressStyle,
+    bytes: u64,
+    moved_at: Instant,
+}
+
 impl Meter {
-    pub(crate) fn new(choice: ProgressChoice, size: Option<u64>, now: Instant) -> io::Result<Self> {
-        let is_wanted = match choice {
+    /// `every`: how often there is a line of JSON, if not once a second.
+    pub(crate) fn new(
+        choice: ProgressChoice,
+        every: Option<Duration>,
+        size: Option<u64>,
+        now: Instant,
+    ) -> io::Result<Self> {
+        let is_line_wanted = match choice {
             ProgressChoice::Always => true,
             ProgressChoice::Auto => diagnostics::is_terminal() && !diagnostics::is_dumb_terminal(),
-            ProgressChoice::Never => false,
+            ProgressChoice::Json | ProgressChoice::Never => false,
         };
-        if !is_wanted {
-            return Ok(Self { shown: None });
-        }
-        let shown = Shown {
-            bar: bar(size)?,
-            bytes: 0,
-            moved_at: now,
-            due: now,
+        let shown = if is_line_wanted {
+            Some(Shown {
+                display: Display::Gauge(Box::new(Gauge::new(size, now)?)),
+                every: INTERVAL,
+                due: now,
+            })
+        } else if choice == ProgressChoice::Json {
+            let every = every.unwrap_or(progress_json::INTERVAL);
+            Some(Shown {
+                display: Display::Json(ProgressLines::new(size, now)),
+                every,
+                due: later(now, every),
+            })
+        } else {
+            None
         };
-        Ok(Self { shown: Some(shown) })
+        Ok(Self { shown })
     }
 
-    /// When the line wants to be drawn again.
+    /// When there is something to show again.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.shown.as_ref().map(|shown| shown.due)
     }
 
-    /// Draws the line, if it is time. Never blocks.
-    pub(crate) fn show(&mut self, bytes: u64, now: Instant) {
-        let Some(shown) = self.shown.as_mut().filter(|shown| shown.due <= now) else {
-            return;
-        };
-        shown.due = now + INTERVAL;
-        if bytes > shown.bytes {
-            shown.bytes = bytes;
-            shown.moved_at = now;
-        }
-        let still = now.saturating_duration_since(shown.moved_at);
-        shown.bar.set_message(shown_bytes(bytes));
-        shown.bar.set_prefix(stall(still));
-        shown.bar.set_position(bytes);
-        shown.bar.tick();
+    /// Whether it is time.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.due().is_some_and(|due| due <= now)
     }
 
-    /// Takes the line away.
-    pub(crate) fn clear(&mut self) {
-        if let Some(shown) = self.shown.take() {
-            shown.bar.finish_and_clear();
-            diagnostics::erase();
+    /// Shows how far everything is. Never blocks.
+    pub(crate) fn show(&mut self, progress: &CopyProgress, now: Instant) {
+        let Some(shown) = &mut self.shown else {
+            return;
+        };
+        shown.due = later(now, shown.every);
+        match &mut shown.display {
+            Display::Gauge(gauge) => gauge.draw(progress, now),
+            Display::Json(lines) => lines.tell(progress, now),
+        }
+    }
+
+    /// Takes the line away; the last line of JSON says how far everything came.
+    pub(crate) fn end(&mut self, progress: &CopyProgress, now: Instant) {
+        let Some(shown) = self.shown.take() else {
+            return;
+        };
+        match shown.display {
+            Display::Gauge(gauge) => {
+                gauge.bar.finish_and_clear();
+                diagnostics::erase();
+            }
+            Display::Json(lines) => lines.tell_last(progress, now),
         }
     }
 }
 
-fn bar(size: Option<u64>) -> io::Result<ProgressBar> {
-    let line = Box::new(MeterLine::new());
-    let target = ProgressDrawTarget::term_like_with_hz(line, DRAWS_PER_SECOND);
-    let template = if size.is_some() {
-        SIZE_KNOWN
-    } else {
-        SIZE_UNKNOWN
+/// Some time after now. What is beyond the clock is a year from now: nobody waits for it.
+fn later(now: Instant, after: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    now + after.min(YEAR)
+}
+
+impl Gauge {
+    fn new(size: Option<u64>, now: Instant) -> io::Result<Self> {
+        let target =
+            ProgressDrawTarget::term_like_with_hz(Box::new(MeterLine::new()), DRAWS_PER_SECOND);
+        let template = if size.is_some() {
+            SIZE_KNOWN
+        } else {
+            SIZE_UNKNOWN
+        };
+        let style = |template| ProgressStyle::with_template(template).map_err(io::Error::other);
+        let moving = style(template)?;
+        Ok(Self {
+            bar: ProgressBar::with_draw_target(size, target).with_style(moving.clone()),
+            moving,
+            waiting: style(WAITING)?,
+            bytes: 0,
+            moved_at: now,
+        })
+    }
+
+    fn draw(&mut self, progress: &CopyProgress, now: Instant) {
+        if progress.bytes > self.bytes {
+            self.bytes = progress.bytes;
+            self.moved_at = now;
+        }
+        let (style, columns) = match progress.awaited {
+            Awaited::Nobody => (&self.moving, MOVING_COLUMNS),
+            Awaited::Ending(_) | Awaited::Held(_) => (&self.waiting, WAITING_COLUMNS),
+        };
+        let still = now.saturating_duration_since(self.moved_at);
+        let room = width().saturating_sub(columns);
+        self.bar.set_style(style.clone());
+        self.bar.set_message(shown_bytes(progress.bytes));
+        self.bar
+            .set_prefix(note(progress, still, usize::from(room)));
+        self.bar.set_position(progress.bytes);
+        self.bar.tick();
+    }
+}
+
+/// What there is to say beside the numbers, in so many columns: who is waited for, or that it stalls, and at whom.
+fn note(progress: &CopyProgress, still: Duration, columns: usize) -> String {
+    let (before, name, after) = match &progress.awaited {
+        Awaited::Ending(command) => ("ending ".to_owned(), command.as_str(), String::new()),
+        Awaited::Held(command) => {
+            let after = " to end".to_owned();
+            ("held: waiting for ".to_owned(), command.as_str(), after)
+        }
+        Awaited::Nobody => {
+            let stall = stall(still);
+            let slowest = progress
+                .slowest
+                .and_then(|at| progress.destinations.get(at));
+            let Some(slowest) = slowest.filter(|_| progress.destinations.len() > 1) else {
+                return shortened(&stall, columns);
+            };
+            let before = if stall.is_empty() {
+                "slowest ".to_owned()
+            } else {
+                stall + ": "
+            };
+            let queued = shown_bytes(slowest.queued + slowest.in_flight);
+            (
+                before,
+                slowest.address.as_str(),
+                format!(", {queued} queued"),
+            )
+        }
     };
-    let style = ProgressStyle::with_template(template).map_err(io::Error::other)?;
-    Ok(ProgressBar::with_draw_target(size, target).with_style(style))
+    // The name gives way before the words do.
+    let taken = before.len() + after.len();
+    let name = shortened(
+        &printable(name),
+        columns.saturating_sub(taken).max(NAME_COLUMNS_MIN),
+    );
+    shortened(&(before + &name + &after), columns)
 }
 
 fn stall(still: Duration) -> String {
@@ -108,11 +222,21 @@ fn stall(still: Duration) -> String {
     )
 }
 
+/// How wide a line may be.
+fn width() -> u16 {
+    if !diagnostics::is_terminal() {
+        return PLAIN_WIDTH;
+    }
+    let (_, columns) = Term::stderr().size();
+    // In the last column some terminals begin the next line.
+    columns.saturating_sub(1).max(1)
+}
+
 /// The one line that is written again and again, with a carriage return before it. Each is as wide as the one before, and so
 /// takes its place.
 #[derive(Debug)]
 struct MeterLine {
-    terminal: Option<Term>,
+    is_terminal: bool,
     /// What is drawn, until all of it is.
     text: Mutex<String>,
 }
@@ -120,16 +244,17 @@ struct MeterLine {
 impl MeterLine {
     fn new() -> Self {
         Self {
-            terminal: diagnostics::is_terminal().then(Term::stderr),
+            is_terminal: diagnostics::is_terminal(),
             text: Mutex::new(String::new()),
         }
     }
 
     /// What takes the line away: blanks in its place. Where there is no terminal it stays, and what follows has lines of its own.
     fn erasure(&self) -> String {
-        match &self.terminal {
-            Some(_) => format!("\r{}\r", " ".repeat(usize::from(self.width()))),
-            None => "\n".to_owned(),
+        if self.is_terminal {
+            format!("\r{}\r", " ".repeat(usize::from(width())))
+        } else {
+            "\n".to_owned()
         }
     }
 
@@ -141,12 +266,7 @@ impl MeterLine {
 
 impl TermLike for MeterLine {
     fn width(&self) -> u16 {
-        let Some(terminal) = &self.terminal else {
-            return PLAIN_WIDTH;
-        };
-        let (_, columns) = terminal.size();
-        // In the last column some terminals begin the next line.
-        columns.saturating_sub(1).max(1)
+        width()
     }
 
     fn move_cursor_up(&self, _: usize) -> io::Result<()> {
@@ -193,6 +313,7 @@ impl TermLike for MeterLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::DestinationProgress;
 
     #[test]
     fn a_stall_is_told_after_a_while() {
@@ -200,9 +321,54 @@ mod tests {
         assert_eq!(stall(Duration::from_millis(3500)), "stalled for 3s");
     }
 
+    fn progress(names: &[&str], awaited: Awaited) -> CopyProgress {
+        let destination = |name: &&str| DestinationProgress {
+            address: (*name).to_owned(),
+            address_hex: None,
+            transferred: 0,
+            queued: 900,
+            in_flight: 100,
+            live: true,
+        };
+        CopyProgress {
+            bytes_read: 1000,
+            bytes: 0,
+            slowest: Some(names.len() - 1),
+            destinations: names.iter().map(destination).collect(),
+            awaited,
+        }
+    }
+
     #[test]
-    fn both_templates_are_valid() {
-        for template in [SIZE_KNOWN, SIZE_UNKNOWN] {
+    fn of_several_the_slowest_is_named_with_what_waits_for_it() {
+        let (now, long) = (Duration::ZERO, Duration::from_secs(3));
+        let several = progress(&["a", "b\n"], Awaited::Nobody);
+        assert_eq!(note(&several, now, 40), "slowest b\\n, 1.0 kB queued");
+        assert_eq!(
+            note(&several, long, 40),
+            "stalled for 3s: b\\n, 1.0 kB queued"
+        );
+        let one = progress(&["a"], Awaited::Nobody);
+        assert_eq!(note(&one, now, 40), "");
+        assert_eq!(note(&one, long, 40), "stalled for 3s");
+    }
+
+    #[test]
+    fn whoever_is_waited_for_is_named() {
+        let (now, command) = (Duration::ZERO, "make all".to_owned());
+        let held = progress(&["a"], Awaited::Held(command.clone()));
+        assert_eq!(note(&held, now, 58), "held: waiting for make all to end");
+        let ending = progress(&["a"], Awaited::Ending(command));
+        assert_eq!(note(&ending, now, 58), "ending make all");
+        let long = progress(&["a"], Awaited::Held("x".repeat(100)));
+        let told = note(&long, now, 40);
+        assert_eq!(told.len(), 40, "{told}");
+        assert!(told.ends_with("... to end"), "{told}");
+    }
+
+    #[test]
+    fn all_templates_are_valid() {
+        for template in [SIZE_KNOWN, SIZE_UNKNOWN, WAITING] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
     }
@@ -210,7 +376,7 @@ mod tests {
     #[test]
     fn never_means_never() {
         let now = Instant::now();
-        let meter = Meter::new(ProgressChoice::Never, None, now).unwrap();
+        let meter = Meter::new(ProgressChoice::Never, None, None, now).unwrap();
         assert_eq!(meter.due(), None);
     }
 }

@@ -61,6 +61,9 @@ pub(crate) struct Counters {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct SourceReport {
     pub(crate) address: String,
+    /// The address's bytes in hexadecimal, if they are no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) address_hex: Option<String>,
     /// How many bytes it had at the start; null for what has no size, such as a pipe.
     pub(crate) size_at_start: Option<u64>,
     pub(crate) bytes_read: u64,
@@ -68,6 +71,8 @@ pub(crate) struct SourceReport {
     pub(crate) bytes_untaken: u64,
     /// Its end was reached.
     pub(crate) ended: bool,
+    /// As many bytes as --limit says were read. Whether there were more is not known.
+    pub(crate) limit_reached: bool,
     pub(crate) error: Option<String>,
     pub(crate) child: Option<ChildStatus>,
 }
@@ -76,6 +81,9 @@ pub(crate) struct SourceReport {
 #[derive(Debug, Serialize)]
 pub(crate) struct DestinationReport {
     pub(crate) address: String,
+    /// The address's bytes in hexadecimal, if they are no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) address_hex: Option<String>,
     pub(crate) ending: PipeEnding,
     pub(crate) given_up: Option<GivenUp>,
     pub(crate) error: Option<String>,
@@ -206,6 +214,11 @@ impl Report {
 }
 
 impl SourceReport {
+    /// Whether all that was wanted of it was read.
+    fn is_done(&self) -> bool {
+        self.ended || self.limit_reached
+    }
+
     fn write_text(&self, out: &mut String, seconds: f64) -> std::fmt::Result {
         writeln!(out, "  from         {}", printable(&self.address))?;
         write!(
@@ -215,10 +228,10 @@ impl SourceReport {
             shown_bytes(self.bytes_read),
             shown_bytes(rate(self.bytes_read, seconds))
         )?;
-        out.push_str(if self.ended {
-            ", to the end"
-        } else {
-            ", not to the end"
+        out.push_str(match (self.ended, self.limit_reached) {
+            (_, true) => ", limit reached",
+            (true, false) => ", to the end",
+            (false, false) => ", not to the end",
         });
         if let Some(size) = self.size_at_start.filter(|size| *size > self.bytes_read)
             && self.ended
@@ -401,7 +414,7 @@ impl GivenUp {
     }
 }
 
-/// The exit code that a report amounts to. The order is the priority; [`crate::flags::EXIT_CODES`] explains it to users.
+/// The exit code that a report amounts to. The order is the priority; [`crate::topics::COPY_EXIT_STATUS`] explains it to users.
 fn exit_code(report: &Report) -> u8 {
     let read = report.bytes_read();
     let deadline =
@@ -430,7 +443,7 @@ fn exit_code(report: &Report) -> u8 {
             7
         }
         None if report.ending != CopyEnding::Finished => 1,
-        None if report.sources.iter().any(|source| !source.ended) => 1,
+        None if !report.sources.iter().all(SourceReport::is_done) => 1,
         None if report
             .destinations
             .iter()

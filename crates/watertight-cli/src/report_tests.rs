@@ -1,7 +1,7 @@
 //! The exit code and the texts of a report.
 
 use super::*;
-use crate::flags::EXIT_CODES;
+use crate::topics::{COPY_EXIT_STATUS, in_help};
 
 fn finished() -> Report {
     Report {
@@ -19,6 +19,7 @@ fn finished() -> Report {
         }],
         destinations: vec![DestinationReport {
             address: "b".to_owned(),
+            address_hex: None,
             ending: PipeEnding::Finished,
             given_up: None,
             error: None,
@@ -73,6 +74,19 @@ fn zero_only_if_everything_went_well() {
 }
 
 #[test]
+fn a_limit_that_was_reached_is_as_good_as_the_end() {
+    let limited = |report: &mut Report| {
+        report.sources[0].ended = false;
+        report.sources[0].limit_reached = true;
+    };
+    assert_eq!(code(limited), 0);
+    let mut report = finished();
+    limited(&mut report);
+    let text = report.seal().to_text();
+    assert!(text.contains(", limit reached\n"), "{text}");
+}
+
+#[test]
 fn a_child_counts_unless_we_stopped_it() {
     let bad = ChildStatus {
         code: Some(1),
@@ -113,7 +127,8 @@ fn of_several_reasons_the_first_of_the_documented_list_counts() {
     }
     assert_eq!(codes, [7, 8, 5, 6, 4, 130]);
     // The help text has them in the same order, most important first.
-    let at = |code: &str| EXIT_CODES.find(&format!("\n  {code} ")).unwrap();
+    let list = in_help(&[COPY_EXIT_STATUS]);
+    let at = |code: &str| list.find(&format!("\n  {code} ")).unwrap();
     let places = ["4", "6", "5", "8", "7"].map(at);
     assert!(places.is_sorted());
 }
@@ -128,7 +143,7 @@ fn the_text_tells_where_the_bytes_are() {
         in_doubt: 1,
         ..Counters::default()
     };
-    report.destinations[0].error = Some("Write failed".to_owned());
+    report.destinations[0].error = Some("cannot write".to_owned());
     let text = report.seal().to_text();
     assert!(
         text.contains("transferred  6 bytes of 10 accepted; 3 discarded, 1 in doubt"),
@@ -138,7 +153,7 @@ fn the_text_tells_where_the_bytes_are() {
         text.contains("exit code 5: bytes are missing at a destination"),
         "{text}"
     );
-    assert!(text.contains("error        Write failed"), "{text}");
+    assert!(text.contains("error        cannot write"), "{text}");
 }
 
 #[test]

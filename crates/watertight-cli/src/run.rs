@@ -1,5 +1,6 @@
 //! From flags to exit code: opens, copies, puts the account together, and delivers the report.
 
+use crate::address::Address;
 use crate::copy::Copy;
 use crate::created::{Created, open_or_create};
 use crate::destination::Destination;
@@ -107,10 +108,12 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>) -> Report {
     let ending = copy.source_ending.as_ref();
     let source = SourceReport {
         address: flags.source.text.clone(),
+        address_hex: flags.source.hex.clone(),
         size_at_start: ending.and_then(|ending| ending.size_at_start),
         bytes_read: copy.bytes_read,
         bytes_untaken: ending.map_or(0, |ending| ending.untaken),
         ended: ending.is_some_and(|ending| ending.ended),
+        limit_reached: ending.is_some_and(|ending| ending.limit_reached),
         error: ending.and_then(|ending| ending.error.clone()),
         child: copy.children[0].status(),
     };
@@ -124,7 +127,7 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>) -> Report {
         let child = child.status();
         DestinationReport {
             child,
-            ..destination_report(address.text.clone(), destination, copy.bytes_read)
+            ..destination_report(address, destination, copy.bytes_read)
         }
     });
     Report {
@@ -140,13 +143,14 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>) -> Report {
 }
 
 fn destination_report(
-    address: String,
+    address: &Address,
     destination: &Destination,
     bytes_read: u64,
 ) -> DestinationReport {
     let ledger = destination.ledger();
     DestinationReport {
-        address,
+        address: address.text.clone(),
+        address_hex: address.hex.clone(),
         ending: match destination.ending() {
             Some(Ending::Finished) => PipeEnding::Finished,
             Some(Ending::Failed(_)) => PipeEnding::Failed,
@@ -180,12 +184,14 @@ fn not_begun(flags: &CopyFlags, reason: &NotOpened) -> Report {
         signal,
         sources: vec![SourceReport {
             address: flags.source.text.clone(),
+            address_hex: flags.source.hex.clone(),
             error: error_of(End::Source),
             ..SourceReport::default()
         }],
         destinations: destinations
             .map(|(index, address)| DestinationReport {
                 address: address.text.clone(),
+                address_hex: address.hex.clone(),
                 ending: PipeEnding::NotOpened,
                 given_up: None,
                 error: error_of(End::Destination(index)),

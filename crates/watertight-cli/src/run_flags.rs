@@ -2,6 +2,7 @@
 
 use crate::address::Address;
 use crate::flags::ReportChoice;
+use crate::topics;
 use crate::units;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -9,83 +10,64 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const RUN_EXIT_CODES: &str = "\
-Exit codes:
-  the command's own, if it ended by itself
-  128 + N   a signal N ended it (Unix)
-  124       the deadline passed (--within), and it was ended, or whoever
-            it had left behind was (--adopt-orphans)
-  125       `watertight` itself failed: a stream could not be opened, the
-            report could not be saved, the system has no more processes; or
-            the command ended with 0 and not all of its output got through
-  126       the command was found and cannot be run
-  127       there is no such command
-  129, 130, 143
-            we were asked to end (SIGHUP, SIGINT or Ctrl-C, SIGTERM), and ended
-            it. In the foreground of a terminal Ctrl-C reaches the command
-            itself, and the exit code is what it makes of that. Asked a
-            second time, we leave it no grace
-  2         wrong usage; nothing was run";
-
-const STREAMS: &str = "\
-Addresses of streams (see `watertight copy --help`):
-  -          ours of the same name
-  PATH       a file; outputs take options: PATH,append  PATH,create=no
-             PATH,exclusive. One that is overwritten is emptied right before
-             the start; one that was made for a command that cannot be started
-             is removed
-  fifo:PATH  a FIFO (Unix); opening it waits for the other side, until --within
-  fd:N       a descriptor the program was started with (Unix); fd:1 is ours
-Both outputs into one file, FIFO or descriptor are one stream, in the order in
-which the command writes. Streams are handed to the command as they are.";
-
-const RUN_EXAMPLES: &str = "\
-Examples:
-  watertight run --within 5m -- make -j4
-  watertight run --within 30s --max-output 1M --merge -- ./flaky-test
-  watertight run --quiet-after-exit 500ms -- ./start-daemon.sh
-  watertight run --stdin in.txt --stdout out.txt --stderr log,append -- ./job
-  watertight run --tty --within 10s -- python3 <commands.txt
-  watertight run --report json --report-to run.json -- cargo build";
+/// What the short help says at its end.
+const SEE: &str = "\
+Example: watertight run --within 30s --max-output 1M -- ./flaky-test
+--help has more: addresses of streams (PATH,append fifo:PATH fd:N), the grace
+before a kill, exit codes (124: the deadline passed; 125: we failed).";
 
 /// The flags of `run`.
 #[derive(Args, Debug)]
-#[command(after_help = format!(
-    "Streams that no option has to see are the command's as they are ours: a terminal\n\
-     stays one. With --max-output, --merge or --quiet-after-exit its outputs are pipes,\n\
-     passed on as they come. With --tty all three are a terminal of its own.\n\n{STREAMS}\n\n{RUN_EXIT_CODES}\n\n{RUN_EXAMPLES}"
-))]
+#[command(
+    after_help = SEE,
+    after_long_help = topics::in_help(topics::of(Some("run")))
+)]
 pub(crate) struct RunFlags {
     /// The command and its arguments; no shell takes them apart
     #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
     pub(crate) command: Vec<OsString>,
 
-    /// End the command and everybody it started when it is not over by then
+    /// End it, and all it started, after so long
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub(crate) within: Option<Duration>,
 
     /// How long they have when they are asked to end, before they are killed
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = units::duration)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "2s",
+        value_parser = units::duration,
+        hide_short_help = true
+    )]
     pub(crate) grace: Duration,
 
-    /// After its exit, when somebody it started holds its output: go on until nothing came for so long. Without this: to the end
+    /// After its exit: until quiet for so long
+    ///
+    /// When somebody it started holds its output: go on until nothing came for so long. Without this: to the end.
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub(crate) quiet_after_exit: Option<Duration>,
 
-    /// Pass on so many bytes of each output; what comes behind them is read, counted and dropped
+    /// Pass on so many bytes of each output
+    ///
+    /// What comes behind them is read, counted and dropped.
     #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
     pub(crate) max_output: Option<u64>,
 
-    /// Put its standard error into its standard output, in the order in which it writes
+    /// Put its standard error into its output
+    ///
+    /// In the order in which it writes.
     #[arg(long)]
     pub(crate) merge: bool,
 
-    /// Give it a pseudo-terminal (Unix): its output goes to our standard output (or --stdout), our standard input to it, as if
-    /// typed. Both its outputs are one
+    /// Give it a pseudo-terminal (Unix)
+    ///
+    /// Its output goes to our standard output (or --stdout), our standard input to it, as if typed. Both its outputs are one.
     #[arg(long)]
     pub(crate) tty: bool,
 
-    /// Where its standard input comes from, instead of ours; not with --tty
+    /// Where its standard input comes from
+    ///
+    /// Instead of ours; not with --tty.
     #[arg(
         long,
         value_name = "ADDR",
@@ -94,7 +76,9 @@ pub(crate) struct RunFlags {
     )]
     pub(crate) stdin: Option<Address>,
 
-    /// Where its standard output goes, instead of ours
+    /// Where its standard output goes
+    ///
+    /// Instead of ours.
     #[arg(
         long,
         value_name = "ADDR",
@@ -102,7 +86,9 @@ pub(crate) struct RunFlags {
     )]
     pub(crate) stdout: Option<Address>,
 
-    /// Where its standard error goes, instead of ours; not with --merge or --tty
+    /// Where its standard error goes
+    ///
+    /// Instead of ours; not with --merge or --tty.
     #[arg(
         long,
         value_name = "ADDR",
@@ -111,16 +97,26 @@ pub(crate) struct RunFlags {
     )]
     pub(crate) stderr: Option<Address>,
 
-    /// Wait for whoever it leaves behind too, in sessions of their own as well, and end them as it would be ended (Linux)
+    /// Wait for whoever it leaves behind (Linux)
+    ///
+    /// In sessions of their own as well; they are ended as it would be ended.
     #[arg(long)]
     pub(crate) adopt_orphans: bool,
 
-    /// How to report at the end, on standard error
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ReportChoice::None)]
+    /// How to report at the end
+    ///
+    /// On standard error.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "text|json|none",
+        hide_possible_values = true,
+        default_value_t = ReportChoice::None
+    )]
     pub(crate) report: ReportChoice,
 
     /// Save the report here instead of printing it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(crate) report_to: Option<PathBuf>,
 }
 

@@ -6,8 +6,9 @@ use crate::orphans::SeenOff;
 use crate::platform;
 use crate::run_flags::RunFlags;
 use crate::supervise::ending;
-use crate::units::{printable, shown_bytes, shown_duration};
+use crate::units::{hex_unless_text, hexadecimal, printable, shown_bytes, shown_duration};
 use serde::Serialize;
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::time::Duration;
 use watertight::{Captured, Exit, Found, Outcome, Usage};
@@ -61,6 +62,9 @@ pub(crate) struct Beside {
 pub(crate) struct RunReport {
     version: &'static str,
     command: Vec<String>,
+    /// The bytes of every word in hexadecimal, if one of them is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command_hex: Option<Vec<String>>,
     ending: RunEnding,
     pub(crate) exit_code: u8,
     /// Its own exit code.
@@ -77,6 +81,13 @@ pub(crate) struct RunReport {
     stdin_from: Option<String>,
     stdout_to: Option<String>,
     stderr_to: Option<String>,
+    /// The bytes of those addresses in hexadecimal, where they are no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdin_from_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout_to_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr_to_hex: Option<String>,
     stdout: Option<StreamReport>,
     stderr: Option<StreamReport>,
     /// Who held its output still when it was left.
@@ -106,8 +117,8 @@ impl RunReport {
             })
         };
         let tree = outcome.tree.as_ref();
-        let words = flags.command.iter();
         let text = |address: &Option<Address>| address.as_ref().map(|known| known.text.clone());
+        let hex = |address: &Option<Address>| address.as_ref().and_then(|known| known.hex.clone());
         let has_own_stderr = flags.passes_output_on() && !beside.is_joined;
         let mut errors = beside.lost;
         errors.extend(
@@ -116,9 +127,8 @@ impl RunReport {
         );
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            command: words
-                .map(|word| word.to_string_lossy().into_owned())
-                .collect(),
+            command: shown(&flags.command),
+            command_hex: lossless(&flags.command),
             ending: ending(outcome),
             exit_code,
             code: status.and_then(|status| status.code()),
@@ -130,6 +140,9 @@ impl RunReport {
             stdin_from: text(&flags.stdin),
             stdout_to: text(&flags.stdout),
             stderr_to: text(&flags.stderr),
+            stdin_from_hex: hex(&flags.stdin),
+            stdout_to_hex: hex(&flags.stdout),
+            stderr_to_hex: hex(&flags.stderr),
             stdout: stream(&outcome.stdout, flags.passes_output_on()),
             stderr: stream(&outcome.stderr, has_own_stderr),
             holders: named(&outcome.holders),
@@ -265,6 +278,22 @@ impl UsageReport {
         let memory = memory.map_or_else(String::new, |bytes| format!("; memory: {bytes} at most"));
         format!("processor time: {user} of its own, {system} in the system{memory}")
     }
+}
+
+fn shown(words: &[OsString]) -> Vec<String> {
+    let words = words.iter();
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// What `shown` would lose.
+fn lossless(words: &[OsString]) -> Option<Vec<String>> {
+    let is_lossy = words.iter().any(|word| hex_unless_text(word).is_some());
+    let bytes = words
+        .iter()
+        .map(|word| hexadecimal(word.as_encoded_bytes()));
+    is_lossy.then(|| bytes.collect())
 }
 
 fn named(found: &[Found]) -> Vec<Somebody> {

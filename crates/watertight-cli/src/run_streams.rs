@@ -55,6 +55,7 @@ impl Wanted {
         let or_ours = |address: &Option<Address>, number: u32, name: &str| {
             let ours = || Address {
                 text: name.to_owned(),
+                hex: None,
                 place: Place::Fd(number),
                 exec: ExecOptions::default(),
             };

@@ -3,10 +3,10 @@
 
 use crate::event::{Event, Mailbox};
 use crate::extent::Extent;
+use crate::units::hexadecimal;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ const FILLED_PART_MIN: usize = 4;
 pub(crate) struct SourceEnding {
     /// The end of the stream was reached.
     pub(crate) ended: bool,
+    /// As many bytes as wanted were read, and none behind them was taken.
+    pub(crate) limit_reached: bool,
     /// Why reading failed, if it did.
     pub(crate) error: Option<String>,
     /// It became shorter while it was read; that is the error.
@@ -46,10 +48,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Starts the thread. It reads nothing before it is given credit.
+    /// Starts the thread. It reads nothing before it is given credit, and no more than `limit` bytes in all.
     pub(crate) fn start(
         reader: PipeReader,
         extent: Option<Extent>,
+        limit: Option<u64>,
         hash: bool,
         mailbox: Mailbox,
     ) -> io::Result<Self> {
@@ -60,6 +63,7 @@ impl Source {
             reader: reader.clone(),
             stopped: stopped.clone(),
             extent,
+            limit,
             bytes_read: 0,
             hash: hash.then(Sha256::new),
             buffers: Buffers::default(),
@@ -122,6 +126,8 @@ pub(crate) struct Moving {
     pub(crate) writer: Arc<PipeWriter>,
     /// The bytes are copied, so that nobody who changes the source changes what the destination got.
     pub(crate) is_stable: bool,
+    /// No more than so many.
+    pub(crate) limit: Option<u64>,
 }
 
 impl Moving {
@@ -135,17 +141,18 @@ impl Moving {
             size_at_start: extent.map(Extent::left),
             ..SourceEnding::default()
         };
-        let moving = transfer(reader, &self.writer);
+        let moving = transfer(reader, &self.writer).bytes_max(self.limit.unwrap_or(u64::MAX));
         let moved = if self.is_stable {
             moving.wait()
         } else {
             moving.in_kernel_everywhere().wait()
         };
         match moved {
+            Ok(done) if !done.has_ended => ending.limit_reached = true,
             Ok(done) => {
                 ending.error = shrinkage(reader, extent, done.bytes);
                 ending.shrank = ending.error.is_some();
-                ending.ended = done.has_ended && !ending.shrank;
+                ending.ended = !ending.shrank;
             }
             // The destination's own ending tells of it, and comes first.
             Err(failed) if failed.end == TransferEnd::Destination => {
@@ -177,6 +184,7 @@ struct Reading {
     reader: Arc<PipeReader>,
     stopped: Arc<AtomicBool>,
     extent: Option<Extent>,
+    limit: Option<u64>,
     bytes_read: u64,
     hash: Option<Sha256>,
     buffers: Buffers,
@@ -188,8 +196,10 @@ impl Reading {
             size_at_start: self.extent.map(Extent::left),
             ..SourceEnding::default()
         };
-        while let Ok(bytes_max) = credits.recv() {
-            let mut buffer = self.buffers.take(bytes_max);
+        while self.wanted() > 0
+            && let Ok(bytes_max) = credits.recv()
+        {
+            let mut buffer = self.buffers.take(bytes_max.min(self.wanted()));
             match self.reader.receive(&mut buffer).wait() {
                 Ok(0) => {
                     ending.error = shrinkage(&self.reader, self.extent, self.bytes_read);
@@ -212,9 +222,18 @@ impl Reading {
                 }
             }
         }
+        ending.limit_reached = self.wanted() == 0;
         ending.untaken = untaken(&self.reader);
         ending.hash = self.hash.map(|hash| hexadecimal(&hash.finalize()));
         ending
+    }
+
+    /// How many bytes are still to be read: others may read what is behind them.
+    fn wanted(&self) -> usize {
+        let left = self
+            .limit
+            .map_or(u64::MAX, |limit| limit.saturating_sub(self.bytes_read));
+        usize::try_from(left).unwrap_or(usize::MAX)
     }
 }
 
@@ -277,13 +296,6 @@ impl Buffers {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing into a String does not fail");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,10 +338,5 @@ mod tests {
             kept.push(buffers.chunk(buffer, 8));
         }
         assert_eq!(buffers.lent.len(), BUFFERS_MAX);
-    }
-
-    #[test]
-    fn hexadecimal_has_two_digits_a_byte() {
-        assert_eq!(hexadecimal(&[0, 10, 255]), "000aff");
     }
 }

@@ -1,5 +1,7 @@
 //! Sizes, rates and durations as people write them, and as they are shown.
 
+use std::ffi::OsStr;
+use std::fmt::Write;
 use std::time::Duration;
 
 /// The suffixes of sizes: without `i` powers of 1000, with it powers of 1024.
@@ -116,9 +118,53 @@ pub(crate) fn printable(text: &str) -> String {
     safe
 }
 
+/// A text that takes so many columns at most; what does not fit is cut off at its end.
+pub(crate) fn shortened(text: &str, columns: usize) -> String {
+    console::truncate_str(text, columns, "...").into_owned()
+}
+
+/// Bytes per second, of so many in this time. A millisecond is the least that is told apart.
+pub(crate) fn per_second(bytes: u64, time: Duration) -> u64 {
+    let milliseconds = time.as_millis().max(1);
+    u64::try_from(u128::from(bytes) * 1000 / milliseconds).unwrap_or(u64::MAX)
+}
+
+/// Two digits for each byte.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing into a String does not fail");
+        text
+    })
+}
+
+/// The bytes of a name that is no text, in hexadecimal: what is shown of it loses some.
+pub(crate) fn hex_unless_text(name: &OsStr) -> Option<String> {
+    let is_text = name.to_str().is_some();
+    (!is_text).then(|| hexadecimal(name.as_encoded_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hexadecimal_has_two_digits_a_byte() {
+        assert_eq!(hexadecimal(&[0, 10, 255]), "000aff");
+        assert_eq!(hex_unless_text(OsStr::new("é")), None);
+    }
+
+    #[test]
+    fn a_rate_has_no_division_by_nothing() {
+        assert_eq!(per_second(10, Duration::ZERO), 10_000);
+        assert_eq!(per_second(10, Duration::from_secs(2)), 5);
+        assert_eq!(per_second(u64::MAX, Duration::from_millis(1)), u64::MAX);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut() {
+        assert_eq!(shortened("sha256sum", 9), "sha256sum");
+        assert_eq!(shortened("sha256sum", 8), "sha25...");
+    }
 
     #[test]
     fn sizes_are_powers_of_1000_unless_they_say_i() {

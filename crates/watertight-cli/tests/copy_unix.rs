@@ -190,11 +190,11 @@ fn a_signal_ends_the_opening_too() {
 fn a_full_disk_is_told() {
     let (_folder, source, bytes) = folder_with(LARGE);
     let run = run([file(&source), "/dev/full".to_owned()]).expect(5);
+    let error = run.destination(0)["error"].as_str().unwrap();
+    assert!(error.starts_with("cannot write: "), "{error}");
     assert!(
-        run.destination(0)["error"]
-            .as_str()
-            .unwrap()
-            .contains("os error 28")
+        error.contains("(No space left on device, os error 28)"),
+        "{error}"
     );
     assert_eq!(run.count(0, "transferred"), 0);
     assert!(run.bytes_read() < bytes.len() as u64);
@@ -207,6 +207,8 @@ fn a_source_that_fails_is_told_and_the_rest_arrives() {
     let target = folder.path().join("target");
     // Address 0 of a process's memory is not mapped: EIO.
     let run = run(["/proc/self/mem", &file(&target)]).expect(4);
+    let error = &run.report["sources"][0]["error"];
+    assert_eq!(error, "cannot read: Input/output error (os error 5)");
     assert_eq!(run.report["ending"], "source_failed");
     assert_eq!(run.destination(0)["ending"], "finished");
 }

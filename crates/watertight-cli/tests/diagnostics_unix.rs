@@ -127,7 +127,7 @@ fn words_for_a_full_pipe_in_nonblocking_mode_wait_for_its_reader() {
             &["copy", &source, "/dev/full"][..],
             5,
             "watertight: ",
-            "in doubt.\n",
+            "in doubt\n",
         ),
         (&["copy", "--nonsense"][..], 2, "error: ", "\n"),
     ] {

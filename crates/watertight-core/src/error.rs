@@ -3,6 +3,8 @@
 //! It must stay `Copy` and small: it holds a raw code, never an `io::Error`, and no text.
 
 use crate::ledger::Ledger;
+#[cfg(feature = "std")]
+use crate::std_io::words;
 use core::fmt;
 
 /// What was being done when it failed.
@@ -35,6 +37,28 @@ pub enum Verb {
     WaitExit,
     /// Writing.
     Write,
+}
+
+impl Verb {
+    /// What could not be done, for a person: the words that follow "cannot".
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::Abort => "stop the pipe",
+            Self::Adopt => "take over the handle",
+            Self::Create => "make a pipe",
+            Self::Finish => "end the stream",
+            Self::Read => "read",
+            Self::Release => "give the handle back",
+            Self::Run => "run the child to its end",
+            Self::Settle => "wait for the pipes that linger",
+            Self::Terminate => "end the child",
+            Self::UntilRead => "wait until the peer has read everything",
+            Self::UntilTransferred => "wait until everything is transferred",
+            Self::WaitExit => "wait for the child's end",
+            Self::Write => "write",
+        }
+    }
 }
 
 /// Why it failed. Few kinds; the raw code beside it keeps the detail.
@@ -115,10 +139,17 @@ pub struct OsCode(pub i32);
 impl fmt::Display for OsCode {
     /// The system's own words and the number, as in `No space left on device, os error 28`; the number alone without `std`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        #[cfg(feature = "std")]
-        crate::std_io::write_words(*self, f)?;
+        if let Some(words) = words(*self) {
+            write!(f, "{words}, ")?;
+        }
         write!(f, "os error {}", self.0)
     }
+}
+
+/// Without `std` nobody knows the system's words.
+#[cfg(not(feature = "std"))]
+fn words(_: OsCode) -> Option<&'static str> {
+    None
 }
 
 /// The first thing that went wrong with a pipe. Latched; the account is stamped on the way out (rule E3).
@@ -149,6 +180,20 @@ impl Cause {
     }
 }
 
+impl fmt::Display for Cause {
+    /// One clause: what it means, and beside it what the system said. An error that only the system can explain is told in the
+    /// system's words, as in `Input/output error (os error 5)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(os) = self.os else {
+            return f.write_str(self.kind.explanation());
+        };
+        match words(os) {
+            Some(words) if self.kind == ErrorKind::Os => write!(f, "{words} (os error {})", os.0),
+            Some(_) | None => write!(f, "{} ({os})", self.kind.explanation()),
+        }
+    }
+}
+
 /// A failure, with the account of the pipe at the moment it was reported.
 ///
 /// **Bytes.** [`Error::ledger`] says where every byte was. Bytes that were accepted and not transferred come back with the
@@ -175,21 +220,17 @@ impl Error {
 }
 
 impl fmt::Display for Error {
+    /// One line: what could not be done, why, and the account if there are bytes in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} failed: {:?}, {}",
-            self.verb,
-            self.kind,
-            self.kind.explanation()
-        )?;
-        if let Some(os) = self.os {
-            write!(f, " ({os})")?;
-        }
+        let cause = Cause {
+            kind: self.kind,
+            os: self.os,
+        };
+        write!(f, "cannot {}: {cause}", self.verb.explanation())?;
         if self.ledger.accepted() > 0 {
             write!(f, "; {}", self.ledger)?;
         }
-        f.write_str(".")
+        Ok(())
     }
 }
 
@@ -233,8 +274,47 @@ mod tests {
         for (kind, words) in kinds {
             let told = Error::without_bytes(Verb::Read, Cause::of(kind)).to_string();
             assert!(told.contains(words), "{told}");
-            assert!(told.starts_with("Read failed: ") && !told.contains('\n'));
+            assert!(told.starts_with("cannot read: ") && !told.contains('\n'));
         }
+    }
+
+    #[test]
+    fn every_verb_says_something_of_its_own() {
+        let verbs = [
+            Verb::Abort,
+            Verb::Adopt,
+            Verb::Create,
+            Verb::Finish,
+            Verb::Read,
+            Verb::Release,
+            Verb::Run,
+            Verb::Settle,
+            Verb::Terminate,
+            Verb::UntilRead,
+            Verb::UntilTransferred,
+            Verb::WaitExit,
+            Verb::Write,
+        ];
+        for (at, verb) in verbs.iter().enumerate() {
+            let words = verb.explanation();
+            assert!(!words.is_empty());
+            let before = &verbs[..at];
+            assert!(before.iter().all(|other| other.explanation() != words));
+        }
+    }
+
+    /// An error that only the system can explain; the number is told without `std`, too.
+    #[test]
+    fn an_unknown_code_is_told_in_the_systems_words() {
+        let cause = Cause {
+            kind: ErrorKind::Os,
+            os: Some(OsCode(5)),
+        };
+        let told = cause.during(Verb::Read, Ledger::default()).to_string();
+        assert!(told.starts_with("cannot read: "), "{told}");
+        assert!(told.ends_with("(os error 5)"), "{told}");
+        let words = cfg!(feature = "std");
+        assert_eq!(told.contains("the operating system reported"), !words);
     }
 
     #[test]
@@ -251,14 +331,14 @@ mod tests {
         let told = cause.during(Verb::Write, ledger).to_string();
         // With `std` the system's words stand before the number.
         let (before, after) = told.split_once("os error 32").unwrap();
-        assert!(before.starts_with("Write failed: BrokenPipe, the peer closed its end ("));
+        assert!(before.starts_with("cannot write: the peer closed its end ("));
         assert_eq!(
             after,
-            "); of 900 bytes accepted, 512 transferred, 388 discarded, 0 in doubt."
+            "); of 900 bytes accepted, 512 transferred, 388 discarded, 0 in doubt"
         );
         assert_eq!(
             Error::without_bytes(Verb::Adopt, Cause::of(ErrorKind::InvalidInput)).to_string(),
-            "Adopt failed: InvalidInput, the argument or the kind of handle does not fit."
+            "cannot take over the handle: the argument or the kind of handle does not fit"
         );
     }
 }

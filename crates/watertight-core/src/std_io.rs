@@ -1,8 +1,8 @@
 //! The one thing that needs `std` (feature `std`): our error as an `io::Error`, with ours kept inside.
 
 use crate::error::{Error, ErrorKind, OsCode};
-use std::string::ToString;
-use std::{fmt, io};
+use std::io;
+use std::string::{String, ToString};
 
 impl From<Error> for io::Error {
     /// std's own kind for the system's code (`StorageFull` for `ENOSPC`), or the nearest one where no system call failed;
@@ -33,13 +33,11 @@ impl From<Error> for io::Error {
     }
 }
 
-/// What the system says of a code, and a comma.
-pub(crate) fn write_words(os: OsCode, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// What the system says of a code.
+pub(crate) fn words(os: OsCode) -> Option<String> {
     let text = io::Error::from_raw_os_error(os.0).to_string();
-    match text.rsplit_once(" (os error ") {
-        Some((words, _)) if !words.is_empty() => write!(f, "{words}, "),
-        Some(_) | None => Ok(()),
-    }
+    let (words, _) = text.rsplit_once(" (os error ")?;
+    (!words.is_empty()).then(|| words.to_string())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::fault;
 use core::fmt;
-use watertight_core::{Class, OsCode};
+use watertight_core::{Cause, Class, OsCode};
 
 /// Which way the bytes of one end go.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -92,11 +92,11 @@ pub struct StepError {
 
 impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} failed: {:?}", self.step.explanation(), self.class)?;
-        match self.os {
-            Some(os) => write!(f, " ({os})"),
-            None => Ok(()),
-        }
+        let cause = Cause {
+            kind: self.class.kind(),
+            os: self.os,
+        };
+        write!(f, "{} failed: {cause}", self.step.explanation())
     }
 }
 
@@ -158,13 +158,16 @@ mod tests {
             let text = StepError { step, class, os }.to_string();
             // With `std` the system's words stand before the number.
             assert!(
-                text.starts_with(&format!("{what} failed: Limit (")),
+                text.starts_with(&format!("{what} failed: {} (", class.kind().explanation())),
                 "{text}"
             );
             assert!(text.ends_with("os error 24)"), "{text}");
             let os = None;
             let text = StepError { step, class, os }.to_string();
-            assert_eq!(text, format!("{what} failed: Limit"));
+            assert_eq!(
+                text,
+                format!("{what} failed: {}", class.kind().explanation())
+            );
         }
     }
 }

@@ -64,19 +64,16 @@ impl<H> HandleError<H> {
 
 impl<H> fmt::Display for HandleError<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let error = self.error;
-        write!(
-            f,
-            "{:?} failed while {}: {:?}, {}",
-            error.verb,
-            self.step.explanation(),
-            error.kind,
-            error.kind.explanation()
-        )?;
-        match error.os {
-            Some(os) => write!(f, " ({os})."),
-            None => f.write_str("."),
+        let cause = Cause {
+            kind: self.error.kind,
+            os: self.error.os,
+        };
+        write!(f, "cannot {}: ", self.error.verb.explanation())?;
+        // These two steps are what was to be done.
+        if !matches!(self.step, Step::CreatePipe | Step::HandBack) {
+            write!(f, "{} failed: ", self.step.explanation())?;
         }
+        write!(f, "{cause}")
     }
 }
 

@@ -46,10 +46,11 @@ impl fmt::Display for Loss {
             let s = if pipes == 1 { "" } else { "s" };
             write!(f, "at exit {pipes} pipe{s} still held {bytes} bytes")?;
         } else {
-            let kind = self.cause.kind;
-            write!(f, "a dropped pipe lost {bytes} bytes: {}", explained(kind))?;
-            if let Some(os) = self.cause.os {
-                write!(f, " ({os})")?;
+            write!(f, "a dropped pipe lost {bytes} bytes: ")?;
+            if self.cause.kind == ErrorKind::TimedOut {
+                f.write_str("the bound on lingering passed")?;
+            } else {
+                write!(f, "{}", self.cause)?;
             }
         }
         if self.bytes_in_doubt > 0 {
@@ -61,14 +62,6 @@ impl fmt::Display for Loss {
             "; finish a writer to know, or give it an observer (more of this cause are only counted)"
         };
         f.write_str(way_out)
-    }
-}
-
-fn explained(kind: ErrorKind) -> &'static str {
-    if kind == ErrorKind::TimedOut {
-        "the bound on lingering passed"
-    } else {
-        kind.explanation()
     }
 }
 

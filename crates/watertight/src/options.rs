@@ -158,6 +158,7 @@ impl std::fmt::Debug for WriterOptions {
 #[must_use = "options do nothing until they are passed to an adoption"]
 pub struct ReaderOptions {
     pub(crate) read_ahead_bytes_max: usize,
+    pub(crate) exact: bool,
     pub(crate) packets: bool,
     pub(crate) stop_within: Duration,
     #[cfg(feature = "tokio")]
@@ -175,6 +176,7 @@ impl ReaderOptions {
     pub fn new() -> Self {
         Self {
             read_ahead_bytes_max: Self::READ_AHEAD_BYTES_MAX,
+            exact: false,
             packets: false,
             stop_within: WriterOptions::STOP_WITHIN,
             #[cfg(feature = "tokio")]
@@ -186,6 +188,25 @@ impl ReaderOptions {
     /// Unix handles that need a helper thread. Nothing is ever read before somebody asks. At least 1.
     pub fn read_ahead_bytes_max(mut self, bytes: usize) -> Self {
         self.read_ahead_bytes_max = bytes.clamp(1, i32::MAX as usize);
+        self
+    }
+
+    /// Whether no read takes more than the caller's buffer has room for, so that what is behind it is there for whoever else reads
+    /// the same pipe. Off by default: where there is read-ahead, small reads cost an operation each without it. It has no effect
+    /// on a pipe of packets ([`packets`](Self::packets)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let options = watertight::ReaderOptions::new().exact(true);
+    /// let (reader, writer) = watertight::pipe_with(options, watertight::WriterOptions::new())?;
+    /// writer.send(b"first, rest").wait()?;
+    /// let mut first = [0; 5];
+    /// assert_eq!(reader.receive(&mut first).wait()?, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn exact(mut self, yes: bool) -> Self {
+        self.exact = yes;
         self
     }
 

@@ -44,6 +44,8 @@ struct State<B: Backend> {
     /// The handle reads straight into the caller's memory, as far as is known.
     direct: bool,
     read_ahead_bytes_max: usize,
+    /// The least that an operation asks for, however small the caller's buffer is.
+    read_bytes_min: usize,
     /// The pipe may be one of packets: every read has room for a whole one.
     packets: bool,
     watchers: Watchers<Wanted>,
@@ -104,6 +106,11 @@ impl<B: Backend> ReaderCell<B> {
                     .max(ReaderOptions::PACKET_BYTES_MAX)
             } else {
                 options.read_ahead_bytes_max
+            },
+            read_bytes_min: if options.exact && !options.packets {
+                1
+            } else {
+                READ_AHEAD_BYTES_MIN.min(options.read_ahead_bytes_max)
             },
             packets: options.packets,
             watchers: Watchers::default(),
@@ -376,10 +383,9 @@ impl<B: Backend> State<B> {
                 };
             }
             self.half.ask(Op::Read {
-                bytes_max: buf.len().clamp(
-                    READ_AHEAD_BYTES_MIN.min(self.read_ahead_bytes_max),
-                    self.read_ahead_bytes_max,
-                ),
+                bytes_max: buf
+                    .len()
+                    .clamp(self.read_bytes_min, self.read_ahead_bytes_max),
             });
             return Next::Pump;
         }

@@ -117,10 +117,11 @@ pub struct Unsettled {
 impl std::fmt::Display for Unsettled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let bytes: u64 = self.ledgers.iter().map(Ledger::unsettled).sum();
+        let writers = self.ledgers.len();
+        let s = if writers == 1 { "" } else { "s" };
         write!(
             f,
-            "Settle failed: TimedOut; {} writers still held {bytes} bytes; the dropped ones give theirs up.",
-            self.ledgers.len()
+            "the deadline passed, and {writers} writer{s} still held {bytes} bytes; the dropped ones give theirs up"
         )
     }
 }

@@ -28,7 +28,10 @@ fn a_refused_message_says_how_much_of_it_is_accepted_and_keeps_the_error() {
         .try_send_bytes(Bytes::from_static(b"more"))
         .unwrap_err();
     let text = refused.to_string();
-    assert!(text.starts_with("Write failed: Closed, "), "{text}");
+    assert!(
+        text.starts_with("cannot write: the pipe was finished or closed "),
+        "{text}"
+    );
     assert!(text.ends_with("(of this message: 0 bytes)"), "{text}");
     assert_eq!(refused.rest(), "more");
     let source = refused.source().unwrap().downcast_ref::<Error>();
@@ -124,7 +127,7 @@ fn settle_says_how_much_is_given_up() {
     assert_eq!(
         told.to_string(),
         format!(
-            "Settle failed: TimedOut; 1 writers still held {held} bytes; the dropped ones give theirs up."
+            "the deadline passed, and 1 writer still held {held} bytes; the dropped ones give theirs up"
         )
     );
     drop(reader);

@@ -1,0 +1,146 @@
+//! Progress for programs: one JSON object a line on standard error, with numbers that need no taking apart.
+
+use crate::diagnostics;
+use crate::progress::{Awaited, CopyProgress, DestinationProgress};
+use crate::units::per_second;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// How often there is a line, unless the user says.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The lines, and what the line before said.
+pub(crate) struct ProgressLines {
+    size: Option<u64>,
+    begun: Instant,
+    bytes: u64,
+    told_at: Instant,
+}
+
+/// One line.
+#[derive(Serialize)]
+struct ProgressRecord<'a> {
+    kind: &'static str,
+    elapsed_seconds: f64,
+    /// Of the slowest destination that is left.
+    bytes: u64,
+    bytes_read: u64,
+    /// How many there will be, if that is known.
+    size: Option<u64>,
+    /// Bytes a second since the line before; in the last line since the beginning.
+    rate: u64,
+    /// What is left at the rate since the beginning.
+    eta_seconds: Option<u64>,
+    /// All bytes are through, and the ends wait for `waiting_for`.
+    held: bool,
+    waiting_for: Option<&'a str>,
+    /// The command that is being ended.
+    ending: Option<&'a str>,
+    destinations: &'a [DestinationProgress],
+}
+
+impl ProgressLines {
+    pub(crate) fn new(size: Option<u64>, now: Instant) -> Self {
+        Self {
+            size,
+            begun: now,
+            bytes: 0,
+            told_at: now,
+        }
+    }
+
+    /// A line in between. Where standard error has no time for it, it is left out.
+    pub(crate) fn tell(&mut self, progress: &CopyProgress, now: Instant) {
+        let since = now.saturating_duration_since(self.told_at);
+        let rate = per_second(progress.bytes.saturating_sub(self.bytes), since);
+        diagnostics::offer(&self.line(progress, now, rate));
+        self.bytes = progress.bytes;
+        self.told_at = now;
+    }
+
+    /// The last line.
+    pub(crate) fn tell_last(&self, progress: &CopyProgress, now: Instant) {
+        let since = now.saturating_duration_since(self.begun);
+        let rate = per_second(progress.bytes, since);
+        diagnostics::offer(&self.line(progress, now, rate));
+    }
+
+    fn line(&self, progress: &CopyProgress, now: Instant, rate: u64) -> String {
+        let elapsed = now.saturating_duration_since(self.begun);
+        let left = self.size.map(|size| size.saturating_sub(progress.bytes));
+        let average = per_second(progress.bytes, elapsed);
+        let (waiting_for, ending) = match &progress.awaited {
+            Awaited::Ending(command) => (None, Some(command.as_str())),
+            Awaited::Held(command) => (Some(command.as_str()), None),
+            Awaited::Nobody => (None, None),
+        };
+        let record = ProgressRecord {
+            kind: "progress",
+            elapsed_seconds: elapsed.as_secs_f64(),
+            bytes: progress.bytes,
+            bytes_read: progress.bytes_read,
+            size: self.size,
+            rate,
+            eta_seconds: left.and_then(|left| seconds_for(left, average)),
+            held: waiting_for.is_some(),
+            waiting_for,
+            ending,
+            destinations: &progress.destinations,
+        };
+        let json = serde_json::to_string(&record).expect("texts and finite numbers are JSON");
+        json + "\n"
+    }
+}
+
+/// How long so many bytes take at this rate; nobody knows at none.
+fn seconds_for(bytes: u64, rate: u64) -> Option<u64> {
+    if bytes == 0 {
+        return Some(0);
+    }
+    (rate > 0).then(|| bytes.div_ceil(rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn a_line_has_the_numbers_and_who_is_waited_for() {
+        let begun = Instant::now();
+        let mut lines = ProgressLines::new(Some(100), begun);
+        lines.bytes = 10;
+        let progress = CopyProgress {
+            bytes_read: 50,
+            bytes: 40,
+            slowest: Some(0),
+            destinations: vec![DestinationProgress {
+                address: "b\n".to_owned(),
+                address_hex: None,
+                transferred: 40,
+                queued: 6,
+                in_flight: 4,
+                live: true,
+            }],
+            awaited: Awaited::Held("make".to_owned()),
+        };
+        let text = lines.line(&progress, begun + Duration::from_secs(2), 15);
+        assert_eq!(text.matches('\n').count(), 1, "{text}");
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["kind"], "progress");
+        assert_eq!(line["bytes"], 40);
+        assert_eq!(line["rate"], 15);
+        assert_eq!(line["eta_seconds"], 3);
+        assert_eq!(line["held"], true);
+        assert_eq!(line["waiting_for"], "make");
+        assert_eq!(line["destinations"][0]["queued"], 6);
+        assert!(line["destinations"][0].get("address_hex").is_none());
+    }
+
+    #[test]
+    fn without_a_rate_there_is_no_estimate_and_the_end_is_now() {
+        assert_eq!(seconds_for(5, 0), None);
+        assert_eq!(seconds_for(0, 0), Some(0));
+        assert_eq!(seconds_for(5, 2), Some(3));
+    }
+}
