@@ -104,10 +104,13 @@ impl<'a> Copy<'a> {
             destinations.push(Destination::new(index, end, now));
         }
         let (reader, extent) = (ends.source.reader, ends.source.extent);
-        // Nobody here has to see the bytes or to hold them back, nor to stop a child the moment it has given enough.
+        // Nobody here has to see the bytes, to hold them back or to read ahead of the destination, nor to stop a child the moment it
+        // has given enough.
         let is_moving = destinations.len() == 1
             && flags.hash.is_none()
             && flags.rate.is_none()
+            && flags.buffer.is_none()
+            && flags.drain_within.is_none()
             && (flags.limit.is_none() || !children[0].is_running());
         let source = if is_moving {
             let moving = Moving {
@@ -118,7 +121,13 @@ impl<'a> Copy<'a> {
             mailbox.wants_progress(false);
             Source::start_moving(reader, extent, moving, mailbox.clone())?
         } else {
-            Source::start(reader, extent, flags.limit, flags.hash.is_some(), mailbox.clone())?
+            Source::start(
+                reader,
+                extent,
+                flags.limit,
+                flags.hash.is_some(),
+                mailbox.clone(),
+            )?
         };
         Ok(Self {
             flags,
@@ -225,6 +234,10 @@ impl<'a> Copy<'a> {
         match &self.source_ending {
             None if self.is_source_over(now) => Stream::Failed,
             None => Stream::Open,
+            // How the destination ended is on its way, and says what is wrong.
+            Some(ending) if ending.is_destination_over && self.destinations[0].is_live() => {
+                Stream::Open
+            }
             Some(ending) => {
                 let read = self.bytes_read;
                 let is_expected = self.flags.expect_bytes.is_none_or(|bytes| bytes == read);
@@ -285,8 +298,9 @@ impl<'a> Copy<'a> {
         if self.is_moving || self.drain_since.is_some() {
             return;
         }
-        let chunk = (self.flags.buffer / CHUNKS_PER_BUFFER)
-            .clamp(CHUNK_BYTES_MIN.min(self.flags.buffer), CHUNK_BYTES_MAX);
+        let buffer = self.flags.buffer_bytes();
+        let chunk =
+            (buffer / CHUNKS_PER_BUFFER).clamp(CHUNK_BYTES_MIN.min(buffer), CHUNK_BYTES_MAX);
         let chunk = usize::try_from(chunk).expect("a chunk is small");
         let Some(pace) = &self.pace else {
             while self.outstanding + self.ahead.len() < READ_AHEAD_CHUNKS {
@@ -309,7 +323,10 @@ impl<'a> Copy<'a> {
 
     fn handle(&mut self, event: Event, now: Instant) {
         match event {
-            Event::AccountAsked => self.tell_account(),
+            Event::AccountAsked => {
+                self.look(now);
+                self.tell_account();
+            }
             Event::ChildEnded(end, exit) => self.child_of(end).handle_ending(exit),
             Event::Data(chunk) => {
                 self.outstanding -= 1;

@@ -220,7 +220,7 @@ fn writer_options(
     // A stream that we inherited may be a socket that others use: its end is theirs to declare.
     let own = !matches!(address.place, Place::Fd(_));
     WriterOptions::new()
-        .queue_bytes_max(flags.buffer)
+        .queue_bytes_max(flags.buffer_bytes())
         .half_close(own)
         .linger(Duration::ZERO)
         .observer(Arc::new(Herald {

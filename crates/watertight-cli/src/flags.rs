@@ -115,20 +115,24 @@ pub(crate) struct CopyFlags {
     /// the worse for it. The command of an `exec:` source is ended then, if it has not ended.
     #[arg(long, value_name = "SIZE", value_parser = units::some_bytes)]
     pub(crate) limit: Option<u64>,
-    /// Copy the bytes through this program, so that a source file that is overwritten meanwhile does not change what a pipe's reader
-    /// gets (else the kernel moves them where it can, and lends a file's own pages)
+    /// Copy the bytes through this program
+    ///
+    /// Else the kernel moves them where it can, and lends a pipe the source file's own pages: whoever overwrites the file before they
+    /// are read changes what is read.
     #[arg(long)]
     pub(crate) stable: bool,
 
-    /// How many bytes may wait for each destination (two chunks of at most 128 KiB may be read before that)
+    /// How many bytes may wait for each destination [default: 1MiB]
+    ///
+    /// Two chunks of at most 128 KiB may be read before that. With this option, or --drain-within, the bytes go through this program
+    /// even where the kernel could move them.
     #[arg(
         long,
         value_name = "SIZE",
-        default_value = "1MiB",
         value_parser = units::some_bytes,
         hide_short_help = true
     )]
-    pub(crate) buffer: u64,
+    pub(crate) buffer: Option<u64>,
 
     /// End when no byte moved for so long
     ///
@@ -200,6 +204,14 @@ pub(crate) struct CopyFlags {
 }
 
 impl CopyFlags {
+    /// The default of `--buffer`: a few pipe capacities, so that neither side waits for the other's every move.
+    const BUFFER_BYTES: u64 = 1024 * 1024;
+
+    /// How many bytes may wait for each destination.
+    pub(crate) fn buffer_bytes(&self) -> u64 {
+        self.buffer.unwrap_or(Self::BUFFER_BYTES)
+    }
+
     /// What no single flag can know: which of them exclude each other.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.report == Some(ReportChoice::None) && self.report_to.is_some() {

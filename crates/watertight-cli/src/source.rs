@@ -38,6 +38,8 @@ pub(crate) struct SourceEnding {
     pub(crate) hash: Option<String>,
     /// Bytes that the system handed over and that nobody took, because reading was stopped.
     pub(crate) untaken: u64,
+    /// It was not read to its end because its one destination takes no more.
+    pub(crate) is_destination_over: bool,
 }
 
 /// The reading thread, from outside.
@@ -154,9 +156,9 @@ impl Moving {
                 ending.shrank = ending.error.is_some();
                 ending.ended = !ending.shrank;
             }
-            // The destination's own ending tells of it, and comes first.
+            // The destination's own ending tells of it.
             Err(failed) if failed.end == TransferEnd::Destination => {
-                let _ = self.writer.finish().wait();
+                ending.is_destination_over = true;
             }
             Err(failed) => {
                 // What follows from our own stopping is no failure of the source.

@@ -80,7 +80,7 @@ fn a_consumer_that_quits_early_is_told_with_the_account() {
         run.destination(0)["error"]
             .as_str()
             .unwrap()
-            .contains("BrokenPipe")
+            .contains("Broken pipe")
     );
     assert!(run.count(0, "transferred") < bytes.len() as u64);
 }

@@ -193,7 +193,7 @@ fn a_full_disk_is_told() {
     let error = run.destination(0)["error"].as_str().unwrap();
     assert!(error.starts_with("cannot write: "), "{error}");
     assert!(
-        error.contains("(No space left on device, os error 28)"),
+        error.contains("No space left on device, os error 28"),
         "{error}"
     );
     assert_eq!(run.count(0, "transferred"), 0);

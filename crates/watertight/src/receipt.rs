@@ -144,7 +144,8 @@ impl Receipt {
     pub fn error(&self) -> Option<Error> {
         let cause = match self.ending {
             Ending::Aborted => Cause::of(ErrorKind::Aborted),
-            Ending::Failed(cause) => cause,
+            // What the system said to the bytes, hardly ever to the closing.
+            Ending::Failed(cause) => return Some(cause.during(Verb::Write, self.ledger)),
             Ending::LingerExpired => Cause::of(ErrorKind::TimedOut),
             Ending::Finished | Ending::Released => return None,
         };
