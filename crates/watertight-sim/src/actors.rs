@@ -3,16 +3,19 @@
 use crate::backend::{Sim, SimHandle};
 use crate::book::{Fate, HEAD_BYTES, WriterBook, framed};
 use crate::chance::pattern;
-use crate::script::{Act, Watcher, WriterSetup};
+use crate::listener::{Heard, Listener};
+use crate::read_task::ReaderTask;
+use crate::script::{Act, ReadAct, Watcher, WriterSetup};
 use crate::timed::{Late, bounded, poll_once, sleep};
-use crate::world::{World, current, preempt};
+use crate::transfers::{Limit, transfer};
+use crate::world::{World, current};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use watertight::{Ending, Ledger, Observer, PipeWriter, Receipt, Refused, WriterOptions};
+use watertight::{PipeWriter, Receipt, Refused, WriterOptions};
 use watertight_core::{Error, ErrorKind};
 
 /// A writer of the program, and its account.
@@ -38,83 +41,13 @@ impl WriterActor {
     }
 }
 
-/// What an observer heard.
-#[derive(Debug, Default)]
-pub(crate) struct Heard {
-    told: u32,
-    /// It is being told something right now.
-    telling: bool,
-    transferred: u64,
-    pub(crate) receipts: Vec<Receipt>,
-    pub(crate) panicked: bool,
-    pub(crate) wrongs: Vec<String>,
-}
-
-struct Listener {
+/// Makes a writer and starts its tasks, the first of them with the source that it passes on.
+pub(crate) fn spawn_writer(
+    world: &World,
     end: usize,
-    linger: Duration,
-    heard: Arc<Mutex<Heard>>,
-    panics_at: Option<u32>,
-}
-
-impl Listener {
-    fn hear(&self, ledger: Ledger, receipt: Option<&Receipt>) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.told += 1;
-        if heard.telling {
-            heard.wrongs.push("D6: told two things at a time".into());
-        }
-        heard.telling = true;
-        if !heard.receipts.is_empty() {
-            heard
-                .wrongs
-                .push("D6: told something after the ending".into());
-        }
-        if ledger.transferred() < heard.transferred {
-            heard.wrongs.push("D6: progress goes back".into());
-        }
-        heard.transferred = ledger.transferred();
-        heard.receipts.extend(receipt.cloned());
-        let is_expired = receipt.is_some_and(|told| told.ending() == Ending::LingerExpired);
-        if is_expired && !self.has_lingered() {
-            heard
-                .wrongs
-                .push("S7: the linger bound passed early".into());
-        }
-        drop(heard);
-        // It takes its time.
-        preempt();
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.telling = false;
-        if self.panics_at == Some(heard.told) {
-            heard.panicked = true;
-            drop(heard);
-            std::panic::resume_unwind(Box::new("an observer that panics"));
-        }
-    }
-}
-
-impl Listener {
-    fn has_lingered(&self) -> bool {
-        let world = current();
-        let kernel = world.driver.backend().lock();
-        let dropped_at = kernel.ends[self.end].dropped_at;
-        dropped_at.is_some_and(|at| at.after(self.linger) <= kernel.now)
-    }
-}
-
-impl Observer for Listener {
-    fn progress(&self, ledger: Ledger) {
-        self.hear(ledger, None);
-    }
-
-    fn ended(&self, receipt: &Receipt) {
-        self.hear(receipt.ledger(), Some(receipt));
-    }
-}
-
-/// Makes a writer and starts its tasks.
-pub(crate) fn spawn_writer(world: &World, end: usize, setup: &WriterSetup) -> WriterActor {
+    setup: &WriterSetup,
+    mut source: Option<ReaderTask>,
+) -> WriterActor {
     let heard = Arc::new(Mutex::new(Heard::default()));
     let mut options = WriterOptions::new()
         .queue_bytes_max(setup.queue_bytes_max)
@@ -137,7 +70,8 @@ pub(crate) fn spawn_writer(world: &World, end: usize, setup: &WriterSetup) -> Wr
     let writer = Arc::new(PipeWriter::on(&world.driver, SimHandle(end), options));
     let book = Rc::new(RefCell::new(WriterBook {
         end,
-        is_framed: setup.tasks.len() > 1,
+        is_framed: setup.tasks.len() > 1 && setup.source.is_none(),
+        is_shared: setup.tasks.len() > 1,
         is_watched: setup.watcher != Watcher::None,
         stop_within: setup.stop_within,
         linger: setup.linger,
@@ -151,6 +85,7 @@ pub(crate) fn spawn_writer(world: &World, end: usize, setup: &WriterSetup) -> Wr
             book: book.clone(),
             queue_bytes_max: setup.queue_bytes_max,
             linger: setup.linger,
+            source: source.take(),
             next: u16::try_from(task * 1_000).unwrap_or(0),
         };
         world.spawn(format!("writer {end}, task {task}"), run.run(acts.clone()));
@@ -167,6 +102,7 @@ struct WriterTask {
     book: Rc<RefCell<WriterBook>>,
     queue_bytes_max: u64,
     linger: Duration,
+    source: Option<ReaderTask>,
     next: u16,
 }
 
@@ -251,6 +187,12 @@ impl WriterTask {
                 let answer = writer.try_send(&message);
                 self.booked(writer, &message, answer, true);
             }
+            Act::GiveUpTransfer(most) => self.pass_on(writer, most, Limit::OnePoll).await,
+            Act::Source(act) => self.act_on_source(act).await,
+            Act::Transfer(most) => self.pass_on(writer, most, Limit::None).await,
+            Act::TransferWithin(most, within) => {
+                self.pass_on(writer, most, Limit::Within(within)).await;
+            }
             Act::GiveUpWrite(len) => self.give_up(writer, len).await,
             Act::Flush => self.flush(writer, None).await,
             Act::FlushWithin(within) => self.flush(writer, Some(within)).await,
@@ -310,8 +252,12 @@ impl WriterTask {
             Act::Drop
             | Act::Flush
             | Act::FlushWithin(_)
+            | Act::GiveUpTransfer(_)
             | Act::GiveUpWrite(_)
             | Act::Sleep(_)
+            | Act::Source(_)
+            | Act::Transfer(_)
+            | Act::TransferWithin(..)
             | Act::Try(_)
             | Act::UntilRead
             | Act::UntilReadWithin(_)
@@ -319,6 +265,25 @@ impl WriterTask {
             | Act::WriteOwned(_)
             | Act::WriteVectored(..)
             | Act::WriteWithin(..) => {}
+        }
+    }
+
+    /// Nothing without a source.
+    async fn pass_on(&self, writer: &Arc<PipeWriter<Sim>>, most: usize, limit: Limit) {
+        if let Some(source) = &self.source
+            && let Some(reader) = source.reader.clone()
+        {
+            let books = (&*source.book, &*self.book);
+            transfer((&reader, writer), books, most, limit).await;
+        }
+    }
+
+    /// Nothing without a source.
+    async fn act_on_source(&mut self, act: ReadAct) {
+        if let Some(source) = &mut self.source
+            && let Some(reader) = source.reader.clone()
+        {
+            source.act(&reader, act).await;
         }
     }
 
@@ -561,6 +526,6 @@ impl WriterBook {
 
     /// Whether everything that was accepted is known.
     pub(crate) fn is_settled(&self) -> bool {
-        !self.is_framed
+        !self.is_shared
     }
 }

@@ -5,8 +5,8 @@ use crate::world::preempt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use watertight_core::{
-    Backend, Cancelled, Class, Completion, Moment, Op, OpId, OpKind, OsCode, Outcome, ReadNow,
-    Submitted, WriteNow,
+    Backend, Cancelled, Class, Completion, Moment, MoveNow, Op, OpId, OpKind, OsCode, Outcome,
+    ReadNow, Submitted, WriteNow,
 };
 
 /// A simulated kernel behind the driver's seam.
@@ -162,6 +162,29 @@ impl Backend for Sim {
         now
     }
 
+    fn move_now(
+        &self,
+        from: &SimHandle,
+        to: &SimHandle,
+        bytes_max: usize,
+        _everywhere: bool,
+    ) -> MoveNow {
+        self.enter(from.0, "move out");
+        self.enter(to.0, "move in");
+        preempt();
+        let moved = {
+            let mut kernel = self.lock();
+            check_alone(&mut kernel, from.0, to.0);
+            kernel.move_now(from.0, to.0, bytes_max)
+        };
+        self.lock()
+            .tell(|| format!("  move from end {} to end {}: {moved:?}", from.0, to.0));
+        preempt();
+        self.leave(to.0);
+        self.leave(from.0);
+        moved
+    }
+
     fn cancel(&self, handle: &Arc<SimHandle>, id: OpId) -> Cancelled {
         self.enter(handle.0, "cancel");
         preempt();
@@ -279,6 +302,21 @@ fn check_bounds(kernel: &mut Kernel, handle: usize, op: &Op) {
             kernel.wrong(format!("a read of {bytes_max} bytes"));
         }
         Op::Read { .. } | Op::WaitReadable | Op::UntilRead | Op::Write(_) => {}
+    }
+}
+
+/// While bytes are moved, nobody else reads the one end and nobody else writes the other.
+fn check_alone(kernel: &mut Kernel, from: usize, to: usize) {
+    let ends = [
+        (from, [OpKind::Read, OpKind::WaitReadable]),
+        (to, [OpKind::Write, OpKind::UntilRead]),
+    ];
+    let is_in_flight = ends.iter().any(|(end, kinds)| {
+        let mut flights = kernel.flights.iter();
+        flights.any(|(id, flight)| flight.handle == *end && kinds.contains(&id.kind))
+    });
+    if is_in_flight || kernel.ends[from].running > 1 || kernel.ends[to].running > 1 {
+        kernel.wrong(format!("a move from end {from} to end {to} is not alone"));
     }
 }
 

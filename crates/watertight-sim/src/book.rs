@@ -1,7 +1,7 @@
 //! The checker: what the program was told, compared with what the kernel and the peer saw. It trusts nobody.
 
-use crate::actors::Heard;
 use crate::kernel::{End, Kernel};
+use crate::listener::Heard;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub(crate) struct WriterBook {
     pub(crate) expected: Vec<u8>,
     pub(crate) fates: HashMap<u16, Fate>,
     pub(crate) is_framed: bool,
+    /// Several tasks have it.
+    pub(crate) is_shared: bool,
     /// It has an observer.
     pub(crate) is_watched: bool,
     pub(crate) stop_within: Duration,
@@ -319,6 +321,23 @@ fn ends_so(ending: Ending, told: (ErrorKind, Option<OsCode>)) -> bool {
 impl ReaderBook {
     pub(crate) fn wrong(&mut self, what: impl Into<String>) {
         self.wrongs.push(what.into());
+    }
+
+    /// So many bytes were passed on: which ones they must be.
+    pub(crate) fn pass(&mut self, bytes: usize, kernel: &Kernel) -> Vec<u8> {
+        let start = self.got.len();
+        let log = kernel.pipes[kernel.ends[self.end].pipe].log();
+        let Some(data) = log
+            .get(start..start.saturating_add(bytes))
+            .map(<[u8]>::to_vec)
+        else {
+            self.wrong("G5: more was passed on than was ever written");
+            return Vec::new();
+        };
+        if bytes > 0 {
+            self.take(&data, kernel);
+        }
+        data
     }
 
     /// Bytes came: they are the next ones of the stream.

@@ -28,7 +28,7 @@ fn draw_with(seed: u64, mut chance: Chance, tape: Vec<u8>) -> (Scenario, Plan) {
     let is_windows = chance.one_in(2);
     let pipes = chance.length(1, 3);
     let pipes = (0..pipes).map(|_| pipe(&mut chance, is_windows)).collect();
-    let scenario = Scenario {
+    let mut scenario = Scenario {
         name: format!("seed {seed}"),
         is_windows,
         settles: chance
@@ -49,7 +49,81 @@ fn draw_with(seed: u64, mut chance: Chance, tape: Vec<u8>) -> (Scenario, Plan) {
         tape,
         is_told: false,
     };
+    if chance.one_in(3) {
+        connect(&mut chance, &mut scenario);
+    }
     (scenario, plan)
+}
+
+/// Two more pipes, whose one is passed on to the other.
+fn connect(chance: &mut Chance, scenario: &mut Scenario) {
+    let is_windows = scenario.is_windows;
+    let mut source = pipe_of(chance, is_windows, &[(false, true), (true, true)]);
+    source.opens = Duration::ZERO;
+    if let Some(reader) = &mut source.reader {
+        // Whoever passes it on reads it, and nobody else.
+        reader.also = Vec::new();
+        reader.acts = stops(chance, ReadAct::Sleep, ReadAct::Abort);
+    }
+    let mut destination = pipe_of(chance, is_windows, &[(true, false), (true, true)]);
+    destination.opens = Duration::ZERO;
+    if let Some(writer) = &mut destination.writer {
+        writer.source = Some(scenario.pipes.len());
+        let stops = stops(chance, Act::Sleep, Act::Abort);
+        writer.tasks = vec![passes_on(chance)];
+        if !stops.is_empty() {
+            writer.tasks.push(stops);
+        }
+    }
+    for mut pipe in [source, destination] {
+        widen(&mut pipe);
+        scenario.pipes.push(pipe);
+    }
+}
+
+/// Two pipes in a row that pass on a byte at a time would take more steps than a run has.
+fn widen(pipe: &mut PipeSetup) {
+    if let Shape::Buffer { bytes } = &mut pipe.shape {
+        *bytes = (*bytes).max(100);
+    }
+    if let Some(writer) = &mut pipe.writer {
+        writer.op_bytes_max = writer.op_bytes_max.max(50);
+    }
+    if let Some(reader) = &mut pipe.reader {
+        reader.read_ahead_bytes_max = reader.read_ahead_bytes_max.max(16);
+    }
+}
+
+/// Now and then somebody stops it meanwhile.
+fn stops<A>(chance: &mut Chance, sleep: fn(Duration) -> A, abort: A) -> Vec<A> {
+    if chance.one_in(4) {
+        vec![sleep(soon(chance)), abort]
+    } else {
+        Vec::new()
+    }
+}
+
+fn passes_on(chance: &mut Chance) -> Vec<Act> {
+    let mut acts: Vec<Act> = (0..chance.length(1, 6)).map(|_| passing(chance)).collect();
+    if chance.one_in(2) {
+        acts.push(Act::Transfer(usize::MAX));
+    }
+    acts.push(last_act(chance));
+    acts
+}
+
+fn passing(chance: &mut Chance) -> Act {
+    let len = size(chance);
+    match chance.index(14) {
+        0..=3 => Act::Transfer(len),
+        4 | 5 => Act::TransferWithin(len, soon(chance)),
+        6 => Act::TransferWithin(usize::MAX, soon(chance)),
+        7 | 8 => Act::GiveUpTransfer(len),
+        9 => Act::Source(ReadAct::ReadWithin(len, soon(chance))),
+        10 => Act::Source(ReadAct::GiveUpRead(len)),
+        11 if chance.one_in(4) => Act::Source(ReadAct::Abort),
+        _ => act(chance),
+    }
 }
 
 fn storm(chance: &mut Chance) -> Storm {
@@ -75,6 +149,12 @@ fn storm(chance: &mut Chance) -> Storm {
 }
 
 fn pipe(chance: &mut Chance, is_windows: bool) -> PipeSetup {
+    let ends = [(true, false), (true, false), (false, true), (true, true)];
+    pipe_of(chance, is_windows, &ends)
+}
+
+/// A pipe that has one of these pairs of ends of ours: the writing one, the reading one.
+fn pipe_of(chance: &mut Chance, is_windows: bool, ends: &[(bool, bool)]) -> PipeSetup {
     let way = match (chance.one_in(4), is_windows) {
         (true, false) => Way::Thread,
         (false, false) => Way::Readiness,
@@ -95,7 +175,7 @@ fn pipe(chance: &mut Chance, is_windows: bool) -> PipeSetup {
             page: chance.pick(&[8, 64, 256]),
         }
     };
-    let (writes, reads) = chance.pick(&[(true, false), (true, false), (false, true), (true, true)]);
+    let (writes, reads) = chance.pick(ends);
     PipeSetup {
         shape,
         way,
@@ -133,21 +213,26 @@ fn writer(chance: &mut Chance) -> WriterSetup {
         ]),
         stop_within: Duration::from_millis(chance.pick(&[50, 5_000])),
         watcher,
+        source: None,
         tasks: (0..tasks).map(|_| writes(chance)).collect(),
     }
 }
 
 fn writes(chance: &mut Chance) -> Vec<Act> {
     let mut acts: Vec<Act> = (0..chance.length(0, 7)).map(|_| act(chance)).collect();
-    acts.push(match chance.index(8) {
+    acts.push(last_act(chance));
+    acts
+}
+
+fn last_act(chance: &mut Chance) -> Act {
+    match chance.index(8) {
         0..=2 => Act::Finish,
         3 => Act::Abort,
         4 => Act::AbortWithin(soon(chance)),
         5 => Act::FinishWithin(soon(chance)),
         6 => Act::FinishUnheard,
         _ => Act::Drop,
-    });
-    acts
+    }
 }
 
 fn act(chance: &mut Chance) -> Act {

@@ -82,6 +82,8 @@ pub struct End {
     pub(crate) running: u32,
     /// Bytes that answers said were taken.
     pub transferred: u64,
+    /// Bytes of these that were moved here from another pipe.
+    pub(crate) moved: u64,
     /// The first failure that was told of it and is not benign, and in which step of the run.
     pub failed: Option<(Class, Option<OsCode>, u64)>,
     /// What its closing said.
@@ -168,6 +170,7 @@ impl Kernel {
             landed: 0,
             running: 0,
             transferred: 0,
+            moved: 0,
             failed: None,
             close_failed: None,
             end_of_stream: false,

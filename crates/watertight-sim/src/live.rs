@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use watertight::{Driver, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
 use watertight_core::{
-    Backend, Cancelled, Completion, Moment, Op, OpId, OsCode, ReadNow, Submitted,
+    Backend, Cancelled, Completion, Moment, MoveNow, Op, OpId, OsCode, ReadNow, Submitted,
 };
 
 /// No wait is longer: nothing here depends on it, and a test that is over must not wait for ever.
@@ -85,6 +85,18 @@ impl Backend for Live {
         let now = self.sim.read_now(handle, buf);
         self.notify();
         now
+    }
+
+    fn move_now(
+        &self,
+        from: &SimHandle,
+        to: &SimHandle,
+        bytes_max: usize,
+        everywhere: bool,
+    ) -> MoveNow {
+        let moved = self.sim.move_now(from, to, bytes_max, everywhere);
+        self.notify();
+        moved
     }
 
     fn cancel(&self, handle: &Arc<SimHandle>, id: OpId) -> Cancelled {

@@ -52,9 +52,22 @@ pub(crate) fn spawn_reader(world: &World, end: usize, setup: &ReaderSetup) -> Re
     }
 }
 
-struct ReaderTask {
-    reader: Option<Arc<PipeReader<Sim>>>,
-    book: Rc<RefCell<ReaderBook>>,
+/// Whoever reads: a task, or the task of a writer that passes on what comes.
+pub(crate) struct ReaderTask {
+    pub(crate) reader: Option<Arc<PipeReader<Sim>>>,
+    pub(crate) book: Rc<RefCell<ReaderBook>>,
+}
+
+impl ReaderActor {
+    /// Its reader for another task, unless nobody has it any more. What is taken is booked by several from now on.
+    pub(crate) fn share(&self) -> Option<ReaderTask> {
+        let reader = self.handle.upgrade()?;
+        self.book.borrow_mut().is_shared = true;
+        Some(ReaderTask {
+            reader: Some(reader),
+            book: self.book.clone(),
+        })
+    }
 }
 
 impl ReaderTask {
@@ -63,50 +76,57 @@ impl ReaderTask {
             let Some(reader) = self.reader.clone() else {
                 return;
             };
-            match act {
-                ReadAct::Read(len) => {
-                    self.read(&reader, len, None).await;
-                }
-                ReadAct::ReadWithin(len, within) => {
-                    self.read(&reader, len, Some(within)).await;
-                }
-                ReadAct::ReadToEnd(len) => {
-                    while self.read(&reader, len, None).await {}
-                    // E6: what was told last is told again.
-                    self.read(&reader, len, None).await;
-                }
-                ReadAct::GiveUpRead(len) => {
-                    let mut buf = vec![0; len];
-                    let mut waiting = reader.receive(&mut buf);
-                    let answer = poll_once(&mut waiting).await;
-                    drop(waiting);
-                    if let Some(answer) = answer {
-                        self.heard(&buf, &answer, false);
-                    }
-                }
-                ReadAct::Abort => {
-                    let (step, now) = {
-                        let world = current();
-                        let kernel = world.driver.backend().lock();
-                        (kernel.step, kernel.now)
-                    };
-                    self.book.borrow_mut().given_up.get_or_insert(step);
-                    self.book.borrow_mut().abort_asked.get_or_insert(now);
-                    let within = self.book.borrow().stop_within;
-                    let answer = bounded(within, "an abort of a reader", reader.abort()).await;
-                    let world = current();
-                    let kernel = world.driver.backend().lock();
-                    let mut book = self.book.borrow_mut();
-                    match answer {
-                        // Another task may still be on its way to tell what it got: checked at the end.
-                        Ok(receipt) if book.is_shared => book.receipt = Some(receipt),
-                        Ok(receipt) => book.check_receipt(&receipt, &kernel),
-                        Err(error) => book.wrong(format!("an ending failed: {error}")),
-                    }
-                }
-                ReadAct::Drop => self.reader = None,
-                ReadAct::Sleep(duration) => sleep(duration).await,
+            self.act(&reader, act).await;
+        }
+    }
+
+    pub(crate) async fn act(&mut self, reader: &Arc<PipeReader<Sim>>, act: ReadAct) {
+        match act {
+            ReadAct::Read(len) => {
+                self.read(reader, len, None).await;
             }
+            ReadAct::ReadWithin(len, within) => {
+                self.read(reader, len, Some(within)).await;
+            }
+            ReadAct::ReadToEnd(len) => {
+                while self.read(reader, len, None).await {}
+                // E6: what was told last is told again.
+                self.read(reader, len, None).await;
+            }
+            ReadAct::GiveUpRead(len) => {
+                let mut buf = vec![0; len];
+                let mut waiting = reader.receive(&mut buf);
+                let answer = poll_once(&mut waiting).await;
+                drop(waiting);
+                if let Some(answer) = answer {
+                    self.heard(&buf, &answer, false);
+                }
+            }
+            ReadAct::Abort => self.abort(reader).await,
+            // Its clone goes with this act.
+            ReadAct::Drop => self.reader = None,
+            ReadAct::Sleep(duration) => sleep(duration).await,
+        }
+    }
+
+    async fn abort(&self, reader: &Arc<PipeReader<Sim>>) {
+        let (step, now) = {
+            let world = current();
+            let kernel = world.driver.backend().lock();
+            (kernel.step, kernel.now)
+        };
+        self.book.borrow_mut().given_up.get_or_insert(step);
+        self.book.borrow_mut().abort_asked.get_or_insert(now);
+        let within = self.book.borrow().stop_within;
+        let answer = bounded(within, "an abort of a reader", reader.abort()).await;
+        let world = current();
+        let kernel = world.driver.backend().lock();
+        let mut book = self.book.borrow_mut();
+        match answer {
+            // Another task may still be on its way to tell what it got: checked at the end.
+            Ok(receipt) if book.is_shared => book.receipt = Some(receipt),
+            Ok(receipt) => book.check_receipt(&receipt, &kernel),
+            Err(error) => book.wrong(format!("an ending failed: {error}")),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::manner::Manner;
 use crate::peer::Peer;
 use crate::pipe::Pipe;
-use crate::read_task::{ReaderActor, spawn_reader};
+use crate::read_task::{ReaderActor, ReaderTask, spawn_reader};
 use crate::script::{PipeSetup, Scenario};
 use crate::timed::{settle, sleep};
 use crate::world::{World, current};
@@ -109,13 +109,25 @@ impl Opener {
     fn open(&self, setup: &PipeSetup, writes: Option<usize>, reads: Option<usize>) {
         let world = current();
         if let (Some(writer), Some(end)) = (&setup.writer, writes) {
-            let actor = spawn_writer(&world, end, writer);
+            let source = writer.source.and_then(|pipe| self.source(pipe));
+            let actor = spawn_writer(&world, end, writer, source);
             self.writers.borrow_mut().push(actor);
         }
         if let (Some(reader), Some(end)) = (&setup.reader, reads) {
             let actor = spawn_reader(&world, end, reader);
             self.readers.borrow_mut().push(actor);
         }
+    }
+
+    /// The reading end of that pipe, for a task that passes on what comes out of it.
+    fn source(&self, pipe: usize) -> Option<ReaderTask> {
+        let world = current();
+        let readers = self.readers.borrow();
+        let of_it = readers.iter().find(|reader| {
+            let end = reader.book.borrow().end;
+            world.driver.backend().lock().ends[end].pipe == pipe
+        });
+        of_it?.share()
     }
 }
 

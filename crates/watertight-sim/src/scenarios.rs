@@ -244,6 +244,66 @@ const PROGRAMS: &[Program] = &[
     },
 ];
 
+/// A program that passes on what comes out of one pipe to another, and what the peers of both do.
+struct Passing {
+    name: &'static str,
+    acts: &'static [Act],
+    feeds: &'static [Deed],
+    /// Whoever feeds does nothing after that until the run is to end.
+    is_slow: bool,
+    takes: &'static [Deed],
+    /// Whoever takes does nothing after that until the run is to end.
+    is_full: bool,
+}
+
+const PASSING: &[Passing] = &[
+    Passing {
+        name: "transfer, finish",
+        acts: &[Act::Transfer(usize::MAX), Act::Finish],
+        feeds: &[Deed::Write(120), Deed::Write(300)],
+        is_slow: false,
+        takes: &[Deed::Read(30)],
+        is_full: false,
+    },
+    Passing {
+        name: "a header, a deadline, the rest",
+        acts: &[
+            Act::Transfer(40),
+            Act::Write(20),
+            Act::TransferWithin(usize::MAX, SOON),
+            Act::GiveUpTransfer(10),
+            Act::Source(ReadAct::ReadWithin(15, SOON)),
+            Act::Transfer(usize::MAX),
+            Act::Finish,
+        ],
+        feeds: &[Deed::Write(100)],
+        is_slow: true,
+        takes: &[],
+        is_full: false,
+    },
+    Passing {
+        name: "transfer into a full pipe, abort",
+        acts: &[
+            Act::TransferWithin(usize::MAX, SOON),
+            Act::Source(ReadAct::Abort),
+            Act::Transfer(5),
+            Act::Abort,
+        ],
+        feeds: &[Deed::Write(900)],
+        is_slow: false,
+        takes: &[],
+        is_full: true,
+    },
+    Passing {
+        name: "transfer, and the peer leaves",
+        acts: &[Act::Transfer(usize::MAX), Act::Finish],
+        feeds: &[Deed::Write(500)],
+        is_slow: false,
+        takes: &[Deed::Read(120), Deed::Close],
+        is_full: false,
+    },
+];
+
 /// Every scenario: each program on each ground.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
@@ -258,8 +318,31 @@ pub fn all() -> Vec<Scenario> {
             });
         }
     }
+    for passing in PASSING {
+        // From and to messages it is the same as from and to other pipes that are served by operations.
+        all.extend(GROUNDS[..4].iter().map(|ground| pass_on(passing, ground)));
+    }
     all.extend(ends_of_windows());
     all
+}
+
+fn pass_on(passing: &Passing, ground: &Ground) -> Scenario {
+    let mut source = pipe(
+        &reads(passing.name, &[ReadAct::Drop], passing.feeds),
+        ground,
+    );
+    source.stubborn = passing.is_slow;
+    let mut destination = pipe(&writes(passing.name, passing.acts, passing.takes), ground);
+    destination.stubborn = passing.is_full;
+    if let Some(writer) = &mut destination.writer {
+        writer.source = Some(0);
+    }
+    Scenario {
+        name: format!("{}: {}", ground.name, passing.name),
+        is_windows: ground.is_windows,
+        settles: None,
+        pipes: vec![source, destination],
+    }
 }
 
 fn pipe(program: &Program, ground: &Ground) -> PipeSetup {

@@ -24,10 +24,18 @@ pub enum Act {
     Flush,
     /// `flush` under a deadline.
     FlushWithin(Duration),
+    /// A transfer of at most so many bytes that is polled once and dropped.
+    GiveUpTransfer(usize),
     /// A write that is polled once and dropped.
     GiveUpWrite(usize),
     /// Does nothing for a while.
     Sleep(Duration),
+    /// Does that with its source.
+    Source(ReadAct),
+    /// `transfer` of at most so many bytes from its source.
+    Transfer(usize),
+    /// `transfer` under a deadline.
+    TransferWithin(usize, Duration),
     /// `try_send`.
     Try(usize),
     /// `until_read`.
@@ -87,6 +95,9 @@ pub struct WriterSetup {
     pub stop_within: Duration,
     /// Who is told.
     pub watcher: Watcher,
+    /// The pipe, one of those before, whose reading end the first task passes on. Only this task writes then, and only it reads
+    /// there; others may stop either end.
+    pub source: Option<usize>,
     /// One list per task; more than one share the writer.
     pub tasks: Vec<Vec<Act>>,
 }
@@ -148,6 +159,7 @@ impl WriterSetup {
             linger: Duration::from_secs(2),
             stop_within: Duration::from_secs(5),
             watcher: Watcher::Looks,
+            source: None,
             tasks: vec![acts.to_vec()],
         }
     }

@@ -4,7 +4,7 @@ use crate::world::current;
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
-use watertight::{Refused, Settle};
+use watertight::{Refused, Settle, TransferError, Transferred};
 use watertight_core::{Error, ErrorKind};
 
 /// An answer under a deadline.
@@ -21,6 +21,12 @@ impl<T> Late for Result<T, Error> {
 impl Late for Result<(), Refused> {
     fn is_late(&self) -> bool {
         matches!(self, Err(refused) if refused.error.kind == ErrorKind::TimedOut)
+    }
+}
+
+impl Late for Result<Transferred, TransferError> {
+    fn is_late(&self) -> bool {
+        matches!(self, Err(failed) if failed.error.kind == ErrorKind::TimedOut)
     }
 }
 

@@ -37,4 +37,6 @@ mod reaping;
 mod slots;
 mod state;
 #[cfg(loom)]
+mod transfers;
+#[cfg(loom)]
 mod waiting;

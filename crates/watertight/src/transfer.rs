@@ -38,6 +38,7 @@ const STEPS_MAX: u32 = 16;
 ///
 /// On Linux bytes between two pipes that this library made are moved inside the kernel (splice), and never copied to this process.
 /// Everything else goes through one buffer. [`in_kernel_everywhere`](Wait::in_kernel_everywhere) has the kernel do more of it.
+/// How far it is, the ledgers of both ends tell meanwhile, and the destination's [`Observer`](crate::Observer) hears.
 ///
 /// **Bytes.** `Ok`: the kernel has all of them ([`Transferred`]). An error says which end it is about, and how many bytes the
 /// destination had accepted ([`TransferError`]). What is not accepted there is still in the source: to be read, or handed over by
@@ -199,10 +200,10 @@ impl<B: Backend> Wait<Transfer<'_, B>> {
         self
     }
 
-    /// Moves bytes inside the kernel wherever it can: from pipes that others made, and from and to regular files (Linux).
-    /// Elsewhere this changes nothing.
+    /// Moves bytes inside the kernel wherever it can: from pipes that others made, from and to regular files, and from one of
+    /// these to another, where the file system copies (Linux). Elsewhere this changes nothing.
     ///
-    /// **Bytes.** A file is not copied: the pipe gets the file's own pages, and until the peer has read them, whoever overwrites
+    /// **Bytes.** A file that goes into a pipe is not copied: the pipe gets the file's own pages, and until the peer has read them, whoever overwrites
     /// or cuts the file changes what the peer reads. The call waits for the file's disk in the calling thread: a deadline is looked
     /// at between two calls, and an abort of either end waits for the call. A pipe that is written in packet mode (`O_DIRECT`)
     /// passes its packets on as packets: a peer that reads one in pieces loses the rest of it, which no account can tell.
@@ -236,7 +237,7 @@ impl<B: Backend> Operation for Transfer<'_, B> {
     fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
         // Once for many moves: no flag of splice keeps the signal away.
         #[cfg(unix)]
-        let _held = watertight_os::SigpipeHeld::new();
+        let _held = watertight_os::WriteSignalsHeld::new();
         self.poll_all(waker, MayBlock::Until(deadline))
     }
 

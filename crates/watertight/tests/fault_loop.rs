@@ -30,6 +30,8 @@ mod stage;
 mod stage_read;
 #[path = "fault_loop/stage_write.rs"]
 mod stage_write;
+#[path = "fault_loop/transferring.rs"]
+mod transferring;
 #[path = "fault_loop/watch.rs"]
 mod watch;
 #[path = "fault_loop/writing.rs"]

@@ -226,6 +226,7 @@ mod linux {
     use super::*;
     use crate::common::files::Folder;
     use std::fs::File;
+    use std::io::{Seek, SeekFrom};
 
     #[test]
     fn between_our_own_pipes_bytes_stay_in_the_kernel() {
@@ -318,6 +319,135 @@ mod linux {
             assert_eq!((done.bytes, done.in_kernel), (40_000, in_kernel));
             finish(&to);
             assert!(read_to_end(&sink) == data);
+        }
+    }
+
+    /// From where the one file is to where the other is; whoever shares a description sees how far it went.
+    #[test]
+    fn between_two_files_the_file_system_copies() {
+        let _accounted = Accounted::start();
+        let folder = Folder::new("transfer-files");
+        let (source, copy) = (folder.0.join("source"), folder.0.join("copy"));
+        let data = noise(3_000_000, 28);
+        std::fs::write(&source, &data).unwrap();
+        std::fs::write(&copy, b"head, and what is written over").unwrap();
+        let mut opened = File::open(&source).unwrap();
+        opened.seek(SeekFrom::Start(1_000)).unwrap();
+        let mut again = opened.try_clone().unwrap();
+        let mut into = File::options().write(true).open(&copy).unwrap();
+        into.seek(SeekFrom::Start(4)).unwrap();
+        let from = PipeReader::adopt(opened).unwrap();
+        let to = PipeWriter::adopt(into).unwrap();
+        let part = transfer(&from, &to)
+            .in_kernel_everywhere()
+            .bytes_max(2_000_000)
+            .within(PATIENCE)
+            .wait()
+            .unwrap();
+        assert_eq!((part.bytes, part.in_kernel), (2_000_000, 2_000_000));
+        assert!(!part.has_ended);
+        assert_eq!(again.stream_position().unwrap(), 2_001_000);
+        let rest = transfer(&from, &to).in_kernel_everywhere();
+        let rest = rest.within(PATIENCE).wait().unwrap();
+        assert_eq!((rest.bytes, rest.in_kernel), (999_000, 999_000));
+        assert!(rest.has_ended);
+        assert_same_account(&from, &to, 2_999_000);
+        finish(&to);
+        let copied = std::fs::read(&copy).unwrap();
+        assert!(copied == [&b"head"[..], &data[1_000..]].concat());
+    }
+
+    /// Nothing copied is no end: of files like these some kernels say so whatever is in them.
+    #[test]
+    fn a_file_without_a_size_is_read_to_its_end() {
+        let _accounted = Accounted::start();
+        let folder = Folder::new("transfer-proc");
+        let copy = folder.0.join("copy");
+        let from = PipeReader::adopt(File::open("/proc/self/cmdline").unwrap()).unwrap();
+        let to = PipeWriter::adopt(File::create(&copy).unwrap()).unwrap();
+        let moving = transfer(&from, &to).in_kernel_everywhere();
+        assert!(moving.within(PATIENCE).wait().unwrap().has_ended);
+        finish(&to);
+        let said = std::fs::read("/proc/self/cmdline").unwrap();
+        assert!(!said.is_empty() && std::fs::read(&copy).unwrap() == said);
+    }
+
+    /// Whatever the call says, a read and a write do it then.
+    #[cfg(feature = "fault")]
+    #[test]
+    fn a_copy_between_files_that_fails_loses_nothing() {
+        use watertight::fault::{self, Fault};
+        let _accounted = Accounted::start();
+        let _guard = fault::guard();
+        let folder = Folder::new("transfer-copies");
+        let (source, copy) = (folder.0.join("source"), folder.0.join("copy"));
+        std::fs::write(&source, b"every byte").unwrap();
+        let table = watertight_os::classify::Call::Write;
+        for code in fault::allowed(table) {
+            let from = PipeReader::adopt(File::open(&source).unwrap()).unwrap();
+            let to = PipeWriter::adopt(File::create(&copy).unwrap()).unwrap();
+            fault::plan(&[Fault {
+                at: 1,
+                only: Some("copy_file_range"),
+                code: watertight::OsCode(code.raw_os_error()),
+                times: 1,
+            }]);
+            let moving = transfer(&from, &to).in_kernel_everywhere();
+            let done = moving.within(PATIENCE).wait();
+            assert_eq!(fault::stop().begun.len(), 1, "{code:?}");
+            let done = done.unwrap();
+            let is_called_again = *code == rustix::io::Errno::INTR;
+            let in_kernel = if is_called_again { 10 } else { 0 };
+            assert_eq!((done.bytes, done.in_kernel), (10, in_kernel), "{code:?}");
+            assert!(done.has_ended, "{code:?}");
+            finish(&to);
+            assert_eq!(std::fs::read(&copy).unwrap(), b"every byte");
+        }
+    }
+
+    /// The kernel raises SIGXFSZ besides. In a process of its own, which the signal would kill.
+    #[test]
+    fn a_bound_on_the_size_of_files_is_an_error_and_no_signal() {
+        if std::env::var_os("WATERTIGHT_SIGXFSZ").is_some() {
+            return move_past_the_bound();
+        }
+        let _accounted = Accounted::start();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child
+            .args([
+                "--exact",
+                "linux::a_bound_on_the_size_of_files_is_an_error_and_no_signal",
+            ])
+            .env("WATERTIGHT_SIGXFSZ", "1");
+        let output = child.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    fn move_past_the_bound() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        const BOUND: u64 = 10_000;
+        let folder = Folder::new("transfer-bound");
+        let (source, full) = (folder.0.join("source"), folder.0.join("full"));
+        std::fs::write(&source, b"too much").unwrap();
+        std::fs::write(&full, noise(10_000, 29)).unwrap();
+        let bound = Rlimit {
+            current: Some(BOUND),
+            ..getrlimit(Resource::Fsize)
+        };
+        setrlimit(Resource::Fsize, bound).unwrap();
+        let (pipe_end, feed) = pipe().unwrap();
+        feed.send(b"too much").wait().unwrap();
+        let file = PipeReader::adopt(File::open(&source).unwrap()).unwrap();
+        for from in [pipe_end, file] {
+            let mut into = File::options().write(true).open(&full).unwrap();
+            into.seek(SeekFrom::Start(BOUND)).unwrap();
+            let to = PipeWriter::adopt(into).unwrap();
+            let moving = transfer(&from, &to).in_kernel_everywhere();
+            let failed = moving.within(PATIENCE).wait().unwrap_err();
+            let told = failed.error.os.map(|code| code.0);
+            assert_eq!(failed.end, TransferEnd::Destination);
+            assert_eq!(told, Some(rustix::io::Errno::FBIG.raw_os_error()));
+            assert_same_account(&from, &to, failed.bytes);
         }
     }
 

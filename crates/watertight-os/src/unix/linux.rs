@@ -3,7 +3,7 @@
 
 use super::classify::Call;
 use super::handle::{Kind, polled};
-use super::sigpipe::without_sigpipe;
+use super::sigpipe::{without_sigpipe, without_sigxfsz};
 use crate::Direction;
 use crate::fault::fallible;
 use rustix::fs::{Mode, OFlags};
@@ -183,16 +183,35 @@ pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], nowait: bool) -> Result<u
 }
 
 /// splice, which waits for no pipe: bytes go from one descriptor to another, one of them a pipe at least, and stay in the
-/// kernel. No flag of this call keeps its signal away.
+/// kernel. No flag of this call keeps its signals away.
 pub(super) fn splice(
+    from: BorrowedFd<'_>,
+    (into, kind): (BorrowedFd<'_>, Kind),
+    bytes_max: usize,
+) -> Result<usize, Errno> {
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    let splice = || {
+        fallible("splice", Call::Write, || {
+            rustix::pipe::splice(from, None, into, None, bytes_max, flags)
+        })
+    };
+    match kind {
+        Kind::File => without_sigxfsz(splice),
+        Kind::Device | Kind::LocalSocket | Kind::Pipe | Kind::Socket | Kind::Terminal => {
+            without_sigpipe(splice)
+        }
+    }
+}
+
+/// copy_file_range, from where the one file is to where the other is: the file system copies, or has them share what it keeps.
+pub(super) fn copy_file_range(
     from: BorrowedFd<'_>,
     into: BorrowedFd<'_>,
     bytes_max: usize,
 ) -> Result<usize, Errno> {
-    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-    without_sigpipe(|| {
-        fallible("splice", Call::Write, || {
-            rustix::pipe::splice(from, None, into, None, bytes_max, flags)
+    without_sigxfsz(|| {
+        fallible("copy_file_range", Call::Write, || {
+            rustix::fs::copy_file_range(from, None, into, None, bytes_max)
         })
     })
 }

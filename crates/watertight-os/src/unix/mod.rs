@@ -60,7 +60,7 @@ pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
 pub use pseudo_terminal::{open_terminal, resize_terminal};
 #[cfg(feature = "fault")]
 pub use sigpipe::sigpipe_to_default;
-pub use sigpipe::{SigpipeHeld, quiet_thread};
+pub use sigpipe::{WriteSignalsHeld, quiet_thread};
 
 impl crate::fault::Code for rustix::io::Errno {
     fn of(code: watertight_core::OsCode) -> Self {

@@ -7,15 +7,20 @@ use super::classify::{Call, Next, next};
 use super::handle::{Handle, Kind, polled, polled_for};
 use super::kernel;
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use watertight_core::{Class, MoveNow, OsCode, ReadNow};
 
-/// splice: moves what it can at once.
+/// splice, or between two files copy_file_range: moves what it can at once.
 pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, everywhere: bool) -> MoveNow {
     if !is_offered(from, to, everywhere) {
         return MoveNow::Unavailable;
     }
+    if from.kind() == Kind::File && to.kind() == Kind::File {
+        return copy_now(from, to, bytes_max);
+    }
+    let into = (to.original(), to.kind());
     loop {
-        return match kernel::splice(from.original(), to.original(), bytes_max) {
+        return match kernel::splice(from.original(), into, bytes_max) {
             Ok(0) => nothing_moved(from),
             Ok(n) => MoveNow::Moved(n),
             Err(code) => match next(Call::Write, code) {
@@ -23,6 +28,18 @@ pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, everywhere:
                 Next::Wait => who_waits(from, to),
                 Next::Fail(class, os) => failed(from, to, class, os),
             },
+        };
+    }
+}
+
+/// copy_file_range: moves what the file system copies by itself. Whatever else it says, a read and a write tell what is so. That
+/// it copied nothing is no end: some kernels say so of every file of /proc.
+fn copy_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
+    loop {
+        return match kernel::copy_file_range(from.original(), to.original(), bytes_max) {
+            Err(Errno::INTR) => continue,
+            Err(_) | Ok(0) => MoveNow::Unavailable,
+            Ok(n) => MoveNow::Moved(n),
         };
     }
 }
@@ -36,7 +53,7 @@ fn is_offered(from: &Handle, to: &Handle, everywhere: bool) -> bool {
         // What only a helper reads cannot be waited for without being read.
         (Kind::Pipe, Kind::Pipe) => (everywhere || from.is_ours()) && from.helper().is_none(),
         (Kind::Pipe, Kind::File) => everywhere && from.helper().is_none(),
-        (Kind::File, Kind::Pipe) => everywhere,
+        (Kind::File, Kind::File | Kind::Pipe) => everywhere,
         (
             Kind::Device
             | Kind::File

@@ -120,7 +120,20 @@ pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], _nowait: bool) -> Result<
 }
 
 /// These systems have no splice.
-pub(super) fn splice(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: usize) -> Result<usize, Errno> {
+pub(super) fn splice(
+    _: BorrowedFd<'_>,
+    _: (BorrowedFd<'_>, Kind),
+    _: usize,
+) -> Result<usize, Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Not used on these systems.
+pub(super) fn copy_file_range(
+    _: BorrowedFd<'_>,
+    _: BorrowedFd<'_>,
+    _: usize,
+) -> Result<usize, Errno> {
     Err(Errno::NOSYS)
 }
 

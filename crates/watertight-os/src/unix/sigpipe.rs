@@ -1,4 +1,5 @@
-//! SIGPIPE never escapes, and no process-wide disposition is changed (a C program that uses us leaves it at "kill").
+//! SIGPIPE never escapes, nor SIGXFSZ of a write that a caller's thread makes, and no process-wide disposition is changed (a C
+//! program that uses us leaves them at "kill").
 //!
 //! Where the kernel can be told not to raise it (`RWF_NOSIGNAL`, `MSG_NOSIGNAL`), nothing of this is needed. Elsewhere the
 //! signal is blocked around the write and taken out if the write raised it. That is right where the signal is directed at the
@@ -43,53 +44,64 @@ pub fn quiet_thread() {
 
 /// Runs a write that may raise SIGPIPE, so that the signal is neither delivered nor left behind.
 pub(super) fn without_sigpipe<T>(write: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    without(libc::SIGPIPE, Errno::PIPE, write)
+}
+
+/// The same for a write to a file that may raise SIGXFSZ: past the process's bound on the size of files (RLIMIT_FSIZE).
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub(super) fn without_sigxfsz<T>(write: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    without(libc::SIGXFSZ, Errno::FBIG, write)
+}
+
+/// Runs a write that says `code` if it raises `signal`, which the kernel directs at this thread.
+fn without<T>(
+    signal: libc::c_int,
+    code: Errno,
+    write: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
     if IS_QUIET.try_with(Cell::get).unwrap_or(false) {
         return write();
     }
-    let before = block_sigpipe();
+    let before = block(&[signal]);
     // One that was not blocked cannot have been pending: it would have been delivered.
-    let pending_before = is_member(&before) && is_pending();
+    let was_pending = is_member(&before, signal) && is_pending(signal);
     let result = write();
-    if matches!(result, Err(Errno::PIPE)) && !pending_before && is_pending() {
-        take_out();
+    let is_it = result.as_ref().is_err_and(|said| *said == code);
+    if is_it && !was_pending && is_pending(signal) {
+        take_out(signal);
     }
     restore(&before);
     result
 }
 
-/// Holds SIGPIPE back in this thread until it is dropped, so that nothing has to be done around each of many writes. What was raised
-/// meanwhile is taken out, and the mask is as it was.
-#[derive(Debug)]
-pub struct SigpipeHeld {
-    /// Nothing where the thread is quiet anyway.
+/// The signals that a write may raise in the thread that makes it.
+const OF_WRITES: [libc::c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
+
+/// Holds back what writes raise (SIGPIPE, SIGXFSZ) in this thread until it is dropped, so that nothing has to be done around each of
+/// many writes. What was raised meanwhile is taken out, and the mask is as it was.
+pub struct WriteSignalsHeld {
+    /// What was before; nothing where the thread is quiet anyway.
     before: Option<Before>,
     /// A mask is a thread's.
     _of_this_thread: PhantomData<*const ()>,
 }
 
-/// What was before.
 struct Before {
     mask: libc::sigset_t,
-    was_pending: bool,
+    /// Which of the signals were pending.
+    were_pending: [bool; OF_WRITES.len()],
 }
 
-impl std::fmt::Debug for Before {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Before")
-            .field("was_pending", &self.was_pending)
-            .finish_non_exhaustive()
-    }
-}
-
-impl SigpipeHeld {
+impl WriteSignalsHeld {
     /// From now on.
     #[must_use]
     pub fn new() -> Self {
         let before = (!IS_QUIET.try_with(Cell::get).unwrap_or(true)).then(|| {
-            let mask = block_sigpipe();
-            let was_pending = is_member(&mask) && is_pending();
+            let mask = block(&OF_WRITES);
+            let were_pending =
+                OF_WRITES.map(|signal| is_member(&mask, signal) && is_pending(signal));
             IS_QUIET.set(true);
-            Before { mask, was_pending }
+            Before { mask, were_pending }
         });
         Self {
             before,
@@ -98,56 +110,59 @@ impl SigpipeHeld {
     }
 }
 
-impl Default for SigpipeHeld {
+impl Default for WriteSignalsHeld {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for SigpipeHeld {
+impl std::fmt::Debug for WriteSignalsHeld {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteSignalsHeld").finish_non_exhaustive()
+    }
+}
+
+impl Drop for WriteSignalsHeld {
     fn drop(&mut self) {
         let Some(before) = &self.before else { return };
         // It lives as long as this thread runs code of ours.
         let _ = IS_QUIET.try_with(|is_quiet| is_quiet.set(false));
-        if !before.was_pending && is_pending() {
-            take_out();
+        for (signal, was_pending) in OF_WRITES.into_iter().zip(before.were_pending) {
+            if !was_pending && is_pending(signal) {
+                take_out(signal);
+            }
         }
         restore(&before.mask);
     }
 }
 
-/// Blocks SIGPIPE in this thread. What was blocked before.
-fn block_sigpipe() -> libc::sigset_t {
-    let only = only_sigpipe();
+/// Blocks signals in this thread. What was blocked before.
+fn block(signals: &[libc::c_int]) -> libc::sigset_t {
+    let set = set_of(signals);
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: `only` is initialised, `before` is ours to be filled; both live on this stack until the end of the function.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const only, before.as_mut_ptr()) };
+    // SAFETY: `set` is initialised, `before` is ours to be filled; both live on this stack until the end of the function.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, before.as_mut_ptr()) };
     // SAFETY: the call above filled `before` whole: it fails only for an operation that there is not.
     unsafe { before.assume_init() }
 }
 
-fn is_member(mask: &libc::sigset_t) -> bool {
+fn is_member(mask: &libc::sigset_t, signal: libc::c_int) -> bool {
     // SAFETY: the mask is filled and borrowed; the call only reads it.
-    unsafe { libc::sigismember(std::ptr::from_ref(mask), libc::SIGPIPE) == 1 }
+    unsafe { libc::sigismember(std::ptr::from_ref(mask), signal) == 1 }
 }
 
-/// Takes the SIGPIPE out that is pending, which this thread blocks.
-fn take_out() {
-    let only = only_sigpipe();
+/// Takes a signal out that is pending, and that this thread blocks.
+fn take_out(signal: libc::c_int) {
+    let only = set_of(&[signal]);
     let mut number = 0;
-    // SAFETY: SIGPIPE is blocked in this thread and pending, so this returns at once; `only` and `number` are ours.
+    // SAFETY: the signal is blocked in this thread and pending, so this returns at once; `only` and `number` are ours.
     unsafe { libc::sigwait(&raw const only, &raw mut number) };
 }
 
 fn restore(mask: &libc::sigset_t) {
-    // SAFETY: the mask is filled and borrowed; the call reads it.
-    unsafe {
-        libc::pthread_sigmask(
-            libc::SIG_SETMASK,
-            std::ptr::from_ref(mask),
-            std::ptr::null_mut(),
-        );
-    }
+    let mask = std::ptr::from_ref(mask);
+    // SAFETY: the mask is filled and borrowed until the call, which only reads it, returns.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, std::ptr::null_mut()) };
 }
 
 /// fcntl F_SETNOSIGPIPE (macOS, NetBSD): whether a write to this open file description raises SIGPIPE.
@@ -169,18 +184,20 @@ pub(super) fn silence(fd: std::os::fd::BorrowedFd<'_>, is_silent: bool) -> Resul
     }
 }
 
-fn only_sigpipe() -> libc::sigset_t {
+fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `set` is ours; the call fills it whole.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
     // SAFETY: the call above filled it whole, and it cannot fail with memory of ours.
     let mut set = unsafe { set.assume_init() };
-    // SAFETY: `set` is filled and ours alone until the call returns; SIGPIPE is a valid number.
-    unsafe { libc::sigaddset(&raw mut set, libc::SIGPIPE) };
+    for signal in signals {
+        // SAFETY: `set` is filled and ours alone until the call returns; the number is a signal's.
+        unsafe { libc::sigaddset(&raw mut set, *signal) };
+    }
     set
 }
 
-fn is_pending() -> bool {
+fn is_pending(signal: libc::c_int) -> bool {
     let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `pending` is ours; the call fills it and keeps no reference.
     if unsafe { libc::sigpending(pending.as_mut_ptr()) } != 0 {
@@ -189,7 +206,7 @@ fn is_pending() -> bool {
     // SAFETY: sigpending succeeded, so `pending` is filled whole; nobody else has it.
     let pending = unsafe { pending.assume_init() };
     // SAFETY: `pending` is filled and ours alone; the call only reads it.
-    unsafe { libc::sigismember(&raw const pending, libc::SIGPIPE) == 1 }
+    unsafe { libc::sigismember(&raw const pending, signal) == 1 }
 }
 
 /// Sets SIGPIPE to its default, as C programs leave it, for a test; says whether it was at the default before.
@@ -213,7 +230,7 @@ mod tests {
             drop(reader);
             let result = without_sigpipe(|| rustix::io::write(&writer, b"x"));
             assert_eq!(result, Err(Errno::PIPE));
-            assert!(!is_pending());
+            assert!(!is_pending(libc::SIGPIPE));
         })
         .join()
         .unwrap();
@@ -225,17 +242,19 @@ mod tests {
         std::thread::spawn(|| {
             let (reader, writer) = std::io::pipe().unwrap();
             drop(reader);
-            let held = SigpipeHeld::new();
+            let held = WriteSignalsHeld::new();
             for _ in 0..3 {
-                let inner = SigpipeHeld::new();
+                let inner = WriteSignalsHeld::new();
                 let result = without_sigpipe(|| rustix::io::write(&writer, b"x"));
                 assert_eq!(result, Err(Errno::PIPE));
                 drop(inner);
-                assert!(is_pending());
+                assert!(is_pending(libc::SIGPIPE));
             }
             drop(held);
-            assert!(!is_pending());
-            assert!(!is_member(&block_sigpipe()), "the mask is as it was");
+            assert!(!is_pending(libc::SIGPIPE));
+            let before = block(&OF_WRITES);
+            let is_blocked = OF_WRITES.map(|signal| is_member(&before, signal));
+            assert_eq!(is_blocked, [false, false], "the mask is as it was");
         })
         .join()
         .unwrap();
@@ -244,12 +263,12 @@ mod tests {
     #[test]
     fn a_sigpipe_that_was_pending_before_outlives_the_guard() {
         std::thread::spawn(|| {
-            block_sigpipe();
+            block(&[libc::SIGPIPE]);
             let (reader, writer) = std::io::pipe().unwrap();
             drop(reader);
             assert_eq!(rustix::io::write(&writer, b"x"), Err(Errno::PIPE));
-            drop(SigpipeHeld::new());
-            assert!(is_pending());
+            drop(WriteSignalsHeld::new());
+            assert!(is_pending(libc::SIGPIPE));
         })
         .join()
         .unwrap();
@@ -258,12 +277,12 @@ mod tests {
     #[test]
     fn a_raised_sigpipe_is_taken_out_of_a_thread_that_blocks_it() {
         std::thread::spawn(|| {
-            block_sigpipe();
+            block(&[libc::SIGPIPE]);
             let (reader, writer) = std::io::pipe().unwrap();
             drop(reader);
             let result = without_sigpipe(|| rustix::io::write(&writer, b"x"));
             assert_eq!(result, Err(Errno::PIPE));
-            assert!(!is_pending());
+            assert!(!is_pending(libc::SIGPIPE));
         })
         .join()
         .unwrap();
@@ -272,14 +291,14 @@ mod tests {
     #[test]
     fn a_sigpipe_that_was_pending_before_stays() {
         std::thread::spawn(|| {
-            block_sigpipe();
+            block(&[libc::SIGPIPE]);
             let (reader, writer) = std::io::pipe().unwrap();
             drop(reader);
             assert_eq!(rustix::io::write(&writer, b"x"), Err(Errno::PIPE));
-            assert!(is_pending());
+            assert!(is_pending(libc::SIGPIPE));
             let result = without_sigpipe(|| rustix::io::write(&writer, b"x"));
             assert_eq!(result, Err(Errno::PIPE));
-            assert!(is_pending());
+            assert!(is_pending(libc::SIGPIPE));
         })
         .join()
         .unwrap();

@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use watertight_core::{
-    Backend, Cancelled, Completion, Moment, Op, OpId, OpKind, OsCode, Outcome, ReadNow, Submitted,
-    WriteNow,
+    Backend, Cancelled, Completion, Moment, MoveNow, Op, OpId, OpKind, OsCode, Outcome, ReadNow,
+    Submitted, WriteNow,
 };
 
 /// A handle of this kernel.
@@ -168,7 +168,10 @@ impl Kernel {
     /// A call that others may overtake on its way back.
     fn come_back(&self, pipe: &Pipe) {
         if pipe.manner.is_slow {
-            self.lock().books[pipe.number].calls -= 1;
+            let mut state = self.lock();
+            let book = &mut state.books[pipe.number];
+            book.calls -= 1;
+            book.is_moved_to = false;
         }
     }
 
@@ -279,6 +282,25 @@ impl Backend for Kernel {
         }
         drop(state);
         self.come_back(pipe);
+        answer
+    }
+
+    fn move_now(&self, from: &Pipe, to: &Pipe, _bytes_max: usize, _everywhere: bool) -> MoveNow {
+        let mut state = self.lock();
+        state.enter(from.number, from.manner.is_slow, "a move");
+        state.enter(to.number, to.manner.is_slow, "a move");
+        let book = &mut state.books[from.number];
+        let script = from.manner.moves;
+        let answer = script[book.moves.min(script.len() - 1)];
+        book.moves += 1;
+        if let MoveNow::Moved(bytes) = answer {
+            book.given += bytes as u64;
+            state.books[to.number].stream.extend(&DATA[..bytes]);
+        }
+        state.books[to.number].is_moved_to = to.manner.is_slow;
+        drop(state);
+        self.come_back(from);
+        self.come_back(to);
         answer
     }
 

@@ -1,6 +1,6 @@
 //! How a pipe of the models' kernel behaves.
 
-use watertight_core::{ReadNow, WriteNow};
+use watertight_core::{MoveNow, ReadNow, WriteNow};
 
 /// When and how an operation is answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +40,8 @@ pub(super) struct Manner {
     pub(super) direct: &'static [ReadNow],
     /// What the writes out of a caller's memory say, one after the other; the last for ever.
     pub(super) direct_writes: &'static [WriteNow],
+    /// What the moves from here to another pipe say, one after the other; the last for ever.
+    pub(super) moves: &'static [MoveNow],
     /// A thread may block until there is something to read, which is when it is called back, in these models.
     pub(super) blocks: bool,
     /// The most bytes that one write takes.
@@ -57,6 +59,7 @@ impl Default for Manner {
             cancels: Cancels::Posts,
             direct: &[ReadNow::Unavailable],
             direct_writes: &[WriteNow::Unavailable],
+            moves: &[MoveNow::Unavailable],
             blocks: false,
             write_bytes_max: u64::MAX,
             is_slow: false,

@@ -38,6 +38,10 @@ pub(super) struct Book {
     pub(super) calls: u32,
     pub(super) direct_reads: usize,
     pub(super) direct_writes: usize,
+    /// The moves from here.
+    pub(super) moves: usize,
+    /// Bytes are just being moved here.
+    pub(super) is_moved_to: bool,
     pub(super) cancels: u32,
     pub(super) writes: usize,
     /// The operation that was submitted last.
@@ -76,6 +80,9 @@ impl State {
         let book = &mut self.books[pipe];
         if book.closed > 0 {
             complain(format!("{what} on the closed pipe {pipe}"));
+        }
+        if book.is_moved_to {
+            complain(format!("{what} on pipe {pipe} while bytes are moved to it"));
         }
         book.calls += u32::from(is_slow);
     }

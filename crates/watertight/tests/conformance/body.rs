@@ -11,7 +11,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
-use watertight::{Ending, ErrorKind, ReaderOptions, Verb, WriterOptions};
+use watertight::{Ending, ErrorKind, ReaderOptions, TransferEnd, Verb, WriterOptions, transfer};
 
 #[test]
 fn bytes_arrive_whole_and_in_order() {
@@ -401,6 +401,78 @@ fn abort_from_another_thread_ends_a_blocked_read_and_a_blocked_write() {
         assert_eq!(refused.accepted, receipt.ledger().accepted());
     });
     drop(reader);
+}
+
+#[test]
+fn a_transfer_that_is_interrupted_anywhere_passes_every_byte_on_once() {
+    let _accounted = Accounted::start();
+    let (from, feed) = pipe().unwrap();
+    let (sink, to) = pipe().unwrap();
+    let data = noise(400_000, 9);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            feed.send(&data).within(PATIENCE).wait().unwrap();
+            let receipt = feed.finish().within(PATIENCE).wait().unwrap();
+            assert!(receipt.is_complete());
+        });
+        let collector = scope.spawn(|| read_to_end(&sink));
+        to.send(b"head").within(PATIENCE).wait().unwrap();
+        let part = transfer(&from, &to).bytes_max(100_001);
+        let part = part.within(PATIENCE).wait().unwrap();
+        assert_eq!((part.bytes, part.has_ended), (100_001, false));
+        let own = read_exactly(&from, 5_000);
+        let mut bytes = part.bytes;
+        let rest = loop {
+            match transfer(&from, &to)
+                .within(Duration::from_micros(300))
+                .wait()
+            {
+                Ok(rest) => break rest,
+                Err(late) => {
+                    assert_eq!(late.error.kind, ErrorKind::TimedOut);
+                    bytes += late.bytes;
+                }
+            }
+            assert_eq!(from.ledger().transferred(), bytes + 5_000);
+            assert_eq!(to.ledger().accepted(), bytes + 4);
+        };
+        assert!(rest.has_ended && rest.in_kernel <= rest.bytes);
+        assert_eq!(bytes + rest.bytes, 395_000);
+        let receipt = to.finish().within(PATIENCE).wait().unwrap();
+        assert!(receipt.is_complete());
+        let passed = [&b"head"[..], &data[..100_001], &data[105_001..]].concat();
+        assert!(own == data[100_001..105_001]);
+        assert!(collector.join().unwrap() == passed);
+    });
+}
+
+#[test]
+fn a_transfer_names_the_end_that_was_stopped() {
+    let _accounted = Accounted::start();
+    for is_source in [true, false] {
+        let (from, feed) = pipe().unwrap();
+        let (sink, to) = pipe().unwrap();
+        feed.send(b"passed on").within(PATIENCE).wait().unwrap();
+        let done = transfer(&from, &to).bytes_max(9).within(PATIENCE).wait();
+        assert_eq!(done.unwrap().bytes, 9);
+        let failed = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| transfer(&from, &to).within(PATIENCE).wait());
+            if is_source {
+                let _ = from.abort().within(PATIENCE).wait().unwrap();
+            } else {
+                let _ = to.abort().within(PATIENCE).wait().unwrap();
+            }
+            waiting.join().unwrap().unwrap_err()
+        });
+        let stopped = match is_source {
+            true => TransferEnd::Source,
+            false => TransferEnd::Destination,
+        };
+        assert_eq!((failed.end, failed.bytes), (stopped, 0));
+        assert_eq!(failed.error.kind, ErrorKind::Aborted);
+        assert_eq!(read_exactly(&sink, 9), b"passed on");
+        drop(feed);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 use watertight::OsCode;
 use watertight::fault::{Made, allowed};
+use watertight_os::classify::{Call, classify};
 
 /// A code of no system's.
 const UNKNOWN: Errno = Errno::from_raw_os_error(3999);
@@ -84,6 +85,7 @@ fn is_transfer(name: &str) -> bool {
         "recv",
         "send",
         "sendmsg",
+        "splice",
         "write",
     ];
     names.contains(&name)
@@ -136,6 +138,8 @@ pub(crate) fn is_told(made: &Made) -> bool {
         // The pipe's own flag is not known here: the next rung, for good.
         "preadv2 (NOWAIT)" | "pwritev2 (NOWAIT)" if code == Errno::NOTSUP => false,
         "send" | "sendmsg" if is_passing(code) => false,
+        // A read and a write do it then, unless it is the destination's: the transfer's scenario knows whether it had to be told.
+        "splice" => false,
         name if is_transfer(name) => code != Errno::INTR && code != Errno::AGAIN,
         _ => true,
     }
@@ -148,6 +152,9 @@ pub(crate) fn changes(made: &Made) -> bool {
         "EPOLL_CTL_DEL" | "epoll_wait" | "open (again)" => true,
         "write (recall)" | "read (recall)" => code != Errno::INTR.raw_os_error(),
         "write" => code == Errno::CANCELED.raw_os_error(),
+        "splice" => {
+            classify(Call::Write, Errno::from_raw_os_error(code)) == watertight_core::Class::Gone
+        }
         _ => false,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::ends::End;
 use super::stage::Stage;
-use super::{children, reading, special, writing};
+use super::{children, reading, special, transferring, writing};
 
 /// One scenario.
 pub(crate) struct Scenario {
@@ -153,6 +153,15 @@ pub(crate) const ALL: &[Scenario] = &[
         run: reading::reset,
         silent: &["close"],
     },
+    Scenario {
+        name: "transfer",
+        run: |s| transferring::to_end(s, true),
+        // Asked which end waits, and whether the source is over: a read and a write tell what is so.
+        silent: &["FIONREAD", "poll (now)"],
+    },
+    heard("transfer-through-the-buffer", |s| {
+        transferring::to_end(s, false)
+    }),
     heard("own-pipe", special::own_pipe),
     heard("two-pipes", special::two_pipes),
     heard("poller", special::poller),

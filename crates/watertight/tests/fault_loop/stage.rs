@@ -95,6 +95,32 @@ impl<'p> Stage<'p> {
         }
     }
 
+    /// As `drive`, while both peers do their part.
+    pub(crate) fn drive_between<O: Operation>(
+        &mut self,
+        wait: Wait<O>,
+        feeds: &mut Peer,
+        takes: &mut Peer,
+    ) -> Option<O::Output> {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        let mut wait = pin!(wait);
+        let begin = Instant::now();
+        loop {
+            if let Poll::Ready(answer) = wait.as_mut().poll(&mut cx) {
+                return Some(answer);
+            }
+            if self.gives_up(begin) {
+                return None;
+            }
+            let (has_fed, has_taken) = (feeds.step(), takes.step());
+            if !has_fed && !has_taken {
+                // Until the waker is called, or a moment: what the driver's thread writes wakes nobody here.
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        }
+    }
+
     /// Waits for two answers at once.
     pub(crate) fn drive_both<A: Operation, B: Operation>(
         &mut self,

@@ -1,0 +1,108 @@
+//! Bytes that go from one simulated pipe to another inside the kernel, by the rules of Linux's splice between pipes.
+//! What an errno means is decided by the real backend's own table, and which end it is about as the real backend does it.
+
+use crate::kernel::{Kernel, Way};
+use crate::pipe::Got;
+use rustix::io::Errno;
+use watertight_core::{Class, MoveNow, OpKind, OsCode, Outcome};
+use watertight_os::classify::{Call, Next, classified, next};
+
+/// A storm of EINTR ends some time.
+const INTERRUPTIONS_MAX: u32 = 30;
+
+impl Kernel {
+    /// splice: moves what is in the one pipe and what the other one has room for. Every pipe here passes for one of the driver's
+    /// own making; now and then the kernel does not move for no reason.
+    pub(crate) fn move_now(&mut self, from: usize, to: usize, bytes_max: usize) -> MoveNow {
+        if !self.moves_between(from, to) || self.chance.one_in(self.manner.spurious_one_in) {
+            return MoveNow::Unavailable;
+        }
+        let mut interruptions = 0;
+        while let Some(code) = self.unix_fault(Call::Write) {
+            match next(Call::Write, code) {
+                Next::Again if interruptions < INTERRUPTIONS_MAX => interruptions += 1,
+                Next::Again => break,
+                Next::Wait => return self.who_waits(to),
+                Next::Fail(class, os) => return self.move_failed(from, to, class, os),
+            }
+        }
+        let (source, destination) = (self.ends[from].pipe, self.ends[to].pipe);
+        if !self.pipes[destination].reading {
+            let (class, os) = classified(Call::Write, Errno::PIPE);
+            return self.move_failed(from, to, class, os);
+        }
+        let unread = self.pipes[source].unread();
+        if unread == 0 && self.pipes[source].writing {
+            return self.who_waits(to);
+        }
+        if unread == 0 {
+            return self.nothing_moved(from);
+        }
+        let mut bytes = self.pipes[destination].room(unread.min(bytes_max));
+        if bytes > 0 && self.chance.one_in(self.manner.short_one_in) {
+            bytes = self.pipes[destination].shortened(bytes, &mut self.chance);
+        }
+        if bytes == 0 {
+            return MoveNow::DestinationWait;
+        }
+        let Got::Bytes(data, _) = self.pipes[source].pull(bytes) else {
+            self.wrong("what is unread of a pipe is not there");
+            return MoveNow::Unavailable;
+        };
+        self.pipes[destination].push(&data);
+        self.settle(source);
+        self.settle(destination);
+        let taken = data.len();
+        self.ends[to].moved += taken as u64;
+        let outcome = Outcome::Transferred(taken as u64);
+        self.note(to, OpKind::Write, &outcome, false);
+        MoveNow::Moved(taken)
+    }
+
+    /// Between two different pipes that are served by readiness; no socket's bytes are moved.
+    fn moves_between(&self, from: usize, to: usize) -> bool {
+        let is_pipe = |end: usize| {
+            let end = &self.ends[end];
+            let pipe = &self.pipes[end.pipe];
+            end.way == Way::Readiness && !pipe.is_socket() && !pipe.has_quota()
+        };
+        is_pipe(from) && is_pipe(to) && self.ends[from].pipe != self.ends[to].pipe
+    }
+
+    /// EAGAIN does not say which end it is about, so the destination is asked.
+    fn who_waits(&self, to: usize) -> MoveNow {
+        let pipe = &self.pipes[self.ends[to].pipe];
+        if pipe.room(1) > 0 {
+            MoveNow::SourceWait
+        } else {
+            MoveNow::DestinationWait
+        }
+    }
+
+    /// The end of the source. A FIFO is asked whether it is one, and the question may fail.
+    fn nothing_moved(&mut self, from: usize) -> MoveNow {
+        match self.unix_fault(Call::Wait) {
+            None | Some(Errno::INTR) => MoveNow::EndOfStream,
+            Some(code) => {
+                let (class, os) = classified(Call::Wait, code);
+                let outcome = Outcome::failed(class, os);
+                self.note(from, OpKind::Read, &outcome, false);
+                MoveNow::ReadFailed(class, os)
+            }
+        }
+    }
+
+    /// EPIPE comes before the end of the source; of any other failure a read and a write tell.
+    fn move_failed(&mut self, from: usize, to: usize, class: Class, os: Option<OsCode>) -> MoveNow {
+        if class != Class::Gone {
+            return MoveNow::Unavailable;
+        }
+        let source = &self.pipes[self.ends[from].pipe];
+        if source.unread() == 0 && !source.writing {
+            return MoveNow::EndOfStream;
+        }
+        let outcome = Outcome::failed(class, os);
+        self.note(to, OpKind::Write, &outcome, false);
+        MoveNow::WriteFailed(class, os)
+    }
+}
