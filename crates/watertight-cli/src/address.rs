@@ -59,6 +59,8 @@ pub(crate) struct FileMode {
     pub(crate) must_exist: bool,
     /// It must not exist.
     pub(crate) exclusive: bool,
+    /// It is written where it is, and not beside until it is whole.
+    pub(crate) in_place: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,14 +92,20 @@ impl Address {
                     .to_owned(),
             );
         }
-        // There it is our stream of the same name.
-        if address.text == "-" {
-            return Ok(Self {
-                place: Place::Fd(number),
-                ..address
-            });
-        }
-        Ok(address)
+        let place = match address.place {
+            // There it is our stream of the same name.
+            _ if address.text == "-" => Place::Fd(number),
+            // The command writes it, and nobody knows when it is whole.
+            Place::File(path, mode) => Place::File(
+                path,
+                FileMode {
+                    in_place: true,
+                    ..mode
+                },
+            ),
+            other @ (Place::Exec(_) | Place::Fd(_) | Place::Fifo(_)) => other,
+        };
+        Ok(Self { place, ..address })
     }
 
     fn parse(argument: &OsStr, role: Role) -> Result<Self, String> {
@@ -161,6 +169,7 @@ impl Options {
                 "create=no" => options.mode.must_exist = true,
                 "create=yes" => options.mode.must_exist = false,
                 "exclusive" => options.mode.exclusive = true,
+                "inplace" => options.mode.in_place = true,
                 "pipe" => options.exec.plain_pipe = true,
                 _ if was_list && listed.is_some() => {
                     options.exec.ok.extend(listed);
@@ -175,7 +184,7 @@ impl Options {
                 }
                 _ => {
                     return Err(format!(
-                        "`{text}` after a comma is no option (files have append, create=no, exclusive, commands pipe and ok=CODES); a comma that belongs to the name or command is written twice: `,,`"
+                        "`{text}` after a comma is no option (files have append, create=no, exclusive, inplace, commands pipe and ok=CODES); a comma that belongs to the name or command is written twice: `,,`"
                     ));
                 }
             }
@@ -363,6 +372,7 @@ mod tests {
             ("a,append".to_owned(), FileMode::default())
         );
         assert!(file("a,exclusive").1.exclusive);
+        assert!(file("a,inplace").1.in_place && !file("a").1.in_place);
         for wrong in [
             "a,appendix",
             "a,",

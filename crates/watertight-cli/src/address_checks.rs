@@ -48,6 +48,7 @@ fn accepted(is_source: bool, text: &OsString, address: &Address) {
                 (mode.append, ",append"),
                 (mode.must_exist, ",create=no"),
                 (mode.exclusive, ",exclusive"),
+                (mode.in_place, ",inplace"),
             ] {
                 if is_on {
                     canonical.extend_from_slice(option.as_bytes());

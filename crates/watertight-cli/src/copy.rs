@@ -230,6 +230,14 @@ impl<'a> Copy<'a> {
         self.verdict != Verdict::Open
     }
 
+    /// Whether the copy was whole, and this destination has every byte of it.
+    pub(crate) fn is_whole_at(&self, index: usize) -> bool {
+        let destination = &self.destinations[index];
+        self.verdict == Verdict::Good
+            && destination.is_complete()
+            && destination.transferred() == self.bytes_read
+    }
+
     fn stream(&self, now: Instant) -> Stream {
         match &self.source_ending {
             None if self.is_source_over(now) => Stream::Failed,

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// How many links are followed to the file that is to be made: as many as Linux follows.
-const LINKS_MAX: usize = 40;
+pub(crate) const LINKS_MAX: usize = 40;
 
 /// A file that this program made. It is removed when this is dropped, if it is still there, and still empty.
 pub(crate) struct Created {
@@ -30,12 +30,22 @@ impl Created {
         self.is_kept = true;
     }
 
-    /// Whether the path still leads to the file that was made, and nobody has written to it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the path still leads to the file that was made.
+    pub(crate) fn is_ours(&self) -> bool {
+        let known = std::fs::symlink_metadata(&self.path);
+        let is_file = known.is_ok_and(|known| known.is_file());
+        let found = platform::identity_of_path(&self.path).ok();
+        is_file && found.is_some() && found == self.identity
+    }
+
+    /// Whether, besides, nobody has written to it.
     fn is_ours_and_empty(&self) -> bool {
         let known = std::fs::symlink_metadata(&self.path);
-        let is_empty = known.is_ok_and(|known| known.is_file() && known.len() == 0);
-        let found = platform::identity_of_path(&self.path).ok();
-        is_empty && found.is_some() && found == self.identity
+        known.is_ok_and(|known| known.len() == 0) && self.is_ours()
     }
 }
 
@@ -48,6 +58,13 @@ impl Drop for Created {
     }
 }
 
+/// Makes the file, which must not be there.
+pub(crate) fn create(options: &OpenOptions, path: PathBuf) -> io::Result<(File, Created)> {
+    let file = options.clone().create_new(true).open(&path)?;
+    let created = Created::of(&file, path);
+    Ok((file, created))
+}
+
 /// Opens the file, or makes it unless the options keep from that; says which. A link that leads nowhere is followed here
 /// and not by the system, so that it is known who made the file behind it.
 pub(crate) fn open_or_create(
@@ -58,11 +75,8 @@ pub(crate) fn open_or_create(
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
         // First as if it must not exist: so it is known who made it.
-        let refusal = match options.clone().create_new(true).open(&path) {
-            Ok(file) => {
-                let created = Created::of(&file, path);
-                return Ok((file, Some(created)));
-            }
+        let refusal = match create(options, path.clone()) {
+            Ok((file, created)) => return Ok((file, Some(created))),
             Err(refusal) if is_exclusive => return Err(refusal),
             Err(refusal) => refusal,
         };

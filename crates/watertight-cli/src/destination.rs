@@ -280,6 +280,11 @@ impl Destination {
         known.unwrap_or_else(|| self.writer.ledger())
     }
 
+    /// Whether everything that it accepted was transferred, and it was ended in order.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.given_up.is_none() && self.receipt.as_ref().is_some_and(Receipt::is_complete)
+    }
+
     /// How its pipe ended, if it has.
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.receipt.as_ref().map(Receipt::ending)

@@ -149,12 +149,13 @@ pub(crate) fn open(
         return Err(failure.into());
     }
     data_streams.refuse_children(flags)?;
+    identity::refuse_same_names(flags)?;
     let mut paths = Paths::new(flags.destinations.len());
     let ends: Vec<_> = flags.ends().collect();
     paths.open(&ends, Patience::Idle(flags.idle), mailbox, inbox)?;
     identity::refuse_same(flags, &paths, &claimed, report_file)?;
     let extent = source_extent(flags, &paths, &claimed);
-    let beginning = paths.beginning(&ends)?;
+    let beginning = paths.beginning(&ends, flags.sync)?;
     // Children first: they inherit the standard streams, which are taken after that.
     let mut started = Vec::new();
     for (end, address) in flags.ends() {

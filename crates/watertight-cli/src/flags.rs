@@ -115,6 +115,7 @@ pub(crate) struct CopyFlags {
     /// the worse for it. The command of an `exec:` source is ended then, if it has not ended.
     #[arg(long, value_name = "SIZE", value_parser = units::some_bytes)]
     pub(crate) limit: Option<u64>,
+
     /// Copy the bytes through this program
     ///
     /// Else the kernel moves them where it can, and lends a pipe the source file's own pages: whoever overwrites the file before they
@@ -149,6 +150,10 @@ pub(crate) struct CopyFlags {
     /// Fail unless exactly so many bytes came
     #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
     pub(crate) expect_bytes: Option<u64>,
+
+    /// Have destination files and their folders on the disk (fsync) before success is claimed
+    #[arg(long)]
+    pub(crate) sync: bool,
 
     /// Put a hash of the bytes read into the report
     #[arg(

@@ -4,6 +4,7 @@ use crate::address::{Address, Place};
 use crate::endpoint::{Claimed, NotOpened};
 use crate::event::End;
 use crate::flags::CopyFlags;
+use crate::partial::Names;
 use crate::paths::{OpenedPath, Paths};
 use crate::platform::{self, Identity};
 use std::fs::{File, Metadata};
@@ -98,6 +99,48 @@ pub(crate) fn refuse_report(
     Ok(())
 }
 
+/// Destinations that would be one new file, or one of which would be written where another is written beside. Nothing is made
+/// yet: by their names.
+pub(crate) fn refuse_same_names(flags: &CopyFlags) -> Result<(), NotOpened> {
+    let mut known: Vec<(Identity, Names, &Address)> = Vec::new();
+    for (end, address) in flags.ends() {
+        let Some((folder, names)) = names(end, address) else {
+            continue;
+        };
+        for (other_folder, other_names, other) in &known {
+            if *other_folder != folder {
+                continue;
+            }
+            let (one, other) = (address.to_string(), other.to_string());
+            if names.is_same(other_names) {
+                return Err(NotOpened::Failed(end, same_file(&one, &other)));
+            }
+            if names.is_in_the_way(other_names) {
+                let text = format!(
+                    "{one} and {other} are in each other's way: a file is written as NAME.partial until it is whole; choose another name"
+                );
+                return Err(NotOpened::Failed(end, text));
+            }
+        }
+        known.push((folder, names, address));
+    }
+    Ok(())
+}
+
+/// A destination's names, and the folder that they are in.
+fn names(end: End, address: &Address) -> Option<(Identity, Names)> {
+    let (End::Destination(_), Place::File(path, _)) = (end, &address.place) else {
+        return None;
+    };
+    // Devices may well be named twice.
+    if std::fs::metadata(path).is_ok_and(|known| !known.is_file()) {
+        return None;
+    }
+    let names = Names::of(path).ok()??;
+    let folder = platform::identity_of_path(names.folder()).ok()?;
+    Some((folder, names))
+}
+
 /// A destination that is the source, or another destination, would destroy what it reads or writes.
 pub(crate) fn refuse_same(
     flags: &CopyFlags,
@@ -108,7 +151,7 @@ pub(crate) fn refuse_same(
     let report = report_file.and_then(Thing::of).filter(Thing::is_file);
     let mut known: Vec<Known> = Vec::new();
     for (end, address) in flags.ends() {
-        let opened = |opened: &OpenedPath| Thing::of(&opened.file);
+        let opened = |opened: &OpenedPath| Thing::of(opened.named());
         let thing = match end {
             _ if address.path().is_none() => of_address(address, claimed),
             End::Destination(index) => paths.destinations[index].as_ref().and_then(opened),

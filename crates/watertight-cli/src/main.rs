@@ -17,11 +17,13 @@ mod event;
 mod extent;
 mod flags;
 mod generate;
+mod how;
 mod identity;
 mod meter;
 mod mixing;
 mod oom;
 mod orphans;
+mod partial;
 mod paths;
 mod progress;
 mod progress_json;
@@ -42,12 +44,16 @@ mod units_checks;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
+mod unix_files;
+#[cfg(unix)]
 mod unix_stderr;
 #[cfg(unix)]
 mod unix_words;
 mod verdict;
 #[cfg(windows)]
 mod windows;
+#[cfg(windows)]
+mod windows_files;
 
 #[cfg(unix)]
 use unix as platform;

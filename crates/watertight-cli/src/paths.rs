@@ -2,10 +2,11 @@
 
 use crate::account;
 use crate::address::{Address, FileMode, Place};
-use crate::created::{Created, open_or_create};
+use crate::created::Created;
 use crate::diagnostics;
 use crate::endpoint::{Failure, NotOpened};
 use crate::event::{End, Event, Inbox, Mailbox, is_late};
+use crate::partial::{self, Closing, Placing};
 use crate::platform;
 use std::fs::{File, Metadata};
 use std::io;
@@ -49,6 +50,17 @@ pub(crate) struct OpenedPath {
     pub(crate) metadata: Metadata,
     /// There was no such file before.
     created: Option<Created>,
+    /// The file that this one is to replace.
+    replaced: Option<File>,
+    /// How a destination's file is written.
+    placing: Option<Box<Placing>>,
+}
+
+impl OpenedPath {
+    /// The file that has the address's name, if one has it: not the one that is written beside.
+    pub(crate) fn named(&self) -> &File {
+        self.replaced.as_ref().unwrap_or(&self.file)
+    }
 }
 
 /// The ends that have paths.
@@ -67,14 +79,18 @@ pub(crate) struct Paths {
 pub(crate) struct Beginning {
     created: Vec<Created>,
     truncations: Vec<(End, File)>,
+    /// What is left to do with each destination's file at the end. Those that are written beside have their guards here.
+    closings: Vec<Option<Closing>>,
 }
 
 impl Beginning {
-    /// The copy begins: what is overwritten is emptied, and the files that were made stay, however the copy ends.
-    pub(crate) fn commit(mut self) -> Result<(), Failure> {
+    /// The copy begins: what is overwritten in place is emptied, and the files that were made there stay, however the copy
+    /// ends. What is left to do at the end goes to whoever ends it.
+    pub(crate) fn commit(mut self) -> Result<Vec<Option<Closing>>, Failure> {
         self.empty_files()?;
+        let closings = std::mem::take(&mut self.closings);
         self.keep_created();
-        Ok(())
+        Ok(closings)
     }
 
     /// Empties what is overwritten.
@@ -218,8 +234,12 @@ impl Paths {
         }
     }
 
-    /// What is left to do once everything else has gone well.
-    pub(crate) fn beginning(&mut self, ends: &[(End, &Address)]) -> Result<Beginning, Failure> {
+    /// What is left to do once everything else has gone well. `is_synced`: files are to be on the disk at the end.
+    pub(crate) fn beginning(
+        &mut self,
+        ends: &[(End, &Address)],
+        is_synced: bool,
+    ) -> Result<Beginning, Failure> {
         let mut truncations = Vec::new();
         for (end, address) in ends.iter().copied() {
             let (End::Destination(index), Place::File(_, FileMode { append: false, .. })) =
@@ -238,11 +258,27 @@ impl Paths {
                 truncations.push((end, file));
             }
         }
+        let mut closings = Vec::new();
+        for (index, slot) in self.destinations.iter_mut().enumerate() {
+            let closing = closing(slot.as_mut(), is_synced);
+            closings.push(closing.map_err(|error| (End::Destination(index), error.to_string()))?);
+        }
         Ok(Beginning {
             created: std::mem::take(&mut self.created),
             truncations,
+            closings,
         })
     }
+}
+
+fn closing(opened: Option<&mut OpenedPath>, is_synced: bool) -> io::Result<Option<Closing>> {
+    let Some(opened) = opened else {
+        return Ok(None);
+    };
+    let placing = opened.placing.take();
+    let closing =
+        placing.map(|placing| Closing::new(*placing, &opened.file, &opened.metadata, is_synced));
+    closing.transpose()
 }
 
 /// Whoever does not take the answer out of the mailbox drops it, and with it the file that was made.
@@ -273,7 +309,7 @@ fn open_source(address: &Address) -> Result<OpenedPath, String> {
         .expect("only addresses with a path are opened");
     inspect(End::Source, address, path).map_err(|(_, text)| text)?;
     let opened = platform::open_options().read(true).open(path);
-    let opened = opened.and_then(|file| with_metadata(file, None));
+    let opened = opened.and_then(as_it_is);
     opened.map_err(|error| cannot_open("read", address, &error))
 }
 
@@ -287,30 +323,31 @@ fn open_destination(address: &Address) -> Result<OpenedPath, String> {
         Place::Exec(_) | Place::Fd(_) | Place::Fifo(_) => platform::open_options()
             .write(true)
             .open(path)
-            .and_then(|file| with_metadata(file, None)),
+            .and_then(as_it_is),
     };
     opened.map_err(|error| cannot_open("write", address, &error))
 }
 
-/// Not truncated here: it may turn out to be the source.
+/// Not truncated here: it may turn out to be the source. If this fails, what was made goes.
 fn open_file(path: &Path, mode: FileMode) -> io::Result<OpenedPath> {
-    let mut options = platform::open_options();
-    options.append(mode.append).write(true);
-    let (file, created) = if mode.must_exist {
-        (options.open(path)?, None)
-    } else {
-        open_or_create(&options, path, mode.exclusive)?
-    };
-    with_metadata(file, created)
+    let opened = partial::open(path, mode)?;
+    Ok(OpenedPath {
+        metadata: opened.file.metadata()?,
+        file: opened.file,
+        created: opened.created,
+        replaced: opened.replaced,
+        placing: Some(Box::new(opened.placing)),
+    })
 }
 
-/// If this fails, what was made goes.
-fn with_metadata(file: File, created: Option<Created>) -> io::Result<OpenedPath> {
-    let metadata = file.metadata()?;
+/// What no file can be made for.
+fn as_it_is(file: File) -> io::Result<OpenedPath> {
     Ok(OpenedPath {
+        metadata: file.metadata()?,
         file,
-        metadata,
-        created,
+        created: None,
+        replaced: None,
+        placing: None,
     })
 }
 

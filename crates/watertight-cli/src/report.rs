@@ -1,6 +1,7 @@
 //! The closing report: the account of every pipe, as text or as JSON, and the exit code that follows from it.
 
 use crate::child::{ChildStatus, EndedBy, InputKind};
+use crate::how::{How, Reason};
 use crate::units::{printable, shown_bytes};
 use serde::Serialize;
 use std::fmt::Write;
@@ -93,6 +94,12 @@ pub(crate) struct DestinationReport {
     pub(crate) not_accepted: u64,
     /// Whether its reader has taken everything out of the pipe; null where that cannot be known.
     pub(crate) read_by_peer: Option<bool>,
+    /// How its file was written; null for what is no path, and for a file that nothing was written to.
+    pub(crate) how: Option<How>,
+    /// Why its file was written in place.
+    pub(crate) in_place_reason: Option<Reason>,
+    /// What lies beside its file, which is as it was.
+    pub(crate) partial: Option<String>,
     /// What its child reads from.
     pub(crate) input: Option<InputKind>,
     pub(crate) child: Option<ChildStatus>,
@@ -174,6 +181,11 @@ impl Report {
             })
         });
         let mut lines: Vec<String> = errors.collect();
+        for one in &self.destinations {
+            if let Some(partial) = &one.partial {
+                lines.push(format!("{}: what arrived is in {partial}", one.address));
+            }
+        }
         if self.exit_code != 0 && self.ending != CopyEnding::NotOpened {
             lines.push(self.headline());
         }
@@ -308,6 +320,7 @@ impl DestinationReport {
                 "  input        a plain pipe: should we be killed, a cut stream looks whole\n",
             );
         }
+        self.write_how(out)?;
         write_details(out, self.error.as_deref(), self.child.as_ref())?;
         if self.is_socket_refused() {
             out.push_str(
@@ -315,6 +328,24 @@ impl DestinationReport {
             );
         }
         Ok(())
+    }
+
+    fn write_how(&self, out: &mut String) -> std::fmt::Result {
+        if let Some(partial) = &self.partial {
+            return writeln!(
+                out,
+                "  partial      {} has what arrived; the file itself is as it was",
+                printable(partial)
+            );
+        }
+        match (self.how, self.in_place_reason) {
+            (Some(How::Renamed), _) => writeln!(out, "  how          renamed"),
+            // Nobody expects anything else of a device.
+            (Some(How::InPlace), Some(reason)) if reason != Reason::NoFile => {
+                writeln!(out, "  how          in place ({})", reason.text())
+            }
+            (Some(How::InPlace | How::Partial) | None, _) => Ok(()),
+        }
     }
 
     /// Whether its child ended badly by itself and took nothing out of its armed input.

@@ -30,6 +30,9 @@ fn finished() -> Report {
             },
             not_accepted: 0,
             read_by_peer: None,
+            how: None,
+            in_place_reason: None,
+            partial: None,
             input: None,
             child: None,
         }],
@@ -224,4 +227,25 @@ fn an_end_before_the_size_is_told_even_if_nothing_was_cut() {
     let mut report = finished();
     report.sources[0].size_at_start = Some(10);
     assert!(!report.seal().to_text().contains("although"));
+}
+
+#[test]
+fn how_a_file_was_written_is_told() {
+    let mut report = finished();
+    let text = |report: &Report| report.to_text();
+    assert!(!text(&report).contains("  how "), "{}", text(&report));
+    report.destinations[0].how = Some(How::Renamed);
+    assert!(text(&report).contains("\n  how          renamed\n"));
+    report.destinations[0].how = Some(How::InPlace);
+    report.destinations[0].in_place_reason = Some(Reason::Links);
+    assert!(text(&report).contains("\n  how          in place (it has other links)\n"));
+    let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+    assert_eq!(json["destinations"][0]["how"], "in_place");
+    assert_eq!(json["destinations"][0]["in_place_reason"], "links");
+    report.destinations[0].in_place_reason = None;
+    report.destinations[0].how = Some(How::Partial);
+    report.destinations[0].partial = Some("b\n.partial".to_owned());
+    let told = "\n  partial      b\\n.partial has what arrived; the file itself is as it was\n";
+    assert!(text(&report).contains(told), "{}", text(&report));
+    assert!(report.errors()[0].contains("b: what arrived is in"));
 }

@@ -10,6 +10,7 @@ use crate::event::{End, Inbox, Mailbox, mailbox};
 use crate::flags::{CopyFlags, HashChoice, ReportChoice};
 use crate::identity;
 use crate::mixing::DataStreams;
+use crate::partial::{Closing, Placed};
 use crate::platform;
 use crate::report::{
     CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
@@ -88,11 +89,13 @@ fn transfer(
         Ok((ends, beginning)) => {
             let mut copy = Copy::new(flags, ends, mailbox, inbox)?;
             // Only now: every thread has started, and nothing was read.
-            if let Err(failure) = beginning.commit() {
-                return Ok(not_begun(flags, &failure.into()));
-            }
+            let closings = match beginning.commit() {
+                Ok(closings) => closings,
+                Err(failure) => return Ok(not_begun(flags, &failure.into())),
+            };
             copy.run();
-            Ok(account(flags, &copy))
+            let placed = close(&copy, closings);
+            Ok(account(flags, &copy, placed))
         }
         Err(reason) => {
             if matches!(reason, NotOpened::ReportRefused(..)) {
@@ -103,8 +106,19 @@ fn transfer(
     }
 }
 
+/// The copy is over: files that are whole get their names, and what is wanted on the disk is synced.
+fn close(copy: &Copy<'_>, closings: Vec<Option<Closing>>) -> Vec<Placed> {
+    let closings = closings.into_iter().enumerate();
+    closings
+        .map(|(index, closing)| {
+            let placed = closing.map(|closing| closing.close(copy.is_whole_at(index)));
+            placed.unwrap_or_default()
+        })
+        .collect()
+}
+
 /// The account of a copy that is over.
-fn account(flags: &CopyFlags, copy: &Copy<'_>) -> Report {
+fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -> Report {
     let ending = copy.source_ending.as_ref();
     let source = SourceReport {
         address: flags.source.text.clone(),
@@ -122,12 +136,13 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>) -> Report {
         .destinations
         .iter()
         .zip(&copy.destinations)
-        .zip(&copy.children[1..]);
-    let destinations = ends.map(|((address, destination), child)| {
+        .zip(&copy.children[1..])
+        .zip(placed);
+    let destinations = ends.map(|(((address, destination), child), placed)| {
         let child = child.status();
         DestinationReport {
             child,
-            ..destination_report(address, destination, copy.bytes_read)
+            ..destination_report(address, destination, placed, copy.bytes_read)
         }
     });
     Report {
@@ -145,6 +160,7 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>) -> Report {
 fn destination_report(
     address: &Address,
     destination: &Destination,
+    placed: Placed,
     bytes_read: u64,
 ) -> DestinationReport {
     let ledger = destination.ledger();
@@ -152,15 +168,20 @@ fn destination_report(
         address: address.text.clone(),
         address_hex: address.hex.clone(),
         ending: match destination.ending() {
+            // Its pipe ended well, and its file is not where it should be.
+            Some(Ending::Finished) if placed.error.is_some() => PipeEnding::Failed,
             Some(Ending::Finished) => PipeEnding::Finished,
             Some(Ending::Failed(_)) => PipeEnding::Failed,
             _ => PipeEnding::Aborted,
         },
         given_up: destination.given_up(),
-        error: destination.error(),
+        error: destination.error().or(placed.error),
         counters: Counters::from(ledger),
         not_accepted: bytes_read.saturating_sub(ledger.accepted()),
         read_by_peer: destination.read_by_peer(),
+        how: placed.how,
+        in_place_reason: placed.reason,
+        partial: placed.partial,
         input: destination.input(),
         child: None,
     }
@@ -198,6 +219,9 @@ fn not_begun(flags: &CopyFlags, reason: &NotOpened) -> Report {
                 counters: Counters::from(Ledger::default()),
                 not_accepted: 0,
                 read_by_peer: None,
+                how: None,
+                in_place_reason: None,
+                partial: None,
                 input: None,
                 child: None,
             })

@@ -103,7 +103,7 @@ impl Wanted {
         let mut paths = Paths::new(2);
         paths.open(&self.ends(), Patience::Until(until), mailbox, inbox)?;
         self.is_joined |= self.refuse_clashes(&paths, &claimed, report_file)?;
-        let beginning = paths.beginning(&self.ends())?;
+        let beginning = paths.beginning(&self.ends(), false)?;
         let mut take =
             |end, address: &Address, number| take(end, address, number, &mut paths, &mut claimed);
         let stdin = take(STDIN, &self.stdin, 0)?;

@@ -38,11 +38,17 @@ pub(crate) const ADDRESSES: Topic = Topic {
             ("PATH", "a file; the same as file:PATH"),
             (
                 "file:PATH",
-                "a file. A destination is made, or overwritten; options follow:",
+                "a file. A destination is written beside, as PATH.partial, and renamed when the copy was whole; otherwise the \
+                 old file is as it was, and the partial stays. What cannot be kept that way (other links, the owner, access \
+                 lists ...) means in place; the report says how. Options follow:",
             ),
-            (",append", "write behind what is there"),
+            (",append", "write behind what is there (in place)"),
             (",create=no", "it must exist"),
-            (",exclusive", "it must not exist"),
+            (",exclusive", "it must not exist, and replaces nothing"),
+            (
+                ",inplace",
+                "for a file that is watched (tail -f), or captured",
+            ),
             (
                 "fifo:PATH",
                 "a FIFO (Unix); opening it waits for the other side",
@@ -53,8 +59,8 @@ pub(crate) const ADDRESSES: Topic = Topic {
                 "a child process. Of a source its standard output (its input is empty), of a destination its standard input \
                  (its output goes to ours, or to standard error if ours has the data of `-`); its exit status counts. No shell \
                  runs: Unix takes the words apart by the shell's quoting rules, Windows passes on all that follows the \
-                 program's name. For pipes, variables and patterns: 'exec:sh -c \"...\"'. A child whose pipe ended early has \
-                 2 s to end, then it is killed; options follow:",
+                 program's name. For pipes, variables and patterns: 'exec:sh -c \"...\"'. When the copy fails, it and \
+                 all it started are asked to end, before the input of a destination ends, and killed after 2 s; options follow:",
             ),
             (
                 ",ok=CODES",
@@ -109,8 +115,8 @@ pub(crate) const COPY_EXIT_STATUS: Topic = Topic {
             ),
             (
                 "5",
-                "a destination ended early: bytes that were read did not reach it, or its reader closed with bytes unread. \
-                 Destinations dropped by `--dead drop` count too: bytes are missing there",
+                "a destination ended early: bytes that were read did not reach it, or its reader closed with bytes unread; or its \
+                 file could not be renamed or synced. Destinations dropped by `--dead drop` count too: bytes are missing there",
             ),
             (
                 "8",

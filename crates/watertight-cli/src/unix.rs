@@ -1,18 +1,21 @@
-//! What is different on Unix: names and commands (`unix_words.rs`), standard error (`unix_stderr.rs`), and that there are FIFOs
-//! and signals.
+//! What is different on Unix: names and commands (`unix_words.rs`), standard error (`unix_stderr.rs`), files (`unix_files.rs`),
+//! and that there are FIFOs and signals.
 
 pub(crate) use crate::run_terminal::{Meanwhile, OurTerminal};
+pub(crate) use crate::unix_files::{
+    is_frozen, is_on_other_mount, is_system_name, links, open_options, private_options, rename_new,
+    sync_folder, take_over,
+};
 pub(crate) use crate::unix_stderr::{STDERR_PIECE_BYTES_MAX, unread_of_stderr, write_stderr};
 pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,
 };
-use rustix::fs::OFlags;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -62,13 +65,6 @@ pub(crate) fn identity(file: &File) -> io::Result<Identity> {
 /// stat: which file the path leads to. It is not opened.
 pub(crate) fn identity_of_path(path: &Path) -> io::Result<Identity> {
     std::fs::metadata(path).map(|metadata| Identity::of(&metadata))
-}
-
-/// How a path is opened: no terminal that is opened becomes the controlling terminal of this process.
-pub(crate) fn open_options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.custom_flags(OFlags::NOCTTY.bits().cast_signed());
-    options
 }
 
 /// Whether this is a FIFO.

@@ -1,8 +1,12 @@
 //! What is different on Windows: names are Unicode, a command's arguments are one string, and there are drives.
 
+pub(crate) use crate::windows_files::{
+    is_frozen, is_on_other_mount, is_system_name, links, open_options, private_options, rename_new,
+    sync_folder, take_over,
+};
 use same_file::Handle;
 use std::ffi::OsString;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Write};
 use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
@@ -109,11 +113,6 @@ pub(crate) fn identity_of_path(path: &Path) -> io::Result<Identity> {
 /// Whether this is where everything vanishes.
 pub(crate) fn is_null_device(_: &File) -> bool {
     false
-}
-
-/// How a path is opened.
-pub(crate) fn open_options() -> OpenOptions {
-    OpenOptions::new()
 }
 
 /// Which socket this is.

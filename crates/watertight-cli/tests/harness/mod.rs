@@ -116,6 +116,13 @@ pub(crate) fn file(path: &Path) -> String {
     format!("file:{}", path.to_str().unwrap().replace(',', ",,"))
 }
 
+/// Where a destination's file is written until it is whole.
+pub(crate) fn partial(path: &Path) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}
+
 /// An `exec:` address of the program itself.
 pub(crate) fn itself(arguments: &str) -> String {
     format!("exec:\"{EXE}\" {arguments}").replace(',', ",,")

@@ -1,0 +1,513 @@
+//! Files that are written beside their place, as `NAME.partial`, and renamed when the copy was whole. Until then, and if it
+//! was not, the old file is as it was.
+//!
+//! Everything is decided before the first byte (`how.rs`): what a new file in the old one's place would lack means in place.
+
+use crate::address::FileMode;
+use crate::created::{Created, LINKS_MAX, create, open_or_create};
+use crate::how::{Facts, How, Reason, decide, refusal};
+use crate::platform;
+use std::ffi::OsString;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+const SUFFIX: &str = ".partial";
+
+/// The names of a destination's file in its folder, where its links lead: its own, and the one beside.
+#[derive(Debug)]
+pub(crate) struct Names {
+    folder: PathBuf,
+    own: OsString,
+    beside: OsString,
+}
+
+/// A destination's file, open.
+pub(crate) struct OpenedFile {
+    /// What is written: the file itself, or the one beside.
+    pub(crate) file: File,
+    /// There was no such file before.
+    pub(crate) created: Option<Created>,
+    /// The file that the one beside is to replace.
+    pub(crate) replaced: Option<File>,
+    pub(crate) placing: Placing,
+}
+
+/// Where a destination's file is written.
+pub(crate) enum Placing {
+    Beside(Partial),
+    InPlace {
+        reason: Reason,
+        /// Where its name is new.
+        new_in: Option<PathBuf>,
+    },
+}
+
+/// A file beside the one that it is to become. It goes when this is dropped, if it is still empty.
+pub(crate) struct Partial {
+    created: Created,
+    names: Names,
+    is_exclusive: bool,
+}
+
+/// What is left to do with a destination's file when the copy is over.
+pub(crate) struct Closing {
+    placing: Placing,
+    /// To be synced.
+    file: Option<File>,
+}
+
+/// What became of a destination's file.
+#[derive(Debug, Default)]
+pub(crate) struct Placed {
+    /// None: nothing arrived, and nothing was left beside it.
+    pub(crate) how: Option<How>,
+    /// Why it was written in place.
+    pub(crate) reason: Option<Reason>,
+    /// The file beside that was left.
+    pub(crate) partial: Option<String>,
+    pub(crate) error: Option<String>,
+}
+
+impl Names {
+    /// None for what has no name of its own: a descriptor's name, or one like `folder/`.
+    pub(crate) fn of(path: &Path) -> io::Result<Option<Self>> {
+        let Some(path) = follow(path)? else {
+            return Ok(None);
+        };
+        let Some(own) = path.file_name() else {
+            return Ok(None);
+        };
+        let (whole, end) = (path.as_os_str().as_encoded_bytes(), own.as_encoded_bytes());
+        if !whole.ends_with(end) {
+            return Ok(None);
+        }
+        let mut beside = own.to_owned();
+        beside.push(SUFFIX);
+        Ok(Some(Self {
+            folder: folder_of(&path).to_owned(),
+            own: own.to_owned(),
+            beside,
+        }))
+    }
+
+    /// The folder, to look at it.
+    pub(crate) fn folder(&self) -> &Path {
+        if self.folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &self.folder
+        }
+    }
+
+    /// Whether both, in one folder, are names of one file.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.own == other.own
+    }
+
+    /// Whether one, in the same folder, is written under the other's name.
+    pub(crate) fn is_in_the_way(&self, other: &Self) -> bool {
+        self.beside == other.own || self.own == other.beside
+    }
+
+    fn target(&self) -> PathBuf {
+        self.folder.join(&self.own)
+    }
+
+    fn partial(&self) -> PathBuf {
+        self.folder.join(&self.beside)
+    }
+}
+
+/// Where the path's links lead. None: to a descriptor.
+fn follow(path: &Path) -> io::Result<Option<PathBuf>> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        if platform::is_system_name(&path) {
+            return Ok(None);
+        }
+        let Ok(target) = std::fs::read_link(&path) else {
+            return Ok(Some(path));
+        };
+        path = folder_of(&path).join(target);
+    }
+    Err(io::Error::other(
+        "the links lead from one to the next without an end",
+    ))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+/// Opens a destination's file, and decides how it is written. Nothing is truncated: it may turn out to be the source.
+pub(crate) fn open(path: &Path, mode: FileMode) -> io::Result<OpenedFile> {
+    let mut options = platform::open_options();
+    options.append(mode.append).write(true);
+    if mode.exclusive {
+        // A link that leads nowhere counts, too.
+        return match std::fs::symlink_metadata(path) {
+            Ok(_) => Err(ErrorKind::AlreadyExists.into()),
+            Err(_) => open_new(&options, path, mode),
+        };
+    }
+    // By the system, and not where we follow the links: it may have rules about them.
+    match options.open(path) {
+        Ok(file) => open_existing(path, mode, file),
+        Err(error) if error.kind() == ErrorKind::NotFound && !mode.must_exist => {
+            open_new(&options, path, mode)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn open_existing(path: &Path, mode: FileMode, file: File) -> io::Result<OpenedFile> {
+    let metadata = file.metadata()?;
+    let names = if metadata.is_file() {
+        Names::of(path)?
+    } else {
+        None
+    };
+    let beside = match (
+        decide(&facts(&file, &metadata, mode, names.as_ref())),
+        names,
+    ) {
+        (Some(reason), _) => Err(reason),
+        (None, None) => Err(Reason::Descriptor),
+        (None, Some(names)) => make_beside(&file, &metadata, names)?,
+    };
+    Ok(match beside {
+        Ok((made, partial)) => OpenedFile {
+            file: made,
+            created: None,
+            replaced: Some(file),
+            placing: Placing::Beside(partial),
+        },
+        Err(reason) => OpenedFile {
+            file,
+            created: None,
+            replaced: None,
+            placing: Placing::InPlace {
+                reason,
+                new_in: None,
+            },
+        },
+    })
+}
+
+fn facts(file: &File, metadata: &Metadata, mode: FileMode, names: Option<&Names>) -> Facts {
+    let is_its_name = |names: &Names| {
+        let found = platform::identity_of_path(&names.target()).ok();
+        found.is_some() && found == platform::identity(file).ok()
+    };
+    Facts {
+        is_append: mode.append,
+        is_in_place_asked: mode.in_place,
+        is_file: metadata.is_file(),
+        is_descriptor: !names.is_some_and(is_its_name),
+        links: platform::links(metadata),
+        is_on_other_mount: names
+            .is_some_and(|names| platform::is_on_other_mount(file, names.folder())),
+        is_folder_frozen: names.is_some_and(|names| platform::is_frozen(names.folder())),
+    }
+}
+
+/// Makes the file beside one that is there, with all that the old one has. A reason: that cannot be.
+fn make_beside(
+    file: &File,
+    metadata: &Metadata,
+    names: Names,
+) -> io::Result<Result<(File, Partial), Reason>> {
+    let options = platform::private_options(metadata);
+    let (made, created) = match create(&options, names.partial()) {
+        Ok(made) => made,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(occupied(&names)),
+        Err(error) => return refusal(error.kind()).map(Err).ok_or(error),
+    };
+    // If this fails, what was made goes.
+    Ok(platform::take_over(file, &made).map(|()| {
+        let partial = Partial {
+            created,
+            names,
+            is_exclusive: false,
+        };
+        (made, partial)
+    }))
+}
+
+/// Opens a file that is not there yet. Its name is made at the end, unless it has to be made in place.
+fn open_new(options: &OpenOptions, path: &Path, mode: FileMode) -> io::Result<OpenedFile> {
+    let names = Names::of(path)?;
+    let is_frozen = |names: &Names| platform::is_frozen(names.folder());
+    let reason = match names {
+        _ if mode.append => Reason::Append,
+        _ if mode.in_place => Reason::Asked,
+        None => Reason::Descriptor,
+        Some(names) if is_frozen(&names) => Reason::Folder,
+        Some(names) => match create(options, names.partial()) {
+            Ok((file, created)) => {
+                let partial = Partial {
+                    created,
+                    names,
+                    is_exclusive: mode.exclusive,
+                };
+                return Ok(OpenedFile {
+                    file,
+                    created: None,
+                    replaced: None,
+                    placing: Placing::Beside(partial),
+                });
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(occupied(&names));
+            }
+            Err(error) if error.kind() == ErrorKind::InvalidFilename => Reason::Name,
+            Err(error) => return Err(error),
+        },
+    };
+    let (file, created) = open_or_create(options, path, mode.exclusive)?;
+    let new_in = created.as_ref().map(|created| folder_of(created.path()));
+    let new_in = new_in.map(Path::to_owned);
+    Ok(OpenedFile {
+        file,
+        created,
+        replaced: None,
+        placing: Placing::InPlace { reason, new_in },
+    })
+}
+
+/// Whatever has the name beside is not ours to touch.
+fn occupied(names: &Names) -> io::Error {
+    let partial = names.partial();
+    io::Error::other(format!(
+        "it would be written as {} until it is whole, and that is there already, perhaps left by a copy that was cut; look at it and move or remove it, or add `,inplace` to the address",
+        partial.display()
+    ))
+}
+
+impl Closing {
+    /// `is_synced`: the file is to be on the disk before success is claimed.
+    pub(crate) fn new(
+        placing: Placing,
+        file: &File,
+        metadata: &Metadata,
+        is_synced: bool,
+    ) -> io::Result<Self> {
+        let keeps = metadata.is_file() || platform::block_device(metadata).is_some();
+        let file = (is_synced && keeps).then(|| file.try_clone()).transpose()?;
+        Ok(Self { placing, file })
+    }
+
+    /// The copy is over. `is_whole`: the verdict was good, and this file has every byte.
+    pub(crate) fn close(self, is_whole: bool) -> Placed {
+        // Of what is not whole nothing is claimed.
+        let file = self.file.filter(|_| is_whole);
+        let is_synced = file.is_some();
+        let synced = file.map_or(Ok(()), |file| file.sync_all());
+        let synced = synced.map_err(|error| format!("cannot sync the file: {error}"));
+        match self.placing {
+            Placing::Beside(partial) if is_whole => partial.finish(synced, is_synced),
+            Placing::Beside(partial) => partial.leave(),
+            Placing::InPlace { reason, new_in } => {
+                let folder = new_in.filter(|_| is_synced);
+                let result = synced.and_then(|()| folder.map_or(Ok(()), |one| sync_folder(&one)));
+                Placed {
+                    how: Some(How::InPlace),
+                    reason: Some(reason),
+                    partial: None,
+                    error: result.err(),
+                }
+            }
+        }
+    }
+}
+
+impl Partial {
+    /// Every byte arrived: gives it its name.
+    fn finish(self, synced: Result<(), String>, is_synced: bool) -> Placed {
+        let folder = self.names.folder().to_owned();
+        if !self.created.is_ours() {
+            let text = format!(
+                "{} was replaced or removed by somebody else while it was written",
+                self.names.partial().display()
+            );
+            return Placed {
+                error: Some(text),
+                ..Placed::default()
+            };
+        }
+        let partial = self.names.partial().display().to_string();
+        if let Err(text) = synced.and_then(|()| self.rename()) {
+            return Placed {
+                how: Some(How::Partial),
+                partial: Some(partial),
+                error: Some(text),
+                ..Placed::default()
+            };
+        }
+        let synced = if is_synced {
+            sync_folder(&folder)
+        } else {
+            Ok(())
+        };
+        Placed {
+            how: Some(How::Renamed),
+            error: synced.err(),
+            ..Placed::default()
+        }
+    }
+
+    fn rename(self) -> Result<(), String> {
+        let (from, to) = (self.names.partial(), self.names.target());
+        // Lets go of it before it is renamed, and has it stay if that fails.
+        self.created.keep();
+        let renamed = if self.is_exclusive {
+            platform::rename_new(&from, &to)
+        } else {
+            std::fs::rename(&from, &to)
+        };
+        renamed.map_err(|error| {
+            let (from, to) = (from.display(), to.display());
+            format!(
+                "cannot rename {from} to {to}: {error}; {from} has every byte: rename it yourself"
+            )
+        })
+    }
+
+    /// The copy was not whole: what arrived stays beside. Of nothing, nothing stays.
+    fn leave(self) -> Placed {
+        let Self { created, names, .. } = self;
+        let is_ours = created.is_ours();
+        drop(created);
+        let partial = names.partial();
+        if !is_ours || std::fs::symlink_metadata(&partial).is_err() {
+            return Placed::default();
+        }
+        Placed {
+            how: Some(How::Partial),
+            partial: Some(partial.display().to_string()),
+            ..Placed::default()
+        }
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<(), String> {
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    platform::sync_folder(folder)
+        .map_err(|error| format!("cannot sync the folder {}: {error}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Write;
+
+    fn written(path: &Path, mode: FileMode, text: &str) -> Closing {
+        let mut opened = open(path, mode).unwrap();
+        opened.file.write_all(text.as_bytes()).unwrap();
+        if let Some(created) = opened.created {
+            created.keep();
+        }
+        let metadata = opened.file.metadata().unwrap();
+        Closing::new(opened.placing, &opened.file, &metadata, true).unwrap()
+    }
+
+    #[test]
+    fn a_new_file_has_its_name_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, beside) = (folder.path().join("a"), folder.path().join("a.partial"));
+        let closing = written(&path, FileMode::default(), "new");
+        assert!(!path.exists() && beside.exists());
+        let placed = closing.close(true);
+        assert_eq!(placed.how, Some(How::Renamed), "{placed:?}");
+        assert_eq!(placed.error, None);
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(!beside.exists());
+    }
+
+    #[test]
+    fn what_is_not_whole_stays_beside_unless_it_is_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, beside) = (folder.path().join("a"), folder.path().join("a.partial"));
+        let placed = written(&path, FileMode::default(), "").close(false);
+        assert!(placed.how.is_none() && placed.partial.is_none());
+        assert!(!path.exists() && !beside.exists());
+        let placed = written(&path, FileMode::default(), "cut").close(false);
+        assert_eq!(placed.how, Some(How::Partial));
+        assert_eq!(placed.partial, Some(beside.display().to_string()));
+        assert!(!path.exists());
+        // It is nobody's to touch now.
+        let error = open(&path, FileMode::default()).err().unwrap();
+        assert!(error.to_string().contains("there already"), "{error}");
+        assert_eq!(fs::read(&beside).unwrap(), b"cut");
+    }
+
+    #[test]
+    fn an_exclusive_file_replaces_nothing_that_appears_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, beside) = (folder.path().join("a"), folder.path().join("a.partial"));
+        let mode = FileMode {
+            exclusive: true,
+            ..FileMode::default()
+        };
+        let closing = written(&path, mode, "new");
+        fs::write(&path, "theirs").unwrap();
+        let placed = closing.close(true);
+        assert_eq!(placed.how, Some(How::Partial));
+        assert!(placed.error.unwrap().contains("cannot rename"));
+        assert_eq!(fs::read(&path).unwrap(), b"theirs");
+        assert_eq!(fs::read(&beside).unwrap(), b"new");
+        let error = open(&path, mode).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_partial_that_somebody_replaced_is_not_renamed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, beside) = (folder.path().join("a"), folder.path().join("a.partial"));
+        let closing = written(&path, FileMode::default(), "new");
+        fs::rename(&beside, folder.path().join("taken")).unwrap();
+        fs::write(&beside, "theirs").unwrap();
+        let placed = closing.close(true);
+        assert!(placed.error.unwrap().contains("somebody else"));
+        assert!(!path.exists());
+        assert_eq!(fs::read(&beside).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn in_place_is_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let in_place = FileMode {
+            in_place: true,
+            ..FileMode::default()
+        };
+        let append = FileMode {
+            append: true,
+            ..FileMode::default()
+        };
+        for (mode, reason) in [(in_place, Reason::Asked), (append, Reason::Append)] {
+            let placed = written(&path, mode, "x").close(true);
+            assert_eq!(placed.how, Some(How::InPlace));
+            assert_eq!(placed.reason, Some(reason));
+            assert_eq!(placed.error, None);
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"xx");
+    }
+
+    #[test]
+    fn a_name_of_no_file_has_no_place_beside() {
+        for odd in ["a/", "a/.", "..", "/"] {
+            assert!(Names::of(Path::new(odd)).unwrap().is_none(), "{odd}");
+        }
+        let names = Names::of(Path::new("a")).unwrap().unwrap();
+        assert_eq!(names.folder(), Path::new("."));
+        assert_eq!(names.partial(), Path::new("a.partial"));
+    }
+}

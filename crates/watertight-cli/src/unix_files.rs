@@ -1,0 +1,231 @@
+//! Files on Unix: what a file has that another one in its place would lack, and how a file gets its name.
+
+pub(crate) use system::{is_frozen, is_on_other_mount, is_system_name, rename_new, take_over};
+
+use rustix::fs::OFlags;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// What of a file's mode has to do with reading and writing by its owner.
+const OWNERS_BITS: u32 = 0o600;
+
+/// How a path is opened: no terminal that is opened becomes the controlling terminal of this process.
+pub(crate) fn open_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(OFlags::NOCTTY.bits().cast_signed());
+    options
+}
+
+/// How many names a file has.
+pub(crate) fn links(metadata: &Metadata) -> u64 {
+    metadata.nlink()
+}
+
+/// How a file is made beside another: nobody may do more with it than with that one, not even before it has its mode.
+pub(crate) fn private_options(metadata: &Metadata) -> OpenOptions {
+    let mut options = open_options();
+    options.write(true).mode(metadata.mode() & OWNERS_BITS);
+    options
+}
+
+/// fsync: the names in a folder are on the disk.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Gives a file a name that must be free, where the system has no call for that: holds the name, then replaces it.
+fn hold_and_rename(from: &Path, to: &Path) -> io::Result<()> {
+    drop(File::create_new(to)?);
+    let renamed = std::fs::rename(from, to);
+    if renamed.is_err() {
+        // The name was ours; what failed is told.
+        let _ = std::fs::remove_file(to);
+    }
+    renamed
+}
+
+/// Linux tells everything.
+#[cfg(target_os = "linux")]
+mod system {
+    use super::hold_and_rename;
+    use crate::how::Reason;
+    use rustix::fs::{
+        AtFlags, CWD, IFlags, PROC_SUPER_MAGIC, RenameFlags, Statx, StatxAttributes, StatxFlags,
+        XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, ioctl_getflags, renameat_with,
+        statfs, statx,
+    };
+    use rustix::io::Errno;
+    use std::fs::{File, Permissions};
+    use std::io;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    use std::path::Path;
+
+    /// The most that a list of attributes has, and the most that one attribute has.
+    const ATTRIBUTE_BYTES_MAX: usize = 65_536;
+    /// The mode without the file's type.
+    const MODE_BITS: u32 = 0o7777;
+    /// Attributes that belong to the old content: the system itself drops them when a file is written, or computes them.
+    const OF_THE_CONTENT: [&[u8]; 3] = [b"security.capability", b"security.evm", b"security.ima"];
+    /// The flags that users set.
+    const KEPT_FLAGS: IFlags = IFlags::COMPRESSED
+        .union(IFlags::JOURNALING)
+        .union(IFlags::NOATIME)
+        .union(IFlags::NOCOW)
+        .union(IFlags::NODUMP)
+        .union(IFlags::SECURE_REMOVAL)
+        .union(IFlags::SYNC);
+
+    /// An extended attribute: its name and its value.
+    type Attribute = (Vec<u8>, Vec<u8>);
+
+    /// statfs: whether the name is one of /proc. The links there lead to what a descriptor has open, not to a name.
+    pub(crate) fn is_system_name(path: &Path) -> bool {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let found = statfs(folder.unwrap_or(Path::new(".")));
+        found.is_ok_and(|found| found.f_type == PROC_SUPER_MAGIC)
+    }
+
+    /// statx: whether a file is not on the mount that its folder is on: it is mounted by itself, and cannot be replaced.
+    pub(crate) fn is_on_other_mount(file: &File, folder: &Path) -> bool {
+        let mounts = (
+            statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID),
+            statx(CWD, folder, AtFlags::empty(), StatxFlags::MNT_ID),
+        );
+        if let (Ok(of_file), Ok(of_folder)) = mounts
+            && has_mount(&of_file)
+            && has_mount(&of_folder)
+        {
+            return of_file.stx_mnt_id != of_folder.stx_mnt_id;
+        }
+        // An older system: the device is all there is to go by.
+        match (file.metadata(), std::fs::metadata(folder)) {
+            (Ok(file), Ok(folder)) => file.dev() != folder.dev(),
+            _ => true,
+        }
+    }
+
+    fn has_mount(found: &Statx) -> bool {
+        StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID)
+    }
+
+    /// statx: whether names in a folder stay as they are (`chattr +a`, `+i`).
+    pub(crate) fn is_frozen(folder: &Path) -> bool {
+        let frozen = StatxAttributes::APPEND | StatxAttributes::IMMUTABLE;
+        let found = statx(CWD, folder, AtFlags::empty(), StatxFlags::empty());
+        found.is_ok_and(|found| found.stx_attributes.intersects(frozen))
+    }
+
+    /// Gives the new file all that the old one has but its content. Nobody may do more with it meanwhile than with the old
+    /// one: first the owner, then the access lists, and the mode last.
+    pub(crate) fn take_over(old: &File, new: &File) -> Result<(), Reason> {
+        let wanted = old.metadata().map_err(|_| Reason::Owner)?;
+        let found = new.metadata().map_err(|_| Reason::Owner)?;
+        if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
+            let owner = (Some(wanted.uid()), Some(wanted.gid()));
+            fchown(new, owner.0, owner.1).map_err(|_| Reason::Owner)?;
+        }
+        take_attributes(old, new).map_err(|_| Reason::Attributes)?;
+        let mode = Permissions::from_mode(wanted.mode() & MODE_BITS);
+        new.set_permissions(mode).map_err(|_| Reason::Mode)?;
+        if flags(old) == flags(new) {
+            Ok(())
+        } else {
+            Err(Reason::Flags)
+        }
+    }
+
+    fn take_attributes(old: &File, new: &File) -> rustix::io::Result<()> {
+        let (wanted, found) = (attributes(old)?, attributes(new)?);
+        // What a folder hands down to its new files may be wider than what the old one has.
+        for (name, _) in &found {
+            if !wanted.iter().any(|(other, _)| other == name) {
+                fremovexattr(new, name)?;
+            }
+        }
+        for attribute in &wanted {
+            if !found.contains(attribute) {
+                let (name, value) = attribute;
+                fsetxattr(new, name, value, XattrFlags::empty())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// flistxattr, fgetxattr: the access lists are among them.
+    fn attributes(file: &File) -> rustix::io::Result<Vec<Attribute>> {
+        let mut room = vec![0_u8; ATTRIBUTE_BYTES_MAX];
+        let listed = match flistxattr(file, room.as_mut_slice()) {
+            // This file system has none.
+            Err(Errno::NOTSUP) => 0,
+            listed => listed?,
+        };
+        let names: Vec<Vec<u8>> = room[..listed]
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty() && !OF_THE_CONTENT.contains(name))
+            .map(<[u8]>::to_vec)
+            .collect();
+        let mut attributes = Vec::new();
+        for name in names {
+            let length = fgetxattr(file, &name, room.as_mut_slice())?;
+            attributes.push((name, room[..length].to_vec()));
+        }
+        Ok(attributes)
+    }
+
+    fn flags(file: &File) -> IFlags {
+        // Many file systems have none.
+        ioctl_getflags(file).map_or(IFlags::empty(), |flags| flags & KEPT_FLAGS)
+    }
+
+    /// renameat2: gives a file a name that must be free.
+    pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // This file system, or this system, does not know the flag.
+            Err(Errno::INVAL | Errno::NOSYS) => hold_and_rename(from, to),
+            renamed => renamed.map_err(io::Error::from),
+        }
+    }
+}
+
+/// Nobody has looked at what these systems tell: a file that is there is written in place.
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use super::hold_and_rename;
+    use crate::how::Reason;
+    use std::fs::File;
+    use std::io;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+
+    /// Whether the name leads to what a descriptor has open.
+    pub(crate) fn is_system_name(path: &Path) -> bool {
+        path.starts_with("/dev/fd") || path.starts_with("/proc")
+    }
+
+    /// Whether a file is not on the device that its folder is on.
+    pub(crate) fn is_on_other_mount(file: &File, folder: &Path) -> bool {
+        match (file.metadata(), std::fs::metadata(folder)) {
+            (Ok(file), Ok(folder)) => file.dev() != folder.dev(),
+            _ => true,
+        }
+    }
+
+    /// Whether names in a folder stay as they are.
+    pub(crate) fn is_frozen(_: &Path) -> bool {
+        false
+    }
+
+    /// Gives the new file all that the old one has but its content: nobody can say that here.
+    pub(crate) fn take_over(_: &File, _: &File) -> Result<(), Reason> {
+        Err(Reason::Unknown)
+    }
+
+    /// Gives a file a name that must be free.
+    pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+        hold_and_rename(from, to)
+    }
+}
