@@ -16,7 +16,8 @@ use crate::meter::Meter;
 use crate::progress::CopyProgress;
 use crate::rate::Pace;
 use crate::report::{CopyEnding, GivenUp};
-use crate::source::{Moving, Source, SourceEnding};
+use crate::seal::{Decoder, Sealer};
+use crate::source::{Moving, Source, SourceEnding, Wanted};
 use crate::verdict::{Consumer, Producer, Stream, Verdict, judge};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -48,6 +49,8 @@ pub(crate) struct Copy<'a> {
     source: Source,
     /// The library moves the bytes from the source to the one destination, and nobody is told of each piece.
     is_moving: bool,
+    /// What puts the data into frames, if they are to be sealed.
+    sealer: Option<Sealer>,
     /// How the source ended, once it has.
     pub(crate) source_ending: Option<SourceEnding>,
     /// When its thread is given up, if it was told to stop.
@@ -111,6 +114,8 @@ impl<'a> Copy<'a> {
             && flags.rate.is_none()
             && flags.buffer.is_none()
             && flags.drain_within.is_none()
+            && !flags.seal
+            && !flags.sealed
             && (flags.limit.is_none() || !children[0].is_running());
         let source = if is_moving {
             let moving = Moving {
@@ -124,8 +129,11 @@ impl<'a> Copy<'a> {
             Source::start(
                 reader,
                 extent,
-                flags.limit,
-                flags.hash.is_some(),
+                Wanted {
+                    limit: flags.limit,
+                    hash: flags.hash.is_some() || flags.seal,
+                    seal: flags.sealed.then(Decoder::new),
+                },
                 mailbox.clone(),
             )?
         };
@@ -135,6 +143,7 @@ impl<'a> Copy<'a> {
             pace: flags.rate.map(|rate| Pace::new(rate, now)),
             source,
             is_moving,
+            sealer: flags.seal.then(Sealer::default),
             source_ending: None,
             source_abandoned_at: None,
             outstanding: 0,
@@ -281,9 +290,13 @@ impl<'a> Copy<'a> {
     /// Goes as far as it can without waiting: chunks to destinations, credit to the source.
     fn advance(&mut self, now: Instant) {
         loop {
-            let is_judged =
-                self.verdict != Verdict::Open || self.flags.on_failure == FailurePolicy::End;
+            // A seal's last frame tells the verdict: it cannot go before that.
+            let ends_at_once = self.flags.on_failure == FailurePolicy::End && !self.flags.seal;
+            let is_judged = self.verdict != Verdict::Open || ends_at_once;
             let may_end = is_judged && self.is_source_over(now) && self.ahead.is_empty();
+            if may_end {
+                self.end_seal();
+            }
             for destination in &mut self.destinations {
                 if destination.advance(may_end, now, &self.mailbox) {
                     self.moved_at = self.moved_at.max(now);
@@ -295,11 +308,37 @@ impl<'a> Copy<'a> {
             let Some(chunk) = self.ahead.pop_front() else {
                 break;
             };
-            for destination in &mut self.destinations {
-                destination.push(chunk.clone());
-            }
+            self.push(chunk);
         }
         self.give_credit(now);
+    }
+
+    /// Hands a chunk to every destination. All of them are ready.
+    fn push(&mut self, data: Bytes) {
+        let data_bytes = data.len();
+        let chunk = match &mut self.sealer {
+            None => Some(data),
+            Some(sealer) => sealer.data(&data).map(Bytes::from),
+        };
+        // Without one the seal is closed: what a source brings that had been given up already.
+        let Some(chunk) = chunk else { return };
+        let seal_bytes = (chunk.len() - data_bytes) as u64;
+        for destination in &mut self.destinations {
+            destination.push(chunk.clone(), seal_bytes);
+        }
+    }
+
+    /// Closes the seal, once: with the end mark if everything is known to be well, else with the word that the stream is cut.
+    fn end_seal(&mut self) {
+        let ending = self.source_ending.as_ref();
+        let whole = ending.filter(|_| self.verdict == Verdict::Good);
+        let hash = whole.and_then(|ending| ending.hash);
+        let last = self.sealer.as_mut().and_then(|sealer| sealer.last(hash));
+        if let Some(last) = last.map(Bytes::from) {
+            for destination in &mut self.destinations {
+                destination.push_last(last.clone());
+            }
+        }
     }
 
     fn give_credit(&mut self, now: Instant) {

@@ -4,6 +4,7 @@ use crate::child::InputKind;
 use crate::endpoint::DestinationEnd;
 use crate::event::{Event, Mailbox};
 use crate::report::GivenUp;
+use crate::seal;
 use crate::verdict::Consumer;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -33,6 +34,12 @@ pub(crate) struct Destination {
     phase: Phase,
     /// A chunk for which there was no room yet.
     pending: Option<Bytes>,
+    /// How much of that is no data: the seal's.
+    pending_seal_bytes: u64,
+    /// How many of the accepted bytes are no data.
+    seal_bytes: u64,
+    /// What goes out before its end: the seal's last frame.
+    last: Option<Bytes>,
     transferred: u64,
     /// When it last took something, or had nothing to take.
     content_at: Instant,
@@ -81,6 +88,9 @@ impl Destination {
             input: end.input,
             phase: Phase::Open,
             pending: None,
+            pending_seal_bytes: 0,
+            seal_bytes: 0,
+            last: None,
             transferred: 0,
             content_at: now,
             receipt: None,
@@ -135,11 +145,17 @@ impl Destination {
         self.transferred
     }
 
-    /// Hands it a chunk. It must be ready.
-    pub(crate) fn push(&mut self, chunk: Bytes) {
+    /// Hands it a chunk, `seal_bytes` of which are no data. It must be ready.
+    pub(crate) fn push(&mut self, chunk: Bytes, seal_bytes: u64) {
         if self.is_live() {
             self.pending = Some(chunk);
+            self.pending_seal_bytes = seal_bytes;
         }
+    }
+
+    /// Hands it what is to go out behind everything else.
+    pub(crate) fn push_last(&mut self, last: Bytes) {
+        self.last = Some(last);
     }
 
     /// What the verdict has to know of it. One that is over counts no more: if it did, the copy would have been stopped.
@@ -159,6 +175,13 @@ impl Destination {
             return false;
         }
         self.offer();
+        if self.pending.is_none()
+            && let Some(last) = self.last.take()
+        {
+            self.pending_seal_bytes = last.len() as u64;
+            self.pending = Some(last);
+            self.offer();
+        }
         let ledger = self.writer.ledger();
         let moved = ledger.transferred() > self.transferred;
         self.transferred = ledger.transferred();
@@ -175,12 +198,18 @@ impl Destination {
         let Some(chunk) = self.pending.take() else {
             return;
         };
-        if let Err(refused) = self.writer.try_send_bytes(chunk)
-            && refused.error.kind == ErrorKind::QueueFull
-        {
-            self.pending = Some(refused.message);
+        match self.writer.try_send_bytes(chunk) {
+            Ok(()) => self.seal_bytes += self.pending_seal_bytes,
+            Err(refused) if refused.error.kind == ErrorKind::QueueFull => {
+                self.pending = Some(refused.message);
+            }
+            // The pipe is over: its ending is on its way, with the account. Some of the chunk may have got in.
+            Err(refused) if self.pending_seal_bytes > 0 => {
+                let accepted = refused.message.len() - refused.rest().len();
+                self.seal_bytes += seal::added_bytes(&refused.message[..accepted]);
+            }
+            Err(_) => {}
         }
-        // Any other refusal means that the pipe is over: its ending is on its way, with the account.
     }
 
     /// Everything is accepted: sees to it that the peer reads it, as far as that can be known, and then ends the stream.
@@ -283,6 +312,11 @@ impl Destination {
     /// Whether everything that it accepted was transferred, and it was ended in order.
     pub(crate) fn is_complete(&self) -> bool {
         self.given_up.is_none() && self.receipt.as_ref().is_some_and(Receipt::is_complete)
+    }
+
+    /// How many of the accepted bytes are no data.
+    pub(crate) fn seal_bytes(&self) -> u64 {
+        self.seal_bytes
     }
 
     /// How its pipe ended, if it has.

@@ -10,6 +10,7 @@ use crate::flags::{CopyFlags, FailurePolicy};
 use crate::identity;
 use crate::mixing::DataStreams;
 use crate::paths::{Beginning, Paths, Patience};
+use crate::seal;
 use same_file::Handle;
 use std::fs::File;
 use std::sync::Arc;
@@ -220,8 +221,10 @@ fn writer_options(
 ) -> WriterOptions {
     // A stream that we inherited may be a socket that others use: its end is theirs to declare.
     let own = !matches!(address.place, Place::Fd(_));
+    // A chunk with its frames, and the last frame, must fit.
+    let added = if flags.seal { seal::ADDED_BYTES_MAX } else { 0 };
     WriterOptions::new()
-        .queue_bytes_max(flags.buffer_bytes())
+        .queue_bytes_max(flags.buffer_bytes().saturating_add(added))
         .half_close(own)
         .linger(Duration::ZERO)
         .observer(Arc::new(Herald {

@@ -105,6 +105,17 @@ pub(crate) struct CopyFlags {
     #[arg(long, value_enum, value_name = "POLICY", default_value_t = FailurePolicy::Kill, hide_short_help = true)]
     pub(crate) on_failure: FailurePolicy,
 
+    /// Write a sealed stream
+    ///
+    /// Its end mark comes only if everything went well, so that `copy --sealed`, behind a pipe, a FIFO or an ssh, knows a whole stream
+    /// from a cut one.
+    #[arg(long, hide_short_help = true)]
+    pub(crate) seal: bool,
+
+    /// SRC is a sealed stream: take the data out, and fail unless it is whole
+    #[arg(long, hide_short_help = true)]
+    pub(crate) sealed: bool,
+
     /// Read at most so many bytes per second
     #[arg(long, value_name = "SIZE", value_parser = units::rate)]
     pub(crate) rate: Option<u64>,
@@ -113,7 +124,7 @@ pub(crate) struct CopyFlags {
     ///
     /// No byte behind them is taken out of the source: whoever reads it next finds it there. A source that ends earlier is none
     /// the worse for it. The command of an `exec:` source is ended then, if it has not ended.
-    #[arg(long, value_name = "SIZE", value_parser = units::some_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = units::some_bytes, conflicts_with = "sealed")]
     pub(crate) limit: Option<u64>,
 
     /// Copy the bytes through this program

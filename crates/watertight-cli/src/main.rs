@@ -35,6 +35,7 @@ mod run_report;
 mod run_streams;
 #[cfg(unix)]
 mod run_terminal;
+mod seal;
 mod source;
 mod supervise;
 mod topics;

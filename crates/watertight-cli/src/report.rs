@@ -70,6 +70,10 @@ pub(crate) struct SourceReport {
     pub(crate) bytes_read: u64,
     /// Bytes that the system handed over and that were not used, because reading was stopped.
     pub(crate) bytes_untaken: u64,
+    /// It had to be a sealed stream; `bytes_read` are the data.
+    pub(crate) sealed: bool,
+    /// Bytes that were read besides and are no data: the seal's.
+    pub(crate) seal_bytes: u64,
     /// Its end was reached.
     pub(crate) ended: bool,
     /// As many bytes as --limit says were read. Whether there were more is not known.
@@ -90,7 +94,11 @@ pub(crate) struct DestinationReport {
     pub(crate) error: Option<String>,
     #[serde(flatten)]
     pub(crate) counters: Counters,
-    /// Bytes that were read and that this pipe never accepted.
+    /// It gets a sealed stream; the counters are of that.
+    pub(crate) sealed: bool,
+    /// How many of the accepted bytes are no data: the seal's.
+    pub(crate) seal_bytes: u64,
+    /// Bytes of data that were read and that this pipe never accepted.
     pub(crate) not_accepted: u64,
     /// Whether its reader has taken everything out of the pipe; null where that cannot be known.
     pub(crate) read_by_peer: Option<bool>,
@@ -132,7 +140,7 @@ impl Report {
     }
 
     /// Computes what follows from the accounts, and puts it in.
-    pub(crate) fn seal(mut self) -> Self {
+    pub(crate) fn conclude(mut self) -> Self {
         let read = self.bytes_read();
         if self.ending == CopyEnding::Finished
             && self.destinations.iter().any(|one| one.is_short(read))
@@ -245,10 +253,14 @@ impl SourceReport {
             (true, false) => ", to the end",
             (false, false) => ", not to the end",
         });
-        if let Some(size) = self.size_at_start.filter(|size| *size > self.bytes_read)
+        let all = self.bytes_read + self.seal_bytes;
+        if let Some(size) = self.size_at_start.filter(|size| *size > all)
             && self.ended
         {
             write!(out, ", although it had {size} bytes at the start")?;
+        }
+        if self.sealed && self.ended {
+            write!(out, "; its seal ({} bytes more) is whole", self.seal_bytes)?;
         }
         if self.bytes_untaken > 0 {
             write!(
@@ -270,7 +282,7 @@ impl DestinationReport {
             return self.read_by_peer == Some(false);
         }
         self.ending != PipeEnding::Finished
-            || self.counters.transferred != read
+            || self.counters.transferred != read + self.seal_bytes
             || self.read_by_peer == Some(false)
     }
 
@@ -302,6 +314,13 @@ impl DestinationReport {
                     counters.queued, counters.in_flight
                 )?;
             }
+        }
+        if self.sealed {
+            write!(
+                out,
+                "; {} of the accepted bytes are the seal's",
+                self.seal_bytes
+            )?;
         }
         if self.not_accepted > 0 {
             write!(out, "; {} read but not accepted", self.not_accepted)?;

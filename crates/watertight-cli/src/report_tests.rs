@@ -28,6 +28,8 @@ fn finished() -> Report {
                 transferred: 10,
                 ..Counters::default()
             },
+            sealed: false,
+            seal_bytes: 0,
             not_accepted: 0,
             read_by_peer: None,
             how: None,
@@ -43,7 +45,7 @@ fn finished() -> Report {
 fn code(change: impl FnOnce(&mut Report)) -> u8 {
     let mut report = finished();
     change(&mut report);
-    report.seal().exit_code
+    report.conclude().exit_code
 }
 
 #[test]
@@ -85,7 +87,7 @@ fn a_limit_that_was_reached_is_as_good_as_the_end() {
     assert_eq!(code(limited), 0);
     let mut report = finished();
     limited(&mut report);
-    let text = report.seal().to_text();
+    let text = report.conclude().to_text();
     assert!(text.contains(", limit reached\n"), "{text}");
 }
 
@@ -147,7 +149,7 @@ fn the_text_tells_where_the_bytes_are() {
         ..Counters::default()
     };
     report.destinations[0].error = Some("cannot write".to_owned());
-    let text = report.seal().to_text();
+    let text = report.conclude().to_text();
     assert!(
         text.contains("transferred  6 bytes of 10 accepted; 3 discarded, 1 in doubt"),
         "{text}"
@@ -162,7 +164,7 @@ fn the_text_tells_where_the_bytes_are() {
 #[test]
 fn the_json_has_the_counters_beside_the_address() {
     let json: serde_json::Value =
-        serde_json::from_str(&finished().seal().to_json().unwrap()).unwrap();
+        serde_json::from_str(&finished().conclude().to_json().unwrap()).unwrap();
     assert_eq!(json["destinations"][0]["accepted"], 10);
     assert_eq!(json["destinations"][0]["ending"], "finished");
     assert_eq!(json["sources"][0]["bytes_read"], 10);
@@ -173,7 +175,7 @@ fn the_json_has_the_counters_beside_the_address() {
 fn a_copy_to_the_end_that_lacks_bytes_says_both() {
     let mut report = finished();
     report.destinations[0].ending = PipeEnding::Failed;
-    let report = report.seal();
+    let report = report.conclude();
     assert_eq!(report.ending, CopyEnding::Incomplete);
     assert_eq!(report.exit_code, 5);
     let text = report.to_text();
@@ -181,7 +183,7 @@ fn a_copy_to_the_end_that_lacks_bytes_says_both() {
         text.starts_with("watertight: finished, but bytes are missing at a destination,"),
         "{text}"
     );
-    assert_eq!(finished().seal().ending, CopyEnding::Finished);
+    assert_eq!(finished().conclude().ending, CopyEnding::Finished);
 }
 
 #[test]
@@ -190,7 +192,7 @@ fn a_text_report_has_no_lines_but_its_own() {
     report.sources[0].address = "a\nb".to_owned();
     report.destinations[0].address = "c\rd".to_owned();
     report.destinations[0].error = Some("e\nf".to_owned());
-    let text = report.seal().to_text();
+    let text = report.conclude().to_text();
     for name in ["a\\nb\n", "c\\rd\n", "e\\nf\n"] {
         assert!(text.contains(name), "{text}");
     }
@@ -206,7 +208,7 @@ fn a_source_that_became_shorter_failed() {
     assert_eq!(code(cut), 4);
     let mut report = finished();
     cut(&mut report);
-    let text = report.seal().to_text();
+    let text = report.conclude().to_text();
     assert!(
         text.contains("stopped because the source became shorter,"),
         "{text}"
@@ -217,7 +219,7 @@ fn a_source_that_became_shorter_failed() {
 fn an_end_before_the_size_is_told_even_if_nothing_was_cut() {
     let mut report = finished();
     report.sources[0].size_at_start = Some(4096);
-    let report = report.seal();
+    let report = report.conclude();
     assert_eq!(report.exit_code, 0);
     let text = report.to_text();
     assert!(
@@ -226,7 +228,38 @@ fn an_end_before_the_size_is_told_even_if_nothing_was_cut() {
     );
     let mut report = finished();
     report.sources[0].size_at_start = Some(10);
-    assert!(!report.seal().to_text().contains("although"));
+    assert!(!report.conclude().to_text().contains("although"));
+}
+
+#[test]
+fn what_a_seal_adds_is_told_apart_from_the_data() {
+    let mut report = finished();
+    report.sources[0].size_at_start = Some(63);
+    report.sources[0].sealed = true;
+    report.sources[0].seal_bytes = 53;
+    let destination = &mut report.destinations[0];
+    destination.sealed = true;
+    destination.seal_bytes = 58;
+    destination.counters.accepted = 68;
+    destination.counters.transferred = 68;
+    let report = report.conclude();
+    assert_eq!(report.exit_code, 0);
+    let text = report.to_text();
+    for words in [
+        "read         10 bytes",
+        ", to the end; its seal (53 bytes more) is whole\n",
+        "68 bytes, all that were accepted; 58 of the accepted bytes are the seal's\n",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+    let without_its_end_mark = |report: &mut Report| {
+        let destination = &mut report.destinations[0];
+        destination.sealed = true;
+        destination.seal_bytes = 58;
+        destination.counters.accepted = 68;
+        destination.counters.transferred = 23;
+    };
+    assert_eq!(code(without_its_end_mark), 5);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::platform;
 use crate::report::{
     CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
 };
+use crate::source::hexadecimal;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -62,7 +63,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     match run() {
         Ok(mut report) => {
             report.elapsed_seconds = begun.elapsed().as_secs_f64();
-            deliver(flags, &report.seal(), report_file)
+            deliver(flags, &report.conclude(), report_file)
         }
         Err(error) => {
             tell(&format!("the copy could not begin: {error}"));
@@ -126,12 +127,15 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -> Report {
         size_at_start: ending.and_then(|ending| ending.size_at_start),
         bytes_read: copy.bytes_read,
         bytes_untaken: ending.map_or(0, |ending| ending.untaken),
+        sealed: flags.sealed,
+        seal_bytes: ending.map_or(0, |ending| ending.seal_bytes),
         ended: ending.is_some_and(|ending| ending.ended),
         limit_reached: ending.is_some_and(|ending| ending.limit_reached),
         error: ending.and_then(|ending| ending.error.clone()),
         child: copy.children[0].status(),
     };
-    let hex = ending.and_then(|ending| ending.hash.clone());
+    let hash = ending.and_then(|ending| ending.hash);
+    let hex = hash.map(|hash| hexadecimal(&hash));
     let ends = flags
         .destinations
         .iter()
@@ -142,6 +146,7 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -> Report {
         let child = child.status();
         DestinationReport {
             child,
+            sealed: flags.seal,
             ..destination_report(address, destination, placed, copy.bytes_read)
         }
     });
@@ -164,6 +169,7 @@ fn destination_report(
     bytes_read: u64,
 ) -> DestinationReport {
     let ledger = destination.ledger();
+    let seal_bytes = destination.seal_bytes();
     DestinationReport {
         address: address.text.clone(),
         address_hex: address.hex.clone(),
@@ -177,7 +183,9 @@ fn destination_report(
         given_up: destination.given_up(),
         error: destination.error().or(placed.error),
         counters: Counters::from(ledger),
-        not_accepted: bytes_read.saturating_sub(ledger.accepted()),
+        sealed: false,
+        seal_bytes,
+        not_accepted: (bytes_read + seal_bytes).saturating_sub(ledger.accepted()),
         read_by_peer: destination.read_by_peer(),
         how: placed.how,
         in_place_reason: placed.reason,
@@ -207,6 +215,7 @@ fn not_begun(flags: &CopyFlags, reason: &NotOpened) -> Report {
             address: flags.source.text.clone(),
             address_hex: flags.source.hex.clone(),
             error: error_of(End::Source),
+            sealed: flags.sealed,
             ..SourceReport::default()
         }],
         destinations: destinations
@@ -217,6 +226,8 @@ fn not_begun(flags: &CopyFlags, reason: &NotOpened) -> Report {
                 given_up: None,
                 error: error_of(End::Destination(index)),
                 counters: Counters::from(Ledger::default()),
+                sealed: flags.seal,
+                seal_bytes: 0,
                 not_accepted: 0,
                 read_by_peer: None,
                 how: None,

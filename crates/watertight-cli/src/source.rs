@@ -1,9 +1,9 @@
-//! The reading side of a copy: one thread that reads as much as it is given credit for, and hashes what it read; or, where nobody
-//! has to see the bytes, one that has the library move them on.
+//! The reading side of a copy: one thread that reads as much as it is given credit for, takes a seal off, and hashes the data; or,
+//! where nobody has to see the bytes, one that has the library move them on.
 
 use crate::event::{Event, Mailbox};
 use crate::extent::Extent;
-use crate::units::hexadecimal;
+use crate::seal::Decoder;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
@@ -34,12 +34,24 @@ pub(crate) struct SourceEnding {
     pub(crate) shrank: bool,
     /// How many bytes it had left at the start, if it is something that has a size.
     pub(crate) size_at_start: Option<u64>,
-    /// The hash of everything that was read, in hexadecimal.
-    pub(crate) hash: Option<String>,
+    /// The hash of all data.
+    pub(crate) hash: Option<[u8; 32]>,
+    /// Bytes that were read and are no data: the seal's.
+    pub(crate) seal_bytes: u64,
     /// Bytes that the system handed over and that nobody took, because reading was stopped.
     pub(crate) untaken: u64,
     /// It was not read to its end because its one destination takes no more.
     pub(crate) is_destination_over: bool,
+}
+
+/// What is wanted of a source that is read.
+pub(crate) struct Wanted {
+    /// No more than so many bytes.
+    pub(crate) limit: Option<u64>,
+    /// The hash of the data.
+    pub(crate) hash: bool,
+    /// The stream must be a sealed one.
+    pub(crate) seal: Option<Decoder>,
 }
 
 /// The reading thread, from outside.
@@ -50,12 +62,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Starts the thread. It reads nothing before it is given credit, and no more than `limit` bytes in all.
+    /// Starts the thread. It reads nothing before it is given credit.
     pub(crate) fn start(
         reader: PipeReader,
         extent: Option<Extent>,
-        limit: Option<u64>,
-        hash: bool,
+        wanted: Wanted,
         mailbox: Mailbox,
     ) -> io::Result<Self> {
         let reader = Arc::new(reader);
@@ -65,9 +76,11 @@ impl Source {
             reader: reader.clone(),
             stopped: stopped.clone(),
             extent,
-            limit,
+            limit: wanted.limit,
             bytes_read: 0,
-            hash: hash.then(Sha256::new),
+            seal: wanted.seal,
+            seal_bytes: 0,
+            hash: wanted.hash.then(Sha256::new),
             buffers: Buffers::default(),
         };
         std::thread::Builder::new()
@@ -106,7 +119,7 @@ impl Source {
         })
     }
 
-    /// Has up to so many bytes read: one chunk, and one event, at most.
+    /// Has up to so many bytes read: one chunk, and one event, at most. (Of a sealed stream as often as it takes to get data.)
     pub(crate) fn read(&self, bytes_max: usize) {
         if let Some(credit) = &self.credit {
             // A thread that is gone has posted its ending.
@@ -187,7 +200,10 @@ struct Reading {
     stopped: Arc<AtomicBool>,
     extent: Option<Extent>,
     limit: Option<u64>,
+    /// Everything: the seal's, too.
     bytes_read: u64,
+    seal: Option<Decoder>,
+    seal_bytes: u64,
     hash: Option<Sha256>,
     buffers: Buffers,
 }
@@ -202,7 +218,7 @@ impl Reading {
             && let Ok(bytes_max) = credits.recv()
         {
             let mut buffer = self.buffers.take(bytes_max.min(self.wanted()));
-            match self.reader.receive(&mut buffer).wait() {
+            match self.receive(&mut buffer) {
                 Ok(0) => {
                     ending.error = shrinkage(&self.reader, self.extent, self.bytes_read);
                     ending.shrank = ending.error.is_some();
@@ -213,21 +229,44 @@ impl Reading {
                     if let Some(hash) = &mut self.hash {
                         hash.update(&buffer[..n]);
                     }
-                    self.bytes_read += n as u64;
                     mailbox.post(Event::Data(self.buffers.chunk(buffer, n)));
                 }
                 Err(error) => {
                     // What follows from our own stopping is no failure of the source.
                     let stopped = self.stopped.load(Ordering::Acquire);
-                    ending.error = (!stopped).then(|| error.to_string());
+                    ending.error = (!stopped).then_some(error);
                     break;
                 }
             }
         }
         ending.limit_reached = self.wanted() == 0;
         ending.untaken = untaken(&self.reader);
-        ending.hash = self.hash.map(|hash| hexadecimal(&hash.finalize()));
+        ending.seal_bytes = self.seal_bytes;
+        ending.hash = self.hash.map(|hash| hash.finalize().into());
         ending
+    }
+
+    /// Reads until there are data, and puts them at the front; 0 is the end. A broken seal is told after the data before it.
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, String> {
+        loop {
+            if let Some(failure) = self.seal.as_ref().and_then(Decoder::failure) {
+                return Err(failure.to_string());
+            }
+            let received = self.reader.receive(buffer).wait();
+            let n = received.map_err(|error| error.to_string())?;
+            self.bytes_read += n as u64;
+            let Some(seal) = &mut self.seal else {
+                return Ok(n);
+            };
+            if n == 0 {
+                return seal.finish().map(|()| 0).map_err(|why| why.to_string());
+            }
+            let data = seal.strip(&mut buffer[..n]);
+            self.seal_bytes += (n - data) as u64;
+            if data > 0 {
+                return Ok(data);
+            }
+        }
     }
 
     /// How many bytes are still to be read: others may read what is behind them.

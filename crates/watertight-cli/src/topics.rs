@@ -107,7 +107,7 @@ pub(crate) const COPY_EXIT_STATUS: Topic = Topic {
             ("3", "an address could not be opened; nothing was copied"),
             (
                 "4",
-                "the source failed while it was read, or a file became shorter",
+                "the source failed while it was read, a file became shorter, or --sealed did not find a whole sealed stream",
             ),
             (
                 "6",
@@ -164,6 +164,8 @@ pub(crate) const COPY_EXAMPLES: Topic = Topic {
         "watertight copy --idle 30s --report json --report-to account.json \\",
         "    fifo:/run/feed out.bin",
         "(watertight copy --limit 512 - header && sort) <records",
+        "watertight copy --seal 'exec:pg_dump shop' - | \\",
+        "    ssh host watertight copy --sealed - 'exec:./import'",
     ])],
 };
 

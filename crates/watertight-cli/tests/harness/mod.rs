@@ -89,11 +89,19 @@ pub(crate) fn check(report: &Value) {
         ];
         let sum: u64 = parts.iter().map(|part| number(one, part)).sum();
         assert_eq!(number(one, "accepted"), sum, "{report}");
+        // What a seal adds is accepted and was never read.
+        let seal_bytes = number(one, "seal_bytes");
         assert_eq!(
             number(one, "accepted") + number(one, "not_accepted"),
-            read,
+            read + seal_bytes,
             "{report}"
         );
+        let is_begun = one["sealed"] == true && number(one, "accepted") > 0;
+        assert_eq!(seal_bytes > 0, is_begun, "{report}");
+        if one["sealed"] == true && one["ending"] == "finished" {
+            // The beginning, a head for each frame, and an end mark or the word that the stream is cut.
+            assert!(seal_bytes >= 8 + 5, "{report}");
+        }
     }
 }
 
