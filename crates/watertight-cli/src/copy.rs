@@ -106,17 +106,8 @@ impl<'a> Copy<'a> {
             )?);
             destinations.push(Destination::new(index, end, now));
         }
+        let is_moving = flags.lets_bytes_pass(children[0].is_running());
         let (reader, extent) = (ends.source.reader, ends.source.extent);
-        // Nobody here has to see the bytes, to hold them back or to read ahead of the destination, nor to stop a child the moment it
-        // has given enough.
-        let is_moving = destinations.len() == 1
-            && flags.hash.is_none()
-            && flags.rate.is_none()
-            && flags.buffer.is_none()
-            && flags.drain_within.is_none()
-            && !flags.seal
-            && !flags.sealed
-            && (flags.limit.is_none() || !children[0].is_running());
         let source = if is_moving {
             let moving = Moving {
                 writer: destinations[0].writer(),
@@ -126,16 +117,12 @@ impl<'a> Copy<'a> {
             mailbox.wants_progress(false);
             Source::start_moving(reader, extent, moving, mailbox.clone())?
         } else {
-            Source::start(
-                reader,
-                extent,
-                Wanted {
-                    limit: flags.limit,
-                    hash: flags.hash.is_some() || flags.seal,
-                    seal: flags.sealed.then(Decoder::new),
-                },
-                mailbox.clone(),
-            )?
+            let wanted = Wanted {
+                limit: flags.limit,
+                hash: flags.hash.is_some() || flags.seal,
+                seal: flags.sealed.then(Decoder::new),
+            };
+            Source::start(reader, extent, wanted, mailbox.clone())?
         };
         Ok(Self {
             flags,

@@ -228,6 +228,16 @@ impl CopyFlags {
         self.buffer.unwrap_or(Self::BUFFER_BYTES)
     }
 
+    /// Whether the library can move the bytes on: nobody here has to see them, to hold them back or to read ahead of the destination,
+    /// nor to stop the source's child the moment it has given enough.
+    pub(crate) fn lets_bytes_pass(&self, has_child: bool) -> bool {
+        let is_seen = self.hash.is_some() || self.seal || self.sealed;
+        let is_held_back =
+            self.rate.is_some() || self.buffer.is_some() || self.drain_within.is_some();
+        let is_stopped = self.limit.is_some() && has_child;
+        self.destinations.len() == 1 && !is_seen && !is_held_back && !is_stopped
+    }
+
     /// What no single flag can know: which of them exclude each other.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.report == Some(ReportChoice::None) && self.report_to.is_some() {

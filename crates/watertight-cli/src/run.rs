@@ -15,7 +15,8 @@ use crate::platform;
 use crate::report::{
     CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
 };
-use crate::source::hexadecimal;
+use crate::units::hexadecimal;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
