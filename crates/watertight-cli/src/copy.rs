@@ -231,7 +231,7 @@ impl<'a> Copy<'a> {
         let destination = &self.destinations[index];
         self.verdict == Verdict::Good
             && destination.is_complete()
-            && destination.transferred() == self.bytes_read
+            && destination.transferred() == self.bytes_read + destination.seal_bytes()
     }
 
     fn stream(&self, now: Instant) -> Stream {

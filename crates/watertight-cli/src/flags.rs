@@ -131,7 +131,7 @@ pub(crate) struct CopyFlags {
     ///
     /// Else the kernel moves them where it can, and lends a pipe the source file's own pages: whoever overwrites the file before they
     /// are read changes what is read.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) stable: bool,
 
     /// How many bytes may wait for each destination [default: 1MiB]
@@ -163,7 +163,7 @@ pub(crate) struct CopyFlags {
     pub(crate) expect_bytes: Option<u64>,
 
     /// Have destination files and their folders on the disk (fsync) before success is claimed
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) sync: bool,
 
     /// Put a hash of the bytes read into the report

@@ -13,6 +13,11 @@ const BEGINNING: usize = 8;
 const HEAD: usize = 5;
 const END_MARK: usize = 45;
 
+/// A destination file in its place from the first byte: what arrived is looked at, whatever the verdict was.
+fn kept(path: &Path) -> String {
+    format!("{},inplace", file(path))
+}
+
 /// Seals a file into another, and gives what is in there.
 fn seal(source: &Path, target: &Path) -> Vec<u8> {
     run(["--seal", &file(source), &file(target)]).expect(0);
@@ -23,7 +28,7 @@ fn seal(source: &Path, target: &Path) -> Vec<u8> {
 fn open(folder: &Path, stream: &[u8]) -> (Run, Vec<u8>) {
     let (sealed, target) = (folder.join("received"), folder.join("opened"));
     fs::write(&sealed, stream).unwrap();
-    let run = run(["--sealed", &file(&sealed), &file(&target)]);
+    let run = run(["--sealed", &file(&sealed), &kept(&target)]);
     (run, fs::read(&target).unwrap())
 }
 
@@ -37,7 +42,7 @@ fn a_whole_stream_arrives_and_both_accounts_balance() {
     for len in [0, 1, LARGE] {
         let (folder, source, bytes) = folder_with(len);
         let sealed = folder.path().join("sealed");
-        let arguments = ["--seal", "--hash", &file(&source), &file(&sealed)];
+        let arguments = ["--seal", "--hash", &file(&source), &kept(&sealed)];
         let sent = run(arguments).expect(0);
         let wire = fs::read(&sealed).unwrap();
         assert_eq!(sent.destination(0)["sealed"], true);
@@ -47,7 +52,7 @@ fn a_whole_stream_arrives_and_both_accounts_balance() {
 
         let target = folder.path().join("target");
         let size = len.to_string();
-        let (from, to) = (file(&sealed), file(&target));
+        let (from, to) = (file(&sealed), kept(&target));
         let arguments = ["--sealed", "--hash", "--expect-bytes", &size, &from, &to];
         let received = run(arguments).expect(0);
         assert!(fs::read(&target).unwrap() == bytes);
@@ -65,7 +70,7 @@ fn an_expectation_is_of_data_on_the_sending_side_too() {
     let (folder, source, _) = folder_with(1000);
     let sealed = folder.path().join("sealed");
     let with = |size: &str| {
-        let (from, to) = (file(&source), file(&sealed));
+        let (from, to) = (file(&source), kept(&sealed));
         run(["--seal", "--expect-bytes", size, &from, &to])
     };
     with("1000").expect(0);
@@ -133,7 +138,7 @@ fn a_sender_whose_producer_failed_says_so() {
     let sealed = folder.path().join("sealed");
     // With either policy: an end at once would be an end without a verdict.
     for policy in ["kill", "end"] {
-        let arguments = ["--seal", "--on-failure", policy, &failing, &file(&sealed)];
+        let arguments = ["--seal", "--on-failure", policy, &failing, &kept(&sealed)];
         run(arguments).expect(8);
         let (run, _) = open(folder.path(), &fs::read(&sealed).unwrap());
         let run = run.expect(4);
@@ -147,10 +152,10 @@ fn a_sealed_stream_goes_on_sealed_through_a_second_hop() {
     let (sealed, target) = (folder.path().join("sealed"), folder.path().join("target"));
     let between = itself(&format!(
         "copy --quiet --sealed --seal - \"{}\"",
-        file(&sealed)
+        kept(&sealed)
     ));
     run(["--seal", &file(&source), &between]).expect(0);
-    run(["--sealed", &file(&sealed), &file(&target)]).expect(0);
+    run(["--sealed", &file(&sealed), &kept(&target)]).expect(0);
     assert!(fs::read(&target).unwrap() == bytes);
 
     // What fails at the first hop is known at the last one.
@@ -165,7 +170,7 @@ fn a_sealed_stream_goes_on_sealed_through_a_second_hop() {
 fn every_destination_gets_the_same_sealed_stream() {
     let (folder, source, bytes) = folder_with(LARGE);
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-    let run = run(["--seal", &file(&source), &file(&one), "-", &file(&two)]).expect(0);
+    let run = run(["--seal", &file(&source), &kept(&one), "-", &kept(&two)]).expect(0);
     let stream = fs::read(&one).unwrap();
     assert!(fs::read(&two).unwrap() == stream && run.stdout == stream);
     let (run, opened) = open(folder.path(), &stream);
@@ -179,8 +184,8 @@ fn the_smallest_buffer_has_room_for_frames() {
     let (folder, source, bytes) = folder_with(300);
     for buffer in ["1", "100", "4Ki"] {
         let sealed = folder.path().join("sealed");
-        run(["--seal", "--buffer", buffer, &file(&source), &file(&sealed)]).expect(0);
-        let target = file(&folder.path().join("target"));
+        run(["--seal", "--buffer", buffer, &file(&source), &kept(&sealed)]).expect(0);
+        let target = kept(&folder.path().join("target"));
         run(["--sealed", "--buffer", buffer, &file(&sealed), &target]).expect(0);
         assert_eq!(fs::read(folder.path().join("target")).unwrap(), bytes);
     }

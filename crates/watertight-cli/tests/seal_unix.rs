@@ -98,8 +98,11 @@ fn a_sender_that_is_interrupted_leaves_no_whole_stream() {
         let mut sender = sender(&["--on-failure", policy, "-", "-"]);
         let receiver = receiver(folder.path(), &mut sender);
         send_first_line(folder.path(), &mut sender);
+        // Waiting for it would close its input, and with that end it in order.
+        let stdin = sender.stdin.take();
         signal(&sender, "-TERM");
         assert_eq!(sender.wait().unwrap().code(), Some(143));
+        drop(stdin);
         refuses(receiver, why);
         assert_eq!(committed(folder.path()), None);
     }

@@ -78,6 +78,7 @@ pub fn transfer<'a, B: Backend>(
         bytes: 0,
         in_kernel: 0,
         has_ended: None,
+        is_settling: false,
         buffer: BytesMut::new(),
         source: SourceWait::default(),
         destination: DestinationWait::default(),
@@ -164,6 +165,8 @@ pub struct Transfer<'a, B: Backend = Native> {
     in_kernel: u64,
     /// No more bytes are to be taken: whether the stream ended.
     has_ended: Option<bool>,
+    /// All is accepted, and it is waited for until the kernel has it.
+    is_settling: bool,
     /// What the next read reads into.
     buffer: BytesMut,
     source: SourceWait,
@@ -270,6 +273,9 @@ impl<B: Backend> Transfer<'_, B> {
         self.to.cell().watch_end(&mut self.destination, waker);
         for _ in 0..STEPS_MAX {
             if let Some(has_ended) = self.has_ended {
+                if !std::mem::replace(&mut self.is_settling, true) {
+                    self.destination.ask_anew();
+                }
                 return self.poll_settled(has_ended, waker);
             }
             match self.step(waker, may_block) {
@@ -357,7 +363,10 @@ impl<B: Backend> Transfer<'_, B> {
         may_block: MayBlock,
     ) -> Result<StepOutcome, TransferError> {
         let to = match self.to.cell().begin_move() {
-            MoveBegun::Begun(to) => to,
+            MoveBegun::Begun(to) => {
+                self.destination.ask_anew();
+                to
+            }
             MoveBegun::Unsettled => return self.wait_settled(waker),
             MoveBegun::Unavailable => {
                 return Ok(self.read_ahead(WAITING_BYTES, waker, may_block));

@@ -18,6 +18,13 @@ pub(crate) struct DestinationWait {
     end_id: u64,
 }
 
+impl DestinationWait {
+    /// The next wait until the kernel has everything is about what is accepted by then, not about what an earlier one began with.
+    pub(crate) const fn ask_anew(&mut self) {
+        self.settled = None;
+    }
+}
+
 /// Whether bytes may be moved here now.
 pub(crate) enum MoveBegun<B: Backend> {
     /// Into this handle.
