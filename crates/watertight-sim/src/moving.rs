@@ -22,7 +22,7 @@ impl Kernel {
             match next(Call::Write, code) {
                 Next::Again if interruptions < INTERRUPTIONS_MAX => interruptions += 1,
                 Next::Again => break,
-                Next::Wait => return self.who_waits(to),
+                Next::Wait => return self.who_waits(from),
                 Next::Fail(class, os) => return self.move_failed(from, to, class, os),
             }
         }
@@ -33,7 +33,7 @@ impl Kernel {
         }
         let unread = self.pipes[source].unread();
         if unread == 0 && self.pipes[source].writing {
-            return self.who_waits(to);
+            return self.who_waits(from);
         }
         if unread == 0 {
             return self.nothing_moved(from);
@@ -69,10 +69,10 @@ impl Kernel {
         is_pipe(from) && is_pipe(to) && self.ends[from].pipe != self.ends[to].pipe
     }
 
-    /// EAGAIN does not say which end it is about, so the destination is asked.
-    fn who_waits(&self, to: usize) -> MoveNow {
-        let pipe = &self.pipes[self.ends[to].pipe];
-        if pipe.room(1) > 0 {
+    /// EAGAIN does not say which end it is about, so the source is asked.
+    fn who_waits(&self, from: usize) -> MoveNow {
+        let pipe = &self.pipes[self.ends[from].pipe];
+        if pipe.unread() == 0 && pipe.writing {
             MoveNow::SourceWait
         } else {
             MoveNow::DestinationWait

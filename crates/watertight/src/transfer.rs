@@ -372,7 +372,7 @@ impl<B: Backend> Transfer<'_, B> {
                 return Ok(self.read_ahead(WAITING_BYTES, waker, may_block));
             }
         };
-        let Some(from) = self.from.cell().begin_move() else {
+        let Some(from) = self.from.cell().begin_move(self.is_everywhere) else {
             drop(to);
             self.to.cell().end_move(0, None);
             return Ok(self.read_ahead(WAITING_BYTES, waker, may_block));

@@ -226,7 +226,8 @@ mod linux {
     use super::*;
     use crate::common::files::Folder;
     use std::fs::File;
-    use std::io::{Seek, SeekFrom};
+    use std::io::{Read, Seek, SeekFrom};
+    use watertight::ReaderOptions;
 
     #[test]
     fn between_our_own_pipes_bytes_stay_in_the_kernel() {
@@ -273,6 +274,64 @@ mod linux {
         assert_eq!((done.bytes, done.in_kernel), (22, 0));
         assert_eq!(read_exactly(&sink, 3), b"one");
         assert_eq!(read_exactly(&sink, 19), b" packet and another");
+    }
+
+    /// The kernel throws away what a read has no room for, and a move hands packets on to whoever reads in pieces.
+    #[test]
+    fn a_reader_of_packets_loses_nothing_at_a_bound() {
+        let _accounted = Accounted::start();
+        for is_unshared in [false, true] {
+            let (packets, feed) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::DIRECT).unwrap();
+            rustix::io::write(&feed, b"one packet").unwrap();
+            rustix::io::write(&feed, b" and another").unwrap();
+            drop(feed);
+            let options = ReaderOptions::new().packets(true);
+            let from = if is_unshared {
+                PipeReader::adopt_unshared(packets, options).unwrap()
+            } else {
+                PipeReader::adopt_with(packets, options).unwrap()
+            };
+            let (sink, to) = pipe().unwrap();
+            let part = transfer(&from, &to).bytes_max(3).within(PATIENCE);
+            let part = part.wait().unwrap();
+            assert_eq!((part.bytes, part.has_ended), (3, false));
+            let rest = transfer(&from, &to).within(PATIENCE).wait().unwrap();
+            assert_eq!((rest.bytes, rest.has_ended), (19, true));
+            assert_same_account(&from, &to, 22);
+            assert_eq!(read_exactly(&sink, 1), b"o");
+            assert_eq!(read_exactly(&sink, 21), b"ne packet and another");
+        }
+    }
+
+    /// It waited before for what was queued then; that this is in the kernel says nothing of what was queued since.
+    #[test]
+    fn all_is_in_the_kernel_once_it_is_done() {
+        const PAGE: usize = 4096;
+        let _accounted = Accounted::start();
+        let (mut sink, into) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&into, true).unwrap();
+        while rustix::io::write(&into, &[0; PAGE]).is_ok() {}
+        let to = PipeWriter::adopt(into).unwrap();
+        let (from, feed) = pipe().unwrap();
+        feed.send(&[1; 2 * PAGE]).wait().unwrap();
+        finish(&feed);
+        let bytes = 2 * PAGE as u64;
+        let mut moving = pin!(transfer(&from, &to).bytes_max(bytes).within(PATIENCE));
+        let mut nobody = Context::from_waker(Waker::noop());
+        let mut page = [0; PAGE];
+        for passed in [PAGE, 2 * PAGE] {
+            // The destination is full: what it accepts waits in its queue.
+            assert!(moving.as_mut().poll(&mut nobody).is_pending());
+            let ledger = to.ledger();
+            assert_eq!(ledger.accepted(), passed as u64);
+            assert_eq!(ledger.unsettled(), PAGE as u64);
+            sink.read_exact(&mut page).unwrap();
+            to.until_transferred().within(PATIENCE).wait().unwrap();
+        }
+        let done = futures_lite::future::block_on(moving).unwrap();
+        assert_eq!((done.bytes, done.has_ended), (bytes, false));
+        assert_eq!(to.ledger().unsettled(), 0);
+        finish(&to);
     }
 
     #[test]

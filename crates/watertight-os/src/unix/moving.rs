@@ -75,8 +75,8 @@ fn nothing_moved(from: &Handle) -> MoveNow {
     }
 }
 
-/// EAGAIN does not say which end it is about. The destination is asked: if it has been read meanwhile, the source is waited for,
-/// which has something then, and nothing is waited for in vain.
+/// EAGAIN does not say which end it is about. The source is asked, and is waited for only if nothing is in it now: whoever waits for
+/// it forgets that it was readable (an edge-triggered reactor), so that what is in it already would be waited for in vain.
 fn who_waits(from: &Handle, to: &Handle) -> MoveNow {
     if to.kind() == Kind::File {
         return MoveNow::SourceWait;
@@ -84,9 +84,9 @@ fn who_waits(from: &Handle, to: &Handle) -> MoveNow {
     if from.kind() == Kind::File {
         return MoveNow::DestinationWait;
     }
-    match polled_for(to.original(), PollFlags::OUT) {
-        Ok(ready) if ready.contains(PollFlags::OUT) => MoveNow::SourceWait,
-        // A write tells what is wrong, if something is.
+    match polled_for(from.original(), PollFlags::IN) {
+        Ok(ready) if ready.is_empty() => MoveNow::SourceWait,
+        // A read and a write tell what is wrong, if something is.
         Ok(_) | Err(_) => MoveNow::DestinationWait,
     }
 }
@@ -127,4 +127,22 @@ fn failed(from: &Handle, to: &Handle, class: Class, os: Option<OsCode>) -> MoveN
 fn has_ended(from: &Handle) -> bool {
     let nobody_writes = polled(from.original()).is_ok_and(|seen| seen.contains(PollFlags::HUP));
     nobody_writes && kernel::unread(from.original(), Kind::Pipe) == Some(Ok(0))
+}
+
+#[cfg(all(test, any(target_os = "android", target_os = "linux")))]
+mod tests {
+    use super::super::poller::Native;
+    use super::*;
+    use watertight_core::{Backend, WriteNow};
+
+    /// The destination has been read between the call and the question: there is something in the source, and it is not waited for.
+    #[test]
+    fn a_source_that_has_something_is_not_waited_for() {
+        let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
+        let (_sink, to) = native.pipe().unwrap();
+        assert_eq!(who_waits(&from, &to), MoveNow::SourceWait);
+        assert_eq!(native.write_now(&feed, b"there"), WriteNow::Transferred(5));
+        assert_eq!(who_waits(&from, &to), MoveNow::DestinationWait);
+    }
 }

@@ -4,6 +4,7 @@
 //! No byte is ever in a waiting value's hands alone: it is in the pipe, in read-ahead, or accepted by the destination.
 
 use super::{MayBlock, ReaderCell, State, Wanted};
+use crate::options::ReaderOptions;
 use bytes::BytesMut;
 use std::mem;
 use std::sync::Arc;
@@ -44,7 +45,8 @@ enum NextWait<B: Backend> {
 
 /// What to do next to read ahead.
 enum NextFill<B: Backend> {
-    Direct(Arc<B::Handle>),
+    /// With how many bytes to ask for.
+    Direct(Arc<B::Handle>, usize),
     Pump,
     Ready,
     /// With the waker of before, to be dropped without the lock.
@@ -76,11 +78,15 @@ impl<B: Backend> ReaderCell<B> {
         }
     }
 
-    /// The handle, for a move out of it; nothing if something is read ahead, somebody reads, or it is not open. Until
+    /// The handle, for a move out of it; nothing if something is read ahead, somebody reads, or it is not open. Nor if it may be
+    /// a pipe of packets, unless it is to be moved from `everywhere`: packets are moved as packets. Until
     /// [`end_move`](Self::end_move) nobody else reads, and the handle stays open.
-    pub(crate) fn begin_move(&self) -> Option<Arc<B::Handle>> {
+    pub(crate) fn begin_move(&self, everywhere: bool) -> Option<Arc<B::Handle>> {
         let mut state = self.lock();
         if !state.half.is_dry() || state.half.is_busy() || state.handle.is_inside() {
+            return None;
+        }
+        if state.packets && !everywhere {
             return None;
         }
         state.half.begin_direct();
@@ -135,7 +141,8 @@ impl<B: Backend> ReaderCell<B> {
         self.forget(wait.end_id);
     }
 
-    /// Reads ahead at most `bytes_max` bytes, of what is there now; only where a handle reads by operations it waits.
+    /// Reads ahead at most `bytes_max` bytes, or a whole packet, of what is there now; only where a handle reads by operations it
+    /// waits.
     pub(crate) fn poll_fill(
         self: &Arc<Self>,
         wait: &mut SourceWait,
@@ -154,8 +161,8 @@ impl<B: Backend> ReaderCell<B> {
                     drop(replaced);
                     return Filled::Pending;
                 }
-                NextFill::Direct(handle) => {
-                    buffer.resize(bytes_max, 0);
+                NextFill::Direct(handle, bytes) => {
+                    buffer.resize(bytes, 0);
                     let now = self.read_directly(&handle, buffer, may_block);
                     drop(handle);
                     let is_given_up = self.change(|state| {
@@ -207,10 +214,9 @@ impl<B: Backend> ReaderCell<B> {
                     let unused = self.lock().blocked.take();
                     drop(unused);
                     self.end_direct(ReadNow::Wait);
-                    if is_offered {
-                        return Poll::Ready(());
-                    }
-                    wait.cannot_block = true;
+                    wait.cannot_block = !is_offered;
+                    // Whatever it says, it may have taken a wake that was about the destination: look there first.
+                    return Poll::Ready(());
                 }
             }
         }
@@ -225,13 +231,19 @@ impl<B: Backend> State<B> {
         if self.half.is_busy() || self.handle.is_inside() {
             return NextFill::Wait(self.watchers.watch(&mut wait.id, Wanted::Bytes, waker));
         }
+        // No more than was asked for, however little: what is behind it stays in the pipe. Behind a packet's beginning nothing
+        // does: the kernel throws away what there is no room for.
+        let bytes = if self.packets {
+            bytes_max.max(ReaderOptions::PACKET_BYTES_MAX)
+        } else {
+            bytes_max
+        };
         if self.direct {
             self.half.begin_direct();
-            return NextFill::Direct(self.handle.handle());
+            return NextFill::Direct(self.handle.handle(), bytes);
         }
-        // No more than was asked for, however little: what is behind it stays in the pipe.
         self.half.ask(Op::Read {
-            bytes_max: bytes_max.min(self.read_ahead_bytes_max),
+            bytes_max: bytes.min(self.read_ahead_bytes_max),
         });
         NextFill::Pump
     }

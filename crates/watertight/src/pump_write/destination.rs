@@ -92,6 +92,8 @@ impl<B: Backend> WriterCell<B> {
         data: &mut Bytes,
         waker: &Waker,
     ) -> Poll<Result<u64, Cause>> {
+        // A wait for what was accepted before says nothing of these.
+        wait.settled = None;
         self.poll_accept_some(&mut wait.room_id, data, waker)
     }
 
