@@ -42,6 +42,8 @@ impl News {
 pub(crate) struct Watched {
     observer: Option<Arc<dyn Observer>>,
     telling: bool,
+    /// So many callers hold something that the observer may want, and tell it the news once they have let go.
+    held_back: u32,
     transferred: u64,
     ended: bool,
 }
@@ -51,14 +53,25 @@ impl Watched {
         Self {
             observer,
             telling: false,
+            held_back: 0,
             transferred: 0,
             ended: false,
         }
     }
 
-    /// Whether somebody listens and is not being told something right now.
+    /// Whether somebody listens, is not being told something right now, and may be told now.
     pub(crate) fn listens(&self) -> bool {
-        self.observer.is_some() && !self.telling
+        self.observer.is_some() && !self.telling && self.held_back == 0
+    }
+
+    /// Nobody is told anything until [`Watched::let_go`].
+    pub(crate) fn hold_back(&mut self) {
+        self.held_back += 1;
+    }
+
+    /// What came meanwhile is to be told now.
+    pub(crate) fn let_go(&mut self) {
+        self.held_back -= 1;
     }
 
     /// Whether nobody listens any more: there is no observer, or it has heard the end.

@@ -344,6 +344,8 @@ impl<B: Backend> Transfer<'_, B> {
             Poll::Ready(Err(_)) | Poll::Pending => 0,
         };
         self.from.cell().take_back(accepted);
+        // An observer of the destination's may look at the source, or stop it.
+        cell.end_pass_on();
         self.count(accepted);
         // Nobody else refers to it if it was written at once: the next read reads into it.
         if let Ok(buffer) = data.try_into_mut() {

@@ -344,3 +344,37 @@ fn a_panic_of_an_observers_destructor_is_counted_and_touches_no_pipe() {
     }
     assert_eq!(census().foreign_panics, before + 1);
 }
+
+/// Stops the source of a transfer once the destination has something of it.
+#[cfg(unix)]
+struct Stops(Mutex<Option<Arc<PipeReader>>>);
+
+#[cfg(unix)]
+impl Observer for Stops {
+    fn progress(&self, _: Ledger) {
+        let from = self.0.lock().unwrap().take();
+        if let Some(from) = from {
+            let _ = from.abort().within(PATIENCE).wait().unwrap();
+        }
+    }
+}
+
+/// Through the buffer, for no bytes of a socket are moved inside the kernel: nothing of the source is in the transfer's hands when
+/// the observer is told.
+#[cfg(unix)]
+#[test]
+fn an_observer_of_a_destination_may_stop_the_source() {
+    let _accounted = Accounted::start();
+    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let from = Arc::new(PipeReader::adopt(ours).unwrap());
+    let stops = Arc::new(Stops(Mutex::new(Some(from.clone()))));
+    let (sink, to) = observed(stops, WriterOptions::new());
+    std::io::Write::write_all(&mut theirs, b"enough").unwrap();
+    let moving = watertight::transfer(&from, &to).within(PATIENCE);
+    let failed = moving.wait().unwrap_err();
+    assert_eq!(failed.end, watertight::TransferEnd::Source);
+    assert_eq!((failed.error.kind, failed.bytes), (ErrorKind::Aborted, 6));
+    let receipt = to.finish().within(PATIENCE).wait().unwrap();
+    assert!(receipt.is_complete());
+    assert_eq!(read_to_end(&sink), b"enough");
+}

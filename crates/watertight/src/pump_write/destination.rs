@@ -85,7 +85,8 @@ impl<B: Backend> WriterCell<B> {
         Poll::Pending
     }
 
-    /// Accepts as much of these bytes as there is room for, at least one.
+    /// Accepts as much of these bytes as there is room for, at least one. The observer is told nothing of it before
+    /// [`end_pass_on`](Self::end_pass_on): the caller has the source, which the observer may want.
     pub(crate) fn poll_pass_on(
         self: &Arc<Self>,
         wait: &mut DestinationWait,
@@ -94,7 +95,14 @@ impl<B: Backend> WriterCell<B> {
     ) -> Poll<Result<u64, Cause>> {
         // A wait for what was accepted before says nothing of these.
         wait.settled = None;
+        self.lock().watched.hold_back();
         self.poll_accept_some(&mut wait.room_id, data, waker)
+    }
+
+    /// The source is given back: the observer may be told.
+    pub(crate) fn end_pass_on(self: &Arc<Self>) {
+        self.lock().watched.let_go();
+        self.tell_observer();
     }
 
     /// Waits until the kernel has all that was accepted when this wait began.
