@@ -36,7 +36,9 @@ const STEPS_MAX: u32 = 16;
 ///
 /// Neither end is closed. What is read ahead of `from` goes first, and goes behind what is queued for `to`.
 ///
-/// On Linux bytes between two pipes that this library made are moved inside the kernel (splice), and never copied to this process.
+/// On Linux bytes between two pipes that are ours alone (made by this library, or adopted as unshared, as a child's streams are) are moved
+/// inside the kernel (splice), and never copied to this process.
+/// A thread that waits with `.wait()` blocks SIGPIPE and SIGXFSZ meanwhile, also for observers that it calls.
 /// Everything else goes through one buffer. [`in_kernel_everywhere`](Wait::in_kernel_everywhere) has the kernel do more of it.
 /// How far it is, the ledgers of both ends tell meanwhile, and the destination's [`Observer`](crate::Observer) hears.
 ///
