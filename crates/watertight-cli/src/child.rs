@@ -1,9 +1,10 @@
 //! Children of `exec:` addresses: started, watched by a thread of their own, ended as a tree, and reaped on every path.
 
 use crate::address::ExecOptions;
-use crate::event::{End, Event, Mailbox};
+use crate::child_status::{ChildStatus, EndedBy, InputKind};
+use crate::end::End;
+use crate::event::{Event, Mailbox};
 use crate::platform::{self, CommandLine};
-use serde::Serialize;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -17,51 +18,6 @@ pub(crate) const DEATH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Every child that may have to be ended when this program is told a second time to end.
 static RUNNING: Mutex<Vec<Weak<Child>>> = Mutex::new(Vec::new());
-
-/// What stands between us and a child of a destination.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum InputKind {
-    /// A socket that looks cut to the child unless it is ended in order, even if we are killed.
-    Armed,
-    /// A plain pipe: a cut stream looks whole.
-    Pipe,
-}
-
-/// Who ended a child.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum EndedBy {
-    /// It ended after we had asked it to, or had closed its pipe before its time.
-    Asked,
-    #[default]
-    Itself,
-    /// It ended after we had killed it.
-    Killed,
-}
-
-/// How a child ended.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-pub(crate) struct ChildStatus {
-    /// Its exit code; none if a signal ended it, or if nothing is known.
-    pub(crate) code: Option<i32>,
-    /// The signal that ended it.
-    pub(crate) signal: Option<i32>,
-    /// Its exit code is one that means well: 0, or what `ok=` names.
-    pub(crate) good: bool,
-    /// We closed its pipe before its end, asked it to end or killed it: the status is a consequence, not a cause.
-    pub(crate) stopped: bool,
-    pub(crate) ended_by: EndedBy,
-    /// Who of its tree is still there although it was killed.
-    pub(crate) left: Vec<String>,
-}
-
-impl ChildStatus {
-    /// Whether it ended well, or badly as a mere consequence of our stopping.
-    pub(crate) fn is_good(&self) -> bool {
-        self.stopped || self.good
-    }
-}
 
 /// Starts a source's child. Its standard output is the pipe; its standard input is empty, so that it cannot take input meant for
 /// somebody else.

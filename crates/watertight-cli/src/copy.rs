@@ -8,8 +8,9 @@ use crate::account::so_far;
 use crate::child::ChildOfEnd;
 use crate::destination::Destination;
 use crate::diagnostics;
+use crate::end::End;
 use crate::endpoint::Ends;
-use crate::event::{End, Event, Inbox, Mailbox, is_late};
+use crate::event::{Event, Inbox, Mailbox, is_late};
 use crate::extent::Extent;
 use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy, SlowPolicy};
 use crate::meter::Meter;
@@ -17,15 +18,14 @@ use crate::progress::CopyProgress;
 use crate::rate::Pace;
 use crate::report::{CopyEnding, GivenUp};
 use crate::seal::{Decoder, Sealer};
-use crate::source::{Moving, Source, SourceEnding, Wanted};
+use crate::source::{CHUNK_BYTES_MAX, Moving, Source, Wanted};
+use crate::source_ending::SourceEnding;
 use crate::verdict::{Consumer, Producer, Stream, Verdict, judge};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// The most that is read at once: a few pipe capacities, little enough to stay in the cache.
-pub(crate) const CHUNK_BYTES_MAX: u64 = 128 * 1024;
 /// Below this a chunk costs more in handling than in copying; smaller only if the buffer is.
 const CHUNK_BYTES_MIN: u64 = 4 * 1024;
 /// A buffer holds so many chunks, so that it fills while it is emptied.
@@ -113,6 +113,7 @@ impl<'a> Copy<'a> {
                 writer: destinations[0].writer(),
                 is_stable: flags.stable,
                 limit: flags.limit,
+                to_enlarge: flags.streams_to_enlarge(),
             };
             mailbox.wants_progress(false);
             Source::start_moving(reader, extent, moving, mailbox.clone())?

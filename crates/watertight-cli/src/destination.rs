@@ -1,7 +1,6 @@
 //! One destination of a copy: its pipe, the chunk that waits for room in it, and how it ends.
 
-use crate::child::InputKind;
-use crate::endpoint::DestinationEnd;
+use crate::child_status::InputKind;
 use crate::event::{Event, Mailbox};
 use crate::report::GivenUp;
 use crate::seal;
@@ -9,7 +8,7 @@ use crate::verdict::Consumer;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use watertight::{Ending, ErrorKind, Ledger, Observer, PipeWriter, Receipt};
+use watertight::{Child, Ending, ErrorKind, Ledger, Observer, PipeWriter, Receipt};
 
 /// How long an aborted pipe may take to say so, beyond the library's own bound. Then its account is taken as it stands.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -23,6 +22,15 @@ enum Phase {
     BeingRead,
     /// The end of the stream is on its way.
     Finishing,
+}
+
+/// A destination that is open.
+pub(crate) struct DestinationEnd {
+    pub(crate) writer: PipeWriter,
+    pub(crate) child: Option<Arc<Child>>,
+    pub(crate) kind: DestinationKind,
+    /// What the child reads from.
+    pub(crate) input: Option<InputKind>,
 }
 
 /// A destination.

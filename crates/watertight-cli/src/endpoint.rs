@@ -1,27 +1,25 @@
 //! Opening: from addresses to pipes. All or nothing: no file is truncated before everything else is open.
 
 use crate::address::{Address, Place};
-use crate::child::{self, InputKind};
-use crate::copy::CHUNK_BYTES_MAX;
-use crate::destination::{DestinationKind, Herald};
-use crate::event::{End, Inbox, Mailbox};
+use crate::child;
+use crate::child_status::InputKind;
+use crate::claimed::{Claimed, inherited};
+use crate::destination::{DestinationEnd, DestinationKind, Herald};
+use crate::end::{End, Failure, NotOpened};
+use crate::event::{Inbox, Mailbox};
 use crate::extent::Extent;
 use crate::flags::{CopyFlags, FailurePolicy};
 use crate::identity;
 use crate::mixing::DataStreams;
 use crate::paths::{Beginning, Paths, Patience};
 use crate::seal;
-use same_file::Handle;
+use crate::source::CHUNK_BYTES_MAX;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 use watertight::{
-    Child, Direction, OsHandle, PipeReader, PipeWriter, ReaderOptions, StartError, StartStep,
-    WriterOptions,
+    Child, OsHandle, PipeReader, PipeWriter, ReaderOptions, StartError, StartStep, WriterOptions,
 };
-
-/// The standard streams' numbers end here.
-const STANDARD_STREAMS: u32 = 3;
 
 /// Everything open.
 pub(crate) struct Ends {
@@ -36,105 +34,10 @@ pub(crate) struct SourceEnd {
     pub(crate) extent: Option<Extent>,
 }
 
-pub(crate) struct DestinationEnd {
-    pub(crate) writer: PipeWriter,
-    pub(crate) child: Option<Arc<Child>>,
-    pub(crate) kind: DestinationKind,
-    /// What the child reads from.
-    pub(crate) input: Option<InputKind>,
-}
-
-/// Why not everything is open.
-pub(crate) enum NotOpened {
-    Failed(End, String),
-    /// Nothing happened for so long as `--idle` says.
-    Idle,
-    Interrupted(i32),
-    /// The report's file is this end, or standard error: nothing may be written there.
-    ReportRefused(End, String),
-}
-
-/// Descriptors above the standard streams, to be taken before this program opens anything that could get their numbers.
-pub(crate) struct Claimed {
-    files: Vec<(u32, File)>,
-    /// The first that was not there.
-    failure: Option<Failure>,
-}
-
 /// A child, and our end of its stream.
 enum Started {
     Destination(Arc<Child>, PipeWriter, InputKind),
     Source(Arc<Child>, PipeReader),
-}
-
-/// The end that an error is about, with its text.
-pub(crate) type Failure = (End, String);
-
-impl From<Failure> for NotOpened {
-    fn from((end, text): Failure) -> Self {
-        Self::Failed(end, text)
-    }
-}
-
-impl CopyFlags {
-    pub(crate) fn ends(&self) -> impl Iterator<Item = (End, &Address)> {
-        let destinations = self.destinations.iter().enumerate();
-        let destinations = destinations.map(|(index, address)| (End::Destination(index), address));
-        std::iter::once((End::Source, &self.source)).chain(destinations)
-    }
-}
-
-impl Claimed {
-    pub(crate) fn take<'a>(ends: impl IntoIterator<Item = (End, &'a Address)>) -> Self {
-        let (mut files, mut failure) = (Vec::new(), None);
-        for (end, address) in ends {
-            if let Place::Fd(number) = address.place
-                && number >= STANDARD_STREAMS
-            {
-                match inherited(end, address, number) {
-                    Ok(handle) => files.push((number, File::from(handle))),
-                    Err(error) => failure = failure.or(Some(error)),
-                }
-            }
-        }
-        Self { files, failure }
-    }
-
-    /// Looks at what is behind a descriptor that the program was started with, and takes no further one for it.
-    pub(crate) fn look<T>(&self, number: u32, look: impl FnOnce(&File) -> Option<T>) -> Option<T> {
-        let standard = match number {
-            0 => Handle::stdin(),
-            1 => Handle::stdout(),
-            2 => Handle::stderr(),
-            _ => {
-                let (_, file) = self.files.iter().find(|(known, _)| *known == number)?;
-                return look(file);
-            }
-        };
-        look(standard.ok()?.as_file())
-    }
-
-    /// The first that was not there.
-    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
-        self.failure.take()
-    }
-
-    pub(crate) fn remove(&mut self, number: u32) -> Option<OsHandle> {
-        let index = self.files.iter().position(|(known, _)| *known == number)?;
-        Some(self.files.swap_remove(index).1.into())
-    }
-}
-
-fn inherited(end: End, address: &Address, number: u32) -> Result<OsHandle, Failure> {
-    let direction = match end {
-        End::Source => Direction::Read,
-        End::Destination(_) => Direction::Write,
-    };
-    watertight::inherited(number, direction).map_err(|error| {
-        let way_out =
-            "is it open? Open it where this program is started, as in `3<file` or `3>file`";
-        (end, format!("cannot use {address}: {error}; {way_out}"))
-    })
 }
 
 /// Opens all ends, in an order in which a failure spoils nothing. The rest is done by whoever begins the copy.

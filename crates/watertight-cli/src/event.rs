@@ -3,8 +3,9 @@
 //! It has no bound of its own, and needs none: the source may only send as many chunks as it was given credit for, and
 //! everything else happens once, or is coalesced (`AccountAsked`, `Wake`).
 
-use crate::paths::OpenedPath;
-use crate::source::SourceEnding;
+use crate::end::End;
+use crate::opened::OpenedPath;
+use crate::source_ending::SourceEnding;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +15,6 @@ use watertight::{Exit, Found, Receipt};
 
 /// Who wakes so much later than it asked for was stopped meanwhile (Ctrl-Z, a debugger, a sleeping machine).
 const LATE_BY: Duration = Duration::from_millis(250);
-
-/// Which end of the copy something is about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum End {
-    Destination(usize),
-    Source,
-}
 
 /// Something happened.
 pub(crate) enum Event {

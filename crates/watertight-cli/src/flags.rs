@@ -1,68 +1,19 @@
-//! The command line: every subcommand and every flag, defined once. Help, completions and the man page come from here.
+//! The flags of `watertight copy`, each defined once: help, completions and the man page come from here.
 
 use crate::address::{Address, Place};
-use crate::run_flags::RunFlags;
+use crate::end::End;
 use crate::topics;
 use crate::units;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// What the short help of the program says at its end.
-const SEE: &str = "\
-Examples:
-  watertight copy big.iso /mnt/usb/big.iso exec:sha256sum
-  watertight run --within 30s -- ./flaky-test
-More: watertight copy -h, watertight run -h; all of it with --help, or as
-manual pages: watertight man copy | man -l -";
 
 /// What the short help of `copy` says at its end.
 const SEE_COPY: &str = "\
 Example: tar cf - dir | watertight copy --rate 20M - 'exec:ssh host tar xf -'
 --help has more: slow and failing destinations (--slow, --dead, --on-failure),
 progress, all addresses, exit codes. Without a deadline nothing is cut short.";
-
-/// Moves bytes through pipes and accounts for every one of them.
-#[derive(Debug, Parser)]
-#[command(
-    name = "watertight",
-    version,
-    arg_required_else_help = true,
-    max_term_width = 80,
-    after_help = SEE,
-    after_long_help = topics::in_help(topics::of(None))
-)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Task,
-}
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Task {
-    /// Print a completion script for a shell
-    Completions {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
-    /// Copy a source to one or several destinations and account for every byte
-    ///
-    /// Every destination gets all bytes of the source, at the pace of the slowest. The exit code says whether every byte got
-    /// through; the report says where each of them is. No destination is given the end of its stream before everything is known
-    /// to be well: a command that commits what it got at the end of its input never commits a part.
-    Copy(Box<CopyFlags>),
-    /// Run a command with limits, end it as a tree, and say what became of it
-    ///
-    /// A deadline ends the command and everybody it has started, not only its first process. What it wrote until then is there. A
-    /// daemon that it leaves behind is named, and waited for or not, as the options say.
-    Run(Box<RunFlags>),
-    /// Print the manual page (roff), of the program or of one subcommand
-    Man {
-        /// The subcommand
-        subcommand: Option<String>,
-    },
-}
 
 /// The flags of `copy`.
 #[derive(Args, Debug)]
@@ -133,6 +84,12 @@ pub(crate) struct CopyFlags {
     /// are read changes what is read.
     #[arg(long, hide_short_help = true)]
     pub(crate) stable: bool,
+
+    /// Leave the pipes of standard input and output as they are
+    ///
+    /// Else they are enlarged to 256 KiB (Linux) once 4 MiB have flowed, which lets the producer run further ahead; never made smaller.
+    #[arg(long, hide_short_help = true)]
+    pub(crate) keep_capacity: bool,
 
     /// How many bytes may wait for each destination [default: 1MiB]
     ///
@@ -220,6 +177,13 @@ pub(crate) struct CopyFlags {
 }
 
 impl CopyFlags {
+    /// Every end with its address, the source first.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (End, &Address)> {
+        let destinations = self.destinations.iter().enumerate();
+        let destinations = destinations.map(|(index, address)| (End::Destination(index), address));
+        std::iter::once((End::Source, &self.source)).chain(destinations)
+    }
+
     /// The default of `--buffer`: a few pipe capacities, so that neither side waits for the other's every move.
     const BUFFER_BYTES: u64 = 1024 * 1024;
 
@@ -236,6 +200,15 @@ impl CopyFlags {
             self.rate.is_some() || self.buffer.is_some() || self.drain_within.is_some();
         let is_stopped = self.limit.is_some() && has_child;
         self.destinations.len() == 1 && !is_seen && !is_held_back && !is_stopped
+    }
+
+    /// Our standard streams that are ends of the copy, if their pipes may be enlarged.
+    pub(crate) fn streams_to_enlarge(&self) -> Vec<u32> {
+        let is_fd = |address: &Address, number: u32| matches!(address.place, Place::Fd(known) if known == number);
+        let source = is_fd(&self.source, 0).then_some(0);
+        let destination = self.destinations.iter().any(|one| is_fd(one, 1));
+        let wanted = source.into_iter().chain(destination.then_some(1));
+        wanted.filter(|_| !self.keep_capacity).collect()
     }
 
     /// What no single flag can know: which of them exclude each other.
@@ -309,26 +282,4 @@ pub(crate) enum ProgressChoice {
     /// One JSON object a line, for programs: bytes, rate, estimate, every destination, and what is waited for
     Json,
     Never,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_hash_flag_does_not_swallow_the_source() {
-        let cli = Cli::try_parse_from(["watertight", "copy", "--hash", "a", "b"]).unwrap();
-        let Task::Copy(flags) = cli.command else {
-            panic!("not a copy");
-        };
-        assert_eq!(flags.hash, Some(HashChoice::Sha256));
-        assert_eq!(flags.source.text, "a");
-        assert_eq!(flags.destinations.len(), 1);
-    }
 }

@@ -1,7 +1,7 @@
 //! What is generated from the one definition of the flags: completions and manual pages, on standard output.
 
+use crate::cli::Cli;
 use crate::diagnostics;
-use crate::flags::Cli;
 use crate::topics;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;

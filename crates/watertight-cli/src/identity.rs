@@ -1,11 +1,13 @@
 //! Which ends are one and the same thing, whatever their names: what would destroy itself, or feed itself, is refused.
 
 use crate::address::{Address, Place};
-use crate::endpoint::{Claimed, NotOpened};
-use crate::event::End;
+use crate::claimed::Claimed;
+use crate::end::End;
+use crate::end::NotOpened;
 use crate::flags::CopyFlags;
+use crate::opened::OpenedPath;
 use crate::partial::Names;
-use crate::paths::{OpenedPath, Paths};
+use crate::paths::Paths;
 use crate::platform::{self, Identity};
 use std::fs::{File, Metadata};
 use std::io;

@@ -1,8 +1,9 @@
 //! Messages and children's outputs never get into the data: which of our own streams are ends of the copy, and what follows.
 
 use crate::address::{Address, Place};
-use crate::endpoint::{Claimed, Failure};
-use crate::event::End;
+use crate::claimed::Claimed;
+use crate::end::End;
+use crate::end::Failure;
 use crate::flags::CopyFlags;
 use crate::identity::{self, Thing};
 use crate::platform;

@@ -2,8 +2,8 @@
 //! ended as the command would be.
 
 use crate::platform;
+use crate::run_ending::RunEnding;
 use crate::run_flags::RunFlags;
-use crate::run_report::RunEnding;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -4,9 +4,11 @@ use crate::account;
 use crate::address::{Address, FileMode, Place};
 use crate::created::Created;
 use crate::diagnostics;
-use crate::endpoint::{Failure, NotOpened};
-use crate::event::{End, Event, Inbox, Mailbox, is_late};
-use crate::partial::{self, Closing, Placing};
+use crate::end::End;
+use crate::end::{Failure, NotOpened};
+use crate::event::{Event, Inbox, Mailbox, is_late};
+use crate::opened::OpenedPath;
+use crate::partial::{self, Closing};
 use crate::platform;
 use std::fs::{File, Metadata};
 use std::io;
@@ -41,25 +43,6 @@ impl Patience {
             Self::Idle(_) => true,
             Self::Until(_) => false,
         }
-    }
-}
-
-/// A path that was opened.
-pub(crate) struct OpenedPath {
-    pub(crate) file: File,
-    pub(crate) metadata: Metadata,
-    /// There was no such file before.
-    created: Option<Created>,
-    /// The file that this one is to replace.
-    replaced: Option<File>,
-    /// How a destination's file is written.
-    placing: Option<Box<Placing>>,
-}
-
-impl OpenedPath {
-    /// The file that has the address's name, if one has it: not the one that is written beside.
-    pub(crate) fn named(&self) -> &File {
-        self.replaced.as_ref().unwrap_or(&self.file)
     }
 }
 

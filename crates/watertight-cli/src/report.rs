@@ -1,6 +1,6 @@
 //! The closing report: the account of every pipe, as text or as JSON, and the exit code that follows from it.
 
-use crate::child::{ChildStatus, EndedBy, InputKind};
+use crate::child_status::{ChildStatus, EndedBy, InputKind};
 use crate::how::{How, Reason};
 use crate::units::{printable, shown_bytes};
 use serde::Serialize;

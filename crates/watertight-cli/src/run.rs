@@ -1,12 +1,15 @@
 //! From flags to exit code: opens, copies, puts the account together, and delivers the report.
 
 use crate::address::Address;
+use crate::claimed::Claimed;
 use crate::copy::Copy;
 use crate::created::{Created, open_or_create};
 use crate::destination::Destination;
 use crate::diagnostics::{self, tell};
-use crate::endpoint::{self, Claimed, NotOpened};
-use crate::event::{End, Inbox, Mailbox, mailbox};
+use crate::end::End;
+use crate::end::NotOpened;
+use crate::endpoint::{self};
+use crate::event::{Inbox, Mailbox, mailbox};
 use crate::flags::{CopyFlags, HashChoice, ReportChoice};
 use crate::identity;
 use crate::mixing::DataStreams;

@@ -4,24 +4,14 @@ use crate::address::Address;
 use crate::oom::OutOfMemory;
 use crate::orphans::SeenOff;
 use crate::platform;
+use crate::run_ending::{RunEnding, ending};
 use crate::run_flags::RunFlags;
-use crate::supervise::ending;
 use crate::units::{hex_unless_text, hexadecimal, printable, shown_bytes, shown_duration};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::time::Duration;
 use watertight::{Captured, Exit, Found, Outcome, Usage};
-
-/// What ended the run.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RunEnding {
-    Deadline,
-    Interrupted,
-    Itself,
-    QuietAfterExit,
-}
 
 /// One output, if it went through our hands.
 #[derive(Debug, Serialize)]

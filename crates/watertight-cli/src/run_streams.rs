@@ -4,8 +4,10 @@
 //! (`supervise.rs`). All or nothing: no file is emptied before everything else is open.
 
 use crate::address::{Address, ExecOptions, FileMode, Place};
-use crate::endpoint::{Claimed, NotOpened};
-use crate::event::{End, Inbox, Mailbox};
+use crate::claimed::Claimed;
+use crate::end::End;
+use crate::end::NotOpened;
+use crate::event::{Inbox, Mailbox};
 use crate::identity::{REPORT, Thing, of_address, same_file, standard_error};
 use crate::paths::{Beginning, Paths, Patience};
 use crate::platform;

@@ -3,7 +3,9 @@
 
 use crate::event::{Event, Mailbox};
 use crate::extent::Extent;
+use crate::platform;
 use crate::seal::Decoder;
+use crate::source_ending::SourceEnding;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
@@ -13,36 +15,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-use watertight::{PipeReader, PipeWriter, TransferEnd, transfer};
+use watertight::{PipeReader, PipeWriter, TransferEnd, TransferError, transfer};
+
+/// The most that is read at once: a few pipe capacities, little enough to stay in the cache.
+pub(crate) const CHUNK_BYTES_MAX: u64 = 128 * 1024;
 
 /// How many buffers wait to be used again. More than a destination's queue holds in the common case.
 const BUFFERS_MAX: usize = 16;
 
 /// A read that filled less than this part of its buffer is copied out, so that trickling input cannot pin large buffers.
 const FILLED_PART_MIN: usize = 4;
-
-/// How the source ended.
-#[derive(Debug, Default)]
-pub(crate) struct SourceEnding {
-    /// The end of the stream was reached.
-    pub(crate) ended: bool,
-    /// As many bytes as wanted were read, and none behind them was taken.
-    pub(crate) limit_reached: bool,
-    /// Why reading failed, if it did.
-    pub(crate) error: Option<String>,
-    /// It became shorter while it was read; that is the error.
-    pub(crate) shrank: bool,
-    /// How many bytes it had left at the start, if it is something that has a size.
-    pub(crate) size_at_start: Option<u64>,
-    /// The hash of all data.
-    pub(crate) hash: Option<[u8; 32]>,
-    /// Bytes that were read and are no data: the seal's.
-    pub(crate) seal_bytes: u64,
-    /// Bytes that the system handed over and that nobody took, because reading was stopped.
-    pub(crate) untaken: u64,
-    /// It was not read to its end because its one destination takes no more.
-    pub(crate) is_destination_over: bool,
-}
 
 /// What is wanted of a source that is read.
 pub(crate) struct Wanted {
@@ -143,7 +125,13 @@ pub(crate) struct Moving {
     pub(crate) is_stable: bool,
     /// No more than so many.
     pub(crate) limit: Option<u64>,
+    /// Which of our standard streams (0, 1) are pipes of this copy's that may be enlarged.
+    pub(crate) to_enlarge: Vec<u32>,
 }
+
+/// So many bytes flow before a pipe is enlarged: a small copy does not pay for it, and the pages of all pipes of a user's have one
+/// bound (`pipe-user-pages-soft`).
+const ENLARGED_AFTER_BYTES: u64 = 4 * 1024 * 1024;
 
 impl Moving {
     fn run(
@@ -156,16 +144,10 @@ impl Moving {
             size_at_start: extent.map(Extent::left),
             ..SourceEnding::default()
         };
-        let moving = transfer(reader, &self.writer).bytes_max(self.limit.unwrap_or(u64::MAX));
-        let moved = if self.is_stable {
-            moving.wait()
-        } else {
-            moving.in_kernel_everywhere().wait()
-        };
-        match moved {
-            Ok(done) if !done.has_ended => ending.limit_reached = true,
-            Ok(done) => {
-                ending.error = shrinkage(reader, extent, done.bytes);
+        match self.moved(reader) {
+            Ok((_, false)) => ending.limit_reached = true,
+            Ok((bytes, true)) => {
+                ending.error = shrinkage(reader, extent, bytes);
                 ending.shrank = ending.error.is_some();
                 ending.ended = !ending.shrank;
             }
@@ -181,6 +163,28 @@ impl Moving {
         }
         ending.untaken = untaken(reader);
         ending
+    }
+}
+
+impl Moving {
+    /// Moves everything: how much it was, and whether the stream ended.
+    fn moved(&self, reader: &PipeReader) -> Result<(u64, bool), TransferError> {
+        let limit = self.limit.unwrap_or(u64::MAX);
+        let moved = |bytes_max: u64| {
+            let moving = transfer(reader, &self.writer).bytes_max(bytes_max);
+            if self.is_stable {
+                moving.wait()
+            } else {
+                moving.in_kernel_everywhere().wait()
+            }
+        };
+        let first = moved(limit.min(ENLARGED_AFTER_BYTES))?;
+        if first.has_ended || first.bytes == limit {
+            return Ok((first.bytes, first.has_ended));
+        }
+        self.to_enlarge.iter().copied().for_each(platform::enlarge);
+        let rest = moved(limit - first.bytes)?;
+        Ok((first.bytes + rest.bytes, rest.has_ended))
     }
 }
 

@@ -1,15 +1,16 @@
 //! `watertight run`: a command with limits, its exit code, and an account of what it wrote.
 
 use crate::diagnostics::{self, tell};
-use crate::endpoint::NotOpened;
+use crate::end::NotOpened;
 use crate::event::{Inbox, Mailbox, mailbox};
 use crate::flags::ReportChoice;
 use crate::oom::{KillsBefore, OutOfMemory};
 use crate::orphans::Adoption;
 use crate::platform::{self, Meanwhile, OurTerminal};
 use crate::run::{open_report, save_report};
+use crate::run_ending::{RunEnding, ending};
 use crate::run_flags::RunFlags;
-use crate::run_report::{Beside, RunEnding, RunReport};
+use crate::run_report::{Beside, RunReport};
 use crate::run_streams::{RunStreams, Wanted};
 use std::fs::File;
 use std::io;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Instant;
 use watertight::{
-    AfterExit, Command, Direction, EndRequest, EndedBy, Exit, Group, Input, Limits, OsHandle,
-    Outcome, Output, PipeWriter, StartError, StartStep, WriterOptions,
+    AfterExit, Command, Direction, EndRequest, Exit, Group, Input, Limits, OsHandle, Outcome,
+    Output, PipeWriter, StartError, StartStep, WriterOptions,
 };
 
 const DEADLINE_PASSED: u8 = 124;
@@ -417,15 +418,4 @@ fn cannot_save(flags: &RunFlags, error: &io::Error) -> u8 {
         path.display()
     ));
     OURS
-}
-
-/// How it ended, in one word.
-pub(crate) fn ending(outcome: &Outcome) -> RunEnding {
-    let known = [
-        (EndedBy::Deadline, RunEnding::Deadline),
-        (EndedBy::Request, RunEnding::Interrupted),
-        (EndedBy::Quiet, RunEnding::QuietAfterExit),
-    ];
-    let found = known.into_iter().find(|(ended, _)| *ended == outcome.ended);
-    found.map_or(RunEnding::Itself, |(_, ending)| ending)
 }

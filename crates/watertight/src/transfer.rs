@@ -85,6 +85,7 @@ pub fn transfer<'a, B: Backend>(
         source: SourceWait::default(),
         destination: DestinationWait::default(),
         waits_for: TransferEnd::Source,
+        rhythm: Rhythm::default(),
     })
 }
 
@@ -174,6 +175,43 @@ pub struct Transfer<'a, B: Backend = Native> {
     source: SourceWait,
     destination: DestinationWait,
     waits_for: TransferEnd,
+    rhythm: Rhythm,
+}
+
+/// How often a move was followed by a wait for the source: who sees that coming waits first, and spares the attempt that tells it.
+#[derive(Debug, Default)]
+struct Rhythm {
+    has_just_moved: bool,
+    /// Moves in a row that were each followed by a wait.
+    waits: u32,
+}
+
+impl Rhythm {
+    /// So many waits make a rhythm.
+    const WAITS_MIN: u32 = 2;
+    /// After so many it is tried without, in case the source has become faster.
+    const WAITS_MAX: u32 = 32;
+
+    fn handle_wait(&mut self) {
+        if std::mem::take(&mut self.has_just_moved) {
+            self.waits += 1;
+        }
+    }
+
+    /// Bytes were moved. Whether to wait for the source before the next attempt.
+    fn handle_move(&mut self) -> bool {
+        if std::mem::replace(&mut self.has_just_moved, true) {
+            // Nothing was waited for in between.
+            self.waits = 0;
+        }
+        let is_expected = (Self::WAITS_MIN..Self::WAITS_MAX).contains(&self.waits);
+        if is_expected {
+            self.handle_wait();
+        } else if self.waits >= Self::WAITS_MAX {
+            self.waits = Self::WAITS_MIN - 1;
+        }
+        is_expected
+    }
 }
 
 /// What one step came to.
@@ -402,12 +440,24 @@ impl<B: Backend> Transfer<'_, B> {
         self.in_kernel += moved;
         match answer {
             // The next step finds an end or a failure in the account of the end that has it.
-            MoveNow::EndOfStream
-            | MoveNow::Moved(_)
-            | MoveNow::ReadFailed(..)
-            | MoveNow::WriteFailed(..) => Ok(StepOutcome::Again),
-            MoveNow::DestinationWait => Ok(self.read_ahead(WAITING_BYTES, waker, may_block)),
-            MoveNow::SourceWait => Ok(self.wait_readable(waker, may_block)),
+            MoveNow::EndOfStream | MoveNow::ReadFailed(..) | MoveNow::WriteFailed(..) => {
+                Ok(StepOutcome::Again)
+            }
+            MoveNow::Moved(_) => {
+                let may_wait = may_block != MayBlock::No && self.left > 0;
+                if self.rhythm.handle_move() && may_wait {
+                    return Ok(self.wait_readable(waker, may_block));
+                }
+                Ok(StepOutcome::Again)
+            }
+            MoveNow::DestinationWait => {
+                self.rhythm = Rhythm::default();
+                Ok(self.read_ahead(WAITING_BYTES, waker, may_block))
+            }
+            MoveNow::SourceWait => {
+                self.rhythm.handle_wait();
+                Ok(self.wait_readable(waker, may_block))
+            }
             MoveNow::Unavailable => {
                 self.can_move = false;
                 Ok(StepOutcome::Again)
@@ -497,4 +547,29 @@ fn cause_of(class: Class, os: Option<OsCode>) -> Cause {
 /// A number of bytes that is bounded by one of the constants above.
 fn in_memory(bytes: u64) -> usize {
     usize::try_from(bytes).expect("a bound of ours fits a usize")
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::Rhythm;
+
+    #[test]
+    fn a_wait_after_every_move_is_seen_coming_and_looked_at_again() {
+        let mut rhythm = Rhythm::default();
+        // Nothing is expected at first, nor of a source that is always ready.
+        for _ in 0..10 {
+            assert!(!rhythm.handle_move());
+        }
+        for _ in 0..Rhythm::WAITS_MIN {
+            rhythm.handle_wait();
+            assert!(!rhythm.handle_move() || rhythm.waits > Rhythm::WAITS_MIN);
+        }
+        rhythm.handle_wait();
+        let expected = (0..Rhythm::WAITS_MAX).take_while(|_| rhythm.handle_move());
+        let expected = u32::try_from(expected.count()).expect("few");
+        assert!((1..Rhythm::WAITS_MAX).contains(&expected), "{expected}");
+        // Tried without: the source is always ready now.
+        assert!(!rhythm.handle_move());
+        assert!(!rhythm.handle_move());
+    }
 }

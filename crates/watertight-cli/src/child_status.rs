@@ -1,0 +1,48 @@
+//! How a child ended, and what it read from.
+
+use serde::Serialize;
+
+/// What stands between us and a child of a destination.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum InputKind {
+    /// A socket that looks cut to the child unless it is ended in order, even if we are killed.
+    Armed,
+    /// A plain pipe: a cut stream looks whole.
+    Pipe,
+}
+
+/// Who ended a child.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EndedBy {
+    /// It ended after we had asked it to, or had closed its pipe before its time.
+    Asked,
+    #[default]
+    Itself,
+    /// It ended after we had killed it.
+    Killed,
+}
+
+/// How a child ended.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub(crate) struct ChildStatus {
+    /// Its exit code; none if a signal ended it, or if nothing is known.
+    pub(crate) code: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
+    /// Its exit code is one that means well: 0, or what `ok=` names.
+    pub(crate) good: bool,
+    /// We closed its pipe before its end, asked it to end or killed it: the status is a consequence, not a cause.
+    pub(crate) stopped: bool,
+    pub(crate) ended_by: EndedBy,
+    /// Who of its tree is still there although it was killed.
+    pub(crate) left: Vec<String>,
+}
+
+impl ChildStatus {
+    /// Whether it ended well, or badly as a mere consequence of our stopping.
+    pub(crate) fn is_good(&self) -> bool {
+        self.stopped || self.good
+    }
+}

@@ -1,0 +1,71 @@
+//! Descriptors that the program was started with.
+
+use crate::address::{Address, Place};
+use crate::end::{End, Failure};
+use same_file::Handle;
+use std::fs::File;
+use watertight::{Direction, OsHandle};
+
+/// The standard streams' numbers end here.
+const STANDARD_STREAMS: u32 = 3;
+
+/// Descriptors above the standard streams, to be taken before this program opens anything that could get their numbers.
+pub(crate) struct Claimed {
+    files: Vec<(u32, File)>,
+    /// The first that was not there.
+    failure: Option<Failure>,
+}
+
+impl Claimed {
+    pub(crate) fn take<'a>(ends: impl IntoIterator<Item = (End, &'a Address)>) -> Self {
+        let (mut files, mut failure) = (Vec::new(), None);
+        for (end, address) in ends {
+            if let Place::Fd(number) = address.place
+                && number >= STANDARD_STREAMS
+            {
+                match inherited(end, address, number) {
+                    Ok(handle) => files.push((number, File::from(handle))),
+                    Err(error) => failure = failure.or(Some(error)),
+                }
+            }
+        }
+        Self { files, failure }
+    }
+
+    /// Looks at what is behind a descriptor that the program was started with, and takes no further one for it.
+    pub(crate) fn look<T>(&self, number: u32, look: impl FnOnce(&File) -> Option<T>) -> Option<T> {
+        let standard = match number {
+            0 => Handle::stdin(),
+            1 => Handle::stdout(),
+            2 => Handle::stderr(),
+            _ => {
+                let (_, file) = self.files.iter().find(|(known, _)| *known == number)?;
+                return look(file);
+            }
+        };
+        look(standard.ok()?.as_file())
+    }
+
+    /// The first that was not there.
+    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    pub(crate) fn remove(&mut self, number: u32) -> Option<OsHandle> {
+        let index = self.files.iter().position(|(known, _)| *known == number)?;
+        Some(self.files.swap_remove(index).1.into())
+    }
+}
+
+/// What is behind a descriptor that the program was started with.
+pub(crate) fn inherited(end: End, address: &Address, number: u32) -> Result<OsHandle, Failure> {
+    let direction = match end {
+        End::Source => Direction::Read,
+        End::Destination(_) => Direction::Write,
+    };
+    watertight::inherited(number, direction).map_err(|error| {
+        let way_out =
+            "is it open? Open it where this program is started, as in `3<file` or `3>file`";
+        (end, format!("cannot use {address}: {error}; {way_out}"))
+    })
+}
