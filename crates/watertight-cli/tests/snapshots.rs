@@ -218,7 +218,6 @@ fn the_messages_are_as_they_are_written_down() {
         &["copy", "source", "exec:no-such-program-here"],
         &["copy", "--report-to", "missing/report", "source", "target"],
         &["copy", "/proc/self/mem", "target"],
-        &["copy", "source", "/dev/full"],
         &["copy", "--expect-bytes", "7", "source", "target"],
         &[
             "copy", "--limit", "10", "--report", "text", "source", "target",

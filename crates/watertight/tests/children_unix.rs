@@ -299,6 +299,9 @@ fn a_forked_child_is_refused_a_wait_for_our_child() {
     assert_eq!(status.exit_status(), Some(0));
     drop(child.stdin.take());
     assert!(child.wait().within(PATIENCE).wait().unwrap().is_success());
+    // The thread that hears of it lets go of its descriptor.
+    drop(child);
+    await_no_children();
 }
 
 /// Each would wait for the others' ends if it had inherited their pipes.

@@ -5,14 +5,16 @@ use super::stage::{PATIENCE, Stage};
 use crate::common::noise;
 use std::io;
 use watertight::{
-    Child, Command, EndedBy, Ending, Error, ErrorKind, Exit, Group, Input, Limits, OsCode, Outcome,
-    Output,
+    Child, Command, EndedBy, Ending, Error, ErrorKind, Exit, Group, Input, Limits, OnDrop, OsCode,
+    Outcome, Output, WriterOptions,
 };
 
 /// `cat`, which ends when its input does.
 fn cat(s: &mut Stage<'_>, input: Input) -> Option<Child> {
     let started = Command::new("cat")
         .stdin(input)
+        // A write that the kernel never takes would be sent for ever.
+        .stdin_options(WriterOptions::new().on_drop(OnDrop::Abort))
         .stdout(Output::piped())
         .group(Group::Own)
         .kill_on_drop(true)
@@ -130,6 +132,18 @@ fn told(s: &mut Stage<'_>, waited: Result<Exit, Error>) {
             s.hear(error.os);
         }
     }
+}
+
+/// Has the thread started that hears of children's ends: only for a child that has not ended yet.
+pub(crate) fn wait_for_one_that_lives() {
+    let mut cat = Command::new("cat");
+    cat.stdin(Input::piped()).stdout(Output::null());
+    let mut child = cat.spawn().expect("a child");
+    let first = futures_lite::future::poll_once(child.wait());
+    assert!(futures_lite::future::block_on(first).is_none());
+    drop(child.stdin.take());
+    let exit = child.wait().within(PATIENCE).wait();
+    assert!(exit.expect("an end").is_success());
 }
 
 /// Starts one and waits for it: whoever is left over is reaped by a start.

@@ -39,6 +39,8 @@ fn is_an_answer(name: &str, code: Errno) -> bool {
     (name == "TIOCGPTPEER" && [Errno::NOTTY, Errno::INVAL, Errno::IO].contains(&code))
         || (name == "TIOCGPTN" && code == Errno::NOTTY)
         || (name == "shutdown" && code == Errno::NOTCONN)
+        // A lease is a file's (fcntl(2)), and only pipes, FIFOs and terminals are opened again.
+        || (name == "open (again)" && code == Errno::AGAIN)
         // A child that somebody else has reaped.
         || (name.starts_with("pidfd_open") && code == Errno::SRCH)
 }
@@ -116,7 +118,7 @@ pub(crate) fn is_told(made: &Made) -> bool {
         // What cannot be found out is taken for the kind that is always safe: another rung of the ladder.
         "fstatfs" | "TIOCGPTN" | "isatty" | "pwritev2 (probe)" | "preadv2 (probe)" => false,
         // The next rung, unless the next rung would need descriptors too.
-        "open (again)" => [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN].contains(&code),
+        "open (again)" => [Errno::MFILE, Errno::NFILE, Errno::NOMEM].contains(&code),
         // Where it is forbidden or unknown, `/proc/self/fd` takes its place.
         "pidfd_getfd" => ![Errno::NOSYS, Errno::PERM].contains(&code),
         // A thread that cannot block by itself waits for the driver's.

@@ -365,7 +365,7 @@ fn warm_up() {
         .within(PATIENCE)
         .wait()
         .expect("a first end");
-    children::start_another();
+    children::wait_for_one_that_lives();
     let is_thread = |one: &&String| one.starts_with("thread");
     let patience = Instant::now() + PATIENCE;
     while held().iter().filter(is_thread).count() < 2 {
