@@ -494,10 +494,11 @@ fn exit_code(report: &Report) -> u8 {
         }
         None if report.ending != CopyEnding::Finished => 1,
         None if !report.sources.iter().all(SourceReport::is_done) => 1,
+        // A file that does not have its name is no success.
         None if report
             .destinations
             .iter()
-            .any(DestinationReport::is_held_back) =>
+            .any(|one| one.is_held_back() || one.partial.is_some()) =>
         {
             1
         }

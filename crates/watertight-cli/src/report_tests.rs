@@ -66,6 +66,10 @@ fn zero_only_if_everything_went_well() {
     );
     assert_eq!(code(|report| report.expected_bytes = Some(11)), 7);
     assert_eq!(
+        code(|report| report.destinations[0].partial = Some(String::new())),
+        1
+    );
+    assert_eq!(
         code(|report| report.sources[0].error = Some(String::new())),
         4
     );

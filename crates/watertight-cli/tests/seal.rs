@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{Run, copy, file, folder_with, itself, number, pattern, run};
+use harness::{Run, copy, file, folder_with, itself, number, partial, pattern, run};
 use std::fs;
 use std::path::Path;
 
@@ -13,9 +13,9 @@ const BEGINNING: usize = 8;
 const HEAD: usize = 5;
 const END_MARK: usize = 45;
 
-/// A destination file in its place from the first byte: what arrived is looked at, whatever the verdict was.
-fn kept(path: &Path) -> String {
-    format!("{},inplace", file(path))
+/// An address of a file that has what arrived under its own name, also if the copy was not whole.
+fn in_place(path: &Path) -> String {
+    file(path) + ",inplace"
 }
 
 /// Seals a file into another, and gives what is in there.
@@ -28,7 +28,7 @@ fn seal(source: &Path, target: &Path) -> Vec<u8> {
 fn open(folder: &Path, stream: &[u8]) -> (Run, Vec<u8>) {
     let (sealed, target) = (folder.join("received"), folder.join("opened"));
     fs::write(&sealed, stream).unwrap();
-    let run = run(["--sealed", &file(&sealed), &kept(&target)]);
+    let run = run(["--sealed", &file(&sealed), &in_place(&target)]);
     (run, fs::read(&target).unwrap())
 }
 
@@ -42,17 +42,18 @@ fn a_whole_stream_arrives_and_both_accounts_balance() {
     for len in [0, 1, LARGE] {
         let (folder, source, bytes) = folder_with(len);
         let sealed = folder.path().join("sealed");
-        let arguments = ["--seal", "--hash", &file(&source), &kept(&sealed)];
+        let arguments = ["--seal", "--hash", &file(&source), &in_place(&sealed)];
         let sent = run(arguments).expect(0);
         let wire = fs::read(&sealed).unwrap();
         assert_eq!(sent.destination(0)["sealed"], true);
+        assert_eq!(sent.destination(0)["how"], "renamed");
         let added = sent.count(0, "seal_bytes");
         assert_eq!(wire.len() as u64, len as u64 + added);
         assert_eq!(sent.count(0, "transferred"), wire.len() as u64);
 
         let target = folder.path().join("target");
         let size = len.to_string();
-        let (from, to) = (file(&sealed), kept(&target));
+        let (from, to) = (file(&sealed), in_place(&target));
         let arguments = ["--sealed", "--hash", "--expect-bytes", &size, &from, &to];
         let received = run(arguments).expect(0);
         assert!(fs::read(&target).unwrap() == bytes);
@@ -65,12 +66,31 @@ fn a_whole_stream_arrives_and_both_accounts_balance() {
     }
 }
 
+/// The file has more bytes than were read, and is whole for all that.
+#[test]
+fn a_sealed_stream_replaces_a_file_only_when_it_is_whole() {
+    let (folder, source, bytes) = folder_with(1000);
+    let sealed = folder.path().join("sealed");
+    fs::write(&sealed, "old").unwrap();
+    let (from, to) = (file(&source), file(&sealed));
+    let cut = run(["--seal", "--expect-bytes", "999", &from, &to]).expect(7);
+    assert_eq!(cut.destination(0)["how"], "partial");
+    assert_eq!(fs::read(&sealed).unwrap(), b"old");
+    fs::remove_file(partial(&sealed)).unwrap();
+    let whole = run(["--seal", &from, &to]).expect(0);
+    assert_eq!(whole.destination(0)["how"], "renamed");
+    assert!(!partial(&sealed).exists());
+    let (run, opened) = open(folder.path(), &fs::read(&sealed).unwrap());
+    run.expect(0);
+    assert_eq!(opened, bytes);
+}
+
 #[test]
 fn an_expectation_is_of_data_on_the_sending_side_too() {
     let (folder, source, _) = folder_with(1000);
     let sealed = folder.path().join("sealed");
     let with = |size: &str| {
-        let (from, to) = (file(&source), kept(&sealed));
+        let (from, to) = (file(&source), in_place(&sealed));
         run(["--seal", "--expect-bytes", size, &from, &to])
     };
     with("1000").expect(0);
@@ -138,7 +158,8 @@ fn a_sender_whose_producer_failed_says_so() {
     let sealed = folder.path().join("sealed");
     // With either policy: an end at once would be an end without a verdict.
     for policy in ["kill", "end"] {
-        let arguments = ["--seal", "--on-failure", policy, &failing, &kept(&sealed)];
+        let to = in_place(&sealed);
+        let arguments = ["--seal", "--on-failure", policy, &failing, &to];
         run(arguments).expect(8);
         let (run, _) = open(folder.path(), &fs::read(&sealed).unwrap());
         let run = run.expect(4);
@@ -152,10 +173,10 @@ fn a_sealed_stream_goes_on_sealed_through_a_second_hop() {
     let (sealed, target) = (folder.path().join("sealed"), folder.path().join("target"));
     let between = itself(&format!(
         "copy --quiet --sealed --seal - \"{}\"",
-        kept(&sealed)
+        in_place(&sealed)
     ));
     run(["--seal", &file(&source), &between]).expect(0);
-    run(["--sealed", &file(&sealed), &kept(&target)]).expect(0);
+    run(["--sealed", &file(&sealed), &in_place(&target)]).expect(0);
     assert!(fs::read(&target).unwrap() == bytes);
 
     // What fails at the first hop is known at the last one.
@@ -170,7 +191,7 @@ fn a_sealed_stream_goes_on_sealed_through_a_second_hop() {
 fn every_destination_gets_the_same_sealed_stream() {
     let (folder, source, bytes) = folder_with(LARGE);
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-    let run = run(["--seal", &file(&source), &kept(&one), "-", &kept(&two)]).expect(0);
+    let run = run(["--seal", &file(&source), &in_place(&one), "-", &in_place(&two)]).expect(0);
     let stream = fs::read(&one).unwrap();
     assert!(fs::read(&two).unwrap() == stream && run.stdout == stream);
     let (run, opened) = open(folder.path(), &stream);
@@ -184,8 +205,8 @@ fn the_smallest_buffer_has_room_for_frames() {
     let (folder, source, bytes) = folder_with(300);
     for buffer in ["1", "100", "4Ki"] {
         let sealed = folder.path().join("sealed");
-        run(["--seal", "--buffer", buffer, &file(&source), &kept(&sealed)]).expect(0);
-        let target = kept(&folder.path().join("target"));
+        run(["--seal", "--buffer", buffer, &file(&source), &in_place(&sealed)]).expect(0);
+        let target = in_place(&folder.path().join("target"));
         run(["--sealed", "--buffer", buffer, &file(&sealed), &target]).expect(0);
         assert_eq!(fs::read(folder.path().join("target")).unwrap(), bytes);
     }
