@@ -30,6 +30,11 @@ impl Asked {
         self.is_command_over.load(Ordering::SeqCst)
     }
 
+    /// How often somebody has asked us to end.
+    pub(crate) fn times(&self) -> u32 {
+        self.times.load(Ordering::SeqCst)
+    }
+
     /// Somebody asks us to end.
     pub(crate) fn note(&self) {
         self.times.fetch_add(1, Ordering::SeqCst);
@@ -114,6 +119,11 @@ impl Adoption {
         self.asked.command.store(pid, Ordering::SeqCst);
     }
 
+    /// The command is over: from now on every signal is for us.
+    pub(crate) fn command_is_over(&self) {
+        self.asked.is_command_over.store(true, Ordering::SeqCst);
+    }
+
     /// Waits until all that the command has left behind are over. At the deadline, or when we are asked to end, they are asked to
     /// end, and killed after the grace; at once, if the command itself was ended.
     pub(crate) fn see_off(&self, flags: &RunFlags, begun: Instant, outcome: &Outcome) -> SeenOff {
@@ -121,7 +131,6 @@ impl Adoption {
         if !flags.adopt_orphans {
             return seen_off;
         }
-        self.asked.is_command_over.store(true, Ordering::SeqCst);
         // Reaped, it has no number any more.
         let own = match outcome.exit {
             Some(_) => 0,
@@ -176,7 +185,7 @@ impl Adoption {
             if orphans::reap(own)?.is_empty() {
                 return Ok(Waited::Gone);
             }
-            if self.asked.times.load(Ordering::SeqCst) >= times {
+            if self.asked.times() >= times {
                 return Ok(Waited::Asked);
             }
             let now = Instant::now();

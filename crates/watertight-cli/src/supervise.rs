@@ -5,7 +5,7 @@ use crate::end::NotOpened;
 use crate::event::{Inbox, Mailbox, mailbox};
 use crate::flags::ReportChoice;
 use crate::oom::{KillsBefore, OutOfMemory};
-use crate::orphans::Adoption;
+use crate::orphans::{Adoption, Asked};
 use crate::platform::{self, Meanwhile, OurTerminal};
 use crate::run::{open_report, save_report};
 use crate::run_ending::{RunEnding, ending};
@@ -17,10 +17,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use watertight::{
-    AfterExit, Command, Direction, EndRequest, Exit, Group, Input, Limits, OsHandle, Outcome,
-    Output, PipeWriter, StartError, StartStep, WriterOptions,
+    AfterExit, Command, Direction, EndRequest, Error, ErrorKind, Exit, Group, Input,
+    Limits, OsHandle, Outcome, Output, PipeWriter, Receipt, StartError, StartStep, WriterOptions,
 };
 
 const DEADLINE_PASSED: u8 = 124;
@@ -35,6 +35,9 @@ const KILLED_CODE: i32 = 128 + KILLED;
 
 /// No signal came.
 const NONE: i32 = 0;
+
+/// How often it is looked whether a signal came, while the rest of the output is on its way from us.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Where the command's outputs go on to, if they go through our hands.
 #[derive(Default)]
@@ -99,7 +102,9 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
         Err(code) => return code,
     };
     let outcome = performed.outcome;
-    let mut lost = finish(flags, &outcome, &performed.streams);
+    adoption.command_is_over();
+    let patience = Patience::new(flags, begun, &outcome, adoption.asked());
+    let mut lost = finish(flags, &performed.streams, patience);
     lost.extend(performed.unfed);
     let seen_off = adoption.see_off(flags, begun, &outcome);
     let ended = seen_off.ending.unwrap_or_else(|| ending(&outcome));
@@ -283,12 +288,62 @@ fn has_failed(outcome: &Outcome) -> bool {
     outcome.stdout.failure.is_some() || outcome.stderr.failure.is_some()
 }
 
-/// Ends what was passed on to. What did not get through, if anything. A command that we ended is not followed by a wait without end.
-fn finish(flags: &RunFlags, outcome: &Outcome, streams: &Streams) -> Vec<String> {
-    let is_in_time = matches!(
-        ending(outcome),
-        RunEnding::Itself | RunEnding::QuietAfterExit
-    );
+/// How long the rest of the output may take on its way from us. A consumer that takes nothing is waited for, but not beyond the
+/// deadline, and not when we are asked to end: then there is the grace, and after a second signal nothing.
+struct Patience {
+    asked: Arc<Asked>,
+    /// When the deadline passes.
+    due: Option<Instant>,
+    grace: Duration,
+    /// When what is left is given up.
+    until: Option<Instant>,
+}
+
+impl Patience {
+    fn new(flags: &RunFlags, begun: Instant, outcome: &Outcome, asked: Arc<Asked>) -> Self {
+        let is_in_time = matches!(
+            ending(outcome),
+            RunEnding::Itself | RunEnding::QuietAfterExit
+        );
+        // A command that we ended is not followed by a wait without end.
+        let until = if is_in_time {
+            None
+        } else {
+            Instant::now().checked_add(flags.grace)
+        };
+        Self {
+            asked,
+            due: flags.within.and_then(|within| begun.checked_add(within)),
+            grace: flags.grace,
+            until,
+        }
+    }
+
+    /// Ends a stream in order. What is left when the time is over is given up, and in the receipt.
+    fn end(&mut self, writer: &PipeWriter) -> Result<Receipt, Error> {
+        loop {
+            match writer.finish().within(LOOK_EVERY).wait() {
+                Err(error) if error.kind == ErrorKind::TimedOut => {}
+                ended => return ended,
+            }
+            if self.is_over(Instant::now()) {
+                // Else the end of the program would wait for it once more.
+                return writer.abort().wait();
+            }
+        }
+    }
+
+    fn is_over(&mut self, now: Instant) -> bool {
+        let times = self.asked.times();
+        if times > 0 || self.due.is_some_and(|due| due <= now) {
+            self.until = self.until.or_else(|| now.checked_add(self.grace));
+        }
+        times > 1 || self.until.is_some_and(|until| until <= now)
+    }
+}
+
+/// Ends what was passed on to. What did not get through, if anything.
+fn finish(flags: &RunFlags, streams: &Streams, mut patience: Patience) -> Vec<String> {
     let both = [
         ("our standard output", &flags.stdout, &streams.stdout),
         ("our standard error", &flags.stderr, &streams.stderr),
@@ -297,13 +352,7 @@ fn finish(flags: &RunFlags, outcome: &Outcome, streams: &Streams) -> Vec<String>
         let name = address
             .as_ref()
             .map_or(ours, |address| address.text.as_str());
-        let finish = writer.as_ref()?.finish();
-        let receipt = if is_in_time {
-            finish.wait()
-        } else {
-            finish.within(flags.grace).wait()
-        };
-        let error = match receipt {
+        let error = match patience.end(writer.as_ref()?) {
             Ok(receipt) => receipt.error()?,
             Err(error) => error,
         };
