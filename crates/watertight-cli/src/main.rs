@@ -76,6 +76,7 @@ use std::time::Duration;
 use units::printable;
 
 fn main() -> ExitCode {
+    platform::survive_file_size_bound();
     // The second Ctrl-C: no destructor, no account, no waiting for anybody, just out, and nobody we started lives on.
     let leave: fn(i32) = |code| {
         child::kill_all();

@@ -509,7 +509,7 @@ fn exit_code(report: &Report) -> u8 {
 /// An exit code in a few words, for the text report. 0 needs none.
 fn meaning(code: u8) -> Option<&'static str> {
     Some(match code {
-        0 | 129 | 130 | 143 => return None,
+        0 | 129 | 130 | 131 | 143 => return None,
         3 => "an address could not be opened",
         4 => "the source failed",
         5 => "bytes are missing at a destination",

@@ -139,7 +139,7 @@ fn listen(in_foreground: bool, adoption: &Adoption) -> io::Result<Heard> {
     platform::watch_signals(&[], move |number| {
         // While there is no command, every signal is for us.
         mailbox.interrupt(number);
-        if number != platform::INTERRUPT || !in_foreground || asked.is_command_over() {
+        if !platform::is_typed(number) || !in_foreground || asked.is_command_over() {
             signal.store(number, Ordering::SeqCst);
             // Sent again, it leaves no grace.
             request.send();

@@ -99,9 +99,9 @@ pub(crate) const COPY_EXIT_STATUS: Topic = Topic {
         ),
         Terms(&[
             (
-                "129, 130, 143",
-                "interrupted (SIGHUP, SIGINT or Ctrl-C, SIGTERM); the account is printed. A signal that was ignored at the \
-                 start stays ignored",
+                "129, 130, 131, 143",
+                "interrupted (SIGHUP, SIGINT or Ctrl-C, SIGQUIT or Ctrl-\\, SIGTERM); the account is printed. A signal that \
+                 was ignored at the start stays ignored",
             ),
             ("2", "wrong usage; nothing was opened"),
             ("3", "an address could not be opened; nothing was copied"),
@@ -220,10 +220,10 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
             ("126", "the command was found and cannot be run"),
             ("127", "there is no such command"),
             (
-                "129, 130, 143",
-                "we were asked to end (SIGHUP, SIGINT or Ctrl-C, SIGTERM), and ended it. In the foreground of a terminal \
-                 Ctrl-C reaches the command itself, and the exit code is what it makes of that. Asked a second time, we leave \
-                 it no grace",
+                "129, 130, 131, 143",
+                "we were asked to end (SIGHUP, SIGINT or Ctrl-C, SIGQUIT or Ctrl-\\, SIGTERM), and ended it. In the foreground \
+                 of a terminal those two keys reach the command itself, and the exit code is what it makes of that. Asked a \
+                 second time, we leave it no grace",
             ),
             ("2", "wrong usage; nothing was run"),
         ]),

@@ -10,7 +10,7 @@ pub(crate) use crate::unix_stderr::{STDERR_PIECE_BYTES_MAX, unread_of_stderr, wr
 pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,
 };
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::fs::{File, Metadata};
 use std::io;
@@ -19,6 +19,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Whether `fifo:PATH` means anything.
 pub(crate) const HAS_FIFOS: bool = true;
@@ -120,8 +122,19 @@ pub(crate) fn ending_signal(status: ExitStatus) -> Option<i32> {
     status.signal()
 }
 
-/// Ctrl-C's number.
-pub(crate) const INTERRUPT: i32 = SIGINT;
+/// Whether a terminal sends the signal to everybody in its foreground: Ctrl-C and Ctrl-\.
+pub(crate) fn is_typed(signal: i32) -> bool {
+    signal == SIGINT || signal == SIGQUIT
+}
+
+/// From now on a file that may grow no more (`ulimit -f`) is the failure of the write that finds out, and not the end of this
+/// program. Children are started with the signal as it was.
+pub(crate) fn survive_file_size_bound() {
+    if !watertight::is_signal_ignored(SIGXFSZ) {
+        // Nobody asks for the flag. Should this fail, the signal is what it was.
+        let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+    }
+}
 
 /// A second descriptor of one of our standard streams.
 pub(crate) fn standard_copy(number: u32) -> io::Result<OwnedFd> {
@@ -139,7 +152,7 @@ pub(crate) fn watch_signals(
     more: &[i32],
     mut hear: impl FnMut(i32) + Send + 'static,
 ) -> io::Result<()> {
-    let wanted = [SIGHUP, SIGINT, SIGTERM];
+    let wanted = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
     let heard = wanted.iter().chain(more);
     let heard = heard.filter(|signal| !watertight::is_signal_ignored(**signal));
     let mut signals = Signals::new(heard.chain([&SIGCHLD]))?;

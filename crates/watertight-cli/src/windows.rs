@@ -23,7 +23,15 @@ pub(crate) const HAS_DESCRIPTORS: bool = false;
 pub(crate) const HAS_FIFOS: bool = false;
 
 /// Ctrl-C's number, as on Unix, so that the exit code is the same.
-pub(crate) const INTERRUPT: i32 = 2;
+const INTERRUPT: i32 = 2;
+
+/// Whether a console sends it to everybody who is there.
+pub(crate) fn is_typed(signal: i32) -> bool {
+    signal == INTERRUPT
+}
+
+/// There is no such bound here.
+pub(crate) fn survive_file_size_bound() {}
 
 /// Nothing asks for the account so far.
 pub(crate) const ACCOUNT_SIGNALS: &[i32] = &[];

@@ -134,7 +134,7 @@ fn descriptors_are_used_if_they_are_open() {
 
 #[test]
 fn signals_end_the_copy_with_the_account() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (signal, code) in [("INT", 130), ("QUIT", 131), ("TERM", 143)] {
         let mut child = copy(["-", "-"]).stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"hello").unwrap();

@@ -207,3 +207,23 @@ fn a_success_is_one_line_on_a_terminal() {
         assert_eq!(erased.is_empty(), when == "never", "{line:?}");
     }
 }
+
+/// `ulimit -f`: the kernel raises SIGXFSZ, which would end the program before it can say what is wrong.
+#[test]
+fn a_file_that_may_grow_no_more_is_a_failed_write() {
+    let folder = tempfile::tempdir().unwrap();
+    for line in [
+        "$W --help >out",
+        "$W man copy >out",
+        "$W copy --report-to out /dev/null /dev/null",
+    ] {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -f 0; {line}")])
+            .env("W", EXE)
+            .current_dir(folder.path());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        assert!(!output.stderr.is_empty(), "{line}");
+    }
+}

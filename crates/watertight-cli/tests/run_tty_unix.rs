@@ -120,17 +120,19 @@ fn who_left_the_tree_behind_a_terminal_is_ended_if_we_adopt_orphans() {
 
 #[test]
 fn a_signal_to_us_ends_the_tree_behind_the_terminal() {
-    let mut child = run(&[], "sleep 1000 & echo ready; wait").spawn().unwrap();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    out.read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\r\n");
-    let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-    assert!(sent.success());
-    out.read_to_string(&mut line).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+    for (signal, code) in [("-TERM", 143), ("-QUIT", 131)] {
+        let mut child = run(&[], "sleep 1000 & echo ready; wait").spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\r\n");
+        let pid = child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+        out.read_to_string(&mut line).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+    }
 }
 
 /// It is hung up, as by a terminal's window that is closed.
