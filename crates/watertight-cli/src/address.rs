@@ -61,6 +61,27 @@ pub(crate) struct FileMode {
     pub(crate) exclusive: bool,
     /// It is written where it is, and not beside until it is whole.
     pub(crate) in_place: bool,
+    /// What a cut copy left beside is taken over.
+    pub(crate) resume: bool,
+}
+
+impl FileMode {
+    /// Two options that cannot both be meant.
+    fn contradiction(self) -> Option<String> {
+        if self.exclusive && self.must_exist {
+            return Some("`exclusive` (it must not exist) and `create=no` (it must exist) exclude each other".to_owned());
+        }
+        let others = [
+            (self.append, "append"),
+            (self.exclusive, "exclusive"),
+            (self.in_place, "inplace"),
+        ];
+        let mut others = others.into_iter().filter(|_| self.resume);
+        let (_, other) = others.find(|(is_on, _)| *is_on)?;
+        Some(format!(
+            "`resume` (go on with PATH.partial) and `{other}` exclude each other; leave one of them out"
+        ))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,6 +114,12 @@ impl Address {
             );
         }
         let place = match address.place {
+            Place::File(_, FileMode { resume: true, .. }) => {
+                return Err(
+                    "`resume` is an option of `watertight copy` only: nobody knows what a command will write"
+                        .to_owned(),
+                );
+            }
             // There it is our stream of the same name.
             _ if address.text == "-" => Place::Fd(number),
             // The command writes it, and nobody knows when it is whole.
@@ -171,6 +198,7 @@ impl Options {
                 "exclusive" => options.mode.exclusive = true,
                 "inplace" => options.mode.in_place = true,
                 "pipe" => options.exec.plain_pipe = true,
+                "resume" => options.mode.resume = true,
                 _ if was_list && listed.is_some() => {
                     options.exec.ok.extend(listed);
                     is_list = true;
@@ -184,7 +212,7 @@ impl Options {
                 }
                 _ => {
                     return Err(format!(
-                        "`{text}` after a comma is no option (files have append, create=no, exclusive, inplace, commands pipe and ok=CODES); a comma that belongs to the name or command is written twice: `,,`"
+                        "`{text}` after a comma is no option (files have append, create=no, exclusive, inplace, resume, commands pipe and ok=CODES); a comma that belongs to the name or command is written twice: `,,`"
                     ));
                 }
             }
@@ -196,10 +224,10 @@ impl Options {
             };
             first.get_or_insert_with(|| text.into_owned());
         }
-        if options.mode.exclusive && options.mode.must_exist {
-            return Err("`exclusive` (it must not exist) and `create=no` (it must exist) exclude each other".to_owned());
+        match options.mode.contradiction() {
+            Some(contradiction) => Err(contradiction),
+            None => Ok(options),
         }
-        Ok(options)
     }
 
     fn file_mode(&self, role: Role) -> Result<FileMode, String> {
@@ -352,6 +380,7 @@ mod tests {
         }
         assert!(matches!(stream("a,append", 2), Ok(Place::File(..))));
         assert!(stream("a,append", 0).unwrap_err().contains("destinations"));
+        assert!(stream("a,resume", 1).unwrap_err().contains("copy"));
     }
 
     #[test]
@@ -373,16 +402,21 @@ mod tests {
         );
         assert!(file("a,exclusive").1.exclusive);
         assert!(file("a,inplace").1.in_place && !file("a").1.in_place);
+        assert!(file("a,resume,create=no").1.resume && !file("a").1.resume);
         for wrong in [
             "a,appendix",
             "a,",
             "a,exclusive,create=no",
+            "a,resume,append",
+            "a,exclusive,resume",
+            "a,resume,inplace",
             "-,append",
             "fifo:x,append",
         ] {
             assert!(destination(wrong).unwrap_err().contains('`'), "{wrong}");
         }
         assert!(source("a,append").unwrap_err().contains("for destinations"));
+        assert!(source("a,resume").unwrap_err().contains("for destinations"));
     }
 
     #[test]

@@ -41,6 +41,7 @@ fn accepted(is_source: bool, text: &OsString, address: &Address) {
         Place::File(path, mode) => {
             assert!(!path.as_os_str().is_empty());
             assert!(!(mode.exclusive && mode.must_exist));
+            assert!(!(mode.resume && (mode.append || mode.exclusive || mode.in_place)));
             assert!(!is_source || *mode == FileMode::default());
             assert_eq!(address.path(), Some(path.as_path()));
             let mut canonical = quoted("file:", path.as_os_str().as_encoded_bytes());
@@ -49,6 +50,7 @@ fn accepted(is_source: bool, text: &OsString, address: &Address) {
                 (mode.must_exist, ",create=no"),
                 (mode.exclusive, ",exclusive"),
                 (mode.in_place, ",inplace"),
+                (mode.resume, ",resume"),
             ] {
                 if is_on {
                     canonical.extend_from_slice(option.as_bytes());

@@ -4,6 +4,8 @@
 //! and gets credit only when every live destination has taken the chunk before: memory is bounded, and the slowest sets
 //! the pace. Nothing here knows how a pipe works.
 
+mod flow;
+
 use crate::account::so_far;
 use crate::child::ChildOfEnd;
 use crate::destination::Destination;
@@ -17,8 +19,9 @@ use crate::meter::Meter;
 use crate::progress::CopyProgress;
 use crate::rate::Pace;
 use crate::report::{CopyEnding, GivenUp};
+use crate::reserve::Reserve;
 use crate::seal::{Decoder, Sealer};
-use crate::source::{CHUNK_BYTES_MAX, Moving, Source, Wanted};
+use crate::source::{Moving, Source, Wanted};
 use crate::source_ending::SourceEnding;
 use crate::verdict::{Consumer, Producer, Stream, Verdict, judge};
 use bytes::Bytes;
@@ -26,12 +29,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Below this a chunk costs more in handling than in copying; smaller only if the buffer is.
-const CHUNK_BYTES_MIN: u64 = 4 * 1024;
-/// A buffer holds so many chunks, so that it fills while it is emptied.
-const CHUNKS_PER_BUFFER: u64 = 4;
-/// So many chunks may be read, or being read, before their turn.
-const READ_AHEAD_CHUNKS: usize = 2;
 /// How long a child that is asked to end may take, before it is killed.
 const CHILD_GRACE: Duration = Duration::from_secs(2);
 /// How often it is looked whether bytes have moved that nobody told of, if a deadline depends on that.
@@ -57,6 +54,8 @@ pub(crate) struct Copy<'a> {
     source_abandoned_at: Option<Instant>,
     /// Chunks it was asked for and that have not arrived.
     outstanding: usize,
+    /// What waits until there is enough of it (`--start-at`).
+    reserve: Option<Reserve>,
     /// Chunks that arrived before their turn.
     ahead: VecDeque<Bytes>,
     pub(crate) bytes_read: u64,
@@ -135,6 +134,7 @@ impl<'a> Copy<'a> {
             source_ending: None,
             source_abandoned_at: None,
             outstanding: 0,
+            reserve: flow::reserve(flags),
             ahead: VecDeque::new(),
             bytes_read: 0,
             destinations,
@@ -232,7 +232,7 @@ impl<'a> Copy<'a> {
         let destination = &self.destinations[index];
         self.verdict == Verdict::Good
             && destination.is_complete()
-            && destination.transferred() == self.bytes_read + destination.seal_bytes()
+            && destination.bytes_there() == self.bytes_read + destination.seal_bytes()
     }
 
     fn stream(&self, now: Instant) -> Stream {
@@ -275,87 +275,6 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Goes as far as it can without waiting: chunks to destinations, credit to the source.
-    fn advance(&mut self, now: Instant) {
-        loop {
-            // A seal's last frame tells the verdict: it cannot go before that.
-            let ends_at_once = self.flags.on_failure == FailurePolicy::End && !self.flags.seal;
-            let is_judged = self.verdict != Verdict::Open || ends_at_once;
-            let may_end = is_judged && self.is_source_over(now) && self.ahead.is_empty();
-            if may_end {
-                self.end_seal();
-            }
-            for destination in &mut self.destinations {
-                if destination.advance(may_end, now, &self.mailbox) {
-                    self.moved_at = self.moved_at.max(now);
-                }
-            }
-            if !self.destinations.iter().all(Destination::is_ready) {
-                break;
-            }
-            let Some(chunk) = self.ahead.pop_front() else {
-                break;
-            };
-            self.push(chunk);
-        }
-        self.give_credit(now);
-    }
-
-    /// Hands a chunk to every destination. All of them are ready.
-    fn push(&mut self, data: Bytes) {
-        let data_bytes = data.len();
-        let chunk = match &mut self.sealer {
-            None => Some(data),
-            Some(sealer) => sealer.data(&data).map(Bytes::from),
-        };
-        // Without one the seal is closed: what a source brings that had been given up already.
-        let Some(chunk) = chunk else { return };
-        let seal_bytes = (chunk.len() - data_bytes) as u64;
-        for destination in &mut self.destinations {
-            destination.push(chunk.clone(), seal_bytes);
-        }
-    }
-
-    /// Closes the seal, once: with the end mark if everything is known to be well, else with the word that the stream is cut.
-    fn end_seal(&mut self) {
-        let ending = self.source_ending.as_ref();
-        let whole = ending.filter(|_| self.verdict == Verdict::Good);
-        let hash = whole.and_then(|ending| ending.hash);
-        let last = self.sealer.as_mut().and_then(|sealer| sealer.last(hash));
-        if let Some(last) = last.map(Bytes::from) {
-            for destination in &mut self.destinations {
-                destination.push_last(last.clone());
-            }
-        }
-    }
-
-    fn give_credit(&mut self, now: Instant) {
-        if self.is_moving || self.drain_since.is_some() {
-            return;
-        }
-        let buffer = self.flags.buffer_bytes();
-        let chunk =
-            (buffer / CHUNKS_PER_BUFFER).clamp(CHUNK_BYTES_MIN.min(buffer), CHUNK_BYTES_MAX);
-        let chunk = usize::try_from(chunk).expect("a chunk is small");
-        let Some(pace) = &self.pace else {
-            while self.outstanding + self.ahead.len() < READ_AHEAD_CHUNKS {
-                self.outstanding += 1;
-                self.source.read(chunk);
-            }
-            return;
-        };
-        // One portion at a time, so that the next is asked for when this one is paid.
-        if self.outstanding > 0 || !self.ahead.is_empty() {
-            return;
-        }
-        // Holding back ourselves is no idleness.
-        self.moved_at = self.moved_at.max(pace.due());
-        if pace.due() <= now {
-            self.outstanding += 1;
-            self.source.read(pace.portion().min(chunk));
-        }
-    }
-
     fn handle(&mut self, event: Event, now: Instant) {
         match event {
             Event::AccountAsked => {
@@ -374,7 +293,7 @@ impl<'a> Copy<'a> {
                     // Its pipe is closed now: how the child ends is our doing.
                     self.child_of(End::Source).stop(now + CHILD_GRACE, now);
                 }
-                self.ahead.push_back(chunk);
+                self.take_in(chunk);
             }
             Event::DestinationEnded(index, receipt) => {
                 if self.destinations[index].handle_ending(receipt) {

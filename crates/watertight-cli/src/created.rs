@@ -17,7 +17,7 @@ pub(crate) struct Created {
 
 impl Created {
     /// Never fails, so that no file is without its guard.
-    fn of(file: &File, path: PathBuf) -> Self {
+    pub(crate) fn of(file: &File, path: PathBuf) -> Self {
         Self {
             path,
             identity: platform::identity(file).ok(),

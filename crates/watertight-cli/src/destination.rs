@@ -3,6 +3,7 @@
 use crate::child_status::InputKind;
 use crate::event::{Event, Mailbox};
 use crate::report::GivenUp;
+use crate::resume::Prefix;
 use crate::seal;
 use crate::verdict::Consumer;
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub(crate) struct DestinationEnd {
     pub(crate) kind: DestinationKind,
     /// What the child reads from.
     pub(crate) input: Option<InputKind>,
+    /// What the file has already, if it was left by a copy that was cut.
+    pub(crate) prefix: Option<Prefix>,
 }
 
 /// A destination.
@@ -40,6 +43,10 @@ pub(crate) struct Destination {
     kind: DestinationKind,
     input: Option<InputKind>,
     phase: Phase,
+    /// What its file has already, if it was left by a copy that was cut.
+    prefix: Option<Prefix>,
+    /// What is wrong with that.
+    wrong_prefix: Option<String>,
     /// A chunk for which there was no room yet.
     pending: Option<Bytes>,
     /// How much of that is no data: the seal's.
@@ -95,6 +102,8 @@ impl Destination {
             kind: end.kind,
             input: end.input,
             phase: Phase::Open,
+            prefix: end.prefix,
+            wrong_prefix: None,
             pending: None,
             pending_seal_bytes: 0,
             seal_bytes: 0,
@@ -149,16 +158,56 @@ impl Destination {
         self.content_at = self.content_at.max(now);
     }
 
-    pub(crate) fn transferred(&self) -> u64 {
-        self.transferred
+    /// How many bytes are there: those that were written, and those that its file had.
+    pub(crate) fn bytes_there(&self) -> u64 {
+        self.transferred + self.verified_bytes()
     }
 
-    /// Hands it a chunk, `seal_bytes` of which are no data. It must be ready.
-    pub(crate) fn push(&mut self, chunk: Bytes, seal_bytes: u64) {
-        if self.is_live() {
-            self.pending = Some(chunk);
+    /// Hands it a chunk, `seal_bytes` of which are no data. It must be ready. What its file has already is compared with that,
+    /// and not written. False: it is something else, and the destination is given up.
+    #[must_use]
+    pub(crate) fn push(&mut self, chunk: Bytes, seal_bytes: u64, now: Instant) -> bool {
+        if !self.is_live() {
+            return true;
+        }
+        let verified = match &mut self.prefix {
+            None => 0,
+            Some(prefix) => match prefix.verify(&chunk) {
+                Ok(bytes) => bytes,
+                Err(text) => {
+                    self.give_up(GivenUp::NotResumed, now);
+                    self.wrong_prefix = Some(text);
+                    return false;
+                }
+            },
+        };
+        if verified < chunk.len() {
+            self.pending = Some(chunk.slice(verified..));
             self.pending_seal_bytes = seal_bytes;
         }
+        true
+    }
+
+    /// No chunk comes any more, and the source was whole. False: its file has more than that, and the destination is given up.
+    #[must_use]
+    pub(crate) fn end_prefix(&mut self, now: Instant) -> bool {
+        let prefix = self.prefix.as_ref().filter(|_| self.is_live());
+        let Some(text) = prefix.and_then(Prefix::excess) else {
+            return true;
+        };
+        self.give_up(GivenUp::NotResumed, now);
+        self.wrong_prefix = Some(text);
+        false
+    }
+
+    /// How many bytes its file had, if it was left by a copy that was cut.
+    pub(crate) fn resumed_at(&self) -> Option<u64> {
+        self.prefix.as_ref().map(Prefix::bytes)
+    }
+
+    /// How many of those are known to be the source's.
+    pub(crate) fn verified_bytes(&self) -> u64 {
+        self.prefix.as_ref().map_or(0, Prefix::verified)
     }
 
     /// Hands it what is to go out behind everything else.
@@ -333,6 +382,9 @@ impl Destination {
     }
 
     pub(crate) fn error(&self) -> Option<String> {
+        if self.wrong_prefix.is_some() {
+            return self.wrong_prefix.clone();
+        }
         let error = self.receipt.as_ref().and_then(Receipt::error);
         // That we aborted it is told as what made us do it.
         let error =

@@ -12,6 +12,7 @@ use crate::flags::{CopyFlags, FailurePolicy};
 use crate::identity;
 use crate::mixing::DataStreams;
 use crate::paths::{Beginning, Paths, Patience};
+use crate::resume::Prefix;
 use crate::seal;
 use crate::source::CHUNK_BYTES_MAX;
 use std::fs::File;
@@ -82,6 +83,7 @@ pub(crate) fn open(
                     child: Some(child),
                     kind: DestinationKind::Child,
                     input: Some(input),
+                    prefix: None,
                 });
             }
             (None, End::Source) => {
@@ -95,6 +97,8 @@ pub(crate) fn open(
                 });
             }
             (None, End::Destination(index)) => {
+                let opened = paths.destinations[index].as_mut();
+                let prefix = opened.and_then(|opened| opened.prefix.take());
                 let (handle, kind) = take(end, address, &mut paths, &mut claimed)?;
                 let options = writer_options(flags, address, index, mailbox);
                 let writer = PipeWriter::adopt_with(handle, options)
@@ -104,6 +108,7 @@ pub(crate) fn open(
                     child: None,
                     kind,
                     input: None,
+                    prefix,
                 });
             }
         }

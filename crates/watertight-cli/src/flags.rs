@@ -1,6 +1,6 @@
 //! The flags of `watertight copy`, each defined once: help, completions and the man page come from here.
 
-use crate::address::{Address, Place};
+use crate::address::{Address, FileMode, Place};
 use crate::end::End;
 use crate::topics;
 use crate::units;
@@ -103,6 +103,18 @@ pub(crate) struct CopyFlags {
     )]
     pub(crate) buffer: Option<u64>,
 
+    /// Give destinations nothing before so much of the buffer (--buffer) is full
+    ///
+    /// A share in percent, as in 80%. All that is held then goes in one run. Once all destinations have taken everything, it is held
+    /// back again. What is left at the end of SRC goes in any case.
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        value_parser = units::percent,
+        hide_short_help = true
+    )]
+    pub(crate) start_at: Option<u8>,
+
     /// End when no byte moved for so long
     ///
     /// Only while some are to come or to go; while addresses are opened, too.
@@ -195,9 +207,11 @@ impl CopyFlags {
     /// Whether the library can move the bytes on: nobody here has to see them, to hold them back or to read ahead of the destination,
     /// nor to stop the source's child the moment it has given enough.
     pub(crate) fn lets_bytes_pass(&self, has_child: bool) -> bool {
-        let is_seen = self.hash.is_some() || self.seal || self.sealed;
-        let is_held_back =
-            self.rate.is_some() || self.buffer.is_some() || self.drain_within.is_some();
+        let is_seen = self.hash.is_some() || self.seal || self.sealed || self.is_resumed();
+        let is_held_back = self.rate.is_some()
+            || self.buffer.is_some()
+            || self.start_at.is_some()
+            || self.drain_within.is_some();
         let is_stopped = self.limit.is_some() && has_child;
         self.destinations.len() == 1 && !is_seen && !is_held_back && !is_stopped
     }
@@ -211,6 +225,14 @@ impl CopyFlags {
         wanted.filter(|_| !self.keep_capacity).collect()
     }
 
+    /// Whether what was left of a file may be compared with the bytes.
+    fn is_resumed(&self) -> bool {
+        let is_resumed = |address: &Address| {
+            matches!(address.place, Place::File(_, FileMode { resume: true, .. }))
+        };
+        self.destinations.iter().any(is_resumed)
+    }
+
     /// What no single flag can know: which of them exclude each other.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.report == Some(ReportChoice::None) && self.report_to.is_some() {
@@ -218,6 +240,9 @@ impl CopyFlags {
         }
         if self.progress_every.is_some() && self.progress != ProgressChoice::Json {
             return Err("--progress-every says how often --progress json has a line; add --progress json, or leave --progress-every out".to_owned());
+        }
+        if self.seal && self.is_resumed() {
+            return Err("--seal and `,resume` exclude each other: the frames of a sealed stream may be others in another run; leave one of them out".to_owned());
         }
         let mut taken = Vec::new();
         for address in std::iter::once(&self.source).chain(&self.destinations) {

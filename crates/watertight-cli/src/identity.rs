@@ -153,36 +153,41 @@ pub(crate) fn refuse_same(
     let report = report_file.and_then(Thing::of).filter(Thing::is_file);
     let mut known: Vec<Known> = Vec::new();
     for (end, address) in flags.ends() {
-        let opened = |opened: &OpenedPath| Thing::of(opened.named());
-        let thing = match end {
-            _ if address.path().is_none() => of_address(address, claimed),
-            End::Destination(index) => paths.destinations[index].as_ref().and_then(opened),
-            End::Source => paths.source.as_ref().and_then(opened),
+        // A destination's file and the one that it replaces: the one beside may have been there before, too.
+        let opened = |opened: &OpenedPath| opened.files().filter_map(Thing::of).collect::<Vec<_>>();
+        let things = match end {
+            _ if address.path().is_none() => of_address(address, claimed).map(|thing| vec![thing]),
+            End::Destination(index) => paths.destinations[index].as_ref().map(opened),
+            End::Source => paths.source.as_ref().map(opened),
         };
-        let Some(thing) = thing.filter(|thing| !thing.may_be_named_twice()) else {
-            continue;
-        };
-        if report.as_ref() == Some(&thing) {
-            let text = same_file(&address.to_string(), REPORT);
-            return Err(NotOpened::ReportRefused(end, text));
-        }
-        let one = Known {
-            thing,
-            name: address.to_string(),
-            is_source: end == End::Source,
-        };
-        if let Some(other) = known.iter().find(|other| other.clashes_with(&one)) {
-            let text = if one.thing.is_file() {
-                same_file(&one.name, &other.name)
-            } else {
-                let (one, other) = (&one.name, &other.name);
-                format!("{one} and {other} are the same FIFO or device; write to another one")
+        for thing in things.into_iter().flatten() {
+            if thing.may_be_named_twice() {
+                continue;
+            }
+            if report.as_ref() == Some(&thing) {
+                let text = same_file(&address.to_string(), REPORT);
+                return Err(NotOpened::ReportRefused(end, text));
+            }
+            let one = Known {
+                thing,
+                name: address.to_string(),
+                is_source: end == End::Source,
             };
-            return Err(NotOpened::Failed(end, text));
+            if let Some(other) = known.iter().find(|other| other.clashes_with(&one)) {
+                return Err(NotOpened::Failed(end, clash(&one, other)));
+            }
+            known.push(one);
         }
-        known.push(one);
     }
     Ok(())
+}
+
+fn clash(one: &Known, other: &Known) -> String {
+    if one.thing.is_file() {
+        return same_file(&one.name, &other.name);
+    }
+    let (one, other) = (&one.name, &other.name);
+    format!("{one} and {other} are the same FIFO or device; write to another one")
 }
 
 pub(crate) fn same_file(one: &str, other: &str) -> String {

@@ -34,6 +34,8 @@ mod progress;
 mod progress_json;
 mod rate;
 mod report;
+mod reserve;
+mod resume;
 mod run;
 mod run_ending;
 mod run_flags;

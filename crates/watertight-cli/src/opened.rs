@@ -2,6 +2,7 @@
 
 use crate::created::Created;
 use crate::partial::Placing;
+use crate::resume::Prefix;
 use std::fs::{File, Metadata};
 
 /// A path that was opened.
@@ -12,13 +13,15 @@ pub(crate) struct OpenedPath {
     pub(crate) created: Option<Created>,
     /// The file that this one is to replace.
     pub(crate) replaced: Option<File>,
+    /// What this one has already, if it was taken over.
+    pub(crate) prefix: Option<Prefix>,
     /// How a destination's file is written.
     pub(crate) placing: Option<Box<Placing>>,
 }
 
 impl OpenedPath {
-    /// The file that has the address's name, if one has it: not the one that is written beside.
-    pub(crate) fn named(&self) -> &File {
-        self.replaced.as_ref().unwrap_or(&self.file)
+    /// The file itself, and the one that it is to replace.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
+        std::iter::once(&self.file).chain(&self.replaced)
     }
 }

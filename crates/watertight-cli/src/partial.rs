@@ -7,6 +7,7 @@ use crate::address::FileMode;
 use crate::created::{Created, LINKS_MAX, create, open_or_create};
 use crate::how::{Facts, How, Reason, decide, refusal};
 use crate::platform;
+use crate::resume::{self, Beside, Prefix};
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -30,6 +31,8 @@ pub(crate) struct OpenedFile {
     pub(crate) created: Option<Created>,
     /// The file that the one beside is to replace.
     pub(crate) replaced: Option<File>,
+    /// What the file beside has, if it was left by a copy that was cut and is taken over.
+    pub(crate) prefix: Option<Prefix>,
     pub(crate) placing: Placing,
 }
 
@@ -48,6 +51,8 @@ pub(crate) struct Partial {
     created: Created,
     names: Names,
     is_exclusive: bool,
+    /// No other copy takes it over before it has its name.
+    _lock: Option<File>,
 }
 
 /// What is left to do with a destination's file when the copy is over.
@@ -168,30 +173,33 @@ fn open_existing(path: &Path, mode: FileMode, file: File) -> io::Result<OpenedFi
     } else {
         None
     };
+    let left = left_beside(mode, names.as_ref());
     let beside = match (
         decide(&facts(&file, &metadata, mode, names.as_ref())),
         names,
     ) {
         (Some(reason), _) => Err(reason),
         (None, None) => Err(Reason::Descriptor),
-        (None, Some(names)) => make_beside(&file, &metadata, names)?,
+        (None, Some(names)) => make_beside(&file, &metadata, names, mode)?,
     };
     Ok(match beside {
-        Ok((made, partial)) => OpenedFile {
-            file: made,
-            created: None,
+        Ok(opened) => OpenedFile {
             replaced: Some(file),
-            placing: Placing::Beside(partial),
+            ..opened
         },
-        Err(reason) => OpenedFile {
-            file,
-            created: None,
-            replaced: None,
-            placing: Placing::InPlace {
-                reason,
-                new_in: None,
-            },
-        },
+        Err(reason) => {
+            refuse_in_place(left.as_deref(), reason)?;
+            OpenedFile {
+                file,
+                created: None,
+                replaced: None,
+                prefix: None,
+                placing: Placing::InPlace {
+                    reason,
+                    new_in: None,
+                },
+            }
+        }
     })
 }
 
@@ -217,54 +225,94 @@ fn make_beside(
     file: &File,
     metadata: &Metadata,
     names: Names,
-) -> io::Result<Result<(File, Partial), Reason>> {
+    mode: FileMode,
+) -> io::Result<Result<OpenedFile, Reason>> {
     let options = platform::private_options(metadata);
-    let (made, created) = match create(&options, names.partial()) {
+    let made = match make(&options, &names, mode) {
         Ok(made) => made,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(occupied(&names)),
         Err(error) => return refusal(error.kind()).map(Err).ok_or(error),
     };
     // If this fails, what was made goes.
-    Ok(platform::take_over(file, &made).map(|()| {
-        let partial = Partial {
-            created,
-            names,
-            is_exclusive: false,
-        };
-        (made, partial)
-    }))
+    Ok(platform::take_over(file, &made.file).map(|()| beside(made, names, mode)))
+}
+
+/// Makes the file beside, or takes over the one that a cut copy left there, if that is wanted.
+fn make(options: &OpenOptions, names: &Names, mode: FileMode) -> io::Result<Beside> {
+    let (file, created) = match create(options, names.partial()) {
+        Ok(made) => made,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return if mode.resume {
+                resume::take_over(&names.partial())
+            } else {
+                Err(occupied(names))
+            };
+        }
+        Err(error) => return Err(error),
+    };
+    // Where a file system has no locks, nobody takes a file over.
+    if platform::lock(&file).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+        created.keep();
+        return Err(occupied(names));
+    }
+    let lock = platform::lock_holder(&file)?;
+    Ok(Beside {
+        file,
+        created,
+        lock,
+        prefix: None,
+    })
+}
+
+fn beside(made: Beside, names: Names, mode: FileMode) -> OpenedFile {
+    let partial = Partial {
+        created: made.created,
+        names,
+        is_exclusive: mode.exclusive,
+        _lock: made.lock,
+    };
+    OpenedFile {
+        file: made.file,
+        created: None,
+        replaced: None,
+        prefix: made.prefix,
+        placing: Placing::Beside(partial),
+    }
+}
+
+/// The name beside, if what is there was to be taken over.
+fn left_beside(mode: FileMode, names: Option<&Names>) -> Option<PathBuf> {
+    names.filter(|_| mode.resume).map(Names::partial)
+}
+
+/// In place nothing is taken over: what a cut copy left would be of no use, although it was asked for.
+fn refuse_in_place(left: Option<&Path>, reason: Reason) -> io::Result<()> {
+    match left.filter(|left| std::fs::symlink_metadata(left).is_ok()) {
+        None => Ok(()),
+        Some(left) => Err(io::Error::other(format!(
+            "cannot go on with {}: the file can only be written in place ({}); leave `resume` out for that",
+            left.display(),
+            reason.text()
+        ))),
+    }
 }
 
 /// Opens a file that is not there yet. Its name is made at the end, unless it has to be made in place.
 fn open_new(options: &OpenOptions, path: &Path, mode: FileMode) -> io::Result<OpenedFile> {
     let names = Names::of(path)?;
+    let left = left_beside(mode, names.as_ref());
     let is_frozen = |names: &Names| platform::is_frozen(names.folder());
     let reason = match names {
         _ if mode.append => Reason::Append,
         _ if mode.in_place => Reason::Asked,
         None => Reason::Descriptor,
         Some(names) if is_frozen(&names) => Reason::Folder,
-        Some(names) => match create(options, names.partial()) {
-            Ok((file, created)) => {
-                let partial = Partial {
-                    created,
-                    names,
-                    is_exclusive: mode.exclusive,
-                };
-                return Ok(OpenedFile {
-                    file,
-                    created: None,
-                    replaced: None,
-                    placing: Placing::Beside(partial),
-                });
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                return Err(occupied(&names));
-            }
+        Some(names) => match make(options, &names, mode) {
+            Ok(made) => return Ok(beside(made, names, mode)),
             Err(error) if error.kind() == ErrorKind::InvalidFilename => Reason::Name,
             Err(error) => return Err(error),
         },
     };
+    refuse_in_place(left.as_deref(), reason)?;
     let (file, created) = open_or_create(options, path, mode.exclusive)?;
     let new_in = created.as_ref().map(|created| folder_of(created.path()));
     let new_in = new_in.map(Path::to_owned);
@@ -272,6 +320,7 @@ fn open_new(options: &OpenOptions, path: &Path, mode: FileMode) -> io::Result<Op
         file,
         created,
         replaced: None,
+        prefix: None,
         placing: Placing::InPlace { reason, new_in },
     })
 }
@@ -280,7 +329,7 @@ fn open_new(options: &OpenOptions, path: &Path, mode: FileMode) -> io::Result<Op
 fn occupied(names: &Names) -> io::Error {
     let partial = names.partial();
     io::Error::other(format!(
-        "it would be written as {} until it is whole, and that is there already, perhaps left by a copy that was cut; look at it and move or remove it, or add `,inplace` to the address",
+        "it would be written as {} until it is whole, and that is there already, perhaps left by a copy that was cut; add `,resume` to the address to go on with it, or `,inplace`, or look at it and move or remove it",
         partial.display()
     ))
 }

@@ -10,6 +10,7 @@ use crate::event::{Event, Inbox, Mailbox, is_late};
 use crate::opened::OpenedPath;
 use crate::partial::{self, Closing};
 use crate::platform;
+use crate::resume::Prefix;
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
@@ -232,7 +233,7 @@ impl Paths {
             };
             let opened = self.destinations[index]
                 .as_ref()
-                .filter(|opened| opened.metadata.len() > 0);
+                .filter(|opened| opened.metadata.len() > 0 && opened.prefix.is_none());
             if let Some(opened) = opened.filter(|opened| opened.metadata.is_file()) {
                 let file = opened
                     .file
@@ -319,6 +320,7 @@ fn open_file(path: &Path, mode: FileMode) -> io::Result<OpenedPath> {
         file: opened.file,
         created: opened.created,
         replaced: opened.replaced,
+        prefix: opened.prefix,
         placing: Some(Box::new(opened.placing)),
     })
 }
@@ -330,6 +332,7 @@ fn as_it_is(file: File) -> io::Result<OpenedPath> {
         file,
         created: None,
         replaced: None,
+        prefix: None,
         placing: None,
     })
 }

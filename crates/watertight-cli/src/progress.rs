@@ -50,9 +50,9 @@ impl CopyProgress {
     ) -> Self {
         let live = destinations.iter().enumerate();
         let live = live.filter(|(_, destination)| destination.is_live());
-        let slowest = live.min_by_key(|(_, destination)| destination.transferred());
-        let furthest = destinations.iter().map(Destination::transferred).max();
-        let of_slowest = slowest.map(|(_, destination)| destination.transferred());
+        let slowest = live.min_by_key(|(_, destination)| destination.bytes_there());
+        let furthest = destinations.iter().map(Destination::bytes_there).max();
+        let of_slowest = slowest.map(|(_, destination)| destination.bytes_there());
         let is_through = !destinations.iter().any(Destination::is_behind);
         let is_held = is_undecided && is_through && flags.on_failure == FailurePolicy::Kill;
         Self {

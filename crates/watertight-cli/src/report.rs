@@ -19,6 +19,8 @@ pub(crate) enum CopyEnding {
     Incomplete,
     Interrupted,
     NotOpened,
+    /// What a partial has is not the beginning of the source.
+    NotResumed,
     SlowDeadline,
     SourceFailed,
     /// It had fewer bytes in the end than at the start.
@@ -34,6 +36,8 @@ pub(crate) enum GivenUp {
     DrainDeadline,
     IdleDeadline,
     Interrupted,
+    /// What its partial has is not the beginning of the source.
+    NotResumed,
     SlowDeadline,
 }
 
@@ -98,7 +102,11 @@ pub(crate) struct DestinationReport {
     pub(crate) sealed: bool,
     /// How many of the accepted bytes are no data: the seal's.
     pub(crate) seal_bytes: u64,
-    /// Bytes of data that were read and that this pipe never accepted.
+    /// How many bytes its partial had, if a copy that was cut had left it; the counters are of what is behind them.
+    pub(crate) resumed_at: Option<u64>,
+    /// How many of those were compared with the source, and are the same.
+    pub(crate) verified_bytes: u64,
+    /// Bytes of data that were read, were not there already, and that this pipe never accepted.
     pub(crate) not_accepted: u64,
     /// Whether its reader has taken everything out of the pipe; null where that cannot be known.
     pub(crate) read_by_peer: Option<bool>,
@@ -190,7 +198,8 @@ impl Report {
         });
         let mut lines: Vec<String> = errors.collect();
         for one in &self.destinations {
-            if let Some(partial) = &one.partial {
+            let is_as_it_was = one.given_up == Some(GivenUp::NotResumed);
+            if let Some(partial) = one.partial.as_ref().filter(|_| !is_as_it_was) {
                 lines.push(format!("{}: what arrived is in {partial}", one.address));
             }
         }
@@ -202,7 +211,9 @@ impl Report {
 
     fn headline(&self) -> String {
         let (seconds, code) = (self.elapsed_seconds, self.exit_code);
-        let meaning = meaning(code).map_or(String::new(), |meaning| format!(": {meaning}"));
+        // That one says it itself.
+        let meaning = meaning(code).filter(|_| self.ending != CopyEnding::NotResumed);
+        let meaning = meaning.map_or(String::new(), |meaning| format!(": {meaning}"));
         format!(
             "{} after {seconds:.3} s; exit code {code}{meaning}",
             self.ending.explanation()
@@ -282,7 +293,7 @@ impl DestinationReport {
             return self.read_by_peer == Some(false);
         }
         self.ending != PipeEnding::Finished
-            || self.counters.transferred != read + self.seal_bytes
+            || self.counters.transferred + self.verified_bytes != read + self.seal_bytes
             || self.read_by_peer == Some(false)
     }
 
@@ -350,12 +361,31 @@ impl DestinationReport {
     }
 
     fn write_how(&self, out: &mut String) -> std::fmt::Result {
-        if let Some(partial) = &self.partial {
-            return writeln!(
+        if let Some(at) = self.resumed_at {
+            let same = self.verified_bytes;
+            let extent = if same == at {
+                "all of them".to_owned()
+            } else {
+                format!("{same} of them")
+            };
+            writeln!(
                 out,
-                "  partial      {} has what arrived; the file itself is as it was",
-                printable(partial)
-            );
+                "  resumed      at {at} bytes that were there; {extent} are the source's"
+            )?;
+        }
+        if let Some(partial) = &self.partial {
+            let partial = printable(partial);
+            return if self.given_up == Some(GivenUp::NotResumed) {
+                writeln!(
+                    out,
+                    "  partial      {partial} is as it was, and so is the file itself"
+                )
+            } else {
+                writeln!(
+                    out,
+                    "  partial      {partial} has what arrived; the file itself is as it was"
+                )
+            };
         }
         match (self.how, self.in_place_reason) {
             (Some(How::Renamed), _) => writeln!(out, "  how          renamed"),
@@ -438,6 +468,7 @@ impl CopyEnding {
             Self::Incomplete => "finished, but bytes are missing at a destination,",
             Self::Interrupted => "interrupted",
             Self::NotOpened => "not begun, because an address could not be opened,",
+            Self::NotResumed => "stopped because a partial is not the beginning of the source,",
             Self::SlowDeadline => "stopped because a destination took nothing for --slow-after,",
             Self::SourceFailed => "stopped because the source failed,",
             Self::SourceShrank => "stopped because the source became shorter,",
@@ -452,6 +483,7 @@ impl GivenUp {
             Self::DrainDeadline => "--drain-within passed",
             Self::IdleDeadline => "nothing moved for --idle",
             Self::Interrupted => "interrupted",
+            Self::NotResumed => "what its partial has is not the beginning of the source",
             Self::SlowDeadline => "it took nothing for --slow-after",
         }
     }
@@ -459,7 +491,7 @@ impl GivenUp {
     fn is_deadline(self) -> bool {
         match self {
             Self::DrainDeadline | Self::IdleDeadline | Self::SlowDeadline => true,
-            Self::CutShort | Self::Interrupted => false,
+            Self::CutShort | Self::Interrupted | Self::NotResumed => false,
         }
     }
 }
@@ -483,6 +515,7 @@ fn exit_code(report: &Report) -> u8 {
         Some(signal) => u8::try_from(128 + signal).unwrap_or(130),
         None if report.ending == CopyEnding::NotOpened => 3,
         None if report.sources.iter().any(|source| source.error.is_some()) => 4,
+        None if report.ending == CopyEnding::NotResumed => 4,
         None if stopped_by_deadline || report.destinations.iter().any(deadline) => 6,
         None if report.destinations.iter().any(|one| one.is_short(read)) => 5,
         None if !children.all(|child| child.is_good()) => 8,

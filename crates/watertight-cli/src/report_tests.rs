@@ -30,6 +30,8 @@ fn finished() -> Report {
             },
             sealed: false,
             seal_bytes: 0,
+            resumed_at: None,
+            verified_bytes: 0,
             not_accepted: 0,
             read_by_peer: None,
             how: None,
@@ -285,4 +287,66 @@ fn how_a_file_was_written_is_told() {
     let told = "\n  partial      b\\n.partial has what arrived; the file itself is as it was\n";
     assert!(text(&report).contains(told), "{}", text(&report));
     assert!(report.errors()[0].contains("b: what arrived is in"));
+}
+
+#[test]
+fn what_was_there_already_counts_as_there() {
+    let resumed = |report: &mut Report| {
+        let destination = &mut report.destinations[0];
+        destination.counters.accepted = 4;
+        destination.counters.transferred = 4;
+        destination.resumed_at = Some(6);
+        destination.verified_bytes = 6;
+    };
+    assert_eq!(code(resumed), 0);
+    let mut report = finished();
+    resumed(&mut report);
+    let text = report.to_text();
+    let told = "\n  resumed      at 6 bytes that were there; all of them are the source's\n";
+    assert!(text.contains(told), "{text}");
+    assert_eq!(
+        code(|report| {
+            resumed(report);
+            report.destinations[0].verified_bytes = 5;
+        }),
+        5
+    );
+}
+
+#[test]
+fn a_partial_of_another_source_is_told_and_is_as_it_was() {
+    let other = |report: &mut Report| {
+        report.ending = CopyEnding::NotResumed;
+        report.sources[0].ended = false;
+        let destination = &mut report.destinations[0];
+        destination.ending = PipeEnding::Aborted;
+        destination.given_up = Some(GivenUp::NotResumed);
+        destination.counters = Counters::default();
+        destination.resumed_at = Some(6);
+        destination.verified_bytes = 2;
+        destination.how = Some(How::Partial);
+        destination.partial = Some("b.partial".to_owned());
+    };
+    assert_eq!(code(other), 4);
+    // Dropped, it is a destination that lacks bytes.
+    assert_eq!(
+        code(|report| {
+            other(report);
+            report.ending = CopyEnding::Finished;
+            report.sources[0].ended = true;
+        }),
+        5
+    );
+    let mut report = finished();
+    other(&mut report);
+    let text = report.to_text();
+    for told in [
+        "stopped because a partial is not the beginning of the source,",
+        "resumed      at 6 bytes that were there; 2 of them are the source's\n",
+        "partial      b.partial is as it was, and so is the file itself\n",
+    ] {
+        assert!(text.contains(told), "{text}");
+    }
+    let errors = report.conclude().errors();
+    assert!(errors[0].contains("not the beginning"), "{errors:?}");
 }

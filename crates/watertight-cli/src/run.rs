@@ -174,6 +174,7 @@ fn destination_report(
 ) -> DestinationReport {
     let ledger = destination.ledger();
     let seal_bytes = destination.seal_bytes();
+    let verified_bytes = destination.verified_bytes();
     DestinationReport {
         address: address.text.clone(),
         address_hex: address.hex.clone(),
@@ -189,7 +190,9 @@ fn destination_report(
         counters: Counters::from(ledger),
         sealed: false,
         seal_bytes,
-        not_accepted: (bytes_read + seal_bytes).saturating_sub(ledger.accepted()),
+        resumed_at: destination.resumed_at(),
+        verified_bytes,
+        not_accepted: (bytes_read + seal_bytes).saturating_sub(ledger.accepted() + verified_bytes),
         read_by_peer: destination.read_by_peer(),
         how: placed.how,
         in_place_reason: placed.reason,
@@ -232,6 +235,8 @@ fn not_begun(flags: &CopyFlags, reason: &NotOpened) -> Report {
                 counters: Counters::from(Ledger::default()),
                 sealed: flags.seal,
                 seal_bytes: 0,
+                resumed_at: None,
+                verified_bytes: 0,
                 not_accepted: 0,
                 read_by_peer: None,
                 how: None,

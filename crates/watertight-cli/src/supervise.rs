@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 use watertight::{
-    AfterExit, Command, Direction, EndRequest, Error, ErrorKind, Exit, Group, Input,
-    Limits, OsHandle, Outcome, Output, PipeWriter, Receipt, StartError, StartStep, WriterOptions,
+    AfterExit, Command, Direction, EndRequest, Error, ErrorKind, Exit, Group, Input, Limits,
+    OsHandle, Outcome, Output, PipeWriter, Receipt, StartError, StartStep, WriterOptions,
 };
 
 const DEADLINE_PASSED: u8 = 124;

@@ -50,6 +50,11 @@ pub(crate) const ADDRESSES: Topic = Topic {
                 "for a file that is watched (tail -f), or captured",
             ),
             (
+                ",resume",
+                "go on with the PATH.partial of a copy that was cut, if there is one: it is compared with the beginning of the \
+                 source, and only what is behind it is written. If they differ, nothing is touched",
+            ),
+            (
                 "fifo:PATH",
                 "a FIFO (Unix); opening it waits for the other side",
             ),
@@ -107,7 +112,8 @@ pub(crate) const COPY_EXIT_STATUS: Topic = Topic {
             ("3", "an address could not be opened; nothing was copied"),
             (
                 "4",
-                "the source failed while it was read, a file became shorter, or --sealed did not find a whole sealed stream",
+                "the source failed while it was read, a file became shorter, --sealed did not find a whole sealed stream, or a \
+                 partial (,resume) is not the beginning of the source",
             ),
             (
                 "6",

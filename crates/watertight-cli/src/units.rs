@@ -65,6 +65,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A share in percent, from 1 to 100; the `%` may be left out.
+pub(crate) fn percent(text: &str) -> Result<u8, String> {
+    let text = text.trim();
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    let share = number.parse::<u8>().ok();
+    let share = share.filter(|share| (1..=100).contains(share));
+    share.ok_or_else(|| "not a share; write it in percent, from 1% to 100%, as in 80%".to_owned())
+}
+
 /// A decimal number and one of the suffixes, without rounding errors. `None` if it is neither, or too large.
 fn scale(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
     let end = text
@@ -222,6 +231,16 @@ mod tests {
             );
         }
         assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn a_share_is_a_percentage() {
+        for (text, expected) in [("1%", 1), ("80%", 80), (" 100 % ", 100), ("7", 7)] {
+            assert_eq!(percent(text), Ok(expected), "{text}");
+        }
+        for text in ["", "%", "0%", "101%", "1.5%", "-1%", "half", "80%%"] {
+            assert!(percent(text).unwrap_err().contains("as in 80%"), "{text}");
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 pub(crate) use crate::run_terminal::{Meanwhile, OurTerminal};
 pub(crate) use crate::unix_files::{
-    is_frozen, is_on_other_mount, is_system_name, links, open_options, private_options, rename_new,
-    sync_folder, take_over,
+    is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
+    private_options, rename_new, resume_options, sync_folder, take_over,
 };
 pub(crate) use crate::unix_stderr::{STDERR_PIECE_BYTES_MAX, unread_of_stderr, write_stderr};
 pub(crate) use crate::unix_words::{

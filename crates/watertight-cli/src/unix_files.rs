@@ -2,7 +2,7 @@
 
 pub(crate) use system::{is_frozen, is_on_other_mount, is_system_name, rename_new, take_over};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -28,6 +28,24 @@ pub(crate) fn private_options(metadata: &Metadata) -> OpenOptions {
     let mut options = open_options();
     options.write(true).mode(metadata.mode() & OWNERS_BITS);
     options
+}
+
+/// How a file that was left beside is opened: not through a link.
+pub(crate) fn resume_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let flags = OFlags::NOCTTY | OFlags::NOFOLLOW;
+    options.custom_flags(flags.bits().cast_signed());
+    options
+}
+
+/// flock: keeps every other copy from taking this file over, for as long as it is open. `WouldBlock`: another copy has it.
+pub(crate) fn lock(file: &File) -> io::Result<()> {
+    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from)
+}
+
+/// What keeps the lock when the file itself is closed.
+pub(crate) fn lock_holder(file: &File) -> io::Result<Option<File>> {
+    file.try_clone().map(Some)
 }
 
 /// fsync: the names in a folder are on the disk.

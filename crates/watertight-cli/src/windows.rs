@@ -1,8 +1,8 @@
 //! What is different on Windows: names are Unicode, a command's arguments are one string, and there are drives.
 
 pub(crate) use crate::windows_files::{
-    is_frozen, is_on_other_mount, is_system_name, links, open_options, private_options, rename_new,
-    sync_folder, take_over,
+    is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
+    private_options, rename_new, resume_options, sync_folder, take_over,
 };
 use same_file::Handle;
 use std::ffi::OsString;

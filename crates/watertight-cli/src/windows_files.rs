@@ -4,7 +4,11 @@
 use crate::how::Reason;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::os::windows::fs::OpenOptionsExt;
 use std::path::Path;
+
+/// FILE_SHARE_READ and FILE_SHARE_DELETE: no other handle may write.
+const SHARED_BUT_FOR_WRITING: u32 = 1 | 4;
 
 /// How a path is opened.
 pub(crate) fn open_options() -> OpenOptions {
@@ -36,6 +40,23 @@ pub(crate) fn private_options(_: &Metadata) -> OpenOptions {
     let mut options = open_options();
     options.write(true);
     options
+}
+
+/// How a file that was left beside is opened: not while another handle may write it.
+pub(crate) fn resume_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.share_mode(SHARED_BUT_FOR_WRITING);
+    options
+}
+
+/// Nothing: nobody can open a file for taking it over while it is written (`resume_options`).
+pub(crate) fn lock(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// Nothing, likewise.
+pub(crate) fn lock_holder(_: &File) -> io::Result<Option<File>> {
+    Ok(None)
 }
 
 /// Gives the new file what the old one has.

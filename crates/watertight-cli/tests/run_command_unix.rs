@@ -347,10 +347,7 @@ fn a_slow_consumer_gets_all_of_it() {
 #[cfg(target_os = "linux")]
 fn with_a_consumer_that_takes_nothing(
     options: &[&str],
-) -> (
-    std::process::Child,
-    BufReader<std::process::ChildStderr>,
-) {
+) -> (std::process::Child, BufReader<std::process::ChildStderr>) {
     // More than the consumer's pipe holds, and less than everything on the way.
     let script = "echo $$ >&2; exec dd if=/dev/zero bs=1024 count=340 status=none";
     let options = [&["--max-output", "1G", "--grace", "1ms"][..], options].concat();

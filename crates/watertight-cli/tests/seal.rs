@@ -191,7 +191,14 @@ fn a_sealed_stream_goes_on_sealed_through_a_second_hop() {
 fn every_destination_gets_the_same_sealed_stream() {
     let (folder, source, bytes) = folder_with(LARGE);
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-    let run = run(["--seal", &file(&source), &in_place(&one), "-", &in_place(&two)]).expect(0);
+    let run = run([
+        "--seal",
+        &file(&source),
+        &in_place(&one),
+        "-",
+        &in_place(&two),
+    ])
+    .expect(0);
     let stream = fs::read(&one).unwrap();
     assert!(fs::read(&two).unwrap() == stream && run.stdout == stream);
     let (run, opened) = open(folder.path(), &stream);
@@ -205,7 +212,14 @@ fn the_smallest_buffer_has_room_for_frames() {
     let (folder, source, bytes) = folder_with(300);
     for buffer in ["1", "100", "4Ki"] {
         let sealed = folder.path().join("sealed");
-        run(["--seal", "--buffer", buffer, &file(&source), &in_place(&sealed)]).expect(0);
+        run([
+            "--seal",
+            "--buffer",
+            buffer,
+            &file(&source),
+            &in_place(&sealed),
+        ])
+        .expect(0);
         let target = in_place(&folder.path().join("target"));
         run(["--sealed", "--buffer", buffer, &file(&sealed), &target]).expect(0);
         assert_eq!(fs::read(folder.path().join("target")).unwrap(), bytes);

@@ -89,13 +89,20 @@ pub(crate) fn check(report: &Value) {
         ];
         let sum: u64 = parts.iter().map(|part| number(one, part)).sum();
         assert_eq!(number(one, "accepted"), sum, "{report}");
-        // What a seal adds is accepted and was never read.
+        // What a seal adds is accepted and was never read. What a partial had was read, and compared instead of written.
         let seal_bytes = number(one, "seal_bytes");
+        let verified = number(one, "verified_bytes");
         assert_eq!(
-            number(one, "accepted") + number(one, "not_accepted"),
+            number(one, "accepted") + number(one, "not_accepted") + verified,
             read + seal_bytes,
             "{report}"
         );
+        let resumed_at = one["resumed_at"].as_u64().unwrap_or(0);
+        assert!(verified <= resumed_at, "{report}");
+        if report["exit_code"] == 0 {
+            assert_eq!(verified, resumed_at, "{report}");
+            assert_eq!(number(one, "not_accepted"), 0, "{report}");
+        }
         let is_begun = one["sealed"] == true && number(one, "accepted") > 0;
         assert_eq!(seal_bytes > 0, is_begun, "{report}");
         if one["sealed"] == true && one["ending"] == "finished" {

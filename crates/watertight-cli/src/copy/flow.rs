@@ -1,0 +1,180 @@
+//! How bytes get on inside a copy: credit to the source, what it brings, and chunks to the destinations.
+
+use super::{CHUNK_BYTES_MAX, Copy};
+use crate::destination::Destination;
+use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy};
+use crate::report::CopyEnding;
+use crate::reserve::Reserve;
+use crate::verdict::Verdict;
+use bytes::Bytes;
+use std::time::Instant;
+
+/// Below this a chunk costs more in handling than in copying; smaller only if the buffer is.
+const CHUNK_BYTES_MIN: u64 = 4 * 1024;
+/// A buffer holds so many chunks, so that it fills while it is emptied.
+const CHUNKS_PER_BUFFER: u64 = 4;
+/// So many chunks may be read, or being read, before their turn.
+const READ_AHEAD_CHUNKS: usize = 2;
+
+/// How much is asked for at once.
+fn chunk_bytes(flags: &CopyFlags) -> usize {
+    let buffer = flags.buffer_bytes();
+    let chunk = (buffer / CHUNKS_PER_BUFFER).clamp(CHUNK_BYTES_MIN.min(buffer), CHUNK_BYTES_MAX);
+    usize::try_from(chunk).expect("a chunk is small")
+}
+
+/// What `--start-at` holds back, if it is wanted.
+pub(super) fn reserve(flags: &CopyFlags) -> Option<Reserve> {
+    let percent = flags.start_at?;
+    let block = chunk_bytes(flags);
+    Some(Reserve::new(flags.buffer_bytes(), percent, block))
+}
+
+impl Copy<'_> {
+    /// Goes as far as it can without waiting: chunks to destinations, credit to the source.
+    pub(super) fn advance(&mut self, now: Instant) {
+        self.open_reserve();
+        loop {
+            let is_drained = self.is_source_over(now) && self.ahead.is_empty();
+            if is_drained {
+                self.end_prefixes(now);
+            }
+            // A seal's last frame tells the verdict: it cannot go before that.
+            let ends_at_once = self.flags.on_failure == FailurePolicy::End && !self.flags.seal;
+            let is_judged = self.verdict != Verdict::Open || ends_at_once;
+            let may_end = is_judged && is_drained;
+            if may_end {
+                self.end_seal();
+            }
+            for destination in &mut self.destinations {
+                if destination.advance(may_end, now, &self.mailbox) {
+                    self.moved_at = self.moved_at.max(now);
+                }
+            }
+            if !self.destinations.iter().all(Destination::is_ready) {
+                break;
+            }
+            let Some(chunk) = self.ahead.pop_front() else {
+                break;
+            };
+            self.push(chunk, now);
+        }
+        self.give_credit(now);
+    }
+
+    /// Takes what the source brought. With `--start-at` it waits for more, if everything before it has gone.
+    pub(super) fn take_in(&mut self, chunk: Bytes) {
+        let Some(reserve) = &mut self.reserve else {
+            self.ahead.push_back(chunk);
+            return;
+        };
+        let is_behind =
+            !self.ahead.is_empty() || self.destinations.iter().any(Destination::is_behind);
+        if !is_behind && self.drain_since.is_none() {
+            reserve.fill();
+        }
+        if reserve.missing().is_some() {
+            reserve.put(&chunk);
+        } else {
+            self.ahead.push_back(chunk);
+        }
+    }
+
+    /// Lets go what was held back, if it is enough or no more comes.
+    fn open_reserve(&mut self) {
+        let is_last = self.drain_since.is_some();
+        if let Some(reserve) = &mut self.reserve
+            && (is_last || reserve.missing() == Some(0))
+        {
+            self.ahead.extend(reserve.open());
+        }
+    }
+
+    /// Hands a chunk to every destination. All of them are ready.
+    fn push(&mut self, data: Bytes, now: Instant) {
+        let data_bytes = data.len();
+        let chunk = match &mut self.sealer {
+            None => Some(data),
+            Some(sealer) => sealer.data(&data).map(Bytes::from),
+        };
+        // Without one the seal is closed: what a source brings that had been given up already.
+        let Some(chunk) = chunk else { return };
+        let seal_bytes = (chunk.len() - data_bytes) as u64;
+        let mut is_other = false;
+        for destination in &mut self.destinations {
+            is_other |= !destination.push(chunk.clone(), seal_bytes, now);
+        }
+        if is_other {
+            self.handle_other_source(now);
+        }
+    }
+
+    /// The source is at its end: a partial that has more was not left by a copy of it.
+    fn end_prefixes(&mut self, now: Instant) {
+        let is_whole = self
+            .source_ending
+            .as_ref()
+            .is_some_and(|ending| ending.error.is_none() && (ending.ended || ending.limit_reached));
+        if !is_whole {
+            return;
+        }
+        let mut is_other = false;
+        for destination in &mut self.destinations {
+            is_other |= !destination.end_prefix(now);
+        }
+        if is_other {
+            self.handle_other_source(now);
+        }
+    }
+
+    /// A partial was not left by a copy of this source, and its destination is given up.
+    fn handle_other_source(&mut self, now: Instant) {
+        let is_any_left = self.destinations.iter().any(Destination::is_live);
+        if self.flags.dead == DeadPolicy::Fail || !is_any_left {
+            self.stop_source(CopyEnding::NotResumed, now);
+        }
+    }
+
+    /// Closes the seal, once: with the end mark if everything is known to be well, else with the word that the stream is cut.
+    fn end_seal(&mut self) {
+        let ending = self.source_ending.as_ref();
+        let whole = ending.filter(|_| self.verdict == Verdict::Good);
+        let hash = whole.and_then(|ending| ending.hash);
+        let last = self.sealer.as_mut().and_then(|sealer| sealer.last(hash));
+        if let Some(last) = last.map(Bytes::from) {
+            for destination in &mut self.destinations {
+                destination.push_last(last.clone());
+            }
+        }
+    }
+
+    fn give_credit(&mut self, now: Instant) {
+        if self.is_moving || self.drain_since.is_some() {
+            return;
+        }
+        let mut chunk = chunk_bytes(self.flags);
+        let mut chunks_max = READ_AHEAD_CHUNKS;
+        if let Some(missing) = self.reserve.as_ref().and_then(Reserve::missing) {
+            // One at a time, so that no more is asked for than what is missing.
+            chunks_max = 1;
+            chunk = chunk.min(usize::try_from(missing.max(1)).unwrap_or(usize::MAX));
+        }
+        let Some(pace) = &self.pace else {
+            while self.outstanding + self.ahead.len() < chunks_max {
+                self.outstanding += 1;
+                self.source.read(chunk);
+            }
+            return;
+        };
+        // One portion at a time, so that the next is asked for when this one is paid.
+        if self.outstanding > 0 || !self.ahead.is_empty() {
+            return;
+        }
+        // Holding back ourselves is no idleness.
+        self.moved_at = self.moved_at.max(pace.due());
+        if pace.due() <= now {
+            self.outstanding += 1;
+            self.source.read(pace.portion().min(chunk));
+        }
+    }
+}
