@@ -99,6 +99,7 @@ pub(crate) fn open(
             (None, End::Destination(index)) => {
                 let opened = paths.destinations[index].as_mut();
                 let prefix = opened.and_then(|opened| opened.prefix.take());
+                let prefix = prefix.map(|prefix| *prefix);
                 let (handle, kind) = take(end, address, &mut paths, &mut claimed)?;
                 let options = writer_options(flags, address, index, mailbox);
                 let writer = PipeWriter::adopt_with(handle, options)

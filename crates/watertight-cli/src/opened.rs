@@ -14,7 +14,7 @@ pub(crate) struct OpenedPath {
     /// The file that this one is to replace.
     pub(crate) replaced: Option<File>,
     /// What this one has already, if it was taken over.
-    pub(crate) prefix: Option<Prefix>,
+    pub(crate) prefix: Option<Box<Prefix>>,
     /// How a destination's file is written.
     pub(crate) placing: Option<Box<Placing>>,
 }

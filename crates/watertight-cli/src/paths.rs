@@ -320,7 +320,7 @@ fn open_file(path: &Path, mode: FileMode) -> io::Result<OpenedPath> {
         file: opened.file,
         created: opened.created,
         replaced: opened.replaced,
-        prefix: opened.prefix,
+        prefix: opened.prefix.map(Box::new),
         placing: Some(Box::new(opened.placing)),
     })
 }

@@ -1,10 +1,11 @@
 //! How bytes get on inside a copy: credit to the source, what it brings, and chunks to the destinations.
 
-use super::{CHUNK_BYTES_MAX, Copy};
+use super::Copy;
 use crate::destination::Destination;
 use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy};
 use crate::report::CopyEnding;
 use crate::reserve::Reserve;
+use crate::source::CHUNK_BYTES_MAX;
 use crate::verdict::Verdict;
 use bytes::Bytes;
 use std::time::Instant;
