@@ -12,7 +12,6 @@ use crate::flags::{CopyFlags, FailurePolicy};
 use crate::identity;
 use crate::mixing::DataStreams;
 use crate::paths::{Beginning, Paths, Patience};
-use crate::resume::Prefix;
 use crate::seal;
 use crate::source::CHUNK_BYTES_MAX;
 use std::fs::File;

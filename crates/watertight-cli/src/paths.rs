@@ -10,7 +10,6 @@ use crate::event::{Event, Inbox, Mailbox, is_late};
 use crate::opened::OpenedPath;
 use crate::partial::{self, Closing};
 use crate::platform;
-use crate::resume::Prefix;
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;

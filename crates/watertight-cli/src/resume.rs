@@ -47,9 +47,12 @@ fn open(path: &Path) -> io::Result<Beside> {
         return Err(io::Error::other("it is no regular file"));
     }
     let mut file = platform::resume_options().write(true).open(path)?;
-    platform::lock(&file).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock => io::Error::other("another copy is writing it"),
-        kind => io::Error::new(kind, format!("it cannot be locked: {error}")),
+    platform::lock(&file).map_err(|error| {
+        if error.kind() == ErrorKind::WouldBlock {
+            io::Error::other("another copy is writing it")
+        } else {
+            io::Error::new(error.kind(), format!("it cannot be locked: {error}"))
+        }
     })?;
     if platform::links(&file.metadata()?) > 1 {
         return Err(io::Error::other("it has other links"));

@@ -42,7 +42,7 @@ fn a_whole_stream_arrives_and_both_accounts_balance() {
     for len in [0, 1, LARGE] {
         let (folder, source, bytes) = folder_with(len);
         let sealed = folder.path().join("sealed");
-        let arguments = ["--seal", "--hash", &file(&source), &in_place(&sealed)];
+        let arguments = ["--seal", "--hash", &file(&source), &file(&sealed)];
         let sent = run(arguments).expect(0);
         let wire = fs::read(&sealed).unwrap();
         assert_eq!(sent.destination(0)["sealed"], true);

@@ -263,7 +263,7 @@ fn help_completions_and_the_manual_are_one_definition() {
             "{flag}"
         );
     }
-    assert!(help.contains("130, 143") && page.contains("130, 143"));
+    assert!(help.contains("130, 131, 143") && page.contains("130, 131, 143"));
     assert!(output(&["man"]).contains("watertight"));
     let unknown = Command::new(EXE).args(["man", "nothing"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2));

@@ -253,7 +253,6 @@ fn an_end_that_is_seen_leaves_the_tree_in_reach() {
     let end = child.kill_tree();
     assert_eq!(end.signalled.len(), 1, "{end:?}");
     assert!(end.left.is_empty() && end.error.is_none(), "{end:?}");
-    // The same end again, and now it is reaped.
     assert_eq!(
         child.wait().wait().unwrap().status().unwrap().code(),
         Some(3)
@@ -299,7 +298,6 @@ fn a_forked_child_is_refused_a_wait_for_our_child() {
     assert_eq!(status.exit_status(), Some(0));
     drop(child.stdin.take());
     assert!(child.wait().within(PATIENCE).wait().unwrap().is_success());
-    // The thread that hears of it lets go of its descriptor.
     drop(child);
     await_no_children();
 }
