@@ -44,6 +44,7 @@ fn without_version(text: &str) -> String {
 }
 
 /// What differs from run to run is left out: times and rates.
+#[cfg(unix)]
 fn without_times(text: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
     for word in text.split(' ') {
