@@ -80,7 +80,7 @@ impl Prefix {
     fn new(name: String, file: File, bytes: u64) -> Self {
         Self {
             name,
-            file: Some(file).filter(|_| bytes > 0),
+            file: (bytes > 0).then_some(file),
             bytes,
             verified: 0,
             buffer: Vec::new(),
