@@ -2,6 +2,7 @@
 //!
 //! It follows the ledger and never decides about a byte. It has no memory of what is transferred but a count.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 /// The most runs of equal messages that are kept: 128 KiB. Past it acceptance waits, as for room, until the first is settled.
@@ -47,22 +48,30 @@ pub struct MessageReport {
 /// The messages of one writer.
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
+    /// Made with the first message, which a failure never is; a pipe that carried nothing has none.
+    unsettled: Option<Box<Unsettled>>,
+    whole: u64,
+}
+
+/// Those that are not settled.
+#[derive(Debug, Default)]
+struct Unsettled {
     runs: VecDeque<Run>,
     /// How many bytes of the first are transferred.
     done: u64,
-    whole: u64,
 }
 
 impl Messages {
     /// Whether another message may begin.
     pub(crate) fn has_room(&self) -> bool {
-        self.runs.len() < RUNS_MAX
+        let unsettled = self.unsettled.as_ref();
+        unsettled.is_none_or(|unsettled| unsettled.runs.len() < RUNS_MAX)
     }
 
     /// A message of so many bytes begins; they come by [`Messages::accept`]. One that had not got all of its bytes stays cut.
     pub(crate) fn begin(&mut self, of: u64) {
         if of > 0 {
-            self.push(Run {
+            self.unsettled.get_or_insert_default().push(Run {
                 bytes: 0,
                 of,
                 count: 1,
@@ -72,9 +81,56 @@ impl Messages {
 
     /// Bytes of the message that has not got all of its; or else a message of their own.
     pub(crate) fn accept(&mut self, bytes: u64) {
-        if bytes == 0 {
-            return;
+        if bytes > 0 {
+            self.unsettled.get_or_insert_default().accept(bytes);
         }
+    }
+
+    /// The first bytes are transferred.
+    pub(crate) fn transfer(&mut self, bytes: u64) {
+        if let Some(unsettled) = &mut self.unsettled {
+            self.whole += unsettled.transfer(bytes);
+        }
+    }
+
+    /// A message went by whole while nothing was unsettled.
+    pub(crate) fn pass(&mut self) {
+        // One whose call was given up before all of it was accepted stays cut, as when another message begins.
+        if let Some(unsettled) = &mut self.unsettled {
+            unsettled.runs.clear();
+            unsettled.done = 0;
+        }
+        self.whole += 1;
+    }
+
+    /// The last bytes were not accepted after all.
+    pub(crate) fn refuse(&mut self, bytes: u64) {
+        if let Some(unsettled) = &mut self.unsettled {
+            unsettled.refuse(bytes);
+        }
+    }
+
+    /// How many bytes the next write may carry, if one of at most `atomic_max` bytes is whole among those of other writers:
+    /// whole messages up to that, or one larger message alone.
+    pub(crate) fn next_write(&self, atomic_max: u64, bytes_max: usize) -> usize {
+        let unsettled = self.unsettled.as_ref();
+        let bytes = unsettled.map_or(0, |unsettled| unsettled.next_write(atomic_max));
+        usize::try_from(bytes).map_or(bytes_max, |bytes| bytes.min(bytes_max))
+    }
+
+    /// What became of them, with so many bytes in doubt behind those that are transferred.
+    pub(crate) fn report(&self, in_doubt: u64) -> MessageReport {
+        let unsettled = self.unsettled.as_ref();
+        let report = unsettled.map(|unsettled| unsettled.report(in_doubt));
+        MessageReport {
+            whole: self.whole,
+            ..report.unwrap_or_default()
+        }
+    }
+}
+
+impl Unsettled {
+    fn accept(&mut self, bytes: u64) {
         // The most frequent case: the only message that is not settled.
         if self.runs.len() == 1
             && let Some(only) = self.runs.front_mut()
@@ -101,23 +157,23 @@ impl Messages {
         self.push(last);
     }
 
-    /// The first bytes are transferred.
-    pub(crate) fn transfer(&mut self, bytes: u64) {
+    /// Says how many messages are transferred whole by that.
+    fn transfer(&mut self, bytes: u64) -> u64 {
         // The most frequent case: the only message that is not settled, and all of it.
         if self.runs.len() == 1
             && let Some(only) = self.runs.front()
             && (only.count, only.bytes, only.of) == (1, bytes, bytes)
             && self.done == 0
         {
-            self.whole += 1;
             self.runs.pop_front();
-            return;
+            return 1;
         }
         self.done += bytes;
+        let mut whole = 0;
         loop {
             let is_last = self.runs.len() == 1;
             let Some(first) = self.runs.front_mut() else {
-                return;
+                return whole;
             };
             let is_open = first.bytes < first.of;
             let mut over = self.done / first.bytes.max(1);
@@ -127,12 +183,12 @@ impl Messages {
                 over = over.min(first.count - 1);
             }
             if over == 0 {
-                return;
+                return whole;
             }
             self.done -= over * first.bytes;
             first.count -= over;
             if !is_open {
-                self.whole += over;
+                whole += over;
             }
             if first.count == 0 {
                 self.runs.pop_front();
@@ -140,16 +196,7 @@ impl Messages {
         }
     }
 
-    /// A message went by whole while nothing was unsettled.
-    pub(crate) fn pass(&mut self) {
-        // One whose call was given up before all of it was accepted stays cut, as when another message begins.
-        self.runs.clear();
-        self.done = 0;
-        self.whole += 1;
-    }
-
-    /// The last bytes were not accepted after all.
-    pub(crate) fn refuse(&mut self, mut bytes: u64) {
+    fn refuse(&mut self, mut bytes: u64) {
         while bytes > 0
             && let Some(mut last) = self.pop_last()
         {
@@ -162,9 +209,7 @@ impl Messages {
         }
     }
 
-    /// How many bytes the next write may carry, if one of at most `atomic_max` bytes is whole among those of other writers:
-    /// whole messages up to that, or one larger message alone.
-    pub(crate) fn next_write(&self, atomic_max: u64, bytes_max: usize) -> usize {
+    fn next_write(&self, atomic_max: u64) -> u64 {
         let mut taken = 0;
         let mut skipped = self.done;
         for run in &self.runs {
@@ -172,23 +217,20 @@ impl Messages {
                 let rest = run.bytes - skipped;
                 skipped = 0;
                 if taken > 0 && taken + rest > atomic_max {
-                    return within(taken, bytes_max);
+                    return taken;
                 }
                 taken += rest;
                 if taken >= atomic_max {
-                    return within(taken, bytes_max);
+                    return taken;
                 }
             }
         }
-        within(taken, bytes_max)
+        taken
     }
 
-    /// What became of them, with so many bytes in doubt behind those that are transferred.
-    pub(crate) fn report(&self, in_doubt: u64) -> MessageReport {
-        let mut report = MessageReport {
-            whole: self.whole,
-            ..MessageReport::default()
-        };
+    /// All but those that went whole.
+    fn report(&self, in_doubt: u64) -> MessageReport {
+        let mut report = MessageReport::default();
         let mut doubtful = self.done + in_doubt;
         for (at, run) in self.runs.iter().enumerate() {
             let mut count = run.count;
@@ -228,10 +270,6 @@ impl Messages {
     }
 }
 
-fn within(bytes: u64, bytes_max: usize) -> usize {
-    usize::try_from(bytes).map_or(bytes_max, |bytes| bytes.min(bytes_max))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +283,11 @@ mod tests {
         messages
     }
 
+    fn runs(messages: &Messages) -> usize {
+        let unsettled = messages.unsettled.as_ref();
+        unsettled.map_or(0, |unsettled| unsettled.runs.len())
+    }
+
     fn report(messages: &Messages, in_doubt: u64) -> (u64, Option<(u64, u64)>, u64, u64) {
         let report = messages.report(in_doubt);
         let cut = report.cut.map(|cut| (cut.bytes, cut.transferred));
@@ -254,14 +297,14 @@ mod tests {
     #[test]
     fn equal_messages_are_one_run_and_settle_in_order() {
         let mut messages = accepted(&[10, 10, 10, 7, 10, 0]);
-        assert_eq!(messages.runs.len(), 3);
+        assert_eq!(runs(&messages), 3);
         messages.transfer(25);
         assert_eq!(report(&messages, 0), (2, Some((10, 5)), 0, 2));
         messages.transfer(5);
         assert_eq!(report(&messages, 0), (3, None, 0, 2));
         messages.transfer(17);
         assert_eq!(report(&messages, 0), (5, None, 0, 0));
-        assert!(messages.runs.is_empty());
+        assert_eq!(runs(&messages), 0);
     }
 
     #[test]
@@ -300,7 +343,7 @@ mod tests {
         assert_eq!(report(&messages, 0), (1, Some((10, 3)), 0, 0));
         let mut messages = accepted(&[10]);
         messages.refuse(10);
-        assert!(messages.runs.is_empty());
+        assert_eq!(runs(&messages), 0);
     }
 
     #[test]
@@ -327,7 +370,7 @@ mod tests {
             messages.begin(begun);
             messages.accept(begun);
         }
-        assert_eq!(messages.runs.len(), RUNS_MAX);
+        assert_eq!(runs(&messages), RUNS_MAX);
         messages.transfer(1);
         assert!(messages.has_room());
     }

@@ -8,7 +8,8 @@ use crate::error::{Cause, ErrorKind};
 use crate::ledger::Ledger;
 use crate::op::{Action, Op, OpKind, Outcome, ReadNow};
 use crate::phase::{ReadEvent, ReadPhase};
-use crate::queue::Queue;
+use ahead::Ahead;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -22,8 +23,9 @@ pub struct ReadHalf {
     /// S1: the first failure wins, and no phase is left to use.
     state: Result<ReadPhase, Cause>,
     ledger: Ledger,
-    ahead: Queue,
-    wanted: Option<Op>,
+    /// Made with the first byte that is read ahead.
+    ahead: Option<Box<Ahead>>,
+    wanted: Option<Wanted>,
     in_flight: Option<OpKind>,
     /// A caller is reading straight into its own memory, outside the lock.
     direct: bool,
@@ -37,10 +39,18 @@ pub struct ReadHalf {
     ended: bool,
     /// Bytes that a quarantined read brought after the account was final.
     late_bytes: u64,
-    /// What failed after the account was final.
-    late_failures: u64,
+    /// What failed after the account was final: the operation and the closing at most.
+    late_failures: u8,
     released: bool,
-    untaken: Vec<Bytes>,
+}
+
+/// What is asked for: an operation, in less room than one with a write's bytes takes.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// Read at most so many bytes.
+    Read(u32),
+    /// Wait until a read would not wait.
+    Wait,
 }
 
 impl Default for ReadHalf {
@@ -56,7 +66,7 @@ impl ReadHalf {
         Self {
             state: Ok(ReadPhase::Open),
             ledger: Ledger::default(),
-            ahead: Queue::new(1),
+            ahead: None,
             wanted: None,
             in_flight: None,
             direct: false,
@@ -69,7 +79,6 @@ impl ReadHalf {
             late_bytes: 0,
             late_failures: 0,
             released: false,
-            untaken: Vec::new(),
         }
     }
 
@@ -111,7 +120,7 @@ impl ReadHalf {
     /// How much failed after the account was final (rule S6): too late for the receipt, so it is only counted.
     #[must_use]
     pub const fn late_failures(&self) -> u64 {
-        self.late_failures
+        self.late_failures as u64
     }
 
     /// Whether it is over and its account final.
@@ -168,8 +177,10 @@ impl ReadHalf {
         if self.is_lent {
             return None;
         }
-        if !self.ahead.is_empty() {
-            let n = self.ahead.copy_out(buf);
+        if let Some(ahead) = &mut self.ahead
+            && !ahead.queue.is_empty()
+        {
+            let n = ahead.queue.copy_out(buf);
             self.ledger.hand_over(n as u64);
             return Some(Ok(n));
         }
@@ -222,7 +233,7 @@ impl ReadHalf {
         self.ledger.accept(taken + tail.len() as u64);
         self.ledger.hand_over(taken);
         if !tail.is_empty() {
-            self.ahead.push_whole(tail);
+            self.ahead().push_whole(tail);
         }
         if self.is_going() {
             // A stop came meanwhile: nobody takes the tail any more, so it goes into the receipt.
@@ -240,8 +251,16 @@ impl ReadHalf {
     }
 
     /// Asks for an operation; it is submitted by the next [`ReadHalf::poll_action`] unless one is in flight.
+    ///
+    /// # Panics
+    /// It is a writer's: an invariant of the driver.
     pub fn ask(&mut self, op: Op) {
-        self.wanted = Some(op);
+        self.wanted = Some(match op {
+            // A read past that is no use to anybody, and a shorter one is allowed.
+            Op::Read { bytes_max } => Wanted::Read(u32::try_from(bytes_max).unwrap_or(u32::MAX)),
+            Op::WaitReadable => Wanted::Wait,
+            Op::UntilRead | Op::Write(_) => panic!("a reader's operations are a reader's"),
+        });
     }
 
     /// Stop now: read-ahead that nobody took is discarded and kept for the receipt. A drop is the same.
@@ -259,7 +278,7 @@ impl ReadHalf {
 
     /// Gives the handle up without closing it, if nothing is in flight and no read-ahead is left. Says whether it did.
     pub fn release(&mut self) -> bool {
-        let idle = !self.is_busy() && self.ahead.is_empty() && !self.aborted;
+        let idle = !self.is_busy() && !self.has_ahead() && !self.aborted;
         if idle && matches!(self.state, Ok(ReadPhase::Ended | ReadPhase::Open)) {
             self.step(ReadEvent::Abort);
             self.step(ReadEvent::Settled);
@@ -319,7 +338,13 @@ impl ReadHalf {
         if self.is_busy() || !matches!(self.state, Ok(ReadPhase::Open)) {
             return None;
         }
-        let op = self.wanted.take()?;
+        let op = match self.wanted.take()? {
+            Wanted::Read(bytes_max) => Op::Read {
+                // Exact: it was a usize.
+                bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
+            },
+            Wanted::Wait => Op::WaitReadable,
+        };
         self.in_flight = Some(op.kind());
         Some(Action::Submit(op))
     }
@@ -356,7 +381,8 @@ impl ReadHalf {
     /// The bytes that arrived and that nobody took.
     #[must_use]
     pub fn untaken(&self) -> Vec<Bytes> {
-        self.untaken.clone()
+        let ahead = self.ahead.as_ref();
+        ahead.map_or_else(Vec::new, |ahead| ahead.untaken.clone())
     }
 
     fn account(&mut self, outcome: Outcome) {
@@ -364,7 +390,7 @@ impl ReadHalf {
         match outcome {
             Outcome::Data(data) => {
                 self.ledger.accept(data.len() as u64);
-                self.ahead.push_whole(data);
+                self.ahead().push_whole(data);
                 if self.is_going() {
                     // A cancelled read that succeeded all the same carries bytes: they go into the receipt.
                     self.give_up_ahead();
@@ -387,7 +413,7 @@ impl ReadHalf {
     fn count_late(&mut self, failure: Option<Cause>) {
         // A cancel that was asked for is no failure.
         let failed = failure.is_some_and(|cause| cause.kind != ErrorKind::Cancelled);
-        self.late_failures += u64::from(failed);
+        self.late_failures += u8::from(failed);
     }
 
     fn end(&mut self) {
@@ -419,7 +445,9 @@ impl ReadHalf {
 
     fn give_up_ahead(&mut self) {
         self.ledger.discard_queued();
-        self.untaken.extend(self.ahead.take_all());
+        if let Some(ahead) = &mut self.ahead {
+            ahead.untaken.extend(ahead.queue.take_all());
+        }
     }
 
     fn step(&mut self, event: ReadEvent) {

@@ -26,6 +26,18 @@ pub(crate) struct PeerReading {
 }
 
 impl PeerReading {
+    /// Nobody has asked.
+    pub(crate) const UNASKED: Self = Self {
+        wanted: false,
+        in_flight: false,
+        unwanted: false,
+        cancel_asked: false,
+        covers: 0,
+        read: 0,
+        attempts: 0,
+        failed: None,
+    };
+
     /// Somebody asks: an operation is wanted, and a running one is wanted again.
     pub(crate) fn ask(&mut self) {
         self.wanted = true;

@@ -8,11 +8,13 @@ use crate::ledger::Ledger;
 use crate::messages::{MessageReport, Messages};
 use crate::op::{Action, Chunks, Moved, Op, OpKind, Outcome};
 use crate::phase::{WriteEvent, WritePhase};
-use crate::queue::Queue;
 use crate::until_read::PeerReading;
-use alloc::vec::Vec;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use backlog::Backlog;
 use bytes::Bytes;
 
+mod backlog;
 mod direct;
 mod limits;
 mod offers;
@@ -22,62 +24,53 @@ pub use limits::WriteLimits;
 /// The writing half of a pipe.
 #[derive(Debug)]
 pub struct WriteHalf {
-    limits: WriteLimits,
+    /// Shared by those whose bounds are the same.
+    limits: Arc<WriteLimits>,
     /// S1: the first failure wins, and no phase is left to use.
     state: Result<WritePhase, Cause>,
     ledger: Ledger,
-    queue: Queue,
     messages: Messages,
-    in_flight: Option<Chunks>,
+    /// Made with the first byte that is queued.
+    backlog: Option<Box<Backlog>>,
     /// So many bytes are being written straight out of a caller's memory, outside the lock, by a call that does not wait. 0: a
     /// call moves bytes here from another handle, and its answer says how many.
     direct: Option<u64>,
     cancel_asked: bool,
     closing: Closing,
-    until_read: PeerReading,
+    /// Made with the first question.
+    until_read: Option<Box<PeerReading>>,
     /// The stop bound passed with the operation unanswered: it stays the backend's.
     quarantined: bool,
-    /// What failed after the account was final.
-    late_failures: u64,
+    /// What failed after the account was final: an operation of each kind and the closing at most.
+    late_failures: u8,
     /// Why a stop began that no failure caused.
     stopped_by: Option<ErrorKind>,
-    unsent: Vec<Bytes>,
-    in_doubt: Vec<Bytes>,
     released: bool,
     /// Where the message begins whose call is still running: the last one that was accepted.
     offered: Option<u64>,
-    /// Where such a message began, and how many of its last bytes were refused because the half failed during its call.
-    refused: Option<(u64, u64)>,
-    /// What the last answered operation carried, to be dropped by the driver once its lock is gone.
-    carried: Option<Chunks>,
     /// All is transferred, and the closing waits for the peer to read it, or did.
     is_read_out: bool,
 }
 
 impl WriteHalf {
-    /// An open half. Allocates nothing.
+    /// An open half. Allocates nothing if its limits are shared already.
     #[must_use]
-    pub fn new(limits: WriteLimits) -> Self {
+    pub fn new(limits: impl Into<Arc<WriteLimits>>) -> Self {
         Self {
-            limits,
+            limits: limits.into(),
             state: Ok(WritePhase::Open),
             ledger: Ledger::default(),
-            queue: Queue::new(limits.segment_bytes_max),
             messages: Messages::default(),
-            in_flight: None,
+            backlog: None,
             direct: None,
             cancel_asked: false,
             closing: Closing::Not,
-            until_read: PeerReading::default(),
+            until_read: None,
             quarantined: false,
             late_failures: 0,
             stopped_by: None,
-            unsent: Vec::new(),
-            in_doubt: Vec::new(),
             released: false,
             offered: None,
-            refused: None,
-            carried: None,
             is_read_out: false,
         }
     }
@@ -95,7 +88,7 @@ impl WriteHalf {
 
     /// The bounds.
     #[must_use]
-    pub const fn limits(&self) -> &WriteLimits {
+    pub fn limits(&self) -> &WriteLimits {
         &self.limits
     }
 
@@ -121,7 +114,7 @@ impl WriteHalf {
 
     /// From now on others may write into the same pipe (see [`WriteLimits::atomic_bytes_max`]).
     pub fn share(&mut self, atomic_bytes_max: Option<u64>) {
-        self.limits.atomic_bytes_max = atomic_bytes_max;
+        Arc::make_mut(&mut self.limits).atomic_bytes_max = atomic_bytes_max;
     }
 
     /// What became of the messages.
@@ -187,8 +180,8 @@ impl WriteHalf {
     /// Whether the kernel has been asked to stop all that is in flight and has not answered: from then on the stop bound counts.
     #[must_use]
     pub fn is_cancelling(&self) -> bool {
-        let is_asked = self.in_flight.is_none() || self.cancel_asked;
-        self.is_stopping() && is_asked && !self.until_read.is_uncancelled()
+        let is_asked = !self.is_writing() || self.cancel_asked;
+        self.is_stopping() && is_asked && !self.peer_reading().is_uncancelled()
     }
 
     /// Whether it sends its rest after a drop, under the linger bound.
@@ -202,7 +195,7 @@ impl WriteHalf {
         self.assert_open();
         self.ledger.accept(data.len() as u64);
         self.messages.accept(data.len() as u64);
-        self.queue.push_copy(data);
+        self.backlog().queue.push_copy(data);
     }
 
     /// Accepts `chunk` itself. The caller has checked [`WriteHalf::refusal`] and [`WriteHalf::room`].
@@ -210,7 +203,7 @@ impl WriteHalf {
         self.assert_open();
         self.ledger.accept(chunk.len() as u64);
         self.messages.accept(chunk.len() as u64);
-        self.queue.push_owned(chunk);
+        self.backlog().queue.push_owned(chunk);
     }
 
     /// No more bytes; send the rest, then close.
@@ -244,10 +237,12 @@ impl WriteHalf {
         }
         self.step(WriteEvent::Expired);
         self.quarantined = true;
-        if let Some(chunks) = self.in_flight.as_ref() {
+        if let Some(backlog) = &mut self.backlog
+            && let Some(chunks) = &backlog.in_flight
+        {
             // The account is final now, so a late answer only releases: it changes no count (rule S6).
             self.ledger.doubt(chunks.bytes());
-            self.in_doubt = chunks.iter().cloned().collect();
+            backlog.in_doubt = chunks.iter().cloned().collect();
         }
     }
 
@@ -270,21 +265,16 @@ impl WriteHalf {
         self.released
     }
 
-    /// What the last answered operation carried: a chunk's destructor is its owner's code, so drop it without a lock.
-    pub fn take_carried(&mut self) -> Option<Chunks> {
-        self.carried.take()
-    }
-
     /// Operations the kernel has not answered.
     #[must_use]
     pub fn operations(&self) -> u64 {
-        u64::from(self.in_flight.is_some()) + u64::from(self.until_read.is_in_flight())
+        u64::from(self.is_writing()) + u64::from(self.peer_reading().is_in_flight())
     }
 
     /// How much failed after the account was final (rule S6): too late for the receipt, so it is only counted.
     #[must_use]
     pub const fn late_failures(&self) -> u64 {
-        self.late_failures
+        self.late_failures as u64
     }
 
     /// Something outside the kernel makes the pipe unusable (an observer panicked).
@@ -294,14 +284,14 @@ impl WriteHalf {
 
     /// Asks whether the peer has read everything, once nothing is queued or in flight.
     pub fn ask_until_read(&mut self) {
-        self.until_read.ask();
+        self.until_read.get_or_insert_default().ask();
     }
 
     /// Whether such an attempt is coming, or running and good for the first `target` bytes: another would only take the
     /// place of its answer.
     #[must_use]
-    pub const fn is_until_read_asked(&self, target: u64) -> bool {
-        self.until_read.is_asked(target)
+    pub fn is_until_read_asked(&self, target: u64) -> bool {
+        self.peer_reading().is_asked(target)
     }
 
     /// Nobody waits for that any more: a running attempt is cancelled, and a finish no longer waits for it.
@@ -310,14 +300,16 @@ impl WriteHalf {
             // The closing still waits.
             return;
         }
-        self.until_read.drop_question();
+        if let Some(until_read) = &mut self.until_read {
+            until_read.drop_question();
+        }
         self.close_if_drained();
     }
 
     /// How many attempts at it have ended; pass it to [`WriteHalf::until_read`].
     #[must_use]
-    pub const fn until_read_attempts(&self) -> u64 {
-        self.until_read.attempts()
+    pub fn until_read_attempts(&self) -> u64 {
+        self.peer_reading().attempts()
     }
 
     /// Whether the peer is known to have read the first `target` bytes; `None` while it is not known.
@@ -325,7 +317,7 @@ impl WriteHalf {
     /// # Errors
     /// An attempt that ended after `attempts` failed, or the pipe ended before it could be known.
     pub fn until_read(&self, target: u64, attempts: u64) -> Option<Result<(), Cause>> {
-        if let Some(answer) = self.until_read.answer(target, attempts) {
+        if let Some(answer) = self.peer_reading().answer(target, attempts) {
             return Some(answer);
         }
         match self.state {
@@ -347,13 +339,15 @@ impl WriteHalf {
             self.closing = Closing::Asked;
             return Some(Action::Close);
         }
-        if !self.is_sending() || self.in_flight.is_some() || self.direct.is_some() {
+        if !self.is_sending() || self.is_writing() || self.direct.is_some() {
             return None;
         }
-        if !self.queue.is_empty() {
+        if self.has_queued() {
             return Some(Action::Submit(self.submit_write()));
         }
-        if self.until_read.submit(self.ledger.transferred()) {
+        if let Some(until_read) = &mut self.until_read
+            && until_read.submit(self.ledger.transferred())
+        {
             return Some(Action::Submit(Op::UntilRead));
         }
         None
@@ -364,13 +358,13 @@ impl WriteHalf {
     /// # Panics
     /// No write is in flight, or the backend claims more bytes than it was given: an invariant of the seam.
     pub fn handle_write(&mut self, outcome: Outcome) {
-        let chunks = self
-            .in_flight
-            .take()
+        let in_flight = self.backlog.as_mut().map(|backlog| &mut backlog.in_flight);
+        let chunks = in_flight
+            .and_then(Option::take)
             .expect("O2: an answer has its operation");
         if self.quarantined {
             // S6: the account was final when the bound passed; this only releases.
-            self.carried = Some(chunks);
+            self.backlog().carried = Some(chunks);
             self.count_late(outcome.cause());
             return;
         }
@@ -385,19 +379,21 @@ impl WriteHalf {
                 ..
             } => {
                 self.ledger.doubt(chunks.bytes());
-                self.in_doubt = chunks.iter().cloned().collect();
+                self.backlog().in_doubt = chunks.iter().cloned().collect();
             }
             Outcome::Data(_) | Outcome::EndOfStream | Outcome::Ready => {
                 panic!("O2: a write is answered as a write")
             }
         }
-        self.carried = Some(chunks);
+        self.backlog().carried = Some(chunks);
         self.after_write(outcome.cause());
     }
 
     /// The answer to "wait until the peer has read everything".
     pub fn handle_until_read(&mut self, outcome: &Outcome) {
-        self.until_read.handle(outcome);
+        if let Some(until_read) = &mut self.until_read {
+            until_read.handle(outcome);
+        }
         // A close that discards, and no word that all was read. Where nobody can be asked it is closed all the same.
         let is_unread = outcome
             .cause()
@@ -407,7 +403,7 @@ impl WriteHalf {
         {
             self.fail(cause);
         }
-        let is_last = self.in_flight.is_none() && self.direct.is_none();
+        let is_last = !self.is_writing() && self.direct.is_none();
         if matches!(self.state, Ok(WritePhase::Stopping)) && is_last {
             self.step(WriteEvent::Settled);
         }
@@ -425,17 +421,10 @@ impl WriteHalf {
         }
     }
 
-    /// The bytes that were accepted and not transferred: those that were never given to the kernel or that it gave back,
-    /// and before them those that the peer may have seen.
-    #[must_use]
-    pub fn remains(&self) -> (Vec<Bytes>, Vec<Bytes>) {
-        (self.in_doubt.clone(), self.unsent.clone())
-    }
-
     fn count_late(&mut self, failure: Option<Cause>) {
         // A cancel that was asked for is no failure.
         let failed = failure.is_some_and(|cause| cause.kind != ErrorKind::Cancelled);
-        self.late_failures += u64::from(failed);
+        self.late_failures += u8::from(failed);
     }
 
     fn assert_open(&self) {
@@ -453,15 +442,17 @@ impl WriteHalf {
     }
 
     fn anything_in_flight(&self) -> bool {
-        self.in_flight.is_some() || self.direct.is_some() || self.until_read.is_in_flight()
+        self.is_writing() || self.direct.is_some() || self.peer_reading().is_in_flight()
     }
 
     fn submit_write(&mut self) -> Op {
         let bytes_max = self.next_write_bytes();
-        let chunks = self.queue.take(bytes_max, self.limits.op_chunks_max);
-        self.ledger.submit(chunks.bytes());
+        let chunks_max = self.limits.op_chunks_max;
+        let backlog = self.backlog();
+        let chunks = backlog.queue.take(bytes_max, chunks_max);
         // O5: the backend owns its copy of the references until it answers; ours are for the account.
-        self.in_flight = Some(chunks.clone());
+        backlog.in_flight = Some(chunks.clone());
+        self.ledger.submit(chunks.bytes());
         Op::Write(chunks)
     }
 
@@ -485,7 +476,7 @@ impl WriteHalf {
         self.messages.transfer(moved);
         if moved < bytes {
             self.ledger.put_back(bytes - moved);
-            self.queue.put_back(chunks.behind(moved));
+            self.backlog().queue.put_back(chunks.behind(moved));
         }
     }
 
@@ -500,7 +491,7 @@ impl WriteHalf {
                     self.state = Err(cause);
                     return;
                 }
-                if !self.until_read.is_in_flight() {
+                if !self.peer_reading().is_in_flight() {
                     self.step(WriteEvent::Settled);
                 }
             }
@@ -539,16 +530,15 @@ impl WriteHalf {
 
     fn give_up_queue(&mut self) {
         self.ledger.discard_queued();
-        // What comes back later was in flight, so it stood before what was given up first.
-        let mut unsent = self.queue.take_all();
-        unsent.append(&mut self.unsent);
-        self.unsent = unsent;
+        if let Some(backlog) = &mut self.backlog {
+            backlog.give_up_queue();
+        }
     }
 
     fn close_if_drained(&mut self) {
         // A move's bytes are not known before its answer.
         let is_moving = self.is_moving();
-        let drained = self.ledger.unsettled() == 0 && self.in_flight.is_none() && !is_moving;
+        let drained = self.ledger.unsettled() == 0 && !self.is_writing() && !is_moving;
         let ending = matches!(
             self.state,
             Ok(WritePhase::Finishing | WritePhase::Lingering)
@@ -559,12 +549,12 @@ impl WriteHalf {
         if self.limits.close_discards && !self.is_read_out {
             // Whatever the answer is, the handle is closed then.
             self.is_read_out = true;
-            self.until_read.ask();
+            self.ask_until_read();
         }
         // A waiting "until read" holds a finish open, not a drop: after a drop nobody is left to tell.
         let is_finishing = matches!(self.state, Ok(WritePhase::Finishing));
         let waits = is_finishing || self.is_read_out;
-        if !(waits && self.until_read.is_waited_for()) {
+        if !(waits && self.peer_reading().is_waited_for()) {
             self.step(WriteEvent::Drained);
         }
     }
@@ -579,11 +569,12 @@ impl WriteHalf {
             self.state,
             Ok(WritePhase::Closed | WritePhase::Stopping) | Err(_)
         );
-        if over && self.in_flight.is_some() && !self.cancel_asked {
+        if over && self.is_writing() && !self.cancel_asked {
             self.cancel_asked = true;
             return Some(OpKind::Write);
         }
-        self.until_read.cancel(over).then_some(OpKind::UntilRead)
+        let until_read = self.until_read.as_mut()?;
+        until_read.cancel(over).then_some(OpKind::UntilRead)
     }
 
     fn step(&mut self, event: WriteEvent) {

@@ -19,7 +19,7 @@ impl WriteHalf {
     #[inline]
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty()
+        !self.has_queued()
             && !self.anything_in_flight()
             && matches!(self.state, Ok(WritePhase::Open))
     }
@@ -64,7 +64,7 @@ impl WriteHalf {
             let mut chunks = Chunks::default();
             chunks.push(rest(moved));
             self.ledger.put_back(bytes - moved);
-            self.queue.put_back(chunks);
+            self.backlog().queue.put_back(chunks);
         }
         self.after_write(cause);
     }

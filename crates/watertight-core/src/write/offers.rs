@@ -20,7 +20,9 @@ impl WriteHalf {
     #[inline]
     pub fn end_offer(&mut self, start: u64) -> u64 {
         self.offered.take_if(|offered| *offered == start);
-        let refused = self.refused.take_if(|(from, _)| *from == start);
+        let backlog = self.backlog.as_mut();
+        let refused =
+            backlog.and_then(|backlog| backlog.refused.take_if(|(from, _)| *from == start));
         refused.map_or(0, |(_, bytes)| bytes)
     }
 
@@ -29,21 +31,25 @@ impl WriteHalf {
         let Some(start) = self.offered.take() else {
             return;
         };
+        // What was never queued is not left over.
+        let Some(backlog) = &mut self.backlog else {
+            return;
+        };
         let mut left = self.ledger.accepted() - start;
         let mut refused = 0;
         while left > 0
-            && let Some(mut chunk) = self.unsent.pop()
+            && let Some(mut chunk) = backlog.unsent.pop()
         {
             let now = left.min(chunk.len() as u64);
             chunk.truncate(chunk.len() - usize::try_from(now).expect("no more than the chunk"));
             if !chunk.is_empty() {
-                self.unsent.push(chunk);
+                backlog.unsent.push(chunk);
             }
             left -= now;
             refused += now;
         }
         self.ledger.refuse(refused);
         self.messages.refuse(refused);
-        self.refused = Some((start, refused));
+        backlog.refused = Some((start, refused));
     }
 }
