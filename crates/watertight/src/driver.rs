@@ -16,7 +16,7 @@ use std::task::Waker;
 use std::time::Duration;
 use watertight_core::{
     Backend, Cancelled, Cause, Completion, ErrorKind, Key, Ledger, Moment, OpId, OpKind, OsCode,
-    Outcome, Submitted,
+    Outcome, Submitted, WriteLimits,
 };
 
 /// How many steps one thread makes for one pipe before it leaves the rest to the driver's thread, so that a caller cannot
@@ -27,8 +27,10 @@ pub(crate) const PUMP_STEPS_MAX: usize = if cfg!(any(loom, shuttle)) { 3 } else 
 const WAIT_FAILED_PAUSE: Duration = Duration::from_millis(10);
 
 mod at_exit;
+mod watchers;
 
 pub(crate) use at_exit::{AtExit, Held};
+pub(crate) use watchers::Watchers;
 
 /// What a pipe's half is to the driver.
 pub(crate) trait Pump: Send + Sync {
@@ -112,19 +114,6 @@ pub(crate) enum Answer {
 #[derive(Default)]
 pub(crate) struct Wakes(Vec<Waker>);
 
-/// One that waits for something, and for what.
-struct Watcher<W> {
-    id: u64,
-    what: W,
-    waker: Waker,
-}
-
-/// Those that wait for something about one pipe.
-pub(crate) struct Watchers<W> {
-    waiting: Vec<Watcher<W>>,
-    next_id: u64,
-}
-
 struct Slot {
     generation: u32,
     pipe: Option<Arc<dyn Pump>>,
@@ -145,6 +134,8 @@ pub struct Driver<B: Backend> {
     nudged: Mutex<Vec<Key>>,
     settling: Mutex<Watchers<()>>,
     lingering: Mutex<Lingering>,
+    /// Those of the writer that was made last. Not a lock of the models: nothing waits for what is in it.
+    limits: StaticMutex<Option<Arc<WriteLimits>>>,
     /// Answers on their way to their pipes. They are here and not in [`Driver::turn`]'s hands, so that a turn within a turn
     /// (an observer that ends the process) finds them.
     answers: StaticMutex<VecDeque<Completion>>,
@@ -170,6 +161,7 @@ impl<B: Backend> Driver<B> {
             nudged: Mutex::new(Vec::new()),
             settling: Mutex::new(Watchers::default()),
             lingering: Mutex::new(Lingering::default()),
+            limits: StaticMutex::new(None),
             answers: StaticMutex::new(VecDeque::new()),
         }
     }
@@ -240,6 +232,15 @@ impl<B: Backend> Driver<B> {
         self.timers.lock().forget_pipe(key);
         // The last reference may run a destructor of the caller's (an observer's): not under our lock.
         drop(pipe);
+    }
+
+    /// The limits of a new writer, in one place with those of the writer before it if they are the same.
+    pub(crate) fn share_limits(&self, limits: WriteLimits) -> Arc<WriteLimits> {
+        let mut last = self.limits.lock();
+        if let Some(shared) = last.as_ref().filter(|shared| ***shared == limits) {
+            return shared.clone();
+        }
+        last.insert(Arc::new(limits)).clone()
     }
 
     /// How much may linger.
@@ -478,88 +479,6 @@ impl Wakes {
     pub(crate) fn fire(self) -> u64 {
         let woken = self.0.into_iter().map(|waker| panics(|| waker.wake()));
         woken.map(u64::from).sum()
-    }
-}
-
-impl<W> Default for Watchers<W> {
-    fn default() -> Self {
-        Self {
-            waiting: Vec::new(),
-            next_id: 0,
-        }
-    }
-}
-
-impl<W> Watchers<W> {
-    /// A fresh id; never 0.
-    pub(crate) fn id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
-    }
-
-    /// Waits, or goes on waiting under the id of before (0: a new one). An older waker is handed out, to be dropped
-    /// without the lock.
-    #[must_use = "a waker's destructor is the executor's code: drop it without the lock"]
-    pub(crate) fn watch(&mut self, id: &mut u64, what: W, waker: &Waker) -> Option<Waker> {
-        if let Some(known) = self.waiting.iter_mut().find(|known| known.id == *id) {
-            known.what = what;
-            return Some(std::mem::replace(&mut known.waker, waker.clone()));
-        }
-        if *id == 0 {
-            *id = self.id();
-        }
-        self.waiting.push(Watcher {
-            id: *id,
-            what,
-            waker: waker.clone(),
-        });
-        None
-    }
-
-    /// Waits no longer. The waker is handed out, to be dropped without the lock.
-    pub(crate) fn forget(&mut self, id: u64) -> Option<Waker> {
-        let index = self.waiting.iter().position(|known| known.id == id)?;
-        Some(self.waiting.remove(index).waker)
-    }
-
-    /// Whether nobody waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// Whether one of them waits for such a thing.
-    pub(crate) fn any(&self, such: impl Fn(&W) -> bool) -> bool {
-        self.waiting.iter().any(|known| such(&known.what))
-    }
-
-    /// Takes out those whose time has come, in the order in which they began to wait.
-    pub(crate) fn take_ready(&mut self, wakes: &mut Wakes, ready: impl Fn(&W) -> bool) {
-        self.take_ready_by(wakes, ready, |_| 0);
-    }
-
-    /// As [`Watchers::take_ready`], those first whose `place` comes first.
-    pub(crate) fn take_ready_by(
-        &mut self,
-        wakes: &mut Wakes,
-        ready: impl Fn(&W) -> bool,
-        place: impl Fn(&W) -> u64,
-    ) {
-        if !self.any(&ready) {
-            return;
-        }
-        let mut taken: Vec<_> = self
-            .waiting
-            .extract_if(.., |known| ready(&known.what))
-            .collect();
-        taken.sort_by_key(|known| place(&known.what));
-        for known in taken {
-            wakes.push(known.waker);
-        }
-    }
-
-    /// Takes out everybody.
-    pub(crate) fn take_all(&mut self, wakes: &mut Wakes) {
-        self.take_ready(wakes, |_| true);
     }
 }
 

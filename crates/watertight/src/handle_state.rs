@@ -15,9 +15,18 @@ pub(crate) struct HandleState<B: Backend> {
     inside: bool,
     /// No caller has this half any more.
     pub(crate) dropped: bool,
-    stop_within: Duration,
-    stop_due: Option<Moment>,
+    stop: Bound,
     unregistered: bool,
+}
+
+/// How long something may take, counted from the moment at which it begins.
+pub(crate) enum Bound {
+    /// It has begun: when it has taken too long.
+    Due(Moment),
+    /// As long as it likes.
+    Never,
+    /// It has not begun.
+    Within(Duration),
 }
 
 /// What is left to do once the lock is gone.
@@ -43,8 +52,7 @@ impl<B: Backend> HandleState<B> {
             handle: Some(Arc::new(handle)),
             inside: false,
             dropped: false,
-            stop_within,
-            stop_due: None,
+            stop: Bound::Within(stop_within),
             unregistered: false,
         }
     }
@@ -112,21 +120,43 @@ impl<B: Backend> HandleState<B> {
         now: impl FnOnce() -> Moment,
     ) -> Option<Moment> {
         let is_waiting = is_cancelling || (is_stopping && self.inside);
-        if !is_waiting || self.stop_due.is_some() {
-            return None;
-        }
-        self.stop_due = Some(now().after(self.stop_within));
-        self.stop_due
+        is_waiting.then(|| self.stop.begin(now)).flatten()
     }
 
     /// Whether a stop has taken too long.
     pub(crate) fn is_stop_due(&self, now: Moment) -> bool {
-        self.stop_due.is_some_and(|due| due <= now)
+        self.stop.has_passed(now)
     }
 
     /// Whether it leaves the registry now: it may, and has not yet.
     pub(crate) fn leaves(&mut self, may: bool) -> bool {
         may && !std::mem::replace(&mut self.unregistered, true)
+    }
+}
+
+impl Bound {
+    pub(crate) fn new(within: Option<Duration>) -> Self {
+        within.map_or(Self::Never, Self::Within)
+    }
+
+    /// Whether it leaves no time at all.
+    pub(crate) fn is_zero(&self) -> bool {
+        matches!(self, Self::Within(duration) if duration.is_zero())
+    }
+
+    /// It begins, if it has not: when it will have taken too long. Said once.
+    pub(crate) fn begin(&mut self, now: impl FnOnce() -> Moment) -> Option<Moment> {
+        let Self::Within(duration) = *self else {
+            return None;
+        };
+        let due = now().after(duration);
+        *self = Self::Due(due);
+        Some(due)
+    }
+
+    /// Whether it has taken too long.
+    pub(crate) fn has_passed(&self, now: Moment) -> bool {
+        matches!(self, Self::Due(due) if *due <= now)
     }
 }
 

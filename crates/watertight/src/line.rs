@@ -26,21 +26,24 @@ struct Place {
     waker: Option<Waker>,
 }
 
-/// The line.
+/// The line. Made when somebody waits first.
 #[derive(Default)]
-pub(crate) struct Line {
+pub(crate) struct Line(Option<Box<Places>>);
+
+#[derive(Default)]
+struct Places {
     places: VecDeque<Place>,
-    next_id: u64,
+    last_id: u64,
 }
 
 impl Line {
     pub(crate) fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.first().is_none()
     }
 
     /// How many bytes of a message of `len` bytes may be accepted now: all that fit, a large piece, or none.
     pub(crate) fn next_piece(&self, turn: &Turn, len: u64, half: &WriteHalf) -> u64 {
-        let first = match self.places.front() {
+        let first = match self.first() {
             None => true,
             Some(place) => place.id == turn.place,
         };
@@ -61,12 +64,13 @@ impl Line {
         waker: &Waker,
     ) -> Option<Waker> {
         let needs = needed(len - turn.accepted, half);
-        if let Some(place) = self.places.iter_mut().find(|place| place.id == turn.place) {
+        let line = self.0.get_or_insert_default();
+        if let Some(place) = line.places.iter_mut().find(|place| place.id == turn.place) {
             place.needs = needs;
             return place.waker.replace(waker.clone());
         }
-        turn.place = self.id();
-        self.places.push_back(Place {
+        turn.place = line.id();
+        line.places.push_back(Place {
             id: turn.place,
             needs,
             waker: Some(waker.clone()),
@@ -77,8 +81,9 @@ impl Line {
     /// A message of which a part is accepted stays the first in the line: nothing gets between its pieces.
     pub(crate) fn hold(&mut self, turn: &mut Turn) {
         if turn.place == 0 {
-            turn.place = self.id();
-            self.places.push_front(Place {
+            let line = self.0.get_or_insert_default();
+            turn.place = line.id();
+            line.places.push_front(Place {
                 id: turn.place,
                 needs: 0,
                 waker: None,
@@ -88,28 +93,27 @@ impl Line {
 
     /// Gives up a place. Its waker is handed out.
     pub(crate) fn leave(&mut self, turn: &mut Turn) -> Option<Waker> {
-        let index = self.places.iter().position(|place| place.id == turn.place);
-        turn.place = 0;
-        self.places.remove(index?)?.waker
+        let id = std::mem::take(&mut turn.place);
+        let places = &mut self.0.as_mut()?.places;
+        let index = places.iter().position(|place| place.id == id)?;
+        places.remove(index)?.waker
     }
 
     /// Whether the first sleeps although there is room for it.
     pub(crate) fn has_somebody_for(&self, half: &WriteHalf) -> bool {
-        let first = self.places.front();
-        first.is_some_and(|first| first.waker.is_some() && half.room() >= first.needs)
+        self.first()
+            .is_some_and(|first| first.waker.is_some() && half.room() >= first.needs)
     }
 
     /// Wakes the first if there is room for it, and enough room for waking somebody; everybody if nothing is accepted any more.
     pub(crate) fn wake(&mut self, half: &WriteHalf, is_enough: bool, wakes: &mut Wakes) {
+        let Some(line) = &mut self.0 else { return };
         if half.refusal().is_some() {
-            for waker in self
-                .places
-                .iter_mut()
-                .filter_map(|place| place.waker.take())
-            {
+            let places = line.places.iter_mut();
+            for waker in places.filter_map(|place| place.waker.take()) {
                 wakes.push(waker);
             }
-        } else if let Some(first) = self.places.front_mut()
+        } else if let Some(first) = line.places.front_mut()
             && half.room() >= first.needs
             && is_enough
             && let Some(waker) = first.waker.take()
@@ -118,9 +122,15 @@ impl Line {
         }
     }
 
+    fn first(&self) -> Option<&Place> {
+        self.0.as_ref()?.places.front()
+    }
+}
+
+impl Places {
     fn id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
+        self.last_id += 1;
+        self.last_id
     }
 }
 

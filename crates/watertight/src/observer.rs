@@ -38,8 +38,12 @@ impl News {
     }
 }
 
-/// A pipe's observer, and what it knows.
-pub(crate) struct Watched {
+/// A pipe's observer, if it has one.
+pub(crate) struct Watched(Option<Box<Listener>>);
+
+/// An observer, and what it knows.
+struct Listener {
+    /// Until it has heard the end, or panicked.
     observer: Option<Arc<dyn Observer>>,
     telling: bool,
     /// So many callers hold something that the observer may want, and tell it the news once they have let go.
@@ -50,33 +54,43 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
-        Self {
-            observer,
-            telling: false,
-            held_back: 0,
-            transferred: 0,
-            ended: false,
-        }
+        Self(observer.map(|observer| {
+            Box::new(Listener {
+                observer: Some(observer),
+                telling: false,
+                held_back: 0,
+                transferred: 0,
+                ended: false,
+            })
+        }))
     }
 
     /// Whether somebody listens, is not being told something right now, and may be told now.
     pub(crate) fn listens(&self) -> bool {
-        self.observer.is_some() && !self.telling && self.held_back == 0
+        let listener = self.0.as_ref();
+        listener.is_some_and(|listener| {
+            listener.observer.is_some() && !listener.telling && listener.held_back == 0
+        })
     }
 
     /// Nobody is told anything until [`Watched::let_go`].
     pub(crate) fn hold_back(&mut self) {
-        self.held_back += 1;
+        if let Some(listener) = &mut self.0 {
+            listener.held_back += 1;
+        }
     }
 
     /// What came meanwhile is to be told now.
     pub(crate) fn let_go(&mut self) {
-        self.held_back -= 1;
+        if let Some(listener) = &mut self.0 {
+            listener.held_back -= 1;
+        }
     }
 
     /// Whether nobody listens any more: there is no observer, or it has heard the end.
     pub(crate) fn is_silent(&self) -> bool {
-        self.observer.is_none()
+        let listener = self.0.as_ref();
+        listener.is_none_or(|listener| listener.observer.is_none())
     }
 
     /// The next news, if there is any. [`Watched::told`] must follow.
@@ -85,24 +99,26 @@ impl Watched {
         ledger: Ledger,
         over: Option<Receipt>,
     ) -> Option<(Arc<dyn Observer>, News)> {
-        let observer = self.observer.clone()?;
+        let listener = self.0.as_mut()?;
+        let observer = listener.observer.clone()?;
         let news = match over {
             // The last step is told as a step too, before the end.
-            _ if ledger.transferred() > self.transferred => News::Progress(ledger),
+            _ if ledger.transferred() > listener.transferred => News::Progress(ledger),
             Some(receipt) => News::Ended(receipt),
             None => return None,
         };
-        self.telling = true;
-        self.transferred = ledger.transferred();
-        self.ended = matches!(news, News::Ended(_));
+        listener.telling = true;
+        listener.transferred = ledger.transferred();
+        listener.ended = matches!(news, News::Ended(_));
         Some((observer, news))
     }
 
     /// The news is told. An observer that panicked or has heard the end is handed out, to be dropped without the lock.
     pub(crate) fn told(&mut self, panicked: bool) -> Option<Arc<dyn Observer>> {
-        self.telling = false;
-        (panicked || self.ended)
-            .then(|| self.observer.take())
+        let listener = self.0.as_mut()?;
+        listener.telling = false;
+        (panicked || listener.ended)
+            .then(|| listener.observer.take())
             .flatten()
     }
 }

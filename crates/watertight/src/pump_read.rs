@@ -44,8 +44,8 @@ struct State<B: Backend> {
     /// The handle reads straight into the caller's memory, as far as is known.
     direct: bool,
     read_ahead_bytes_max: usize,
-    /// The least that an operation asks for, however small the caller's buffer is.
-    read_bytes_min: usize,
+    /// An operation asks for no more than the caller's buffer has room for.
+    exact: bool,
     /// The pipe may be one of packets: every read has room for a whole one.
     packets: bool,
     watchers: Watchers<Wanted>,
@@ -107,11 +107,7 @@ impl<B: Backend> ReaderCell<B> {
             } else {
                 options.read_ahead_bytes_max
             },
-            read_bytes_min: if options.exact && !options.packets {
-                1
-            } else {
-                READ_AHEAD_BYTES_MIN.min(options.read_ahead_bytes_max)
-            },
+            exact: options.exact && !options.packets,
             packets: options.packets,
             watchers: Watchers::default(),
             blocked: None,
@@ -382,10 +378,14 @@ impl<B: Backend> State<B> {
                     Next::Direct(handle)
                 };
             }
+            let most = self.read_ahead_bytes_max;
+            let least = if self.exact {
+                1
+            } else {
+                READ_AHEAD_BYTES_MIN.min(most)
+            };
             self.half.ask(Op::Read {
-                bytes_max: buf
-                    .len()
-                    .clamp(self.read_bytes_min, self.read_ahead_bytes_max),
+                bytes_max: buf.len().clamp(least, most),
             });
             return Next::Pump;
         }

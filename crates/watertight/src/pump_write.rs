@@ -6,7 +6,7 @@
 use crate::driver::{
     Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Watchers, panics,
 };
-use crate::handle_state::{After, HandleState};
+use crate::handle_state::{After, Bound, HandleState};
 use crate::line::Line;
 use crate::loss::Loss;
 use crate::observer::Watched;
@@ -17,7 +17,6 @@ use crate::sync::{Mutex, MutexGuard};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
-use std::time::Duration;
 use watertight_core::{
     Backend, Cause, ErrorKind, Key, Ledger, Moment, OpKind, Outcome, WriteHalf, WriteLimits,
 };
@@ -54,8 +53,7 @@ struct State<B: Backend> {
     end_of_stream: bool,
     line: Line,
     watchers: Watchers<Wanted>,
-    linger: Option<Duration>,
-    linger_due: Option<Moment>,
+    linger: Bound,
     /// When to wake somebody for room that is there, although half of the queue is not free.
     room_due: Option<Moment>,
     on_drop: OnDrop,
@@ -85,23 +83,23 @@ impl<B: Backend> WriterCell<B> {
         handle: B::Handle,
         options: WriterOptions,
     ) -> Arc<Self> {
+        let limits = driver.share_limits(WriteLimits {
+            queue_bytes_max: options.queue_bytes_max,
+            op_bytes_max: options.op_bytes_max,
+            op_chunks_max: crate::options::OP_CHUNKS_MAX,
+            segment_bytes_max: crate::options::SEGMENT_BYTES_MAX,
+            atomic_bytes_max: driver.backend.atomic_bytes_max(&handle),
+            close_discards: driver.backend.close_discards(&handle),
+        });
         let state = State {
-            half: WriteHalf::new(WriteLimits {
-                queue_bytes_max: options.queue_bytes_max,
-                op_bytes_max: options.op_bytes_max,
-                op_chunks_max: crate::options::OP_CHUNKS_MAX,
-                segment_bytes_max: crate::options::SEGMENT_BYTES_MAX,
-                atomic_bytes_max: driver.backend.atomic_bytes_max(&handle),
-                close_discards: driver.backend.close_discards(&handle),
-            }),
+            half: WriteHalf::new(limits),
             handle: HandleState::new(handle, options.stop_within),
             is_direct: true,
             // An armed one has to be disarmed.
             end_of_stream: options.half_close || options.armed,
             line: Line::default(),
             watchers: Watchers::default(),
-            linger: options.linger,
-            linger_due: None,
+            linger: Bound::new(options.linger),
             room_due: None,
             on_drop: options.on_drop,
             lingering_id: 0,
@@ -216,8 +214,7 @@ impl<B: Backend> WriterCell<B> {
         self.change(|state| {
             state.handle.dropped = true;
             state.forget_threads(is_elsewhere);
-            let is_bound = state.linger.is_some_and(|linger| linger.is_zero());
-            if is_bound || state.on_drop == OnDrop::Abort {
+            if state.linger.is_zero() || state.on_drop == OnDrop::Abort {
                 state.is_told = true;
                 state.half.abort();
             } else {
@@ -409,11 +406,9 @@ impl<B: Backend> State<B> {
 
     fn after(&mut self, now: impl Fn() -> Moment) -> After {
         let mut after = After::default();
-        let bound = self.linger.filter(|_| self.half.is_lingering());
-        if let Some(bound) = bound.filter(|_| self.linger_due.is_none()) {
-            self.linger_due = Some(now().after(bound));
-            after.remind = self.linger_due;
-        } else {
+        let is_lingering = self.half.is_lingering();
+        after.remind = is_lingering.then(|| self.linger.begin(&now)).flatten();
+        if after.remind.is_none() {
             let half = &self.half;
             let (is_stopping, is_cancelling) = (half.is_stopping(), half.is_cancelling());
             after.remind = self.handle.stop_reminder(is_stopping, is_cancelling, &now);
@@ -494,7 +489,7 @@ impl<B: Backend> Pump for WriterCell<B> {
         self.change(|state| {
             if state.handle.is_stop_due(now) {
                 state.half.handle_stop_expired();
-            } else if state.linger_due.is_some_and(|due| due <= now) {
+            } else if state.linger.has_passed(now) {
                 state.half.handle_linger_expired();
             }
         });

@@ -45,8 +45,8 @@ use watertight_os::{Direction, Handle};
 /// ```
 pub struct PipeWriter<B: Backend = Native> {
     cell: Arc<WriterCell<B>>,
-    /// The standard traits' place among those that wait (they wait one at a time, through `&mut self`).
-    pub(crate) trait_turn: Turns,
+    /// The standard traits' place among those that wait (they wait one at a time, through `&mut self`), once one is used.
+    pub(crate) trait_turn: Option<Box<Turns>>,
 }
 
 /// The ids under which the standard traits wait.
@@ -223,7 +223,7 @@ impl<B: Backend> PipeWriter<B> {
     pub fn on(driver: &Arc<Driver<B>>, handle: B::Handle, options: WriterOptions) -> Self {
         Self {
             cell: WriterCell::new(driver.clone(), handle, options),
-            trait_turn: Turns::default(),
+            trait_turn: None,
         }
     }
 
@@ -428,9 +428,11 @@ impl<B: Backend> std::fmt::Debug for PipeWriter<B> {
 
 impl<B: Backend> Drop for PipeWriter<B> {
     fn drop(&mut self) {
-        self.cell.forget(self.trait_turn.room);
-        self.cell.forget(self.trait_turn.flush);
-        self.cell.forget(self.trait_turn.over);
+        if let Some(turn) = &self.trait_turn {
+            self.cell.forget(turn.room);
+            self.cell.forget(turn.flush);
+            self.cell.forget(turn.over);
+        }
         self.cell.handle_drop();
     }
 }

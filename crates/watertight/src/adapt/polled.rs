@@ -4,7 +4,7 @@ use crate::fairness;
 use crate::pump_read::MayBlock;
 use crate::pump_write::WriterCell;
 use crate::reader::PipeReader;
-use crate::writer::PipeWriter;
+use crate::writer::{PipeWriter, Turns};
 use std::io;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -18,9 +18,10 @@ impl<B: Backend> PipeWriter<B> {
         waker: &Waker,
     ) -> Poll<io::Result<usize>> {
         // A flush that was given up before must not count for what is written now.
-        self.trait_turn.flush_target = None;
         let cell = self.cell().clone();
-        let room = &mut self.trait_turn.room;
+        let turn = self.trait_turn();
+        turn.flush_target = None;
+        let room = &mut turn.room;
         let answer =
             fairness::poll_fairly(waker, || cell.poll_accept_some(room, &mut message, waker));
         answer.map(|accepted| match accepted {
@@ -32,10 +33,10 @@ impl<B: Backend> PipeWriter<B> {
     /// Waits until everything accepted is transferred; for the traits.
     pub(crate) fn poll_flush_all(&mut self, waker: &Waker) -> Poll<io::Result<()>> {
         let cell = self.cell().clone();
-        let turn = &mut self.trait_turn;
+        let turn = self.trait_turn();
         let answer = cell.poll_transferred(&mut turn.flush, &mut turn.flush_target, waker);
         if answer.is_ready() {
-            self.trait_turn.flush_target = None;
+            turn.flush_target = None;
         }
         answer.map_err(|cause| cause.during(Verb::UntilTransferred, cell.ledger()).into())
     }
@@ -44,11 +45,15 @@ impl<B: Backend> PipeWriter<B> {
     pub(crate) fn poll_finish(&mut self, waker: &Waker) -> Poll<io::Result<()>> {
         let cell: Arc<WriterCell<B>> = self.cell().clone();
         cell.finish();
-        cell.poll_over(&mut self.trait_turn.over, waker)
+        cell.poll_over(&mut self.trait_turn().over, waker)
             .map(|receipt| match receipt.error() {
                 Some(error) => Err(error.into()),
                 None => Ok(()),
             })
+    }
+
+    fn trait_turn(&mut self) -> &mut Turns {
+        self.trait_turn.get_or_insert_default()
     }
 }
 

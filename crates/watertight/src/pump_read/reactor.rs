@@ -192,3 +192,14 @@ impl<B: Backend> State<B> {
         std::mem::take(&mut self.is_in_reactor)
     }
 }
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+    use watertight_os::Native;
+
+    #[test]
+    fn a_reader_at_rest_is_small() {
+        assert!(size_of::<State<Native>>() <= 168);
+    }
+}

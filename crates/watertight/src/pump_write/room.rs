@@ -36,3 +36,14 @@ impl<B: Backend> State<B> {
         self.room_due
     }
 }
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+    use watertight_os::Native;
+
+    #[test]
+    fn a_writer_at_rest_is_small() {
+        assert!(size_of::<State<Native>>() <= 256);
+    }
+}
