@@ -17,29 +17,18 @@ use super::until_read::{self, Asking};
 use crate::fault::fallible;
 use crate::step::{Direction, Refused, Step, StepError, step};
 use rustix::io::{Errno, IoSlice};
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use table::{Armed, Table};
 use watertight_core::{
     Backend, Cancelled, Chunks, Class, Completion, Moment, MoveNow, Op, OpId, OpKind, OsCode,
     Outcome, ReadNow, Submitted, WriteNow,
 };
 
 mod again;
-
-/// An operation that waits for readiness.
-struct Armed {
-    id: OpId,
-    handle: Arc<Handle>,
-    /// What to write, or nothing: a wait for something to read.
-    chunks: Option<Chunks>,
-    /// The driver's thread is performing it right now.
-    is_running: bool,
-    /// A cancel came meanwhile: it must not wait again.
-    is_cancelled: bool,
-}
+mod table;
 
 /// What helper threads have answered.
 #[derive(Default)]
@@ -48,7 +37,7 @@ struct Posted(Mutex<Vec<Completion>>);
 /// The kernel.
 pub struct Native {
     poller: Arc<Poller>,
-    armed: Mutex<HashMap<usize, Armed>>,
+    armed: Mutex<Table>,
     asking: Mutex<Vec<Asking>>,
     passing: Mutex<Vec<Passing>>,
     events: Mutex<Events>,
@@ -111,7 +100,7 @@ impl Native {
     #[cfg(test)]
     pub(super) fn mark_running(&self, handle: &Handle) {
         let mut table = lock(&self.armed);
-        let armed = table.get_mut(&handle.poll_key).expect("in flight");
+        let armed = table.get_mut(handle.poll_key).expect("in flight");
         armed.is_running = true;
     }
 
@@ -206,23 +195,15 @@ impl Native {
 
     fn arm_in(
         &self,
-        table: &mut HashMap<usize, Armed>,
+        table: &mut Table,
         id: OpId,
         handle: &Arc<Handle>,
         chunks: Option<Chunks>,
     ) -> Submitted {
-        let key = handle.poll_key;
-        let armed = table.entry(key).insert_entry(Armed {
-            id,
-            handle: handle.clone(),
-            chunks,
-            is_running: false,
-            is_cancelled: false,
-        });
-        match self.register(armed.get()) {
+        match self.register(table.add(id, handle, chunks)) {
             Ok(()) => Submitted::InFlight,
             Err(code) => {
-                armed.remove();
+                drop(table.remove(handle.poll_key));
                 let (class, os) = classified(Call::Wait, code);
                 Submitted::Done(Outcome::failed(class, os))
             }
@@ -241,7 +222,7 @@ impl Native {
 
     fn register_once(&self, armed: &Armed) -> Result<(), Errno> {
         let handle = &armed.handle;
-        let interest = if armed.chunks.is_some() {
+        let interest = if armed.is_write {
             Interest::Write
         } else {
             Interest::Read
@@ -274,13 +255,9 @@ impl Native {
 
     /// A descriptor is ready: performs the operation that waits for it, with the table's lock released.
     fn handle_ready(&self, key: usize, completions: &mut Vec<Completion>) {
-        let (id, handle, chunks) = match lock(&self.armed).get_mut(&key) {
+        let Some((id, handle, chunks)) = lock(&self.armed).run(key) else {
             // A cancelled operation's readiness.
-            None => return,
-            Some(armed) => {
-                armed.is_running = true;
-                (armed.id, armed.handle.clone(), armed.chunks.clone())
-            }
+            return;
         };
         let done = match &chunks {
             None => Some(Outcome::Ready),
@@ -300,7 +277,7 @@ impl Native {
     pub(super) fn settle_ready(&self, key: usize, done: Option<Outcome>) -> Option<Outcome> {
         let mut table = lock(&self.armed);
         let armed = table
-            .get_mut(&key)
+            .get_mut(key)
             .expect("a running operation is taken out only here");
         armed.is_running = false;
         let outcome = match done {
@@ -316,7 +293,7 @@ impl Native {
             },
         };
         // O4: the handle may be closed as soon as the answer is seen, so let go of it first.
-        let removed = table.remove(&key);
+        let removed = table.remove(key);
         drop(table);
         drop(removed);
         Some(outcome)
@@ -328,19 +305,19 @@ impl Native {
             asking.retain(|asking| asking.id != id);
         }
         let armed = self.armed.try_lock().ok();
-        let removed = armed.and_then(|mut armed| armed.remove(&handle.poll_key));
+        let removed = armed.and_then(|mut armed| armed.remove(handle.poll_key));
         drop(removed);
     }
 
     /// The running operation of this key waits for memory now, unless a cancel came meanwhile.
     fn put_off(&self, key: usize) -> bool {
         let mut table = lock(&self.armed);
-        let is_cancelled = table.get(&key).is_none_or(|armed| armed.is_cancelled);
+        let is_cancelled = table.get_mut(key).is_none_or(|armed| armed.is_cancelled);
         if is_cancelled {
             return false;
         }
-        let armed = table.remove(&key).expect("it was just there");
-        let chunks = armed.chunks.expect("only a write is short of memory");
+        let (armed, chunks) = table.remove(key).expect("it was just there");
+        let chunks = chunks.expect("only a write is short of memory");
         // Under the table's lock: a cancel finds it in one place or the other.
         lock(&self.passing).push(Passing::new(armed.id, armed.handle, chunks));
         true
@@ -455,7 +432,7 @@ impl Backend for Native {
             return helper.cancel();
         }
         let mut table = lock(&self.armed);
-        match table.get_mut(&handle.poll_key) {
+        match table.get_mut(handle.poll_key) {
             None => {
                 let mut passing = lock(&self.passing);
                 let at = passing.iter().position(|passing| passing.id == id);
@@ -474,7 +451,7 @@ impl Backend for Native {
                 Cancelled::Requested
             }
             Some(_) => {
-                let removed = table.remove(&handle.poll_key);
+                let removed = table.remove(handle.poll_key);
                 drop(table);
                 drop(removed);
                 Cancelled::Done(Outcome::cancelled())
