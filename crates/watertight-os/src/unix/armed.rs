@@ -34,8 +34,9 @@ impl Handle {
             let before = fallible("SO_LINGER", Call::Query, || sockopt::socket_linger(fd));
             let before = before.map_err(query)?;
             set_linger(self, Some(Duration::ZERO)).map_err(query)?;
+            let seconds = |linger: Duration| u32::try_from(linger.as_secs()).unwrap_or(u32::MAX);
             // Armed twice, it is still the first answer that counts.
-            let _ = self.linger_before.set(before);
+            let _ = self.linger_before.set(before.map(seconds));
             Ok(())
         })
     }
@@ -53,7 +54,10 @@ impl Handle {
         }
         match self.linger_before.get() {
             None => Ok(()),
-            Some(before) => set_linger(self, *before),
+            Some(before) => {
+                let linger = before.map(|seconds| Duration::from_secs(seconds.into()));
+                set_linger(self, linger)
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use super::OsHandle;
 use super::classify::{Call, classified, classify};
 use super::helper::Helper;
 use super::kernel::{self, Features};
+use super::rung::{Helped, OnRung, Rung};
 use crate::fault::fallible;
 use crate::step::{Direction, Refused, Step, StepError, step};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -15,9 +16,8 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::{Errno, FdFlags, IoSlice};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use watertight_core::{Cause, Class, OsCode};
 
 /// What kind of thing a descriptor is, as far as it matters here.
@@ -37,24 +37,10 @@ pub(super) enum Kind {
     Terminal,
 }
 
-/// How a handle is used without waiting: the ladder of docs/gotchas.md ("O_NONBLOCK is shared").
-#[derive(Debug)]
-enum Rung {
-    /// A thread that blocks in our place.
-    Helper(Helper),
-    /// MSG_DONTWAIT.
-    Message,
-    /// RWF_NOWAIT.
-    NoWait,
-    /// Our own file description with O_NONBLOCK: a reopening, or `None` for the descriptor itself.
-    Private(Option<OwnedFd>),
-}
-
 /// One end of a pipe.
 #[derive(Debug)]
 pub struct Handle {
-    /// Shared only with the helper's thread, and by it only while it performs an operation.
-    fd: Arc<OwnedFd>,
+    fd: OnRung,
     direction: Direction,
     kind: Kind,
     /// A pipe with a name: its end may come before its first writer.
@@ -67,15 +53,14 @@ pub struct Handle {
     is_switched: bool,
     /// Children got the descriptor when it came, and get it again when it is given back.
     was_inherited: bool,
-    rung: Rung,
     /// A pipe that turned out to refuse RWF_NOWAIT, in a description of our own: one that somebody opened again through
     /// `/proc`, which nothing tells before the first call.
     reopened: OnceLock<OwnedFd>,
     features: Features,
     pub(super) poll_key: usize,
     pub(super) registered: AtomicBool,
-    /// An armed socket's SO_LINGER, as it was before.
-    pub(super) linger_before: OnceLock<Option<Duration>>,
+    /// An armed socket's SO_LINGER, as it was before: in seconds, as the system has it.
+    pub(super) linger_before: OnceLock<Option<u32>>,
     /// A byte lies unread at this end, on purpose: see `armed.rs`.
     pub(super) holds_byte: AtomicBool,
 }
@@ -104,18 +89,18 @@ impl Handle {
     /// fcntl F_GETPIPE_SZ: how many bytes the pipe holds, where that can be asked.
     #[must_use]
     pub fn capacity(&self) -> Option<u64> {
-        kernel::capacity(self.fd.as_fd())
+        kernel::capacity(self.original())
     }
 
     /// fcntl F_SETPIPE_SZ: asks for a capacity and says what it is then; the kernel may round up or refuse.
     pub fn set_capacity(&self, bytes: u64) -> Option<u64> {
-        kernel::set_capacity(self.fd.as_fd(), bytes)
+        kernel::set_capacity(self.original(), bytes)
     }
 
     /// Whether it is read at once, in the caller's thread, and readiness says when that is worth it.
     #[must_use]
     pub const fn reads_directly(&self) -> bool {
-        !matches!(self.rung, Rung::Helper(_))
+        !matches!(self.fd, OnRung::Helper(_))
     }
 
     /// F_DUPFD_CLOEXEC: a second descriptor of the same thing.
@@ -123,7 +108,7 @@ impl Handle {
     /// # Errors
     /// Out of descriptors.
     pub fn try_clone(&self) -> std::io::Result<OsHandle> {
-        self.fd.try_clone()
+        self.original().try_clone_to_owned()
     }
 
     /// Whether a child can use it as its standard stream.
@@ -144,13 +129,13 @@ impl Handle {
     #[must_use]
     pub fn into_os(self) -> OsHandle {
         if self.is_switched
-            && let Ok(flags) = flags_of(self.fd.as_fd())
+            && let Ok(flags) = flags_of(self.original())
         {
             // A pipe of ours leaves as everybody expects one: in blocking mode.
             let _ = fallible("F_SETFL", Call::Query, || {
-                rustix::fs::fcntl_setfl(&*self.fd, flags - OFlags::NONBLOCK)
+                rustix::fs::fcntl_setfl(self.original(), flags - OFlags::NONBLOCK)
             });
-            let _ = kernel::silence(self.fd.as_fd(), false);
+            let _ = kernel::silence(self.original(), false);
         }
         // If that fails, the peer sees a cut stream where nobody cut it: safe, and nobody is left to tell.
         let _ = self.disarm();
@@ -164,17 +149,13 @@ impl Handle {
 
     /// The descriptor, with the helper's thread ended and a private reopening closed.
     pub(super) fn into_fd(self) -> OwnedFd {
-        drop(self.rung);
-        Arc::into_inner(self.fd).expect("a helper holds the descriptor only while it works")
+        self.fd.into_fd()
     }
 
     /// The descriptor in a forked child, which has no helper's thread to end.
     /// Nothing if that thread was working at the fork: what it held is held for ever.
     pub(super) fn into_fd_elsewhere(self) -> Option<OwnedFd> {
-        if let Rung::Helper(helper) = self.rung {
-            helper.leave();
-        }
-        Arc::into_inner(self.fd)
+        self.fd.into_fd_elsewhere()
     }
 
     /// Others may write into an adopted pipe, and the kernel keeps so many bytes whole among theirs (POSIX PIPE_BUF).
@@ -201,15 +182,11 @@ impl Handle {
         self.kind
     }
 
-    pub(super) fn helper(&self) -> Option<&Helper> {
-        match &self.rung {
-            Rung::Helper(helper) => Some(helper),
-            Rung::Message | Rung::NoWait | Rung::Private(_) => None,
+    pub(super) fn helped(&self) -> Option<&Helped> {
+        match &self.fd {
+            OnRung::Helper(helped) => Some(helped),
+            OnRung::Message(_) | OnRung::NoWait(_) | OnRung::Private(..) => None,
         }
-    }
-
-    pub(super) fn shared_fd(&self) -> &Arc<OwnedFd> {
-        &self.fd
     }
 
     /// The descriptor that is read or written.
@@ -222,26 +199,29 @@ impl Handle {
     /// The descriptor to wait on. It stays the same for life, for the poller knows it; one that a pipe fell to later is the
     /// same pipe, and ready when this one is.
     pub(super) fn waited_on(&self) -> BorrowedFd<'_> {
-        match &self.rung {
-            Rung::Private(Some(private)) => private.as_fd(),
-            Rung::Helper(_) | Rung::Message | Rung::NoWait | Rung::Private(None) => self.fd.as_fd(),
+        match &self.fd {
+            OnRung::Private(_, Some(private)) => private.as_fd(),
+            OnRung::Helper(_)
+            | OnRung::Message(_)
+            | OnRung::NoWait(_)
+            | OnRung::Private(_, None) => self.original(),
         }
     }
 
     /// The descriptor that was adopted.
     pub(super) fn original(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.fd.original()
     }
 
     /// sendmsg or pwritev2: writes what the kernel takes at once.
     pub(super) fn write_now(&self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        match &self.rung {
-            Rung::Message => kernel::send(self.active(), slices),
-            Rung::NoWait => {
+        match &self.fd {
+            OnRung::Message(_) => kernel::send(self.active(), slices),
+            OnRung::NoWait(_) => {
                 self.descend(|nowait| kernel::write(self.active(), slices, nowait, self.features))
             }
-            Rung::Private(_) => kernel::write(self.active(), slices, false, self.features),
-            Rung::Helper(_) => Err(Errno::AGAIN),
+            OnRung::Private(..) => kernel::write(self.active(), slices, false, self.features),
+            OnRung::Helper(_) => Err(Errno::AGAIN),
         }
     }
 
@@ -263,11 +243,11 @@ impl Handle {
 
     /// recv or preadv2: reads what is there. `None`: only the helper reads.
     pub(super) fn read_now(&self, buf: &mut [u8]) -> Option<Result<usize, Errno>> {
-        Some(match &self.rung {
-            Rung::Message => kernel::receive(self.active(), buf),
-            Rung::NoWait => self.descend(|nowait| kernel::read(self.active(), buf, nowait)),
-            Rung::Private(_) => kernel::read(self.active(), buf, false),
-            Rung::Helper(_) => return None,
+        Some(match &self.fd {
+            OnRung::Message(_) => kernel::receive(self.active(), buf),
+            OnRung::NoWait(_) => self.descend(|nowait| kernel::read(self.active(), buf, nowait)),
+            OnRung::Private(..) => kernel::read(self.active(), buf, false),
+            OnRung::Helper(_) => return None,
         })
     }
 
@@ -311,7 +291,7 @@ impl Handle {
         poll_key: usize,
     ) -> Self {
         Self {
-            fd: Arc::new(fd),
+            fd: OnRung::new(fd, rung),
             direction,
             kind,
             is_fifo: false,
@@ -319,7 +299,6 @@ impl Handle {
             is_ours: false,
             is_switched: false,
             was_inherited: false,
-            rung,
             reopened: OnceLock::new(),
             features,
             poll_key,
@@ -561,5 +540,15 @@ impl Handle {
     /// Whether the poller knows it.
     pub(super) fn is_registered(&self) -> bool {
         self.registered.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(all(test, target_os = "linux", target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_is_small() {
+        assert!(size_of::<Handle>() <= 56);
     }
 }

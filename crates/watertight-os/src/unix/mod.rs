@@ -34,6 +34,7 @@ mod readiness;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 #[path = "kqueue.rs"]
 mod readiness;
+mod rung;
 mod sigpipe;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod start;

@@ -51,8 +51,8 @@ fn copy_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
 fn is_offered(from: &Handle, to: &Handle, everywhere: bool) -> bool {
     match (from.kind(), to.kind()) {
         // What only a helper reads cannot be waited for without being read.
-        (Kind::Pipe, Kind::Pipe) => (everywhere || from.is_ours()) && from.helper().is_none(),
-        (Kind::Pipe, Kind::File) => everywhere && from.helper().is_none(),
+        (Kind::Pipe, Kind::Pipe) => (everywhere || from.is_ours()) && from.helped().is_none(),
+        (Kind::Pipe, Kind::File) => everywhere && from.helped().is_none(),
         (Kind::File, Kind::File | Kind::Pipe) => everywhere,
         (
             Kind::Device

@@ -356,9 +356,9 @@ impl Backend for Native {
             // A forked child: the pipe is the parent's.
             return Submitted::Done(Outcome::failed(Class::WrongProcess, None));
         }
-        match (handle.helper(), op) {
+        match (handle.helped(), op) {
             (_, Op::UntilRead) => self.submit_until_read(handle, id),
-            (Some(helper), op) => helper.submit(id, op, handle.shared_fd(), handle.kind()),
+            (Some(helped), op) => helped.helper.submit(id, op, &helped.fd, handle.kind()),
             (None, Op::Write(chunks)) => self.submit_write(handle, id, chunks),
             (None, Op::WaitReadable) => self.arm(id, handle, None),
             (None, Op::Read { .. }) => Submitted::Done(Outcome::failed(Class::Unsupported, None)),
@@ -389,7 +389,7 @@ impl Backend for Native {
     }
 
     fn write_now(&self, handle: &Handle, data: &[u8]) -> WriteNow {
-        if handle.helper().is_some() || self.birth.is_elsewhere() {
+        if handle.helped().is_some() || self.birth.is_elsewhere() {
             return WriteNow::Unavailable;
         }
         let answer = write_slices(handle, &[IoSlice::new(data)]);
@@ -410,7 +410,7 @@ impl Backend for Native {
     }
 
     fn block_until_readable(&self, handle: &Handle, timeout: Option<Duration>) -> bool {
-        handle.helper().is_none() && kernel::block_until_readable(handle.waited_on(), timeout)
+        handle.helped().is_none() && kernel::block_until_readable(handle.waited_on(), timeout)
     }
 
     fn cancel(&self, handle: &Arc<Handle>, id: OpId) -> Cancelled {
@@ -428,8 +428,8 @@ impl Backend for Native {
                 Cancelled::Requested
             };
         }
-        if let Some(helper) = handle.helper() {
-            return helper.cancel();
+        if let Some(helped) = handle.helped() {
+            return helped.helper.cancel();
         }
         let mut table = lock(&self.armed);
         match table.get_mut(handle.poll_key) {

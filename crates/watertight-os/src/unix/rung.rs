@@ -1,0 +1,85 @@
+//! The ladder of ways to use a handle without waiting (docs/gotchas.md, "O_NONBLOCK is shared"), and the descriptor on its rung.
+//!
+//! Never here: which rung a handle gets.
+
+use super::helper::Helper;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// A way to use a handle without waiting.
+#[derive(Debug)]
+pub(super) enum Rung {
+    /// A thread that blocks in our place.
+    Helper(Helper),
+    /// MSG_DONTWAIT.
+    Message,
+    /// RWF_NOWAIT.
+    NoWait,
+    /// Our own file description with O_NONBLOCK: a reopening, or `None` for the descriptor itself.
+    Private(Option<OwnedFd>),
+}
+
+/// The descriptor that was adopted, on its rung, in as little room as a usual one needs.
+#[derive(Debug)]
+pub(super) enum OnRung {
+    Helper(Box<Helped>),
+    Message(OwnedFd),
+    NoWait(OwnedFd),
+    /// With the reopening, if there is one.
+    Private(OwnedFd, Option<OwnedFd>),
+}
+
+/// A descriptor that a helper's thread uses.
+#[derive(Debug)]
+pub(super) struct Helped {
+    pub(super) helper: Helper,
+    /// The thread shares it only while it performs an operation.
+    pub(super) fd: Arc<OwnedFd>,
+}
+
+impl OnRung {
+    pub(super) fn new(fd: OwnedFd, rung: Rung) -> Self {
+        match rung {
+            Rung::Helper(helper) => Self::Helper(Box::new(Helped {
+                helper,
+                fd: Arc::new(fd),
+            })),
+            Rung::Message => Self::Message(fd),
+            Rung::NoWait => Self::NoWait(fd),
+            Rung::Private(reopening) => Self::Private(fd, reopening),
+        }
+    }
+
+    /// The descriptor that was adopted.
+    pub(super) fn original(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Helper(helped) => helped.fd.as_fd(),
+            Self::Message(fd) | Self::NoWait(fd) | Self::Private(fd, _) => fd.as_fd(),
+        }
+    }
+
+    /// The descriptor that was adopted, with the helper's thread ended and a private reopening closed.
+    pub(super) fn into_fd(self) -> OwnedFd {
+        match self {
+            Self::Helper(helped) => {
+                let Helped { helper, fd } = *helped;
+                drop(helper);
+                Arc::into_inner(fd).expect("a helper holds the descriptor only while it works")
+            }
+            Self::Message(fd) | Self::NoWait(fd) | Self::Private(fd, _) => fd,
+        }
+    }
+
+    /// The same in a forked child, which has no helper's thread to end.
+    /// Nothing if that thread was working at the fork: what it held is held for ever.
+    pub(super) fn into_fd_elsewhere(self) -> Option<OwnedFd> {
+        match self {
+            Self::Helper(helped) => {
+                let Helped { helper, fd } = *helped;
+                helper.leave();
+                Arc::into_inner(fd)
+            }
+            Self::Message(fd) | Self::NoWait(fd) | Self::Private(fd, _) => Some(fd),
+        }
+    }
+}
