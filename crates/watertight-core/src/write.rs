@@ -46,8 +46,8 @@ pub struct WriteHalf {
     /// Why a stop began that no failure caused.
     stopped_by: Option<ErrorKind>,
     released: bool,
-    /// Where the message begins whose call is still running: the last one that was accepted.
-    offered: Option<u64>,
+    /// Where the message begins whose call is still running: the last one that was accepted. Or [`offers::NONE`].
+    offered: u64,
     /// All is transferred, and the closing waits for the peer to read it, or did.
     is_read_out: bool,
 }
@@ -70,7 +70,7 @@ impl WriteHalf {
             late_failures: 0,
             stopped_by: None,
             released: false,
-            offered: None,
+            offered: offers::NONE,
             is_read_out: false,
         }
     }

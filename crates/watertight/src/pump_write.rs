@@ -54,8 +54,8 @@ struct State<B: Backend> {
     line: Line,
     watchers: Watchers<Wanted>,
     linger: Bound,
-    /// When to wake somebody for room that is there, although half of the queue is not free.
-    room_due: Option<Moment>,
+    /// When to wake somebody for room that is there, although half of the queue is not free; or never.
+    room_due: Moment,
     on_drop: OnDrop,
     /// Its place among the process's writers that linger; 0 without one.
     lingering_id: u64,
@@ -100,7 +100,7 @@ impl<B: Backend> WriterCell<B> {
             line: Line::default(),
             watchers: Watchers::default(),
             linger: Bound::new(options.linger),
-            room_due: None,
+            room_due: Moment::NEVER,
             on_drop: options.on_drop,
             lingering_id: 0,
             is_told: options.observer.is_some(),
@@ -427,9 +427,9 @@ impl<B: Backend> State<B> {
             after.lingered = std::mem::take(&mut self.lingering_id);
         }
         after.carried = self.half.take_carried();
-        let is_due = self.room_due.is_some_and(|due| due <= now());
+        let is_due = self.room_due != Moment::NEVER && self.room_due <= now();
         if is_due {
-            self.room_due = None;
+            self.room_due = Moment::NEVER;
         }
         self.wake_line(is_due, &mut after.wakes);
         after.remind_of_room = self.room_reminder(now);

@@ -2,6 +2,9 @@
 
 use super::WriteHalf;
 
+/// No message begins there: no call is running.
+pub(super) const NONE: u64 = u64::MAX;
+
 impl WriteHalf {
     /// A message, or a piece of one, is about to be accepted, and the call that brings it goes on: a failure until
     /// [`WriteHalf::end_offer`] is that call's answer (rule L2). `new`: the length of the message that begins with this
@@ -12,14 +15,16 @@ impl WriteHalf {
             self.messages.begin(bytes);
         }
         let start = self.ledger.accepted();
-        self.offered = Some(start);
+        self.offered = start;
         start
     }
 
     /// The call that began an offer at `start` is about to return: how many of its bytes are refused after all.
     #[inline]
     pub fn end_offer(&mut self, start: u64) -> u64 {
-        self.offered.take_if(|offered| *offered == start);
+        if self.offered == start {
+            self.offered = NONE;
+        }
         let backlog = self.backlog.as_mut();
         let refused =
             backlog.and_then(|backlog| backlog.refused.take_if(|(from, _)| *from == start));
@@ -28,9 +33,10 @@ impl WriteHalf {
 
     /// L2: bytes whose call is still running, and that were not given to the kernel, go back to the caller.
     pub(super) fn refuse_offered(&mut self) {
-        let Some(start) = self.offered.take() else {
+        let start = core::mem::replace(&mut self.offered, NONE);
+        if start == NONE {
             return;
-        };
+        }
         // What was never queued is not left over.
         let Some(backlog) = &mut self.backlog else {
             return;
