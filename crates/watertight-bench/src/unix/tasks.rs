@@ -279,7 +279,7 @@ fn lone() -> Vec<Task> {
     use With::{AsyncIo, Await, Interprocess, Raw, Tokio, Wait};
     const MUSTS: &[Must] = &[
         must(Figure::Calls, 1.0),
-        must(Figure::Instructions, 850.0),
+        must(Figure::Instructions, 900.0),
         must(Figure::Allocations, 0.0),
     ];
     let lone = || Task {
