@@ -100,7 +100,7 @@ impl Native {
     #[cfg(test)]
     pub(super) fn mark_running(&self, handle: &Handle) {
         let mut table = lock(&self.armed);
-        let armed = table.get_mut(handle.poll_key).expect("in flight");
+        let armed = table.armed_mut(handle.poll_key).expect("in flight");
         armed.is_running = true;
     }
 
@@ -277,7 +277,7 @@ impl Native {
     pub(super) fn settle_ready(&self, key: usize, done: Option<Outcome>) -> Option<Outcome> {
         let mut table = lock(&self.armed);
         let armed = table
-            .get_mut(key)
+            .armed_mut(key)
             .expect("a running operation is taken out only here");
         armed.is_running = false;
         let outcome = match done {
@@ -312,7 +312,7 @@ impl Native {
     /// The running operation of this key waits for memory now, unless a cancel came meanwhile.
     fn put_off(&self, key: usize) -> bool {
         let mut table = lock(&self.armed);
-        let is_cancelled = table.get_mut(key).is_none_or(|armed| armed.is_cancelled);
+        let is_cancelled = table.armed_mut(key).is_none_or(|armed| armed.is_cancelled);
         if is_cancelled {
             return false;
         }
@@ -432,7 +432,7 @@ impl Backend for Native {
             return helped.helper.cancel();
         }
         let mut table = lock(&self.armed);
-        match table.get_mut(handle.poll_key) {
+        match table.armed_mut(handle.poll_key) {
             None => {
                 let mut passing = lock(&self.passing);
                 let at = passing.iter().position(|passing| passing.id == id);

@@ -56,7 +56,7 @@ impl Table {
         Some((armed.id, armed.handle.clone(), chunks))
     }
 
-    pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Armed> {
+    pub(super) fn armed_mut(&mut self, key: usize) -> Option<&mut Armed> {
         self.armed.get_mut(&key)
     }
 
