@@ -182,7 +182,15 @@ impl Moving {
         if first.has_ended || first.bytes == limit {
             return Ok((first.bytes, first.has_ended));
         }
-        self.to_enlarge.iter().copied().for_each(platform::enlarge);
+        for number in &self.to_enlarge {
+            let end = match number {
+                0 => reader.try_clone_handle(),
+                _ => self.writer.try_clone_handle(),
+            };
+            if let Ok(end) = end {
+                platform::enlarge(&end);
+            }
+        }
         let rest = moved(limit - first.bytes)?;
         Ok((first.bytes + rest.bytes, rest.has_ended))
     }

@@ -178,20 +178,16 @@ pub(crate) fn watch_children(mut hear: impl FnMut() + Send + 'static) -> io::Res
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 256 * 1024;
 
-/// Enlarges the pipe behind one of our standard streams, if it is one and smaller.
+/// Enlarges the pipe that this is an end of, if it is one and smaller.
 #[cfg(target_os = "linux")]
-pub(crate) fn enlarge(number: u32) {
+pub(crate) fn enlarge(end: &OwnedFd) {
     use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
-    let stream = match number {
-        0 => rustix::stdio::stdin(),
-        _ => rustix::stdio::stdout(),
-    };
-    if fcntl_getpipe_size(stream).is_ok_and(|bytes| bytes < PIPE_BYTES) {
+    if fcntl_getpipe_size(end).is_ok_and(|bytes| bytes < PIPE_BYTES) {
         // The user's bound may be reached: it goes on as it is.
-        let _ = fcntl_setpipe_size(stream, PIPE_BYTES);
+        let _ = fcntl_setpipe_size(end, PIPE_BYTES);
     }
 }
 
 /// A pipe keeps its size here.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn enlarge(_: u32) {}
+pub(crate) fn enlarge(_: &OwnedFd) {}

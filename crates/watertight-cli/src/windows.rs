@@ -205,4 +205,4 @@ pub(crate) fn watch_children(_: impl FnMut() + Send + 'static) -> io::Result<()>
 }
 
 /// A pipe keeps its size here.
-pub(crate) fn enlarge(_: u32) {}
+pub(crate) fn enlarge(_: &OwnedHandle) {}

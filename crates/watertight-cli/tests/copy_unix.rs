@@ -382,3 +382,33 @@ fn a_copy_between_sockets_whose_reader_leaves_in_order_is_well() {
         assert_eq!((all.len(), run.count(0, "transferred")), (10_000, 10_000));
     }
 }
+
+/// The pipes of standard input and output are enlarged once 4 MiB have flowed, and left alone on request.
+#[test]
+#[cfg(target_os = "linux")]
+fn pipes_are_enlarged_once_it_pays() {
+    use rustix::pipe::fcntl_getpipe_size;
+    for (option, grows) in [("--stable", true), ("--keep-capacity", false)] {
+        let mut child = copy([option, "-", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let before = fcntl_getpipe_size(&stdout).unwrap();
+        let feeding = std::thread::spawn(move || {
+            stdin.write_all(&vec![7; 6 << 20]).unwrap();
+            let size = fcntl_getpipe_size(&stdin).unwrap();
+            drop(stdin);
+            size
+        });
+        let mut seen = vec![0; 6 << 20];
+        stdout.read_exact(&mut seen).unwrap();
+        let sizes = [
+            feeding.join().unwrap(),
+            fcntl_getpipe_size(&stdout).unwrap(),
+        ];
+        let expected = if grows { 256 * 1024 } else { before };
+        assert_eq!(sizes, [expected; 2], "{option}");
+        assert!(child.wait().unwrap().success());
+    }
+}
