@@ -152,6 +152,9 @@ impl<'a> Copy<'a> {
 
     /// Copies until the source, every destination and every child is over.
     pub(crate) fn run(&mut self) {
+        if self.is_moving {
+            self.source.read(usize::MAX);
+        }
         loop {
             let now = Instant::now();
             self.look(now);

@@ -78,7 +78,8 @@ impl Source {
         })
     }
 
-    /// Starts a thread that moves everything on to the one destination, inside the kernel where that is offered. It needs no credit.
+    /// Starts a thread that moves everything on to the one destination, inside the kernel where that is offered. Not before its first
+    /// credit, which is for everything: destination files are emptied until then.
     pub(crate) fn start_moving(
         reader: PipeReader,
         extent: Option<Extent>,
@@ -88,15 +89,23 @@ impl Source {
         let reader = Arc::new(reader);
         let stopped = Arc::new(AtomicBool::new(false));
         let (from, is_stopped) = (reader.clone(), stopped.clone());
+        let (credit, credits) = channel::<usize>();
         std::thread::Builder::new()
             .name("source".into())
             .spawn(move || {
-                let ending = moving.run(&from, extent, &is_stopped);
+                let ending = match credits.recv() {
+                    Ok(_) => moving.run(&from, extent, &is_stopped),
+                    // Stopped before it began.
+                    Err(_) => SourceEnding {
+                        untaken: untaken(&from),
+                        ..SourceEnding::default()
+                    },
+                };
                 mailbox.post(Event::SourceEnded(ending));
             })?;
         Ok(Self {
             reader,
-            credit: None,
+            credit: Some(credit),
             stopped,
         })
     }

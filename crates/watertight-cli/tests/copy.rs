@@ -262,3 +262,16 @@ fn a_reader_that_never_reads_meets_the_drain_deadline() {
     assert!(run.count(0, "transferred") <= seen.len() as u64);
     assert!(run.count(0, "discarded") > 0);
 }
+
+/// Nothing is moved into a file before it is emptied, however soon the source has something.
+#[test]
+fn a_file_that_is_overwritten_in_place_has_all_of_it_every_time() {
+    let (folder, source, bytes) = folder_with(1000);
+    let target = folder.path().join("target");
+    for _ in 0..30 {
+        fs::write(&target, vec![1; 5000]).unwrap();
+        let in_place = format!("{},inplace", file(&target));
+        run([file(&source), in_place]).expect(0);
+        assert!(fs::read(&target).unwrap() == bytes);
+    }
+}
