@@ -59,9 +59,9 @@ pub(crate) struct Copy<'a> {
     /// Chunks that arrived before their turn.
     ahead: VecDeque<Bytes>,
     pub(crate) bytes_read: u64,
-    pub(crate) destinations: Vec<Destination>,
-    /// The children: the source's first, then the destinations'.
+    /// The children: the source's first, then the destinations'. Before these: dropped together, a child is killed before its input ends.
     pub(crate) children: Vec<ChildOfEnd>,
+    pub(crate) destinations: Vec<Destination>,
     pub(crate) ending: Option<CopyEnding>,
     /// Whether the destinations may have their ends.
     verdict: Verdict,
@@ -89,13 +89,14 @@ impl<'a> Copy<'a> {
         };
         let size = flags.size.or(ends.source.extent.map(Extent::left));
         let size = size.into_iter().chain(flags.limit).min();
+        // Before the children, so that what fails here kills them before it ends their input.
+        let mut destinations = Vec::new();
         let mut children = vec![ChildOfEnd::of(
             ends.source.child,
             &flags.source.exec,
             End::Source,
             &mailbox,
         )?];
-        let mut destinations = Vec::new();
         for (index, mut end) in ends.destinations.into_iter().enumerate() {
             children.push(ChildOfEnd::of(
                 end.child.take(),

@@ -27,8 +27,9 @@ enum Phase {
 
 /// A destination that is open.
 pub(crate) struct DestinationEnd {
-    pub(crate) writer: PipeWriter,
+    /// Before the writer: dropped together, a child is killed before its input ends.
     pub(crate) child: Option<Arc<Child>>,
+    pub(crate) writer: PipeWriter,
     pub(crate) kind: DestinationKind,
     /// What the child reads from.
     pub(crate) input: Option<InputKind>,
@@ -60,6 +61,8 @@ pub(crate) struct Destination {
     content_at: Instant,
     receipt: Option<Receipt>,
     given_up: Option<GivenUp>,
+    /// It takes no more, and its ending is on its way.
+    has_refused: bool,
     /// Its consumer is to end before its input does.
     is_condemned: bool,
     abandoned_at: Option<Instant>,
@@ -112,6 +115,7 @@ impl Destination {
             content_at: now,
             receipt: None,
             given_up: None,
+            has_refused: false,
             is_condemned: false,
             abandoned_at: None,
             read_by_peer: None,
@@ -217,9 +221,12 @@ impl Destination {
 
     /// What the verdict has to know of it. One that is over counts no more: if it did, the copy would have been stopped.
     pub(crate) fn consumer(&self) -> Consumer {
+        let ledger = self.writer.ledger();
+        // One that has failed is behind until its ending, which is on its way, is here.
+        let is_failing = self.has_refused || ledger.transferred() < ledger.accepted();
         if !self.is_live() {
             Consumer::Dropped
-        } else if self.is_behind() {
+        } else if self.is_behind() || is_failing {
             Consumer::Behind
         } else {
             Consumer::Served
@@ -262,10 +269,11 @@ impl Destination {
             }
             // The pipe is over: its ending is on its way, with the account. Some of the chunk may have got in.
             Err(refused) if self.pending_seal_bytes > 0 => {
+                self.has_refused = true;
                 let accepted = refused.message.len() - refused.rest().len();
                 self.seal_bytes += seal::added_bytes(&refused.message[..accepted]);
             }
-            Err(_) => {}
+            Err(_) => self.has_refused = true,
         }
     }
 

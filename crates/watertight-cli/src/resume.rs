@@ -175,7 +175,7 @@ mod tests {
         for (data, at) in [
             (&b"aXcdef"[..], 1),
             (&b"abcdeX"[..], 5),
-            (&b"XXXXXX"[..], 0),
+            (&b"zbcdef"[..], 0),
         ] {
             let (_folder, mut prefix) = prefix(b"abcdef");
             let told = prefix.verify(data).unwrap_err();

@@ -173,9 +173,7 @@ impl Moving {
         ending.untaken = untaken(reader);
         ending
     }
-}
 
-impl Moving {
     /// Moves everything: how much it was, and whether the stream ended.
     fn moved(&self, reader: &PipeReader) -> Result<(u64, bool), TransferError> {
         let limit = self.limit.unwrap_or(u64::MAX);
