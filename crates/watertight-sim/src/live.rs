@@ -25,6 +25,8 @@ pub struct Live {
     start: Instant,
     changed: Mutex<bool>,
     notified: Condvar,
+    /// Somebody has woken the wait that has not returned since.
+    woken: AtomicBool,
 }
 
 /// Pipes on such a kernel, and the thread that drives them. One per test.
@@ -46,6 +48,7 @@ impl Live {
             start: Instant::now(),
             changed: Mutex::new(false),
             notified: Condvar::new(),
+            woken: AtomicBool::new(false),
         }
     }
 
@@ -113,12 +116,13 @@ impl Backend for Live {
 
     fn wait(&self, completions: &mut Vec<Completion>, until: Option<Moment>) -> Result<(), OsCode> {
         loop {
-            let woken = self.sim.lock().woken;
             *self.lock() = false;
             let now = self.follow_the_clock();
             while self.sim.lock().thread_step() {}
             self.sim.wait(completions, until)?;
-            if woken || !completions.is_empty() || until.is_some_and(|until| until <= now) {
+            // Looked at after `changed` was cleared: a wake that comes now sets that again.
+            let is_woken = self.woken.swap(false, Ordering::SeqCst);
+            if is_woken || !completions.is_empty() || until.is_some_and(|until| until <= now) {
                 return Ok(());
             }
             let next = self.sim.lock().next_event();
@@ -135,7 +139,7 @@ impl Backend for Live {
     }
 
     fn wake(&self) {
-        self.sim.wake();
+        self.woken.store(true, Ordering::SeqCst);
         self.notify();
     }
 }
