@@ -61,6 +61,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
         false
     }
 
+    /// How many small messages go by themselves after a pause before those that follow densely are joined. `None`: none is ever
+    /// joined, for [`wait`](Self::wait) may return much later than the few microseconds for which they wait.
+    fn joins_after(&self) -> Option<u16> {
+        None
+    }
+
     /// Asks the kernel to stop an operation.
     ///
     /// Does not wait. O3: a request, never an outcome. Unless it answers [`Cancelled::Done`], the completion still comes. Calling it for

@@ -82,6 +82,13 @@ pub use unix::{end_of_a_test, fork_for_a_test, sigpipe_to_default};
 #[cfg(windows)]
 pub fn quiet_thread() {}
 
+/// Has the calling thread's timeouts end when they are over, and not up to 50 µs later (Linux). Threads and processes that it
+/// starts have that from it.
+pub fn exact_timeouts() {
+    #[cfg(unix)]
+    unix::exact_timeouts();
+}
+
 /// Windows has no signals.
 #[cfg(windows)]
 #[must_use]

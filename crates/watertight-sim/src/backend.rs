@@ -264,6 +264,12 @@ impl Backend for Sim {
         Ok(())
     }
 
+    fn joins_after(&self) -> Option<u16> {
+        let kernel = self.lock();
+        // On Windows waits are too coarse.
+        kernel.manner.joins_after.filter(|_| !kernel.is_windows)
+    }
+
     fn rest(&self, duration: Duration) {
         let mut kernel = self.lock();
         kernel.now = kernel.now.after(duration);

@@ -134,6 +134,10 @@ impl Backend for Live {
         }
     }
 
+    fn joins_after(&self) -> Option<u16> {
+        self.sim.joins_after()
+    }
+
     fn rest(&self, duration: Duration) {
         std::thread::park_timeout(duration);
     }

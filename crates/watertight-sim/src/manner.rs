@@ -32,6 +32,8 @@ pub struct Manner {
     pub deaf_one_in: u32,
     /// A packet comes that names a pipe of the past.
     pub stale_one_in: u32,
+    /// After so many small messages dense ones are joined, if at all.
+    pub joins_after: Option<u16>,
 }
 
 impl Manner {
@@ -66,6 +68,7 @@ impl Manner {
         manner.delay = millis(chance, &[0, 0, 1, 50, 2_000]);
         manner.late = millis(chance, &[6_000, 60_000]);
         manner.leap = millis(chance, &[100, 10_000, 3_600_000]);
+        manner.joins_after = chance.pick(&[None, Some(0), Some(1), Some(3)]);
         manner
     }
 

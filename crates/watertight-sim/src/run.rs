@@ -261,6 +261,7 @@ impl Run {
         kernel.tell(|| "== everybody means well from here on".into());
         kernel.faults.calm();
         kernel.manner.calm();
+        kernel.hasten();
         drop(kernel);
         for peer in self.world.peers.borrow_mut().iter_mut() {
             peer.relent();

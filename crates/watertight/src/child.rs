@@ -3,6 +3,7 @@
 use crate::communicate::{Communicate, Limits};
 use crate::driver::Driver;
 use crate::handle::Native;
+use crate::joined;
 use crate::reader::PipeReader;
 use crate::terminal::Terminal;
 use crate::timers::TimerId;
@@ -403,6 +404,7 @@ impl Operation for WaitExit<'_> {
         if let Err(cause) = child.driver.refuse_elsewhere() {
             return Poll::Ready(Err(Error::without_bytes(Verb::WaitExit, cause)));
         }
+        joined::send_all();
         let left = deadline.map(|deadline| child.driver.backend.now().until(deadline));
         match child.process.wait_for_exit(left) {
             Ok(true) => Poll::Ready(self.exit()),

@@ -40,6 +40,8 @@ pub(crate) trait Pump: Send + Sync {
     fn handle_timer(self: Arc<Self>);
     /// Somebody left work for the driver's thread.
     fn handle_nudge(self: Arc<Self>);
+    /// The thread that joins messages here is about to wait: they are sent.
+    fn stop_joining(self: Arc<Self>);
     /// How it stands.
     fn status(&self) -> PipeStatus;
     /// Stop now, if it lingers; its account then.
@@ -49,7 +51,7 @@ pub(crate) trait Pump: Send + Sync {
     /// What it still has to settle; nothing for a reader. `None` if its lock is taken.
     fn held(&self) -> Option<Held>;
     /// Whether the first `target` bytes are settled, one way or the other; if not, the waker is kept under the id.
-    fn poll_settled(&self, id: &mut u64, target: u64, waker: &Waker) -> bool;
+    fn poll_settled(self: Arc<Self>, id: &mut u64, target: u64, waker: &Waker) -> bool;
     /// Nobody waits under that id any more.
     fn forget_settled(&self, id: u64);
     /// The process ends: stop, if somebody is to hear of it and the lock is free.

@@ -173,6 +173,8 @@ fn start_thread(driver: &Arc<Driver<Native>>) -> Result<(), StepError> {
             DRIVER_THREAD.get_or_init(|| std::thread::current().id());
             watertight_os::quiet_thread();
             watertight_os::note_thread();
+            // Ticks of joined messages are as short as that lateness.
+            watertight_os::exact_timeouts();
             let mut completions = Vec::new();
             loop {
                 driver.turn(&mut completions);

@@ -49,6 +49,7 @@ mod exit;
 mod fairness;
 mod handle;
 mod handle_state;
+mod joined;
 mod line;
 mod lines;
 mod lingering;

@@ -19,6 +19,8 @@ mod answers;
 mod exits;
 mod harness;
 mod hearing;
+#[cfg(loom)]
+mod joining;
 mod kernel;
 #[cfg(shuttle)]
 mod large;

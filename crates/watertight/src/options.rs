@@ -33,6 +33,7 @@ pub struct WriterOptions {
     pub(crate) stop_within: Duration,
     pub(crate) half_close: bool,
     pub(crate) armed: bool,
+    pub(crate) join: bool,
     pub(crate) capacity_bytes: Option<u64>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
 }
@@ -56,6 +57,7 @@ impl WriterOptions {
             stop_within: Self::STOP_WITHIN,
             half_close: true,
             armed: false,
+            join: true,
             capacity_bytes: None,
             observer: None,
         }
@@ -116,6 +118,43 @@ impl WriterOptions {
         self
     }
 
+    /// Whether small messages are joined while they come densely. On by default; off, each goes in a call of its own as long as the
+    /// kernel takes it.
+    ///
+    /// After a pause, and whenever the sending thread has waited for anything of this library, the first sixteen messages go at once,
+    /// each by itself. If these took less than 5 µs each, those that follow are joined: a message of up to 2 KiB is only queued.
+    /// What is queued goes together when 16 KiB have come (or half the queue), when 50 µs have passed (up to 400 µs while 16 KiB
+    /// come faster than that), or before somebody waits: for [`until_transferred`](crate::PipeWriter::until_transferred), a `flush`
+    /// or the end here, or for anything of this library in the thread that sends.
+    ///
+    /// **Bytes.** Order, account and receipt are the same. What differs is when: an [`abort`](crate::PipeWriter::abort) finds up to
+    /// 16 KiB queued, and discards them, that would have been transferred; a failure is heard of by the call after the tick, not by
+    /// the one that brought the bytes; a process that is killed (`SIGKILL`) in the middle of a burst loses what waits for its tick,
+    /// such as the last lines of a log. A drop, `finish` and the ordinary end of the process lose nothing. On a pipe into which
+    /// others may write, what is joined ends with a message and never exceeds `PIPE_BUF`.
+    ///
+    /// Linux 5.11 and later, for ends that can be polled. Elsewhere each message goes by itself: the system's waits are too coarse
+    /// (Windows) or were not measured.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use watertight::{ReaderOptions, WriterOptions};
+    /// // Each line is with the kernel when `send` returns, whatever happens to this process then.
+    /// let options = WriterOptions::new().join(false);
+    /// let (reader, log) = watertight::pipe_with(ReaderOptions::new(), options)?;
+    /// for line in 0..1000 {
+    ///     log.send(b"a line of the log\n").wait()?;
+    /// }
+    /// assert_eq!(log.ledger().transferred(), 18_000);
+    /// # drop(reader);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn join(mut self, yes: bool) -> Self {
+        self.join = yes;
+        self
+    }
+
     /// Asks the kernel for a pipe of this capacity (Linux: `F_SETPIPE_SZ`); what it gave is
     /// [`PipeWriter::capacity`](crate::PipeWriter::capacity). Not asked for by default: a pipe may be shared, and an
     /// ordinary user's pipes share one limit (`/proc/sys/fs/pipe-user-pages-soft`). Ignored where it cannot be changed.
@@ -147,6 +186,7 @@ impl std::fmt::Debug for WriterOptions {
             .field("stop_within", &self.stop_within)
             .field("half_close", &self.half_close)
             .field("armed", &self.armed)
+            .field("join", &self.join)
             .field("capacity_bytes", &self.capacity_bytes)
             .field("observer", &self.observer.is_some())
             .finish()

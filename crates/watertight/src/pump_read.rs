@@ -6,6 +6,7 @@ use crate::driver::{
     Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Watchers,
 };
 use crate::handle_state::{After, HandleState};
+use crate::joined;
 use crate::options::ReaderOptions;
 use crate::receipt::{Ending, ReadReceipt};
 use crate::sync::{Mutex, MutexGuard};
@@ -232,6 +233,7 @@ impl<B: Backend> ReaderCell<B> {
             }
             state.blocked = Some(waker.clone());
             drop(state);
+            joined::send_all();
             let is_offered = self.driver.backend.block_until_readable(handle, left);
             let unused = self.lock().blocked.take();
             drop(unused);
@@ -527,7 +529,9 @@ impl<B: Backend> Pump for ReaderCell<B> {
         Some(Held::default())
     }
 
-    fn poll_settled(&self, _: &mut u64, _: u64, _: &Waker) -> bool {
+    fn stop_joining(self: Arc<Self>) {}
+
+    fn poll_settled(self: Arc<Self>, _: &mut u64, _: u64, _: &Waker) -> bool {
         true
     }
 

@@ -22,9 +22,13 @@ use watertight_core::{
 };
 
 mod accept;
+mod debug;
 mod destination;
+mod joining;
 mod room;
 mod until_read;
+
+use joining::{Joining, Tick};
 
 pub(crate) use destination::{DestinationWait, MoveBegun};
 pub(crate) use until_read::UntilReadWait;
@@ -51,6 +55,7 @@ struct State<B: Backend> {
     /// The handle writes straight out of a caller's memory, as far as is known.
     is_direct: bool,
     end_of_stream: bool,
+    joining: Joining,
     line: Line,
     watchers: Watchers<Wanted>,
     linger: Bound,
@@ -97,6 +102,7 @@ impl<B: Backend> WriterCell<B> {
             is_direct: true,
             // An armed one has to be disarmed.
             end_of_stream: options.half_close || options.armed,
+            joining: Joining::new(driver.backend.joins_after().filter(|_| options.join)),
             line: Line::default(),
             watchers: Watchers::default(),
             linger: Bound::new(options.linger),
@@ -137,12 +143,13 @@ impl<B: Backend> WriterCell<B> {
 
     /// Waits until the first `target` bytes are transferred (none: all that are accepted now).
     pub(crate) fn poll_transferred(
-        &self,
+        self: &Arc<Self>,
         id: &mut u64,
         target: &mut Option<u64>,
         waker: &Waker,
     ) -> Poll<Result<(), Cause>> {
         self.driver.refuse_elsewhere()?;
+        self.send_joined();
         let mut state = self.lock();
         let target = *target.get_or_insert(state.half.ledger().accepted());
         // Bytes leave in order: what is transferred is the front.
@@ -245,6 +252,7 @@ impl<B: Backend> WriterCell<B> {
     /// Takes the handle out, if nothing is queued or in flight.
     pub(crate) fn release(self: &Arc<Self>) -> Result<Arc<B::Handle>, Cause> {
         self.driver.refuse_elsewhere()?;
+        self.send_joined();
         let mut state = self.lock();
         if let Some(cause) = state.half.refusal() {
             return Err(cause);
@@ -486,13 +494,25 @@ impl<B: Backend> Pump for WriterCell<B> {
 
     fn handle_timer(self: Arc<Self>) {
         let now = self.driver.backend.now();
-        self.change(|state| {
+        let mut tick = Tick::Nothing;
+        self.change_quietly(|state| {
+            tick = state.tick(now);
             if state.handle.is_stop_due(now) {
                 state.half.handle_stop_expired();
             } else if state.linger.has_passed(now) {
                 state.half.handle_linger_expired();
             }
         });
+        if let Tick::Again(due) | Tick::Send(Some(due)) = tick {
+            self.driver.remind(self.key, due);
+        }
+        if !matches!(tick, Tick::Again(_)) {
+            self.pump();
+        }
+    }
+
+    fn stop_joining(self: Arc<Self>) {
+        self.end_burst();
     }
 
     fn handle_nudge(self: Arc<Self>) {
@@ -549,7 +569,7 @@ impl<B: Backend> Pump for WriterCell<B> {
         })
     }
 
-    fn poll_settled(&self, id: &mut u64, target: u64, waker: &Waker) -> bool {
+    fn poll_settled(self: Arc<Self>, id: &mut u64, target: u64, waker: &Waker) -> bool {
         self.poll_transferred(id, &mut Some(target), waker)
             .is_ready()
     }
@@ -568,26 +588,5 @@ impl<B: Backend> Pump for WriterCell<B> {
         state.half.abort();
         drop(state);
         self.driver.nudge(self.key);
-    }
-}
-
-impl<B: Backend> WriterCell<B> {
-    /// Shows which pipe it is, where it is in its life, and its account.
-    pub(crate) fn fmt_as(&self, name: &str, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = self.lock();
-        let (phase, ledger) = (state.half.phase(), state.half.ledger());
-        drop(state);
-        let mut shown = f.debug_struct(name);
-        match phase {
-            Ok(phase) => shown.field("key", &self.key).field("phase", &phase),
-            Err(cause) => shown.field("key", &self.key).field("failed", &cause),
-        };
-        shown.field("ledger", &ledger).finish_non_exhaustive()
-    }
-}
-
-impl<B: Backend> std::fmt::Debug for WriterCell<B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.fmt_as("WriterCell", f)
     }
 }

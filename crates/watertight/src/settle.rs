@@ -199,7 +199,7 @@ impl<B: Backend> Settle<B> {
             let goals = goals().into_iter();
             goals.map(|(pipe, target)| (pipe, target, 0)).collect()
         });
-        live.retain_mut(|(pipe, target, id)| !pipe.poll_settled(id, *target, waker));
+        live.retain_mut(|(pipe, target, id)| !pipe.clone().poll_settled(id, *target, waker));
         live.is_empty()
     }
 

@@ -9,6 +9,13 @@ use std::sync as primitives;
 
 pub(crate) use primitives::MutexGuard;
 
+#[cfg(loom)]
+pub(crate) use loom::thread_local;
+#[cfg(shuttle)]
+pub(crate) use shuttle::thread_local;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use std::thread_local;
+
 /// A mutex that a panic does not poison: no lock is held while calling out, so a panic under one is a broken invariant of
 /// ours, and the ledger's own check is the better alarm.
 #[derive(Debug, Default)]

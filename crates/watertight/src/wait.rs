@@ -2,6 +2,7 @@
 
 use crate::driver::Driver;
 use crate::fairness;
+use crate::joined;
 use crate::timers::TimerId;
 use std::cell::OnceCell;
 use std::future::Future;
@@ -117,6 +118,7 @@ impl<O: Operation> Wait<O> {
                 self.done = true;
                 return output;
             }
+            joined::send_all();
             match self.remaining() {
                 Some(Duration::ZERO) => {
                     self.done = true;
@@ -162,6 +164,7 @@ impl<O: Operation> Future for Wait<O> {
                 return Poll::Ready(this.operation.expire());
             }
             this.keep_time(cx.waker());
+            joined::send_all();
             Poll::Pending
         })
     }

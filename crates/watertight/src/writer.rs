@@ -21,8 +21,8 @@ use watertight_os::{Direction, Handle};
 /// The writing end of a pipe.
 ///
 /// Bytes are *accepted* into a bounded queue and written by whoever is at hand: the calling thread as long as the kernel
-/// takes them at once, the library's own thread otherwise. All methods take `&self`; share it between threads with a
-/// reference or an `Arc`. The bytes of one call are never interleaved with those of another.
+/// takes them at once, the library's own thread otherwise; dense small messages are joined ([`WriterOptions::join`]). All methods
+/// take `&self`; share it between threads by reference or `Arc`. The bytes of one call are never interleaved with another's.
 ///
 /// **Dropping** it neither blocks nor fails, and loses nothing silently: what was accepted is still sent in the background,
 /// for as long as the process lives and the peer is there ([`WriterOptions::linger`] sets a bound). The end of the process

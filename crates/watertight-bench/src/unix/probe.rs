@@ -120,6 +120,9 @@ pub(super) struct Work {
     /// The capacity that the parent gives the pipes, if not the default.
     #[arg(long)]
     pub(super) capacity: Option<usize>,
+    /// Lone messages may be joined, which is to show that they are not: for tools under which they come slowly.
+    #[arg(long)]
+    pub(super) join: bool,
 }
 
 /// One probe, for the program itself.
@@ -152,6 +155,7 @@ impl Probe {
             format!("--placement={}", name(self.placement)),
         ];
         arguments.extend(work.capacity.map(|bytes| format!("--capacity={bytes}")));
+        arguments.extend(work.join.then(|| "--join".to_owned()));
         arguments.extend(self.timed.then(|| "--timed".to_owned()));
         arguments
     }
@@ -265,6 +269,7 @@ mod tests {
                         count: 4,
                         end: End::SharedPipe,
                         capacity,
+                        join: capacity.is_none(),
                     },
                     with: *with,
                     times: 1000,

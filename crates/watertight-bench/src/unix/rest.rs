@@ -55,6 +55,7 @@ pub(super) fn measure(tools: &Tools) -> Result<Vec<Line>, String> {
                     count: pipes,
                     end: End::Pipe,
                     capacity: None,
+                    join: false,
                 },
                 with,
                 times: 1,

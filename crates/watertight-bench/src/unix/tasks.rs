@@ -146,6 +146,7 @@ fn task(section: Section, deed: Deed) -> Task {
             count: 1,
             end: End::Pipe,
             capacity: None,
+            join: false,
         },
         with: &[],
         times: (2_000, 12_000),
@@ -239,6 +240,15 @@ fn small() -> Vec<Task> {
     ];
     /// A buffer has one owner.
     const SEVERAL: &[With] = &[Raw, Tokio, AsyncIo, Wait, With::WaitBytes, Await];
+    const DENSE: &[Must] = &[
+        must(Figure::Calls, 0.02),
+        must_awaiting(Figure::Calls, 0.02),
+    ];
+    /// A write is a pipe's atomic bytes at most: 64 messages.
+    const DENSE_SHARED: &[Must] = &[
+        must(Figure::Calls, 0.03),
+        must_awaiting(Figure::Calls, 0.03),
+    ];
     /// For all others it is the pipe of before.
     const SHARED: &[With] = &[Raw, Wait, Await];
     const SOCKET: &[With] = &[Raw, StdBuffered, Tokio, TokioBuffered, AsyncIo, Wait, Await];
@@ -270,6 +280,15 @@ fn small() -> Vec<Task> {
             (task.work.bytes, task.work.count) = (bytes, producers);
             (task.work.end, task.with) = (end, with);
             task.times = (2_000, 12_000);
+            task.musts = match (bytes, producers, end) {
+                (64, 1, End::Pipe | End::Socket) => DENSE,
+                (64, 1, End::SharedPipe) => DENSE_SHARED,
+                _ => &[],
+            };
+            if !task.musts.is_empty() {
+                // The first ones go by themselves.
+                task.times = (20_000, 120_000);
+            }
             task
         })
         .collect()

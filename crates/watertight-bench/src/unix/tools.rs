@@ -148,7 +148,14 @@ impl Tools {
     }
 
     /// What the tool writes to its file.
-    fn valgrind(&self, probe: Probe, tool: &str, to_file: &str) -> Result<Option<String>, String> {
+    fn valgrind(
+        &self,
+        mut probe: Probe,
+        tool: &str,
+        to_file: &str,
+    ) -> Result<Option<String>, String> {
+        // Its messages come slowly.
+        probe.work.join = true;
         if !self.has_valgrind {
             return Ok(None);
         }

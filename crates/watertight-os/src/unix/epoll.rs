@@ -101,7 +101,14 @@ impl Poller {
         // Each write is an edge, so it is never read.
         let flags = EventFlags::IN | EventFlags::ET;
         epoll::add(&poller.epoll, &poller.wake, data_of(WAKE), flags)?;
+        // Whether there is epoll_pwait2 is known from the start.
+        poller.wait_for(&mut Events::new(), Some(Duration::ZERO))?;
         Ok(poller)
+    }
+
+    /// Whether a wait ends within microseconds of its timeout.
+    pub(super) fn has_fine_clock(&self) -> bool {
+        !self.is_old.load(Ordering::Relaxed)
     }
 
     /// EPOLL_CTL_ADD: tells once that it is ready.

@@ -44,6 +44,11 @@ impl Poller {
         said(polling::Poller::new()).map(Self)
     }
 
+    /// Not measured on any of these systems.
+    pub(super) fn has_fine_clock(&self) -> bool {
+        false
+    }
+
     /// Tells once that it is ready.
     ///
     /// # Safety

@@ -12,6 +12,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use rustix::pty::OpenptFlags;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use watertight_core::{Class, OsCode};
@@ -225,6 +226,12 @@ pub(super) fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, 
     fallible("sendmsg", Call::Write, || {
         rustix::net::sendmsg(fd, slices, &mut Default::default(), flags)
     })
+}
+
+/// prctl(PR_SET_TIMERSLACK): the kernel may end a thread's timeouts 50 µs late, to wake for several at once.
+pub(super) fn exact_timeouts() {
+    // Refused, the timeouts are as late as everybody's.
+    let _ = rustix::thread::set_current_timer_slack(Some(NonZeroU64::MIN));
 }
 
 /// ppoll in the calling thread, which its bell calls back.

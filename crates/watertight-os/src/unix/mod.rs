@@ -69,6 +69,10 @@ impl crate::fault::Code for rustix::io::Errno {
     }
 }
 
+pub(crate) fn exact_timeouts() {
+    kernel::exact_timeouts();
+}
+
 /// What the system calls a handle.
 pub type OsHandle = std::os::fd::OwnedFd;
 /// What the system calls a handle, borrowed.

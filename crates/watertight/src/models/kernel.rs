@@ -29,6 +29,8 @@ pub(super) struct Kernel {
     bell: Condvar,
     /// A wait that has nothing else to do lets the time pass instead, up to here.
     ends_at: Moment,
+    /// Small messages are joined.
+    joins: bool,
     over: AtomicBool,
 }
 
@@ -45,7 +47,16 @@ impl Kernel {
             changed: Condvar::new(),
             bell: Condvar::new(),
             ends_at,
+            joins: false,
             over: AtomicBool::new(false),
+        }
+    }
+
+    /// One on which small messages are joined, from the first on.
+    pub(super) fn joining() -> Self {
+        Self {
+            joins: true,
+            ..Self::until(Moment(10_000_000))
         }
     }
 
@@ -315,6 +326,10 @@ impl Backend for Kernel {
         }
         state.books[pipe.number].calls -= 1;
         true
+    }
+
+    fn joins_after(&self) -> Option<u16> {
+        self.joins.then_some(0)
     }
 
     fn cancel(&self, pipe: &Arc<Pipe>, id: OpId) -> Cancelled {

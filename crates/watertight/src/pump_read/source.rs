@@ -4,6 +4,7 @@
 //! No byte is ever in a waiting value's hands alone: it is in the pipe, in read-ahead, or accepted by the destination.
 
 use super::{MayBlock, ReaderCell, State, Wanted};
+use crate::joined;
 use crate::options::ReaderOptions;
 use bytes::BytesMut;
 use std::mem;
@@ -209,6 +210,7 @@ impl<B: Backend> ReaderCell<B> {
                     return Poll::Pending;
                 }
                 NextWait::Block(handle, left) => {
+                    joined::send_all();
                     let is_offered = self.driver.backend.block_until_readable(&handle, left);
                     drop(handle);
                     let unused = self.lock().blocked.take();

@@ -8,7 +8,17 @@ use crate::line::Turn;
 use crate::message::Message;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use watertight_core::{Backend, Cause, ErrorKind, WriteNow};
+use watertight_core::{Backend, Cause, ErrorKind, Moment, WriteNow};
+
+/// What becomes of bytes that were just accepted.
+enum Accepted<B: Backend> {
+    /// The caller writes them out of its own memory.
+    Direct(Arc<B::Handle>),
+    /// They are queued for others to send. The first that are joined have a tick to be set.
+    Left(Option<Moment>),
+    /// They are queued, and the caller sends what it can.
+    Queued,
+}
 
 impl<B: Backend> WriterCell<B> {
     /// Accepts a whole message at once, or nothing of it; says how much of it is accepted all the same if the pipe fails
@@ -20,16 +30,41 @@ impl<B: Backend> WriterCell<B> {
         let len = message.len();
         self.driver.refuse_elsewhere().map_err(|cause| (cause, 0))?;
         let mut state = self.lock();
-        if let Err(cause) = state.refusal_of(len) {
+        let mut refusal = state.refusal_of(len);
+        if refusal.is_err() && state.has_joined() {
+            // What is joined may make place.
+            drop(state);
+            self.pump();
+            state = self.lock();
+            refusal = state.refusal_of(len);
+        }
+        if let Err(cause) = refusal {
             state.tell(cause);
             return Err((cause, 0));
         }
         let start = state.half.begin_offer(Some(len));
-        let direct = state.take_in(message, 0, len);
+        let accepted = state.take_in(message, start, 0, len, || self.driver.backend.now());
         drop(state);
-        match direct {
-            Some(handle) => self.send_directly(handle, message, 0, (start, len)),
-            None => self.send_offered(start, len),
+        self.send(accepted, message, 0, (start, len))
+    }
+
+    /// Goes on with a piece that was just accepted.
+    fn send(
+        self: &Arc<Self>,
+        accepted: Accepted<B>,
+        message: &(impl Message + ?Sized),
+        from: u64,
+        (start, len): (u64, u64),
+    ) -> Result<(), (Cause, u64)> {
+        match accepted {
+            Accepted::Direct(handle) => self.send_directly(handle, message, from, (start, len)),
+            Accepted::Left(tick) => {
+                if let Some(due) = tick {
+                    self.begin_burst(due);
+                }
+                Ok(())
+            }
+            Accepted::Queued => self.send_offered(start, len),
         }
     }
 
@@ -96,6 +131,12 @@ impl<B: Backend> WriterCell<B> {
             }
             let piece = state.line.next_piece(turn, message.len(), &state.half);
             if piece == 0 && turn.accepted < message.len() {
+                if state.has_joined() {
+                    // What is joined may make place.
+                    drop(state);
+                    self.pump();
+                    continue;
+                }
                 let State { half, line, .. } = &mut *state;
                 let replaced = line.wait(turn, message.len(), half, waker);
                 drop(state);
@@ -105,7 +146,7 @@ impl<B: Backend> WriterCell<B> {
             let new = (turn.accepted == 0).then(|| message.len());
             let start = state.half.begin_offer(new);
             let from = turn.accepted;
-            let direct = state.take_in(message, from, piece);
+            let accepted = state.take_in(message, start, from, piece, || self.driver.backend.now());
             let done = from + piece == message.len();
             if !done {
                 state.line.hold(turn);
@@ -114,11 +155,7 @@ impl<B: Backend> WriterCell<B> {
             if done && turn.is_in_line() {
                 self.leave_line(turn);
             }
-            let sent = match direct {
-                Some(handle) => self.send_directly(handle, message, from, (start, piece)),
-                None => self.send_offered(start, piece),
-            };
-            match sent {
+            match self.send(accepted, message, from, (start, piece)) {
                 Ok(()) => turn.accepted += piece,
                 Err((cause, accepted)) => {
                     turn.accepted += accepted;
@@ -158,6 +195,12 @@ impl<B: Backend> WriterCell<B> {
     ) -> Poll<Result<u64, Cause>> {
         self.driver.refuse_elsewhere()?;
         let mut state = self.lock();
+        if state.half.room() == 0 && state.has_joined() {
+            // What is joined may make place.
+            drop(state);
+            self.pump();
+            state = self.lock();
+        }
         if let Some(cause) = state.half.refusal() {
             state.tell(cause);
             return Poll::Ready(Err(cause));
@@ -175,13 +218,9 @@ impl<B: Backend> WriterCell<B> {
             return Poll::Pending;
         }
         let start = state.half.begin_offer(Some(piece));
-        let direct = state.take_in(message, 0, piece);
+        let accepted = state.take_in(message, start, 0, piece, || self.driver.backend.now());
         drop(state);
-        let sent = match direct {
-            Some(handle) => self.send_directly(handle, message, 0, (start, piece)),
-            None => self.send_offered(start, piece),
-        };
-        Poll::Ready(match sent {
+        Poll::Ready(match self.send(accepted, message, 0, (start, piece)) {
             Err((cause, 0)) => Err(cause),
             // What is accepted is not offered again; the next call hears of the failure.
             Err((_, accepted)) => Ok(accepted),
@@ -191,24 +230,36 @@ impl<B: Backend> WriterCell<B> {
 }
 
 impl<B: Backend> State<B> {
-    /// Accepts a piece of a message: into the queue, or, where the caller can write it straight out of its own memory, as in
-    /// flight. Then the caller is inside, with the handle.
+    /// Accepts a piece of a message that is offered from `start` on: into the queue, or, where the caller can write it straight
+    /// out of its own memory, as in flight. Then the caller is inside, with the handle.
     fn take_in(
         &mut self,
         message: &mut (impl Message + ?Sized),
+        start: u64,
         from: u64,
         bytes: u64,
-    ) -> Option<Arc<B::Handle>> {
+        now: impl FnOnce() -> Moment,
+    ) -> Accepted<B> {
+        let is_whole = bytes == message.len();
+        if is_whole && let Some(tick) = self.joins(bytes, now) {
+            message.accept(from, bytes, &mut self.half);
+            if tick.is_none() && self.is_much_queued() {
+                return Accepted::Queued;
+            }
+            // Its call returns, and no failure is its answer any more.
+            self.half.end_offer(start);
+            return Accepted::Left(tick);
+        }
         let is_direct = self.is_direct
             && !self.handle.is_inside()
             && self.half.may_be_direct(bytes)
             && message.is_in_one_place();
         if !is_direct {
             message.accept(from, bytes, &mut self.half);
-            return None;
+            return Accepted::Queued;
         }
         self.half.begin_direct(bytes);
-        Some(self.handle.enter_directly())
+        Accepted::Direct(self.handle.enter_directly())
     }
 
     /// Whether nobody has anything to hear or to do because bytes were transferred.

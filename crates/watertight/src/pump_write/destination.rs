@@ -107,7 +107,7 @@ impl<B: Backend> WriterCell<B> {
 
     /// Waits until the kernel has all that was accepted when this wait began.
     pub(crate) fn poll_settled_all(
-        &self,
+        self: &Arc<Self>,
         wait: &mut DestinationWait,
         waker: &Waker,
     ) -> Poll<Result<(), Cause>> {

@@ -145,10 +145,15 @@ fn is_exiting(task: &std::path::Path) -> bool {
     })
 }
 
-/// A new thread takes its name itself: see it before counting.
+/// A new thread takes its name itself: see it before counting. And the thread that hears of children's ends may be at the end of one
+/// that was reaped already.
 #[cfg(target_os = "linux")]
 fn await_driver() {
-    while !held().iter().any(|one| one.starts_with("thread")) {
+    let is_ready = |held: Vec<String>| {
+        let has_driver = held.iter().any(|one| one.starts_with("thread"));
+        has_driver && !held.iter().any(|one| one.ends_with("anon_inode:[pidfd]"))
+    };
+    while !is_ready(held()) {
         std::thread::yield_now();
     }
 }

@@ -56,7 +56,7 @@ async fn deed(work: Work, times: u64) -> Result<(), String> {
             let done = tokio::round_trips(times, LENGTH_BYTES, from, into).await;
             done.map_err(text)
         }
-        Deed::Lone => lone(work.end, times).await,
+        Deed::Lone => lone(work, times).await,
         Deed::RoundTrip => round_trips(times).await,
         Deed::Idle | Deed::Many | Deed::Small => Err(not_with(work.deed)),
     }
@@ -94,9 +94,9 @@ fn small(work: Work, times: u64) -> Result<(), String> {
     whole(&into.finish().wait().map_err(text)?)
 }
 
-async fn lone(end: End, times: u64) -> Result<(), String> {
+async fn lone(work: Work, times: u64) -> Result<(), String> {
     let mut buf = vec![7; CHUNK_BYTES];
-    let (into, mut from) = our_lone_ends(end)?;
+    let (into, mut from) = our_lone_ends(work)?;
     for message in 0..times {
         into.send(&[7; MESSAGE_BYTES]).await.map_err(text)?;
         drain(&mut from, message, &mut buf).map_err(text)?;

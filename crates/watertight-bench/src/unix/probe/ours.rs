@@ -22,7 +22,7 @@ pub(super) fn run(work: Work, with: With, times: u64) -> Result<(), String> {
         }
         Deed::Burst => burst(work, times),
         Deed::Cycle => cycle(times),
-        Deed::Lone => lone(work.end, times),
+        Deed::Lone => lone(work, times),
         Deed::RoundTrip => round_trips(times),
         Deed::Small => small(work, with, times),
         Deed::Frame | Deed::Idle | Deed::Many => Err(not_with(work.deed)),
@@ -47,9 +47,11 @@ pub(super) fn writer(end: End) -> Result<PipeWriter, String> {
     .map_err(text)
 }
 
-pub(super) fn our_lone_ends(end: End) -> Result<(PipeWriter, File), String> {
-    let (into, from) = lone_ends(end).map_err(text)?;
-    let into = PipeWriter::adopt_unshared(into, WriterOptions::new()).map_err(text)?;
+/// Messages without a pause between them are none that are lone, so they may be joined only where that is to be counted.
+pub(super) fn our_lone_ends(work: Work) -> Result<(PipeWriter, File), String> {
+    let (into, from) = lone_ends(work.end).map_err(text)?;
+    let options = WriterOptions::new().join(work.join);
+    let into = PipeWriter::adopt_unshared(into, options).map_err(text)?;
     Ok((into, from.into()))
 }
 
@@ -98,9 +100,9 @@ fn small(work: Work, with: With, times: u64) -> Result<(), String> {
     whole(&into.finish().wait().map_err(text)?)
 }
 
-fn lone(end: End, times: u64) -> Result<(), String> {
+fn lone(work: Work, times: u64) -> Result<(), String> {
     let mut buf = vec![7; CHUNK_BYTES];
-    let (into, mut from) = our_lone_ends(end)?;
+    let (into, mut from) = our_lone_ends(work)?;
     for message in 0..times {
         into.send(&[7; MESSAGE_BYTES]).wait().map_err(text)?;
         drain(&mut from, message, &mut buf).map_err(text)?;
