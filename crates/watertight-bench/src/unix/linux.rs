@@ -1,5 +1,5 @@
-//! What only Linux tells and does: the time that all processes used, what this one holds and how often it was switched, which
-//! core a thread stays on, a pipe's capacity, and epoll.
+//! What only Linux tells and does: the time that all processes used, what this one holds and how often another was switched,
+//! which core a thread stays on, a pipe's capacity, and epoll.
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -52,11 +52,11 @@ pub(super) fn splice(from: impl AsFd, into: impl AsFd, bytes_max: usize) -> io::
     Ok(moved)
 }
 
-/// /proc/self/statm: what this process has in memory.
-pub(super) fn resident_bytes() -> io::Result<u64> {
-    let pages = resident_pages(&fs::read_to_string("/proc/self/statm")?);
-    let pages = pages.ok_or_else(|| io::Error::other("/proc/self/statm is not understood"))?;
-    Ok(pages * rustix::param::page_size() as u64)
+/// Anonymous in /proc/self/smaps_rollup: what this process has in memory that no file has, its heap and its stacks, to the page.
+pub(super) fn anonymous_bytes() -> io::Result<u64> {
+    let kib = number_in(&fs::read_to_string("/proc/self/smaps_rollup")?, "Anonymous");
+    let kib = kib.ok_or_else(|| io::Error::other("/proc/self/smaps_rollup has no Anonymous"))?;
+    Ok(kib * 1024)
 }
 
 /// VmHWM in /proc/self/status: the most that this process ever had in memory.
@@ -88,16 +88,11 @@ fn number_in(status: &str, name: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// The second of the numbers.
-fn resident_pages(statm: &str) -> Option<u64> {
-    statm.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// /proc/self/task/N/status: how often threads of this process were switched, by themselves or not. Of those that have ended
-/// it is not known.
-pub(super) fn switches() -> io::Result<u64> {
+/// /proc/PID/task/N/status: how often threads of a process were switched, by themselves or not. Of those that have ended it is
+/// not known.
+pub(super) fn switches_of(process: u32) -> io::Result<u64> {
     let mut switches = 0;
-    for task in fs::read_dir("/proc/self/task")? {
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
         switches += switches_in(&fs::read_to_string(task?.path().join("status"))?);
     }
     Ok(switches)
@@ -152,8 +147,6 @@ mod tests {
 
     #[test]
     fn what_proc_says_is_understood() {
-        assert_eq!(resident_pages("3037 1292 1100 1 0 200 0\n"), Some(1292));
-        assert_eq!(resident_pages(""), None);
         let status = "Name:\tbench\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t2\n";
         assert_eq!(switches_in(status), 9);
         let status = "VmPeak:\t    9000 kB\nVmHWM:\t    5400 kB\nThreads:\t3\n";
@@ -161,12 +154,14 @@ mod tests {
         assert_eq!(number_in(status, "Threads"), Some(3));
         assert_eq!(number_in(status, "VmRSS"), None);
         assert_eq!(number_in("Threads:\tmany\n", "Threads"), None);
+        let rollup = "55b6e5-7fff09 ---p 00000000 00:00 0   [rollup]\nAnonymous:   112 kB\n";
+        assert_eq!(number_in(rollup, "Anonymous"), Some(112));
     }
 
     #[test]
     fn this_process_holds_memory() {
-        assert!(resident_bytes().unwrap() > 0);
-        assert!(switches().is_ok());
+        assert!(anonymous_bytes().unwrap() > 0);
+        assert!(switches_of(std::process::id()).is_ok());
         assert!(resident_bytes_max().unwrap() >= 1 << 16);
         assert!(threads_of(std::process::id()).unwrap() > 0);
     }

@@ -59,8 +59,8 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Counts what operations cost, then times them. With `check` only what has a must is counted, and one that is missed is a
-/// failure.
+/// Counts what operations cost, and pipes at rest, then times operations. With `check` only what has a must is counted, and one
+/// that is missed is a failure.
 fn measure_library(options: &Library) -> Result<(), String> {
     let (tools, tasks) = (tools::Tools::find()?, tasks::tasks());
     let scope = if options.check {
@@ -69,15 +69,18 @@ fn measure_library(options: &Library) -> Result<(), String> {
         counts::Scope::Everything
     };
     let lines = counts::measure(&tools, &tasks, scope)?;
+    let at_rest = rest::measure(&tools)?;
     let mut tables = format!(
-        "### Counts per operation\n\n{}",
-        counts::to_markdown(&tasks, &lines)
+        "### Counts per operation\n\n{}### At rest\n\n{}",
+        counts::to_markdown(&tasks, &lines),
+        rest::to_markdown(&at_rest),
     );
     if !options.check {
         tables += &time_library(options, &tools, &tasks, &tables)?;
     }
     print!("{tables}");
-    let missed = counts::missed(&tasks, &lines);
+    let mut missed = counts::missed(&tasks, &lines);
+    missed.extend(rest::missed(&at_rest));
     for must in &missed {
         eprintln!("watertight-bench: missed: {must}");
     }
@@ -87,7 +90,7 @@ fn measure_library(options: &Library) -> Result<(), String> {
     Ok(())
 }
 
-/// The tables of times. They go into the document, behind the counts, if there is one.
+/// The tables of times. They go into the document, behind the counts and the pipes at rest, if there is one.
 fn time_library(
     options: &Library,
     tools: &tools::Tools,
@@ -95,12 +98,11 @@ fn time_library(
     counts: &str,
 ) -> Result<String, String> {
     let (cores, load_before) = (machine::cores()?, machine::load_average());
-    let at_rest = rest::to_markdown(&rest::measure(tools)?);
     let rows = times::measure(tools, tasks, cores, options.rounds)?;
     let document = options.document.as_deref();
     let picture_name = |section| Some(document::picture_name(document?, section));
     let tables = format!(
-        "### At rest\n\n{at_rest}### Times per operation\n\n{}{} rounds; {}; {}; {cores} cores; {} profile; load average {load_before} before.\n",
+        "### Times per operation\n\n{}{} rounds; {}; {}; {cores} cores; {} profile; load average {load_before} before.\n",
         times::to_markdown(tasks, &rows, picture_name),
         options.rounds,
         machine::system(),

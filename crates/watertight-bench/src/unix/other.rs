@@ -39,7 +39,7 @@ pub(super) fn splice(_from: impl AsFd, _into: impl AsFd, _bytes_max: usize) -> i
 }
 
 /// Not known here.
-pub(super) fn resident_bytes() -> io::Result<u64> {
+pub(super) fn anonymous_bytes() -> io::Result<u64> {
     unsupported()
 }
 
@@ -59,7 +59,7 @@ pub(super) fn threads_of(_process: u32) -> io::Result<u64> {
 }
 
 /// Not known here.
-pub(super) fn switches() -> io::Result<u64> {
+pub(super) fn switches_of(_process: u32) -> io::Result<u64> {
     unsupported()
 }
 

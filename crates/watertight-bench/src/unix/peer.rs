@@ -68,9 +68,13 @@ impl Peer {
                     into.write_all(&[7])?;
                 }
             }
-            Deed::BulkWrite | Deed::Cycle | Deed::Idle | Deed::Lone | Deed::Many | Deed::Small => {
-                while from.read(&mut buf)? > 0 {}
-            }
+            Deed::BulkWrite
+            | Deed::Cycle
+            | Deed::Idle
+            | Deed::Lone
+            | Deed::Many
+            | Deed::Polled
+            | Deed::Small => while from.read(&mut buf)? > 0 {},
         }
         Ok(())
     }

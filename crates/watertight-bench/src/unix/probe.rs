@@ -42,12 +42,14 @@ pub(super) enum Deed {
     Cycle,
     /// A round trip of a frame: one write of length and content, and two reads of what comes back.
     Frame,
-    /// Makes many pipes with a read waiting on each, and then nothing.
+    /// Makes many pipes with a read waiting on each, and then nothing until its standard input ends.
     Idle,
     /// Writes a message of 64 bytes into what has room.
     Lone,
     /// Writes one message, and reads it at the other end where a read was waiting: each time in the next of many pipes.
     Many,
+    /// As idle, but each read was polled once, and no task waits for it.
+    Polled,
     /// Writes 64 bytes and reads the 64 that come back.
     RoundTrip,
     /// Writes messages as fast as they go, from one thread or several.
@@ -176,7 +178,7 @@ pub(super) fn run(probe: Probe) -> Result<(), String> {
     let Probe {
         work, with, times, ..
     } = probe;
-    if matches!(work.deed, Deed::Idle | Deed::Many) {
+    if matches!(work.deed, Deed::Idle | Deed::Many | Deed::Polled) {
         machine::raise_open_files_max()?;
     }
     // Who has much to set up sets this anew.

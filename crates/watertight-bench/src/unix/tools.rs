@@ -7,7 +7,7 @@ use super::tasks::Kernel;
 use super::totals::{self, Totals};
 use super::{kernel, text};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Calls that perf names one by one; the others are in the sum.
 const NAMED: [&str; 24] = [
@@ -185,6 +185,15 @@ impl Tools {
     /// What the probe says on standard error. Nothing stands before the program but its name.
     pub(super) fn say(&self, probe: Probe) -> Result<String, String> {
         self.run(Command::new("env"), probe, Stdio::piped())
+    }
+
+    /// Starts a probe that rests until its standard input ends, once it has said on standard error that it does. Both are pipes,
+    /// and the caller's.
+    pub(super) fn start(&self, probe: Probe) -> Result<Child, String> {
+        let mut command = Command::new(&self.program);
+        command.arg("probe").args(probe.arguments());
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        command.stderr(Stdio::piped()).spawn().map_err(text)
     }
 
     /// Runs the probe, and is its other end. What it says on standard error, if that is a pipe.

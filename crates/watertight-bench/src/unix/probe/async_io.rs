@@ -51,7 +51,7 @@ async fn deed(work: Work, times: u64) -> io::Result<()> {
                 }
             }
         }
-        Deed::Frame | Deed::Idle | Deed::Many | Deed::Small => {
+        Deed::Frame | Deed::Idle | Deed::Many | Deed::Polled | Deed::Small => {
             Err(io::Error::other(not_with(work.deed)))
         }
     }

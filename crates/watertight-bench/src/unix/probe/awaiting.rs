@@ -23,6 +23,7 @@ pub(super) fn run(work: Work, times: u64, begin: &mut Instant) -> Result<(), Str
         | Deed::Cycle
         | Deed::Frame
         | Deed::Lone
+        | Deed::Polled
         | Deed::RoundTrip => runtime()?.block_on(deed(work, times)),
     }
 }
@@ -58,7 +59,7 @@ async fn deed(work: Work, times: u64) -> Result<(), String> {
         }
         Deed::Lone => lone(work, times).await,
         Deed::RoundTrip => round_trips(times).await,
-        Deed::Idle | Deed::Many | Deed::Small => Err(not_with(work.deed)),
+        Deed::Idle | Deed::Many | Deed::Polled | Deed::Small => Err(not_with(work.deed)),
     }
 }
 

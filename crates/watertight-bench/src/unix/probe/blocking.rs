@@ -1,6 +1,6 @@
 //! The contenders with std's `Read` and `Write`: raw, std's `BufWriter`, and interprocess.
 
-use super::at_rest::{Before, REST};
+use super::at_rest::{Before, FIRST};
 use super::{
     BUFFER_BYTES, CHUNK_BYTES, Deed, LENGTH_BYTES, MESSAGE_BYTES, With, Work, chunks, drain, input,
     lone_ends, not_with, output, share,
@@ -53,7 +53,9 @@ fn deed<R: Read, W: Write>(
             let (into, from) = lone_ends(work.end)?;
             lone(times, File::from(from), writer(into))
         }
-        Deed::Cycle | Deed::Idle | Deed::Many => Err(io::Error::other(not_with(work.deed))),
+        Deed::Cycle | Deed::Idle | Deed::Many | Deed::Polled => {
+            Err(io::Error::other(not_with(work.deed)))
+        }
     }
 }
 
@@ -181,10 +183,12 @@ fn many(count: usize, times: u64, begin: &mut Instant) -> io::Result<()> {
 }
 
 fn idle(count: usize) -> io::Result<()> {
+    let _first = watched(FIRST)?;
     let before = Before::the_pipes()?;
     let pipes = watched(count)?;
-    let rest = before.rest_begins(count)?;
-    let ready = pipes.watch.wait(Some(REST))?;
-    assert_eq!(ready, None);
-    rest.say()
+    pipes.watch.add(io::stdin(), count)?;
+    before.say(count)?;
+    let ready = pipes.watch.wait(None)?;
+    assert_eq!(ready, Some(count));
+    Ok(())
 }

@@ -1,11 +1,16 @@
 //! watertight with blocking waits, `.wait()`: borrowed bytes (`send`) and owned ones (`send_bytes`).
 
+use super::at_rest::{Before, FIRST};
 use super::{
     CHUNK_BYTES, Deed, End, MESSAGE_BYTES, With, Work, chunks, drain, input, lone_ends, not_with,
-    output, share,
+    output, share, tokio,
 };
 use crate::platform::text;
 use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use watertight::{Bytes, PipeReader, PipeWriter, ReaderOptions, Receipt, WriterOptions};
 
 pub(super) fn run(work: Work, with: With, times: u64) -> Result<(), String> {
@@ -23,9 +28,11 @@ pub(super) fn run(work: Work, with: With, times: u64) -> Result<(), String> {
         Deed::Burst => burst(work, times),
         Deed::Cycle => cycle(times),
         Deed::Lone => lone(work, times),
+        Deed::Idle => tokio::idle(work.count, new_pipe).map_err(text),
+        Deed::Polled => polled(work.count),
         Deed::RoundTrip => round_trips(times),
         Deed::Small => small(work, with, times),
-        Deed::Frame | Deed::Idle | Deed::Many => Err(not_with(work.deed)),
+        Deed::Frame | Deed::Many => Err(not_with(work.deed)),
     }
 }
 
@@ -152,4 +159,46 @@ fn cycle(times: u64) -> Result<(), String> {
         let _ = into.abort().wait().map_err(text)?;
     }
     Ok(())
+}
+
+/// For tasks that wait with the library's own thread.
+fn new_pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let pipe = watertight::pipe();
+    pipe.map_err(text).map_err(io::Error::other)
+}
+
+/// Many pipes with a read waiting on each that was polled once: no task and no thread waits for it. The memory that is read into
+/// is the caller's, and not counted.
+fn polled(count: usize) -> Result<(), String> {
+    let mut bufs = vec![[7; MESSAGE_BYTES]; FIRST + count];
+    let (first, others) = bufs.split_at_mut(FIRST);
+    while_polled(first, || {
+        let before = Before::the_pipes().map_err(text)?;
+        while_polled(others, || {
+            before.say(count).map_err(text)?;
+            io::stdin().read(&mut [0]).map(drop).map_err(text)
+        })
+    })
+}
+
+/// Makes a pipe for each buffer, polls a read into that once, and keeps both during the rest.
+fn while_polled(
+    bufs: &mut [[u8; MESSAGE_BYTES]],
+    rest: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    let mut pipes = Vec::with_capacity(bufs.len());
+    for _ in 0..bufs.len() {
+        pipes.push(watertight::pipe().map_err(text)?);
+    }
+    let mut reads = Vec::with_capacity(bufs.len());
+    let mut nobody = Context::from_waker(Waker::noop());
+    for ((from, _into), buf) in pipes.iter().zip(bufs) {
+        let mut read = from.receive(buf);
+        let polled = Pin::new(&mut read).poll(&mut nobody);
+        if polled.is_ready() {
+            return Err("there is something to read in a pipe at rest".into());
+        }
+        reads.push(read);
+    }
+    rest()
 }

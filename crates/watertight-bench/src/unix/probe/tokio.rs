@@ -1,7 +1,7 @@
 //! tokio's pipes and sockets, with and without tokio's `BufWriter`; and what is done through tokio's traits, which watertight
 //! has too.
 
-use super::at_rest::{Before, REST};
+use super::at_rest::{Before, FIRST};
 use super::{
     BUFFER_BYTES, CHUNK_BYTES, Deed, End, LENGTH_BYTES, MESSAGE_BYTES, With, Work, chunks, drain,
     input, lone_ends, not_with, output, runtime, share,
@@ -10,10 +10,12 @@ use crate::platform::text;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::time::Instant;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
@@ -23,6 +25,7 @@ pub(super) fn run(work: Work, with: With, times: u64, begin: &mut Instant) -> Re
     match work.deed {
         Deed::Small => small(work, is_buffered, times),
         Deed::Idle => idle(work.count, new_pipe),
+        Deed::Polled => polled(work.count),
         Deed::Many => runtime()?.block_on(many(work.count, times, begin, new_pipe)),
         Deed::BulkRead
         | Deed::BulkWrite
@@ -78,7 +81,9 @@ async fn deed(work: Work, times: u64) -> io::Result<()> {
                 }
             }
         }
-        Deed::Idle | Deed::Many | Deed::Small => Err(io::Error::other(not_with(work.deed))),
+        Deed::Idle | Deed::Many | Deed::Polled | Deed::Small => {
+            Err(io::Error::other(not_with(work.deed)))
+        }
     }
 }
 
@@ -240,20 +245,55 @@ where
     Ok(())
 }
 
-/// Many pipes with a read waiting on each, and nothing else.
+/// Many pipes with a task waiting for what comes out of each, and nothing else.
 pub(super) fn idle<R, W>(count: usize, new_pipe: fn() -> io::Result<(R, W)>) -> io::Result<()>
 where
     R: AsyncRead + Send + Unpin + 'static,
 {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_io().enable_time().build()?;
+    let runtime = runtime().map_err(io::Error::other)?;
     runtime.block_on(async {
+        let end = reader()?;
+        let first = waiting_pipes(FIRST, new_pipe).await?;
         let before = Before::the_pipes()?;
-        let (writers, _arrived) = waiting_pipes(count, new_pipe).await?;
-        let rest = before.rest_begins(count)?;
-        tokio::time::sleep(REST).await;
-        rest.say()?;
-        drop(writers);
+        let others = waiting_pipes(count, new_pipe).await?;
+        before.say(count)?;
+        until_end(end).await?;
+        drop((first, others));
         Ok(())
     })
+}
+
+/// Many pipes with a read waiting on each that was polled once: no task waits for it. tokio's read keeps nothing of its own.
+fn polled(count: usize) -> io::Result<()> {
+    let runtime = runtime().map_err(io::Error::other)?;
+    // Not in `block_on`, where tokio answers only so many polls in a row.
+    let entered = runtime.enter();
+    let end = reader()?;
+    let first = polled_pipes(FIRST)?;
+    let before = Before::the_pipes()?;
+    let others = polled_pipes(count)?;
+    before.say(count)?;
+    drop(entered);
+    runtime.block_on(until_end(end))?;
+    drop((first, others));
+    Ok(())
+}
+
+fn polled_pipes(count: usize) -> io::Result<Vec<(pipe::Receiver, pipe::Sender)>> {
+    let mut pipes = Vec::with_capacity(count);
+    let mut nobody = Context::from_waker(Waker::noop());
+    for _ in 0..count {
+        let (mut from, into) = new_pipe()?;
+        let mut buf = [0; MESSAGE_BYTES];
+        let polled = Pin::new(&mut from).poll_read(&mut nobody, &mut ReadBuf::new(&mut buf));
+        assert!(polled.is_pending(), "a pipe at rest has nothing to read");
+        pipes.push((from, into));
+    }
+    Ok(pipes)
+}
+
+async fn until_end(mut from: pipe::Receiver) -> io::Result<()> {
+    let read = from.read(&mut [0]).await?;
+    assert_eq!(read, 0, "the rest ends with the standard input");
+    Ok(())
 }
