@@ -34,6 +34,8 @@ struct Still {
     submitted: Mutex<Vec<OpId>>,
     waited_until: Mutex<Vec<Option<Moment>>>,
     rested: Mutex<Vec<Duration>>,
+    /// How often its wait was to return.
+    woken: AtomicU64,
     /// Whether each close was one that ends the stream.
     closed: Mutex<Vec<bool>>,
 }
@@ -114,7 +116,9 @@ impl Backend for Still {
         self.rested.lock().unwrap().push(duration);
     }
 
-    fn wake(&self) {}
+    fn wake(&self) {
+        self.woken.fetch_add(1, SeqCst);
+    }
 }
 
 /// A waker that can be counted, and counts.
@@ -196,6 +200,36 @@ fn with_nothing_to_do_it_waits_without_end() {
     writer.try_send(b"in flight").unwrap();
     turn();
     assert_eq!(driver.backend().waits(), [None], "it would spin");
+}
+
+/// Nobody calls the driver's thread when a read begins to wait; its wait has no bound while all of them do; and what the kernel
+/// says then is about one pipe, and wakes nobody else's task.
+#[test]
+fn a_thousand_idle_pipes_wake_nobody() {
+    let (driver, turn) = driver(Still::default());
+    let make = |_| {
+        let reader = PipeReader::on(&driver, 8, ReaderOptions::new());
+        (reader, writer(&driver, WriterOptions::new()))
+    };
+    let pipes: Vec<_> = (0..1_000).map(make).collect();
+    let counted = Arc::new(Counted::default());
+    let waker = Waker::from(counted.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut bufs = vec![[0; 8]; pipes.len()];
+    let mut reads = Vec::new();
+    for ((reader, _writer), buf) in pipes.iter().zip(&mut bufs) {
+        let mut read = Box::pin(reader.receive(buf));
+        assert!(read.as_mut().poll(&mut context).is_pending());
+        reads.push(read);
+    }
+    turn();
+    assert_eq!(driver.backend().waits(), [None], "a turn for nothing");
+    let last = driver.backend().last_submitted();
+    driver.backend().answer(last, Outcome::Ready);
+    turn();
+    assert_eq!(driver.backend().waits(), [None]);
+    assert_eq!(counted.0.load(SeqCst), 1, "all tasks for one");
+    assert_eq!(driver.backend().woken.load(SeqCst), 0, "the thread");
 }
 
 #[test]
