@@ -30,7 +30,7 @@ mod at_exit;
 mod watchers;
 
 pub(crate) use at_exit::{AtExit, Held};
-pub(crate) use watchers::Watchers;
+pub(crate) use watchers::{Waiting, Watchers};
 
 /// What a pipe's half is to the driver.
 pub(crate) trait Pump: Send + Sync {

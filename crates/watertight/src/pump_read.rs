@@ -3,7 +3,7 @@
 //! It mirrors `pump_write.rs` and decides nothing about bytes (`watertight_core::ReadHalf` does).
 
 use crate::driver::{
-    Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Watchers,
+    Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Waiting, Wakes,
 };
 use crate::handle_state::{After, HandleState};
 use crate::joined;
@@ -35,6 +35,8 @@ const READ_AHEAD_BYTES_MIN: usize = 4096;
 enum Wanted {
     /// Something to read.
     Bytes,
+    /// A stop: a thread blocks between two direct reads, and this calls it back.
+    GivenUp,
     /// The pipe is over.
     Over,
 }
@@ -44,14 +46,13 @@ struct State<B: Backend> {
     handle: HandleState<B>,
     /// The handle reads straight into the caller's memory, as far as is known.
     direct: bool,
-    read_ahead_bytes_max: usize,
+    read_ahead_bytes_max: u32,
     /// An operation asks for no more than the caller's buffer has room for.
     exact: bool,
     /// The pipe may be one of packets: every read has room for a whole one.
     packets: bool,
-    watchers: Watchers<Wanted>,
-    /// A thread blocks between two direct reads, and this calls it back.
-    blocked: Option<Waker>,
+    /// A reader at rest has somebody who waits for something to read.
+    watchers: Waiting<Wanted>,
     /// The wait for something to read that is in flight is in the caller's reactor.
     is_in_reactor: bool,
 }
@@ -97,21 +98,22 @@ impl<B: Backend> ReaderCell<B> {
         options: ReaderOptions,
         reactor: Option<Arc<dyn Reactor>>,
     ) -> Arc<Self> {
+        let read_ahead_bytes_max = if options.packets {
+            options
+                .read_ahead_bytes_max
+                .max(ReaderOptions::PACKET_BYTES_MAX)
+        } else {
+            options.read_ahead_bytes_max
+        };
         let state = State {
             half: ReadHalf::new(),
             handle: HandleState::new(handle, options.stop_within),
             direct: true,
-            read_ahead_bytes_max: if options.packets {
-                options
-                    .read_ahead_bytes_max
-                    .max(ReaderOptions::PACKET_BYTES_MAX)
-            } else {
-                options.read_ahead_bytes_max
-            },
+            // The option is at most `i32::MAX`.
+            read_ahead_bytes_max: u32::try_from(read_ahead_bytes_max).unwrap_or(u32::MAX),
             exact: options.exact && !options.packets,
             packets: options.packets,
-            watchers: Watchers::default(),
-            blocked: None,
+            watchers: Waiting::default(),
             is_in_reactor: false,
         };
         let inner = driver.clone();
@@ -222,6 +224,7 @@ impl<B: Backend> ReaderCell<B> {
         until: Option<Moment>,
         waker: &Waker,
     ) -> (ReadNow, bool) {
+        let mut id = 0;
         loop {
             let left = until.map(|until| self.driver.backend.now().until(until));
             if left == Some(Duration::ZERO) {
@@ -231,12 +234,12 @@ impl<B: Backend> ReaderCell<B> {
             if state.half.is_given_up() {
                 return (ReadNow::Wait, false);
             }
-            state.blocked = Some(waker.clone());
+            let replaced = state.watchers.watch(&mut id, Wanted::GivenUp, waker);
             drop(state);
+            drop(replaced);
             joined::send_all();
             let is_offered = self.driver.backend.block_until_readable(handle, left);
-            let unused = self.lock().blocked.take();
-            drop(unused);
+            self.forget(id);
             if !is_offered {
                 return (ReadNow::Wait, false);
             }
@@ -360,8 +363,10 @@ impl<B: Backend> State<B> {
     fn forget_threads(&mut self, is_elsewhere: bool) {
         if is_elsewhere {
             self.handle.leave();
-            // Its bell is the parent's too.
-            self.blocked = None;
+            // Its bell is the parent's too: it is not rung.
+            let mut bells = Wakes::default();
+            self.watchers
+                .take_ready(&mut bells, |wanted| matches!(wanted, Wanted::GivenUp));
             self.half.forget_direct();
         }
     }
@@ -380,7 +385,7 @@ impl<B: Backend> State<B> {
                     Next::Direct(handle)
                 };
             }
-            let most = self.read_ahead_bytes_max;
+            let most = self.read_ahead_bytes_max as usize;
             let least = if self.exact {
                 1
             } else {
@@ -451,16 +456,13 @@ impl<B: Backend> State<B> {
                 late_failures: self.half.late_failures(),
             });
         }
-        if self.half.is_given_up()
-            && let Some(waker) = self.blocked.take()
-        {
-            after.wakes.push(waker);
-        }
         let over = self.half.is_over();
+        let given_up = self.half.is_given_up();
         let idle = !self.half.is_busy() && !self.handle.is_inside();
         self.watchers
             .take_ready(&mut after.wakes, |wanted| match wanted {
                 Wanted::Bytes => idle || over,
+                Wanted::GivenUp => given_up,
                 Wanted::Over => over,
             });
         after

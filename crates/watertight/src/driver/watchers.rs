@@ -12,14 +12,33 @@ struct Watcher<W> {
     waker: Waker,
 }
 
-/// Those that wait for something about one pipe. Made when somebody waits first: at most pipes there is nobody, or one.
+/// Those that wait for something about one pipe: at most of them nobody, or one, for whom there is room here.
+pub(crate) struct Waiting<W> {
+    first: Option<Watcher<W>>,
+    /// Those who came after the first, whether it still waits or not. Made with the first of them.
+    others: Option<Box<Others<W>>>,
+    last_id: u64,
+}
+
+struct Others<W>(Vec<Watcher<W>>);
+
+/// As [`Waiting`], in less room where mostly nobody waits: made when somebody waits first.
 pub(crate) struct Watchers<W>(Option<Box<Waiting<W>>>);
 
-struct Waiting<W> {
-    first: Option<Watcher<W>>,
-    /// Those who came after the first, whether it still waits or not.
-    others: Vec<Watcher<W>>,
-    last_id: u64,
+impl<W> Default for Waiting<W> {
+    fn default() -> Self {
+        Self {
+            first: None,
+            others: None,
+            last_id: 0,
+        }
+    }
+}
+
+impl<W> Default for Others<W> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
 }
 
 impl<W> Default for Watchers<W> {
@@ -28,52 +47,97 @@ impl<W> Default for Watchers<W> {
     }
 }
 
-impl<W> Default for Waiting<W> {
-    fn default() -> Self {
-        Self {
-            first: None,
-            others: Vec::new(),
-            last_id: 0,
-        }
-    }
-}
-
-impl<W> Watchers<W> {
+impl<W> Waiting<W> {
     /// Waits, or goes on waiting under the id of before (0: a new one). An older waker is handed out, to be dropped
     /// without the lock.
     #[must_use = "a waker's destructor is the executor's code: drop it without the lock"]
     pub(crate) fn watch(&mut self, id: &mut u64, what: W, waker: &Waker) -> Option<Waker> {
-        let waiting = self.0.get_or_insert_default();
-        let mut all = waiting.first.iter_mut().chain(&mut waiting.others);
+        let others = self.others.iter_mut().flat_map(|others| &mut others.0);
+        let mut all = self.first.iter_mut().chain(others);
         if let Some(known) = all.find(|known| known.id == *id) {
             known.what = what;
             return Some(std::mem::replace(&mut known.waker, waker.clone()));
         }
         if *id == 0 {
-            waiting.last_id += 1;
-            *id = waiting.last_id;
+            self.last_id += 1;
+            *id = self.last_id;
         }
         let last = Watcher {
             id: *id,
             what,
             waker: waker.clone(),
         };
-        if waiting.first.is_none() && waiting.others.is_empty() {
-            waiting.first = Some(last);
+        if self.first.is_none() && self.others().is_empty() {
+            self.first = Some(last);
         } else {
-            waiting.others.push(last);
+            self.others.get_or_insert_default().0.push(last);
         }
         None
     }
 
     /// Waits no longer. The waker is handed out, to be dropped without the lock.
     pub(crate) fn forget(&mut self, id: u64) -> Option<Waker> {
-        let waiting = self.0.as_mut()?;
-        if let Some(first) = waiting.first.take_if(|known| known.id == id) {
+        if let Some(first) = self.first.take_if(|known| known.id == id) {
             return Some(first.waker);
         }
-        let index = waiting.others.iter().position(|known| known.id == id)?;
-        Some(waiting.others.remove(index).waker)
+        let others = &mut self.others.as_mut()?.0;
+        let index = others.iter().position(|known| known.id == id)?;
+        Some(others.remove(index).waker)
+    }
+
+    /// Whether one of them waits for such a thing.
+    pub(crate) fn any(&self, such: impl Fn(&W) -> bool) -> bool {
+        let mut all = self.first.iter().chain(self.others());
+        all.any(|known| such(&known.what))
+    }
+
+    /// Takes out those whose time has come, in the order in which they began to wait.
+    pub(crate) fn take_ready(&mut self, wakes: &mut Wakes, ready: impl Fn(&W) -> bool) {
+        self.take_ready_by(wakes, ready, |_| 0);
+    }
+
+    /// As [`Waiting::take_ready`], those first whose `place` comes first.
+    fn take_ready_by(
+        &mut self,
+        wakes: &mut Wakes,
+        ready: impl Fn(&W) -> bool,
+        place: impl Fn(&W) -> u64,
+    ) {
+        let first = self.first.take_if(|known| ready(&known.what));
+        if self.others().is_empty() {
+            if let Some(only) = first {
+                wakes.push(only.waker);
+            }
+            return;
+        }
+        let mut taken: Vec<_> = first.into_iter().collect();
+        if let Some(others) = &mut self.others {
+            taken.extend(others.0.extract_if(.., |known| ready(&known.what)));
+        }
+        taken.sort_by_key(|known| place(&known.what));
+        for known in taken {
+            wakes.push(known.waker);
+        }
+    }
+
+    fn others(&self) -> &[Watcher<W>] {
+        match &self.others {
+            Some(others) => &others.0,
+            None => &[],
+        }
+    }
+}
+
+impl<W> Watchers<W> {
+    /// See [`Waiting::watch`].
+    #[must_use = "a waker's destructor is the executor's code: drop it without the lock"]
+    pub(crate) fn watch(&mut self, id: &mut u64, what: W, waker: &Waker) -> Option<Waker> {
+        self.0.get_or_insert_default().watch(id, what, waker)
+    }
+
+    /// See [`Waiting::forget`].
+    pub(crate) fn forget(&mut self, id: u64) -> Option<Waker> {
+        self.0.as_mut()?.forget(id)
     }
 
     /// Whether nobody waits.
@@ -81,15 +145,12 @@ impl<W> Watchers<W> {
         !self.any(|_| true)
     }
 
-    /// Whether one of them waits for such a thing.
+    /// See [`Waiting::any`].
     pub(crate) fn any(&self, such: impl Fn(&W) -> bool) -> bool {
-        self.0.as_ref().is_some_and(|waiting| {
-            let mut all = waiting.first.iter().chain(&waiting.others);
-            all.any(|known| such(&known.what))
-        })
+        self.0.as_ref().is_some_and(|waiting| waiting.any(such))
     }
 
-    /// Takes out those whose time has come, in the order in which they began to wait.
+    /// See [`Waiting::take_ready`].
     pub(crate) fn take_ready(&mut self, wakes: &mut Wakes, ready: impl Fn(&W) -> bool) {
         self.take_ready_by(wakes, ready, |_| 0);
     }
@@ -101,19 +162,8 @@ impl<W> Watchers<W> {
         ready: impl Fn(&W) -> bool,
         place: impl Fn(&W) -> u64,
     ) {
-        let Some(waiting) = &mut self.0 else { return };
-        let first = waiting.first.take_if(|known| ready(&known.what));
-        if waiting.others.is_empty() {
-            if let Some(only) = first {
-                wakes.push(only.waker);
-            }
-            return;
-        }
-        let others = waiting.others.extract_if(.., |known| ready(&known.what));
-        let mut taken: Vec<_> = first.into_iter().chain(others).collect();
-        taken.sort_by_key(|known| place(&known.what));
-        for known in taken {
-            wakes.push(known.waker);
+        if let Some(waiting) = &mut self.0 {
+            waiting.take_ready_by(wakes, ready, place);
         }
     }
 

@@ -36,7 +36,8 @@ pub(crate) enum Filled {
 
 /// What to do next for a wait without a read.
 enum NextWait<B: Backend> {
-    Block(Arc<B::Handle>, Option<Duration>),
+    /// At most for so long, with the id under which a stop calls this thread back.
+    Block(Arc<B::Handle>, Option<Duration>, u64),
     Late,
     Pump,
     Ready,
@@ -209,12 +210,11 @@ impl<B: Backend> ReaderCell<B> {
                     drop(replaced);
                     return Poll::Pending;
                 }
-                NextWait::Block(handle, left) => {
+                NextWait::Block(handle, left, id) => {
                     joined::send_all();
                     let is_offered = self.driver.backend.block_until_readable(&handle, left);
                     drop(handle);
-                    let unused = self.lock().blocked.take();
-                    drop(unused);
+                    self.forget(id);
                     self.end_direct(ReadNow::Wait);
                     wait.cannot_block = !is_offered;
                     // Whatever it says, it may have taken a wake that was about the destination: look there first.
@@ -245,7 +245,7 @@ impl<B: Backend> State<B> {
             return NextFill::Direct(self.handle.handle(), bytes);
         }
         self.half.ask(Op::Read {
-            bytes_max: bytes.min(self.read_ahead_bytes_max),
+            bytes_max: bytes.min(self.read_ahead_bytes_max as usize),
         });
         NextFill::Pump
     }
@@ -291,8 +291,10 @@ impl<B: Backend> State<B> {
                 return NextWait::Late;
             }
             self.half.begin_direct();
-            self.blocked = Some(waker.clone());
-            return NextWait::Block(self.handle.handle(), left);
+            let mut id = 0;
+            let before = self.watchers.watch(&mut id, Wanted::GivenUp, waker);
+            debug_assert!(before.is_none(), "its place is new");
+            return NextWait::Block(self.handle.handle(), left, id);
         }
         self.half.ask(Op::WaitReadable);
         NextWait::Pump
