@@ -20,14 +20,13 @@ pub(crate) struct HandleState<B: Backend> {
 }
 
 /// How long something may take, counted from the moment at which it begins.
-pub(crate) enum Bound {
-    /// It has begun: when it has taken too long.
-    Due(Moment),
-    /// As long as it likes.
-    Never,
-    /// It has not begun.
-    Within(Duration),
-}
+///
+/// Each pipe has some, so it has the room of one number: below `NOT_BEGUN` it has begun, and this is when it has taken too long;
+/// from there on it has not, and the rest is how many nanoseconds it may take; the last one is no bound.
+pub(crate) struct Bound(u64);
+
+/// No moment comes so late: it is 292 years after the first. A longer time is no bound.
+const NOT_BEGUN: u64 = 1 << 63;
 
 /// What is left to do once the lock is gone.
 #[derive(Default)]
@@ -52,7 +51,7 @@ impl<B: Backend> HandleState<B> {
             handle: Some(Arc::new(handle)),
             inside: false,
             dropped: false,
-            stop: Bound::Within(stop_within),
+            stop: Bound::new(Some(stop_within)),
             unregistered: false,
         }
     }
@@ -135,28 +134,33 @@ impl<B: Backend> HandleState<B> {
 }
 
 impl Bound {
+    /// As long as it likes.
+    const NEVER: Self = Self(u64::MAX);
+
     pub(crate) fn new(within: Option<Duration>) -> Self {
-        within.map_or(Self::Never, Self::Within)
+        let nanos = within.and_then(|within| u64::try_from(within.as_nanos()).ok());
+        let short = nanos.filter(|nanos| *nanos < NOT_BEGUN);
+        short.map_or(Self::NEVER, |nanos| Self(NOT_BEGUN | nanos))
     }
 
     /// Whether it leaves no time at all.
     pub(crate) fn is_zero(&self) -> bool {
-        matches!(self, Self::Within(duration) if duration.is_zero())
+        self.0 == NOT_BEGUN
     }
 
     /// It begins, if it has not: when it will have taken too long. Said once.
     pub(crate) fn begin(&mut self, now: impl FnOnce() -> Moment) -> Option<Moment> {
-        let Self::Within(duration) = *self else {
+        if self.0 < NOT_BEGUN || self.0 == Self::NEVER.0 {
             return None;
-        };
-        let due = now().after(duration);
-        *self = Self::Due(due);
+        }
+        let due = now().after(Duration::from_nanos(self.0 - NOT_BEGUN));
+        self.0 = due.0.min(NOT_BEGUN - 1);
         Some(due)
     }
 
     /// Whether it has taken too long.
     pub(crate) fn has_passed(&self, now: Moment) -> bool {
-        matches!(self, Self::Due(due) if *due <= now)
+        self.0 < NOT_BEGUN && self.0 <= now.0
     }
 }
 
@@ -181,5 +185,37 @@ impl After {
         if self.tell_settling {
             driver.tell_settling();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_counts_from_its_beginning_which_is_said_once() {
+        let mut bound = Bound::new(Some(Duration::from_nanos(5)));
+        assert!(!bound.is_zero() && !bound.has_passed(Moment::NEVER));
+        assert_eq!(bound.begin(|| Moment(10)), Some(Moment(15)));
+        assert_eq!(bound.begin(|| Moment(20)), None);
+        assert!(!bound.has_passed(Moment(14)) && bound.has_passed(Moment(15)));
+        let mut none = Bound::new(Some(Duration::ZERO));
+        assert!(none.is_zero() && !none.has_passed(Moment::NEVER));
+        assert_eq!(none.begin(|| Moment(0)), Some(Moment(0)));
+        assert!(!none.is_zero() && none.has_passed(Moment(0)));
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_counted_is_no_bound() {
+        let last = Duration::from_nanos(NOT_BEGUN - 2);
+        let longer = Duration::from_nanos(NOT_BEGUN - 1);
+        for within in [None, Some(longer), Some(Duration::MAX)] {
+            let mut never = Bound::new(within);
+            assert_eq!(never.begin(|| Moment(0)), None, "{within:?}");
+            assert!(!never.is_zero() && !never.has_passed(Moment(NOT_BEGUN - 1)));
+        }
+        let mut long = Bound::new(Some(last));
+        assert_eq!(long.begin(|| Moment(7)), Some(Moment(NOT_BEGUN + 5)));
+        assert!(!long.has_passed(Moment(NOT_BEGUN - 2)));
     }
 }

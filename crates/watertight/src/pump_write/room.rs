@@ -44,6 +44,6 @@ mod tests {
 
     #[test]
     fn a_writer_at_rest_is_small() {
-        assert!(size_of::<State<Native>>() <= 264);
+        assert!(size_of::<State<Native>>() <= 248);
     }
 }
