@@ -26,6 +26,7 @@ pub struct ReadHalf {
     /// Made with the first byte that is read ahead.
     ahead: Option<Box<Ahead>>,
     wanted: Option<Wanted>,
+    wanted_bytes_max: u32,
     in_flight: Option<OpKind>,
     /// A caller is reading straight into its own memory, outside the lock.
     direct: bool,
@@ -38,7 +39,7 @@ pub struct ReadHalf {
     /// The end of the stream was seen.
     ended: bool,
     /// Bytes that a quarantined read brought after the account was final.
-    late_bytes: u64,
+    late_bytes: u32,
     /// What failed after the account was final: the operation and the closing at most.
     late_failures: u8,
     released: bool,
@@ -47,8 +48,8 @@ pub struct ReadHalf {
 /// What is asked for: an operation, in less room than one with a write's bytes takes.
 #[derive(Clone, Copy, Debug)]
 enum Wanted {
-    /// Read at most so many bytes.
-    Read(u32),
+    /// Read at most `wanted_bytes_max` bytes.
+    Read,
     /// Wait until a read would not wait.
     Wait,
 }
@@ -68,6 +69,7 @@ impl ReadHalf {
             ledger: Ledger::default(),
             ahead: None,
             wanted: None,
+            wanted_bytes_max: 0,
             in_flight: None,
             direct: false,
             is_lent: false,
@@ -114,7 +116,7 @@ impl ReadHalf {
     /// Bytes that a quarantined read brought after the account was final (rule S6); they are nobody's any more.
     #[must_use]
     pub const fn late_bytes(&self) -> u64 {
-        self.late_bytes
+        self.late_bytes as u64
     }
 
     /// How much failed after the account was final (rule S6): too late for the receipt, so it is only counted.
@@ -256,8 +258,11 @@ impl ReadHalf {
     /// It is a writer's: an invariant of the driver.
     pub fn ask(&mut self, op: Op) {
         self.wanted = Some(match op {
-            // A read past that is no use to anybody, and a shorter one is allowed.
-            Op::Read { bytes_max } => Wanted::Read(u32::try_from(bytes_max).unwrap_or(u32::MAX)),
+            Op::Read { bytes_max } => {
+                // A read past that is no use to anybody, and a shorter one is allowed.
+                self.wanted_bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
+                Wanted::Read
+            }
             Op::WaitReadable => Wanted::Wait,
             Op::UntilRead | Op::Write(_) => panic!("a reader's operations are a reader's"),
         });
@@ -339,9 +344,9 @@ impl ReadHalf {
             return None;
         }
         let op = match self.wanted.take()? {
-            Wanted::Read(bytes_max) => Op::Read {
+            Wanted::Read => Op::Read {
                 // Exact: it was a usize.
-                bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
+                bytes_max: usize::try_from(self.wanted_bytes_max).unwrap_or(usize::MAX),
             },
             Wanted::Wait => Op::WaitReadable,
         };
@@ -360,7 +365,8 @@ impl ReadHalf {
         if !self.quarantined {
             self.account(outcome);
         } else if let Outcome::Data(late) = outcome {
-            self.late_bytes = late.len() as u64;
+            // No read is asked for more than that.
+            self.late_bytes = u32::try_from(late.len()).unwrap_or(u32::MAX);
         } else {
             self.count_late(outcome.cause());
         }

@@ -107,6 +107,6 @@ mod tests {
 
     #[test]
     fn a_half_that_never_read_ahead_is_small() {
-        assert!(size_of::<ReadHalf>() <= 96);
+        assert!(size_of::<ReadHalf>() <= 88);
     }
 }
