@@ -19,6 +19,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use watertight_core::Class;
 
+/// What is kept of an SO_LINGER that is off; of one that is on, its seconds. The system has an `int` of them.
+const LINGERS_NOT: u32 = u32::MAX;
+const SECONDS_MAX: u32 = LINGERS_NOT - 1;
+
 impl Handle {
     /// SO_LINGER {1, 0}, and what it was before.
     ///
@@ -26,17 +30,17 @@ impl Handle {
     /// No TCP socket, or the system refuses.
     pub fn arm(&self) -> Result<(), StepError> {
         step(Step::Arm, || {
-            if !self.is_tcp() {
+            let Some(linger_before) = self.linger_before().filter(|_| self.is_tcp()) else {
                 return Err((Class::Unsupported, None));
-            }
+            };
             let query = |code| classified(Call::Query, code);
             let fd = self.original();
             let before = fallible("SO_LINGER", Call::Query, || sockopt::socket_linger(fd));
             let before = before.map_err(query)?;
             set_linger(self, Some(Duration::ZERO)).map_err(query)?;
-            let seconds = |linger: Duration| u32::try_from(linger.as_secs()).unwrap_or(u32::MAX);
+            let seconds = |linger: Duration| u32::try_from(linger.as_secs()).unwrap_or(SECONDS_MAX);
             // Armed twice, it is still the first answer that counts.
-            let _ = self.linger_before.set(before.map(seconds));
+            let _ = linger_before.set(before.map_or(LINGERS_NOT, seconds));
             Ok(())
         })
     }
@@ -52,12 +56,10 @@ impl Handle {
             // The other end can send no more, so this is all there is.
             read_byte(self.original())?;
         }
-        match self.linger_before.get() {
+        match self.linger_before().and_then(OnceLock::get) {
             None => Ok(()),
-            Some(before) => {
-                let linger = before.map(|seconds| Duration::from_secs(seconds.into()));
-                set_linger(self, linger)
-            }
+            Some(&LINGERS_NOT) => set_linger(self, None),
+            Some(&seconds) => set_linger(self, Some(Duration::from_secs(seconds.into()))),
         }
     }
 

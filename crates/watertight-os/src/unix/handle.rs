@@ -53,14 +53,9 @@ pub struct Handle {
     is_switched: bool,
     /// Children got the descriptor when it came, and get it again when it is given back.
     was_inherited: bool,
-    /// A pipe that turned out to refuse RWF_NOWAIT, in a description of our own: one that somebody opened again through
-    /// `/proc`, which nothing tells before the first call.
-    reopened: OnceLock<OwnedFd>,
     features: Features,
     pub(super) poll_key: usize,
     pub(super) registered: AtomicBool,
-    /// An armed socket's SO_LINGER, as it was before: in seconds, as the system has it.
-    pub(super) linger_before: OnceLock<Option<u32>>,
     /// A byte lies unread at this end, on purpose: see `armed.rs`.
     pub(super) holds_byte: AtomicBool,
 }
@@ -185,15 +180,16 @@ impl Handle {
     pub(super) fn helped(&self) -> Option<&Helped> {
         match &self.fd {
             OnRung::Helper(helped) => Some(helped),
-            OnRung::Message(_) | OnRung::NoWait(_) | OnRung::Private(..) => None,
+            OnRung::Message(..) | OnRung::NoWait(..) | OnRung::Private(..) => None,
         }
     }
 
-    /// The descriptor that is read or written.
-    fn active(&self) -> BorrowedFd<'_> {
-        self.reopened
-            .get()
-            .map_or_else(|| self.waited_on(), |reopened| reopened.as_fd())
+    /// An armed socket's SO_LINGER, as it was before; nothing where there is no such thing.
+    pub(super) fn linger_before(&self) -> Option<&OnceLock<u32>> {
+        match &self.fd {
+            OnRung::Message(_, before) => Some(before),
+            OnRung::Helper(_) | OnRung::NoWait(..) | OnRung::Private(..) => None,
+        }
     }
 
     /// The descriptor to wait on. It stays the same for life, for the poller knows it; one that a pipe fell to later is the
@@ -202,8 +198,8 @@ impl Handle {
         match &self.fd {
             OnRung::Private(_, Some(private)) => private.as_fd(),
             OnRung::Helper(_)
-            | OnRung::Message(_)
-            | OnRung::NoWait(_)
+            | OnRung::Message(..)
+            | OnRung::NoWait(..)
             | OnRung::Private(_, None) => self.original(),
         }
     }
@@ -216,11 +212,11 @@ impl Handle {
     /// sendmsg or pwritev2: writes what the kernel takes at once.
     pub(super) fn write_now(&self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         match &self.fd {
-            OnRung::Message(_) => kernel::send(self.active(), slices),
-            OnRung::NoWait(_) => {
-                self.descend(|nowait| kernel::write(self.active(), slices, nowait, self.features))
-            }
-            OnRung::Private(..) => kernel::write(self.active(), slices, false, self.features),
+            OnRung::Message(fd, _) => kernel::send(fd.as_fd(), slices),
+            OnRung::NoWait(fd, reopened) => self.descend(fd, reopened, |fd, nowait| {
+                kernel::write(fd, slices, nowait, self.features)
+            }),
+            OnRung::Private(..) => kernel::write(self.waited_on(), slices, false, self.features),
             OnRung::Helper(_) => Err(Errno::AGAIN),
         }
     }
@@ -228,14 +224,17 @@ impl Handle {
     /// Tries with RWF_NOWAIT; if this pipe refuses it, opens it once more and tries there, now and from then on.
     fn descend(
         &self,
-        mut attempt: impl FnMut(bool) -> Result<usize, Errno>,
+        fd: &OwnedFd,
+        reopened: &OnceLock<OwnedFd>,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
-        let nowait = self.reopened.get().is_none();
-        match attempt(nowait) {
-            Err(Errno::OPNOTSUPP) if nowait => {
-                let private = kernel::reopen(self.original(), self.direction)?;
-                self.reopened.get_or_init(|| private);
-                attempt(false)
+        if let Some(private) = reopened.get() {
+            return attempt(private.as_fd(), false);
+        }
+        match attempt(fd.as_fd(), true) {
+            Err(Errno::OPNOTSUPP) => {
+                let private = kernel::reopen(fd.as_fd(), self.direction)?;
+                attempt(reopened.get_or_init(|| private).as_fd(), false)
             }
             answer => answer,
         }
@@ -244,9 +243,11 @@ impl Handle {
     /// recv or preadv2: reads what is there. `None`: only the helper reads.
     pub(super) fn read_now(&self, buf: &mut [u8]) -> Option<Result<usize, Errno>> {
         Some(match &self.fd {
-            OnRung::Message(_) => kernel::receive(self.active(), buf),
-            OnRung::NoWait(_) => self.descend(|nowait| kernel::read(self.active(), buf, nowait)),
-            OnRung::Private(..) => kernel::read(self.active(), buf, false),
+            OnRung::Message(fd, _) => kernel::receive(fd.as_fd(), buf),
+            OnRung::NoWait(fd, reopened) => {
+                self.descend(fd, reopened, |fd, nowait| kernel::read(fd, buf, nowait))
+            }
+            OnRung::Private(..) => kernel::read(self.waited_on(), buf, false),
             OnRung::Helper(_) => return None,
         })
     }
@@ -299,11 +300,9 @@ impl Handle {
             is_ours: false,
             is_switched: false,
             was_inherited: false,
-            reopened: OnceLock::new(),
             features,
             poll_key,
             registered: AtomicBool::new(false),
-            linger_before: OnceLock::new(),
             holds_byte: AtomicBool::new(false),
         }
     }
@@ -549,6 +548,6 @@ mod tests {
 
     #[test]
     fn a_handle_is_small() {
-        assert!(size_of::<Handle>() <= 56);
+        assert!(size_of::<Handle>() <= 40);
     }
 }

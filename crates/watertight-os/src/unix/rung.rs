@@ -4,7 +4,7 @@
 
 use super::helper::Helper;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A way to use a handle without waiting.
 #[derive(Debug)]
@@ -23,8 +23,11 @@ pub(super) enum Rung {
 #[derive(Debug)]
 pub(super) enum OnRung {
     Helper(Box<Helped>),
-    Message(OwnedFd),
-    NoWait(OwnedFd),
+    /// With an armed socket's SO_LINGER, as it was before: see `armed.rs`.
+    Message(OwnedFd, OnceLock<u32>),
+    /// With a reopening, once the pipe turned out to refuse RWF_NOWAIT: one that somebody opened again through `/proc`, which
+    /// nothing tells before the first call.
+    NoWait(OwnedFd, OnceLock<OwnedFd>),
     /// With the reopening, if there is one.
     Private(OwnedFd, Option<OwnedFd>),
 }
@@ -44,8 +47,8 @@ impl OnRung {
                 helper,
                 fd: Arc::new(fd),
             })),
-            Rung::Message => Self::Message(fd),
-            Rung::NoWait => Self::NoWait(fd),
+            Rung::Message => Self::Message(fd, OnceLock::new()),
+            Rung::NoWait => Self::NoWait(fd, OnceLock::new()),
             Rung::Private(reopening) => Self::Private(fd, reopening),
         }
     }
@@ -54,7 +57,7 @@ impl OnRung {
     pub(super) fn original(&self) -> BorrowedFd<'_> {
         match self {
             Self::Helper(helped) => helped.fd.as_fd(),
-            Self::Message(fd) | Self::NoWait(fd) | Self::Private(fd, _) => fd.as_fd(),
+            Self::Message(fd, _) | Self::NoWait(fd, _) | Self::Private(fd, _) => fd.as_fd(),
         }
     }
 
@@ -66,7 +69,7 @@ impl OnRung {
                 drop(helper);
                 Arc::into_inner(fd).expect("a helper holds the descriptor only while it works")
             }
-            Self::Message(fd) | Self::NoWait(fd) | Self::Private(fd, _) => fd,
+            Self::Message(fd, _) | Self::NoWait(fd, _) | Self::Private(fd, _) => fd,
         }
     }
 
@@ -79,7 +82,7 @@ impl OnRung {
                 helper.leave();
                 Arc::into_inner(fd)
             }
-            Self::Message(fd) | Self::NoWait(fd) | Self::Private(fd, _) => Some(fd),
+            Self::Message(fd, _) | Self::NoWait(fd, _) | Self::Private(fd, _) => Some(fd),
         }
     }
 }
