@@ -34,6 +34,8 @@ pub(crate) use watchers::{Waiting, Watchers};
 
 /// What a pipe's half is to the driver.
 pub(crate) trait Pump: Send + Sync {
+    /// Its place, and the how-manieth it is there.
+    fn key(&self) -> Key;
     /// An operation of it that was in flight is answered.
     fn handle_completion(self: Arc<Self>, kind: OpKind, outcome: Outcome);
     /// A timer it asked for came due; it may be stale.
@@ -116,9 +118,12 @@ pub(crate) enum Answer {
 #[derive(Default)]
 pub(crate) struct Wakes(Vec<Waker>);
 
-struct Slot {
-    generation: u32,
-    pipe: Option<Arc<dyn Pump>>,
+/// A place for a pipe, in the room of a pipe that is known.
+enum Slot {
+    /// With the generation of the next one.
+    Free(u32),
+    /// It knows its own generation.
+    Taken(Arc<dyn Pump>),
 }
 
 #[derive(Default)]
@@ -219,7 +224,7 @@ impl<B: Backend> Driver<B> {
         let mut registry = self.registry.lock();
         let key = registry.reserve();
         let pipe = make(key);
-        registry.slots[key.slot as usize].pipe = Some(pipe.clone());
+        registry.slots[key.slot as usize] = Slot::Taken(pipe.clone());
         pipe
     }
 
@@ -383,17 +388,15 @@ impl<B: Backend> Driver<B> {
 
     fn pipes(&self) -> (Vec<Arc<dyn Pump>>, Totals) {
         let registry = self.registry.lock();
-        let pipes = registry.slots.iter().filter_map(|slot| slot.pipe.clone());
+        let pipes = registry.slots.iter().filter_map(Slot::pipe).cloned();
         (pipes.collect(), registry.totals)
     }
 
     fn pipe(&self, key: Key) -> Option<Arc<dyn Pump>> {
         let registry = self.registry.lock();
-        let slot = registry.slots.get(key.slot as usize)?;
+        let pipe = registry.slots.get(key.slot as usize)?.pipe()?;
         // O6: a completion of an earlier generation reaches nobody.
-        (slot.generation == key.generation)
-            .then(|| slot.pipe.clone())
-            .flatten()
+        (pipe.key() == key).then(|| pipe.clone())
     }
 
     fn dispatch(&self, completion: Completion) {
@@ -448,26 +451,35 @@ impl Totals {
 impl Registry {
     fn reserve(&mut self) -> Key {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                pipe: None,
-            });
+            self.slots.push(Slot::Free(0));
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 pipes at once")
         });
-        Key {
-            slot,
-            generation: self.slots[slot as usize].generation,
-        }
+        let Slot::Free(generation) = self.slots[slot as usize] else {
+            panic!("a place is taken by one pipe at a time");
+        };
+        Key { slot, generation }
     }
 
     fn release(&mut self, key: Key) -> Option<Arc<dyn Pump>> {
         let slot = &mut self.slots[key.slot as usize];
-        if slot.generation != key.generation {
+        if slot.pipe().is_none_or(|pipe| pipe.key() != key) {
             return None;
         }
-        slot.generation = slot.generation.wrapping_add(1);
+        let next = Slot::Free(key.generation.wrapping_add(1));
         self.free.push(key.slot);
-        slot.pipe.take()
+        match std::mem::replace(slot, next) {
+            Slot::Free(_) => None,
+            Slot::Taken(pipe) => Some(pipe),
+        }
+    }
+}
+
+impl Slot {
+    fn pipe(&self) -> Option<&Arc<dyn Pump>> {
+        match self {
+            Self::Free(_) => None,
+            Self::Taken(pipe) => Some(pipe),
+        }
     }
 }
 
@@ -500,5 +512,15 @@ fn close_failed(os: OsCode) -> Cause {
     Cause {
         kind: ErrorKind::Os,
         os: Some(os),
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_small() {
+        assert!(size_of::<Slot>() <= 16);
     }
 }

@@ -486,6 +486,10 @@ impl<B: Backend> State<B> {
 }
 
 impl<B: Backend> Pump for ReaderCell<B> {
+    fn key(&self) -> Key {
+        self.key
+    }
+
     fn handle_completion(self: Arc<Self>, _: OpKind, outcome: Outcome) {
         self.change(|state| state.half.handle_completion(outcome));
         self.pump();

@@ -488,6 +488,10 @@ impl<B: Backend> State<B> {
 }
 
 impl<B: Backend> Pump for WriterCell<B> {
+    fn key(&self) -> Key {
+        self.key
+    }
+
     fn handle_completion(self: Arc<Self>, kind: OpKind, outcome: Outcome) {
         self.change(|state| state.settle(kind, outcome));
     }

@@ -1,6 +1,6 @@
 //! What all writers still hold: for `settle`, and for the end of the process, when no lock may be waited for.
 
-use super::{Driver, Pump};
+use super::{Driver, Pump, Slot};
 use std::sync::Arc;
 use watertight_core::{Backend, Ledger};
 
@@ -91,7 +91,7 @@ impl<B: Backend> Driver<B> {
     /// All pipes, unless somebody has the registry.
     fn pipes_if_free(&self) -> Option<Vec<Arc<dyn Pump>>> {
         let registry = self.registry.try_lock()?;
-        let pipes = registry.slots.iter().filter_map(|slot| slot.pipe.clone());
+        let pipes = registry.slots.iter().filter_map(Slot::pipe).cloned();
         Some(pipes.collect())
     }
 }
