@@ -435,3 +435,13 @@ impl<B: Backend> Operation for Abort<'_, B> {
         Some(&self.reader.cell.driver)
     }
 }
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiting_read_is_small() {
+        assert!(size_of::<Wait<Receive<'_>>>() <= 56);
+    }
+}

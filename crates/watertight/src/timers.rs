@@ -1,6 +1,7 @@
 //! The driver's timers: what comes due when. Used under the driver's lock for them; nothing here calls out.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 use std::task::Waker;
 use watertight_core::{Key, Moment};
 
@@ -14,7 +15,7 @@ pub(crate) enum Timer {
 
 /// Names a timer, to take it back.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct TimerId(Moment, u64);
+pub(crate) struct TimerId(Moment, NonZeroU64);
 
 /// All timers, the earliest first.
 #[derive(Default)]
@@ -33,8 +34,8 @@ impl Timers {
 
     /// Adds one.
     pub(crate) fn add(&mut self, moment: Moment, timer: Timer) -> TimerId {
+        let id = TimerId(moment, NonZeroU64::MIN.saturating_add(self.next_id));
         self.next_id += 1;
-        let id = TimerId(moment, self.next_id);
         if let Timer::Pipe(key) = timer {
             self.of_pipes.entry(key).or_default().push(id);
         }

@@ -71,19 +71,17 @@ pub trait Operation: Sealed + Unpin {
 #[derive(Debug)]
 pub struct Wait<O: Operation> {
     operation: O,
-    /// By the backend's clock.
-    deadline: Option<Moment>,
+    /// By the backend's clock; the end of time is none.
+    deadline: Moment,
     timer: Option<TimerId>,
-    done: bool,
 }
 
 impl<O: Operation> Wait<O> {
     pub(crate) fn new(operation: O) -> Self {
         Self {
             operation,
-            deadline: None,
+            deadline: Moment::NEVER,
             timer: None,
-            done: false,
         }
     }
 
@@ -103,9 +101,7 @@ impl<O: Operation> Wait<O> {
     pub fn within(mut self, duration: Duration) -> Self {
         // Without a driver there is no pipe to wait for.
         if let Some(driver) = self.operation.driver() {
-            let moment = driver.backend.now().after(duration);
-            let earlier = self.deadline.map_or(moment, |known| known.min(moment));
-            self.deadline = (earlier != Moment::NEVER).then_some(earlier);
+            self.deadline = self.deadline.min(driver.backend.now().after(duration));
         }
         self
     }
@@ -114,31 +110,32 @@ impl<O: Operation> Wait<O> {
     pub fn wait(mut self) -> O::Output {
         let waker = thread_waker();
         loop {
-            if let Poll::Ready(output) = self.operation.poll_blocking(&waker, self.deadline) {
-                self.done = true;
+            let deadline = self.deadline();
+            if let Poll::Ready(output) = self.operation.poll_blocking(&waker, deadline) {
                 return output;
             }
             joined::send_all();
             match self.remaining() {
-                Some(Duration::ZERO) => {
-                    self.done = true;
-                    return self.operation.expire();
-                }
+                Some(Duration::ZERO) => return self.operation.expire(),
                 Some(rest) => std::thread::park_timeout(rest),
                 None => std::thread::park(),
             }
         }
     }
 
+    fn deadline(&self) -> Option<Moment> {
+        (self.deadline != Moment::NEVER).then_some(self.deadline)
+    }
+
     /// How long until the deadline.
     fn remaining(&self) -> Option<Duration> {
-        let deadline = self.deadline?;
+        let deadline = self.deadline()?;
         let now = self.operation.driver()?.backend.now();
         Some(now.until(deadline))
     }
 
     fn keep_time(&mut self, waker: &Waker) {
-        let (Some(deadline), Some(driver)) = (self.deadline, self.operation.driver().cloned())
+        let (Some(deadline), Some(driver)) = (self.deadline(), self.operation.driver().cloned())
         else {
             return;
         };
@@ -156,11 +153,9 @@ impl<O: Operation> Future for Wait<O> {
         let this = &mut *self;
         fairness::poll_fairly(cx.waker(), || {
             if let Poll::Ready(output) = this.operation.poll(cx.waker()) {
-                this.done = true;
                 return Poll::Ready(output);
             }
             if this.remaining() == Some(Duration::ZERO) {
-                this.done = true;
                 return Poll::Ready(this.operation.expire());
             }
             this.keep_time(cx.waker());
