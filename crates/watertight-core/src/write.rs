@@ -8,11 +8,11 @@ use crate::ledger::Ledger;
 use crate::messages::{MessageReport, Messages};
 use crate::op::{Action, Chunks, Moved, Op, OpKind, Outcome};
 use crate::phase::{WriteEvent, WritePhase};
-use crate::until_read::PeerReading;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use backlog::Backlog;
 use bytes::Bytes;
+use direct::Direct;
 
 mod backlog;
 mod direct;
@@ -30,15 +30,13 @@ pub struct WriteHalf {
     state: Result<WritePhase, Cause>,
     ledger: Ledger,
     messages: Messages,
-    /// Made with the first byte that is queued.
+    /// Made with the first byte that is queued, or the first question.
     backlog: Option<Box<Backlog>>,
     /// So many bytes are being written straight out of a caller's memory, outside the lock, by a call that does not wait. 0: a
     /// call moves bytes here from another handle, and its answer says how many.
-    direct: Option<u64>,
+    direct: Option<Direct>,
     cancel_asked: bool,
     closing: Closing,
-    /// Made with the first question.
-    until_read: Option<Box<PeerReading>>,
     /// The stop bound passed with the operation unanswered: it stays the backend's.
     quarantined: bool,
     /// What failed after the account was final: an operation of each kind and the closing at most.
@@ -65,7 +63,6 @@ impl WriteHalf {
             direct: None,
             cancel_asked: false,
             closing: Closing::Not,
-            until_read: None,
             quarantined: false,
             late_failures: 0,
             stopped_by: None,
@@ -284,7 +281,7 @@ impl WriteHalf {
 
     /// Asks whether the peer has read everything, once nothing is queued or in flight.
     pub fn ask_until_read(&mut self) {
-        self.until_read.get_or_insert_default().ask();
+        self.backlog().until_read.get_or_insert_default().ask();
     }
 
     /// Whether such an attempt is coming, or running and good for the first `target` bytes: another would only take the
@@ -300,7 +297,7 @@ impl WriteHalf {
             // The closing still waits.
             return;
         }
-        if let Some(until_read) = &mut self.until_read {
+        if let Some(until_read) = self.peer_reading_mut() {
             until_read.drop_question();
         }
         self.close_if_drained();
@@ -345,12 +342,10 @@ impl WriteHalf {
         if self.has_queued() {
             return Some(Action::Submit(self.submit_write()));
         }
-        if let Some(until_read) = &mut self.until_read
-            && until_read.submit(self.ledger.transferred())
-        {
-            return Some(Action::Submit(Op::UntilRead));
-        }
-        None
+        let transferred = self.ledger.transferred();
+        let until_read = self.peer_reading_mut()?;
+        let is_due = until_read.submit(transferred);
+        is_due.then_some(Action::Submit(Op::UntilRead))
     }
 
     /// The answer to the write in flight (rules L3, S3).
@@ -391,7 +386,7 @@ impl WriteHalf {
 
     /// The answer to "wait until the peer has read everything".
     pub fn handle_until_read(&mut self, outcome: &Outcome) {
-        if let Some(until_read) = &mut self.until_read {
+        if let Some(until_read) = self.peer_reading_mut() {
             until_read.handle(outcome);
         }
         // A close that discards, and no word that all was read. Where nobody can be asked it is closed all the same.
@@ -573,7 +568,7 @@ impl WriteHalf {
             self.cancel_asked = true;
             return Some(OpKind::Write);
         }
-        let until_read = self.until_read.as_mut()?;
+        let until_read = self.peer_reading_mut()?;
         until_read.cancel(over).then_some(OpKind::UntilRead)
     }
 

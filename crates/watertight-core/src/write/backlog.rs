@@ -1,6 +1,6 @@
-//! What a half has besides its account: bytes that are queued, in flight, or left over.
+//! What a half has besides its account: bytes that are queued, in flight, or left over, and the question whether they are read.
 //!
-//! It is made with the first byte that is queued and stays. So a pipe at rest is small, and so is one whose messages go straight
+//! It is made with the first byte that is queued, or the first question, and stays. So a pipe at rest is small, and so is one whose messages go straight
 //! to the kernel. What a failure leaves over was queued before, so a failure finds it made; only that of a direct write makes
 //! it, to keep what was in the caller's memory.
 
@@ -22,6 +22,8 @@ pub(super) struct Backlog {
     pub(super) in_doubt: Vec<Bytes>,
     /// Where a message began, and how many of its last bytes were refused because the half failed during its call.
     pub(super) refused: Option<(u64, u64)>,
+    /// Made with the first question.
+    pub(super) until_read: Option<Box<PeerReading>>,
 }
 
 impl Backlog {
@@ -33,6 +35,7 @@ impl Backlog {
             unsent: Vec::new(),
             in_doubt: Vec::new(),
             refused: None,
+            until_read: None,
         }
     }
 
@@ -60,7 +63,7 @@ impl WriteHalf {
         remains.unwrap_or_default()
     }
 
-    /// For bytes that are about to be queued, or were.
+    /// For a question, and for bytes that are about to be queued, or were.
     pub(super) fn backlog(&mut self) -> &mut Backlog {
         let segment_bytes_max = self.limits.segment_bytes_max;
         self.backlog
@@ -80,7 +83,14 @@ impl WriteHalf {
 
     /// The question whether the peer has read everything; unasked until somebody asks.
     pub(super) fn peer_reading(&self) -> &PeerReading {
-        self.until_read.as_deref().unwrap_or(&PeerReading::UNASKED)
+        let backlog = self.backlog.as_ref();
+        let until_read = backlog.and_then(|backlog| backlog.until_read.as_deref());
+        until_read.unwrap_or(&PeerReading::UNASKED)
+    }
+
+    /// The same, once somebody has asked.
+    pub(super) fn peer_reading_mut(&mut self) -> Option<&mut PeerReading> {
+        self.backlog.as_mut()?.until_read.as_deref_mut()
     }
 }
 
@@ -90,6 +100,6 @@ mod tests {
 
     #[test]
     fn a_half_that_never_queued_is_small() {
-        assert!(size_of::<WriteHalf>() <= 136);
+        assert!(size_of::<WriteHalf>() <= 120);
     }
 }

@@ -5,6 +5,24 @@ use crate::error::Cause;
 use crate::op::{Chunks, Outcome, WriteNow};
 use crate::phase::WritePhase;
 use bytes::Bytes;
+use core::num::NonZeroU64;
+
+/// How many bytes a call has that is going on, and one more: so that a half at rest has no room for whether there is one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Direct(NonZeroU64);
+
+impl Direct {
+    /// By it a call moves bytes from another handle.
+    const MOVE: Self = Self::of(0);
+
+    const fn of(bytes: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(bytes))
+    }
+
+    const fn bytes(self) -> u64 {
+        self.0.get() - 1
+    }
+}
 
 impl WriteHalf {
     /// Whether bytes may go straight from a caller's memory to the kernel: nothing is before them, and one operation carries
@@ -31,14 +49,14 @@ impl WriteHalf {
         self.assert_open();
         self.ledger.accept_in_flight(bytes);
         self.messages.accept(bytes);
-        self.direct = Some(bytes);
+        self.direct = Some(Direct::of(bytes));
     }
 
     /// The thread that was writing directly is not in this process (a forked child): nobody will bring its answer, so its bytes
     /// are in doubt here.
     pub fn forget_direct(&mut self) {
-        if let Some(bytes) = self.direct.take() {
-            self.ledger.doubt(bytes);
+        if let Some(direct) = self.direct.take() {
+            self.ledger.doubt(direct.bytes());
             self.after_write(None);
         }
     }
@@ -48,7 +66,8 @@ impl WriteHalf {
     /// # Panics
     /// No direct write is going on, or the backend claims more bytes than it was given: an invariant of the seam.
     pub fn handle_direct(&mut self, answer: WriteNow, rest: impl FnOnce(u64) -> Bytes) {
-        let bytes = self.direct.take().expect("O2: an answer has its operation");
+        let direct = self.direct.take();
+        let bytes = direct.expect("O2: an answer has its operation").bytes();
         let (moved, cause) = match answer {
             WriteNow::Transferred(moved) => (moved, None),
             WriteNow::Unavailable | WriteNow::Wait => (0, None),
@@ -74,7 +93,7 @@ impl WriteHalf {
     /// handle stays open.
     pub fn begin_move(&mut self) {
         assert!(self.is_idle(), "nothing is before a move");
-        self.direct = Some(0);
+        self.direct = Some(Direct::MOVE);
     }
 
     /// The answer to that move: so many bytes are accepted and transferred in one. They count as one message.
@@ -83,7 +102,7 @@ impl WriteHalf {
     /// No move is going on: an invariant of the driver.
     pub fn handle_move(&mut self, moved: u64, cause: Option<Cause>) {
         let began = self.direct.take();
-        assert_eq!(began, Some(0), "an answer has its move");
+        assert_eq!(began, Some(Direct::MOVE), "an answer has its move");
         if moved > 0 {
             self.ledger.accept_in_flight(moved);
             self.ledger.transfer(moved);
@@ -94,6 +113,6 @@ impl WriteHalf {
 
     /// Whether bytes are being moved here inside the kernel.
     pub(super) fn is_moving(&self) -> bool {
-        self.direct == Some(0)
+        self.direct == Some(Direct::MOVE)
     }
 }

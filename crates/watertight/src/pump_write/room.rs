@@ -44,6 +44,6 @@ mod tests {
 
     #[test]
     fn a_writer_at_rest_is_small() {
-        assert!(size_of::<State<Native>>() <= 248);
+        assert!(size_of::<State<Native>>() <= 232);
     }
 }
