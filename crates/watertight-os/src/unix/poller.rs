@@ -12,7 +12,7 @@ use super::helper::{Helper, Post};
 use super::kernel::{self, Features};
 use super::moving;
 use super::passing::{Passing, is_passing, is_short_of_memory};
-use super::readiness::{Events, Interest, Poller};
+use super::readiness::{Events, Poller};
 use super::until_read::{self, Asking};
 use crate::fault::fallible;
 use crate::step::{Direction, Refused, Step, StepError, step};
@@ -102,9 +102,9 @@ impl Native {
     /// As while the driver's thread performs the operation that waits on this handle.
     #[cfg(test)]
     pub(super) fn mark_running(&self, handle: &Handle) {
-        let mut table = lock(&self.armed);
-        let armed = table.armed_mut(handle.poll_key).expect("in flight");
-        armed.is_running = true;
+        let table = lock(&self.armed);
+        let armed = table.armed(handle.poll_key).expect("in flight");
+        armed.is_running.set(true);
     }
 
     #[cfg(test)]
@@ -224,12 +224,7 @@ impl Native {
     }
 
     fn register_once(&self, armed: &Armed) -> Result<(), Errno> {
-        let handle = &armed.handle;
-        let interest = if armed.is_write {
-            Interest::Write
-        } else {
-            Interest::Read
-        };
+        let (handle, interest) = (&armed.handle, armed.interest());
         let (fd, key) = (handle.waited_on(), handle.poll_key);
         if handle.is_registered() {
             return fallible("EPOLL_CTL_MOD", Call::Wait, || {
@@ -280,12 +275,12 @@ impl Native {
     pub(super) fn settle_ready(&self, key: usize, done: Option<Outcome>) -> Option<Outcome> {
         let mut table = lock(&self.armed);
         let armed = table
-            .armed_mut(key)
+            .armed(key)
             .expect("a running operation is taken out only here");
-        armed.is_running = false;
+        armed.is_running.set(false);
         let outcome = match done {
             Some(outcome) => outcome,
-            None if armed.is_cancelled => Outcome::cancelled(),
+            None if armed.is_cancelled.get() => Outcome::cancelled(),
             // Spurious, or somebody else was faster.
             None => match self.register(armed) {
                 Ok(()) => return None,
@@ -315,8 +310,8 @@ impl Native {
     /// The running operation of this key waits for memory now, unless a cancel came meanwhile.
     fn put_off(&self, key: usize) -> bool {
         let mut table = lock(&self.armed);
-        let is_cancelled = table.armed_mut(key).is_none_or(|armed| armed.is_cancelled);
-        if is_cancelled {
+        let armed = table.armed(key);
+        if armed.is_none_or(|armed| armed.is_cancelled.get()) {
             return false;
         }
         let (armed, chunks) = table.remove(key).expect("it was just there");
@@ -439,7 +434,7 @@ impl Backend for Native {
             return helped.helper.cancel();
         }
         let mut table = lock(&self.armed);
-        match table.armed_mut(handle.poll_key) {
+        match table.armed(handle.poll_key) {
             None => {
                 let mut passing = lock(&self.passing);
                 let at = passing.iter().position(|passing| passing.id == id);
@@ -453,8 +448,8 @@ impl Backend for Native {
                     None => Cancelled::Requested,
                 }
             }
-            Some(armed) if armed.is_running => {
-                armed.is_cancelled = true;
+            Some(armed) if armed.is_running.get() => {
+                armed.is_cancelled.set(true);
                 Cancelled::Requested
             }
             Some(_) => {

@@ -1,28 +1,67 @@
 //! The operations that wait for readiness, by their handle's number in the poller.
 //!
-//! What a write has and a wait for something to read has not is in a table of its own: of those there may be thousands.
+//! Of waits for something to read there may be thousands, so each has only what it needs: the number is the handle's, and what a
+//! write has besides is in a table of its own.
 
 use super::super::handle::Handle;
-use std::collections::HashMap;
+use super::super::readiness::Interest;
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use watertight_core::{Chunks, OpId};
+use watertight_core::{Chunks, OpId, OpKind};
 
-/// An operation that waits for readiness.
+/// An operation that waits for readiness: a write, or a wait for something to read. The table knows it by its handle's number,
+/// which never changes.
 pub(super) struct Armed {
     pub(super) id: OpId,
     pub(super) handle: Arc<Handle>,
-    /// A write; or else a wait for something to read.
-    pub(super) is_write: bool,
     /// The driver's thread is performing it right now.
-    pub(super) is_running: bool,
+    pub(super) is_running: Cell<bool>,
     /// A cancel came meanwhile: it must not wait again.
-    pub(super) is_cancelled: bool,
+    pub(super) is_cancelled: Cell<bool>,
+}
+
+impl Armed {
+    /// What its handle has to be ready for.
+    pub(super) fn interest(&self) -> Interest {
+        if self.is_write() {
+            Interest::Write
+        } else {
+            Interest::Read
+        }
+    }
+
+    fn is_write(&self) -> bool {
+        self.id.kind == OpKind::Write
+    }
+}
+
+impl Borrow<usize> for Armed {
+    fn borrow(&self) -> &usize {
+        &self.handle.poll_key
+    }
+}
+
+impl Eq for Armed {}
+
+impl PartialEq for Armed {
+    fn eq(&self, other: &Self) -> bool {
+        self.handle.poll_key == other.handle.poll_key
+    }
+}
+
+impl Hash for Armed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.handle.poll_key.hash(state);
+    }
 }
 
 /// All of them.
 #[derive(Default)]
 pub(super) struct Table {
-    armed: HashMap<usize, Armed>,
+    armed: HashSet<Armed>,
     /// What the writes among them write.
     chunks: HashMap<usize, Chunks>,
 }
@@ -34,21 +73,22 @@ impl Table {
         let armed = Armed {
             id,
             handle: handle.clone(),
-            is_write: chunks.is_some(),
-            is_running: false,
-            is_cancelled: false,
+            is_running: Cell::new(false),
+            is_cancelled: Cell::new(false),
         };
         if let Some(chunks) = chunks {
             self.chunks.insert(key, chunks);
         }
-        self.armed.entry(key).insert_entry(armed).into_mut()
+        // O1: there was none of this handle.
+        drop(self.armed.replace(armed));
+        self.armed.get(&key).expect("it was just added")
     }
 
     /// One begins to run, if it is still here: what it is about.
-    pub(super) fn run(&mut self, key: usize) -> Option<(OpId, Arc<Handle>, Option<Chunks>)> {
-        let armed = self.armed.get_mut(&key)?;
-        armed.is_running = true;
-        let chunks = if armed.is_write {
+    pub(super) fn run(&self, key: usize) -> Option<(OpId, Arc<Handle>, Option<Chunks>)> {
+        let armed = self.armed.get(&key)?;
+        armed.is_running.set(true);
+        let chunks = if armed.is_write() {
             self.chunks.get(&key).cloned()
         } else {
             None
@@ -56,14 +96,14 @@ impl Table {
         Some((armed.id, armed.handle.clone(), chunks))
     }
 
-    pub(super) fn armed_mut(&mut self, key: usize) -> Option<&mut Armed> {
-        self.armed.get_mut(&key)
+    pub(super) fn armed(&self, key: usize) -> Option<&Armed> {
+        self.armed.get(&key)
     }
 
     /// Takes one out, with what it writes.
     pub(super) fn remove(&mut self, key: usize) -> Option<(Armed, Option<Chunks>)> {
-        let armed = self.armed.remove(&key)?;
-        let chunks = if armed.is_write {
+        let armed = self.armed.take(&key)?;
+        let chunks = if armed.is_write() {
             self.chunks.remove(&key)
         } else {
             None
@@ -78,6 +118,6 @@ mod tests {
 
     #[test]
     fn a_wait_for_something_to_read_has_no_room_for_a_writes_bytes() {
-        assert!(size_of::<(usize, Armed)>() <= 32);
+        assert!(size_of::<Armed>() <= 24);
     }
 }
