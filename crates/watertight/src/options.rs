@@ -276,8 +276,8 @@ impl ReaderOptions {
     /// I/O enabled; on for the streams of tokio's own children (`PipeReader::try_from`).
     ///
     /// The reader outlives the runtime, and may be used anywhere: who reads outside of that runtime, or after its end, waits with
-    /// the library's thread. It costs a second descriptor. Ignored where the reader is made outside of a runtime, for what a reactor does not take (files), and on
-    /// Windows.
+    /// the library's thread. It costs a second descriptor, and the memory of a registration. Ignored where the reader is made
+    /// outside of a runtime, for what a reactor does not take (files), and on Windows.
     ///
     /// # Panics
     /// The adoption does, as tokio itself, in a runtime without I/O (`Builder::enable_io`).
