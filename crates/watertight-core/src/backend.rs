@@ -67,6 +67,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
         None
     }
 
+    /// Whether the calling thread may spin, which is to repeat for a moment a call that found nothing: another processor is there
+    /// for whoever is to bring something. `false`: there is none, or nobody knows.
+    fn may_spin(&self) -> bool {
+        false
+    }
+
     /// Asks the kernel to stop an operation.
     ///
     /// Does not wait. O3: a request, never an outcome. Unless it answers [`Cancelled::Done`], the completion still comes. Calling it for
