@@ -239,6 +239,11 @@ pub(super) fn block_until_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>
     super::bell::block_until_readable(fd, timeout)
 }
 
+/// sched_getaffinity: whether another processor is there while the calling thread keeps one.
+pub(super) fn may_spin() -> bool {
+    super::processors::are_several()
+}
+
 /// recv with MSG_DONTWAIT.
 pub(super) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Errno> {
     fallible("recv", Call::Read, || {

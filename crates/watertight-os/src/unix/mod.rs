@@ -27,6 +27,8 @@ mod pipe;
 mod poller;
 mod process;
 mod process_end;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod processors;
 mod pseudo_terminal;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 #[path = "epoll.rs"]

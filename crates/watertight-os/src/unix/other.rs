@@ -158,6 +158,11 @@ pub(super) fn block_until_readable(_fd: BorrowedFd<'_>, _timeout: Option<Duratio
     false
 }
 
+/// Never: where no thread blocks by itself, none spins before.
+pub(super) const fn may_spin() -> bool {
+    false
+}
+
 /// recv with MSG_DONTWAIT.
 pub(super) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Errno> {
     fallible("recv", Call::Read, || {

@@ -415,6 +415,10 @@ impl Backend for Native {
         handle.helped().is_none() && kernel::block_until_readable(handle.waited_on(), timeout)
     }
 
+    fn may_spin(&self) -> bool {
+        kernel::may_spin()
+    }
+
     fn cancel(&self, handle: &Arc<Handle>, id: OpId) -> Cancelled {
         if self.birth.is_elsewhere() {
             self.forget_elsewhere(handle, id);
