@@ -200,6 +200,7 @@ pub struct ReaderOptions {
     pub(crate) read_ahead_bytes_max: usize,
     pub(crate) exact: bool,
     pub(crate) packets: bool,
+    pub(crate) spin: Duration,
     pub(crate) stop_within: Duration,
     #[cfg(feature = "tokio")]
     pub(crate) tokio_reactor: bool,
@@ -212,12 +213,16 @@ impl ReaderOptions {
     /// The largest packet of a pipe of packets: `PIPE_BUF` of Linux (pipe(2), `O_DIRECT`). A larger write becomes several packets.
     pub const PACKET_BYTES_MAX: usize = 4096;
 
+    /// The longest [`spin`](Self::spin): many times what it takes to block and to be woken, which is all that a spin can spare.
+    pub const SPIN_MAX: Duration = Duration::from_millis(1);
+
     /// The defaults.
     pub fn new() -> Self {
         Self {
             read_ahead_bytes_max: Self::READ_AHEAD_BYTES_MAX,
             exact: false,
             packets: false,
+            spin: Duration::ZERO,
             stop_within: WriterOptions::STOP_WITHIN,
             #[cfg(feature = "tokio")]
             tokio_reactor: false,
@@ -262,6 +267,42 @@ impl ReaderOptions {
     /// [`into_handle`](crate::PipeReader::into_handle) is refused until it is read.
     pub fn packets(mut self, yes: bool) -> Self {
         self.packets = yes;
+        self
+    }
+
+    /// How long a thread that waits for bytes looks again and again before it blocks (Linux; elsewhere this does nothing). Zero, the
+    /// default: it blocks at once. Cut to [`SPIN_MAX`](Self::SPIN_MAX), and rounded up to whole 4 µs.
+    ///
+    /// It is for round trips whose answers come sooner than a thread is switched away and woken again. The price is a processor
+    /// that does nothing else meanwhile, so this is the most, and how much of it is used follows from the pipe. A pipe begins to spin
+    /// once a wait that blocked was short: no longer than this, and 100 µs for the waking. Each spin in vain
+    /// halves the next one, down to none. So a pipe on which nothing happens costs no spinning.
+    ///
+    /// A thread that may run on one processor only does not spin, even if its peer has another, which nobody knows. That is asked
+    /// of the thread that reads, whenever its pipe is about to begin; whether a control group leaves the process more than one
+    /// processor's time is asked once.
+    ///
+    /// Only blocking reads spin: `receive(..).wait()`, and with it [`receive_to_end`](crate::PipeReader::receive_to_end),
+    /// [`lines`](crate::PipeReader::lines) and [`std::io::Read`]. An `.await` does not, nor does a transfer.
+    ///
+    /// **Bytes.** As without it: a spin repeats the read that every wait begins with.
+    ///
+    /// **Cancel safety.** A deadline, and a stop by another thread, end a spin within a few reads.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use watertight::{ReaderOptions, WriterOptions};
+    /// let options = ReaderOptions::new().spin(Duration::from_micros(200));
+    /// let (answers, peer) = watertight::pipe_with(options, WriterOptions::new())?;
+    /// peer.send(b"answer").wait()?;
+    /// let mut answer = [0; 8];
+    /// assert_eq!(answers.receive(&mut answer).wait()?, 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spin(mut self, most: Duration) -> Self {
+        self.spin = most.min(Self::SPIN_MAX);
         self
     }
 

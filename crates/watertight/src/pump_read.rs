@@ -12,6 +12,7 @@ use crate::receipt::{Ending, ReadReceipt};
 use crate::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 use reactor::InReactor;
+use spinning::Spinning;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -22,6 +23,7 @@ use watertight_core::{
 
 mod reactor;
 mod source;
+mod spinning;
 
 #[cfg(any(all(feature = "tokio", unix), loom))]
 pub(crate) use reactor::Gone;
@@ -55,6 +57,8 @@ struct State<B: Backend> {
     watchers: Waiting<Wanted>,
     /// The wait for something to read that is in flight is in the caller's reactor.
     is_in_reactor: bool,
+    /// How long the next blocking wait spins first.
+    spinning: Spinning,
 }
 
 /// Whether a reading caller's thread may block until there is something to read.
@@ -70,12 +74,22 @@ pub(crate) enum MayBlock {
 enum Next<B: Backend> {
     Answer(Result<usize, Cause>),
     /// Straight into the caller's memory.
-    Direct(Arc<B::Handle>),
+    Direct(Arc<B::Handle>, Spinning),
     /// At once too, with room for a whole packet, which the caller's memory has not.
-    Packet(Arc<B::Handle>),
+    Packet(Arc<B::Handle>, Spinning),
     Pump,
     /// With the waker of before, to be dropped without the lock.
     Wait(Option<Waker>),
+}
+
+/// What came of a direct read, and of the wait behind it.
+#[derive(Clone, Copy)]
+struct Attempt {
+    now: ReadNow,
+    /// The caller's bound has passed.
+    is_late: bool,
+    /// As the wait leaves it.
+    spinning: Spinning,
 }
 
 /// One reading half: what `PipeReader` and the driver share.
@@ -115,6 +129,7 @@ impl<B: Backend> ReaderCell<B> {
             packets: options.packets,
             watchers: Waiting::default(),
             is_in_reactor: false,
+            spinning: Spinning::new(options.spin),
         };
         let inner = driver.clone();
         driver.register(|key| {
@@ -152,23 +167,23 @@ impl<B: Backend> ReaderCell<B> {
             let next = self.lock().next_read(id, buf, waker);
             match next {
                 Next::Answer(answer) => return Poll::Ready(answer),
-                Next::Direct(handle) => {
-                    let (now, is_late) = self.attempt(handle, buf, may_block, waker);
-                    let is_due = self.change(|state| state.handle_now(now, is_late));
+                Next::Direct(handle, spinning) => {
+                    let attempt = self.attempt(handle, buf, may_block, waker, spinning);
+                    let is_due = self.change(|state| state.handle_now(attempt));
                     if is_due {
                         self.pump();
                     }
-                    if let ReadNow::Data(n) = now {
+                    if let ReadNow::Data(n) = attempt.now {
                         return Poll::Ready(Ok(n));
                     }
-                    if is_late {
+                    if attempt.is_late {
                         return Poll::Pending;
                     }
                 }
-                Next::Packet(handle) => {
+                Next::Packet(handle, spinning) => {
                     let mut packet = vec![0; ReaderOptions::PACKET_BYTES_MAX];
-                    let (now, is_late) = self.attempt(handle, &mut packet, may_block, waker);
-                    let taken = if let ReadNow::Data(n) = now {
+                    let attempt = self.attempt(handle, &mut packet, may_block, waker, spinning);
+                    let taken = if let ReadNow::Data(n) = attempt.now {
                         packet.truncate(n);
                         let taken = n.min(buf.len());
                         buf[..taken].copy_from_slice(&packet[..taken]);
@@ -178,15 +193,14 @@ impl<B: Backend> ReaderCell<B> {
                         0
                     };
                     let tail = Bytes::from(packet).split_off(taken);
-                    let is_due =
-                        self.change(|state| state.handle_packet(now, is_late, taken, tail));
+                    let is_due = self.change(|state| state.handle_packet(attempt, taken, tail));
                     if is_due {
                         self.pump();
                     }
-                    if let ReadNow::Data(_) = now {
+                    if let ReadNow::Data(_) = attempt.now {
                         return Poll::Ready(Ok(taken));
                     }
-                    if is_late {
+                    if attempt.is_late {
                         return Poll::Pending;
                     }
                 }
@@ -199,19 +213,27 @@ impl<B: Backend> ReaderCell<B> {
         }
     }
 
-    /// Reads at once, or blocks this thread where it may; the second answer says that its bound has passed.
+    /// Reads at once, or blocks this thread where it may.
     fn attempt(
         &self,
         handle: Arc<B::Handle>,
         buf: &mut [u8],
         may_block: MayBlock,
         waker: &Waker,
-    ) -> (ReadNow, bool) {
+        mut spinning: Spinning,
+    ) -> Attempt {
         let now = self.read_directly(&handle, buf, may_block);
         // O4: once the answer is booked somebody may close the handle; it is given up by the end of this call, before that.
-        match (now, may_block) {
-            (ReadNow::Wait, MayBlock::Until(until)) => self.block(&handle, buf, until, waker),
+        let (now, is_late) = match (now, may_block) {
+            (ReadNow::Wait, MayBlock::Until(until)) => {
+                self.spin_or_block(&handle, buf, until, waker, &mut spinning)
+            }
             _ => (now, false),
+        };
+        Attempt {
+            now,
+            is_late,
+            spinning,
         }
     }
 
@@ -380,9 +402,9 @@ impl<B: Backend> State<B> {
                 self.half.begin_direct();
                 let handle = self.handle.handle();
                 return if self.packets && buf.len() < ReaderOptions::PACKET_BYTES_MAX {
-                    Next::Packet(handle)
+                    Next::Packet(handle, self.spinning)
                 } else {
-                    Next::Direct(handle)
+                    Next::Direct(handle, self.spinning)
                 };
             }
             let most = self.read_ahead_bytes_max as usize;
@@ -401,26 +423,27 @@ impl<B: Backend> State<B> {
 
     /// Books a direct read. Says whether there is something to do now: wait for more, unless the caller is late, or close, if
     /// a stop came meanwhile and found the handle in use.
-    fn handle_now(&mut self, now: ReadNow, is_late: bool) -> bool {
-        self.half.handle_now(now);
-        self.is_due_after(now, is_late)
+    fn handle_now(&mut self, attempt: Attempt) -> bool {
+        self.half.handle_now(attempt.now);
+        self.is_due_after(attempt)
     }
 
     /// The same for a read with room for a whole packet, of which the caller took the first bytes.
-    fn handle_packet(&mut self, now: ReadNow, is_late: bool, taken: usize, tail: Bytes) -> bool {
-        if !matches!(now, ReadNow::Data(_)) {
-            return self.handle_now(now, is_late);
+    fn handle_packet(&mut self, attempt: Attempt, taken: usize, tail: Bytes) -> bool {
+        if !matches!(attempt.now, ReadNow::Data(_)) {
+            return self.handle_now(attempt);
         }
         self.half.handle_now_with_tail(taken as u64, tail);
-        self.is_due_after(now, is_late)
+        self.is_due_after(attempt)
     }
 
-    fn is_due_after(&mut self, now: ReadNow, is_late: bool) -> bool {
-        let waits = now == ReadNow::Wait && !is_late;
+    fn is_due_after(&mut self, attempt: Attempt) -> bool {
+        self.spinning = attempt.spinning;
+        let waits = attempt.now == ReadNow::Wait && !attempt.is_late;
         if waits {
             self.half.ask(Op::WaitReadable);
         }
-        if now == ReadNow::Unavailable {
+        if attempt.now == ReadNow::Unavailable {
             self.direct = false;
         }
         waits || self.half.is_given_up()
