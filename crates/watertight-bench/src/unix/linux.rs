@@ -25,11 +25,18 @@ pub(super) fn busy_time() -> Option<Duration> {
     ))
 }
 
-/// sched_setaffinity: keeps this thread, and those it starts from now on, on one core.
+/// Keeps this thread, and those it starts from now on, on one core.
 pub(super) fn stay_on_core(core: usize) -> Result<(), String> {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    sched_setaffinity(None, &cores).map_err(|code| format!("core {core}: {code}"))
+    stay_on_cores(&[core])
+}
+
+/// sched_setaffinity: keeps this thread, and those it starts from now on, on these cores.
+pub(super) fn stay_on_cores(cores: &[usize]) -> Result<(), String> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set).map_err(|code| format!("cores {cores:?}: {code}"))
 }
 
 /// F_SETPIPE_SZ: gives a pipe a capacity. What an ordinary user may have is limited.

@@ -11,8 +11,13 @@ pub(super) fn busy_time() -> Option<Duration> {
 
 /// Not possible here.
 pub(super) fn stay_on_core(core: usize) -> Result<(), String> {
+    stay_on_cores(&[core])
+}
+
+/// Not possible here.
+pub(super) fn stay_on_cores(cores: &[usize]) -> Result<(), String> {
     Err(format!(
-        "core {core}: threads cannot be kept on a core of this system"
+        "cores {cores:?}: threads cannot be kept on cores of this system"
     ))
 }
 

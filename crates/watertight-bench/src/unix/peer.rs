@@ -56,6 +56,14 @@ impl Peer {
                     into.write_all(&buf)?;
                 }
             }
+            Deed::RoundTrip if work.peer_spins => {
+                // This end's description is nobody else's.
+                rustix::io::ioctl_fionbio(&from, true)?;
+                for _ in 0..probe.times {
+                    read_exact_spinning(&from, &mut buf[..MESSAGE_BYTES])?;
+                    into.write_all(&buf[..MESSAGE_BYTES])?;
+                }
+            }
             Deed::Frame | Deed::RoundTrip => {
                 for _ in 0..probe.times {
                     from.read_exact(&mut buf[..MESSAGE_BYTES])?;
@@ -77,5 +85,44 @@ impl Peer {
             | Deed::Small => while from.read(&mut buf)? > 0 {},
         }
         Ok(())
+    }
+}
+
+/// Reads again and again until the bytes are there.
+fn read_exact_spinning(mut from: &File, mut buf: &mut [u8]) -> io::Result<()> {
+    while !buf.is_empty() {
+        match from.read(buf) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(more) => buf = &mut buf[more..],
+            Err(error) if is_no_failure(error.kind()) => std::hint::spin_loop(),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_no_failure(kind: io::ErrorKind) -> bool {
+    [io::ErrorKind::Interrupted, io::ErrorKind::WouldBlock].contains(&kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_spins_gets_the_bytes_and_is_told_of_the_end() {
+        let (from, mut into) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&from, true).unwrap();
+        let from = File::from(OwnedFd::from(from));
+        let other = std::thread::spawn(move || {
+            into.write_all(b"ab").unwrap();
+            into.write_all(b"cd").unwrap();
+        });
+        let mut buf = [0; 4];
+        read_exact_spinning(&from, &mut buf).unwrap();
+        assert_eq!(&buf, b"abcd");
+        other.join().unwrap();
+        let end = read_exact_spinning(&from, &mut buf).unwrap_err();
+        assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -19,8 +19,8 @@ pub(super) fn to_svg(section: Section, tasks: &[Task], rows: &[Row]) -> String {
     let mut add = |line: String| writeln!(body, "{line}").expect("a string takes everything");
     let numbered = tasks.iter().enumerate();
     for (number, task) in numbered.filter(|(_, task)| task.section == section) {
-        // What is only counted has no bars, and no heading.
-        if task.places.is_empty() {
+        // What is not timed there has no bars, and no heading.
+        if !task.places.contains(&Placement::Free) {
             continue;
         }
         y += STEP + 6;
@@ -62,7 +62,7 @@ fn color(with: With) -> &'static str {
         With::Tokio | With::TokioBuffered => "#c58f3d",
         With::AsyncIo => "#7a9f4a",
         With::Interprocess => "#9a6fb0",
-        With::Wait | With::WaitBytes | With::Await => "#2f6f9f",
+        With::Wait | With::WaitBytes | With::WaitSpinning | With::Await => "#2f6f9f",
     }
 }
 

@@ -86,6 +86,8 @@ pub(super) enum With {
     Wait,
     /// watertight, owned bytes (`send_bytes`), `.wait()`.
     WaitBytes,
+    /// watertight, `.wait()`, with a reader that spins before it blocks.
+    WaitSpinning,
     /// watertight, `.await` on tokio's current-thread runtime.
     Await,
 }
@@ -101,6 +103,7 @@ impl With {
             With::Interprocess => "interprocess",
             With::Wait => "watertight, .wait()",
             With::WaitBytes => "watertight, send_bytes, .wait()",
+            With::WaitSpinning => "watertight, .wait(), spinning",
             With::Await => "watertight, .await under tokio",
         }
     }
@@ -125,6 +128,9 @@ pub(super) struct Work {
     /// Lone messages may be joined, which is to show that they are not: for tools under which they come slowly.
     #[arg(long)]
     pub(super) join: bool,
+    /// In a round trip the parent does not block either.
+    #[arg(long)]
+    pub(super) peer_spins: bool,
 }
 
 /// One probe, for the program itself.
@@ -158,6 +164,7 @@ impl Probe {
         ];
         arguments.extend(work.capacity.map(|bytes| format!("--capacity={bytes}")));
         arguments.extend(work.join.then(|| "--join".to_owned()));
+        arguments.extend(work.peer_spins.then(|| "--peer-spins".to_owned()));
         arguments.extend(self.timed.then(|| "--timed".to_owned()));
         arguments
     }
@@ -172,12 +179,16 @@ pub(super) fn name(value: impl ValueEnum) -> String {
 
 /// Does it, on standard input and output.
 pub(super) fn run(probe: Probe) -> Result<(), String> {
-    if let Some((core, _)) = probe.placement.cores() {
-        kernel::stay_on_core(core)?;
-    }
     let Probe {
         work, with, times, ..
     } = probe;
+    if let Some((core, other)) = probe.placement.cores() {
+        kernel::stay_on_core(core)?;
+        if with == With::WaitSpinning {
+            // It is there by now, and stays there as long as it keeps that core busy. Bound to one core it would not spin.
+            kernel::stay_on_cores(&[core, other])?;
+        }
+    }
     if matches!(work.deed, Deed::Idle | Deed::Many | Deed::Polled) {
         machine::raise_open_files_max()?;
     }
@@ -189,7 +200,7 @@ pub(super) fn run(probe: Probe) -> Result<(), String> {
         }
         With::Tokio | With::TokioBuffered => tokio::run(work, with, times, &mut begin),
         With::AsyncIo => async_io::run(work, times),
-        With::Wait | With::WaitBytes => ours::run(work, with, times),
+        With::Wait | With::WaitBytes | With::WaitSpinning => ours::run(work, with, times),
         With::Await => awaiting::run(work, times, &mut begin),
     }?;
     if probe.timed {
@@ -272,6 +283,7 @@ mod tests {
                         end: End::SharedPipe,
                         capacity,
                         join: capacity.is_none(),
+                        peer_spins: capacity.is_some(),
                     },
                     with: *with,
                     times: 1000,

@@ -94,6 +94,7 @@ impl Resting {
                 end: End::Pipe,
                 capacity: None,
                 join: false,
+                peer_spins: false,
             },
             with: contender.with,
             times: 1,

@@ -95,6 +95,13 @@ const fn must_awaiting(figure: Figure, most: f64) -> Must {
     }
 }
 
+/// The must of a reader that spins: nobody is switched away. Each read in vain is a call, so calls have none.
+const SPINNING: Must = Must {
+    with: With::WaitSpinning,
+    figure: Figure::Switches,
+    most: 0.0,
+};
+
 /// Which kernel answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kernel {
@@ -128,6 +135,8 @@ impl Task {
     pub(super) fn without(&self) -> Option<String> {
         use clap::ValueEnum;
         let absent = With::value_variants().iter();
+        // To spin is an option of one of the others, and no contender of its own.
+        let absent = absent.filter(|with| **with != With::WaitSpinning);
         let absent = absent.filter(|with| !self.with.contains(with));
         let names: Vec<&str> = absent.map(|with| with.name()).collect();
         (!names.is_empty()).then(|| format!("Not done with: {}.", names.join("; ")))
@@ -147,6 +156,7 @@ fn task(section: Section, deed: Deed) -> Task {
             end: End::Pipe,
             capacity: None,
             join: false,
+            peer_spins: false,
         },
         with: &[],
         times: (2_000, 12_000),
@@ -163,6 +173,7 @@ pub(super) fn tasks() -> Vec<Task> {
     tasks.extend(lone());
     tasks.extend(bursts());
     tasks.push(round_trips());
+    tasks.push(spinning());
     tasks.extend(many());
     tasks.push(cycle());
     tasks.push(frames());
@@ -353,21 +364,34 @@ fn bursts() -> Vec<Task> {
 }
 
 fn round_trips() -> Task {
-    use With::{AsyncIo, Await, Interprocess, Raw, Tokio, Wait};
+    use With::{AsyncIo, Await, Interprocess, Raw, Tokio, Wait, WaitSpinning};
     Task {
         title: "W3 round trips of 64 bytes, one side".into(),
         unit: "round",
-        with: const { &[Raw, Tokio, AsyncIo, Interprocess, Wait, Await] },
+        with: const { &[Raw, Tokio, AsyncIo, Interprocess, Wait, WaitSpinning, Await] },
         musts: const {
             &[
                 must(Figure::Calls, 4.0),
                 must(Figure::Switches, 1.0),
+                SPINNING,
                 must_awaiting(Figure::Calls, 5.0),
                 must_awaiting(Figure::Switches, 1.0),
             ]
         },
         ..task(Section::RoundTrips, Deed::RoundTrip)
     }
+}
+
+/// On two cores only: a peer that spins would keep a contender away on one.
+fn spinning() -> Task {
+    let mut task = task(Section::RoundTrips, Deed::RoundTrip);
+    task.title = "W3 round trips of 64 bytes, one side, with an other end that spins".into();
+    task.unit = "round";
+    task.work.peer_spins = true;
+    task.with = const { &[With::Raw, With::Tokio, With::Wait, With::WaitSpinning] };
+    task.places = const { &[Placement::TwoCores] };
+    task.musts = const { &[SPINNING] };
+    task
 }
 
 fn many() -> Vec<Task> {

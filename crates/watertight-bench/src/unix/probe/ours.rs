@@ -11,11 +11,12 @@ use std::future::Future;
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::task::{Context, Waker};
+use std::time::Duration;
 use watertight::{Bytes, PipeReader, PipeWriter, ReaderOptions, Receipt, WriterOptions};
 
 pub(super) fn run(work: Work, with: With, times: u64) -> Result<(), String> {
     match work.deed {
-        Deed::BulkRead => bulk_read(work),
+        Deed::BulkRead => bulk_read(work, with),
         Deed::BulkWrite => {
             let (into, times) = (writer(work.end)?, chunks(times, work.bytes));
             if with == With::WaitBytes {
@@ -25,12 +26,12 @@ pub(super) fn run(work: Work, with: With, times: u64) -> Result<(), String> {
             }
             whole(&into.finish().wait().map_err(text)?)
         }
-        Deed::Burst => burst(work, times),
+        Deed::Burst => burst(work, with, times),
         Deed::Cycle => cycle(times),
         Deed::Lone => lone(work, times),
         Deed::Idle => tokio::idle(work.count, new_pipe).map_err(text),
         Deed::Polled => polled(work.count),
-        Deed::RoundTrip => round_trips(times),
+        Deed::RoundTrip => round_trips(with, times),
         Deed::Small => small(work, with, times),
         Deed::Frame | Deed::Many => Err(not_with(work.deed)),
     }
@@ -41,8 +42,14 @@ pub(super) fn whole(receipt: &Receipt) -> Result<(), String> {
     is_complete.ok_or_else(|| format!("{:?}", receipt.ending()))
 }
 
-pub(super) fn reader() -> Result<PipeReader, String> {
-    PipeReader::adopt_unshared(input().map_err(text)?, ReaderOptions::new()).map_err(text)
+fn reader(with: With) -> Result<PipeReader, String> {
+    let spin = if with == With::WaitSpinning {
+        ReaderOptions::SPIN_MAX
+    } else {
+        Duration::ZERO
+    };
+    let options = ReaderOptions::new().spin(spin);
+    PipeReader::adopt_unshared(input().map_err(text)?, options).map_err(text)
 }
 
 pub(super) fn writer(end: End) -> Result<PipeWriter, String> {
@@ -62,9 +69,9 @@ pub(super) fn our_lone_ends(work: Work) -> Result<(PipeWriter, File), String> {
     Ok((into, from.into()))
 }
 
-fn bulk_read(work: Work) -> Result<(), String> {
+fn bulk_read(work: Work, with: With) -> Result<(), String> {
     let mut buf = vec![0; work.bytes];
-    let from = reader()?;
+    let from = reader(with)?;
     while from.receive(&mut buf).wait().map_err(text)? > 0 {}
     Ok(())
 }
@@ -117,8 +124,8 @@ fn lone(work: Work, times: u64) -> Result<(), String> {
     Ok(())
 }
 
-fn burst(work: Work, times: u64) -> Result<(), String> {
-    let (from, into) = (reader()?, writer(work.end)?);
+fn burst(work: Work, with: With, times: u64) -> Result<(), String> {
+    let (from, into) = (reader(with)?, writer(work.end)?);
     let message = vec![7; work.bytes];
     for _ in 0..times {
         for _ in 0..work.count {
@@ -129,8 +136,8 @@ fn burst(work: Work, times: u64) -> Result<(), String> {
     Ok(())
 }
 
-fn round_trips(times: u64) -> Result<(), String> {
-    let (from, into) = (reader()?, writer(End::Pipe)?);
+fn round_trips(with: With, times: u64) -> Result<(), String> {
+    let (from, into) = (reader(with)?, writer(End::Pipe)?);
     let mut buf = [7; MESSAGE_BYTES];
     for _ in 0..times {
         into.send(&buf).wait().map_err(text)?;
