@@ -52,6 +52,15 @@ pub trait Backend: Send + Sync + Sized + 'static {
         MoveNow::Unavailable
     }
 
+    /// After [`MoveNow::Wait`]: which of the two is waited for, as a [`MoveNow`] that moved nothing.
+    ///
+    /// It is the destination only if there is something in the source: a full destination must not hide the source's end. The
+    /// caller still has the direct read and the direct write of the move going on.
+    fn who_waits(&self, from: &Self::Handle, to: &Self::Handle) -> MoveNow {
+        let _ = (from, to);
+        MoveNow::Wait
+    }
+
     /// Blocks the calling thread until there may be something to read, at most for `timeout`, or until somebody wakes this
     /// thread. It says nothing about what is there: read again. `false`: not offered for this handle, or not now.
     ///
@@ -70,6 +79,14 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Whether the calling thread may spin, which is to repeat for a moment a call that found nothing: another processor is there
     /// for whoever is to bring something. `false`: there is none, or nobody knows.
     fn may_spin(&self) -> bool {
+        false
+    }
+
+    /// As [`Backend::block_until_readable`], until the handle may take something.
+    ///
+    /// The caller is the one that makes calls for this half, so that nobody writes to the handle or closes it meanwhile.
+    fn block_until_writable(&self, handle: &Self::Handle, timeout: Option<Duration>) -> bool {
+        let _ = (handle, timeout);
         false
     }
 

@@ -308,7 +308,7 @@ pub enum Cancelled {
 /// the source.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MoveNow {
-    /// The destination takes nothing now.
+    /// There is something in the source, and the destination takes nothing now.
     DestinationWait,
     /// The source is at its end.
     EndOfStream,
@@ -320,6 +320,9 @@ pub enum MoveNow {
     SourceWait,
     /// Between these two handles bytes go only by a read and a write, which also tell what is wrong, if something is.
     Unavailable,
+    /// One of the two has to be waited for: [`Backend::who_waits`](crate::Backend::who_waits) tells which. Said by `who_waits` itself: it
+    /// cannot be told, and a read finds out.
+    Wait,
     /// The destination failed.
     WriteFailed(Class, Option<OsCode>),
 }

@@ -431,7 +431,8 @@ impl<B: Backend> Transfer<'_, B> {
             | MoveNow::EndOfStream
             | MoveNow::ReadFailed(..)
             | MoveNow::SourceWait
-            | MoveNow::Unavailable => (0, None),
+            | MoveNow::Unavailable
+            | MoveNow::Wait => (0, None),
         };
         // An observer of the destination's may look at the source.
         source.end_move(answer);
@@ -450,7 +451,7 @@ impl<B: Backend> Transfer<'_, B> {
                 }
                 Ok(StepOutcome::Again)
             }
-            MoveNow::DestinationWait => {
+            MoveNow::DestinationWait | MoveNow::Wait => {
                 self.rhythm = Rhythm::default();
                 Ok(self.read_ahead(WAITING_BYTES, waker, may_block))
             }

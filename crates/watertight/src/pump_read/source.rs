@@ -105,10 +105,11 @@ impl<B: Backend> ReaderCell<B> {
     ) -> MoveNow {
         let mut moved = MoveNow::Unavailable;
         self.read_seen(may_block, || {
-            moved = self
-                .driver
-                .backend
-                .move_now(from, to, bytes_max, everywhere);
+            let backend = &self.driver.backend;
+            moved = backend.move_now(from, to, bytes_max, everywhere);
+            if moved == MoveNow::Wait {
+                moved = backend.who_waits(from, to);
+            }
             as_read(moved)
         });
         moved
@@ -308,8 +309,9 @@ fn as_read(answer: MoveNow) -> ReadNow {
         MoveNow::EndOfStream => ReadNow::EndOfStream,
         MoveNow::ReadFailed(class, os) => ReadNow::Failed(class, os),
         MoveNow::SourceWait => ReadNow::Wait,
-        MoveNow::DestinationWait | MoveNow::Unavailable | MoveNow::WriteFailed(..) => {
-            ReadNow::Unavailable
-        }
+        MoveNow::DestinationWait
+        | MoveNow::Unavailable
+        | MoveNow::Wait
+        | MoveNow::WriteFailed(..) => ReadNow::Unavailable,
     }
 }
