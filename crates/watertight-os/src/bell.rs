@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-/// Wakes one thread out of [`block_until_readable`](watertight_core::Backend::block_until_readable), which this system does
-/// not offer.
+/// Wakes one thread out of [`block_until_readable`](watertight_core::Backend::block_until_readable) and
+/// [`block_until_writable`](watertight_core::Backend::block_until_writable), which this system does not offer.
 #[derive(Debug)]
 pub struct Bell(());
 

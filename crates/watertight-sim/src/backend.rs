@@ -185,6 +185,24 @@ impl Backend for Sim {
         moved
     }
 
+    fn who_waits(&self, from: &SimHandle, to: &SimHandle) -> MoveNow {
+        self.enter(from.0, "a question");
+        self.enter(to.0, "a question");
+        // Its peers may have been faster than the question.
+        preempt();
+        let answer = {
+            let mut kernel = self.lock();
+            check_alone(&mut kernel, from.0, to.0);
+            kernel.who_waits(from.0)
+        };
+        self.lock()
+            .tell(|| format!("  who waits, end {} or {}: {answer:?}", from.0, to.0));
+        preempt();
+        self.leave(to.0);
+        self.leave(from.0);
+        answer
+    }
+
     fn cancel(&self, handle: &Arc<SimHandle>, id: OpId) -> Cancelled {
         self.enter(handle.0, "cancel");
         preempt();

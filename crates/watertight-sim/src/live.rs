@@ -102,6 +102,10 @@ impl Backend for Live {
         moved
     }
 
+    fn who_waits(&self, from: &SimHandle, to: &SimHandle) -> MoveNow {
+        self.sim.who_waits(from, to)
+    }
+
     fn cancel(&self, handle: &Arc<SimHandle>, id: OpId) -> Cancelled {
         let cancelled = self.sim.cancel(handle, id);
         self.notify();

@@ -22,7 +22,7 @@ impl Kernel {
             match next(Call::Write, code) {
                 Next::Again if interruptions < INTERRUPTIONS_MAX => interruptions += 1,
                 Next::Again => break,
-                Next::Wait => return self.who_waits(from),
+                Next::Wait => return MoveNow::Wait,
                 Next::Fail(class, os) => return self.move_failed(from, to, class, os),
             }
         }
@@ -33,7 +33,7 @@ impl Kernel {
         }
         let unread = self.pipes[source].unread();
         if unread == 0 && self.pipes[source].writing {
-            return self.who_waits(from);
+            return MoveNow::Wait;
         }
         if unread == 0 {
             return self.nothing_moved(from);
@@ -43,7 +43,7 @@ impl Kernel {
             bytes = self.pipes[destination].shortened(bytes, &mut self.chance);
         }
         if bytes == 0 {
-            return MoveNow::DestinationWait;
+            return MoveNow::Wait;
         }
         let Got::Bytes(data, _) = self.pipes[source].pull(bytes) else {
             self.wrong("what is unread of a pipe is not there");
@@ -69,13 +69,17 @@ impl Kernel {
         is_pipe(from) && is_pipe(to) && self.ends[from].pipe != self.ends[to].pipe
     }
 
-    /// EAGAIN does not say which end it is about, so the source is asked.
-    fn who_waits(&self, from: usize) -> MoveNow {
+    /// EAGAIN does not say which end it is about, so the source is asked, by a call that may fail.
+    pub(crate) fn who_waits(&mut self, from: usize) -> MoveNow {
+        match self.unix_fault(Call::Wait) {
+            None | Some(Errno::INTR) => {}
+            Some(_) => return MoveNow::Wait,
+        }
         let pipe = &self.pipes[self.ends[from].pipe];
-        if pipe.unread() == 0 && pipe.writing {
-            MoveNow::SourceWait
-        } else {
-            MoveNow::DestinationWait
+        match (pipe.unread(), pipe.writing) {
+            (0, true) => MoveNow::SourceWait,
+            (0, false) => MoveNow::EndOfStream,
+            (_, _) => MoveNow::DestinationWait,
         }
     }
 

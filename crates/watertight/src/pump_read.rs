@@ -28,7 +28,7 @@ mod spinning;
 #[cfg(any(all(feature = "tokio", unix), loom))]
 pub(crate) use reactor::Gone;
 pub(crate) use reactor::Reactor;
-pub(crate) use source::{Filled, SourceWait};
+pub(crate) use source::{Filled, MoveHow, SourceWait};
 
 /// The smallest buffer of a read-ahead: a caller that reads byte by byte must not cost a system call each.
 const READ_AHEAD_BYTES_MIN: usize = 4096;

@@ -30,7 +30,7 @@ mod until_read;
 
 use joining::{Joining, Tick};
 
-pub(crate) use destination::{DestinationWait, MoveBegun};
+pub(crate) use destination::{Blocked, DestinationWait, MoveBegun};
 pub(crate) use until_read::UntilReadWait;
 
 /// What somebody waits for.
@@ -41,6 +41,8 @@ enum Wanted {
     Over,
     /// The peer has read the first so many bytes; attempts before this one do not count.
     Read(u64, u64),
+    /// No more bytes are accepted.
+    Refusal,
     /// There is room for a byte.
     #[cfg_attr(
         not(any(feature = "futures", feature = "tokio")),
@@ -449,12 +451,12 @@ impl<B: Backend> State<B> {
             Wanted::Over => half.is_over(),
             Wanted::Read(target, attempts) => half.until_read(*target, *attempts).is_some(),
             // There being room, `wake_line` has told them.
-            Wanted::Room => refused,
+            Wanted::Refusal | Wanted::Room => refused,
         };
         // D3: in the order of the bytes, those last who wait for the end.
         let place = |wanted: &Wanted| match wanted {
             Wanted::Transferred(target) | Wanted::Read(target, _) => *target,
-            Wanted::Room => 0,
+            Wanted::Refusal | Wanted::Room => 0,
             Wanted::Over => u64::MAX,
         };
         self.watchers

@@ -6,12 +6,13 @@
 
 use crate::driver::Driver;
 use crate::handle::Native;
-use crate::pump_read::{Filled, MayBlock, SourceWait};
-use crate::pump_write::{DestinationWait, MoveBegun};
+use crate::pump_read::{Filled, MayBlock, MoveHow, SourceWait};
+use crate::pump_write::{Blocked, DestinationWait, MoveBegun};
 use crate::reader::PipeReader;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
 use bytes::{Bytes, BytesMut};
+use rhythm::Rhythm;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -19,17 +20,20 @@ use watertight_core::{
     Backend, Cause, Class, Error, ErrorKind, Lent, Moment, MoveNow, OsCode, Verb,
 };
 
+mod rhythm;
+
 /// The most that one call moves inside the kernel. A pipe takes no more than its capacity anyway.
 const MOVE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How many bytes one read asks for where they go through the buffer: a Linux pipe's capacity.
 const READ_BYTES_MAX: u64 = 64 * 1024;
 
-/// How many bytes go through the buffer when the destination takes nothing more inside the kernel: their write is the wait for
-/// it, and what comes behind them is moved again. One page, which is what a pipe takes once it says that it takes something.
+/// How many bytes go through the buffer when the destination takes nothing more inside the kernel and nobody can block until it
+/// does: their write is the wait for it, and what comes behind them is moved again. One page, which is what a pipe takes once it says
+/// that it takes something.
 const WAITING_BYTES: u64 = 4096;
 
-/// How many steps one poll makes, before others have their turn and the deadline is looked at.
+/// How many steps are made before others have their turn, or the deadline is looked at.
 const STEPS_MAX: u32 = 16;
 
 /// Moves bytes from `from` to `to`, until the stream of `from` ends.
@@ -38,7 +42,8 @@ const STEPS_MAX: u32 = 16;
 ///
 /// On Linux bytes between two pipes that are ours alone (made by this library, or adopted as unshared, as a child's streams are) are moved
 /// inside the kernel (splice), and never copied to this process.
-/// A thread that waits with `.wait()` blocks SIGPIPE and SIGXFSZ meanwhile, also for observers that it calls.
+/// A thread that waits with `.wait()` blocks on either pipe by itself, without the library's own thread, and blocks SIGPIPE and SIGXFSZ
+/// meanwhile, also for observers that it calls.
 /// Everything else goes through one buffer. [`in_kernel_everywhere`](Wait::in_kernel_everywhere) has the kernel do more of it.
 /// How far it is, the ledgers of both ends tell meanwhile, and the destination's [`Observer`](crate::Observer) hears.
 ///
@@ -178,42 +183,6 @@ pub struct Transfer<'a, B: Backend = Native> {
     rhythm: Rhythm,
 }
 
-/// How often a move was followed by a wait for the source: who sees that coming waits first, and spares the attempt that tells it.
-#[derive(Debug, Default)]
-struct Rhythm {
-    has_just_moved: bool,
-    /// Moves in a row that were each followed by a wait.
-    waits: u32,
-}
-
-impl Rhythm {
-    /// So many waits make a rhythm.
-    const WAITS_MIN: u32 = 2;
-    /// After so many it is tried without, in case the source has become faster.
-    const WAITS_MAX: u32 = 32;
-
-    fn handle_wait(&mut self) {
-        if std::mem::take(&mut self.has_just_moved) {
-            self.waits += 1;
-        }
-    }
-
-    /// Bytes were moved. Whether to wait for the source before the next attempt.
-    fn handle_move(&mut self) -> bool {
-        if std::mem::replace(&mut self.has_just_moved, true) {
-            // Nothing was waited for in between.
-            self.waits = 0;
-        }
-        let is_expected = (Self::WAITS_MIN..Self::WAITS_MAX).contains(&self.waits);
-        if is_expected {
-            self.handle_wait();
-        } else if self.waits >= Self::WAITS_MAX {
-            self.waits = Self::WAITS_MIN - 1;
-        }
-        is_expected
-    }
-}
-
 /// What one step came to.
 enum StepOutcome {
     /// There may be more to do at once.
@@ -274,14 +243,24 @@ impl<B: Backend> Operation for Transfer<'_, B> {
     type Backend = B;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
-        self.poll_all(waker, MayBlock::No)
+        self.go_on(waker, MayBlock::No).unwrap_or_else(|| {
+            waker.wake_by_ref();
+            Poll::Pending
+        })
     }
 
     fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
-        // Once for many moves: no flag of splice keeps the signal away.
+        // Once for all moves: no flag of splice keeps the signal away.
         #[cfg(unix)]
         let _held = watertight_os::WriteSignalsHeld::new();
-        self.poll_all(waker, MayBlock::Until(deadline))
+        loop {
+            if let Some(answer) = self.go_on(waker, MayBlock::Until(deadline)) {
+                return answer;
+            }
+            if deadline.is_some_and(|deadline| deadline <= self.now()) {
+                return Poll::Pending;
+            }
+        }
     }
 
     fn expire(&mut self) -> Self::Output {
@@ -300,13 +279,15 @@ impl<B: Backend> Operation for Transfer<'_, B> {
 }
 
 impl<B: Backend> Transfer<'_, B> {
-    fn poll_all(
+    /// Goes as far as it can without waiting elsewhere than in this thread; `None` once it has made its steps and there may be more
+    /// to do.
+    fn go_on(
         &mut self,
         waker: &Waker,
         may_block: MayBlock,
-    ) -> Poll<Result<Transferred, TransferError>> {
+    ) -> Option<Poll<Result<Transferred, TransferError>>> {
         if let Err(cause) = self.from.cell().driver.refuse_elsewhere() {
-            return Poll::Ready(Err(self.failed(TransferEnd::Source, cause)));
+            return Some(Poll::Ready(Err(self.failed(TransferEnd::Source, cause))));
         }
         // Whichever end is waited for, a stop of the other one ends the waiting.
         self.from.cell().watch_end(&mut self.source, waker);
@@ -316,16 +297,19 @@ impl<B: Backend> Transfer<'_, B> {
                 if !std::mem::replace(&mut self.is_settling, true) {
                     self.destination.ask_anew();
                 }
-                return self.poll_settled(has_ended, waker);
+                return Some(self.poll_settled(has_ended, waker));
             }
             match self.step(waker, may_block) {
                 Ok(StepOutcome::Again) => {}
-                Ok(StepOutcome::Pending) => return Poll::Pending,
-                Err(error) => return Poll::Ready(Err(error)),
+                Ok(StepOutcome::Pending) => return Some(Poll::Pending),
+                Err(error) => return Some(Poll::Ready(Err(error))),
             }
         }
-        waker.wake_by_ref();
-        Poll::Pending
+        None
+    }
+
+    fn now(&self) -> Moment {
+        self.from.cell().driver.backend.now()
     }
 
     /// All is accepted: waits until the kernel has it.
@@ -419,9 +403,47 @@ impl<B: Backend> Transfer<'_, B> {
             self.to.cell().end_move(0, None);
             return Ok(self.read_ahead(WAITING_BYTES, waker, may_block));
         };
-        let bytes_max = in_memory(self.left.min(MOVE_BYTES_MAX));
+        // A thread that blocks for the wrong end comes back at once: it asks only after that.
+        let can_guess = may_block != MayBlock::No && !self.source.cannot_block();
+        let asks = !can_guess || self.rhythm.asks();
+        let answer = self.moved((from, to), may_block, asks);
+        Ok(match answer {
+            // The next step finds an end or a failure in the account of the end that has it.
+            MoveNow::EndOfStream | MoveNow::ReadFailed(..) | MoveNow::WriteFailed(..) => {
+                StepOutcome::Again
+            }
+            MoveNow::Moved(_) => {
+                if self.rhythm.handle_move() && can_guess && self.left > 0 {
+                    self.wait_readable(waker, may_block)
+                } else {
+                    StepOutcome::Again
+                }
+            }
+            MoveNow::DestinationWait => self.wait_writable(waker, may_block),
+            // A read tells.
+            MoveNow::Wait if asks => self.read_ahead(WAITING_BYTES, waker, may_block),
+            MoveNow::SourceWait | MoveNow::Wait => self.wait_readable(waker, may_block),
+            MoveNow::Unavailable => {
+                self.can_move = false;
+                StepOutcome::Again
+            }
+        })
+    }
+
+    /// Moves between these two, and books it at both ends.
+    fn moved(
+        &mut self,
+        (from, to): (Arc<B::Handle>, Arc<B::Handle>),
+        may_block: MayBlock,
+        asks: bool,
+    ) -> MoveNow {
+        let how = MoveHow {
+            bytes_max: in_memory(self.left.min(MOVE_BYTES_MAX)),
+            everywhere: self.is_everywhere,
+            asks,
+        };
         let source = self.from.cell();
-        let answer = source.move_to(may_block, (&*from, &*to), bytes_max, self.is_everywhere);
+        let answer = source.move_to(may_block, (&*from, &*to), how);
         // O4: whoever comes next may close them.
         drop((from, to));
         let (moved, failure) = match answer {
@@ -439,30 +461,24 @@ impl<B: Backend> Transfer<'_, B> {
         self.to.cell().end_move(moved, failure);
         self.count(moved);
         self.in_kernel += moved;
-        match answer {
-            // The next step finds an end or a failure in the account of the end that has it.
-            MoveNow::EndOfStream | MoveNow::ReadFailed(..) | MoveNow::WriteFailed(..) => {
-                Ok(StepOutcome::Again)
+        answer
+    }
+
+    /// The destination takes nothing now, and there is something in the source: a thread that may block does so until it takes
+    /// more; else a page goes the ordinary way, and its write is the wait.
+    fn wait_writable(&mut self, waker: &Waker, may_block: MayBlock) -> StepOutcome {
+        self.rhythm.handle_destination_wait();
+        let blocked = match may_block {
+            MayBlock::No => Blocked::Unavailable,
+            MayBlock::Until(until) => {
+                let cell = self.to.cell();
+                cell.block_until_writable(&mut self.destination, waker, until)
             }
-            MoveNow::Moved(_) => {
-                let may_wait = may_block != MayBlock::No && self.left > 0;
-                if self.rhythm.handle_move() && may_wait {
-                    return Ok(self.wait_readable(waker, may_block));
-                }
-                Ok(StepOutcome::Again)
-            }
-            MoveNow::DestinationWait | MoveNow::Wait => {
-                self.rhythm = Rhythm::default();
-                Ok(self.read_ahead(WAITING_BYTES, waker, may_block))
-            }
-            MoveNow::SourceWait => {
-                self.rhythm.handle_wait();
-                Ok(self.wait_readable(waker, may_block))
-            }
-            MoveNow::Unavailable => {
-                self.can_move = false;
-                Ok(StepOutcome::Again)
-            }
+        };
+        match blocked {
+            Blocked::Awake => StepOutcome::Again,
+            Blocked::Late => self.pending(TransferEnd::Destination),
+            Blocked::Unavailable => self.read_ahead(WAITING_BYTES, waker, may_block),
         }
     }
 
@@ -497,6 +513,7 @@ impl<B: Backend> Transfer<'_, B> {
     }
 
     fn wait_readable(&mut self, waker: &Waker, may_block: MayBlock) -> StepOutcome {
+        self.rhythm.handle_source_wait();
         let cell = self.from.cell();
         match cell.poll_readable(&mut self.source, waker, may_block) {
             Poll::Ready(()) => StepOutcome::Again,
@@ -548,29 +565,4 @@ fn cause_of(class: Class, os: Option<OsCode>) -> Cause {
 /// A number of bytes that is bounded by one of the constants above.
 fn in_memory(bytes: u64) -> usize {
     usize::try_from(bytes).expect("a bound of ours fits a usize")
-}
-
-#[cfg(all(test, not(any(loom, shuttle))))]
-mod tests {
-    use super::Rhythm;
-
-    #[test]
-    fn a_wait_after_every_move_is_seen_coming_and_looked_at_again() {
-        let mut rhythm = Rhythm::default();
-        // Nothing is expected at first, nor of a source that is always ready.
-        for _ in 0..10 {
-            assert!(!rhythm.handle_move());
-        }
-        for _ in 0..Rhythm::WAITS_MIN {
-            rhythm.handle_wait();
-            assert!(!rhythm.handle_move() || rhythm.waits > Rhythm::WAITS_MIN);
-        }
-        rhythm.handle_wait();
-        let expected = (0..Rhythm::WAITS_MAX).take_while(|_| rhythm.handle_move());
-        let expected = u32::try_from(expected.count()).expect("few");
-        assert!((1..Rhythm::WAITS_MAX).contains(&expected), "{expected}");
-        // Tried without: the source is always ready now.
-        assert!(!rhythm.handle_move());
-        assert!(!rhythm.handle_move());
-    }
 }

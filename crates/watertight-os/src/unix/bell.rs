@@ -1,4 +1,5 @@
-//! A thread that blocks on a pipe by itself, and what calls it back: an eventfd of its own, made when it first blocks.
+//! A thread that blocks on a pipe by itself, to read it or to write to it, and what calls it back: an eventfd of its own, made when
+//! it first blocks.
 
 use super::classify::Call;
 use crate::fault::fallible;
@@ -17,7 +18,8 @@ const BLOCKED: u8 = 1;
 /// It was rung, and the thread has not looked since.
 const RUNG: u8 = 2;
 
-/// Wakes one thread out of [`block_until_readable`](watertight_core::Backend::block_until_readable).
+/// Wakes one thread out of [`block_until_readable`](watertight_core::Backend::block_until_readable) and
+/// [`block_until_writable`](watertight_core::Backend::block_until_writable).
 #[derive(Debug)]
 pub struct Bell {
     state: AtomicU8,
@@ -65,9 +67,9 @@ impl Bell {
         self.eventfd.get_or_init(make).as_ref().map(AsFd::as_fd)
     }
 
-    /// ppoll: until `fd` is readable or hung up, the bell rings, or the time is over. Whether it waited, or came back for
+    /// ppoll: until `fd` is ready for `what` or hung up, the bell rings, or the time is over. Whether it waited, or came back for
     /// good reason; if not, another way has to be taken.
-    fn block(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
+    fn block(&self, fd: BorrowedFd<'_>, what: PollFlags, timeout: Option<Duration>) -> bool {
         let Some(eventfd) = self.eventfd() else {
             return false;
         };
@@ -78,10 +80,7 @@ impl Bell {
             self.state.store(AWAY, Ordering::SeqCst);
             return true;
         }
-        let mut polled = [
-            PollFd::new(&fd, PollFlags::IN),
-            PollFd::new(&eventfd, PollFlags::IN),
-        ];
+        let mut polled = [PollFd::new(&fd, what), PollFd::new(&eventfd, PollFlags::IN)];
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let waited = fallible("ppoll", Call::Wait, || {
             rustix::event::poll(&mut polled, timeout.as_ref())
@@ -95,10 +94,11 @@ impl Bell {
     }
 }
 
-/// Blocks the calling thread until `fd` may be read, its bell rings, or the time is over. Not while the thread ends: then its
-/// waker has another bell.
-pub(super) fn block_until_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
-    let block = |mine: &OnceCell<Arc<Bell>>| mine.get().is_some_and(|bell| bell.block(fd, timeout));
+/// Blocks the calling thread until `fd` may be ready for `what`, its bell rings, or the time is over. Not while the thread ends:
+/// then its waker has another bell.
+pub(super) fn block_until(fd: BorrowedFd<'_>, what: PollFlags, timeout: Option<Duration>) -> bool {
+    let block =
+        |mine: &OnceCell<Arc<Bell>>| mine.get().is_some_and(|bell| bell.block(fd, what, timeout));
     MINE.try_with(block).unwrap_or(false)
 }
 
@@ -108,16 +108,32 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     const LONG: Option<Duration> = Some(Duration::from_secs(60));
+    const READ: PollFlags = PollFlags::IN;
+    const WRITE: PollFlags = PollFlags::OUT;
 
     #[test]
     fn bytes_end_the_blocking_and_so_does_the_end() {
         let (from, into) = rustix::pipe::pipe().unwrap();
         let bell = Bell::new();
         rustix::io::write(&into, b"x").unwrap();
-        assert!(bell.block(from.as_fd(), LONG));
+        assert!(bell.block(from.as_fd(), READ, LONG));
         rustix::io::read(&from, &mut [0; 8]).unwrap();
         drop(into);
-        assert!(bell.block(from.as_fd(), LONG));
+        assert!(bell.block(from.as_fd(), READ, LONG));
+    }
+
+    #[test]
+    fn room_ends_the_blocking_of_a_writer_and_so_does_a_reader_that_leaves() {
+        let (from, into) = rustix::pipe::pipe().unwrap();
+        let bell = Bell::new();
+        assert!(bell.block(into.as_fd(), WRITE, LONG));
+        rustix::io::ioctl_fionbio(&into, true).unwrap();
+        while rustix::io::write(&into, &[0; 4096]).is_ok() {}
+        let nothing = Some(Duration::from_millis(1));
+        assert!(bell.block(into.as_fd(), WRITE, nothing));
+        assert_eq!(rustix::io::write(&into, b"x"), Err(Errno::AGAIN));
+        drop(from);
+        assert!(bell.block(into.as_fd(), WRITE, LONG));
     }
 
     #[test]
@@ -125,7 +141,7 @@ mod tests {
         let (from, _into) = rustix::pipe::pipe().unwrap();
         let bell = Bell::new();
         assert!(!bell.ring());
-        assert!(bell.block(from.as_fd(), LONG));
+        assert!(bell.block(from.as_fd(), READ, LONG));
         let (is_heard, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -135,7 +151,7 @@ mod tests {
             });
             // Some rings come while the thread is away; one finds it blocked in the end.
             while !is_heard.load(Ordering::SeqCst) {
-                assert!(bell.block(from.as_fd(), LONG));
+                assert!(bell.block(from.as_fd(), READ, LONG));
             }
             is_over.store(true, Ordering::SeqCst);
         });
@@ -145,7 +161,7 @@ mod tests {
     fn it_ends_when_the_time_is_over() {
         let (from, _into) = rustix::pipe::pipe().unwrap();
         let bell = Bell::new();
-        assert!(bell.block(from.as_fd(), Some(Duration::from_millis(1))));
-        assert!(bell.block(from.as_fd(), Some(Duration::ZERO)));
+        assert!(bell.block(from.as_fd(), READ, Some(Duration::from_millis(1))));
+        assert!(bell.block(from.as_fd(), READ, Some(Duration::ZERO)));
     }
 }

@@ -6,6 +6,7 @@ use super::handle::{Kind, polled};
 use super::sigpipe::{without_sigpipe, without_sigxfsz};
 use crate::Direction;
 use crate::fault::fallible;
+use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags};
@@ -235,8 +236,8 @@ pub(super) fn exact_timeouts() {
 }
 
 /// ppoll in the calling thread, which its bell calls back.
-pub(super) fn block_until_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
-    super::bell::block_until_readable(fd, timeout)
+pub(super) fn block_until(fd: BorrowedFd<'_>, what: PollFlags, timeout: Option<Duration>) -> bool {
+    super::bell::block_until(fd, what, timeout)
 }
 
 /// sched_getaffinity: whether another processor is there while the calling thread keeps one.

@@ -6,6 +6,7 @@ use super::calls::nothing_read;
 use super::classify::{Call, Next, next};
 use super::handle::{Handle, Kind, polled, polled_for};
 use super::kernel;
+use crate::fault::fallible;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use watertight_core::{Class, MoveNow, OsCode, ReadNow};
@@ -25,7 +26,9 @@ pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, everywhere:
             Ok(n) => MoveNow::Moved(n),
             Err(code) => match next(Call::Write, code) {
                 Next::Again => continue,
-                Next::Wait => who_waits(from, to),
+                // A file takes what comes.
+                Next::Wait if to.kind() == Kind::File => MoveNow::SourceWait,
+                Next::Wait => MoveNow::Wait,
                 Next::Fail(class, os) => failed(from, to, class, os),
             },
         };
@@ -75,19 +78,44 @@ fn nothing_moved(from: &Handle) -> MoveNow {
     }
 }
 
-/// EAGAIN does not say which end it is about. The source is asked, and is waited for only if nothing is in it now: whoever waits for
-/// it forgets that it was readable (an edge-triggered reactor), so that what is in it already would be waited for in vain.
-fn who_waits(from: &Handle, to: &Handle) -> MoveNow {
-    if to.kind() == Kind::File {
+/// poll: EAGAIN does not say which end it is about, so the source is asked. It is waited for only if nothing is in it now: whoever
+/// waits for it forgets that it was readable (an edge-triggered reactor), so that what is in it already would be waited for in
+/// vain. The destination is waited for only if something is in the source: splice says EAGAIN of a full pipe also when nothing will
+/// come any more.
+pub(super) fn who_waits(from: &Handle) -> MoveNow {
+    if from.kind() == Kind::File {
+        return held_up(from);
+    }
+    let Ok(seen) = polled_for(from.original(), PollFlags::IN) else {
+        return MoveNow::Wait;
+    };
+    if seen.is_empty() {
         return MoveNow::SourceWait;
     }
-    if from.kind() == Kind::File {
+    if seen.contains(PollFlags::IN) {
         return MoveNow::DestinationWait;
     }
-    match polled_for(from.original(), PollFlags::IN) {
-        Ok(ready) if ready.is_empty() => MoveNow::SourceWait,
-        // A read and a write tell what is wrong, if something is.
-        Ok(_) | Err(_) => MoveNow::DestinationWait,
+    // poll looks for bytes first, and the last ones may have come just before their writer left.
+    match unread(from) {
+        Some(0) if seen.contains(PollFlags::HUP) => MoveNow::EndOfStream,
+        Some(1..) => MoveNow::DestinationWait,
+        Some(0) | None => MoveNow::Wait,
+    }
+}
+
+/// fstat, lseek: a file of which there is more waits for the destination. Of any other a read tells whether it is the end.
+fn held_up(from: &Handle) -> MoveNow {
+    let size = fallible("fstat (source)", Call::Query, || {
+        rustix::fs::fstat(from.original()).map(|stat| stat.st_size)
+    });
+    let position = fallible("lseek", Call::Query, || rustix::fs::tell(from.original()));
+    let size = size.ok().and_then(|size| u64::try_from(size).ok());
+    if let (Some(size), Ok(position)) = (size, position)
+        && position < size
+    {
+        MoveNow::DestinationWait
+    } else {
+        MoveNow::Wait
     }
 }
 
@@ -123,16 +151,24 @@ fn failed(from: &Handle, to: &Handle, class: Class, os: Option<OsCode>) -> MoveN
     }
 }
 
-/// FIONREAD, after poll: nobody writes any more, and nothing is left.
+/// poll, then FIONREAD: nobody writes any more, and nothing is left.
 fn has_ended(from: &Handle) -> bool {
     let nobody_writes = polled(from.original()).is_ok_and(|seen| seen.contains(PollFlags::HUP));
-    nobody_writes && kernel::unread(from.original(), Kind::Pipe) == Some(Ok(0))
+    nobody_writes && unread(from) == Some(0)
+}
+
+/// FIONREAD: how many bytes are left in the pipe, if that can be told.
+fn unread(from: &Handle) -> Option<u64> {
+    kernel::unread(from.original(), Kind::Pipe)?.ok()
 }
 
 #[cfg(all(test, any(target_os = "android", target_os = "linux")))]
 mod tests {
     use super::super::poller::Native;
     use super::*;
+    use crate::Direction;
+    use rustix::fs::SeekFrom;
+    use std::sync::Arc;
     use watertight_core::{Backend, WriteNow};
 
     /// The destination has been read between the call and the question: there is something in the source, and it is not waited for.
@@ -140,9 +176,38 @@ mod tests {
     fn a_source_that_has_something_is_not_waited_for() {
         let native = Native::new().unwrap();
         let (from, feed) = native.pipe().unwrap();
-        let (_sink, to) = native.pipe().unwrap();
-        assert_eq!(who_waits(&from, &to), MoveNow::SourceWait);
+        assert_eq!(who_waits(&from), MoveNow::SourceWait);
         assert_eq!(native.write_now(&feed, b"there"), WriteNow::Transferred(5));
-        assert_eq!(who_waits(&from, &to), MoveNow::DestinationWait);
+        assert_eq!(who_waits(&from), MoveNow::DestinationWait);
+    }
+
+    /// splice says EAGAIN of both.
+    #[test]
+    fn a_source_at_its_end_waits_for_nothing() {
+        let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
+        assert_eq!(native.write_now(&feed, b"last"), WriteNow::Transferred(4));
+        native.close(Arc::new(feed), true).unwrap();
+        assert_eq!(who_waits(&from), MoveNow::DestinationWait);
+        assert_eq!(native.read_now(&from, &mut [0; 8]), ReadNow::Data(4));
+        assert_eq!(who_waits(&from), MoveNow::EndOfStream);
+    }
+
+    /// Its end is found by a read alone: its size may be wrong, as those in /proc are.
+    #[test]
+    fn a_file_is_held_up_only_if_there_is_more_of_it() {
+        let native = Native::new().unwrap();
+        let opened = |path: &std::path::Path| {
+            let file = std::fs::File::open(path).unwrap();
+            native.adopt(file.into(), Direction::Read).unwrap()
+        };
+        let ours = std::env::current_exe().unwrap();
+        let program = opened(&ours);
+        assert_eq!(who_waits(&program), MoveNow::DestinationWait);
+        rustix::fs::seek(program.original(), SeekFrom::End(0)).unwrap();
+        assert_eq!(who_waits(&program), MoveNow::Wait);
+        let without_size = opened("/proc/self/cmdline".as_ref());
+        assert_eq!(who_waits(&without_size), MoveNow::Wait);
+        drop((native.release(program), native.release(without_size)));
     }
 }

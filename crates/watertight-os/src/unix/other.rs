@@ -6,6 +6,7 @@ use super::handle::Kind;
 use super::sigpipe::without_sigpipe;
 use crate::Direction;
 use crate::fault::fallible;
+use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 #[cfg(target_vendor = "apple")]
 use rustix::io::FdFlags;
@@ -154,7 +155,11 @@ pub(super) fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, 
 pub(super) fn exact_timeouts() {}
 
 /// Not offered: these systems have no eventfd to call the thread back with.
-pub(super) fn block_until_readable(_fd: BorrowedFd<'_>, _timeout: Option<Duration>) -> bool {
+pub(super) fn block_until(
+    _fd: BorrowedFd<'_>,
+    _what: PollFlags,
+    _timeout: Option<Duration>,
+) -> bool {
     false
 }
 

@@ -16,6 +16,7 @@ use super::readiness::{Events, Poller};
 use super::until_read::{self, Asking};
 use crate::fault::fallible;
 use crate::step::{Direction, Refused, Step, StepError, step};
+use rustix::event::PollFlags;
 use rustix::io::{Errno, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -411,8 +412,18 @@ impl Backend for Native {
         self.poller.has_fine_clock().then_some(JOINS_AFTER)
     }
 
+    fn who_waits(&self, from: &Handle, _to: &Handle) -> MoveNow {
+        moving::who_waits(from)
+    }
+
     fn block_until_readable(&self, handle: &Handle, timeout: Option<Duration>) -> bool {
-        handle.helped().is_none() && kernel::block_until_readable(handle.waited_on(), timeout)
+        handle.helped().is_none() && kernel::block_until(handle.waited_on(), PollFlags::IN, timeout)
+    }
+
+    fn block_until_writable(&self, handle: &Handle, timeout: Option<Duration>) -> bool {
+        // A pipe that a helper writes to is idle now, and can be waited for like any other.
+        handle.kind() == handle::Kind::Pipe
+            && kernel::block_until(handle.waited_on(), PollFlags::OUT, timeout)
     }
 
     fn may_spin(&self) -> bool {

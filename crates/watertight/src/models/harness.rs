@@ -3,7 +3,7 @@
 use super::kernel::Kernel;
 use super::manner::Manner;
 use crate::driver::Driver;
-use crate::{PipeReader, PipeWriter, ReaderOptions, WriterOptions};
+use crate::{Operation, PipeReader, PipeWriter, ReaderOptions, Wait, WriterOptions};
 use std::cell::Cell;
 #[cfg(loom)]
 use std::collections::BTreeMap;
@@ -189,6 +189,25 @@ impl World {
         &self.driver.backend
     }
 
+    /// What calls a thread back from where it blocks, and wakes it where it sleeps.
+    pub(super) fn bell(&self, task: &Arc<Task>) -> Waker {
+        let driver = self.driver.clone();
+        let task = task.clone();
+        Waker::from(Arc::new(Bell { driver, task }))
+    }
+
+    /// As [`wait`], by a thread that may block in the kernel.
+    pub(super) fn block_on<O: Operation<Backend = Kernel>>(&self, wait: &mut Wait<O>) -> O::Output {
+        let task = Task::new();
+        let bell = self.bell(&task);
+        loop {
+            if let Poll::Ready(output) = wait.operation_mut().poll_blocking(&bell, None) {
+                return output;
+            }
+            task.sleep();
+        }
+    }
+
     /// Ends the driver's thread and looks at the books.
     pub(super) fn end(self) {
         let Self {
@@ -262,6 +281,19 @@ impl Wake for Task {
         if is_asleep {
             self.changed.notify_one();
         }
+    }
+}
+
+/// A thread that may block in the kernel, and may sleep.
+struct Bell {
+    driver: Arc<Driver<Kernel>>,
+    task: Arc<Task>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.driver.backend.ring();
+        self.task.wake_by_ref();
     }
 }
 

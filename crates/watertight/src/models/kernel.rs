@@ -176,6 +176,21 @@ impl Kernel {
         }
     }
 
+    /// Blocks until it is rung, if the pipe has threads block.
+    fn block(&self, pipe: &Pipe) -> bool {
+        if !pipe.manner.blocks {
+            return false;
+        }
+        let mut state = self.lock();
+        state.enter(pipe.number, true, "a thread that blocks");
+        state.books[pipe.number].blocked += 1;
+        while !std::mem::take(&mut state.rung) {
+            state = self.bell.wait(state).expect("no panic under this lock");
+        }
+        state.books[pipe.number].calls -= 1;
+        true
+    }
+
     /// A call that others may overtake on its way back.
     fn come_back(&self, pipe: &Pipe) {
         if pipe.manner.is_slow {
@@ -316,16 +331,11 @@ impl Backend for Kernel {
     }
 
     fn block_until_readable(&self, pipe: &Pipe, _timeout: Option<Duration>) -> bool {
-        if !pipe.manner.blocks {
-            return false;
-        }
-        let mut state = self.lock();
-        state.enter(pipe.number, true, "a thread that blocks");
-        while !std::mem::take(&mut state.rung) {
-            state = self.bell.wait(state).expect("no panic under this lock");
-        }
-        state.books[pipe.number].calls -= 1;
-        true
+        self.block(pipe)
+    }
+
+    fn block_until_writable(&self, pipe: &Pipe, _timeout: Option<Duration>) -> bool {
+        self.block(pipe)
     }
 
     fn joins_after(&self) -> Option<u16> {

@@ -42,7 +42,7 @@ pub(super) struct Manner {
     pub(super) direct_writes: &'static [WriteNow],
     /// What the moves from here to another pipe say, one after the other; the last for ever.
     pub(super) moves: &'static [MoveNow],
-    /// A thread may block until there is something to read, which is when it is called back, in these models.
+    /// A thread may block until there is something to read, or room for more, which is when it is called back, in these models.
     pub(super) blocks: bool,
     /// The most bytes that one write takes.
     pub(super) write_bytes_max: u64,

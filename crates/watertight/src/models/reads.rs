@@ -4,12 +4,11 @@ use super::harness::{Task, World, ask, explore, spawn, wait};
 use super::kernel::Kernel;
 use super::manner::{Answers, Cancels, Manner};
 use super::state::DATA;
-use crate::driver::Driver;
 use crate::pump_read::{MayBlock, ReaderCell};
 use crate::{ErrorKind, ReaderOptions, Settle};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Poll, Wake, Waker};
+use std::task::Poll;
 use watertight_core::{Cause, ReadNow};
 
 /// A direct read on its way back ‖ a stop: the handle stays open until it is back, and is closed then.
@@ -82,7 +81,7 @@ fn a_blocked_read_meets_a_stop() {
         world.race();
         let other = cell.clone();
         let stopping = spawn(move || other.abort());
-        let waker = Waker::from(Arc::new(Bell(world.driver.clone())));
+        let waker = world.bell(&Task::new());
         let mut id = 0;
         let may_block = MayBlock::Until(None);
         let read = cell.poll_read(&mut id, &mut [0; 4], &waker, may_block);
@@ -98,15 +97,6 @@ fn a_blocked_read_meets_a_stop() {
             _ => "called back",
         }
     });
-}
-
-/// What calls the thread back.
-struct Bell(Arc<Driver<Kernel>>);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.backend.ring();
-    }
 }
 
 /// A read into memory of the kernel's ‖ a stop: what it brought is with the caller or in the receipt.

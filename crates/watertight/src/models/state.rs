@@ -38,6 +38,8 @@ pub(super) struct Book {
     pub(super) calls: u32,
     pub(super) direct_reads: usize,
     pub(super) direct_writes: usize,
+    /// How often a thread blocked here.
+    pub(super) blocked: usize,
     /// The moves from here.
     pub(super) moves: usize,
     /// Bytes are just being moved here.

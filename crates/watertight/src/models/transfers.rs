@@ -151,3 +151,82 @@ fn a_move_meets_a_sender() {
         }
     });
 }
+
+/// The ends of a transfer that finds its destination full first, and blocks.
+fn blocking(world: &World) -> Ends {
+    let from = world.reader(Manner {
+        moves: &[MoveNow::DestinationWait, MoveNow::Moved(BYTES)],
+        ..Manner::default()
+    });
+    let manner = Manner {
+        blocks: true,
+        ..Manner::default()
+    };
+    Ends {
+        from: Arc::new(from),
+        to: Arc::new(world.writer(manner, WriterOptions::new())),
+    }
+}
+
+/// A thread that blocks for its destination ‖ a stop of it: the thread is called back, and only then is the handle closed.
+#[test]
+fn a_thread_that_blocks_for_its_destination_meets_a_stop() {
+    explore(&["called back", "refused"], || {
+        let world = World::new(Kernel::new());
+        let ends = blocking(&world);
+        world.race();
+        let other = ends.to.clone();
+        let stopping = spawn(move || wait(other.abort()).unwrap());
+        let mut moving = transfer(&ends.from, &ends.to);
+        let failed = world.block_on(&mut moving).unwrap_err();
+        let receipt = stopping.join().unwrap();
+        world.rest();
+        drop(moving);
+        assert_eq!((failed.end, failed.bytes), (TransferEnd::Destination, 0));
+        assert_eq!(failed.error.kind, ErrorKind::Aborted);
+        assert_eq!(receipt.ledger().accepted(), 0);
+        ends.assert_accounts(&world, 0);
+        let _ = wait(ends.from.abort()).unwrap();
+        let blocked = world.kernel().book(1).blocked;
+        drop(ends);
+        world.end();
+        match blocked {
+            0 => "refused",
+            _ => "called back",
+        }
+    });
+}
+
+/// A thread that blocks for its destination ‖ somebody else sends, and then there is room: what was sent meanwhile goes out first.
+#[test]
+fn a_thread_that_blocks_for_its_destination_meets_a_sender() {
+    explore(&["before", "refused"], || {
+        let world = World::new(Kernel::new());
+        let ends = blocking(&world);
+        world.race();
+        let other = ends.to.clone();
+        let sending = spawn(move || {
+            let is_sent = other.try_send(b"-").is_ok();
+            other.cell().driver.backend.ring();
+            if is_sent {
+                wait(other.until_transferred()).unwrap();
+            }
+            is_sent
+        });
+        let mut moving = transfer(&ends.from, &ends.to).bytes_max(BYTES as u64);
+        let done = world.block_on(&mut moving).unwrap();
+        let is_sent = sending.join().unwrap();
+        world.rest();
+        drop(moving);
+        assert_eq!((done.bytes, done.in_kernel), (BYTES as u64, BYTES as u64));
+        let stream = world.kernel().book(1).stream;
+        assert_eq!(ends.to.ledger().transferred(), stream.len() as u64);
+        assert!(wait(ends.to.finish()).unwrap().is_complete());
+        let _ = wait(ends.from.abort()).unwrap();
+        drop(ends);
+        world.end();
+        let (before, data) = (if is_sent { &b"-"[..] } else { b"" }, &DATA[..BYTES]);
+        assert_eq!(stream, [before, data].concat());
+        if is_sent { "before" } else { "refused" }
+    });
+}

@@ -23,6 +23,23 @@ pub(crate) struct SourceWait {
     cannot_block: bool,
 }
 
+impl SourceWait {
+    /// Whether this thread waits by an operation, which may not see what is there already.
+    pub(crate) const fn cannot_block(&self) -> bool {
+        self.cannot_block
+    }
+}
+
+/// How bytes are to be moved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MoveHow {
+    pub(crate) bytes_max: usize,
+    /// Also where it differs from a read and a write.
+    pub(crate) everywhere: bool,
+    /// If nothing is moved, it is asked which of the two ends is waited for.
+    pub(crate) asks: bool,
+}
+
 /// What came of an attempt to read ahead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Filled {
@@ -100,14 +117,13 @@ impl<B: Backend> ReaderCell<B> {
         &self,
         may_block: MayBlock,
         (from, to): (&B::Handle, &B::Handle),
-        bytes_max: usize,
-        everywhere: bool,
+        how: MoveHow,
     ) -> MoveNow {
         let mut moved = MoveNow::Unavailable;
         self.read_seen(may_block, || {
             let backend = &self.driver.backend;
-            moved = backend.move_now(from, to, bytes_max, everywhere);
-            if moved == MoveNow::Wait {
+            moved = backend.move_now(from, to, how.bytes_max, how.everywhere);
+            if moved == MoveNow::Wait && how.asks {
                 moved = backend.who_waits(from, to);
             }
             as_read(moved)

@@ -1,21 +1,24 @@
 //! A writer as the destination of a transfer: bytes that reach it inside the kernel, and waiting until it takes more.
 
-use super::{Wanted, WriterCell};
+use super::{State, Wanted, WriterCell};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use watertight_core::{Backend, Cause};
+use std::time::Duration;
+use watertight_core::{Backend, Cause, Moment};
 
 /// Where a transfer's wait for its destination stands. Belongs to the caller's waiting value.
 #[derive(Debug, Default)]
 pub(crate) struct DestinationWait {
-    /// Its place among those that wait for room.
+    /// Its place among those that wait for room, or for a stop while this thread blocks.
     room_id: u64,
     /// Its place among those that wait until the kernel has what is accepted, and how much that is.
     settled_id: u64,
     settled: Option<u64>,
     /// Its place among those that wait for the end.
     end_id: u64,
+    /// This thread cannot block until the destination takes more.
+    cannot_block: bool,
 }
 
 impl DestinationWait {
@@ -35,6 +38,17 @@ pub(crate) enum MoveBegun<B: Backend> {
     Unavailable,
 }
 
+/// What came of blocking until the destination takes more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Blocked {
+    /// Whatever it was: look again.
+    Awake,
+    /// The bound has passed.
+    Late,
+    /// Not offered for this handle, or not now.
+    Unavailable,
+}
+
 impl<B: Backend> WriterCell<B> {
     /// Why no more bytes are accepted, if so. Whoever asks tells it.
     pub(crate) fn refusal(&self) -> Option<Cause> {
@@ -50,7 +64,7 @@ impl<B: Backend> WriterCell<B> {
     /// the handle stays open.
     pub(crate) fn begin_move(&self) -> MoveBegun<B> {
         let mut state = self.lock();
-        if state.half.is_idle() && !state.handle.is_inside() && state.line.is_empty() {
+        if state.may_be_moved_to() {
             state.half.begin_move();
             return MoveBegun::Begun(state.handle.enter_directly());
         }
@@ -67,6 +81,45 @@ impl<B: Backend> WriterCell<B> {
             state.handle.leave();
             state.half.handle_move(moved, failure);
         });
+    }
+
+    /// Blocks this thread until the kernel may take more, at most until then. It comes back for whatever its waker is called for, and
+    /// a stop calls it. Meanwhile this thread is the one inside (D2): what others send is queued behind, and goes out once it is back.
+    pub(crate) fn block_until_writable(
+        self: &Arc<Self>,
+        wait: &mut DestinationWait,
+        waker: &Waker,
+        until: Option<Moment>,
+    ) -> Blocked {
+        if wait.cannot_block {
+            return Blocked::Unavailable;
+        }
+        let left = until.map(|until| self.driver.backend.now().until(until));
+        if left == Some(Duration::ZERO) {
+            return Blocked::Late;
+        }
+        let mut state = self.lock();
+        if !state.may_be_moved_to() {
+            // It was stopped, or somebody else was faster.
+            return Blocked::Awake;
+        }
+        // D3: under the lock under which it was not stopped.
+        let replaced = state
+            .watchers
+            .watch(&mut wait.room_id, Wanted::Refusal, waker);
+        let handle = state.handle.enter_directly();
+        drop(state);
+        drop(replaced);
+        let is_offered = self.driver.backend.block_until_writable(&handle, left);
+        // O4: once this thread is no longer inside somebody may close it.
+        drop(handle);
+        self.change(|state| state.handle.leave());
+        wait.cannot_block = !is_offered;
+        if is_offered {
+            Blocked::Awake
+        } else {
+            Blocked::Unavailable
+        }
     }
 
     /// How much it has room for, at least a byte; `None` if it accepts nothing any more.
@@ -131,5 +184,12 @@ impl<B: Backend> WriterCell<B> {
         self.forget(wait.room_id);
         self.forget(wait.settled_id);
         self.forget(wait.end_id);
+    }
+}
+
+impl<B: Backend> State<B> {
+    /// Whether it is open, with nothing before what comes next, and nobody is at it.
+    fn may_be_moved_to(&self) -> bool {
+        self.half.is_idle() && !self.handle.is_inside() && self.line.is_empty()
     }
 }

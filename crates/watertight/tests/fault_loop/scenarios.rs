@@ -2,6 +2,7 @@
 
 use super::ends::End;
 use super::stage::Stage;
+use super::transferring::Manner;
 use super::{children, reading, special, transferring, writing};
 
 /// One scenario.
@@ -37,6 +38,9 @@ const OF_CHILDREN: &[&str] = &[
     "waitid",
     "waitid (life)",
 ];
+
+/// Asked which end waits, and whether the source is over: a read and a write tell what is so.
+const OF_MOVES: &[&str] = &["FIONREAD", "poll (now)"];
 
 /// All of them.
 pub(crate) const ALL: &[Scenario] = &[
@@ -155,12 +159,16 @@ pub(crate) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "transfer",
-        run: |s| transferring::to_end(s, true),
-        // Asked which end waits, and whether the source is over: a read and a write tell what is so.
-        silent: &["FIONREAD", "poll (now)"],
+        run: |s| transferring::to_end(s, Manner::Moved),
+        silent: OF_MOVES,
+    },
+    Scenario {
+        name: "transfer-blocking",
+        run: |s| transferring::to_end(s, Manner::Blocking),
+        silent: OF_MOVES,
     },
     heard("transfer-through-the-buffer", |s| {
-        transferring::to_end(s, false)
+        transferring::to_end(s, Manner::Buffered)
     }),
     heard("own-pipe", special::own_pipe),
     heard("two-pipes", special::two_pipes),

@@ -146,7 +146,7 @@ impl<'p> Stage<'p> {
     }
 
     /// Whether a fault holds everything up for ever. Without one there must be an answer some time.
-    fn gives_up(&self, begin: Instant) -> bool {
+    pub(crate) fn gives_up(&self, begin: Instant) -> bool {
         if self.for_ever && begin.elapsed() > STALLED && rules::stalls(&fault::begun()) {
             return true;
         }

@@ -1,12 +1,14 @@
 //! Scenarios of transfers: from a pipe of one peer to a pipe of another one.
 
 use super::ends::End;
+use super::peer::Peer;
 use super::stage::Stage;
 use super::stage_read::Reading;
 use super::stage_write::Writing;
 use crate::common::noise;
-use std::time::Duration;
-use watertight::{TransferEnd, TransferError, Transferred, transfer};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use watertight::{ErrorKind, Transfer, TransferEnd, TransferError, Transferred, Wait, transfer};
 
 /// More than a pipe holds.
 const LARGE: usize = 100 * 1024;
@@ -14,18 +16,32 @@ const LARGE: usize = 100 * 1024;
 /// How much of it is passed on first.
 const HEAD: u64 = 700;
 
+/// How often a thread that blocks comes back to see whether it is held up for ever.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How a transfer is made.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Manner {
+    /// Inside the kernel, by a thread that blocks.
+    Blocking,
+    /// Through the buffer, by a task.
+    Buffered,
+    /// Inside the kernel, by a task.
+    Moved,
+}
+
 /// A part, then the rest to the end.
-pub(crate) fn to_end(s: &mut Stage<'_>, is_everywhere: bool) {
+pub(crate) fn to_end(s: &mut Stage<'_>, manner: Manner) {
     let Some(mut w) = s.writer(End::Pipe) else {
         return;
     };
     let Some(mut r) = s.reader(End::Pipe, noise(LARGE, 50), true) else {
         return s.abort(w);
     };
-    let is_on = pass_on(s, (&mut r, &mut w), HEAD, is_everywhere);
+    let is_on = pass_on(s, (&mut r, &mut w), HEAD, manner);
     s.expect(is_on && !r.ended, "a part is passed on");
     if is_on {
-        pass_on(s, (&mut r, &mut w), u64::MAX, is_everywhere);
+        pass_on(s, (&mut r, &mut w), u64::MAX, manner);
     }
     s.expect(r.ended, "the end of the stream is seen");
     s.expect(r.taken.len() == LARGE, "everything is passed on");
@@ -38,16 +54,74 @@ fn pass_on(
     s: &mut Stage<'_>,
     (r, w): (&mut Reading, &mut Writing),
     bytes_max: u64,
-    is_everywhere: bool,
+    manner: Manner,
 ) -> bool {
-    let moving = transfer(&r.reader, &w.writer).bytes_max(bytes_max);
-    let moving = if is_everywhere {
-        moving.in_kernel_everywhere()
-    } else {
-        moving
-    };
-    let answer = s.drive_between(moving, &mut r.peer, &mut w.peer);
-    // Whatever ended it, what left the one is what the other accepted.
+    let begin = Instant::now();
+    let mut left = bytes_max;
+    loop {
+        let moving = transfer(&r.reader, &w.writer).bytes_max(left);
+        let peers = (&mut r.peer, &mut w.peer);
+        let answer = match manner {
+            Manner::Blocking => {
+                let moving = moving.in_kernel_everywhere().within(LOOK_EVERY);
+                Some(block_between(moving, peers.0, peers.1))
+            }
+            Manner::Buffered => s.drive_between(moving, peers.0, peers.1),
+            Manner::Moved => {
+                let moving = moving.in_kernel_everywhere();
+                s.drive_between(moving, peers.0, peers.1)
+            }
+        };
+        let passed = record(r, w);
+        match answer {
+            Some(Ok(Transferred {
+                bytes, has_ended, ..
+            })) => {
+                assert_eq!(bytes, passed, "told otherwise than it is");
+                assert!(has_ended || bytes == left, "neither end nor bound");
+                r.ended = has_ended;
+                return true;
+            }
+            Some(Err(failed)) => {
+                assert_eq!(failed.bytes, passed, "told otherwise than it is");
+                if manner != Manner::Blocking || failed.error.kind != ErrorKind::TimedOut {
+                    check_end(s, &failed, r, w);
+                    return false;
+                }
+                if s.gives_up(begin) {
+                    return false;
+                }
+                left -= passed;
+            }
+            None => return false,
+        }
+    }
+}
+
+/// Waits for a transfer in this thread, while another one does both peers' part.
+fn block_between(
+    moving: Wait<Transfer<'_>>,
+    feeds: &mut Peer,
+    takes: &mut Peer,
+) -> Result<Transferred, TransferError> {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                let (has_fed, has_taken) = (feeds.step(), takes.step());
+                if !has_fed && !has_taken {
+                    std::thread::park_timeout(Duration::from_millis(1));
+                }
+            }
+        });
+        let answer = moving.wait();
+        is_over.store(true, Ordering::SeqCst);
+        answer
+    })
+}
+
+/// Records what was passed on at both ends, and how much that was. Whatever ended it, what left the one is what the other accepted.
+fn record(r: &mut Reading, w: &mut Writing) -> u64 {
     let passed = w.writer.ledger().accepted() - w.accepted.len() as u64;
     let left = r.reader.ledger().transferred() - r.taken.len() as u64;
     assert_eq!(left, passed, "lost or doubled between the ends");
@@ -56,22 +130,7 @@ fn pass_on(
     let data = r.peer.data[start..end].to_vec();
     r.taken.extend_from_slice(&data);
     w.accepted.extend_from_slice(&data);
-    match answer {
-        Some(Ok(Transferred {
-            bytes, has_ended, ..
-        })) => {
-            assert_eq!(bytes, passed, "told otherwise than it is");
-            assert!(has_ended || bytes == bytes_max, "neither end nor bound");
-            r.ended = has_ended;
-            true
-        }
-        Some(Err(failed)) => {
-            assert_eq!(failed.bytes, passed, "told otherwise than it is");
-            check_end(s, &failed, r, w);
-            false
-        }
-        None => false,
-    }
+    passed
 }
 
 /// The end that is named is the one that failed: it says the same again.

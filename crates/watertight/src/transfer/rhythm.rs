@@ -1,0 +1,133 @@
+//! Which end of a transfer is waited for next, guessed from what was waited for before: a wrong guess costs a call and nothing else.
+//!
+//! Never here: the waiting itself, and which end has to be waited for in truth.
+
+/// How often a move came behind a wait, and for which end. A thread that sees a wait for the source coming does it first, and
+/// spares the attempt that tells it.
+#[derive(Debug, Default)]
+pub(super) struct Rhythm {
+    /// An end was waited for since the last move.
+    has_waited: bool,
+    /// The end that was waited for last was the destination.
+    was_destination: bool,
+    /// Moves in a row behind a wait for the source that nobody foresaw.
+    seen: u32,
+    /// So many more moves are expected to come behind one.
+    expected: u32,
+    /// As many as were expected the last time.
+    run: u32,
+}
+
+impl Rhythm {
+    /// So many waits make a rhythm.
+    const SEEN_MIN: u32 = 2;
+    /// So many are expected first, then it is tried without, in case the source has become faster. Each time that it has not, twice as
+    /// many are expected, up to the bound.
+    const RUN_MIN: u32 = 2;
+    const RUN_MAX: u32 = 32;
+
+    /// Whether it is worth a call to be told which end is waited for. If not, the source is the guess.
+    pub(super) const fn asks(&self) -> bool {
+        self.has_waited || self.was_destination
+    }
+
+    pub(super) const fn handle_destination_wait(&mut self) {
+        self.has_waited = true;
+        self.was_destination = true;
+    }
+
+    pub(super) const fn handle_source_wait(&mut self) {
+        self.has_waited = true;
+        self.was_destination = false;
+    }
+
+    /// Bytes were moved. Whether to wait for the source before the next attempt.
+    pub(super) fn handle_move(&mut self) -> bool {
+        let is_behind_source = self.has_waited && !self.was_destination;
+        self.has_waited = false;
+        if !is_behind_source {
+            *self = Self {
+                was_destination: self.was_destination,
+                ..Self::default()
+            };
+            return false;
+        }
+        if self.expected > 0 {
+            self.expected -= 1;
+            return self.expected > 0;
+        }
+        self.seen += 1;
+        if self.seen < Self::SEEN_MIN {
+            return false;
+        }
+        self.run = (self.run * 2).clamp(Self::RUN_MIN, Self::RUN_MAX);
+        self.expected = self.run;
+        true
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    /// Moves that are each behind a wait for the source: before how many of the next ones it is waited at once.
+    fn foreseen(rhythm: &mut Rhythm, moves: u32) -> Vec<bool> {
+        let mut all = Vec::new();
+        for _ in 0..moves {
+            rhythm.handle_source_wait();
+            all.push(rhythm.handle_move());
+        }
+        all
+    }
+
+    #[test]
+    fn a_wait_after_every_move_is_seen_coming_and_looked_at_again() {
+        let mut rhythm = Rhythm::default();
+        // Nothing is expected at first, nor of a source that is always ready.
+        for _ in 0..10 {
+            assert!(!rhythm.handle_move());
+        }
+        let mut lengths = Vec::new();
+        assert_eq!(foreseen(&mut rhythm, 1), [false]);
+        for _ in 0..6 {
+            let mut length = 0;
+            while foreseen(&mut rhythm, 1) == [true] {
+                length += 1;
+            }
+            lengths.push(length);
+        }
+        assert_eq!(lengths, [2, 4, 8, 16, 32, 32]);
+        // One move without a wait, and nothing is expected any more.
+        assert_eq!(foreseen(&mut rhythm, 1), [true]);
+        assert!(!rhythm.handle_move());
+        assert_eq!(foreseen(&mut rhythm, 3), [false, true, true]);
+    }
+
+    #[test]
+    fn the_end_that_was_waited_for_last_is_the_guess() {
+        let mut rhythm = Rhythm::default();
+        assert!(!rhythm.asks(), "the source at first");
+        rhythm.handle_source_wait();
+        assert!(rhythm.asks(), "it was waited for, and nothing moved");
+        rhythm.handle_move();
+        assert!(!rhythm.asks());
+        rhythm.handle_source_wait();
+        rhythm.handle_destination_wait();
+        rhythm.handle_move();
+        assert!(rhythm.asks(), "the destination is never guessed");
+        rhythm.handle_source_wait();
+        rhythm.handle_move();
+        assert!(!rhythm.asks());
+    }
+
+    /// Whoever waits for both ends gains nothing by waiting for the source first.
+    #[test]
+    fn a_wait_for_the_destination_ends_the_rhythm() {
+        let mut rhythm = Rhythm::default();
+        assert_eq!(foreseen(&mut rhythm, 2), [false, true]);
+        rhythm.handle_source_wait();
+        rhythm.handle_destination_wait();
+        assert!(!rhythm.handle_move());
+        assert_eq!(foreseen(&mut rhythm, 1), [false]);
+    }
+}
