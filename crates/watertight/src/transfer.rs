@@ -40,8 +40,8 @@ const STEPS_MAX: u32 = 16;
 ///
 /// Neither end is closed. What is read ahead of `from` goes first, and goes behind what is queued for `to`.
 ///
-/// On Linux bytes between two pipes that are ours alone (made by this library, or adopted as unshared, as a child's streams are) are moved
-/// inside the kernel (splice), and never copied to this process.
+/// On Linux bytes from a pipe that is ours alone (made by this library, or adopted as unshared, as a child's streams are) to another pipe or to
+/// /dev/null are moved inside the kernel (splice), and never copied to this process.
 /// A thread that waits with `.wait()` blocks on either pipe by itself, without the library's own thread, and blocks SIGPIPE and SIGXFSZ
 /// meanwhile, also for observers that it calls.
 /// Everything else goes through one buffer. [`in_kernel_everywhere`](Wait::in_kernel_everywhere) has the kernel do more of it.
@@ -212,11 +212,12 @@ impl<B: Backend> Wait<Transfer<'_, B>> {
         self
     }
 
-    /// Moves bytes inside the kernel wherever it can: from pipes that others made, from and to regular files, and from one of
-    /// these to another, where the file system copies (Linux). Elsewhere this changes nothing.
+    /// Moves bytes inside the kernel wherever it can: from pipes that others made, from and to regular files, from one of these to
+    /// another, where the file system copies, and from one to /dev/null or to a socket that was adopted as unshared and in non-blocking
+    /// mode, in which it is to stay (Linux). Elsewhere this changes nothing.
     ///
-    /// **Bytes.** A file that goes into a pipe is not copied: the pipe gets the file's own pages, and until the peer has read them, whoever overwrites
-    /// or cuts the file changes what the peer reads. The call waits for the file's disk in the calling thread: a deadline is looked
+    /// **Bytes.** A file that goes into a pipe or a socket is not copied: it gets the file's own pages, and until the peer has read them, whoever
+    /// overwrites or cuts the file changes what the peer reads. The call waits for the file's disk in the calling thread: a deadline is looked
     /// at between two calls, and an abort of either end waits for the call. A pipe that is written in packet mode (`O_DIRECT`)
     /// passes its packets on as packets: a peer that reads one in pieces loses the rest of it, which no account can tell.
     ///

@@ -111,7 +111,7 @@ impl PipeWriter {
     /// What differs: messages may be joined into writes of more than `PIPE_BUF` bytes, since there are no other writers; and
     /// a pipe that no flag of a call keeps from waiting (every pipe on macOS and the BSDs, a FIFO on Linux) is switched to
     /// `O_NONBLOCK` until it is given back, which spares the helper thread. If somebody shares it after all, that somebody
-    /// sees both.
+    /// sees both. A socket that comes in non-blocking mode may be sent a file inside the kernel (`in_kernel_everywhere`).
     ///
     /// # Errors
     /// As [`PipeWriter::adopt`].

@@ -23,12 +23,14 @@ use watertight_core::{Cause, Class, OsCode};
 /// What kind of thing a descriptor is, as far as it matters here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
-    /// A character device that is no terminal.
+    /// A character device that is no terminal and no memory.
     Device,
     /// A regular file or a block device: never waits by POSIX's word, blocks in fact.
     File,
     /// A connected AF_UNIX stream socket.
     LocalSocket,
+    /// A character device of memory that never waits: /dev/null, /dev/zero, /dev/full.
+    Memory,
     /// A pipe or a FIFO.
     Pipe,
     /// Another connected stream socket.
@@ -47,7 +49,7 @@ pub struct Handle {
     is_fifo: bool,
     /// A pseudo-terminal's leading end: closing it throws away what was not read.
     is_leading_end: bool,
-    /// A pipe that nobody else has: we made it, or whoever brought it says so.
+    /// A pipe, or a socket in non-blocking mode, that nobody else has: we made it, or whoever brought it says so.
     is_ours: bool,
     /// O_NONBLOCK was set by us, and goes when the descriptor is given back.
     is_switched: bool,
@@ -66,6 +68,14 @@ struct Found {
     anonymous: bool,
     /// A pseudo-terminal's leading end.
     is_leading_end: bool,
+    /// It came in non-blocking mode.
+    is_nonblocking: bool,
+}
+
+impl Found {
+    fn is_nonblocking_socket(&self) -> bool {
+        self.is_nonblocking && matches!(self.kind, Kind::LocalSocket | Kind::Socket)
+    }
 }
 
 impl Handle {
@@ -164,7 +174,7 @@ impl Handle {
         Ok(self.is_fifo && !polled(self.original())?.contains(PollFlags::HUP))
     }
 
-    /// Whether it is a pipe that nobody else has.
+    /// Whether it is a pipe, or a socket in non-blocking mode, that nobody else has.
     pub(super) const fn is_ours(&self) -> bool {
         self.is_ours
     }
@@ -318,9 +328,10 @@ pub(super) fn adopt(
     start_helper: impl FnOnce() -> Result<Helper, StepError>,
 ) -> Result<Handle, Refused> {
     let chosen = inspect(fd.as_fd(), direction).and_then(|found| {
-        let is_ours = is_unshared && found.kind == Kind::Pipe;
+        let is_our_pipe = is_unshared && found.kind == Kind::Pipe;
+        let is_ours = is_our_pipe || (is_unshared && found.is_nonblocking_socket());
         // A flag of the call is cheaper where a pipe has one.
-        let rung = if is_ours && !(features.nowait && found.anonymous) {
+        let rung = if is_our_pipe && !(features.nowait && found.anonymous) {
             Rung::Private(None)
         } else {
             choose(fd.as_fd(), direction, &found, features, start_helper)?
@@ -388,7 +399,7 @@ fn choose(
                 Err(_) => {}
             }
         }
-        Kind::Device | Kind::File => {}
+        Kind::Device | Kind::File | Kind::Memory => {}
     }
     start_helper().map(Rung::Helper)
 }
@@ -401,6 +412,7 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Fifo => Kind::Pipe,
             FileType::Socket => socket_kind(fd)?,
+            FileType::CharacterDevice if kernel::is_memory(&stat) => Kind::Memory,
             FileType::CharacterDevice if is_terminal(fd) => Kind::Terminal,
             FileType::CharacterDevice => Kind::Device,
             FileType::RegularFile | FileType::BlockDevice => Kind::File,
@@ -411,9 +423,10 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
             kind,
             anonymous: kind == Kind::Pipe && kernel::is_anonymous_pipe(fd),
             is_leading_end: kind == Kind::Terminal && kernel::is_terminal_master(fd),
+            is_nonblocking: false,
         })
     })?;
-    step(Step::InspectAccess, || {
+    let is_nonblocking = step(Step::InspectAccess, || {
         let flags = flags_of(fd).map_err(|code| classified(Call::Query, code))?;
         kernel::refuse_mode(flags, found.kind, direction)?;
         let access = flags & OFlags::RWMODE;
@@ -423,12 +436,15 @@ fn inspect(fd: BorrowedFd<'_>, direction: Direction) -> Result<Found, StepError>
         };
         // EBADF is what a read or write would say: "not open for reading (writing)".
         if fits {
-            Ok(())
+            Ok(flags.contains(OFlags::NONBLOCK))
         } else {
             Err(argument(Errno::BADF))
         }
     })?;
-    Ok(found)
+    Ok(Found {
+        is_nonblocking,
+        ..found
+    })
 }
 
 /// fcntl F_SETFL: O_NONBLOCK on a description that nobody shares. Whether it was not set before.

@@ -237,7 +237,7 @@ impl Shared {
             while !rest.is_empty() {
                 let now = match kind {
                     // A device takes what it takes; `poll` can promise no size for it.
-                    Kind::Device | Kind::File => rest,
+                    Kind::Device | Kind::File | Kind::Memory => rest,
                     Kind::Pipe if is_whole => rest,
                     Kind::LocalSocket | Kind::Pipe | Kind::Socket | Kind::Terminal => {
                         &rest[..rest.len().min(STEP_BYTES_MAX)]
@@ -273,7 +273,7 @@ impl Shared {
 
     /// poll: until the descriptor is ready, or the operation is called back.
     fn wait_ready(&self, fd: &OwnedFd, kind: Kind, events: PollFlags) -> Result<(), Outcome> {
-        if kind == Kind::File {
+        if cannot_be_waited_for(kind) {
             return Ok(());
         }
         let (fd, recall) = (fd.as_fd(), self.recall.as_fd());
@@ -283,8 +283,8 @@ impl Shared {
 
     /// A file that says "not now" is not to be waited for, and is not asked without a pause either.
     fn pause(&self, kind: Kind) -> Result<(), Outcome> {
-        if kind != Kind::File {
-            // `poll` waits for it.
+        if !cannot_be_waited_for(kind) {
+            // `poll` does it.
             return Ok(());
         }
         let recall = self.recall.as_fd();
@@ -322,6 +322,11 @@ impl Shared {
             rustix::io::read(&self.recall, &mut [0; 16])
         });
     }
+}
+
+/// `poll` says of it that it is ready, whatever it does then.
+fn cannot_be_waited_for(kind: Kind) -> bool {
+    matches!(kind, Kind::File | Kind::Memory)
 }
 
 /// All of it as one chunk.

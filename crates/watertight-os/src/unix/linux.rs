@@ -7,7 +7,7 @@ use super::sigpipe::{without_sigpipe, without_sigxfsz};
 use crate::Direction;
 use crate::fault::fallible;
 use rustix::event::PollFlags;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Dev, Mode, OFlags, Stat};
 use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{PipeFlags, SpliceFlags};
@@ -199,10 +199,27 @@ pub(super) fn splice(
     };
     match kind {
         Kind::File => without_sigxfsz(splice),
-        Kind::Device | Kind::LocalSocket | Kind::Pipe | Kind::Socket | Kind::Terminal => {
-            without_sigpipe(splice)
-        }
+        Kind::Device
+        | Kind::LocalSocket
+        | Kind::Memory
+        | Kind::Pipe
+        | Kind::Socket
+        | Kind::Terminal => without_sigpipe(splice),
     }
+}
+
+/// sendfile, from where the file is: to memory, or to a socket in non-blocking mode, for no flag of this call keeps it from waiting.
+/// Nor does one keep its signal away.
+pub(super) fn sendfile(
+    from: BorrowedFd<'_>,
+    into: BorrowedFd<'_>,
+    bytes_max: usize,
+) -> Result<usize, Errno> {
+    without_sigpipe(|| {
+        fallible("sendfile", Call::Write, || {
+            rustix::fs::sendfile(into, from, None, bytes_max)
+        })
+    })
 }
 
 /// copy_file_range, from where the one file is to where the other is: the file system copies, or has them share what it keeps.
@@ -256,6 +273,22 @@ pub(super) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Errno
 pub(super) fn is_anonymous_pipe(fd: BorrowedFd<'_>) -> bool {
     let stat = fallible("fstatfs", Call::Query, || rustix::fs::fstatfs(fd));
     stat.is_ok_and(|stat| stat.f_type as u64 == PIPEFS_MAGIC)
+}
+
+/// Whether a character device is null, zero or full (the kernel's devices.txt): it answers at once, whatever it is asked for.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::unnecessary_cast,
+    reason = "Android's numbers have other widths"
+)]
+pub(super) fn is_memory(stat: &Stat) -> bool {
+    const MEMORY: u32 = 1;
+    const NULL: u32 = 3;
+    const ZERO: u32 = 5;
+    const FULL: u32 = 7;
+    let number = stat.st_rdev as Dev;
+    let minor = rustix::fs::minor(number);
+    rustix::fs::major(number) == MEMORY && [NULL, ZERO, FULL].contains(&minor)
 }
 
 /// ioctl TIOCGPTN: whether this is the leading end of a pseudo-terminal, as far as it can be ruled out: ENOTTY alone says that
@@ -315,7 +348,7 @@ pub(super) fn unread(fd: BorrowedFd<'_>, kind: Kind) -> Option<Result<u64, Errno
         })),
         Kind::LocalSocket => Some(fallible("SIOCOUTQ", Call::Query, || out_queue(fd))),
         Kind::Terminal => unread_by_program(fd),
-        Kind::Device | Kind::File | Kind::Socket => None,
+        Kind::Device | Kind::File | Kind::Memory | Kind::Socket => None,
     }
 }
 

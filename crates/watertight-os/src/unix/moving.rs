@@ -11,14 +11,28 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use watertight_core::{Class, MoveNow, OsCode, ReadNow};
 
-/// splice, or between two files copy_file_range: moves what it can at once.
+/// Which call moves bytes.
+enum Way {
+    /// copy_file_range.
+    Copy,
+    /// sendfile.
+    Send,
+    /// splice.
+    Splice,
+}
+
+/// splice, copy_file_range between two files, or sendfile from a file to what is neither file nor pipe: moves what it can at once.
 pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, everywhere: bool) -> MoveNow {
-    if !is_offered(from, to, everywhere) {
-        return MoveNow::Unavailable;
+    match way(from, to, everywhere) {
+        None => MoveNow::Unavailable,
+        Some(Way::Copy) => copy_now(from, to, bytes_max),
+        Some(Way::Send) => send_now(from, to, bytes_max),
+        Some(Way::Splice) => splice_now(from, to, bytes_max),
     }
-    if from.kind() == Kind::File && to.kind() == Kind::File {
-        return copy_now(from, to, bytes_max);
-    }
+}
+
+/// splice: what one of two ends allows, of which one is a pipe.
+fn splice_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
     let into = (to.original(), to.kind());
     loop {
         return match kernel::splice(from.original(), into, bytes_max) {
@@ -26,8 +40,8 @@ pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, everywhere:
             Ok(n) => MoveNow::Moved(n),
             Err(code) => match next(Call::Write, code) {
                 Next::Again => continue,
-                // A file takes what comes.
-                Next::Wait if to.kind() == Kind::File => MoveNow::SourceWait,
+                // These take what comes.
+                Next::Wait if matches!(to.kind(), Kind::File | Kind::Memory) => MoveNow::SourceWait,
                 Next::Wait => MoveNow::Wait,
                 Next::Fail(class, os) => failed(from, to, class, os),
             },
@@ -47,26 +61,50 @@ fn copy_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
     }
 }
 
-/// A socket is not: the call would wait for one that is in blocking mode, whatever its flag says. A file is only where it was
-/// asked for: the call waits for its disk, and the pipe gets the file's own pages, which whoever writes the file changes. So is
-/// the reading end of a pipe that somebody else made: if it is written in packet mode, its packets go on as packets, and whoever
-/// reads one in pieces loses the rest. Nothing tells that mode at the reading end.
-fn is_offered(from: &Handle, to: &Handle, everywhere: bool) -> bool {
-    match (from.kind(), to.kind()) {
-        // What only a helper reads cannot be waited for without being read.
-        (Kind::Pipe, Kind::Pipe) => (everywhere || from.is_ours()) && from.helped().is_none(),
-        (Kind::Pipe, Kind::File) => everywhere && from.helped().is_none(),
-        (Kind::File, Kind::File | Kind::Pipe) => everywhere,
+/// sendfile: as with copy_file_range, only what it moved is believed. A socket may take nothing now.
+fn send_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
+    loop {
+        return match kernel::sendfile(from.original(), to.original(), bytes_max) {
+            Ok(0) => MoveNow::Unavailable,
+            Ok(n) => MoveNow::Moved(n),
+            Err(code) => match next(Call::Write, code) {
+                Next::Again => continue,
+                Next::Wait => MoveNow::Wait,
+                Next::Fail(..) => MoveNow::Unavailable,
+            },
+        };
+    }
+}
+
+/// How bytes go between these two, if at all. To a socket they go only if nobody else has it and it is in non-blocking mode: the call
+/// would wait for one in blocking mode, whatever its flag says. A file's go only where it was asked for: the call waits for its disk,
+/// and a pipe or a socket gets the file's own pages, which whoever writes the file changes. So do those of a pipe that somebody else
+/// made: if it is written in packet mode, its packets go on as packets, and whoever reads one in pieces loses the rest. Nothing tells
+/// that mode at the reading end.
+fn way(from: &Handle, to: &Handle, everywhere: bool) -> Option<Way> {
+    // What only a helper reads cannot be waited for without being read.
+    let can_wait = from.helped().is_none();
+    let (is_offered, way) = match (from.kind(), to.kind()) {
+        (Kind::Pipe, Kind::Memory | Kind::Pipe) => {
+            ((everywhere || from.is_ours()) && can_wait, Way::Splice)
+        }
+        (Kind::Pipe, Kind::File) => (everywhere && can_wait, Way::Splice),
+        (Kind::File, Kind::Pipe) => (everywhere, Way::Splice),
+        (Kind::File, Kind::File) => (everywhere, Way::Copy),
+        (Kind::File, Kind::Memory) => (everywhere, Way::Send),
+        (Kind::File, Kind::LocalSocket | Kind::Socket) => (everywhere && to.is_ours(), Way::Send),
         (
             Kind::Device
             | Kind::File
             | Kind::LocalSocket
+            | Kind::Memory
             | Kind::Pipe
             | Kind::Socket
             | Kind::Terminal,
             _,
-        ) => false,
-    }
+        ) => return None,
+    };
+    is_offered.then_some(way)
 }
 
 /// Nothing, and no failure: the end, or a FIFO that nobody has opened for writing yet.
@@ -209,5 +247,41 @@ mod tests {
         let without_size = opened("/proc/self/cmdline".as_ref());
         assert_eq!(who_waits(&without_size), MoveNow::Wait);
         drop((native.release(program), native.release(without_size)));
+    }
+
+    #[test]
+    fn only_what_never_waits_is_memory() {
+        let native = Native::new().unwrap();
+        for (path, kind) in [
+            ("/dev/full", Kind::Memory),
+            ("/dev/null", Kind::Memory),
+            ("/dev/urandom", Kind::Device),
+            ("/dev/zero", Kind::Memory),
+        ] {
+            let file = std::fs::File::open(path).unwrap();
+            let handle = native.adopt(file.into(), Direction::Read).unwrap();
+            assert_eq!(handle.kind(), kind, "{path}");
+            drop(native.release(handle));
+        }
+    }
+
+    /// sendfile would wait for any other.
+    #[test]
+    fn a_socket_is_ours_only_if_it_came_so_and_does_not_wait() {
+        let native = Native::new().unwrap();
+        for (is_unshared, is_nonblocking) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
+            let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            ours.set_nonblocking(is_nonblocking).unwrap();
+            let handle = if is_unshared {
+                native.adopt_unshared(ours.into(), Direction::Write)
+            } else {
+                native.adopt(ours.into(), Direction::Write)
+            };
+            let handle = handle.unwrap();
+            assert_eq!(handle.is_ours(), is_unshared && is_nonblocking);
+            drop(native.release(handle));
+        }
     }
 }

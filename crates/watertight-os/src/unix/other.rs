@@ -7,7 +7,7 @@ use super::sigpipe::without_sigpipe;
 use crate::Direction;
 use crate::fault::fallible;
 use rustix::event::PollFlags;
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, Stat};
 #[cfg(target_vendor = "apple")]
 use rustix::io::FdFlags;
 use rustix::io::{Errno, IoSlice};
@@ -138,6 +138,11 @@ pub(super) fn copy_file_range(
     Err(Errno::NOSYS)
 }
 
+/// Not used on these systems.
+pub(super) fn sendfile(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: usize) -> Result<usize, Errno> {
+    Err(Errno::NOSYS)
+}
+
 /// sendmsg with MSG_DONTWAIT, and MSG_NOSIGNAL where the system has it; else the signal is blocked.
 pub(super) fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
     let send = |flags| {
@@ -177,6 +182,11 @@ pub(super) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Errno
 
 /// There is no per-call flag that an anonymous pipe would allow and a FIFO not.
 pub(super) fn is_anonymous_pipe(_fd: BorrowedFd<'_>) -> bool {
+    false
+}
+
+/// Nothing is moved inside the kernel on these systems, so it makes no difference.
+pub(super) fn is_memory(_: &Stat) -> bool {
     false
 }
 

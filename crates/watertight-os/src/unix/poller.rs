@@ -121,7 +121,7 @@ impl Native {
         self.adopt_one(fd, direction, false)
     }
 
-    /// As [`adopt`](Self::adopt), for a pipe whose open file description nobody else has: it may get O_NONBLOCK.
+    /// As [`adopt`](Self::adopt), for a pipe or a socket whose open file description nobody else has: a pipe may get O_NONBLOCK.
     ///
     /// # Errors
     /// As [`adopt`](Self::adopt).
@@ -422,7 +422,7 @@ impl Backend for Native {
 
     fn block_until_writable(&self, handle: &Handle, timeout: Option<Duration>) -> bool {
         // A pipe that a helper writes to is idle now, and can be waited for like any other.
-        handle.kind() == handle::Kind::Pipe
+        (handle.kind() == handle::Kind::Pipe || handle.is_socket_kind())
             && kernel::block_until(handle.waited_on(), PollFlags::OUT, timeout)
     }
 
