@@ -475,6 +475,41 @@ fn a_transfer_names_the_end_that_was_stopped() {
     }
 }
 
+/// Nobody reads the destination, so the transfer waits for it sooner or later.
+#[test]
+fn a_transfer_into_a_pipe_that_nobody_reads_is_stopped_at_either_end() {
+    let _accounted = Accounted::start();
+    for is_source in [true, false] {
+        let (from, feed) = pipe().unwrap();
+        let (sink, to) = pipe().unwrap();
+        std::thread::scope(|scope| {
+            // It is held up too, until its reader leaves.
+            let feeding = scope.spawn(|| feed.send(&[3; 10 << 20]).within(PATIENCE).wait());
+            let waiting = scope.spawn(|| transfer(&from, &to).within(PATIENCE).wait());
+            while to.ledger().accepted() == 0 {
+                std::thread::yield_now();
+            }
+            if is_source {
+                let _ = from.abort().within(PATIENCE).wait().unwrap();
+            } else {
+                let _ = to.abort().within(PATIENCE).wait().unwrap();
+            }
+            let failed = waiting.join().unwrap().unwrap_err();
+            let stopped = match is_source {
+                true => TransferEnd::Source,
+                false => TransferEnd::Destination,
+            };
+            assert_eq!(failed.end, stopped);
+            assert_eq!(failed.error.kind, ErrorKind::Aborted);
+            assert_eq!(from.ledger().transferred(), failed.bytes);
+            assert_eq!(to.ledger().accepted(), failed.bytes);
+            let _ = from.abort().within(PATIENCE).wait().unwrap();
+            let _ = feeding.join().unwrap().unwrap_err();
+        });
+        drop(sink);
+    }
+}
+
 #[test]
 fn empty_messages_and_buffers_are_no_trouble() {
     let _accounted = Accounted::start();
