@@ -1,8 +1,9 @@
 //! Everything that this program says on standard error: messages, reports, and the progress line.
 //!
-//! A thread of its own writes; everybody else hands text over and goes on. A standard error that takes nothing (a full pipe
-//! that nobody reads, a terminal that is held with Ctrl-S) blocks that thread and nobody else. The end of the program waits
-//! for it (`finish`), but not for ever. Never here: `std::io::stderr()` and its lock, but for what the platform's file says.
+//! What the system takes at once is written at once, where it can be told not to wait. From the first word on that has to wait a
+//! thread of its own writes; everybody else hands text over and goes on. A standard error that takes nothing (a full pipe that
+//! nobody reads, a terminal that is held with Ctrl-S) blocks that thread and nobody else. The end of the program waits for it
+//! (`finish`), but not for ever. Never here: `std::io::stderr()` and its lock, but for what the platform's file says.
 
 use crate::platform;
 use crate::units::printable;
@@ -68,6 +69,9 @@ pub(crate) fn print(text: &str) {
         return;
     }
     state.push(text);
+    if state.write_at_once() {
+        return;
+    }
     let has_writer = state.ensure_writer();
     drop(state);
     CHANGED.notify_all();
@@ -169,6 +173,19 @@ impl Outgoing {
         if let Some(erasure) = self.erasure.take() {
             self.waiting.extend_from_slice(erasure.as_bytes());
         }
+    }
+
+    /// Writes what goes at once, unless the thread does that. Under the lock, which keeps it in order: no call waits. Whether nothing is
+    /// left.
+    fn write_at_once(&mut self) -> bool {
+        while !self.has_writer && !self.waiting.is_empty() {
+            let bytes = self.waiting.len().min(platform::STDERR_PIECE_BYTES_MAX);
+            match platform::write_stderr_at_once(&self.waiting[..bytes]) {
+                Some(taken) => drop(self.waiting.drain(..taken)),
+                None => break,
+            }
+        }
+        self.waiting.is_empty()
     }
 
     /// Starts the thread that writes, if it does not run yet. Whether it runs.

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often the line is drawn again.
+/// When the line is drawn first, and how often again.
 const INTERVAL: Duration = Duration::from_millis(100);
 const DRAWS_PER_SECOND: u8 = 10;
 /// After this time without a byte the line says that the copy stalls.
@@ -67,16 +67,12 @@ impl Meter {
         size: Option<u64>,
         now: Instant,
     ) -> io::Result<Self> {
-        let is_line_wanted = match choice {
-            ProgressChoice::Always => true,
-            ProgressChoice::Auto => diagnostics::is_terminal() && !diagnostics::is_dumb_terminal(),
-            ProgressChoice::Json | ProgressChoice::Never => false,
-        };
-        let shown = if is_line_wanted {
+        let shown = if is_line_wanted(choice) {
             Some(Shown {
                 display: Display::Gauge(Box::new(Gauge::new(size, now)?)),
                 every: INTERVAL,
-                due: now,
+                // Nobody can read a line that goes at once.
+                due: later(now, INTERVAL),
             })
         } else if choice == ProgressChoice::Json {
             let every = every.unwrap_or(progress_json::INTERVAL);
@@ -125,6 +121,15 @@ impl Meter {
             }
             Display::Json(lines) => lines.tell_last(progress, now),
         }
+    }
+}
+
+/// Whether people are shown a line.
+fn is_line_wanted(choice: ProgressChoice) -> bool {
+    match choice {
+        ProgressChoice::Always => true,
+        ProgressChoice::Auto => diagnostics::is_terminal() && !diagnostics::is_dumb_terminal(),
+        ProgressChoice::Json | ProgressChoice::Never => false,
     }
 }
 
@@ -378,5 +383,13 @@ mod tests {
         let now = Instant::now();
         let meter = Meter::new(ProgressChoice::Never, None, None, now).unwrap();
         assert_eq!(meter.due(), None);
+    }
+
+    #[test]
+    fn a_copy_that_is_over_at_once_shows_no_line() {
+        let now = Instant::now();
+        let meter = Meter::new(ProgressChoice::Always, None, None, now).unwrap();
+        assert_eq!(meter.due(), Some(now + INTERVAL));
+        assert!(!meter.is_due(now));
     }
 }

@@ -6,7 +6,9 @@ pub(crate) use crate::unix_files::{
     is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
     private_options, rename_new, resume_options, sync_folder, take_over,
 };
-pub(crate) use crate::unix_stderr::{STDERR_PIECE_BYTES_MAX, unread_of_stderr, write_stderr};
+pub(crate) use crate::unix_stderr::{
+    STDERR_PIECE_BYTES_MAX, unread_of_stderr, write_stderr, write_stderr_at_once,
+};
 pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,
 };

@@ -13,6 +13,10 @@ pub(crate) const STDERR_PIECE_BYTES_MAX: usize = rustix::pipe::PIPE_BUF;
 /// How long to look away where poll says that there is room, and write says that there is none.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// For pwritev2: the position is the description's own, if it has one.
+#[cfg(target_os = "linux")]
+const HERE: u64 = u64::MAX;
+
 /// poll, then write. In non-blocking mode, too, room is waited for; `TimedOut` after so long. What others have in the same
 /// pipe may fill it in between: then a blocking write blocks, and so may a terminal.
 pub(crate) fn write_stderr(text: &[u8], within: Duration) -> io::Result<usize> {
@@ -36,6 +40,22 @@ pub(crate) fn write_stderr(text: &[u8], within: Duration) -> io::Result<usize> {
             Ok(taken) => return Ok(taken),
         }
     }
+}
+
+/// pwritev2, RWF_NOWAIT: writes what goes at once, and says how much that was. None: somebody has to wait for it, or the system does
+/// not offer that for what standard error is.
+#[cfg(target_os = "linux")]
+pub(crate) fn write_stderr_at_once(text: &[u8]) -> Option<usize> {
+    use rustix::io::{ReadWriteFlags, pwritev2};
+    let text = [io::IoSlice::new(text)];
+    let written = pwritev2(rustix::stdio::stderr(), &text, HERE, ReadWriteFlags::NOWAIT);
+    written.ok().filter(|taken| *taken > 0)
+}
+
+/// Nothing: here every write may wait.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn write_stderr_at_once(_: &[u8]) -> Option<usize> {
+    None
 }
 
 /// fstat, ioctl FIONREAD: how many bytes lie unread in the pipe that standard error is; `None` if it is none, or it is not known.

@@ -150,6 +150,11 @@ pub(crate) fn write_stderr(text: &[u8], _: Duration) -> io::Result<usize> {
     File::from(standard_copy(2)?).write(text)
 }
 
+/// Nothing: every write may wait.
+pub(crate) fn write_stderr_at_once(_: &[u8]) -> Option<usize> {
+    None
+}
+
 /// How many bytes lie unread in the pipe that standard error is: Windows does not say so at this end.
 pub(crate) fn unread_of_stderr() -> Option<u64> {
     None
