@@ -44,6 +44,8 @@ pub(crate) struct Copy<'a> {
     meter: Meter,
     pace: Option<Pace>,
     source: Source,
+    /// Our standard streams' pipes that are still to be enlarged.
+    to_enlarge: Vec<End>,
     /// The library moves the bytes from the source to the one destination, and nobody is told of each piece.
     is_moving: bool,
     /// What puts the data into frames, if they are to be sealed.
@@ -82,11 +84,6 @@ impl<'a> Copy<'a> {
         inbox: Inbox,
     ) -> io::Result<Self> {
         let now = Instant::now();
-        let progress = if flags.quiet {
-            crate::flags::ProgressChoice::Never
-        } else {
-            flags.progress
-        };
         let size = flags.size.or(ends.source.extent.map(Extent::left));
         let size = size.into_iter().chain(flags.limit).min();
         // Before the children, so that what fails here kills them before it ends their input.
@@ -108,12 +105,13 @@ impl<'a> Copy<'a> {
         }
         let is_moving = flags.lets_bytes_pass(children[0].is_running());
         let (reader, extent) = (ends.source.reader, ends.source.extent);
+        let mut to_enlarge = flags.ends_to_enlarge();
         let source = if is_moving {
             let moving = Moving {
                 writer: destinations[0].writer(),
                 is_stable: flags.stable,
                 limit: flags.limit,
-                to_enlarge: flags.streams_to_enlarge(),
+                to_enlarge: std::mem::take(&mut to_enlarge),
             };
             mailbox.wants_progress(false);
             Source::start_moving(reader, extent, moving, mailbox.clone())?
@@ -127,9 +125,10 @@ impl<'a> Copy<'a> {
         };
         Ok(Self {
             flags,
-            meter: Meter::new(progress, flags.progress_every, size, now)?,
+            meter: Meter::new(flags.progress_choice(), flags.progress_every, size, now)?,
             pace: flags.rate.map(|rate| Pace::new(rate, now)),
             source,
+            to_enlarge,
             is_moving,
             sealer: flags.seal.then(Sealer::default),
             source_ending: None,
@@ -293,6 +292,7 @@ impl<'a> Copy<'a> {
                 if let Some(pace) = &mut self.pace {
                     pace.spend(chunk.len() as u64, now);
                 }
+                self.enlarge_once_it_pays();
                 if self.flags.limit == Some(self.bytes_read) {
                     // Its pipe is closed now: how the child ends is our doing.
                     self.child_of(End::Source).stop(now + CHILD_GRACE, now);

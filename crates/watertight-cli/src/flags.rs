@@ -216,13 +216,25 @@ impl CopyFlags {
         self.destinations.len() == 1 && !is_seen && !is_held_back && !is_stopped
     }
 
-    /// Our standard streams that are ends of the copy, if their pipes may be enlarged.
-    pub(crate) fn streams_to_enlarge(&self) -> Vec<u32> {
-        let is_fd = |address: &Address, number: u32| matches!(address.place, Place::Fd(known) if known == number);
-        let source = is_fd(&self.source, 0).then_some(0);
-        let destination = self.destinations.iter().any(|one| is_fd(one, 1));
-        let wanted = source.into_iter().chain(destination.then_some(1));
-        wanted.filter(|_| !self.keep_capacity).collect()
+    /// The ends that are our standard input and output, if their pipes may be enlarged.
+    pub(crate) fn ends_to_enlarge(&self) -> Vec<End> {
+        let is_standard = |end: End, address: &Address| match (end, &address.place) {
+            (End::Source, Place::Fd(number)) => *number == 0,
+            (End::Destination(_), Place::Fd(number)) => *number == 1,
+            (_, Place::Exec(_) | Place::Fifo(_) | Place::File(..)) => false,
+        };
+        let ends = self.ends().filter(|_| !self.keep_capacity);
+        let ends = ends.filter(|&(end, address)| is_standard(end, address));
+        ends.map(|(end, _)| end).collect()
+    }
+
+    /// What is shown while the copy runs.
+    pub(crate) fn progress_choice(&self) -> ProgressChoice {
+        if self.quiet {
+            ProgressChoice::Never
+        } else {
+            self.progress
+        }
     }
 
     /// Whether what was left of a file may be compared with the bytes.

@@ -1,6 +1,7 @@
 //! The reading side of a copy: one thread that reads as much as it is given credit for, takes a seal off, and hashes the data; or,
 //! where nobody has to see the bytes, one that has the library move them on.
 
+use crate::end::End;
 use crate::event::{Event, Mailbox};
 use crate::extent::Extent;
 use crate::platform;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-use watertight::{PipeReader, PipeWriter, TransferEnd, TransferError, transfer};
+use watertight::{OsHandle, PipeReader, PipeWriter, TransferEnd, TransferError, transfer};
 
 /// The most that is read at once: a few pipe capacities, little enough to stay in the cache.
 pub(crate) const CHUNK_BYTES_MAX: u64 = 128 * 1024;
@@ -118,6 +119,11 @@ impl Source {
         }
     }
 
+    /// A second handle of what is read.
+    pub(crate) fn try_clone_handle(&self) -> io::Result<OsHandle> {
+        self.reader.try_clone_handle()
+    }
+
     /// Stops reading. What was read already still arrives; then the ending.
     pub(crate) fn stop(&mut self) {
         self.stopped.store(true, Ordering::Release);
@@ -134,13 +140,13 @@ pub(crate) struct Moving {
     pub(crate) is_stable: bool,
     /// No more than so many.
     pub(crate) limit: Option<u64>,
-    /// Which of our standard streams (0, 1) are pipes of this copy's that may be enlarged.
-    pub(crate) to_enlarge: Vec<u32>,
+    /// The ends whose pipes may be enlarged.
+    pub(crate) to_enlarge: Vec<End>,
 }
 
 /// So many bytes flow before a pipe is enlarged: a small copy does not pay for it, and the pages of all pipes of a user's have one
 /// bound (`pipe-user-pages-soft`).
-const ENLARGED_AFTER_BYTES: u64 = 4 * 1024 * 1024;
+pub(crate) const ENLARGED_AFTER_BYTES: u64 = 4 * 1024 * 1024;
 
 impl Moving {
     fn run(
@@ -189,13 +195,13 @@ impl Moving {
         if first.has_ended || first.bytes == limit {
             return Ok((first.bytes, first.has_ended));
         }
-        for number in &self.to_enlarge {
-            let end = match number {
-                0 => reader.try_clone_handle(),
-                _ => self.writer.try_clone_handle(),
+        for end in &self.to_enlarge {
+            let copy = match end {
+                End::Destination(_) => self.writer.try_clone_handle(),
+                End::Source => reader.try_clone_handle(),
             };
-            if let Ok(end) = end {
-                platform::enlarge(&end);
+            if let Ok(copy) = copy {
+                platform::enlarge(&copy);
             }
         }
         let rest = moved(limit - first.bytes)?;
@@ -314,7 +320,7 @@ fn extent_now(reader: &PipeReader) -> Option<Extent> {
     Extent::of(&File::from(handle))
 }
 
-/// Buffers that are used again once every destination is done with them.
+/// Buffers that are used again once every destination is done with them. Each keeps its length, so that nothing has to be cleared again.
 #[derive(Default)]
 struct Buffers {
     lent: VecDeque<Bytes>,
@@ -340,18 +346,18 @@ impl Buffers {
     }
 
     /// The first `n` bytes as a chunk to hand on.
-    fn chunk(&mut self, mut buffer: BytesMut, n: usize) -> Bytes {
-        if n < buffer.len() / FILLED_PART_MIN {
-            let chunk = Bytes::copy_from_slice(&buffer[..n]);
-            self.lent.push_front(buffer.freeze());
+    fn chunk(&mut self, buffer: BytesMut, n: usize) -> Bytes {
+        let whole = buffer.freeze();
+        if n < whole.len() / FILLED_PART_MIN {
+            let chunk = Bytes::copy_from_slice(&whole[..n]);
+            self.lent.push_front(whole);
             return chunk;
         }
-        buffer.truncate(n);
-        let chunk = buffer.freeze();
+        let chunk = whole.slice(..n);
         if self.lent.len() >= BUFFERS_MAX {
             self.lent.pop_front();
         }
-        self.lent.push_back(chunk.clone());
+        self.lent.push_back(whole);
         chunk
     }
 }
@@ -373,6 +379,15 @@ mod tests {
         );
         drop(chunk);
         assert_eq!(buffers.take(100).as_ptr(), address);
+    }
+
+    #[test]
+    fn a_buffer_that_was_not_filled_comes_back_as_long_as_it_was() {
+        let mut buffers = Buffers::default();
+        let mut first = buffers.take(100);
+        first[99] = 7;
+        drop(buffers.chunk(first, 50));
+        assert_eq!(buffers.take(100)[99], 7, "it was cleared");
     }
 
     #[test]

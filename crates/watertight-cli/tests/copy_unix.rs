@@ -388,7 +388,11 @@ fn a_copy_between_sockets_whose_reader_leaves_in_order_is_well() {
 #[cfg(target_os = "linux")]
 fn pipes_are_enlarged_once_it_pays() {
     use rustix::pipe::fcntl_getpipe_size;
-    for (option, grows) in [("--stable", true), ("--keep-capacity", false)] {
+    for (option, grows) in [
+        ("--stable", true),
+        ("--hash", true),
+        ("--keep-capacity", false),
+    ] {
         let mut child = copy([option, "-", "-"])
             .stdin(Stdio::piped())
             .spawn()

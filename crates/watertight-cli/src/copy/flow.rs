@@ -2,10 +2,12 @@
 
 use super::Copy;
 use crate::destination::Destination;
+use crate::end::End;
 use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy};
+use crate::platform;
 use crate::report::CopyEnding;
 use crate::reserve::Reserve;
-use crate::source::CHUNK_BYTES_MAX;
+use crate::source::{CHUNK_BYTES_MAX, ENLARGED_AFTER_BYTES};
 use crate::verdict::Verdict;
 use bytes::Bytes;
 use std::time::Instant;
@@ -145,6 +147,23 @@ impl Copy<'_> {
         if let Some(last) = last.map(Bytes::from) {
             for destination in &mut self.destinations {
                 destination.push_last(last.clone());
+            }
+        }
+    }
+
+    /// Enough has flowed for larger pipes to pay.
+    pub(super) fn enlarge_once_it_pays(&mut self) {
+        if self.bytes_read < ENLARGED_AFTER_BYTES {
+            return;
+        }
+        for end in std::mem::take(&mut self.to_enlarge) {
+            let copy = match end {
+                End::Destination(index) => self.destinations[index].writer().try_clone_handle(),
+                End::Source => self.source.try_clone_handle(),
+            };
+            // One that is over needs no room any more.
+            if let Ok(copy) = copy {
+                platform::enlarge(&copy);
             }
         }
     }
