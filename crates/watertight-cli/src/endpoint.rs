@@ -11,6 +11,7 @@ use crate::extent::Extent;
 use crate::flags::{CopyFlags, FailurePolicy};
 use crate::identity;
 use crate::mixing::DataStreams;
+use crate::partial::Closing;
 use crate::paths::{Beginning, Paths, Patience};
 use crate::seal;
 use crate::source::CHUNK_BYTES_MAX;
@@ -40,15 +41,23 @@ enum Started {
     Source(Arc<Child>, PipeReader),
 }
 
-/// Opens all ends, in an order in which a failure spoils nothing. The rest is done by whoever begins the copy.
+/// Everything that has a path is open, and nothing is taken over, started or emptied yet.
+pub(crate) struct OpenedEnds {
+    claimed: Claimed,
+    paths: Paths,
+    extent: Option<Extent>,
+    beginning: Beginning,
+}
+
+/// Opens what has a path, in an order in which a failure spoils nothing: by threads of its own, which answer by `events`, or if there are
+/// none on this thread.
 pub(crate) fn open(
     flags: &CopyFlags,
     mut claimed: Claimed,
     data_streams: DataStreams,
     report_file: Option<&File>,
-    mailbox: &Mailbox,
-    inbox: &Inbox,
-) -> Result<(Ends, Beginning), NotOpened> {
+    events: Option<(&Mailbox, &Inbox)>,
+) -> Result<OpenedEnds, NotOpened> {
     if let Some(failure) = claimed.take_failure() {
         return Err(failure.into());
     }
@@ -56,15 +65,80 @@ pub(crate) fn open(
     identity::refuse_same_names(flags)?;
     let mut paths = Paths::new(flags.destinations.len());
     let ends: Vec<_> = flags.ends().collect();
-    paths.open(&ends, Patience::Idle(flags.idle), mailbox, inbox)?;
-    identity::refuse_same(flags, &paths, &claimed, report_file)?;
-    let extent = source_extent(flags, &paths, &claimed);
-    let beginning = paths.beginning(&ends, flags.sync)?;
-    // Children first: they inherit the standard streams, which are taken after that.
-    let mut started = Vec::new();
-    for (end, address) in flags.ends() {
-        started.push(start(end, address, flags, data_streams, mailbox)?);
+    match events {
+        Some((mailbox, inbox)) => {
+            paths.open(&ends, Patience::Idle(flags.idle), mailbox, inbox)?;
+        }
+        None => paths.open_here(&ends)?,
     }
+    identity::refuse_same(flags, &paths, &claimed, report_file)?;
+    let extent = look_at_source(flags, &paths, &claimed, Extent::of);
+    let beginning = paths.beginning(&ends, flags.sync)?;
+    Ok(OpenedEnds {
+        claimed,
+        paths,
+        extent,
+        beginning,
+    })
+}
+
+impl OpenedEnds {
+    /// How much the source holds, if it is a file or a block device.
+    pub(crate) fn extent(&self) -> Option<Extent> {
+        self.extent
+    }
+
+    /// Looks at the source, if it is open.
+    pub(crate) fn look_at_source<T>(
+        &self,
+        flags: &CopyFlags,
+        look: impl FnOnce(&File) -> Option<T>,
+    ) -> Option<T> {
+        look_at_source(flags, &self.paths, &self.claimed, look)
+    }
+
+    /// Gives every destination its end: there was nothing to copy. What is left to do with their files.
+    pub(crate) fn end(mut self, flags: &CopyFlags) -> Result<Vec<Option<Closing>>, Failure> {
+        let mut handles = Vec::new();
+        for (end, address) in flags.ends() {
+            let (handle, _) = take(end, address, &mut self.paths, &mut self.claimed)?;
+            handles.push(handle);
+        }
+        // Before they are closed, as in every copy. A close has nothing to say where nothing was written.
+        self.beginning.commit()
+    }
+
+    /// Starts the children, and takes everything over. The rest is done by whoever begins the copy.
+    pub(crate) fn start(
+        self,
+        flags: &CopyFlags,
+        data_streams: DataStreams,
+        mailbox: &Mailbox,
+    ) -> Result<(Ends, Beginning), NotOpened> {
+        let Self {
+            mut claimed,
+            mut paths,
+            extent,
+            beginning,
+        } = self;
+        // Children first: they inherit the standard streams, which are taken after that.
+        let mut started = Vec::new();
+        for (end, address) in flags.ends() {
+            started.push(start(end, address, flags, data_streams, mailbox)?);
+        }
+        let ends = adopt(flags, started, extent, (&mut paths, &mut claimed), mailbox)?;
+        Ok((ends, beginning))
+    }
+}
+
+/// Takes everything over: what was started, and all the rest.
+fn adopt(
+    flags: &CopyFlags,
+    started: Vec<Option<Started>>,
+    extent: Option<Extent>,
+    (paths, claimed): (&mut Paths, &mut Claimed),
+    mailbox: &Mailbox,
+) -> Result<Ends, Failure> {
     let mut source = None;
     let mut destinations = Vec::new();
     for ((end, address), started) in flags.ends().zip(started) {
@@ -86,7 +160,7 @@ pub(crate) fn open(
                 });
             }
             (None, End::Source) => {
-                let (handle, _) = take(end, address, &mut paths, &mut claimed)?;
+                let (handle, _) = take(end, address, paths, claimed)?;
                 let reader = PipeReader::adopt_with(handle, reader_options(flags))
                     .map_err(|error| cannot_adopt(end, address, &error))?;
                 source = Some(SourceEnd {
@@ -99,7 +173,7 @@ pub(crate) fn open(
                 let opened = paths.destinations[index].as_mut();
                 let prefix = opened.and_then(|opened| opened.prefix.take());
                 let prefix = prefix.map(|prefix| *prefix);
-                let (handle, kind) = take(end, address, &mut paths, &mut claimed)?;
+                let (handle, kind) = take(end, address, paths, claimed)?;
                 let options = writer_options(flags, address, index, mailbox);
                 let writer = PipeWriter::adopt_with(handle, options)
                     .map_err(|error| cannot_adopt(end, address, &error))?;
@@ -114,11 +188,10 @@ pub(crate) fn open(
         }
     }
     let source = source.expect("the source is one of the ends");
-    let ends = Ends {
+    Ok(Ends {
         source,
         destinations,
-    };
-    Ok((ends, beginning))
+    })
 }
 
 fn writer_options(
@@ -220,11 +293,16 @@ fn take(
     })
 }
 
-/// How much the source holds, if it is a file or a block device, whoever opened it.
-fn source_extent(flags: &CopyFlags, paths: &Paths, claimed: &Claimed) -> Option<Extent> {
+/// Looks at the source, whoever opened it.
+fn look_at_source<T>(
+    flags: &CopyFlags,
+    paths: &Paths,
+    claimed: &Claimed,
+    look: impl FnOnce(&File) -> Option<T>,
+) -> Option<T> {
     match flags.source.place {
         Place::Exec(_) => None,
-        Place::Fd(number) => claimed.look(number, Extent::of),
-        Place::Fifo(_) | Place::File(..) => Extent::of(&paths.source.as_ref()?.file),
+        Place::Fd(number) => claimed.look(number, look),
+        Place::Fifo(_) | Place::File(..) => look(&paths.source.as_ref()?.file),
     }
 }

@@ -238,7 +238,7 @@ impl CopyFlags {
     }
 
     /// Whether what was left of a file may be compared with the bytes.
-    fn is_resumed(&self) -> bool {
+    pub(crate) fn is_resumed(&self) -> bool {
         let is_resumed = |address: &Address| {
             matches!(address.place, Place::File(_, FileMode { resume: true, .. }))
         };

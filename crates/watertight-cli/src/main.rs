@@ -15,6 +15,7 @@ mod corpus;
 mod created;
 mod destination;
 mod diagnostics;
+mod empty_copy;
 mod end;
 mod endpoint;
 mod event;
@@ -28,6 +29,7 @@ mod mixing;
 mod oom;
 mod opened;
 mod orphans;
+mod outlook;
 mod partial;
 mod paths;
 mod progress;
@@ -55,6 +57,10 @@ mod units_checks;
 mod unix;
 #[cfg(unix)]
 mod unix_files;
+#[cfg(unix)]
+mod unix_outlook;
+#[cfg(unix)]
+mod unix_signals;
 #[cfg(unix)]
 mod unix_stderr;
 #[cfg(unix)]

@@ -125,7 +125,7 @@ impl Meter {
 }
 
 /// Whether people are shown a line.
-fn is_line_wanted(choice: ProgressChoice) -> bool {
+pub(crate) fn is_line_wanted(choice: ProgressChoice) -> bool {
     match choice {
         ProgressChoice::Always => true,
         ProgressChoice::Auto => diagnostics::is_terminal() && !diagnostics::is_dumb_terminal(),

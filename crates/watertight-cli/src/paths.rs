@@ -1,4 +1,4 @@
-//! Opening what has a path, each on a thread of its own, without harming anything: no file is truncated here.
+//! Opening what has a path, each on a thread of its own where it may wait, without harming anything: no file is truncated here.
 
 use crate::account;
 use crate::address::{Address, FileMode, Place};
@@ -124,6 +124,18 @@ impl Paths {
             self.await_stragglers(inbox);
         }
         result
+    }
+
+    /// Opens them on this thread, one after the other: those that wait for nobody.
+    pub(crate) fn open_here(&mut self, ends: &[(End, &Address)]) -> Result<(), NotOpened> {
+        for (end, address) in ends.iter().copied() {
+            if address.path().is_some() {
+                let opened = open_one(end, address);
+                let opened = opened.map_err(|text| NotOpened::Failed(end, text));
+                self.handle_opened(end, opened)?;
+            }
+        }
+        Ok(())
     }
 
     fn open_all(
@@ -274,16 +286,21 @@ fn open_aside(
     std::thread::Builder::new()
         .name("open".into())
         .spawn(move || {
-            let opened = match end {
-                _ if is_given_up.load(Ordering::Acquire) => {
-                    Err(format!("{address} was not opened: something else failed"))
-                }
-                End::Destination(_) => open_destination(&address),
-                End::Source => open_source(&address),
+            let opened = if is_given_up.load(Ordering::Acquire) {
+                Err(format!("{address} was not opened: something else failed"))
+            } else {
+                open_one(end, &address)
             };
             mailbox.post(Event::Opened(end, opened));
         })?;
     Ok(())
+}
+
+fn open_one(end: End, address: &Address) -> Result<OpenedPath, String> {
+    match end {
+        End::Destination(_) => open_destination(address),
+        End::Source => open_source(address),
+    }
 }
 
 fn open_source(address: &Address) -> Result<OpenedPath, String> {

@@ -6,17 +6,20 @@ use crate::copy::Copy;
 use crate::created::{Created, open_or_create};
 use crate::destination::Destination;
 use crate::diagnostics::{self, tell};
+use crate::empty_copy;
 use crate::end::{End, NotOpened};
-use crate::endpoint;
+use crate::endpoint::{self, OpenedEnds};
 use crate::event::{Inbox, Mailbox, mailbox};
+use crate::extent::Extent;
 use crate::flags::{CopyFlags, HashChoice, ReportChoice};
 use crate::identity;
 use crate::mixing::DataStreams;
 use crate::partial::{Closing, Placed};
-use crate::platform;
+use crate::platform::{self, KeptSignals};
 use crate::report::{
     CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
 };
+use crate::source;
 use crate::units::hexadecimal;
 
 use std::fs::File;
@@ -49,7 +52,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     let run = || {
         let to = mailbox.clone();
         let mut already = false;
-        platform::watch_signals(platform::ACCOUNT_SIGNALS, move |signal| {
+        let hear = move |signal: i32| {
             if platform::ACCOUNT_SIGNALS.contains(&signal) {
                 to.ask_for_account();
                 return;
@@ -59,9 +62,11 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
             }
             already = true;
             to.interrupt(signal);
-        })?;
+        };
+        let mut signals = KeptSignals::keep(platform::ACCOUNT_SIGNALS, hear)?;
         let report = &mut report_file;
-        transfer(flags, claimed, data_streams, report, mailbox, inbox)
+        let events = (&mut signals, mailbox, inbox);
+        transfer(flags, claimed, data_streams, report, events)
     };
     match run() {
         Ok(mut report) => {
@@ -80,16 +85,30 @@ fn transfer(
     claimed: Claimed,
     data_streams: DataStreams,
     report_file: &mut Option<File>,
-    mailbox: Mailbox,
-    inbox: Inbox,
+    (signals, mailbox, inbox): (&mut KeptSignals, Mailbox, Inbox),
 ) -> io::Result<Report> {
+    let may_be_empty = empty_copy::may_be(flags, &claimed);
+    if !may_be_empty {
+        signals.begin()?;
+    }
     let report = report_file.as_ref();
     let refused = report.map_or(Ok(()), |file| {
         identity::refuse_report(flags, &claimed, file)
     });
-    let ends = refused
-        .and_then(|()| endpoint::open(flags, claimed, data_streams, report, &mailbox, &inbox));
-    match ends {
+    let events = (!may_be_empty).then_some((&mailbox, &inbox));
+    let opened =
+        refused.and_then(|()| endpoint::open(flags, claimed, data_streams, report, events));
+    let started = match opened {
+        Ok(opened) if may_be_empty && empty_copy::is_it(flags, &opened, signals) => {
+            return Ok(end_empty(flags, opened));
+        }
+        Ok(opened) => {
+            signals.begin()?;
+            opened.start(flags, data_streams, &mailbox)
+        }
+        Err(reason) => Err(reason),
+    };
+    match started {
         Ok((ends, beginning)) => {
             let mut copy = Copy::new(flags, ends, mailbox, inbox)?;
             // Only now: every thread has started, and nothing was read.
@@ -98,7 +117,7 @@ fn transfer(
                 Err(failure) => return Ok(not_begun(flags, &failure.into())),
             };
             copy.run();
-            let placed = close(&copy, closings);
+            let placed = close(closings, |index| copy.is_whole_at(index));
             Ok(account(flags, &copy, placed))
         }
         Err(reason) => {
@@ -110,12 +129,24 @@ fn transfer(
     }
 }
 
+/// Ends a copy whose source was at its end before a byte was read, and accounts for it.
+fn end_empty(flags: &CopyFlags, opened: OpenedEnds) -> Report {
+    let extent = opened.extent();
+    let closings = match opened.end(flags) {
+        Ok(closings) => closings,
+        Err(failure) => return not_begun(flags, &failure.into()),
+    };
+    // The verdict: nothing else can speak against it.
+    let is_whole = flags.expect_bytes.is_none_or(|bytes| bytes == 0);
+    account_of_nothing(flags, extent, close(closings, |_| is_whole))
+}
+
 /// The copy is over: files that are whole get their names, and what is wanted on the disk is synced.
-fn close(copy: &Copy<'_>, closings: Vec<Option<Closing>>) -> Vec<Placed> {
+fn close(closings: Vec<Option<Closing>>, is_whole_at: impl Fn(usize) -> bool) -> Vec<Placed> {
     let closings = closings.into_iter().enumerate();
     closings
         .map(|(index, closing)| {
-            let placed = closing.map(|closing| closing.close(copy.is_whole_at(index)));
+            let placed = closing.map(|closing| closing.close(is_whole_at(index)));
             placed.unwrap_or_default()
         })
         .collect()
@@ -138,7 +169,6 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -> Report {
         child: copy.children[0].status(),
     };
     let hash = ending.and_then(|ending| ending.hash);
-    let hex = hash.map(|hash| hexadecimal(&hash));
     let ends = flags
         .destinations
         .iter()
@@ -157,10 +187,7 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -> Report {
         signal: copy.signal,
         sources: vec![source],
         destinations: destinations.collect(),
-        hash: flags.hash.zip(hex).map(|(algorithm, hex)| HashReport {
-            algorithm: algorithm.name(),
-            hex,
-        }),
+        hash: hash_report(flags, hash),
         ..empty(flags, copy.ending.unwrap_or(CopyEnding::Finished))
     }
 }
@@ -201,6 +228,76 @@ fn destination_report(
     }
 }
 
+/// The account of a copy whose source had nothing.
+fn account_of_nothing(flags: &CopyFlags, extent: Option<Extent>, placed: Vec<Placed>) -> Report {
+    let source = SourceReport {
+        size_at_start: extent.map(Extent::left),
+        ended: true,
+        ..source_report(flags)
+    };
+    let ends = flags.destinations.iter().zip(placed);
+    let destinations = ends.map(|(address, placed)| DestinationReport {
+        // Its pipe ended well; its file may not be where it should be.
+        ending: if placed.error.is_some() {
+            PipeEnding::Failed
+        } else {
+            PipeEnding::Finished
+        },
+        error: placed.error,
+        how: placed.how,
+        in_place_reason: placed.reason,
+        partial: placed.partial,
+        ..untouched(flags, address)
+    });
+    Report {
+        sources: vec![source],
+        destinations: destinations.collect(),
+        hash: hash_report(flags, Some(source::hash_of_nothing())),
+        ..empty(flags, CopyEnding::Finished)
+    }
+}
+
+fn hash_report(flags: &CopyFlags, hash: Option<[u8; 32]>) -> Option<HashReport> {
+    let wanted = flags.hash.zip(hash);
+    wanted.map(|(algorithm, hash)| HashReport {
+        algorithm: algorithm.name(),
+        hex: hexadecimal(&hash),
+    })
+}
+
+/// A source of which nothing was read.
+fn source_report(flags: &CopyFlags) -> SourceReport {
+    SourceReport {
+        address: flags.source.text.clone(),
+        address_hex: flags.source.hex.clone(),
+        sealed: flags.sealed,
+        ..SourceReport::default()
+    }
+}
+
+/// A destination to which nothing was written.
+fn untouched(flags: &CopyFlags, address: &Address) -> DestinationReport {
+    DestinationReport {
+        address: address.text.clone(),
+        address_hex: address.hex.clone(),
+        ending: PipeEnding::NotOpened,
+        given_up: None,
+        error: None,
+        counters: Counters::from(Ledger::default()),
+        sealed: flags.seal,
+        seal_bytes: 0,
+        resumed_at: None,
+        verified_bytes: 0,
+        not_accepted: 0,
+        read_by_peer: None,
+        how: None,
+        in_place_reason: None,
+        partial: None,
+        input: None,
+        child: None,
+    }
+}
+
 /// The account of a copy that did not begin.
 fn not_begun(flags: &CopyFlags, reason: &NotOpened) -> Report {
     let (ending, signal) = match reason {
@@ -218,31 +315,13 @@ fn not_begun(flags: &CopyFlags, reason: &NotOpened) -> Report {
     Report {
         signal,
         sources: vec![SourceReport {
-            address: flags.source.text.clone(),
-            address_hex: flags.source.hex.clone(),
             error: error_of(End::Source),
-            sealed: flags.sealed,
-            ..SourceReport::default()
+            ..source_report(flags)
         }],
         destinations: destinations
             .map(|(index, address)| DestinationReport {
-                address: address.text.clone(),
-                address_hex: address.hex.clone(),
-                ending: PipeEnding::NotOpened,
-                given_up: None,
                 error: error_of(End::Destination(index)),
-                counters: Counters::from(Ledger::default()),
-                sealed: flags.seal,
-                seal_bytes: 0,
-                resumed_at: None,
-                verified_bytes: 0,
-                not_accepted: 0,
-                read_by_peer: None,
-                how: None,
-                in_place_reason: None,
-                partial: None,
-                input: None,
-                child: None,
+                ..untouched(flags, address)
             })
             .collect(),
         ..empty(flags, ending)

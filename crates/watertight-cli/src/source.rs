@@ -209,6 +209,11 @@ impl Moving {
     }
 }
 
+/// The hash of a stream in which nothing was.
+pub(crate) fn hash_of_nothing() -> [u8; 32] {
+    Sha256::new().finalize().into()
+}
+
 /// Closes our end: a producer that still writes learns of it now. Bounded by the library. How many bytes the system handed over
 /// that nobody took.
 fn untaken(reader: &PipeReader) -> u64 {

@@ -1,19 +1,20 @@
-//! What is different on Unix: names and commands (`unix_words.rs`), standard error (`unix_stderr.rs`), files (`unix_files.rs`),
-//! and that there are FIFOs and signals.
+//! What is different on Unix: names and commands (`unix_words.rs`), standard error (`unix_stderr.rs`), files (`unix_files.rs`), signals
+//! (`unix_signals.rs`), what an end says of itself (`unix_outlook.rs`), and that there are FIFOs.
 
 pub(crate) use crate::run_terminal::{Meanwhile, OurTerminal};
 pub(crate) use crate::unix_files::{
     is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
     private_options, rename_new, resume_options, sync_folder, take_over,
 };
+pub(crate) use crate::unix_outlook::{TELLS_ENDS, await_end, is_null, outlook, takes_an_end};
+pub(crate) use crate::unix_signals::{KeptSignals, watch_children, watch_signals};
 pub(crate) use crate::unix_stderr::{
     STDERR_PIECE_BYTES_MAX, unread_of_stderr, write_stderr, write_stderr_at_once,
 };
 pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,
 };
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGXFSZ};
-use signal_hook::iterator::Signals;
+use signal_hook::consts::{SIGINT, SIGQUIT, SIGUSR1, SIGXFSZ};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -103,9 +104,7 @@ pub(crate) fn character_device(metadata: &Metadata) -> Option<u64> {
 
 /// Whether this is where everything vanishes.
 pub(crate) fn is_null_device(file: &File) -> bool {
-    let device = |metadata: Metadata| character_device(&metadata);
-    let null = std::fs::metadata("/dev/null").ok().and_then(device);
-    null.is_some() && file.metadata().ok().and_then(device) == null
+    file.metadata().is_ok_and(|known| is_null(&known))
 }
 
 /// Which socket this is, if it is one that can be told from others.
@@ -145,35 +144,6 @@ pub(crate) fn standard_copy(number: u32) -> io::Result<OwnedFd> {
         1 => io::stdout().as_fd().try_clone_to_owned(),
         _ => io::stderr().as_fd().try_clone_to_owned(),
     }
-}
-
-/// From now on `hear` is called with each signal that asks us to end, and with those of `more`. What was ignored when the
-/// program was started (by `nohup`, or for a job in the background) stays ignored. Not so the ends of children: where
-/// whoever starts us has them ignored, the system keeps no status of a child's.
-pub(crate) fn watch_signals(
-    more: &[i32],
-    mut hear: impl FnMut(i32) + Send + 'static,
-) -> io::Result<()> {
-    let wanted = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
-    let heard = wanted.iter().chain(more);
-    let heard = heard.filter(|signal| !watertight::is_signal_ignored(**signal));
-    let mut signals = Signals::new(heard.chain([&SIGCHLD]))?;
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            let asking = signals.forever().filter(|signal| *signal != SIGCHLD);
-            asking.for_each(&mut hear);
-        })?;
-    Ok(())
-}
-
-/// From now on `hear` is called when children of ours have ended, the adopted ones too; once for several, as signals do.
-pub(crate) fn watch_children(mut hear: impl FnMut() + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGCHLD])?;
-    std::thread::Builder::new()
-        .name("children".into())
-        .spawn(move || signals.forever().for_each(|_| hear()))?;
-    Ok(())
 }
 
 /// To how much a pipe that others made is enlarged: measured, more does not pay, and what a user's pipes may hold together is bounded.

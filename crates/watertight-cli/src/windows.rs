@@ -1,5 +1,6 @@
 //! What is different on Windows: names are Unicode, a command's arguments are one string, and there are drives.
 
+use crate::outlook::Outlook;
 pub(crate) use crate::windows_files::{
     is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
     private_options, rename_new, resume_options, sync_folder, take_over,
@@ -123,6 +124,29 @@ pub(crate) fn is_null_device(_: &File) -> bool {
     false
 }
 
+/// Whether this is where everything vanishes.
+pub(crate) fn is_null(_: &Metadata) -> bool {
+    false
+}
+
+/// Whether a source's end can be told without a read.
+pub(crate) const TELLS_ENDS: bool = false;
+
+/// What this source will bring: every one is read.
+pub(crate) fn outlook(_: &File) -> Outlook {
+    Outlook::Unknown
+}
+
+/// Whether this destination takes its end as every other one does.
+pub(crate) fn takes_an_end(_: &File) -> bool {
+    false
+}
+
+/// Whether a silent source has come to its end.
+pub(crate) fn await_end(_: &File, _: &KeptSignals) -> bool {
+    false
+}
+
 /// Which socket this is.
 pub(crate) fn socket(_: &Metadata) -> Option<(u64, u64)> {
     None
@@ -193,6 +217,26 @@ impl Meanwhile {
 
     pub(crate) fn end(self) -> Option<String> {
         None
+    }
+}
+
+/// Signals from the beginning: here the system has a thread for them.
+pub(crate) struct KeptSignals;
+
+impl KeptSignals {
+    /// From now on `hear` is called with each.
+    pub(crate) fn keep(more: &[i32], hear: impl FnMut(i32) + Send + 'static) -> io::Result<Self> {
+        watch_signals(more, hear).map(|()| Self)
+    }
+
+    /// They are heard already.
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// None is kept.
+    pub(crate) fn is_any_waiting(&self) -> bool {
+        false
     }
 }
 

@@ -1,0 +1,158 @@
+//! Signals on Unix: each is kept from the beginning, and the thread that hears them is started when it is needed.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::SigId;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use signal_hook::iterator::backend::{
+    OwningSignalIterator, PollResult, SignalDelivery, SignalIterator,
+};
+use signal_hook::iterator::exfiltrator::SignalOnly;
+use signal_hook::low_level::unregister;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// A wait that looks once.
+pub(crate) const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+/// Where a handler leaves a signal, and where it is taken out: the stream is readable then.
+type Delivery = SignalDelivery<UnixStream, SignalOnly>;
+
+/// Signals that are kept until there is a thread that hears them.
+pub(crate) struct KeptSignals {
+    /// None: the thread has them.
+    kept: Option<Kept>,
+    /// What ends the program at the second signal as long as nobody hears them.
+    at_the_second: Vec<SigId>,
+}
+
+struct Kept {
+    delivery: Delivery,
+    hear: Box<dyn FnMut(i32) + Send>,
+}
+
+impl KeptSignals {
+    /// From now on each signal that asks us to end, and those of `more`, are kept for `hear`. As long as nobody hears them a second
+    /// signal that asks us to end ends the program at once: nothing has been started by then that would have to be ended first.
+    pub(crate) fn keep(more: &[i32], hear: impl FnMut(i32) + Send + 'static) -> io::Result<Self> {
+        let asking = asking();
+        // First, so that none is lost.
+        let kept = Kept {
+            delivery: delivery(&asking, more)?,
+            hear: Box::new(hear),
+        };
+        let has_come = Arc::new(AtomicBool::new(false));
+        let mut at_the_second = Vec::new();
+        for signal in asking {
+            // In this order: the first one finds that none has come.
+            let code = 128 + signal;
+            let end = flag::register_conditional_shutdown(signal, code, has_come.clone())?;
+            let note = flag::register(signal, has_come.clone())?;
+            at_the_second.extend([end, note]);
+        }
+        Ok(Self {
+            kept: Some(kept),
+            at_the_second,
+        })
+    }
+
+    /// Starts the thread, once: `hear` is called with what was kept, and from now on with each signal.
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
+        let Some(kept) = self.kept.take() else {
+            return Ok(());
+        };
+        spawn(kept.delivery, kept.hear)?;
+        for id in self.at_the_second.drain(..) {
+            unregister(id);
+        }
+        Ok(())
+    }
+
+    /// What is readable while there are signals that nobody has heard; none once the thread hears them.
+    pub(crate) fn waiting(&self) -> Option<BorrowedFd<'_>> {
+        let kept = self.kept.as_ref()?;
+        Some(kept.delivery.get_read().as_fd())
+    }
+
+    /// poll: whether there are any.
+    pub(crate) fn is_any_waiting(&self) -> bool {
+        self.waiting().is_some_and(|waiting| {
+            let mut polled = [PollFd::new(&waiting, PollFlags::IN)];
+            // What cannot be asked may be there.
+            poll(&mut polled, Some(&AT_ONCE)) != Ok(0)
+        })
+    }
+}
+
+/// From now on `hear` is called with each signal that asks us to end, and with those of `more`.
+pub(crate) fn watch_signals(
+    more: &[i32],
+    hear: impl FnMut(i32) + Send + 'static,
+) -> io::Result<()> {
+    spawn(delivery(&asking(), more)?, hear)
+}
+
+/// From now on `hear` is called when children of ours have ended, the adopted ones too; once for several, as signals do.
+pub(crate) fn watch_children(mut hear: impl FnMut() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGCHLD])?;
+    std::thread::Builder::new()
+        .name("children".into())
+        .spawn(move || signals.forever().for_each(|_| hear()))?;
+    Ok(())
+}
+
+/// The signals that ask us to end. What was ignored when the program was started (by `nohup`, or for a job in the background) stays
+/// ignored.
+fn asking() -> Vec<i32> {
+    let wanted = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+    wanted.into_iter().filter(is_wanted).collect()
+}
+
+fn is_wanted(signal: &i32) -> bool {
+    !watertight::is_signal_ignored(*signal)
+}
+
+/// The ends of children are among them, whether they were ignored or not: where whoever starts us has them ignored, the system keeps
+/// no status of a child's.
+fn delivery(asking: &[i32], more: &[i32]) -> io::Result<Delivery> {
+    let more = more.iter().copied().filter(is_wanted);
+    let signals = asking.iter().copied().chain(more).chain([SIGCHLD]);
+    let (read, write) = UnixStream::pair()?;
+    SignalDelivery::with_pipe(read, write, SignalOnly, signals)
+}
+
+/// Starts the thread that hears them.
+fn spawn(delivery: Delivery, mut hear: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let mut signals: OwningSignalIterator<UnixStream, SignalOnly> =
+                SignalIterator::new::<UnixStream>(delivery);
+            loop {
+                match signals.poll_signal(&mut wait) {
+                    PollResult::Signal(SIGCHLD) | PollResult::Pending => {}
+                    PollResult::Signal(signal) => hear(signal),
+                    // Nobody closes it, and nothing keeps a socket of our own from being read.
+                    PollResult::Closed | PollResult::Err(_) => return,
+                }
+            }
+        })?;
+    Ok(())
+}
+
+/// read: until a signal has come. Whether one has.
+fn wait(stream: &mut UnixStream) -> io::Result<bool> {
+    loop {
+        match stream.read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer.map(|bytes| bytes > 0),
+        }
+    }
+}
