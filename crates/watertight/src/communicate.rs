@@ -147,7 +147,10 @@ impl Communicate {
             // With its output gone, this is what hangs it up.
             terminal.cell().abort();
         }
-        self.is_read_out = is_over;
+        // What was written before the end may be in a pipe whose wait is answered only now.
+        let is_to_come =
+            is_over && (self.stdout.is_about_to_be_told() || self.stderr.is_about_to_be_told());
+        self.is_read_out = is_over && !is_to_come;
         if !is_over {
             let exited = self.child.poll_exited(&mut self.exit_id, waker);
             if let Poll::Ready(exited) = exited {

@@ -140,12 +140,13 @@ impl WriterOptions {
     ///
     /// ```
     /// # use watertight::{ReaderOptions, WriterOptions};
-    /// // Each line is with the kernel when `send` returns, whatever happens to this process then.
+    /// // On Unix each line is with the kernel when `send` returns, whatever happens to this process then.
     /// let options = WriterOptions::new().join(false);
     /// let (reader, log) = watertight::pipe_with(ReaderOptions::new(), options)?;
     /// for line in 0..1000 {
     ///     log.send(b"a line of the log\n").wait()?;
     /// }
+    /// log.until_transferred().wait()?;
     /// assert_eq!(log.ledger().transferred(), 18_000);
     /// # drop(reader);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -102,6 +102,12 @@ impl Handle {
         kernel::set_capacity(self.original(), bytes)
     }
 
+    /// poll: whether a read would bring bytes, the end or a failure now, so that whoever waits for it is about to be told.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        polled_for(self.original(), PollFlags::IN).is_ok_and(|seen| !seen.is_empty())
+    }
+
     /// Whether it is read at once, in the caller's thread, and readiness says when that is worth it.
     #[must_use]
     pub const fn reads_directly(&self) -> bool {

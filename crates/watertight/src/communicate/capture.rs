@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use watertight_core::{Error, Moment, Verb};
-use watertight_os::{Found, OsHandle, OsHandleRef, holders_of};
+use watertight_os::{Found, Handle, OsHandle, OsHandleRef, holders_of};
 
 /// How many bytes the first read asks for: more than most commands write, less than is dear to clear.
 const READ_BYTES_MIN: usize = 8 * 1024;
@@ -250,6 +250,15 @@ impl Capture {
             self.bytes_max -= self.filled;
             self.filled = 0;
         }
+    }
+
+    /// Whether there is something to read of which whoever waits here is not told yet.
+    pub(super) fn is_about_to_be_told(&self) -> bool {
+        let open = self.reader.as_ref().filter(|_| !self.has_ended());
+        open.is_some_and(|reader| {
+            let is_readable = reader.cell().look(Handle::is_readable);
+            is_readable.unwrap_or(false)
+        })
     }
 
     /// Who else has the pipe, if its end has not come.

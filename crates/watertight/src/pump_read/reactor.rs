@@ -200,6 +200,6 @@ mod tests {
 
     #[test]
     fn a_reader_at_rest_is_small() {
-        assert!(size_of::<State<Native>>() <= 168);
+        assert!(size_of::<State<Native>>() <= 176);
     }
 }

@@ -1,6 +1,7 @@
 //! A writer as the destination of a transfer: bytes that reach it inside the kernel, and waiting until it takes more.
 
 use super::{State, Wanted, WriterCell};
+use crate::joined;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -110,6 +111,7 @@ impl<B: Backend> WriterCell<B> {
         let handle = state.handle.enter_directly();
         drop(state);
         drop(replaced);
+        joined::send_all();
         let is_offered = self.driver.backend.block_until_writable(&handle, left);
         // O4: once this thread is no longer inside somebody may close it.
         drop(handle);
