@@ -100,27 +100,3 @@ fn a_tick_meets_a_stop() {
         if taken == 2 { "sent" } else { "given up" }
     });
 }
-
-/// What is joined is much, so that its caller sends it ‖ the tick. One of them does.
-#[test]
-fn a_callers_own_sending_meets_the_tick() {
-    explore(&["sent"], || {
-        let world = World::new(Kernel::joining());
-        let manner = Manner {
-            is_slow: true,
-            ..takes()
-        };
-        let options = WriterOptions::new().queue_bytes_max(4);
-        let writer = world.writer(manner, options);
-        writer.try_send(b"a").unwrap();
-        world.race();
-        writer.try_send(b"b").unwrap();
-        world.rest();
-        let receipt = wait(writer.finish()).unwrap();
-        assert!(receipt.is_complete());
-        assert_account(&receipt, b"ab", &world);
-        drop(writer);
-        world.end();
-        "sent"
-    });
-}
