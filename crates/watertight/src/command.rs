@@ -5,6 +5,7 @@ use crate::child::FurtherPipes;
 use crate::child::{Child, Ends};
 use crate::communicate::{Communicate, Limits};
 use crate::handle::{self, OsHandle};
+use crate::joined;
 use crate::options::{ReaderOptions, WriterOptions};
 use crate::reader::PipeReader;
 use crate::terminal::Terminal;
@@ -284,6 +285,8 @@ impl Command {
     }
 
     fn start(&mut self, feed: Feed, sink: Sink) -> Result<Child, StartError> {
+        // It may be given what is written here, and writes behind that.
+        joined::send_all();
         let program = self.inner.get_program().to_owned();
         let started = self.start_anyhow(&program, feed, sink);
         // std keeps what it gave to the child; in our hands it would keep the child's pipes from ending.

@@ -148,9 +148,10 @@ impl Communicate {
             terminal.cell().abort();
         }
         // What was written before the end may be in a pipe whose wait is answered only now.
-        let is_to_come =
-            is_over && (self.stdout.is_about_to_be_told() || self.stderr.is_about_to_be_told());
-        self.is_read_out = is_over && !is_to_come;
+        self.is_read_out = self.exited_at.is_some_and(|since| {
+            let mut outputs = [&self.stdout, &self.stderr].into_iter();
+            !outputs.any(|output| output.is_about_to_be_told(since))
+        });
         if !is_over {
             let exited = self.child.poll_exited(&mut self.exit_id, waker);
             if let Poll::Ready(exited) = exited {

@@ -44,6 +44,8 @@ pub(crate) trait Pump: Send + Sync {
     fn handle_nudge(self: Arc<Self>);
     /// The thread that joins messages here is about to wait: they are sent.
     fn stop_joining(self: Arc<Self>);
+    /// The process ends: what is joined is given to the kernel, as far as it takes it at once.
+    fn send_joined_at_exit(self: Arc<Self>);
     /// How it stands.
     fn status(&self) -> PipeStatus;
     /// Stop now, if it lingers; its account then.
@@ -289,6 +291,11 @@ impl<B: Backend> Driver<B> {
     /// Has a pipe looked after at `moment`, or later.
     pub(crate) fn remind(&self, key: Key, moment: Moment) {
         self.add_timer(moment, Timer::Pipe(key));
+    }
+
+    /// As [`Driver::remind`], within a turn: its next wait has that bound.
+    pub(crate) fn remind_in_turn(&self, key: Key, moment: Moment) {
+        self.timers.lock().add(moment, Timer::Pipe(key));
     }
 
     /// Wakes a task at `moment`, or later.

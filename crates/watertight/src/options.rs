@@ -129,8 +129,9 @@ impl WriterOptions {
     ///
     /// **Bytes.** Order, account and receipt are the same. What differs is when: an [`abort`](crate::PipeWriter::abort) finds up to
     /// 16 KiB queued, and discards them, that would have been transferred; a failure is heard of by the call after the tick, not by
-    /// the one that brought the bytes; a process that is killed (`SIGKILL`) in the middle of a burst loses what waits for its tick,
-    /// such as the last lines of a log. A drop, `finish` and the ordinary end of the process lose nothing. On a pipe into which
+    /// the one that brought the bytes; a process that is killed in the middle of a burst (`SIGKILL`, a signal that it does not
+    /// handle, `_exit`, `exec`) loses what waits for its tick, such as the last lines of a log. A drop, `finish` and the ordinary end of
+    /// the process lose nothing, whatever bound that has. On a pipe into which
     /// others may write, what is joined ends with a message and never exceeds `PIPE_BUF`.
     ///
     /// Linux 5.11 and later, for ends that can be polled. Elsewhere each message goes by itself: the system's waits are too coarse

@@ -225,6 +225,8 @@ impl<B: Backend> ReaderCell<B> {
         let now = self.read_directly(&handle, buf, may_block);
         // O4: once the answer is booked somebody may close the handle; it is given up by the end of this call, before that.
         let (now, is_late) = match (now, may_block) {
+            // The caller sends it and comes back: observers may not run while this thread has the handle.
+            (ReadNow::Wait, MayBlock::Until(_)) if joined::is_any() => (now, true),
             (ReadNow::Wait, MayBlock::Until(until)) => {
                 self.spin_or_block(&handle, buf, until, waker, &mut spinning)
             }
@@ -259,7 +261,6 @@ impl<B: Backend> ReaderCell<B> {
             let replaced = state.watchers.watch(&mut id, Wanted::GivenUp, waker);
             drop(state);
             drop(replaced);
-            joined::send_all();
             let is_offered = self.driver.backend.block_until_readable(handle, left);
             self.forget(id);
             if !is_offered {
@@ -559,6 +560,8 @@ impl<B: Backend> Pump for ReaderCell<B> {
     }
 
     fn stop_joining(self: Arc<Self>) {}
+
+    fn send_joined_at_exit(self: Arc<Self>) {}
 
     fn poll_settled(self: Arc<Self>, _: &mut u64, _: u64, _: &Waker) -> bool {
         true

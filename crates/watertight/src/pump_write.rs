@@ -4,7 +4,8 @@
 //! whoever waits.
 
 use crate::driver::{
-    Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Watchers, panics,
+    Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Wakes, Watchers,
+    panics,
 };
 use crate::handle_state::{After, Bound, HandleState};
 use crate::line::Line;
@@ -28,7 +29,7 @@ mod joining;
 mod room;
 mod until_read;
 
-use joining::{Joining, Tick};
+use joining::Joining;
 
 pub(crate) use destination::{Blocked, DestinationWait, MoveBegun};
 pub(crate) use until_read::UntilReadWait;
@@ -255,7 +256,7 @@ impl<B: Backend> WriterCell<B> {
     pub(crate) fn release(self: &Arc<Self>) -> Result<Arc<B::Handle>, Cause> {
         self.driver.refuse_elsewhere()?;
         self.send_joined();
-        let mut state = self.lock();
+        let mut state = self.lock_behind_a_tick();
         if let Some(cause) = state.half.refusal() {
             return Err(cause);
         }
@@ -353,6 +354,10 @@ impl<B: Backend> State<B> {
     fn forget_threads(&mut self, is_elsewhere: bool) {
         if is_elsewhere {
             self.handle.leave();
+            // Its bell is the parent's too: it is not rung.
+            let mut bells = Wakes::default();
+            let is_bell = |wanted: &Wanted| matches!(wanted, Wanted::Refusal);
+            self.watchers.take_ready(&mut bells, is_bell);
             self.half.forget_direct();
         }
     }
@@ -387,6 +392,8 @@ impl<B: Backend> State<B> {
         self.is_told = true;
         let ledger = self.half.ledger();
         let cause = match (self.half.failure(), self.half.stopped_by()) {
+            // What a forked child has a copy of is the parent's to send.
+            (Some(cause), _) if cause.kind == ErrorKind::WrongProcess => return None,
             (Some(cause), _) => cause,
             (None, Some(ErrorKind::TimedOut)) => Cause::of(ErrorKind::TimedOut),
             // Whoever stopped it was told (`settle`), or asked for it.
@@ -499,26 +506,15 @@ impl<B: Backend> Pump for WriterCell<B> {
     }
 
     fn handle_timer(self: Arc<Self>) {
-        let now = self.driver.backend.now();
-        let mut tick = Tick::Nothing;
-        self.change_quietly(|state| {
-            tick = state.tick(now);
-            if state.handle.is_stop_due(now) {
-                state.half.handle_stop_expired();
-            } else if state.linger.has_passed(now) {
-                state.half.handle_linger_expired();
-            }
-        });
-        if let Tick::Again(due) | Tick::Send(Some(due)) = tick {
-            self.driver.remind(self.key, due);
-        }
-        if !matches!(tick, Tick::Again(_)) {
-            self.pump();
-        }
+        self.look_at_the_time();
     }
 
     fn stop_joining(self: Arc<Self>) {
         self.end_burst();
+    }
+
+    fn send_joined_at_exit(self: Arc<Self>) {
+        WriterCell::send_joined_at_exit(&self);
     }
 
     fn handle_nudge(self: Arc<Self>) {

@@ -107,14 +107,19 @@ impl<O: Operation> Wait<O> {
     }
 
     /// Blocks this thread until it is done. The same as `.await`, without an executor.
-    pub fn wait(mut self) -> O::Output {
-        let waker = thread_waker();
+    pub fn wait(self) -> O::Output {
+        with_thread_waker(|waker| self.wait_with(waker))
+    }
+
+    fn wait_with(mut self, waker: &Waker) -> O::Output {
         loop {
             let deadline = self.deadline();
-            if let Poll::Ready(output) = self.operation.poll_blocking(&waker, deadline) {
+            if let Poll::Ready(output) = self.operation.poll_blocking(waker, deadline) {
                 return output;
             }
-            joined::send_all();
+            if joined::send_all() {
+                continue;
+            }
             match self.remaining() {
                 Some(Duration::ZERO) => return self.operation.expire(),
                 Some(rest) => std::thread::park_timeout(rest),
@@ -159,7 +164,7 @@ impl<O: Operation> Future for Wait<O> {
                 return Poll::Ready(this.operation.expire());
             }
             this.keep_time(cx.waker());
-            joined::send_all();
+            joined::send_all_of_task(cx.waker());
             Poll::Pending
         })
     }
@@ -193,8 +198,8 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// This thread's waker, made once.
-fn thread_waker() -> Waker {
+/// Runs this with the thread's waker, which is made once.
+fn with_thread_waker<T>(run: impl FnOnce(&Waker) -> T) -> T {
     thread_local! {
         static WAKER: OnceCell<Waker> = const { OnceCell::new() };
     }
@@ -204,8 +209,10 @@ fn thread_waker() -> Waker {
             bell: Bell::of_this_thread(),
         }))
     };
-    WAKER
-        .try_with(|kept| kept.get_or_init(make).clone())
-        // The thread is ending and its locals are gone: make one that lasts as long as this wait.
-        .unwrap_or_else(|_| make())
+    let mut run = Some(run);
+    let mut run = |waker: &Waker| run.take().map(|run| run(waker));
+    let ran = WAKER.try_with(|kept| run(kept.get_or_init(make)));
+    // The thread is ending and its locals are gone: one that lasts as long as this wait.
+    let ran = ran.unwrap_or_else(|_| run(&make()));
+    ran.expect("it runs once")
 }

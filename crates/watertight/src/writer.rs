@@ -178,11 +178,10 @@ impl PipeWriter {
     /// # Errors
     /// The end is over, or the system is out of descriptors.
     pub fn try_clone_handle(&self) -> io::Result<OsHandle> {
+        self.cell.send_joined();
         let look = |handle: &Handle| (handle.try_clone(), handle.atomic_bytes_if_shared());
-        let (copy, atomic) = self
-            .cell
-            .look(look)
-            .map_err(|cause| self.release_error(cause))?;
+        let looked = self.cell.look(look);
+        let (copy, atomic) = looked.map_err(|cause| self.release_error(cause))?;
         self.cell.share(atomic);
         copy
     }

@@ -21,6 +21,8 @@ const BYTES: usize = 250_000;
 /// Far longer than any of this takes: a child that is still there then hangs.
 const WITHIN_LONG: &str = "60";
 const CODE: i32 = 7;
+/// What fits a pipe.
+const BURST_BYTES: usize = 2_000;
 /// How often a millisecond apart it is looked whether a child has ended too early.
 const LOOKS: u32 = 100;
 
@@ -28,12 +30,21 @@ type Case = (&'static str, fn());
 type Check = (&'static str, fn() -> Result<(), Failed>);
 
 /// How a child may end. All bytes arrive.
-const WHOLE: [Case; 7] = [
+const WHOLE: [Case; 8] = [
     ("return_after_a_drop", || {
         drop(accepted(WriterOptions::new()))
     }),
     ("return_with_a_writer_that_is_never_dropped", || {
         Box::leak(Box::new(accepted(WriterOptions::new())));
+        ending();
+    }),
+    ("return_in_the_middle_of_a_burst_of_messages", || {
+        let out = watertight::inherited(1, Direction::Write).unwrap();
+        let writer = PipeWriter::adopt(out).unwrap();
+        for _ in 0..BYTES / 50 {
+            writer.send(&[b'x'; 50]).wait().unwrap();
+        }
+        Box::leak(Box::new(writer));
         ending();
     }),
     ("panic_of_the_main_thread", || {
@@ -326,6 +337,26 @@ fn a_bound_that_is_no_number_is_told() -> Result<(), Failed> {
     check(holds, &said)
 }
 
+/// Messages that wait for their tick would have been with the kernel: at the end they are given to it, and that is no wait.
+fn a_burst_is_with_the_kernel_though_nobody_waits_for_it() -> Result<(), Failed> {
+    let output = start("burst", "0").read_all();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    check(
+        said.is_empty() && output.stdout == [b'x'; BURST_BYTES],
+        &format!("{} bytes, {said}", output.stdout.len()),
+    )
+}
+
+fn end_in_a_burst() {
+    let out = watertight::inherited(1, Direction::Write).unwrap();
+    let writer = PipeWriter::adopt(out).unwrap();
+    // Half of a pipe on Windows, where each of them goes by itself.
+    for _ in 0..BURST_BYTES / 10 {
+        writer.send(&[b'x'; 10]).wait().unwrap();
+    }
+    Box::leak(Box::new(writer));
+}
+
 /// A forked child has the parent's memory and none of its threads: its exit neither waits nor says anything.
 #[cfg(all(unix, feature = "fault"))]
 fn a_forked_childs_exit_is_quick_and_silent() -> Result<(), Failed> {
@@ -346,6 +377,8 @@ fn fork() {
     let writer = accepted_quietly();
     let child = watertight_os::fork_for_a_test();
     if child == 0 {
+        // What it has a copy of is the parent's to send.
+        drop(writer);
         std::process::exit(0);
     }
     let child = rustix::process::Pid::from_raw(child);
@@ -425,6 +458,9 @@ fn main() {
         if be_another(case) {
             return;
         }
+        if case == "burst" {
+            return end_in_a_burst();
+        }
         let all = WHOLE.iter().chain(&STD_EXIT).chain(&LOSSES);
         let (_, run) = all.into_iter().find(|(name, _)| *name == case).unwrap();
         return run();
@@ -443,7 +479,11 @@ fn main() {
         "zero_turns_the_waiting_off_and_not_the_line",
         || the_bound_passes_and_the_rest_is_told("turned_off", "0"),
     ));
-    let more: [Check; 6] = [
+    let more: [Check; 7] = [
+        (
+            "a_burst_is_with_the_kernel_though_nobody_waits_for_it",
+            a_burst_is_with_the_kernel_though_nobody_waits_for_it,
+        ),
         (
             "what_we_send_ourselves_is_told_and_not_waited_for",
             what_we_send_ourselves_is_told_and_not_waited_for,

@@ -97,13 +97,29 @@ fn what_was_written_before_the_exit_is_waited_for_when_nobody_has_told_of_it_yet
     };
     assert_eq!(outcome.ended, EndedBy::Quiet);
     assert_eq!(outcome.stdout.bytes, b"all there is\n");
-    for holder in &outcome.holders {
-        let pid = rustix::process::Pid::from_raw(holder.pid.try_into().unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    }
+    outcome.holders.iter().for_each(kill);
     drop((run, input));
     let reading = std::thread::spawn(move || read_to_end(&reader));
     let _ = writer.finish().within(PATIENCE).wait().unwrap();
     reading.join().unwrap();
     drop(accounted);
+}
+
+/// Somebody who writes for ever has something there at every look.
+#[test]
+fn who_stays_behind_and_writes_is_not_waited_for() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "yes & exit 0"]);
+    let limits = Limits::new()
+        .after_exit(AfterExit::Quiet(Duration::ZERO))
+        .output_bytes_max(1000);
+    let run = command.output(limits).unwrap();
+    let outcome = run.within(PATIENCE).wait().unwrap();
+    assert_eq!(outcome.ended, EndedBy::Quiet);
+    outcome.holders.iter().for_each(kill);
+}
+
+fn kill(holder: &watertight::Found) {
+    let pid = rustix::process::Pid::from_raw(holder.pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }

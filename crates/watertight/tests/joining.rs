@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use std::io::Write;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
-use watertight::{Driver, Ending, ErrorKind, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
+use watertight::{
+    Driver, Ending, ErrorKind, Ledger, Observer, PipeReader, PipeWriter, ReaderOptions,
+    WriterOptions,
+};
 use watertight_core::{
     Backend, Cancelled, Class, Completion, Moment, Op, OpId, OsCode, Outcome, ReadNow, Submitted,
     WriteNow,
@@ -387,4 +390,126 @@ fn a_full_pipe_takes_the_joined_ones_when_it_has_room() {
     turn(&driver);
     assert_eq!(driver.backend().lens(), [640]);
     assert_eq!(writer.ledger().queued(), 0);
+}
+
+#[test]
+fn a_thread_that_joins_into_anothers_burst_has_sent_it_too_when_it_waits() {
+    let driver = kernel(Still::default());
+    let writer = writer(&driver);
+    let reader = PipeReader::on(&driver, (), ReaderOptions::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| begin_burst(&driver, &writer));
+    });
+    send(&writer, 1);
+    assert!(driver.backend().lens().is_empty());
+    let mut buf = [0; 8];
+    let read = reader.receive(&mut buf).within(Duration::ZERO).wait();
+    assert_eq!(read.unwrap_err().kind, ErrorKind::TimedOut);
+    assert_eq!(driver.backend().lens(), [128]);
+}
+
+#[test]
+fn a_burst_ends_though_larger_messages_come() {
+    let driver = kernel(Still::default());
+    let writer = writer(&driver);
+    begin_burst(&driver, &writer);
+    for _ in 0..2 {
+        writer.send(&[1; 4096]).wait().unwrap();
+        turn_after(&driver, SECOND_TICK);
+    }
+    driver.backend().lens();
+    send(&writer, FREE);
+    assert_eq!(driver.backend().lens(), [64; FREE]);
+}
+
+/// Does something when it is told of progress, once it is armed, and once.
+struct Does<F: Fn() + Send + Sync>(AtomicBool, F);
+
+impl<F: Fn() + Send + Sync> Observer for Does<F> {
+    fn progress(&self, _: Ledger) {
+        if self.0.swap(false, SeqCst) {
+            (self.1)();
+        }
+    }
+}
+
+fn watched<F: Fn() + Send + Sync + 'static>(
+    driver: &Arc<Driver<Still>>,
+    deed: F,
+) -> (PipeWriter<Still>, Arc<Does<F>>) {
+    let observer = Arc::new(Does(AtomicBool::new(false), deed));
+    let options = WriterOptions::new().observer(observer.clone());
+    (PipeWriter::on(driver, (), options), observer)
+}
+
+#[test]
+fn an_observer_that_waits_while_a_waiting_thread_sends_takes_no_wake_from_it() {
+    let driver = kernel(Still::default());
+    *driver.backend().room.lock().unwrap() = Some(0);
+    let full = writer(&driver);
+    full.send(MESSAGE).wait().unwrap();
+    *driver.backend().room.lock().unwrap() = None;
+    let turning = driver.clone();
+    let (joining, observer) = watched(&driver, move || {
+        let (id, _) = turning.backend().in_flight.lock().unwrap().pop().unwrap();
+        let outcome = Outcome::Transferred(64);
+        let answer = Completion { id, outcome };
+        turning.backend().answers.lock().unwrap().push(answer);
+        turn(&turning);
+        // As any wait of the observer's own: the wake that has just come is gone.
+        std::thread::park();
+    });
+    begin_burst(&driver, &joining);
+    observer.0.store(true, SeqCst);
+    full.until_transferred().wait().unwrap();
+    assert!(!observer.0.load(SeqCst));
+}
+
+#[test]
+fn an_observer_may_stop_the_reader_that_the_thread_is_about_to_wait_for() {
+    let driver = kernel(Still::default());
+    let reader = Arc::new(PipeReader::on(&driver, (), ReaderOptions::new()));
+    let stopped = reader.clone();
+    let (joining, observer) = watched(&driver, move || {
+        let _ = stopped.abort().wait().unwrap();
+    });
+    begin_burst(&driver, &joining);
+    observer.0.store(true, SeqCst);
+    let read = reader.receive(&mut [0; 8]).wait();
+    assert_eq!(read.unwrap_err().kind, ErrorKind::Aborted);
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_task_that_reads_by_the_traits_has_sent_what_it_wrote() {
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+    let driver = kernel(Still::default());
+    let mut writer = writer(&driver);
+    let mut reader = PipeReader::on(&driver, (), ReaderOptions::new());
+    begin_burst(&driver, &writer);
+    let mut context = Context::from_waker(Waker::noop());
+    let written = std::pin::Pin::new(&mut writer).poll_write(&mut context, MESSAGE);
+    assert!(written.is_ready());
+    let mut buf = [0; 8];
+    let mut room = ReadBuf::new(&mut buf);
+    let read = std::pin::Pin::new(&mut reader).poll_read(&mut context, &mut room);
+    assert!(read.is_pending());
+    assert_eq!(driver.backend().lens(), [128]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_was_sent_comes_before_what_goes_through_a_copy_of_the_handle() {
+    let (reader, writer) = watertight::pipe().unwrap();
+    for _ in 0..5 * FREE {
+        writer.send(b"ours").wait().unwrap();
+    }
+    let mut copy = std::fs::File::from(writer.try_clone_handle().unwrap());
+    copy.write_all(b"the copy's").unwrap();
+    let mut buf = vec![0; 4 * 5 * FREE];
+    let mut filled = 0;
+    while filled < buf.len() {
+        filled += reader.receive(&mut buf[filled..]).wait().unwrap();
+    }
+    assert_eq!(buf, b"ours".repeat(5 * FREE));
 }

@@ -127,6 +127,10 @@ impl Resting {
     }
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "so much time is to pass: nothing is waited for"
+)]
 pub(super) fn measure(tools: &Tools) -> Result<Vec<Line>, String> {
     let mut lines = Vec::new();
     for pipes in pipe_counts(machine::open_files_max()) {

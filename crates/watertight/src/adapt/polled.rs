@@ -1,6 +1,7 @@
 //! The polls that both asynchronous adapters are made of.
 
 use crate::fairness;
+use crate::joined;
 use crate::pump_read::MayBlock;
 use crate::pump_write::WriterCell;
 use crate::reader::PipeReader;
@@ -24,6 +25,9 @@ impl<B: Backend> PipeWriter<B> {
         let room = &mut turn.room;
         let answer =
             fairness::poll_fairly(waker, || cell.poll_accept_some(room, &mut message, waker));
+        if answer.is_pending() {
+            joined::send_all_of_task(waker);
+        }
         answer.map(|accepted| match accepted {
             Ok(n) => Ok(usize::try_from(n).expect("no more than the message")),
             Err(cause) => Err(cause.during(Verb::Write, cell.ledger()).into()),
@@ -37,6 +41,8 @@ impl<B: Backend> PipeWriter<B> {
         let answer = cell.poll_transferred(&mut turn.flush, &mut turn.flush_target, waker);
         if answer.is_ready() {
             turn.flush_target = None;
+        } else {
+            joined::send_all_of_task(waker);
         }
         answer.map_err(|cause| cause.during(Verb::UntilTransferred, cell.ledger()).into())
     }
@@ -45,6 +51,7 @@ impl<B: Backend> PipeWriter<B> {
     pub(crate) fn poll_finish(&mut self, waker: &Waker) -> Poll<io::Result<()>> {
         let cell: Arc<WriterCell<B>> = self.cell().clone();
         cell.finish();
+        joined::send_all_of_task(waker);
         cell.poll_over(&mut self.trait_turn().over, waker)
             .map(|receipt| match receipt.error() {
                 Some(error) => Err(error.into()),
@@ -66,7 +73,10 @@ impl<B: Backend> PipeReader<B> {
     ) -> Poll<io::Result<usize>> {
         let cell = self.cell().clone();
         let id = &mut self.trait_id;
-        fairness::poll_fairly(waker, || cell.poll_read(id, buf, waker, MayBlock::No))
-            .map_err(|cause| cause.during(Verb::Read, cell.ledger()).into())
+        let answer = fairness::poll_fairly(waker, || cell.poll_read(id, buf, waker, MayBlock::No));
+        if answer.is_pending() {
+            joined::send_all_of_task(waker);
+        }
+        answer.map_err(|cause| cause.during(Verb::Read, cell.ledger()).into())
     }
 }

@@ -252,9 +252,11 @@ impl Capture {
         }
     }
 
-    /// Whether there is something to read of which whoever waits here is not told yet.
-    pub(super) fn is_about_to_be_told(&self) -> bool {
+    /// Whether there is something to read of which whoever waits here is not told yet, and nothing was read since then. (Whoever
+    /// writes on has something there at every look.)
+    pub(super) fn is_about_to_be_told(&self, since: Moment) -> bool {
         let open = self.reader.as_ref().filter(|_| !self.has_ended());
+        let open = open.filter(|_| self.heard_at <= since);
         open.is_some_and(|reader| {
             let is_readable = reader.cell().look(Handle::is_readable);
             is_readable.unwrap_or(false)

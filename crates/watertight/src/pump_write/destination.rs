@@ -99,6 +99,7 @@ impl<B: Backend> WriterCell<B> {
         if left == Some(Duration::ZERO) {
             return Blocked::Late;
         }
+        joined::send_all();
         let mut state = self.lock();
         if !state.may_be_moved_to() {
             // It was stopped, or somebody else was faster.
@@ -111,7 +112,6 @@ impl<B: Backend> WriterCell<B> {
         let handle = state.handle.enter_directly();
         drop(state);
         drop(replaced);
-        joined::send_all();
         let is_offered = self.driver.backend.block_until_writable(&handle, left);
         // O4: once this thread is no longer inside somebody may close it.
         drop(handle);

@@ -6,9 +6,10 @@
 
 use super::{State, WriterCell};
 use crate::joined;
+use crate::sync::MutexGuard;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use watertight_core::{Backend, Ledger, Moment};
+use watertight_core::{Backend, Moment};
 
 /// A longer message goes by itself: copying it costs as much as the call.
 const MESSAGE_BYTES_MAX: u64 = 2048;
@@ -25,6 +26,10 @@ const TICK_FIRST: Duration = Duration::from_micros(50);
 /// The longest tick, while the caller writes by itself and there is only the last of it to send.
 const TICK_LONGEST: Duration = Duration::from_micros(400);
 
+/// How often somebody who takes the handle back, or ends the process, looks whether a tick is over: some milliseconds, for a call
+/// that does not wait.
+const TICK_LOOKS_MAX: u32 = 10_000;
+
 /// Whether and how messages are joined.
 pub(super) struct Joining {
     /// When the messages that go by themselves were counted anew.
@@ -40,37 +45,33 @@ pub(super) struct Joining {
 struct Burst {
     due: Moment,
     tick: Duration,
-    /// What was accepted at the last tick, and what is transferred if nobody but the ticks sends.
-    expected: Counts,
-}
-
-/// What of an account says who sends.
-#[derive(Clone, Copy)]
-struct Counts {
-    accepted: u64,
+    /// Some were joined since the last tick.
+    has_joined: bool,
+    /// What was transferred after the last tick had sent.
     transferred: u64,
-}
-
-impl From<Ledger> for Counts {
-    fn from(ledger: Ledger) -> Self {
-        Self {
-            accepted: ledger.accepted(),
-            transferred: ledger.transferred(),
-        }
-    }
+    /// The thread that has joined last: it knows of that.
+    thread: u64,
 }
 
 /// How a message goes.
 #[derive(Debug, Eq, PartialEq)]
 enum Way {
     Alone,
-    /// With those that come after it. The first has a tick set, for then.
-    Joined(Option<Moment>),
+    Joined(Joined),
+}
+
+/// What is to be done for a message that is joined, apart from queueing it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Joined {
+    /// The first one has a tick set, for then.
+    pub(super) tick: Option<Moment>,
+    /// The thread is to know that it has joined here.
+    pub(super) is_news: bool,
 }
 
 /// What a tick finds to do.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Tick {
+enum Tick {
     /// It was none, or the last one and nothing is left.
     Nothing,
     /// The caller sends by itself: another tick looks after the rest.
@@ -95,9 +96,14 @@ impl Joining {
     }
 
     /// How the next small message goes. The clock is read once for so many messages as are free, or not at all.
-    fn admit(&mut self, counts: Counts, now: impl FnOnce() -> Moment) -> Way {
-        if self.burst.is_some() {
-            return Way::Joined(None);
+    fn admit(&mut self, transferred: u64, thread: u64, now: impl FnOnce() -> Moment) -> Way {
+        if let Some(burst) = &mut self.burst {
+            burst.has_joined = true;
+            let before = std::mem::replace(&mut burst.thread, thread);
+            return Way::Joined(Joined {
+                tick: None,
+                is_news: before != thread,
+            });
         }
         let Some(free_max) = self.free_max else {
             return Way::Alone;
@@ -116,32 +122,41 @@ impl Joining {
         self.burst = Some(Box::new(Burst {
             due,
             tick: TICK_FIRST,
-            expected: counts,
+            has_joined: true,
+            transferred,
+            thread,
         }));
-        Way::Joined(Some(due))
+        Way::Joined(Joined {
+            tick: Some(due),
+            is_news: true,
+        })
     }
 
     /// A tick, or another timer of the pipe's.
-    fn tick(&mut self, counts: Counts, now: Moment) -> Tick {
+    fn tick(&mut self, transferred: u64, now: Moment) -> Tick {
         let Some(burst) = self.burst.as_mut().filter(|burst| burst.due <= now) else {
             return Tick::Nothing;
         };
-        if counts.accepted == burst.expected.accepted {
+        if !std::mem::take(&mut burst.has_joined) {
             self.end(now);
             return Tick::Send(None);
         }
-        let sends_itself = counts.transferred != burst.expected.transferred;
-        burst.expected = counts;
-        if sends_itself {
+        if burst.transferred != transferred {
+            burst.transferred = transferred;
             burst.tick = TICK_LONGEST.min(burst.tick * 2);
             burst.due = now.after(burst.tick);
             return Tick::Again(burst.due);
         }
-        // This tick sends all.
-        burst.expected.transferred = counts.accepted;
         burst.tick = TICK_FIRST;
         burst.due = now.after(burst.tick);
         Tick::Send(Some(burst.due))
+    }
+
+    /// A tick has sent: that is no sending of the caller's.
+    fn handle_sent(&mut self, transferred: u64) {
+        if let Some(burst) = &mut self.burst {
+            burst.transferred = transferred;
+        }
     }
 
     /// The next messages go by themselves.
@@ -153,20 +168,16 @@ impl Joining {
 }
 
 impl<B: Backend> State<B> {
-    /// How a message of `bytes` bytes goes that is accepted whole: `None` by itself; else it stays queued, and the first one
-    /// has a tick set.
-    pub(super) fn joins(
-        &mut self,
-        bytes: u64,
-        now: impl FnOnce() -> Moment,
-    ) -> Option<Option<Moment>> {
+    /// How a message of `bytes` bytes goes that is accepted whole: `None` by itself; else it stays queued.
+    pub(super) fn joins(&mut self, bytes: u64, now: impl FnOnce() -> Moment) -> Option<Joined> {
         let may_join = self.is_direct && self.line.is_empty();
         if !may_join || bytes == 0 || bytes > MESSAGE_BYTES_MAX {
             return None;
         }
-        match self.joining.admit(self.half.ledger().into(), now) {
+        let transferred = self.half.ledger().transferred();
+        match self.joining.admit(transferred, joined::this_thread(), now) {
             Way::Alone => None,
-            Way::Joined(tick) => Some(tick),
+            Way::Joined(joined) => Some(joined),
         }
     }
 
@@ -183,22 +194,75 @@ impl<B: Backend> State<B> {
     }
 
     /// What a timer of the pipe's means for messages that are joined.
-    pub(super) fn tick(&mut self, now: Moment) -> Tick {
+    fn tick(&mut self, now: Moment) -> Tick {
         if self.half.refusal().is_some() {
             // Whoever ended it has seen to what was queued.
             self.joining.end(now);
             return Tick::Nothing;
         }
-        self.joining.tick(self.half.ledger().into(), now)
+        self.joining.tick(self.half.ledger().transferred(), now)
     }
 }
 
 impl<B: Backend> WriterCell<B> {
-    /// A first message is joined: the driver's tick is set, and the thread's waiting sends it before.
-    pub(super) fn begin_burst(self: &Arc<Self>, due: Moment) {
-        self.driver.remind(self.key, due);
-        let weak: Weak<Self> = Arc::downgrade(self);
-        joined::note(weak);
+    /// A message was joined: the driver's tick is set, and before it comes the thread's waiting sends.
+    pub(super) fn handle_joined(self: &Arc<Self>, joined: Joined) {
+        if let Some(due) = joined.tick {
+            self.driver.remind(self.key, due);
+        }
+        if joined.is_news {
+            let weak: Weak<Self> = Arc::downgrade(self);
+            joined::note(weak);
+        }
+    }
+
+    /// A timer of the pipe's came due; whether it was the burst's, and what else, it has to find out. On the driver's thread.
+    pub(super) fn look_at_the_time(self: &Arc<Self>) {
+        let now = self.driver.backend.now();
+        let mut tick = Tick::Nothing;
+        self.change_quietly(|state| {
+            tick = state.tick(now);
+            if state.handle.is_stop_due(now) {
+                state.half.handle_stop_expired();
+            } else if state.linger.has_passed(now) {
+                state.half.handle_linger_expired();
+            }
+        });
+        if let Tick::Again(due) | Tick::Send(Some(due)) = tick {
+            self.driver.remind_in_turn(self.key, due);
+        }
+        match tick {
+            Tick::Again(_) => {}
+            Tick::Nothing => self.pump(),
+            Tick::Send(_) => {
+                self.pump();
+                let mut state = self.lock();
+                let transferred = state.half.ledger().transferred();
+                state.joining.handle_sent(transferred);
+            }
+        }
+    }
+
+    /// The process ends, and what is joined would have been with the kernel: it is given to it, without a wait and with nobody told.
+    /// A tick may be at it.
+    pub(super) fn send_joined_at_exit(self: &Arc<Self>) {
+        for _ in 0..TICK_LOOKS_MAX {
+            let state = self.state.try_lock();
+            let is_over = state.as_ref().is_some_and(|state| {
+                let is_left = state.joining.is_dense() && state.half.ledger().queued() > 0;
+                !state.handle.is_inside() && !(is_left && state.half.operations() == 0)
+            });
+            if is_over {
+                return;
+            }
+            let step = state.and_then(|mut state| state.next_step(self.key));
+            let Some(step) = step else {
+                std::thread::yield_now();
+                continue;
+            };
+            let answer = self.driver.perform(step);
+            self.change_quietly(|state| state.absorb(answer));
+        }
     }
 
     /// The thread that joins messages waits now: they are sent, and the next ones go by themselves.
@@ -211,8 +275,27 @@ impl<B: Backend> WriterCell<B> {
         self.pump();
     }
 
+    /// The lock, unless a tick is at work: it makes one call that does not wait, and then this pipe is as idle as it seems to its
+    /// caller. Looked for a bounded number of times.
+    pub(super) fn lock_behind_a_tick(&self) -> MutexGuard<'_, State<B>> {
+        let looks = self
+            .driver
+            .backend
+            .joins_after()
+            .map_or(0, |_| TICK_LOOKS_MAX);
+        for _ in 0..looks {
+            let state = self.lock();
+            if !state.handle.is_inside() {
+                return state;
+            }
+            drop(state);
+            std::thread::yield_now();
+        }
+        self.lock()
+    }
+
     /// Sends what is joined. Whether there was any.
-    pub(super) fn send_joined(self: &Arc<Self>) -> bool {
+    pub(crate) fn send_joined(self: &Arc<Self>) -> bool {
         let has_joined = self.lock().has_joined();
         if has_joined {
             self.pump();
@@ -227,27 +310,28 @@ mod tests {
 
     const US: u64 = 1000;
     const FREE: u16 = 16;
+    const THREAD: u64 = 7;
 
-    const fn counts(accepted: u64, transferred: u64) -> Counts {
-        Counts {
-            accepted,
-            transferred,
-        }
+    const fn joined(tick: Option<Moment>, is_news: bool) -> Way {
+        Way::Joined(Joined { tick, is_news })
     }
 
-    /// In a burst whose first tick is due at 50 µs.
+    /// In a burst whose first tick is due at 50 µs, with 100 bytes transferred.
     fn in_a_burst() -> Joining {
         let mut joining = Joining::new(Some(FREE));
         joining.end(Moment(0));
         for _ in 0..FREE {
-            assert_eq!(
-                joining.admit(counts(0, 0), || panic!("no look at the clock")),
-                Way::Alone
-            );
+            let way = joining.admit(0, THREAD, || panic!("no look at the clock"));
+            assert_eq!(way, Way::Alone);
         }
-        let way = joining.admit(counts(100, 100), || Moment(0));
-        assert_eq!(way, Way::Joined(Some(Moment(50 * US))));
+        let way = joining.admit(100, THREAD, || Moment(0));
+        assert_eq!(way, joined(Some(Moment(50 * US)), true));
         joining
+    }
+
+    fn join(joining: &mut Joining) {
+        let way = joining.admit(0, THREAD, || panic!("no look at the clock"));
+        assert_eq!(way, joined(None, false));
     }
 
     #[test]
@@ -260,24 +344,37 @@ mod tests {
                 looks += 1;
                 Moment(looks * 80 * US)
             };
-            assert_eq!(joining.admit(counts(0, 0), slow), Way::Alone);
+            assert_eq!(joining.admit(0, THREAD, slow), Way::Alone);
         }
         assert_eq!(looks, 9);
     }
 
     #[test]
+    fn a_thread_hears_of_it_once_and_again_after_another_one() {
+        let mut joining = in_a_burst();
+        let mut is_news = |thread| match joining.admit(0, thread, || panic!("no look")) {
+            Way::Joined(joined) => joined.is_news,
+            Way::Alone => panic!("it is joined"),
+        };
+        let heard = [THREAD, 8, 8, THREAD, 8].map(&mut is_news);
+        assert_eq!(heard, [false, true, false, true, true]);
+    }
+
+    #[test]
     fn a_tick_does_what_the_account_says() {
-        // (accepted, transferred at the tick; what it does, when the next one is due)
-        for (accepted, transferred, expected) in [
-            (200, 100, Tick::Send(Some(Moment(100 * US)))),
-            (200, 150, Tick::Again(Moment(150 * US))),
-            (100, 100, Tick::Send(None)),
+        // (what is transferred, whether something was joined since; what the tick does)
+        for (transferred, is_joined, expected) in [
+            (100, true, Tick::Send(Some(Moment(100 * US)))),
+            (150, true, Tick::Again(Moment(150 * US))),
+            (100, false, Tick::Send(None)),
+            (150, false, Tick::Send(None)),
         ] {
             let mut joining = in_a_burst();
-            let found = counts(accepted, transferred);
-            assert_eq!(joining.tick(found, Moment(49 * US)), Tick::Nothing);
-            assert_eq!(joining.tick(found, Moment(50 * US)), expected);
-            assert_eq!(joining.is_dense(), accepted > 100);
+            assert_eq!(joining.tick(100, Moment(49 * US)), Tick::Nothing);
+            // The first one's message.
+            joining.burst.as_mut().unwrap().has_joined = is_joined;
+            assert_eq!(joining.tick(transferred, Moment(50 * US)), expected);
+            assert_eq!(joining.is_dense(), is_joined);
         }
     }
 
@@ -286,16 +383,19 @@ mod tests {
         let mut joining = in_a_burst();
         let mut due = 50 * US;
         for (round, tick) in [100, 200, 400, 400].into_iter().enumerate() {
-            let bytes = 1000 * (round as u64 + 1);
-            let again = joining.tick(counts(bytes + 64, bytes), Moment(due));
+            join(&mut joining);
+            let again = joining.tick(1000 * (round as u64 + 1), Moment(due));
             due += tick * US;
             assert_eq!(again, Tick::Again(Moment(due)));
         }
-        let sent = joining.tick(counts(4128, 4000), Moment(due));
-        due += 50 * US;
-        assert_eq!(sent, Tick::Send(Some(Moment(due))));
-        // What that tick has sent is not taken for the caller's work.
-        let sent = joining.tick(counts(4192, 4128), Moment(due));
-        assert_eq!(sent, Tick::Send(Some(Moment(due + 50 * US))));
+        for transferred in [4128, 4300] {
+            join(&mut joining);
+            let before = if transferred == 4128 { 4000 } else { 4128 };
+            let sent = joining.tick(before, Moment(due));
+            due += 50 * US;
+            assert_eq!(sent, Tick::Send(Some(Moment(due))));
+            // However much it has sent, that is not taken for the caller's work.
+            joining.handle_sent(transferred);
+        }
     }
 }
