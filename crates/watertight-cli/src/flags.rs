@@ -80,8 +80,8 @@ pub(crate) struct CopyFlags {
 
     /// Copy the bytes through this program
     ///
-    /// Else the kernel moves them where it can, and lends a pipe the source file's own pages: whoever overwrites the file before they
-    /// are read changes what is read.
+    /// Else the kernel moves them where it can. Holes of a file stay holes in another file then (Linux), and a pipe is lent the source
+    /// file's own pages: whoever overwrites the file before they are read changes what is read.
     #[arg(long, hide_short_help = true)]
     pub(crate) stable: bool,
 

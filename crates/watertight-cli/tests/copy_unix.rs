@@ -416,3 +416,35 @@ fn pipes_are_enlarged_once_it_pays() {
         assert!(child.wait().unwrap().success());
     }
 }
+
+/// They count as bytes, and take no room.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_copy_of_a_file_keeps_its_holes() {
+    use rustix::fs::{SeekFrom, seek};
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    const SIZE: usize = 40 << 20;
+    const DATA: usize = 24 << 20;
+    let (folder, source, bytes) = folder_with(10_000);
+    let target = folder.path().join("target");
+    let sparse = fs::File::options().write(true).open(&source).unwrap();
+    sparse.set_len(SIZE as u64).unwrap();
+    sparse.write_all_at(&bytes, DATA as u64).unwrap();
+    let on_disk = |path: &Path| fs::metadata(path).unwrap().blocks() * 512;
+    let asked = fs::File::open(&source).unwrap();
+    let is_told = seek(asked, SeekFrom::Data(SIZE as u64 / 4)).is_ok_and(|at| at == DATA as u64);
+    let knows_holes = is_told && on_disk(&source) < SIZE as u64 / 8;
+    if !knows_holes {
+        println!("skipped: the file system of {folder:?} knows of no holes");
+    }
+    for (option, keeps) in [("--keep-capacity", true), ("--stable", false)] {
+        let run = run([option, &file(&source), &file(&target)]).expect(0);
+        assert_eq!(run.bytes_read(), SIZE as u64, "{option}");
+        assert_eq!(run.count(0, "transferred"), SIZE as u64, "{option}");
+        assert_eq!(run.destination(0)["how"], "renamed", "{option}");
+        let copied = fs::read(&target).unwrap();
+        assert!(copied == fs::read(&source).unwrap(), "{option}");
+        let has_holes = on_disk(&target) < SIZE as u64 / 8;
+        assert!(has_holes || !keeps || !knows_holes, "{option}");
+    }
+}

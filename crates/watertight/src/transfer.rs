@@ -22,8 +22,8 @@ use watertight_core::{
 
 mod rhythm;
 
-/// The most that one call moves inside the kernel. A pipe takes no more than its capacity anyway.
-const MOVE_BYTES_MAX: u64 = 1024 * 1024;
+/// The most that is moved inside the kernel at once: of a hole, for which nothing is carried. The backend has a bound of its own for what is.
+const MOVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// How many bytes one read asks for where they go through the buffer: a Linux pipe's capacity.
 const READ_BYTES_MAX: u64 = 64 * 1024;
@@ -215,6 +215,10 @@ impl<B: Backend> Wait<Transfer<'_, B>> {
     /// Moves bytes inside the kernel wherever it can: from pipes that others made, from and to regular files, from one of these to
     /// another, where the file system copies, and from one to /dev/null or to a socket that was adopted as unshared and in non-blocking
     /// mode, in which it is to stay (Linux). Elsewhere this changes nothing.
+    ///
+    /// From one regular file to another holes stay holes, and count as the bytes that a read finds there: wherever the destination's position is
+    /// at its end and it was not opened to append. What is there already is overwritten with zeros. So are holes written as zeros where the
+    /// bytes go through the buffer: without this, and where the file system does not copy (mostly, from one to another).
     ///
     /// **Bytes.** A file that goes into a pipe or a socket is not copied: it gets the file's own pages, and until the peer has read them, whoever
     /// overwrites or cuts the file changes what the peer reads. The call waits for the file's disk in the calling thread: a deadline is looked

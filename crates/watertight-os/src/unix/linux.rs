@@ -7,7 +7,7 @@ use super::sigpipe::{without_sigpipe, without_sigxfsz};
 use crate::Direction;
 use crate::fault::fallible;
 use rustix::event::PollFlags;
-use rustix::fs::{Dev, Mode, OFlags, Stat};
+use rustix::fs::{Dev, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{PipeFlags, SpliceFlags};
@@ -231,6 +231,29 @@ pub(super) fn copy_file_range(
     without_sigxfsz(|| {
         fallible("copy_file_range", Call::Write, || {
             rustix::fs::copy_file_range(from, None, into, None, bytes_max)
+        })
+    })
+}
+
+/// lseek SEEK_DATA: where data is, from there on, and the position is set there. ENXIO: there is none up to the end.
+pub(super) fn seek_data(fd: BorrowedFd<'_>, at: u64) -> Result<u64, Errno> {
+    fallible("lseek (SEEK_DATA)", Call::Query, || {
+        rustix::fs::seek(fd, SeekFrom::Data(at))
+    })
+}
+
+/// lseek SEEK_HOLE: where a hole is, from there on, and the position is set there. The end counts as one.
+pub(super) fn seek_hole(fd: BorrowedFd<'_>, at: u64) -> Result<u64, Errno> {
+    fallible("lseek (SEEK_HOLE)", Call::Query, || {
+        rustix::fs::seek(fd, SeekFrom::Hole(at))
+    })
+}
+
+/// ftruncate: sets a file's size. Past the process's bound on the size of files it raises a signal, as a write does.
+pub(super) fn set_size(fd: BorrowedFd<'_>, bytes: u64) -> Result<(), Errno> {
+    without_sigxfsz(|| {
+        fallible("ftruncate", Call::Write, || {
+            rustix::fs::ftruncate(fd, bytes)
         })
     })
 }

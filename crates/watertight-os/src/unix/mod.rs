@@ -12,6 +12,7 @@ mod facts;
 mod fork;
 mod handle;
 mod helper;
+mod holes;
 mod inherited;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 #[path = "linux.rs"]

@@ -5,11 +5,16 @@
 use super::calls::nothing_read;
 use super::classify::{Call, Next, next};
 use super::handle::{Handle, Kind, polled, polled_for};
+use super::holes::{self, Stretch};
 use super::kernel;
 use crate::fault::fallible;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use watertight_core::{Class, MoveNow, OsCode, ReadNow};
+
+/// The most that one call carries: while it does, no deadline is looked at and no stop is heard. A hole that is left out may be larger,
+/// for nothing is carried there.
+const CALL_BYTES_MAX: usize = 1024 * 1024;
 
 /// Which call moves bytes.
 enum Way {
@@ -26,8 +31,8 @@ pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, everywhere:
     match way(from, to, everywhere) {
         None => MoveNow::Unavailable,
         Some(Way::Copy) => copy_now(from, to, bytes_max),
-        Some(Way::Send) => send_now(from, to, bytes_max),
-        Some(Way::Splice) => splice_now(from, to, bytes_max),
+        Some(Way::Send) => send_now(from, to, bytes_max.min(CALL_BYTES_MAX)),
+        Some(Way::Splice) => splice_now(from, to, bytes_max.min(CALL_BYTES_MAX)),
     }
 }
 
@@ -49,9 +54,13 @@ fn splice_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
     }
 }
 
-/// copy_file_range: moves what the file system copies by itself. Whatever else it says, a read and a write tell what is so. That
-/// it copied nothing is no end: some kernels say so of every file of /proc.
+/// copy_file_range: moves what the file system copies by itself, and leaves holes out before that. Whatever else it says, a read and a
+/// write tell what is so. That it copied nothing is no end: some kernels say so of every file of /proc.
 fn copy_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
+    let bytes_max = match holes::next_stretch(from, to, bytes_max) {
+        Stretch::Answered(answer) => return answer,
+        Stretch::Data(bytes) => bytes.min(CALL_BYTES_MAX),
+    };
     loop {
         return match kernel::copy_file_range(from.original(), to.original(), bytes_max) {
             Err(Errno::INTR) => continue,

@@ -138,6 +138,21 @@ pub(super) fn copy_file_range(
     Err(Errno::NOSYS)
 }
 
+/// Nothing is asked about holes on these systems: no bytes go between files inside the kernel.
+pub(super) fn seek_data(_: BorrowedFd<'_>, _: u64) -> Result<u64, Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Not used on these systems.
+pub(super) fn seek_hole(_: BorrowedFd<'_>, _: u64) -> Result<u64, Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Not used on these systems.
+pub(super) fn set_size(_: BorrowedFd<'_>, _: u64) -> Result<(), Errno> {
+    Err(Errno::NOSYS)
+}
+
 /// Not used on these systems.
 pub(super) fn sendfile(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: usize) -> Result<usize, Errno> {
     Err(Errno::NOSYS)

@@ -4,6 +4,7 @@
 
 use super::helper::Helper;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 /// A way to use a handle without waiting.
@@ -38,6 +39,8 @@ pub(super) struct Helped {
     pub(super) helper: Helper,
     /// The thread shares it only while it performs an operation.
     pub(super) fd: Arc<OwnedFd>,
+    /// A file has no hole between where it was read last and here, as far as is known: see `holes.rs`.
+    pub(super) data_until: AtomicU64,
 }
 
 impl OnRung {
@@ -46,6 +49,7 @@ impl OnRung {
             Rung::Helper(helper) => Self::Helper(Box::new(Helped {
                 helper,
                 fd: Arc::new(fd),
+                data_until: AtomicU64::new(0),
             })),
             Rung::Message => Self::Message(fd, OnceLock::new()),
             Rung::NoWait => Self::NoWait(fd, OnceLock::new()),
@@ -65,7 +69,7 @@ impl OnRung {
     pub(super) fn into_fd(self) -> OwnedFd {
         match self {
             Self::Helper(helped) => {
-                let Helped { helper, fd } = *helped;
+                let Helped { helper, fd, .. } = *helped;
                 drop(helper);
                 Arc::into_inner(fd).expect("a helper holds the descriptor only while it works")
             }
@@ -78,7 +82,7 @@ impl OnRung {
     pub(super) fn into_fd_elsewhere(self) -> Option<OwnedFd> {
         match self {
             Self::Helper(helped) => {
-                let Helped { helper, fd } = *helped;
+                let Helped { helper, fd, .. } = *helped;
                 helper.leave();
                 Arc::into_inner(fd)
             }

@@ -8,8 +8,9 @@ use rustix::termios::OptionalActions;
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What an end is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +21,8 @@ pub(crate) enum End {
     Inherited,
     Pipe,
     Socket,
+    /// A file with holes, to be read.
+    Sparse,
     /// The leading end of a pseudo-terminal: only a helper thread can serve it.
     Leading,
     Tcp,
@@ -41,6 +44,10 @@ impl Place {
 
     fn file(&self) -> PathBuf {
         self.folder.0.join("file")
+    }
+
+    fn sparse(&self) -> PathBuf {
+        self.folder.0.join("sparse")
     }
 
     pub(crate) fn fifo(&self) -> &PathBuf {
@@ -65,7 +72,7 @@ pub(crate) fn to_write(place: &Place, end: End) -> Given {
             let (from, into) = fifo(place);
             given(into, from)
         }
-        End::File => {
+        End::File | End::Sparse => {
             let path = place.file();
             let ours = File::create(&path).unwrap().into();
             let peer = Peer::file(path);
@@ -129,6 +136,13 @@ pub(crate) fn to_read(place: &Place, end: End, data: Vec<u8>, closes: bool) -> G
             let (ours, theirs) = UnixStream::pair().unwrap();
             given(ours.into(), theirs.into(), data)
         }
+        End::Sparse => {
+            let path = place.sparse();
+            make_sparse(&path, &data);
+            let ours = File::open(&path).unwrap().into();
+            let peer = Peer::content(data);
+            Given { ours, peer }
+        }
         End::Tcp => {
             let (ours, theirs) = tcp();
             given(ours, theirs, data)
@@ -136,6 +150,18 @@ pub(crate) fn to_read(place: &Place, end: End, data: Vec<u8>, closes: bool) -> G
         End::Terminal => {
             let (leading, terminal) = pty();
             given(terminal, leading, data)
+        }
+    }
+}
+
+/// Writes a file that has a hole for each page of zeros.
+fn make_sparse(path: &Path, data: &[u8]) {
+    const PAGE: usize = 4096;
+    let file = File::create(path).unwrap();
+    file.set_len(data.len() as u64).unwrap();
+    for (index, page) in data.chunks(PAGE).enumerate() {
+        if page.iter().any(|byte| *byte != 0) {
+            file.write_all_at(page, (index * PAGE) as u64).unwrap();
         }
     }
 }

@@ -55,6 +55,8 @@ pub(crate) fn times(name: &str, code: Errno) -> u64 {
     match name {
         // A wake that is lost is tried again; Linux's (a write to an eventfd) cannot fail for ever.
         "notify" => 2,
+        // Tried again; no kernel refuses a position within the file for ever.
+        "lseek (SEEK_SET)" => 2,
         // Waited out: a lack that lasts is told after a bound of seconds, which is too long for this.
         "send" | "sendmsg" if is_passing(code) => 3,
         _ if code == Errno::INTR => STORM,
@@ -142,6 +144,11 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "send" | "sendmsg" if is_passing(code) => false,
         // A read and a write do it then, unless it is the destination's: the transfer's scenario knows whether it had to be told.
         "splice" => false,
+        // What cannot be asked or done about a hole is copied, and what the file system does not copy goes through the buffer.
+        "copy_file_range" | "F_GETFL (holes)" | "fstat (holes)" | "ftruncate" => false,
+        "lseek (SEEK_CUR)" | "lseek (SEEK_DATA)" | "lseek (SEEK_HOLE)" => false,
+        // Tried again.
+        "lseek (SEEK_SET)" => false,
         name if is_transfer(name) => code != Errno::INTR && code != Errno::AGAIN,
         _ => true,
     }

@@ -171,6 +171,7 @@ pub(crate) const ALL: &[Scenario] = &[
     heard("transfer-through-the-buffer", |s| {
         transferring::to_end(s, Manner::Buffered)
     }),
+    heard("transfer-holes", transferring::with_holes),
     heard("own-pipe", special::own_pipe),
     heard("two-pipes", special::two_pipes),
     heard("poller", special::poller),

@@ -1,4 +1,4 @@
-//! Scenarios of transfers: from a pipe of one peer to a pipe of another one.
+//! Scenarios of transfers: from a pipe of one peer to a pipe of another one, and from a file to a file.
 
 use super::ends::End;
 use super::peer::Peer;
@@ -30,12 +30,25 @@ pub(crate) enum Manner {
     Moved,
 }
 
-/// A part, then the rest to the end.
+/// From pipe to pipe.
 pub(crate) fn to_end(s: &mut Stage<'_>, manner: Manner) {
-    let Some(mut w) = s.writer(End::Pipe) else {
+    pass_all(s, (End::Pipe, noise(LARGE, 50)), End::Pipe, manner);
+}
+
+/// From file to file. Holes are first, in the middle and last.
+pub(crate) fn with_holes(s: &mut Stage<'_>) {
+    let (hole, data) = (vec![0_u8; LARGE / 4], noise(8 * 1024, 51));
+    let data = [&hole[..], &data[..], &hole[..], &data[..], &hole[..]].concat();
+    pass_all(s, (End::Sparse, data), End::File, Manner::Moved);
+}
+
+/// A part, then the rest to the end.
+fn pass_all(s: &mut Stage<'_>, (from, data): (End, Vec<u8>), to: End, manner: Manner) {
+    let bytes = data.len();
+    let Some(mut w) = s.writer(to) else {
         return;
     };
-    let Some(mut r) = s.reader(End::Pipe, noise(LARGE, 50), true) else {
+    let Some(mut r) = s.reader(from, data, true) else {
         return s.abort(w);
     };
     let is_on = pass_on(s, (&mut r, &mut w), HEAD, manner);
@@ -44,7 +57,7 @@ pub(crate) fn to_end(s: &mut Stage<'_>, manner: Manner) {
         pass_on(s, (&mut r, &mut w), u64::MAX, manner);
     }
     s.expect(r.ended, "the end of the stream is seen");
-    s.expect(r.taken.len() == LARGE, "everything is passed on");
+    s.expect(r.taken.len() == bytes, "everything is passed on");
     s.abort_reading(r);
     s.finish(w);
 }
