@@ -2,6 +2,10 @@
 //!
 //! Whoever waits may wait for the answer to what it has just written, and then a tick would be lost for nothing. Sending tells
 //! observers, who may wait themselves: it comes before a waker is left anywhere, or whoever left one looks again.
+#![allow(
+    clippy::missing_const_for_thread_local,
+    reason = "the checkers' macros know no const block"
+)]
 
 use crate::driver::Pump;
 use crate::sync::thread_local;

@@ -250,7 +250,8 @@ impl<B: Backend> WriterCell<B> {
             let state = self.state.try_lock();
             let is_over = state.as_ref().is_some_and(|state| {
                 let is_left = state.joining.is_dense() && state.half.ledger().queued() > 0;
-                !state.handle.is_inside() && !(is_left && state.half.operations() == 0)
+                let is_at_work = state.handle.is_inside();
+                !is_at_work && (!is_left || state.half.operations() > 0)
             });
             if is_over {
                 return;
