@@ -128,13 +128,18 @@ fn delivery(asking: &[i32], more: &[i32]) -> io::Result<Delivery> {
     SignalDelivery::with_pipe(read, write, SignalOnly, signals)
 }
 
-/// Starts the thread that hears them.
+/// Starts the thread that hears them. What has come by now is heard before that: nothing that happens from here on comes before it.
 fn spawn(delivery: Delivery, mut hear: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+    let mut signals: OwningSignalIterator<UnixStream, SignalOnly> =
+        SignalIterator::new::<UnixStream>(delivery);
+    while let PollResult::Signal(signal) = signals.poll_signal(&mut look) {
+        if signal != SIGCHLD {
+            hear(signal);
+        }
+    }
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            let mut signals: OwningSignalIterator<UnixStream, SignalOnly> =
-                SignalIterator::new::<UnixStream>(delivery);
             loop {
                 match signals.poll_signal(&mut wait) {
                     PollResult::Signal(SIGCHLD) | PollResult::Pending => {}
@@ -145,6 +150,15 @@ fn spawn(delivery: Delivery, mut hear: impl FnMut(i32) + Send + 'static) -> io::
             }
         })?;
     Ok(())
+}
+
+/// poll, read: whether a signal has come by now.
+fn look(stream: &mut UnixStream) -> io::Result<bool> {
+    let ready = poll(&mut [PollFd::new(&*stream, PollFlags::IN)], Some(&AT_ONCE));
+    match ready {
+        Ok(1..) => wait(stream),
+        Ok(0) | Err(_) => Ok(false),
+    }
 }
 
 /// read: until a signal has come. Whether one has.

@@ -235,6 +235,25 @@ fn a_signal_ends_a_copy_whose_source_is_silent() {
     assert_eq!(run.destination(0)["given_up"], "interrupted");
 }
 
+/// The handler of a signal runs when the call is over that saw the end.
+#[test]
+fn a_signal_just_before_the_end_is_no_end() {
+    for _ in 0..10 {
+        let mut child = silent(&mut copy(["-", "-"]));
+        send(&child, "STOP");
+        let path = format!("/proc/{}/stat", child.id());
+        let is_stopped = || fs::read_to_string(&path).unwrap().contains(") T ");
+        while !is_stopped() {
+            std::thread::yield_now();
+        }
+        send(&child, "TERM");
+        drop(child.stdin.take());
+        send(&child, "CONT");
+        let run = Run::of(child.wait_with_output().unwrap()).expect(143);
+        assert_eq!(run.report["ending"], "interrupted");
+    }
+}
+
 #[test]
 fn the_account_of_a_silent_source_is_told_and_the_copy_goes_on() {
     let mut child = silent(&mut copy(["-", "-"]));
