@@ -20,7 +20,7 @@ pub(crate) fn codes(made: &Made) -> Vec<Errno> {
         "EPOLL_CTL_ADD (children)" | "EPOLL_CTL_DEL (children)" => {
             &[Errno::NOMEM, Errno::NOSPC, Errno::PERM, UNKNOWN]
         }
-        "ppoll (child)" | "waitid (wait)" => &[Errno::INTR, Errno::NOMEM, Errno::INVAL, UNKNOWN],
+        "ppoll (child)" => &[Errno::INTR, Errno::NOMEM, Errno::INVAL, UNKNOWN],
         // Their arguments are good: a filter may forbid them, and nothing else can happen.
         "kill" | "killpg" | "pidfd_send_signal" => &[Errno::NOSYS, Errno::PERM, UNKNOWN],
         "wait4" | "waitid" | "waitid (life)" => &[Errno::INVAL, Errno::NOSYS, Errno::PERM, UNKNOWN],

@@ -37,7 +37,6 @@ const OF_CHILDREN: &[&str] = &[
     "wait4",
     "waitid",
     "waitid (life)",
-    "waitid (wait)",
 ];
 
 /// Asked which end waits, and whether the source is over: a read and a write tell what is so.

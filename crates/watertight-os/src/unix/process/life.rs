@@ -28,20 +28,6 @@ fn look(id: WaitId<'_>) -> Result<Option<WaitIdStatus>, Errno> {
     fallible("waitid (life)", Call::Spawn, || waitid(id, options))
 }
 
-/// waitid without an end, reaping nothing: until the child is over, or was reaped by somebody else.
-///
-/// The kernel lets the one who waits so run where the child has run, and so spares a switch that ppoll on the pidfd costs.
-pub(super) fn wait_for_end(id: WaitId<'_>) -> Result<(), Errno> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    loop {
-        match fallible("waitid (wait)", Call::Wait, || waitid(id.clone(), options)) {
-            Ok(_) | Err(Errno::CHILD) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(code) => return Err(code),
-        }
-    }
-}
-
 /// Whether a child lives, which is left as it is: what the system says of it.
 pub(super) fn asked(id: WaitId<'_>) -> Result<Life, Errno> {
     match look(id) {

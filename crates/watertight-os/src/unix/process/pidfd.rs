@@ -112,10 +112,6 @@ impl Hold {
     pub(super) fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
         match self {
             Self::Number(numbered) => numbered.wait(timeout),
-            Self::Pidfd(_, pidfd) if timeout.is_none() => {
-                life::wait_for_end(WaitId::PidFd(pidfd.as_fd()))?;
-                Ok(true)
-            }
             Self::Pidfd(_, pidfd) => Ok(wait_for_end(pidfd.as_fd(), timeout)?),
         }
     }
