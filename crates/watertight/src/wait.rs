@@ -107,16 +107,12 @@ impl<O: Operation> Wait<O> {
     }
 
     /// Blocks this thread until it is done. The same as `.await`, without an executor.
-    pub fn wait(self) -> O::Output {
-        with_thread_waker(|waker| self.wait_with(waker))
-    }
-
-    fn wait_with(mut self, waker: &Waker) -> O::Output {
+    pub fn wait(mut self) -> O::Output {
         loop {
-            let deadline = self.deadline();
-            if let Poll::Ready(output) = self.operation.poll_blocking(waker, deadline) {
+            if let Poll::Ready(output) = self.poll_in_thread() {
                 return output;
             }
+            // Observers may have run, and have taken a wake.
             if joined::send_all() {
                 continue;
             }
@@ -126,6 +122,17 @@ impl<O: Operation> Wait<O> {
                 None => std::thread::park(),
             }
         }
+    }
+
+    /// Polls with this thread's waker, which is made once.
+    fn poll_in_thread(&mut self) -> Poll<O::Output> {
+        let (deadline, operation) = (self.deadline(), &mut self.operation);
+        let polled = WAKER.try_with(|kept| {
+            let waker = kept.get_or_init(thread_waker);
+            operation.poll_blocking(waker, deadline)
+        });
+        // The thread is ending and its locals are gone: one that lasts as long as this poll, and what it leaves behind.
+        polled.unwrap_or_else(|_| self.operation.poll_blocking(&thread_waker(), deadline))
     }
 
     fn deadline(&self) -> Option<Moment> {
@@ -198,21 +205,13 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// Runs this with the thread's waker, which is made once.
-fn with_thread_waker<T>(run: impl FnOnce(&Waker) -> T) -> T {
-    thread_local! {
-        static WAKER: OnceCell<Waker> = const { OnceCell::new() };
-    }
-    let make = || {
-        Waker::from(Arc::new(ThreadWaker {
-            thread: std::thread::current(),
-            bell: Bell::of_this_thread(),
-        }))
-    };
-    let mut run = Some(run);
-    let mut run = |waker: &Waker| run.take().map(|run| run(waker));
-    let ran = WAKER.try_with(|kept| run(kept.get_or_init(make)));
-    // The thread is ending and its locals are gone: one that lasts as long as this wait.
-    let ran = ran.unwrap_or_else(|_| run(&make()));
-    ran.expect("it runs once")
+thread_local! {
+    static WAKER: OnceCell<Waker> = const { OnceCell::new() };
+}
+
+fn thread_waker() -> Waker {
+    Waker::from(Arc::new(ThreadWaker {
+        thread: std::thread::current(),
+        bell: Bell::of_this_thread(),
+    }))
 }

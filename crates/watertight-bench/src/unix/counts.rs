@@ -70,7 +70,7 @@ fn placement(task: &Task, with: With) -> Placement {
     if with == With::WaitSpinning || task.work.peer_spins {
         Placement::TwoCores
     } else {
-        Placement::Free
+        task.counted_on
     }
 }
 

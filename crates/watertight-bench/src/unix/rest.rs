@@ -48,7 +48,7 @@ impl Contender {
 
     /// Ours are not to be switched at all.
     fn has_musts(&self) -> bool {
-        self.bytes_max != BytesMax::Unbounded
+        matches!(self.with, With::Await | With::Wait)
     }
 }
 
@@ -65,7 +65,8 @@ static CONTENDERS: [Contender; 6] = {
         Contender::new(TOKIO_TASKS, Tokio, Idle, Unbounded),
         Contender::new("tokio, polled once, no task", Tokio, Polled, Unbounded),
         Contender::new("watertight, a tokio task each", Wait, Idle, AsTokio),
-        Contender::new(IN_REACTOR, Await, Idle, AsTokio),
+        // It has all that tokio's has, and an account besides.
+        Contender::new(IN_REACTOR, Await, Idle, Unbounded),
         Contender::new("watertight, polled once, no task", Wait, Polled, Fixed(900)),
     ]
 };

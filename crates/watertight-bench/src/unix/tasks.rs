@@ -122,6 +122,8 @@ pub(super) struct Task {
     /// How often in a short run and in a long one, for counting. The short one is also the trial before timing.
     pub(super) times: (u64, u64),
     pub(super) places: &'static [Placement],
+    /// Where it is counted, unless that needs two cores.
+    pub(super) counted_on: Placement,
     pub(super) kernel: Kernel,
     pub(super) musts: &'static [Must],
 }
@@ -161,6 +163,7 @@ fn task(section: Section, deed: Deed) -> Task {
         with: &[],
         times: (2_000, 12_000),
         places: WITH_PEER,
+        counted_on: Placement::Free,
         kernel: Kernel::ThisOne,
         musts: &[],
     }
@@ -170,6 +173,7 @@ fn task(section: Section, deed: Deed) -> Task {
 pub(super) fn tasks() -> Vec<Task> {
     let mut tasks = bulk();
     tasks.extend(small());
+    tasks.push(small_on_one_core());
     tasks.extend(lone());
     tasks.extend(bursts());
     tasks.push(round_trips());
@@ -303,6 +307,26 @@ fn small() -> Vec<Task> {
             task
         })
         .collect()
+}
+
+/// Who takes turns with its reader finds less to join.
+fn small_on_one_core() -> Task {
+    use With::{Await, Wait};
+    Task {
+        title: "W2 messages of 64 bytes, one producer, a pipe of its own, counted on one CPU"
+            .into(),
+        with: const { &[Wait, Await] },
+        times: (20_000, 120_000),
+        places: &[],
+        counted_on: Placement::OneCore,
+        musts: const {
+            &[
+                must(Figure::Calls, 0.05),
+                must_awaiting(Figure::Calls, 0.05),
+            ]
+        },
+        ..task(Section::Small, Deed::Small)
+    }
 }
 
 fn lone() -> Vec<Task> {

@@ -154,8 +154,8 @@ impl Tools {
         tool: &str,
         to_file: &str,
     ) -> Result<Option<String>, String> {
-        // Its messages come slowly.
-        probe.work.join = true;
+        // Under this tool messages come slowly, but for a few: their instructions hardly count, and the memory of a burst would.
+        probe.work.join = tool == "callgrind";
         if !self.has_valgrind {
             return Ok(None);
         }

@@ -50,6 +50,7 @@ impl<B: Backend> WriterCell<B> {
     }
 
     /// Goes on with a piece that was just accepted.
+    #[inline]
     fn send(
         self: &Arc<Self>,
         accepted: Accepted<B>,

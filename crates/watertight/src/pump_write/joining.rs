@@ -20,6 +20,9 @@ const DENSE_WITHIN: Duration = Duration::from_micros(5);
 /// What a caller finds queued when it writes by itself: a write that the kernel takes quickly and a reader is woken for with gain.
 const QUEUED_BYTES_MAX: u64 = 16 * 1024;
 
+/// So many times as many messages go by themselves where each is waited behind.
+const FREE_OF_ROUNDS: u16 = 64;
+
 /// How long a message waits for others: less than a round through a scheduler costs.
 const TICK_FIRST: Duration = Duration::from_micros(50);
 
@@ -36,6 +39,8 @@ pub(super) struct Joining {
     since: Moment,
     /// So many more of them go by themselves.
     free: u16,
+    /// So many did, or do, from then on.
+    granted: u16,
     /// So many do after a pause. `None`: all do.
     free_max: Option<u16>,
     burst: Option<Box<Burst>>,
@@ -47,6 +52,8 @@ struct Burst {
     tick: Duration,
     /// Some were joined since the last tick.
     has_joined: bool,
+    /// Behind the first one others were.
+    has_several: bool,
     /// What was transferred after the last tick had sent.
     transferred: u64,
     /// The thread that has joined last: it knows of that.
@@ -85,6 +92,7 @@ impl Joining {
         Self {
             since: Moment::default(),
             free: free_max.unwrap_or_default(),
+            granted: free_max.unwrap_or_default(),
             free_max,
             burst: None,
         }
@@ -96,9 +104,30 @@ impl Joining {
     }
 
     /// How the next small message goes. The clock is read once for so many messages as are free, or not at all.
-    fn admit(&mut self, transferred: u64, thread: u64, now: impl FnOnce() -> Moment) -> Way {
+    #[inline]
+    fn admit(
+        &mut self,
+        transferred: u64,
+        thread: impl FnOnce() -> u64,
+        now: impl FnOnce() -> Moment,
+    ) -> Way {
+        if self.free > 0 && self.burst.is_none() {
+            self.free -= u16::from(self.free_max.is_some());
+            return Way::Alone;
+        }
+        self.admit_densely(transferred, thread, now)
+    }
+
+    fn admit_densely(
+        &mut self,
+        transferred: u64,
+        thread: impl FnOnce() -> u64,
+        now: impl FnOnce() -> Moment,
+    ) -> Way {
         if let Some(burst) = &mut self.burst {
             burst.has_joined = true;
+            burst.has_several = true;
+            let thread = thread();
             let before = std::mem::replace(&mut burst.thread, thread);
             return Way::Joined(Joined {
                 tick: None,
@@ -108,14 +137,10 @@ impl Joining {
         let Some(free_max) = self.free_max else {
             return Way::Alone;
         };
-        if self.free > 0 {
-            self.free -= 1;
-            return Way::Alone;
-        }
         let now = now();
-        if self.since.until(now) >= DENSE_WITHIN * u32::from(free_max) && free_max > 0 {
-            self.since = now;
-            self.free = free_max - 1;
+        if self.since.until(now) >= DENSE_WITHIN * u32::from(self.granted) && free_max > 0 {
+            self.grant(free_max, now);
+            self.free -= 1;
             return Way::Alone;
         }
         let due = now.after(TICK_FIRST);
@@ -123,8 +148,9 @@ impl Joining {
             due,
             tick: TICK_FIRST,
             has_joined: true,
+            has_several: false,
             transferred,
-            thread,
+            thread: thread(),
         }));
         Way::Joined(Joined {
             tick: Some(due),
@@ -159,10 +185,29 @@ impl Joining {
         }
     }
 
-    /// The next messages go by themselves.
+    /// The burst is over, and the next messages go by themselves.
     fn end(&mut self, now: Moment) {
         self.burst = None;
-        self.free = self.free_max.unwrap_or_default();
+        self.grant(self.free_max.unwrap_or_default(), now);
+    }
+
+    /// The thread that joins waits. If there was but one message it waits after each, and joining only costs it: for long none is.
+    fn end_by_waiting(&mut self, now: Moment) {
+        let Some(burst) = self.burst.take() else {
+            return;
+        };
+        let free = self.free_max.unwrap_or_default();
+        let free = if burst.has_several {
+            free
+        } else {
+            free.saturating_mul(FREE_OF_ROUNDS)
+        };
+        self.grant(free, now);
+    }
+
+    fn grant(&mut self, free: u16, now: Moment) {
+        self.free = free;
+        self.granted = free;
         self.since = now;
     }
 }
@@ -175,7 +220,7 @@ impl<B: Backend> State<B> {
             return None;
         }
         let transferred = self.half.ledger().transferred();
-        match self.joining.admit(transferred, joined::this_thread(), now) {
+        match self.joining.admit(transferred, joined::this_thread, now) {
             Way::Alone => None,
             Way::Joined(joined) => Some(joined),
         }
@@ -270,7 +315,7 @@ impl<B: Backend> WriterCell<B> {
     pub(super) fn end_burst(self: &Arc<Self>) {
         let mut state = self.lock();
         if state.joining.is_dense() {
-            state.joining.end(self.driver.backend.now());
+            state.joining.end_by_waiting(self.driver.backend.now());
         }
         drop(state);
         self.pump();
@@ -322,16 +367,16 @@ mod tests {
         let mut joining = Joining::new(Some(FREE));
         joining.end(Moment(0));
         for _ in 0..FREE {
-            let way = joining.admit(0, THREAD, || panic!("no look at the clock"));
+            let way = joining.admit(0, || THREAD, || panic!("no look at the clock"));
             assert_eq!(way, Way::Alone);
         }
-        let way = joining.admit(100, THREAD, || Moment(0));
+        let way = joining.admit(100, || THREAD, || Moment(0));
         assert_eq!(way, joined(Some(Moment(50 * US)), true));
         joining
     }
 
     fn join(joining: &mut Joining) {
-        let way = joining.admit(0, THREAD, || panic!("no look at the clock"));
+        let way = joining.admit(0, || THREAD, || panic!("no look at the clock"));
         assert_eq!(way, joined(None, false));
     }
 
@@ -345,7 +390,7 @@ mod tests {
                 looks += 1;
                 Moment(looks * 80 * US)
             };
-            assert_eq!(joining.admit(0, THREAD, slow), Way::Alone);
+            assert_eq!(joining.admit(0, || THREAD, slow), Way::Alone);
         }
         assert_eq!(looks, 9);
     }
@@ -353,12 +398,30 @@ mod tests {
     #[test]
     fn a_thread_hears_of_it_once_and_again_after_another_one() {
         let mut joining = in_a_burst();
-        let mut is_news = |thread| match joining.admit(0, thread, || panic!("no look")) {
+        let mut is_news = |thread| match joining.admit(0, || thread, || panic!("no look")) {
             Way::Joined(joined) => joined.is_news,
             Way::Alone => panic!("it is joined"),
         };
         let heard = [THREAD, 8, 8, THREAD, 8].map(&mut is_news);
         assert_eq!(heard, [false, true, false, true, true]);
+    }
+
+    /// A round trip is a message and a wait.
+    #[test]
+    fn who_waits_behind_each_message_is_left_alone_for_long() {
+        let mut joining = in_a_burst();
+        joining.end_by_waiting(Moment(0));
+        for _ in 0..FREE * FREE_OF_ROUNDS {
+            let way = joining.admit(0, || THREAD, || panic!("no look at the clock"));
+            assert_eq!(way, Way::Alone);
+        }
+        assert_ne!(
+            joining.admit(0, || THREAD, || Moment(5000 * US)),
+            Way::Alone
+        );
+        join(&mut joining);
+        joining.end_by_waiting(Moment(0));
+        assert_eq!(joining.free, FREE);
     }
 
     #[test]
