@@ -78,6 +78,8 @@ impl ChildDeed {
 pub(super) enum Starter {
     /// watertight, `.wait()`.
     Wait,
+    /// watertight, `.wait()`, with an armed input.
+    WaitArmed,
     /// watertight, `.await` on tokio's current-thread runtime.
     Await,
     /// `std::process`, with threads where it needs them.
@@ -96,6 +98,7 @@ impl Starter {
     pub(super) fn name(self) -> &'static str {
         match self {
             Starter::Wait => "watertight, .wait()",
+            Starter::WaitArmed => "watertight, armed input, .wait()",
             Starter::Await => "watertight, .await under tokio",
             Starter::Std => "std",
             Starter::Tokio => "tokio",
@@ -106,12 +109,18 @@ impl Starter {
     }
 
     pub(super) fn is_ours(self) -> bool {
-        matches!(self, Starter::Wait | Starter::Await)
+        matches!(self, Starter::Wait | Starter::WaitArmed | Starter::Await)
+    }
+
+    /// An armed input is one that is written to for long.
+    pub(super) fn is_measured(self, deed: ChildDeed) -> bool {
+        self != Starter::WaitArmed || deed == ChildDeed::Through
     }
 
     fn work(self) -> &'static dyn ChildWork {
         match self {
-            Starter::Wait => &ours::Blocking,
+            Starter::Wait => &ours::Blocking { is_armed: false },
+            Starter::WaitArmed => &ours::Blocking { is_armed: true },
             Starter::Await => &ours::Awaiting,
             Starter::Std => &std_process::Std,
             Starter::Tokio => &tokio::Tokio,

@@ -11,7 +11,9 @@ use watertight::{
     Child, Command, Exit, Input, Limits, Outcome, Output, PipeReader, PipeWriter, ReaderOptions,
 };
 
-pub(super) struct Blocking;
+pub(super) struct Blocking {
+    pub(super) is_armed: bool,
+}
 pub(super) struct Awaiting;
 
 impl ChildWork for Blocking {
@@ -32,7 +34,12 @@ impl ChildWork for Blocking {
     }
 
     fn through(&self, program: &Path, bytes: u64, _begin: &mut Instant) -> io::Result<u64> {
-        let (child, input, output) = piped(program, ReaderOptions::new())?;
+        let kind = if self.is_armed {
+            Input::armed()
+        } else {
+            Input::piped()
+        };
+        let (child, input, output) = piped(program, kind, ReaderOptions::new())?;
         let count = thread::scope(|scope| {
             let feeding = scope.spawn(move || feed(&input, bytes));
             let (mut buf, mut count) = (vec![0; CHUNK_BYTES], 0);
@@ -86,7 +93,7 @@ impl ChildWork for Awaiting {
 
     fn through(&self, program: &Path, bytes: u64, _begin: &mut Instant) -> io::Result<u64> {
         runtime()?.block_on(async {
-            let (child, input, output) = piped(program, in_reactor())?;
+            let (child, input, output) = piped(program, Input::piped(), in_reactor())?;
             let feeding = ::tokio::spawn(feed_awaiting(input, bytes));
             let (mut buf, mut count) = (vec![0; CHUNK_BYTES], 0);
             loop {
@@ -137,9 +144,13 @@ fn fed(program: &Path, input: &Bytes) -> Command {
     command
 }
 
-fn piped(program: &Path, options: ReaderOptions) -> io::Result<(Child, PipeWriter, PipeReader)> {
+fn piped(
+    program: &Path,
+    kind: Input,
+    options: ReaderOptions,
+) -> io::Result<(Child, PipeWriter, PipeReader)> {
     let mut command = Command::new(program);
-    command.stdin(Input::piped()).stdout(Output::piped());
+    command.stdin(kind).stdout(Output::piped());
     command.output_options(options);
     let mut child = command.spawn().map_err(io::Error::other)?;
     let input = child.stdin.take().expect("it is piped");

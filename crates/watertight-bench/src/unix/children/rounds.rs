@@ -43,7 +43,8 @@ impl ChildRow {
 pub(super) fn measure(rounds: u32) -> Result<Vec<ChildRow>, String> {
     let mut rows = Vec::new();
     for &deed in ChildDeed::value_variants() {
-        for &with in Starter::value_variants() {
+        let all = Starter::value_variants().iter().copied();
+        for with in all.filter(|with| with.is_measured(deed)) {
             let times = deed.times() / TRIAL_PART;
             take(ChildProbe { deed, with, times })?;
             let taken = Vec::new();
