@@ -100,3 +100,33 @@ fn a_tick_meets_a_stop() {
         if taken == 2 { "sent" } else { "given up" }
     });
 }
+
+/// What is joined ‖ its tick ‖ the end of the process, which gives it to the kernel and waits for nobody.
+#[test]
+fn a_tick_meets_the_end_of_the_process() {
+    explore(&["by the end", "by the tick"], || {
+        let world = World::new(Kernel::joining());
+        let manner = Manner {
+            is_slow: true,
+            ..takes()
+        };
+        let writer = world.writer(manner, WriterOptions::new());
+        writer.try_send(b"ab").unwrap();
+        world.race();
+        let mut goals = None;
+        let left = world.driver.look_at_exit(&mut goals);
+        world.rest();
+        outlast_the_ticks(&world);
+        assert_eq!(writer.ledger().transferred(), 2, "nobody sends it");
+        let receipt = wait(writer.finish()).unwrap();
+        assert_account(&receipt, b"ab", &world);
+        drop(writer);
+        // The goals are what the end of the process looks at; they hold the writer.
+        drop(goals);
+        world.end();
+        match left {
+            Some(left) if left.pipes == 0 => "by the end",
+            Some(_) | None => "by the tick",
+        }
+    });
+}

@@ -31,7 +31,7 @@ const TICK_LONGEST: Duration = Duration::from_micros(400);
 
 /// How often somebody who takes the handle back, or ends the process, looks whether a tick is over: some milliseconds, for a call
 /// that does not wait.
-const TICK_LOOKS_MAX: u32 = 10_000;
+const TICK_LOOKS_MAX: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 10_000 };
 
 /// Whether and how messages are joined.
 pub(super) struct Joining {
