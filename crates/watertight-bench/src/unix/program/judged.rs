@@ -49,9 +49,11 @@ pub(super) fn musts(rows: &[Row], started: &[(Flow, Started)]) -> Vec<Judgement>
         let Ok(count) = started else {
             continue;
         };
+        // Without a sign where it is a little below zero.
+        let shown = count.max(0.0).abs();
         musts.push(Judgement {
             text: format!(
-                "{}, an empty copy starts {count:.0} threads, must be none",
+                "{}, an empty copy starts {shown:.0} threads, must be none",
                 flow.title()
             ),
             is_met: *count < 0.5,
