@@ -73,6 +73,8 @@ pub struct Communicate {
     requests: u32,
     /// The outputs were looked at once more since the child was seen to be over.
     is_read_out: bool,
+    /// How much was passed on by the last look.
+    passed_on: u64,
     phase: Phase,
     timer: Option<TimerId>,
     holders: Vec<Found>,
@@ -115,6 +117,7 @@ impl Communicate {
             request_id: 0,
             requests: 0,
             is_read_out: false,
+            passed_on: 0,
             phase: Phase::Going,
             timer: None,
             holders: Vec::new(),
@@ -310,10 +313,12 @@ impl Communicate {
         }
     }
 
-    /// A function that was told of output may have waited on this thread for something else, and with that have taken a wake that
-    /// was meant for us: look again.
+    /// A function that was told of output, or an observer of where it is passed on to, may have waited on this thread for something
+    /// else, and with that have taken a wake that was meant for us: look again.
     fn pending<T>(&mut self, waker: &Waker) -> Poll<T> {
-        if self.told.was_called() {
+        let passed_on = self.stdout.passed_on() + self.stderr.passed_on();
+        let has_passed_on = std::mem::replace(&mut self.passed_on, passed_on) != passed_on;
+        if self.told.was_called() || has_passed_on {
             waker.wake_by_ref();
         }
         Poll::Pending

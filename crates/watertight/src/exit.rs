@@ -179,6 +179,7 @@ const LOCK_LOOKS_MAX: u32 = 10_000;
 
 /// Waits until every writer has transferred what it had accepted when this began, or the bound has passed.
 fn settle_all(driver: &Arc<Driver<Native>>, end: Instant) {
+    driver.send_joined_at_exit();
     let mut goals = None;
     let mut looks_at_locks = 0;
     loop {

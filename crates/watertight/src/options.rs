@@ -123,6 +123,7 @@ impl WriterOptions {
     ///
     /// After a pause, and whenever the sending thread has waited for anything of this library, the first sixteen messages go at once,
     /// each by itself. If these took less than 5 µs each, those that follow are joined: a message of up to 2 KiB is only queued.
+    /// (Where a thread waits behind each message, as in round trips, it is 1,024 messages before that is tried again.)
     /// What is queued goes together when 16 KiB have come (or half the queue), when 50 µs have passed (up to 400 µs while 16 KiB
     /// come faster than that), or before somebody waits: for [`until_transferred`](crate::PipeWriter::until_transferred), a `flush`
     /// or the end here, or for anything of this library in the thread that sends.

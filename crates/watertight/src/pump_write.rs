@@ -255,8 +255,7 @@ impl<B: Backend> WriterCell<B> {
     /// Takes the handle out, if nothing is queued or in flight.
     pub(crate) fn release(self: &Arc<Self>) -> Result<Arc<B::Handle>, Cause> {
         self.driver.refuse_elsewhere()?;
-        self.send_joined();
-        let mut state = self.lock_behind_a_tick();
+        let mut state = self.lock_behind_ticks();
         if let Some(cause) = state.half.refusal() {
             return Err(cause);
         }
@@ -572,6 +571,10 @@ impl<B: Backend> Pump for WriterCell<B> {
     }
 
     fn poll_settled(self: Arc<Self>, id: &mut u64, target: u64, waker: &Waker) -> bool {
+        if self.send_joined() {
+            // Observers may have run, and have taken a wake that was another pipe's.
+            waker.wake_by_ref();
+        }
         self.poll_transferred(id, &mut Some(target), waker)
             .is_ready()
     }

@@ -113,11 +113,10 @@ impl<O: Operation> Wait<O> {
                 return output;
             }
             // Observers may have run, and have taken a wake.
-            if joined::send_all() {
-                continue;
-            }
+            let has_sent = joined::send_all();
             match self.remaining() {
                 Some(Duration::ZERO) => return self.operation.expire(),
+                _ if has_sent => {}
                 Some(rest) => std::thread::park_timeout(rest),
                 None => std::thread::park(),
             }

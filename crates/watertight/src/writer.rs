@@ -178,7 +178,7 @@ impl PipeWriter {
     /// # Errors
     /// The end is over, or the system is out of descriptors.
     pub fn try_clone_handle(&self) -> io::Result<OsHandle> {
-        self.cell.send_joined();
+        self.cell.send_all_joined();
         let look = |handle: &Handle| (handle.try_clone(), handle.atomic_bytes_if_shared());
         let looked = self.cell.look(look);
         let (copy, atomic) = looked.map_err(|cause| self.release_error(cause))?;

@@ -140,6 +140,11 @@ impl Capture {
         self.reader.is_none() && self.failure.is_some()
     }
 
+    /// How much was passed on.
+    pub(super) fn passed_on(&self) -> u64 {
+        self.onward.as_ref().map_or(0, |onward| onward.passed_on)
+    }
+
     /// When something came last.
     pub(super) const fn heard_at(&self) -> Moment {
         self.heard_at

@@ -52,7 +52,6 @@ impl<B: Backend> Driver<B> {
             let pipes = self.pipes_if_free()?;
             let mut all = Goals::new();
             for pipe in pipes {
-                pipe.clone().send_joined_at_exit();
                 let held = pipe.held()?;
                 if held.is_lingering || (held.ledger.unsettled() > 0 && !held.is_stopped) {
                     all.push((pipe, held.ledger.accepted()));
@@ -80,6 +79,13 @@ impl<B: Backend> Driver<B> {
             }
         }
         Some(left)
+    }
+
+    /// Gives the kernel what is joined, as far as it takes it at once.
+    pub(crate) fn send_joined_at_exit(&self) {
+        for pipe in self.pipes_if_free().into_iter().flatten() {
+            pipe.send_joined_at_exit();
+        }
     }
 
     /// Stops those of whose end somebody is to hear.

@@ -113,6 +113,7 @@ fn a_tick_meets_the_end_of_the_process() {
         let writer = world.writer(manner, WriterOptions::new());
         writer.try_send(b"ab").unwrap();
         world.race();
+        world.driver.send_joined_at_exit();
         let mut goals = None;
         let left = world.driver.look_at_exit(&mut goals);
         world.rest();

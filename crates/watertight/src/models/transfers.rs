@@ -208,15 +208,13 @@ fn a_thread_that_blocks_for_its_destination_meets_a_sender() {
         let sending = spawn(move || {
             let is_sent = other.try_send(b"-").is_ok();
             other.cell().driver.backend.ring();
-            if is_sent {
-                wait(other.until_transferred()).unwrap();
-            }
             is_sent
         });
         let mut moving = transfer(&ends.from, &ends.to).bytes_max(BYTES as u64);
         let done = world.block_on(&mut moving).unwrap();
         let is_sent = sending.join().unwrap();
         world.rest();
+        wait(ends.to.until_transferred()).unwrap();
         drop(moving);
         // While what was sent is on its way, the transfer's bytes go behind it through a buffer.
         assert_eq!(done.bytes, BYTES as u64);

@@ -208,8 +208,9 @@ impl<B: Backend> ReaderCell<B> {
         may_block: MayBlock,
     ) -> Poll<()> {
         self.leave_reactor_to_others(may_block);
-        if may_block != MayBlock::No {
-            joined::send_all();
+        if may_block != MayBlock::No && joined::send_all() {
+            // Observers may have run, and have taken a wake that was about the destination.
+            return Poll::Ready(());
         }
         // The caller has looked before, so an operation that was answered at once is news.
         let mut is_asked = false;

@@ -99,7 +99,10 @@ impl<B: Backend> WriterCell<B> {
         if left == Some(Duration::ZERO) {
             return Blocked::Late;
         }
-        joined::send_all();
+        if joined::send_all() {
+            // Observers may have run, and have taken a wake that was about the source.
+            return Blocked::Awake;
+        }
         let mut state = self.lock();
         if !state.may_be_moved_to() {
             // It was stopped, or somebody else was faster.

@@ -91,7 +91,8 @@ impl Joining {
     pub(super) fn new(free_max: Option<u16>) -> Self {
         Self {
             since: Moment::default(),
-            free: free_max.unwrap_or_default(),
+            // Where none is joined one is always free.
+            free: free_max.unwrap_or(1),
             granted: free_max.unwrap_or_default(),
             free_max,
             burst: None,
@@ -188,7 +189,7 @@ impl Joining {
     /// The burst is over, and the next messages go by themselves.
     fn end(&mut self, now: Moment) {
         self.burst = None;
-        self.grant(self.free_max.unwrap_or_default(), now);
+        self.grant(self.free_max.unwrap_or(1), now);
     }
 
     /// The thread that joins waits. If there was but one message it waits after each, and joining only costs it: for long none is.
@@ -236,6 +237,14 @@ impl<B: Backend> State<B> {
     pub(super) fn has_joined(&self) -> bool {
         let waits = self.joining.is_dense() && self.half.ledger().queued() > 0;
         waits && !self.handle.is_inside() && self.half.operations() == 0
+    }
+
+    /// Whether something is joined, or somebody is at work with what is not settled.
+    fn is_being_sent(&self) -> bool {
+        let ledger = self.half.ledger();
+        let is_left = self.joining.is_dense() && ledger.queued() > 0;
+        let is_at_work = self.handle.is_inside() && ledger.unsettled() > 0;
+        is_at_work || (is_left && self.half.operations() == 0)
     }
 
     /// What a timer of the pipe's means for messages that are joined.
@@ -291,15 +300,11 @@ impl<B: Backend> WriterCell<B> {
     /// The process ends, and what is joined would have been with the kernel: it is given to it, without a wait and with nobody told.
     /// A tick may be at it.
     pub(super) fn send_joined_at_exit(self: &Arc<Self>) {
-        for _ in 0..TICK_LOOKS_MAX {
+        let mut has_sent = false;
+        for _ in 0..self.tick_looks_max() {
             let state = self.state.try_lock();
-            let is_over = state.as_ref().is_some_and(|state| {
-                let is_left = state.joining.is_dense() && state.half.ledger().queued() > 0;
-                let is_at_work = state.handle.is_inside();
-                !is_at_work && (!is_left || state.half.operations() > 0)
-            });
-            if is_over {
-                return;
+            if state.as_ref().is_some_and(|state| !state.is_being_sent()) {
+                break;
             }
             let step = state.and_then(|mut state| state.next_step(self.key));
             let Some(step) = step else {
@@ -308,6 +313,11 @@ impl<B: Backend> WriterCell<B> {
             };
             let answer = self.driver.perform(step);
             self.change_quietly(|state| state.absorb(answer));
+            has_sent = true;
+        }
+        if has_sent {
+            // D2: whoever came meanwhile found this thread inside and left.
+            self.driver.nudge(self.key);
         }
     }
 
@@ -321,27 +331,37 @@ impl<B: Backend> WriterCell<B> {
         self.pump();
     }
 
-    /// The lock, unless a tick is at work: it makes one call that does not wait, and then this pipe is as idle as it seems to its
-    /// caller. Looked for a bounded number of times.
-    pub(super) fn lock_behind_a_tick(&self) -> MutexGuard<'_, State<B>> {
-        let looks = self
-            .driver
-            .backend
-            .joins_after()
-            .map_or(0, |_| TICK_LOOKS_MAX);
-        for _ in 0..looks {
+    /// The lock, with nothing joined and no tick at work: such a one makes one call that does not wait, and then this pipe is as idle
+    /// as it seems to its caller. Looked for a bounded number of times.
+    pub(super) fn lock_behind_ticks(self: &Arc<Self>) -> MutexGuard<'_, State<B>> {
+        for _ in 0..self.tick_looks_max() {
             let state = self.lock();
-            if !state.handle.is_inside() {
+            if state.has_joined() {
+                drop(state);
+                self.pump();
+            } else if state.handle.is_inside() {
+                drop(state);
+                std::thread::yield_now();
+            } else {
                 return state;
             }
-            drop(state);
-            std::thread::yield_now();
         }
         self.lock()
     }
 
+    /// What is joined is with the kernel, as far as it takes it: for whoever writes past this end.
+    pub(crate) fn send_all_joined(self: &Arc<Self>) {
+        drop(self.lock_behind_ticks());
+    }
+
+    /// None where nothing is joined.
+    fn tick_looks_max(&self) -> u32 {
+        let joins_after = self.driver.backend.joins_after();
+        joins_after.map_or(0, |_| TICK_LOOKS_MAX)
+    }
+
     /// Sends what is joined. Whether there was any.
-    pub(crate) fn send_joined(self: &Arc<Self>) -> bool {
+    pub(super) fn send_joined(self: &Arc<Self>) -> bool {
         let has_joined = self.lock().has_joined();
         if has_joined {
             self.pump();
