@@ -90,6 +90,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
         false
     }
 
+    /// Gives the pipe more room, as much as is measured to pay, where that can be done. Says nothing: it goes on as it is otherwise.
+    ///
+    /// The caller has a direct read going on, so that nobody closes the handle meanwhile.
+    fn enlarge(&self, handle: &Self::Handle) {
+        let _ = handle;
+    }
+
     /// Asks the kernel to stop an operation.
     ///
     /// Does not wait. O3: a request, never an outcome. Unless it answers [`Cancelled::Done`], the completion still comes. Calling it for

@@ -422,7 +422,9 @@ impl Command {
         leading: Option<OsHandle>,
     ) -> io::Result<Ends> {
         let Made { armed, merged, fed } = made;
-        let reader = |stream| PipeReader::adopt_unshared(stream, self.output_options.clone());
+        let mut output_options = self.output_options.clone();
+        output_options.enlarge.get_or_insert(true);
+        let reader = |stream| PipeReader::adopt_unshared(stream, output_options.clone());
         let stdout = merged.or(streams.stdout.map(OsHandle::from));
         let mut options = self.stdin_options.clone();
         // What the child is fed with is queued whole, by reference.

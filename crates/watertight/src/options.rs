@@ -204,6 +204,8 @@ pub struct ReaderOptions {
     pub(crate) exact: bool,
     pub(crate) packets: bool,
     pub(crate) spin: Duration,
+    /// As the reader's maker has it, if nothing is said.
+    pub(crate) enlarge: Option<bool>,
     pub(crate) stop_within: Duration,
     #[cfg(feature = "tokio")]
     pub(crate) tokio_reactor: bool,
@@ -226,6 +228,7 @@ impl ReaderOptions {
             exact: false,
             packets: false,
             spin: Duration::ZERO,
+            enlarge: None,
             stop_within: WriterOptions::STOP_WITHIN,
             #[cfg(feature = "tokio")]
             tokio_reactor: false,
@@ -306,6 +309,24 @@ impl ReaderOptions {
     /// ```
     pub fn spin(mut self, most: Duration) -> Self {
         self.spin = most.min(Self::SPIN_MAX);
+        self
+    }
+
+    /// Whether the pipe gets room for 128 KiB once 4 MiB have come out of it (Linux: `F_SETPIPE_SZ`; elsewhere this does nothing). It is never
+    /// made smaller, and a refusal by the system is no failure: the pipe goes on as it is.
+    ///
+    /// On by default for the outputs of a [`Command`](crate::Command)'s children, off for every other reader. Most programs write
+    /// 128 KiB at once, so that a larger pipe spares them a wait for each half of it (docs/performance.md, Children). The price: an ordinary
+    /// user's pipes share one limit (`/proc/sys/fs/pipe-user-pages-soft`), and the writer can be further ahead of the reader.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut command = watertight::Command::new("cargo");
+    /// command.output_options(watertight::ReaderOptions::new().enlarge(false));
+    /// ```
+    pub fn enlarge(mut self, yes: bool) -> Self {
+        self.enlarge = Some(yes);
         self
     }
 

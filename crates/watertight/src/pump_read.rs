@@ -6,21 +6,23 @@ use crate::driver::{
     Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Waiting, Wakes,
 };
 use crate::handle_state::{After, HandleState};
-use crate::joined;
 use crate::options::ReaderOptions;
 use crate::receipt::{Ending, ReadReceipt};
 use crate::sync::{Mutex, MutexGuard};
+use attempting::{Attempt, Attempting};
 use bytes::Bytes;
+use enlarging::Enlarging;
 use reactor::InReactor;
 use spinning::Spinning;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 use watertight_core::{
     Backend, Cause, ErrorKind, Key, Ledger, Moment, Op, OpKind, Outcome, ReadHalf, ReadNow,
 };
 
+mod attempting;
+mod enlarging;
 mod reactor;
 mod source;
 mod spinning;
@@ -59,6 +61,8 @@ struct State<B: Backend> {
     is_in_reactor: bool,
     /// How long the next blocking wait spins first.
     spinning: Spinning,
+    /// When the pipe gets more room.
+    enlarging: Enlarging,
 }
 
 /// Whether a reading caller's thread may block until there is something to read.
@@ -74,22 +78,12 @@ pub(crate) enum MayBlock {
 enum Next<B: Backend> {
     Answer(Result<usize, Cause>),
     /// Straight into the caller's memory.
-    Direct(Arc<B::Handle>, Spinning),
+    Direct(Attempting<B>),
     /// At once too, with room for a whole packet, which the caller's memory has not.
-    Packet(Arc<B::Handle>, Spinning),
+    Packet(Attempting<B>),
     Pump,
     /// With the waker of before, to be dropped without the lock.
     Wait(Option<Waker>),
-}
-
-/// What came of a direct read, and of the wait behind it.
-#[derive(Clone, Copy)]
-struct Attempt {
-    now: ReadNow,
-    /// The caller's bound has passed.
-    is_late: bool,
-    /// As the wait leaves it.
-    spinning: Spinning,
 }
 
 /// One reading half: what `PipeReader` and the driver share.
@@ -130,6 +124,7 @@ impl<B: Backend> ReaderCell<B> {
             watchers: Waiting::default(),
             is_in_reactor: false,
             spinning: Spinning::new(options.spin),
+            enlarging: Enlarging::new(options.enlarge == Some(true)),
         };
         let inner = driver.clone();
         driver.register(|key| {
@@ -167,8 +162,8 @@ impl<B: Backend> ReaderCell<B> {
             let next = self.lock().next_read(id, buf, waker);
             match next {
                 Next::Answer(answer) => return Poll::Ready(answer),
-                Next::Direct(handle, spinning) => {
-                    let attempt = self.attempt(handle, buf, may_block, waker, spinning);
+                Next::Direct(begun) => {
+                    let attempt = self.attempt(begun, buf, may_block, waker);
                     let is_due = self.change(|state| state.handle_now(attempt));
                     if is_due {
                         self.pump();
@@ -180,9 +175,9 @@ impl<B: Backend> ReaderCell<B> {
                         return Poll::Pending;
                     }
                 }
-                Next::Packet(handle, spinning) => {
+                Next::Packet(begun) => {
                     let mut packet = vec![0; ReaderOptions::PACKET_BYTES_MAX];
-                    let attempt = self.attempt(handle, &mut packet, may_block, waker, spinning);
+                    let attempt = self.attempt(begun, &mut packet, may_block, waker);
                     let taken = if let ReadNow::Data(n) = attempt.now {
                         packet.truncate(n);
                         let taken = n.min(buf.len());
@@ -209,66 +204,6 @@ impl<B: Backend> ReaderCell<B> {
                     drop(replaced);
                     return Poll::Pending;
                 }
-            }
-        }
-    }
-
-    /// Reads at once, or blocks this thread where it may.
-    fn attempt(
-        &self,
-        handle: Arc<B::Handle>,
-        buf: &mut [u8],
-        may_block: MayBlock,
-        waker: &Waker,
-        mut spinning: Spinning,
-    ) -> Attempt {
-        let now = self.read_directly(&handle, buf, may_block);
-        // O4: once the answer is booked somebody may close the handle; it is given up by the end of this call, before that.
-        let (now, is_late) = match (now, may_block) {
-            // The caller sends it and comes back: observers may not run while this thread has the handle.
-            (ReadNow::Wait, MayBlock::Until(_)) if joined::is_any() => (now, true),
-            (ReadNow::Wait, MayBlock::Until(until)) => {
-                self.spin_or_block(&handle, buf, until, waker, &mut spinning)
-            }
-            _ => (now, false),
-        };
-        Attempt {
-            now,
-            is_late,
-            spinning,
-        }
-    }
-
-    /// Blocks this thread until a direct read brings something, a stop calls it back, or the bound has passed; which the second
-    /// answer says. Nobody else reads meanwhile, and the handle stays open.
-    fn block(
-        &self,
-        handle: &B::Handle,
-        buf: &mut [u8],
-        until: Option<Moment>,
-        waker: &Waker,
-    ) -> (ReadNow, bool) {
-        let mut id = 0;
-        loop {
-            let left = until.map(|until| self.driver.backend.now().until(until));
-            if left == Some(Duration::ZERO) {
-                return (ReadNow::Wait, true);
-            }
-            let mut state = self.lock();
-            if state.half.is_given_up() {
-                return (ReadNow::Wait, false);
-            }
-            let replaced = state.watchers.watch(&mut id, Wanted::GivenUp, waker);
-            drop(state);
-            drop(replaced);
-            let is_offered = self.driver.backend.block_until_readable(handle, left);
-            self.forget(id);
-            if !is_offered {
-                return (ReadNow::Wait, false);
-            }
-            let now = self.driver.backend.read_now(handle, buf);
-            if now != ReadNow::Wait {
-                return (now, false);
             }
         }
     }
@@ -401,11 +336,15 @@ impl<B: Backend> State<B> {
         if !self.half.is_busy() && !self.handle.is_inside() {
             if self.direct {
                 self.half.begin_direct();
-                let handle = self.handle.handle();
+                let begun = Attempting {
+                    handle: self.handle.handle(),
+                    spinning: self.spinning,
+                    enlarges: self.is_to_enlarge(),
+                };
                 return if self.packets && buf.len() < ReaderOptions::PACKET_BYTES_MAX {
-                    Next::Packet(handle, self.spinning)
+                    Next::Packet(begun)
                 } else {
-                    Next::Direct(handle, self.spinning)
+                    Next::Direct(begun)
                 };
             }
             let most = self.read_ahead_bytes_max as usize;
@@ -420,6 +359,11 @@ impl<B: Backend> State<B> {
             return Next::Pump;
         }
         Next::Wait(self.watchers.watch(id, Wanted::Bytes, waker))
+    }
+
+    /// Whether its pipe gets more room now.
+    fn is_to_enlarge(&mut self) -> bool {
+        self.enlarging.is_due(self.half.ledger().accepted())
     }
 
     /// Books a direct read. Says whether there is something to do now: wait for more, unless the caller is late, or close, if

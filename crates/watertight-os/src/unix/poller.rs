@@ -34,6 +34,9 @@ mod table;
 /// So many small messages go by themselves after a pause: what comes in a handful is with its reader as soon as ever.
 const JOINS_AFTER: u16 = 16;
 
+/// To how much a pipe is enlarged: `cat` and its like write so much at once, and measured, more does not pay.
+const ENLARGED_BYTES: u64 = 128 * 1024;
+
 /// What helper threads have answered.
 #[derive(Default)]
 struct Posted(Mutex<Vec<Completion>>);
@@ -428,6 +431,13 @@ impl Backend for Native {
 
     fn may_spin(&self) -> bool {
         kernel::may_spin()
+    }
+
+    fn enlarge(&self, handle: &Handle) {
+        let is_small = |bytes| bytes < ENLARGED_BYTES;
+        if !self.birth.is_elsewhere() && handle.capacity().is_some_and(is_small) {
+            handle.set_capacity(ENLARGED_BYTES);
+        }
     }
 
     fn cancel(&self, handle: &Arc<Handle>, id: OpId) -> Cancelled {

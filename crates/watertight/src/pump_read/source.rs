@@ -64,8 +64,8 @@ enum NextWait<B: Backend> {
 
 /// What to do next to read ahead.
 enum NextFill<B: Backend> {
-    /// With how many bytes to ask for.
-    Direct(Arc<B::Handle>, usize),
+    /// With how many bytes to ask for, and whether the pipe gets more room first.
+    Direct(Arc<B::Handle>, usize, bool),
     Pump,
     Ready,
     /// With the waker of before, to be dropped without the lock.
@@ -109,7 +109,13 @@ impl<B: Backend> ReaderCell<B> {
             return None;
         }
         state.half.begin_direct();
-        Some(state.handle.handle())
+        let handle = state.handle.handle();
+        let enlarges = state.is_to_enlarge();
+        drop(state);
+        if enlarges {
+            self.driver.backend.enlarge(&handle);
+        }
+        Some(handle)
     }
 
     /// Moves bytes, with the reactor's knowledge if a task does it.
@@ -180,7 +186,10 @@ impl<B: Backend> ReaderCell<B> {
                     drop(replaced);
                     return Filled::Pending;
                 }
-                NextFill::Direct(handle, bytes) => {
+                NextFill::Direct(handle, bytes, enlarges) => {
+                    if enlarges {
+                        self.driver.backend.enlarge(&handle);
+                    }
                     buffer.resize(bytes, 0);
                     let now = self.read_directly(&handle, buffer, may_block);
                     drop(handle);
@@ -262,7 +271,7 @@ impl<B: Backend> State<B> {
         };
         if self.direct {
             self.half.begin_direct();
-            return NextFill::Direct(self.handle.handle(), bytes);
+            return NextFill::Direct(self.handle.handle(), bytes, self.is_to_enlarge());
         }
         self.half.ask(Op::Read {
             bytes_max: bytes.min(self.read_ahead_bytes_max as usize),

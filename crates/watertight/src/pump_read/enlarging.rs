@@ -1,0 +1,42 @@
+//! When a pipe gets more room: once so much has come out of it that a larger one pays.
+
+/// What comes out of a pipe before it gets more room: little output does not pay for it, and the pages of all pipes of a user's
+/// have one bound (Linux: `pipe-user-pages-soft`).
+const AFTER_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Whether a pipe is still to get more room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Enlarging {
+    /// Once so many bytes have come out of it; never, or done already, at the end of all numbers.
+    after_bytes: u64,
+}
+
+impl Enlarging {
+    pub(super) const fn new(is_wanted: bool) -> Self {
+        let after_bytes = if is_wanted { AFTER_BYTES } else { u64::MAX };
+        Self { after_bytes }
+    }
+
+    /// Whether the time has come. It comes once.
+    pub(super) const fn is_due(&mut self, seen_bytes: u64) -> bool {
+        let is_due = seen_bytes >= self.after_bytes;
+        if is_due {
+            self.after_bytes = u64::MAX;
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_done_once_and_not_before_it_pays() {
+        let mut enlarging = Enlarging::new(true);
+        assert!(!enlarging.is_due(AFTER_BYTES - 1));
+        assert!(enlarging.is_due(AFTER_BYTES));
+        assert!(!enlarging.is_due(AFTER_BYTES));
+        assert!(!Enlarging::new(false).is_due(u64::MAX - 1));
+    }
+}
