@@ -11,6 +11,7 @@ use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
 use bytes::Bytes;
 use exit::ExitWatch;
+use exit_wait::ExitWait;
 use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use watertight_core::{Backend, Cause, Class, Error, ErrorKind, Moment, OsCode, V
 use watertight_os::{Process, Reaped, TreeEnd, Usage};
 
 pub(crate) mod exit;
+pub(crate) mod exit_wait;
 
 /// How often to look whether a tree that was asked to end is over, when its child is: nobody tells that.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -118,6 +120,16 @@ pub struct Child {
     #[cfg(unix)]
     further: FurtherPipes,
     kill_on_drop: bool,
+    /// Tasks wait for its end in their runtime's reactor.
+    is_in_reactor: bool,
+}
+
+/// What the command says of a child that runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub(crate) kill_on_drop: bool,
+    /// Tasks wait for its end in their runtime's reactor.
+    pub(crate) is_in_reactor: bool,
 }
 
 impl Child {
@@ -126,7 +138,7 @@ impl Child {
         process: Process,
         ends: Ends,
         fed: Option<Bytes>,
-        kill_on_drop: bool,
+        kept: Kept,
     ) -> Self {
         if let (Some(writer), Some(bytes)) = (&ends.stdin, fed) {
             // What is refused is told by the writer's receipt: the child has left already.
@@ -143,7 +155,8 @@ impl Child {
             exit: Arc::default(),
             #[cfg(unix)]
             further: ends.further,
-            kill_on_drop,
+            kill_on_drop: kept.kill_on_drop,
+            is_in_reactor: kept.is_in_reactor,
         }
     }
 
@@ -213,7 +226,7 @@ impl Child {
         Wait::new(WaitExit {
             child: self,
             reaping,
-            id: 0,
+            wait: ExitWait::default(),
         })
     }
 
@@ -294,23 +307,38 @@ impl Child {
             whom,
             grace,
             phase: Phase::Begin,
-            id: 0,
+            wait: ExitWait::default(),
             timer: None,
         })
     }
 
     /// Waits until it has ended, without reaping it.
-    pub(crate) fn poll_exited(&self, id: &mut u64, waker: &Waker) -> Poll<Result<(), Cause>> {
+    pub(crate) fn poll_exited(
+        &self,
+        wait: &mut ExitWait,
+        waker: &Waker,
+    ) -> Poll<Result<(), Cause>> {
         // C4: nobody would tell a forked child.
         self.driver.refuse_elsewhere()?;
+        if self.is_in_reactor
+            && let Some(polled) = wait.poll_in_reactor(&self.process, waker)
+        {
+            return polled.map(Ok);
+        }
         self.exit
-            .poll(|told| self.process.on_exit(told), id, waker)
+            .poll(|told| self.process.on_exit(told), wait.id_mut(), waker)
             .map_err(|error| cause(&error))
     }
 
-    fn poll_exit(&self, id: &mut u64, waker: &Waker) -> Poll<Result<Exit, Error>> {
+    /// Waits for its end no longer.
+    pub(crate) fn forget_exit(&self, wait: &mut ExitWait) {
+        let is_elsewhere = self.driver.refuse_elsewhere().is_err();
+        wait.forget(&self.exit, is_elsewhere);
+    }
+
+    fn poll_exit(&self, wait: &mut ExitWait, waker: &Waker) -> Poll<Result<Exit, Error>> {
         let failed = |cause: Cause| Error::without_bytes(Verb::Terminate, cause);
-        match self.poll_exited(id, waker) {
+        match self.poll_exited(wait, waker) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(exited) => exited.map_err(failed)?,
         }
@@ -369,7 +397,7 @@ enum Reaping {
 pub struct WaitExit<'a> {
     child: &'a Child,
     reaping: Reaping,
-    id: u64,
+    wait: ExitWait,
 }
 
 impl WaitExit<'_> {
@@ -391,7 +419,7 @@ impl Operation for WaitExit<'_> {
     type Backend = Native;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
-        let exited = self.child.poll_exited(&mut self.id, waker);
+        let exited = self.child.poll_exited(&mut self.wait, waker);
         exited.map(|exited| match exited {
             Ok(()) => self.exit(),
             Err(cause) => Err(Error::without_bytes(Verb::WaitExit, cause)),
@@ -419,7 +447,7 @@ impl Operation for WaitExit<'_> {
     }
 
     fn forget(&mut self) {
-        self.child.exit.forget(self.id);
+        self.child.forget_exit(&mut self.wait);
     }
 
     fn driver(&self) -> Option<&Arc<Driver<Native>>> {
@@ -448,7 +476,7 @@ pub struct Terminate<'a> {
     whom: Whom,
     grace: Duration,
     phase: Phase,
-    id: u64,
+    wait: ExitWait,
     timer: Option<TimerId>,
 }
 
@@ -497,7 +525,7 @@ impl Operation for Terminate<'_> {
             self.phase = Phase::Asked(due);
         }
         loop {
-            let over = self.child.poll_exited(&mut self.id, waker);
+            let over = self.child.poll_exited(&mut self.wait, waker);
             if let Poll::Ready(Err(cause)) = over {
                 return Poll::Ready(Err(Error::without_bytes(Verb::Terminate, cause)));
             }
@@ -523,7 +551,7 @@ impl Operation for Terminate<'_> {
                 }
                 // With this the child is reaped.
                 _ if over.is_ready() => {
-                    return self.child.poll_exit(&mut self.id, waker);
+                    return self.child.poll_exit(&mut self.wait, waker);
                 }
                 Phase::Begin | Phase::Asked(_) | Phase::Killed => return Poll::Pending,
             }
@@ -535,7 +563,7 @@ impl Operation for Terminate<'_> {
     }
 
     fn forget(&mut self) {
-        self.child.exit.forget(self.id);
+        self.child.forget_exit(&mut self.wait);
         self.forget_timer();
     }
 

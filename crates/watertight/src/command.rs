@@ -2,7 +2,7 @@
 
 #[cfg(unix)]
 use crate::child::FurtherPipes;
-use crate::child::{Child, Ends};
+use crate::child::{Child, Ends, Kept};
 use crate::communicate::{Communicate, Limits};
 use crate::handle::{self, OsHandle};
 use crate::joined;
@@ -83,6 +83,7 @@ pub struct Command {
     group: Group,
     terminal: Option<TerminalSize>,
     kill_on_drop: bool,
+    is_in_reactor: bool,
     creation_flags: u32,
     earlier: EarlierStarts,
     #[cfg(unix)]
@@ -166,6 +167,22 @@ impl Command {
     /// The options of [`Child::stdout`] and [`Child::stderr`].
     pub fn output_options(&mut self, options: ReaderOptions) -> &mut Self {
         self.output_options = options;
+        self
+    }
+
+    /// Whether tasks wait for the child's end and for its outputs in the reactor of the tokio runtime that they run in, and not with the
+    /// library's own threads: as fast as tokio's own children. Off by default, since only the caller knows that the runtime has
+    /// its I/O enabled.
+    ///
+    /// The outputs belong to the runtime in which the child is started ([`ReaderOptions::tokio_reactor`], which this sets); its end to the one
+    /// in which it is waited for. Who waits elsewhere, or after the runtime's end, waits with the library's threads. A wait for the end
+    /// has a descriptor of its own. Linux; elsewhere the ends of children are waited for by the library's threads all the same.
+    ///
+    /// # Panics
+    /// The start, and the wait, do in a runtime without I/O (`Builder::enable_io`), as tokio itself.
+    #[cfg(feature = "tokio")]
+    pub fn tokio_reactor(&mut self, yes: bool) -> &mut Self {
+        self.is_in_reactor = yes;
         self
     }
 
@@ -347,7 +364,11 @@ impl Command {
                     // Its queue is empty, so that it is refused only by a child that has left.
                     let _ = terminal.input.try_send(Terminal::END_OF_INPUT);
                 }
-                Ok(Child::new(driver, process, ends, fed, self.kill_on_drop))
+                let kept = Kept {
+                    kill_on_drop: self.kill_on_drop,
+                    is_in_reactor: self.is_in_reactor,
+                };
+                Ok(Child::new(driver, process, ends, fed, kept))
             }
             Err(error) => {
                 // C1: a start is whole or there is none. Dropped, it is reaped.
@@ -424,6 +445,10 @@ impl Command {
         let Made { armed, merged, fed } = made;
         let mut output_options = self.output_options.clone();
         output_options.enlarge.get_or_insert(true);
+        #[cfg(feature = "tokio")]
+        {
+            output_options.tokio_reactor |= self.is_in_reactor;
+        }
         let reader = |stream| PipeReader::adopt_unshared(stream, output_options.clone());
         let stdout = merged.or(streams.stdout.map(OsHandle::from));
         let mut options = self.stdin_options.clone();
@@ -464,6 +489,7 @@ impl From<process::Command> for Command {
             group: Group::default(),
             terminal: None,
             kill_on_drop: false,
+            is_in_reactor: false,
             creation_flags: 0,
             earlier: EarlierStarts::default(),
             #[cfg(unix)]

@@ -3,6 +3,7 @@
 //! `outcome.rs` has what comes of it and the limits, `capture.rs` one of the outputs, `told.rs` who is told of them;
 //! `rule.rs` decides what comes next.
 
+use crate::child::exit_wait::ExitWait;
 use crate::child::{Child, Exit};
 use crate::driver::Driver;
 use crate::handle::Native;
@@ -64,7 +65,7 @@ pub struct Communicate {
     /// What it reads at its terminal: open as long as it may.
     terminal: Option<Arc<PipeWriter>>,
     terminal_id: u64,
-    exit_id: u64,
+    exit: ExitWait,
     due: Option<Moment>,
     /// When the child was seen to be over.
     exited_at: Option<Moment>,
@@ -112,7 +113,7 @@ impl Communicate {
             stdin_id: 0,
             terminal,
             terminal_id: 0,
-            exit_id: 0,
+            exit: ExitWait::default(),
             exited_at: None,
             request_id: 0,
             requests: 0,
@@ -156,7 +157,7 @@ impl Communicate {
             !outputs.any(|output| output.is_about_to_be_told(since))
         });
         if !is_over {
-            let exited = self.child.poll_exited(&mut self.exit_id, waker);
+            let exited = self.child.poll_exited(&mut self.exit, waker);
             if let Poll::Ready(exited) = exited {
                 if let Err(cause) = exited {
                     // Nobody would hear of its end: it is not left alone.
@@ -451,7 +452,7 @@ impl Operation for Communicate {
     }
 
     fn forget(&mut self) {
-        self.child.exit.forget(self.exit_id);
+        self.child.forget_exit(&mut self.exit);
         if let Some(request) = &self.limits.end_request {
             request.forget(self.request_id);
         }

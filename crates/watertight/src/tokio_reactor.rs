@@ -1,10 +1,10 @@
-//! tokio's reactor as a reader's (feature `tokio`, Unix): a task's wait then costs what it costs tokio's own pipes, and no
-//! thread of ours takes part in it.
+//! tokio's reactor as a reader's, and for the ends of children (feature `tokio`, Unix): a task's wait then costs what it costs
+//! tokio's own pipes and children, and no thread of ours takes part in it.
 
 use crate::options::ReaderOptions;
 use crate::pump_read::Reactor;
 use std::sync::Arc;
-use watertight_os::Handle;
+use watertight_os::{Handle, Process};
 
 /// Registers a copy of the handle with the reactor of the runtime that this is called in. `None`: it was not asked for, there is
 /// no runtime, its reactor does not take the handle (a file), or the system is out of descriptors. The library's own thread
@@ -18,6 +18,18 @@ pub(crate) fn register(handle: &Handle, options: &ReaderOptions) -> Option<Arc<d
     None
 }
 
+/// Registers the end of a child with the reactor of the runtime that this is called in. `None`: there is no runtime, the system
+/// has no descriptor for a child's end, or is out of descriptors.
+pub(crate) fn register_exit(process: &Process) -> Option<Arc<dyn Reactor>> {
+    #[cfg(all(feature = "tokio", unix, not(any(loom, shuttle))))]
+    return unix::register_exit(process);
+    #[cfg(not(all(feature = "tokio", unix, not(any(loom, shuttle)))))]
+    {
+        let _ = process;
+        None
+    }
+}
+
 #[cfg(all(feature = "tokio", unix, not(any(loom, shuttle))))]
 mod unix {
     use crate::pump_read::{Gone, Reactor};
@@ -28,18 +40,25 @@ mod unix {
     use tokio::io::unix::AsyncFd;
     use tokio::runtime::Id;
     use watertight_core::ReadNow;
-    use watertight_os::Handle;
+    use watertight_os::{Handle, Process};
 
-    /// A reader's place in the reactor of one runtime.
+    /// A place in the reactor of one runtime.
     struct Registration {
-        /// A second descriptor of the reader's pipe: it can be in the reactor for as long as it likes.
+        /// A second descriptor of the reader's pipe, or of the child: it can be in the reactor for as long as it likes.
         fd: AsyncFd<OwnedFd>,
         runtime: Id,
     }
 
     pub(super) fn register(handle: &Handle) -> Option<Arc<dyn Reactor>> {
-        let runtime = current_runtime()?;
-        let copy = handle.try_clone().ok()?;
+        registered(|| handle.try_clone().ok())
+    }
+
+    pub(super) fn register_exit(process: &Process) -> Option<Arc<dyn Reactor>> {
+        registered(|| process.try_clone_descriptor())
+    }
+
+    fn registered(copy: impl FnOnce() -> Option<OwnedFd>) -> Option<Arc<dyn Reactor>> {
+        let (runtime, copy) = (current_runtime()?, copy()?);
         #[allow(
             deprecated,
             reason = "unsound for a type that closes or changes its descriptor, which OwnedFd does not"

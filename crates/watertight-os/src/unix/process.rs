@@ -56,6 +56,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, getpgrp};
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -165,6 +166,12 @@ impl Process {
             return Ok(());
         }
         self.hold.watch(callback)
+    }
+
+    /// A descriptor of the caller's own that is readable once the child has ended. `None`: the system has none, or none left.
+    #[must_use]
+    pub fn try_clone_descriptor(&self) -> Option<OwnedFd> {
+        self.hold.try_clone_descriptor()
     }
 
     /// Blocks this thread until the child has ended or the time is over, and reaps nothing. Whether it has ended.

@@ -7,9 +7,7 @@ use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::Instant;
-use watertight::{
-    Child, Command, Exit, Input, Limits, Outcome, Output, PipeReader, PipeWriter, ReaderOptions,
-};
+use watertight::{Child, Command, Exit, Input, Limits, Outcome, Output, PipeReader, PipeWriter};
 
 pub(super) struct Blocking {
     pub(super) is_armed: bool,
@@ -19,7 +17,7 @@ pub(super) struct Awaiting;
 impl ChildWork for Blocking {
     fn start(&self, program: &Path, times: u64) -> io::Result<u64> {
         (0..times)
-            .map(|_| ended(silent(program)?.wait().wait()?))
+            .map(|_| ended(silent(program, InReactor::No)?.wait().wait()?))
             .sum()
     }
 
@@ -39,7 +37,7 @@ impl ChildWork for Blocking {
         } else {
             Input::piped()
         };
-        let (child, input, output) = piped(program, kind, ReaderOptions::new())?;
+        let (child, input, output) = piped(program, kind, InReactor::No)?;
         let count = thread::scope(|scope| {
             let feeding = scope.spawn(move || feed(&input, bytes));
             let (mut buf, mut count) = (vec![0; CHUNK_BYTES], 0);
@@ -71,7 +69,7 @@ impl ChildWork for Awaiting {
         runtime()?.block_on(async {
             let mut count = 0;
             for _ in 0..times {
-                let child = silent(program)?;
+                let child = silent(program, InReactor::Yes)?;
                 count += ended(child.wait().await?)?;
             }
             io::Result::Ok(count)
@@ -83,7 +81,7 @@ impl ChildWork for Awaiting {
             let mut count = 0;
             for _ in 0..times {
                 let mut command = Command::new(program);
-                command.arg("x").output_options(in_reactor());
+                command.arg("x").tokio_reactor(true);
                 let run = command.output(Limits::new()).map_err(io::Error::other)?;
                 count += captured(run.await?)?;
             }
@@ -93,7 +91,7 @@ impl ChildWork for Awaiting {
 
     fn through(&self, program: &Path, bytes: u64, _begin: &mut Instant) -> io::Result<u64> {
         runtime()?.block_on(async {
-            let (child, input, output) = piped(program, Input::piped(), in_reactor())?;
+            let (child, input, output) = piped(program, Input::piped(), InReactor::Yes)?;
             let feeding = ::tokio::spawn(feed_awaiting(input, bytes));
             let (mut buf, mut count) = (vec![0; CHUNK_BYTES], 0);
             loop {
@@ -113,7 +111,7 @@ impl ChildWork for Awaiting {
             let mut running = Vec::new();
             for _ in 0..children {
                 let mut command = fed(program, input);
-                command.output_options(in_reactor());
+                command.tokio_reactor(true);
                 let run = command.output(Limits::new()).map_err(io::Error::other)?;
                 running.push(::tokio::spawn(run));
             }
@@ -126,13 +124,16 @@ impl ChildWork for Awaiting {
     }
 }
 
-/// Tasks wait in the runtime's own reactor.
-fn in_reactor() -> ReaderOptions {
-    ReaderOptions::new().tokio_reactor(true)
+/// Whether tasks wait in the runtime's own reactor.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum InReactor {
+    No,
+    Yes,
 }
 
-fn silent(program: &Path) -> io::Result<Child> {
+fn silent(program: &Path, in_reactor: InReactor) -> io::Result<Child> {
     let mut command = Command::new(program);
+    command.tokio_reactor(in_reactor == InReactor::Yes);
     command.stdin(Input::null());
     command.stdout(Output::null()).stderr(Output::null());
     command.spawn().map_err(io::Error::other)
@@ -147,11 +148,11 @@ fn fed(program: &Path, input: &Bytes) -> Command {
 fn piped(
     program: &Path,
     kind: Input,
-    options: ReaderOptions,
+    in_reactor: InReactor,
 ) -> io::Result<(Child, PipeWriter, PipeReader)> {
     let mut command = Command::new(program);
     command.stdin(kind).stdout(Output::piped());
-    command.output_options(options);
+    command.tokio_reactor(in_reactor == InReactor::Yes);
     let mut child = command.spawn().map_err(io::Error::other)?;
     let input = child.stdin.take().expect("it is piped");
     let output = child.stdout.take().expect("it is piped");

@@ -8,13 +8,18 @@ use crate::process::{Found, TreeEnd};
 use crate::unix::classify::Call;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::Command;
 
 /// How a child is held.
 pub(super) type Hold = Numbered;
 
 impl Numbered {
+    /// There is none here.
+    pub(super) const fn try_clone_descriptor(&self) -> Option<OwnedFd> {
+        None
+    }
+
     /// Takes hold of a new child.
     pub(super) fn take(pid: Pid) -> Result<(Self, Life), Errno> {
         let numbered = Self::new(pid);

@@ -100,6 +100,14 @@ impl Hold {
         send(pidfd.as_fd(), signal)
     }
 
+    /// F_DUPFD_CLOEXEC: a second pidfd.
+    pub(super) fn try_clone_descriptor(&self) -> Option<OwnedFd> {
+        match self {
+            Self::Number(_) => None,
+            Self::Pidfd(_, pidfd) => pidfd.try_clone().ok(),
+        }
+    }
+
     /// Has `callback` called when the child is over.
     pub(super) fn watch(&self, callback: ExitCallback) -> io::Result<()> {
         match self {
