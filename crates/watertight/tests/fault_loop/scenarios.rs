@@ -32,6 +32,7 @@ const OF_CHILDREN: &[&str] = &[
     "open (/proc)",
     "pidfd_open (tree)",
     "pidfd_send_signal",
+    "poll (now)",
     "ppoll (child)",
     "read (stat)",
     "wait4",
