@@ -28,6 +28,11 @@ const MOVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How many bytes one read asks for where they go through the buffer: a Linux pipe's capacity.
 const READ_BYTES_MAX: u64 = 64 * 1024;
 
+/// One half of the buffer where the source reads by operations (Windows, helper threads): it is read into while the destination writes
+/// the other half. There is no third one: a pipe has one operation of a kind in flight (O1), so it would only keep more bytes from
+/// both ends. As large as a read, and as what a write carries unless its options say otherwise.
+const HALF_BYTES_MAX: u64 = READ_BYTES_MAX;
+
 /// How many bytes go through the buffer when the destination takes nothing more inside the kernel and nobody can block until it
 /// does: their write is the wait for it, and what comes behind them is moved again. One page, which is what a pipe takes once it says
 /// that it takes something.
@@ -44,7 +49,8 @@ const STEPS_MAX: u32 = 16;
 /// /dev/null are moved inside the kernel (splice), and never copied to this process.
 /// A thread that waits with `.wait()` blocks on either pipe by itself, without the library's own thread, and blocks SIGPIPE and SIGXFSZ
 /// meanwhile, also for observers that it calls.
-/// Everything else goes through one buffer. [`in_kernel_everywhere`](Wait::in_kernel_everywhere) has the kernel do more of it.
+/// Everything else goes through one buffer; where the system itself has the read (Windows), the next bytes are read while the last are written.
+/// [`in_kernel_everywhere`](Wait::in_kernel_everywhere) has the kernel do more of it.
 /// How far it is, the ledgers of both ends tell meanwhile, and the destination's [`Observer`](crate::Observer) hears.
 ///
 /// **Bytes.** `Ok`: the kernel has all of them ([`Transferred`]). An error says which end it is about, and how many bytes the
@@ -497,9 +503,16 @@ impl<B: Backend> Transfer<'_, B> {
         }
     }
 
-    /// Reads ahead what is there: at most so much, and no more than the destination has room for.
+    /// Reads ahead what is there: at most so much, and no more than the destination has room for; by an operation, one half of the
+    /// buffer, while the destination may still write the other one.
     fn read_ahead(&mut self, bytes_max: u64, waker: &Waker, may_block: MayBlock) -> StepOutcome {
-        let room = match self.to.cell().poll_room(&mut self.destination, waker) {
+        let cell = self.to.cell();
+        let room = if self.from.cell().reads_directly() {
+            cell.poll_room(&mut self.destination, waker)
+        } else {
+            cell.poll_half(&mut self.destination, HALF_BYTES_MAX, waker)
+        };
+        let room = match room {
             Poll::Pending => return self.pending(TransferEnd::Destination),
             // The next step tells why.
             Poll::Ready(None) => return StepOutcome::Again,

@@ -166,6 +166,11 @@ impl<B: Backend> ReaderCell<B> {
         self.forget(wait.end_id);
     }
 
+    /// Whether it reads by calls that do not wait, as far as is known, and not by operations.
+    pub(crate) fn reads_directly(&self) -> bool {
+        self.lock().direct
+    }
+
     /// Reads ahead at most `bytes_max` bytes, or a whole packet, of what is there now; only where a handle reads by operations it
     /// waits.
     pub(crate) fn poll_fill(

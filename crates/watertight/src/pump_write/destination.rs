@@ -11,8 +11,10 @@ use watertight_core::{Backend, Cause, Moment};
 /// Where a transfer's wait for its destination stands. Belongs to the caller's waiting value.
 #[derive(Debug, Default)]
 pub(crate) struct DestinationWait {
-    /// Its place among those that wait for room, or for a stop while this thread blocks.
+    /// Its place among those that wait for room, or until half of the buffer is written, or for a stop while this thread blocks.
     room_id: u64,
+    /// How much of what it has accepted is to be written before the next half is read.
+    written: Option<u64>,
     /// Its place among those that wait until the kernel has what is accepted, and how much that is.
     settled_id: u64,
     settled: Option<u64>,
@@ -143,6 +145,35 @@ impl<B: Backend> WriterCell<B> {
         Poll::Pending
     }
 
+    /// Waits until all that it has accepted is written but for one half of a buffer: how many bytes the other half has, into
+    /// which may be read meanwhile. `None` if it accepts nothing any more. A half is no more than it ever has room for; it need not
+    /// have that room now, for what is read waits in the source's read-ahead.
+    pub(crate) fn poll_half(
+        &self,
+        wait: &mut DestinationWait,
+        half_bytes_max: u64,
+        waker: &Waker,
+    ) -> Poll<Option<u64>> {
+        let mut state = self.lock();
+        if state.half.refusal().is_some() {
+            return Poll::Ready(None);
+        }
+        let half = half_bytes_max.min(state.half.limits().queue_bytes_max);
+        let ledger = state.half.ledger();
+        let behind = ledger.accepted().saturating_sub(half);
+        // Kept until then: what others send meanwhile does not put it off.
+        let written = *wait.written.get_or_insert(behind);
+        if ledger.transferred() >= written {
+            wait.written = None;
+            return Poll::Ready(Some(half));
+        }
+        let wanted = Wanted::Transferred(written);
+        let replaced = state.watchers.watch(&mut wait.room_id, wanted, waker);
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    }
+
     /// Accepts as much of these bytes as there is room for, at least one. The observer is told nothing of it before
     /// [`end_pass_on`](Self::end_pass_on): the caller has the source, which the observer may want.
     pub(crate) fn poll_pass_on(
@@ -153,6 +184,7 @@ impl<B: Backend> WriterCell<B> {
     ) -> Poll<Result<u64, Cause>> {
         // A wait for what was accepted before says nothing of these.
         wait.settled = None;
+        wait.written = None;
         self.lock().watched.hold_back();
         self.poll_accept_some(&mut wait.room_id, data, waker)
     }
