@@ -62,6 +62,14 @@ impl ChildDeed {
         }
     }
 
+    /// How many samples are taken of it in each round: of short ones more, since the machine's moods are longer than they are.
+    fn samples(self) -> u32 {
+        match self {
+            ChildDeed::Start | ChildDeed::Capture | ChildDeed::Crowd => 4,
+            ChildDeed::Through => 1,
+        }
+    }
+
     /// What a contender must have seen in the end: children that ended well, or bytes.
     fn expected(self, times: u64) -> u64 {
         match self {

@@ -26,7 +26,7 @@ pub(super) struct Taken {
     pub(super) threads_max: Option<u64>,
 }
 
-/// The samples of one contender at one deed, one for each round.
+/// The samples of one contender at one deed, one or several for each round.
 pub(super) struct ChildRow {
     pub(super) deed: ChildDeed,
     pub(super) with: Starter,
@@ -54,17 +54,25 @@ pub(super) fn measure(rounds: u32) -> Result<Vec<ChildRow>, String> {
     for round in 0..rounds {
         eprintln!("watertight-bench: round {} of {rounds}", round + 1);
         for group in rows.chunk_by_mut(|a, b| a.deed == b.deed) {
-            // Whoever comes first finds another machine than whoever comes last: everybody is first in turn.
-            let first = round as usize % group.len();
-            group.rotate_left(first);
-            for row in &mut *group {
-                let (deed, with, times) = (row.deed, row.with, row.deed.times());
-                row.taken.push(take(ChildProbe { deed, with, times })?);
+            let samples = group[0].deed.samples();
+            for sample in 0..samples {
+                take_in_turn(group, (round * samples + sample) as usize)?;
             }
-            group.rotate_right(first);
         }
     }
     Ok(rows)
+}
+
+/// One sample of each. Whoever comes first finds another machine than whoever comes last: everybody is first in turn.
+fn take_in_turn(group: &mut [ChildRow], turn: usize) -> Result<(), String> {
+    let first = turn % group.len();
+    group.rotate_left(first);
+    for row in &mut *group {
+        let (deed, with, times) = (row.deed, row.with, row.deed.times());
+        row.taken.push(take(ChildProbe { deed, with, times })?);
+    }
+    group.rotate_right(first);
+    Ok(())
 }
 
 /// Takes one sample, in a process of its own.
