@@ -36,6 +36,7 @@ mod progress;
 mod progress_json;
 mod rate;
 mod report;
+mod report_to;
 mod reserve;
 mod resume;
 mod run;
@@ -85,8 +86,11 @@ use units::printable;
 
 fn main() -> ExitCode {
     platform::survive_file_size_bound();
-    // The second Ctrl-C: no destructor, no account, no waiting for anybody, just out, and nobody we started lives on.
+    // The second Ctrl-C: no destructor, no account, no waiting for anybody, just out. No empty report stays behind, and nobody we started
+    // lives on.
     let leave: fn(i32) = |code| {
+        // First: the end of the children could be the end of the copy, with a report.
+        report_to::leave();
         child::kill_all();
         watertight::exit_within(Duration::ZERO);
         std::process::exit(code)

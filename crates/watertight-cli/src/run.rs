@@ -3,7 +3,6 @@
 use crate::address::Address;
 use crate::claimed::Claimed;
 use crate::copy::Copy;
-use crate::created::{Created, open_or_create};
 use crate::destination::Destination;
 use crate::diagnostics::{self, tell};
 use crate::empty_copy;
@@ -19,11 +18,12 @@ use crate::platform::{self, KeptSignals};
 use crate::report::{
     CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
 };
+use crate::report_to;
 use crate::source;
 use crate::units::hexadecimal;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 use watertight::{Ending, Ledger};
@@ -41,42 +41,54 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     if data_streams.stderr {
         diagnostics::silence();
     }
+    let path = flags.report_to.as_deref();
+    let there = path.and_then(report_to::open_existing);
+    let made_at = path.filter(|_| there.is_none());
+    // After the opening of what is there, which may wait and is ended by the first signal; before a file is made, which no signal is to
+    // leave behind. For its sake none ends the program by itself.
+    let heard = hear(mailbox.clone(), leave);
+    let kept = KeptSignals::keep(platform::ACCOUNT_SIGNALS, made_at.is_none(), heard);
+    let mut signals = match kept {
+        Ok(signals) => signals,
+        Err(error) => return cannot_begin(&error),
+    };
     // The second goes at the end: a report's file that we made and that nothing was written to is not left behind.
-    let (mut report_file, _made) = match flags.report_to.as_deref().map(open_report).transpose() {
-        Ok(opened) => opened.unzip(),
+    let (made, _guard) = match made_at.map(report_to::make).transpose() {
+        Ok(made) => made.unzip(),
         Err(error) => {
             tell(&cannot_save(flags, &error));
             return OTHER;
         }
     };
-    let run = || {
-        let to = mailbox.clone();
-        let mut already = false;
-        let hear = move |signal: i32| {
-            if platform::ACCOUNT_SIGNALS.contains(&signal) {
-                to.ask_for_account();
-                return;
-            }
-            if already {
-                leave(128 + signal);
-            }
-            already = true;
-            to.interrupt(signal);
-        };
-        let mut signals = KeptSignals::keep(platform::ACCOUNT_SIGNALS, hear)?;
-        let report = &mut report_file;
-        let events = (&mut signals, mailbox, inbox);
-        transfer(flags, claimed, data_streams, report, events)
-    };
-    match run() {
+    let mut report_file = there.or(made);
+    let events = (&mut signals, mailbox, inbox);
+    match transfer(flags, claimed, data_streams, &mut report_file, events) {
         Ok(mut report) => {
             report.elapsed_seconds = begun.elapsed().as_secs_f64();
             deliver(flags, &report.conclude(), report_file)
         }
-        Err(error) => {
-            tell(&format!("the copy could not begin: {error}"));
-            OTHER
+        Err(error) => cannot_begin(&error),
+    }
+}
+
+fn cannot_begin(error: &io::Error) -> u8 {
+    tell(&format!("the copy could not begin: {error}"));
+    OTHER
+}
+
+/// What is done about each signal.
+fn hear(mailbox: Mailbox, leave: fn(i32)) -> impl FnMut(i32) + Send + 'static {
+    let mut already = false;
+    move |signal| {
+        if platform::ACCOUNT_SIGNALS.contains(&signal) {
+            mailbox.ask_for_account();
+            return;
         }
+        if already {
+            leave(128 + signal);
+        }
+        already = true;
+        mailbox.interrupt(signal);
     }
 }
 
@@ -348,7 +360,7 @@ fn deliver(flags: &CopyFlags, report: &Report, file: Option<File>) -> u8 {
     let errors_wanted = text.is_none() || file.is_some();
     let delivered = match (text.transpose(), file) {
         (Err(error), _) => Err(error.into()),
-        (Ok(Some(text)), Some(file)) => save_report(file, &text),
+        (Ok(Some(text)), Some(file)) => report_to::save(file, &text),
         (Ok(Some(text)), None) => {
             // Nobody may be there to read it; that does not change what was copied.
             diagnostics::print(&text);
@@ -387,23 +399,11 @@ fn text(flags: &CopyFlags, report: &Report, is_saved: bool) -> Option<serde_json
     }
 }
 
-/// Not truncated yet: it may turn out to be an end of the copy.
-pub(crate) fn open_report(path: &Path) -> io::Result<(File, Option<Created>)> {
-    open_or_create(platform::open_options().write(true), path, false)
-}
-
-pub(crate) fn save_report(mut file: File, text: &str) -> io::Result<()> {
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    file.write_all(text.as_bytes())
-}
-
 fn cannot_save(flags: &CopyFlags, error: &io::Error) -> String {
     let path = flags
         .report_to
         .as_deref()
-        .unwrap_or(std::path::Path::new("standard error"));
+        .unwrap_or(Path::new("standard error"));
     format!(
         "cannot save the report to {}: {error}; name a file that can be written",
         path.display()

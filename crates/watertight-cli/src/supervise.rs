@@ -7,7 +7,7 @@ use crate::flags::ReportChoice;
 use crate::oom::{KillsBefore, OutOfMemory};
 use crate::orphans::{Adoption, Asked};
 use crate::platform::{self, Meanwhile, OurTerminal};
-use crate::run::{open_report, save_report};
+use crate::report_to;
 use crate::run_ending::{RunEnding, ending};
 use crate::run_flags::RunFlags;
 use crate::run_report::{Beside, RunReport};
@@ -72,11 +72,9 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
     let wanted = Wanted::new(flags);
     // Before anything else is opened: it could get one of these numbers.
     let claimed = wanted.claim();
-    // The second goes at the end: a report's file that we made and that nothing was written to is not left behind.
-    let (report_file, _made) = match flags.report_to.as_deref().map(open_report).transpose() {
-        Ok(opened) => opened.unzip(),
-        Err(error) => return cannot_save(flags, &error),
-    };
+    // It may wait: for the other side of a FIFO, until the first signal.
+    let path = flags.report_to.as_deref();
+    let there = path.and_then(report_to::open_existing);
     // There the command stays in our group: Ctrl-C reaches it as it reaches us, and it decides. One with a terminal of its own has
     // a group of its own.
     let in_foreground = !flags.tty && watertight::is_in_terminals_foreground();
@@ -85,6 +83,13 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
         Ok(heard) => heard,
         Err(error) => return not_run(&error.to_string()),
     };
+    let made_at = path.filter(|_| there.is_none());
+    // The second goes at the end: a report's file that we made and that nothing was written to is not left behind.
+    let (made, _guard) = match made_at.map(report_to::make).transpose() {
+        Ok(made) => made.unzip(),
+        Err(error) => return cannot_save(flags, &error),
+    };
+    let report_file = there.or(made);
     if let Err(error) = adoption.begin(flags) {
         return not_run(&error.to_string());
     }
@@ -440,7 +445,7 @@ fn deliver(flags: &RunFlags, report: &RunReport, file: Option<File>) -> u8 {
     let is_saved = file.is_some();
     let delivered = match (text.transpose(), file) {
         (Err(error), _) => Err(io::Error::from(error)),
-        (Ok(Some(text)), Some(file)) => save_report(file, &text),
+        (Ok(Some(text)), Some(file)) => report_to::save(file, &text),
         (Ok(Some(text)), None) => {
             // Nobody may be there to read it; that changes nothing about the command.
             diagnostics::print(&text);

@@ -39,9 +39,14 @@ struct Kept {
 }
 
 impl KeptSignals {
-    /// From now on each signal that asks us to end, and those of `more`, are kept for `hear`. As long as nobody hears them a second
-    /// signal that asks us to end ends the program at once: nothing has been started by then that would have to be ended first.
-    pub(crate) fn keep(more: &[i32], hear: impl FnMut(i32) + Send + 'static) -> io::Result<Self> {
+    /// From now on each signal that asks us to end, and those of `more`, are kept for `hear`. If `ends_at_second`, a second signal that asks
+    /// us to end ends the program at once as long as nobody hears them: for when nothing has been started or made by then that would have
+    /// to be ended or removed first.
+    pub(crate) fn keep(
+        more: &[i32],
+        ends_at_second: bool,
+        hear: impl FnMut(i32) + Send + 'static,
+    ) -> io::Result<Self> {
         let asking = asking();
         // First, so that none is lost.
         let kept = Kept {
@@ -50,7 +55,7 @@ impl KeptSignals {
         };
         let has_come = Arc::new(AtomicBool::new(false));
         let mut at_the_second = Vec::new();
-        for signal in asking {
+        for signal in asking.into_iter().filter(|_| ends_at_second) {
             // In this order: the first one finds that none has come.
             let code = 128 + signal;
             let end = flag::register_conditional_shutdown(signal, code, has_come.clone())?;

@@ -225,7 +225,11 @@ pub(crate) struct KeptSignals;
 
 impl KeptSignals {
     /// From now on `hear` is called with each.
-    pub(crate) fn keep(more: &[i32], hear: impl FnMut(i32) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn keep(
+        more: &[i32],
+        _ends_at_second: bool,
+        hear: impl FnMut(i32) + Send + 'static,
+    ) -> io::Result<Self> {
         watch_signals(more, hear).map(|()| Self)
     }
 

@@ -235,23 +235,47 @@ fn a_signal_ends_a_copy_whose_source_is_silent() {
     assert_eq!(run.destination(0)["given_up"], "interrupted");
 }
 
+/// Comes back when it is stopped: what is sent to it now is heard when it goes on, all at once.
+fn stop(child: &Child) {
+    send(child, "STOP");
+    let path = format!("/proc/{}/stat", child.id());
+    let is_stopped = || fs::read_to_string(&path).unwrap().contains(") T ");
+    while !is_stopped() {
+        std::thread::yield_now();
+    }
+}
+
 /// The handler of a signal runs when the call is over that saw the end.
 #[test]
 fn a_signal_just_before_the_end_is_no_end() {
     for _ in 0..10 {
         let mut child = silent(&mut copy(["-", "-"]));
-        send(&child, "STOP");
-        let path = format!("/proc/{}/stat", child.id());
-        let is_stopped = || fs::read_to_string(&path).unwrap().contains(") T ");
-        while !is_stopped() {
-            std::thread::yield_now();
-        }
+        stop(&child);
         send(&child, "TERM");
         drop(child.stdin.take());
         send(&child, "CONT");
         let run = Run::of(child.wait_with_output().unwrap()).expect(143);
         assert_eq!(run.report["ending"], "interrupted");
     }
+}
+
+/// Before anybody hears signals, too.
+#[test]
+fn two_signals_to_a_silent_copy_leave_no_empty_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let account = folder.path().join("account");
+    let report = ["--report-to", account.to_str().unwrap(), "-", "-"];
+    let mut child = silent(&mut copy(report));
+    let stdin = child.stdin.take();
+    assert!(account.exists());
+    stop(&child);
+    for signal in ["TERM", "INT", "CONT"] {
+        send(&child, signal);
+    }
+    let code = child.wait().unwrap().code();
+    drop(stdin);
+    assert!([Some(130), Some(143)].contains(&code), "{code:?}");
+    assert!(!account.exists());
 }
 
 #[test]

@@ -272,6 +272,41 @@ fn a_second_signal_ends_the_program_at_once() {
     assert!(!is_running(worker.trim()));
 }
 
+/// The report that it had no time for leaves no file behind. One that was there before is not the program's to remove.
+#[test]
+fn a_second_signal_leaves_no_empty_report() {
+    for was_there in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let account = folder.path().join("account");
+        if was_there {
+            std::fs::write(&account, "").unwrap();
+        }
+        let stubborn = "exec:sh -c \"trap '' TERM INT; echo x; while :; do sleep 1000; done\"";
+        let mut child = copy(["--report-to", "account", stubborn, "-"])
+            .current_dir(folder.path())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line, "x\n");
+        assert!(account.exists());
+        // Neither is heard before both are there.
+        signal(&child, "-STOP");
+        let stat = format!("/proc/{}/stat", child.id());
+        while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+            std::thread::yield_now();
+        }
+        for name in ["-INT", "-TERM", "-CONT"] {
+            signal(&child, name);
+        }
+        let code = child.wait().unwrap().code().unwrap();
+        assert!([130, 143].contains(&code), "{code}");
+        let left = std::fs::read_to_string(&account).ok();
+        assert_eq!(left.as_deref(), was_there.then_some(""));
+    }
+}
+
 /// The README's demonstration, line by line; times are not compared.
 #[test]
 fn the_readmes_demonstration_is_true() {

@@ -1,0 +1,252 @@
+//! The file of `--report-to`: opened before anything is copied or run, written at the end. One that we made is removed when the program
+//! ends before anything was written to it, whichever way it ends.
+
+use crate::created::{Created, open_or_create};
+use crate::platform;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a report that is being written may hold up an end at once: time enough for a disk, and little for a person.
+const SAVED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The one report of this run of the program.
+static REPORT: Guard = Guard::new();
+
+/// What becomes of the file if the program ends now.
+enum Stage {
+    /// The program is ending at once: nothing is written any more.
+    Left,
+    /// We made it: it goes if it is still empty.
+    Made(Created),
+    /// There is none, or it was there before.
+    Nothing,
+    /// We made it, and are writing it.
+    Saving,
+}
+
+/// The stage. Its lock is held for no call to the system.
+struct Guard {
+    stage: Mutex<Stage>,
+    changed: Condvar,
+}
+
+/// The file was made. When this is dropped, the file goes if it is still empty.
+pub(crate) struct Made;
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        REPORT.release();
+    }
+}
+
+fn options() -> OpenOptions {
+    let mut options = platform::open_options();
+    options.write(true);
+    options
+}
+
+/// Opens what is there, which may wait: for the other side of a FIFO. Not truncated yet: it may turn out to be an end of the copy. None:
+/// it is to be made, or `make` says what is wrong.
+pub(crate) fn open_existing(path: &Path) -> Option<File> {
+    options().open(path).ok()
+}
+
+/// Makes the file. Signals are kept by now, so that none of them leaves it behind.
+pub(crate) fn make(path: &Path) -> io::Result<(File, Made)> {
+    let (file, created) = open_or_create(&options(), path, false)?;
+    if let Some(created) = created {
+        REPORT.set(Stage::Made(created));
+    }
+    Ok((file, Made))
+}
+
+/// Writes the report. Does not come back if the program is ending at once.
+pub(crate) fn save(file: File, text: &str) -> io::Result<()> {
+    REPORT.save(|| write(file, text))
+}
+
+fn write(mut file: File, text: &str) -> io::Result<()> {
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    file.write_all(text.as_bytes())
+}
+
+/// The program ends at once, by another thread than the one that writes the report: what is still empty goes, and what is being written
+/// is waited for, but not for long.
+pub(crate) fn leave() {
+    REPORT.leave(SAVED_WITHIN);
+}
+
+impl Guard {
+    const fn new() -> Self {
+        Self {
+            stage: Mutex::new(Stage::Nothing),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, stage: Stage) {
+        let before = std::mem::replace(&mut *self.lock(), stage);
+        drop(before);
+        self.changed.notify_all();
+    }
+
+    /// The ordinary end.
+    fn release(&self) {
+        let mut stage = self.lock();
+        if !matches!(*stage, Stage::Made(_)) {
+            return;
+        }
+        let before = std::mem::replace(&mut *stage, Stage::Nothing);
+        drop(stage);
+        // Here the file goes, without the lock.
+        drop(before);
+    }
+
+    fn save(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let made = self.begin_saving();
+        let saved = write();
+        if let Some(created) = made {
+            // It goes all the same if nothing could be written.
+            self.set(Stage::Made(created));
+        }
+        saved
+    }
+
+    /// The guard of the file while it is written, if we made it.
+    fn begin_saving(&self) -> Option<Created> {
+        let mut stage = self.lock();
+        // For ever: whoever set this ends the program.
+        while matches!(*stage, Stage::Left) {
+            let woken = self.changed.wait(stage);
+            stage = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        match std::mem::replace(&mut *stage, Stage::Saving) {
+            Stage::Made(created) => Some(created),
+            other @ (Stage::Left | Stage::Nothing | Stage::Saving) => {
+                *stage = other;
+                None
+            }
+        }
+    }
+
+    fn leave(&self, within: Duration) {
+        let is_saving = |stage: &mut Stage| matches!(stage, Stage::Saving);
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), within, is_saving);
+        let (mut stage, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *stage, Stage::Left);
+        drop(stage);
+        // Here the file goes, without the lock.
+        drop(before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::sync::mpsc::channel;
+
+    /// A file that was made, with its guard.
+    fn made(path: &Path) -> (File, Guard) {
+        let (file, created) = open_or_create(&options(), path, false).unwrap();
+        let guard = Guard::new();
+        guard.set(Stage::Made(created.unwrap()));
+        (file, guard)
+    }
+
+    #[test]
+    fn what_was_made_and_is_empty_goes_at_either_end() {
+        let ends: [fn(&Guard); 2] = [Guard::release, |guard| guard.leave(Duration::ZERO)];
+        for end in ends {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("report");
+            let (file, guard) = made(&path);
+            assert!(path.exists());
+            drop(file);
+            end(&guard);
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn what_was_saved_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report");
+        let (file, guard) = made(&path);
+        guard.save(|| write(file, "saved")).unwrap();
+        guard.release();
+        guard.leave(Duration::ZERO);
+        assert_eq!(fs::read(&path).unwrap(), b"saved");
+    }
+
+    #[test]
+    fn what_cannot_be_saved_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report");
+        let (file, guard) = made(&path);
+        let failed = guard.save(|| {
+            drop(file);
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(failed.is_err());
+        guard.release();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn an_end_at_once_waits_for_what_is_being_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report");
+        let (file, guard) = made(&path);
+        let (begun, has_begun) = channel();
+        let guard = &guard;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let saved = guard.save(|| {
+                    begun.send(()).unwrap();
+                    write(file, "saved")
+                });
+                saved.unwrap();
+            });
+            has_begun.recv().unwrap();
+            // Longer than any test takes: it ends because the report is there.
+            guard.leave(Duration::from_secs(600));
+            assert_eq!(fs::read(&path).unwrap(), b"saved");
+        });
+    }
+
+    #[test]
+    fn an_end_at_once_does_not_wait_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report");
+        let (file, guard) = made(&path);
+        let (go, is_going) = channel::<()>();
+        let (begun, has_begun) = channel();
+        let guard = &guard;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let saved = guard.save(|| {
+                    begun.send(()).unwrap();
+                    is_going.recv().unwrap();
+                    write(file, "late")
+                });
+                saved.unwrap();
+            });
+            has_begun.recv().unwrap();
+            guard.leave(Duration::ZERO);
+            go.send(()).unwrap();
+        });
+        assert_eq!(fs::read(&path).unwrap(), b"late");
+    }
+}
