@@ -75,6 +75,14 @@ pub(crate) struct Copy<'a> {
     drain_since: Option<Instant>,
 }
 
+/// What shows how far the copy is. `extent`: what the source tells of itself.
+fn meter(flags: &CopyFlags, extent: Option<Extent>, now: Instant) -> io::Result<Meter> {
+    let size = flags.size.or(extent.map(Extent::left));
+    let size = size.into_iter().chain(flags.limit).min();
+    let extent = (size, flags.destinations.len());
+    Meter::new(flags.progress_choice(), flags.progress_every, extent, now)
+}
+
 impl<'a> Copy<'a> {
     /// Sets everything up. Nothing is read yet.
     pub(crate) fn new(
@@ -84,8 +92,7 @@ impl<'a> Copy<'a> {
         inbox: Inbox,
     ) -> io::Result<Self> {
         let now = Instant::now();
-        let size = flags.size.or(ends.source.extent.map(Extent::left));
-        let size = size.into_iter().chain(flags.limit).min();
+        let meter = meter(flags, ends.source.extent, now)?;
         // Before the children, so that what fails here kills them before it ends their input.
         let mut destinations = Vec::new();
         let mut children = vec![ChildOfEnd::of(
@@ -125,7 +132,7 @@ impl<'a> Copy<'a> {
         };
         Ok(Self {
             flags,
-            meter: Meter::new(flags.progress_choice(), flags.progress_every, size, now)?,
+            meter,
             pace: flags.rate.map(|rate| Pace::new(rate, now)),
             source,
             to_enlarge,

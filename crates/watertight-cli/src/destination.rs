@@ -152,6 +152,16 @@ impl Destination {
         self.is_live() && (self.pending.is_some() || self.writer.ledger().unsettled() > 0)
     }
 
+    /// How many bytes wait here until there is room in its queue.
+    pub(crate) fn not_accepted(&self) -> u64 {
+        self.pending.as_ref().map_or(0, |chunk| chunk.len() as u64)
+    }
+
+    /// Whether its end is on its way.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_live() && self.phase != Phase::Open
+    }
+
     /// Since when it takes nothing although bytes wait for it.
     pub(crate) fn stuck_since(&self) -> Option<Instant> {
         self.is_behind().then_some(self.content_at)

@@ -312,9 +312,9 @@ pub(crate) enum ReportChoice {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum ProgressChoice {
-    /// A line, if standard error is a terminal
+    /// A line, and one for each of several destinations, if standard error is a terminal
     Auto,
-    /// A line, in any case
+    /// The same in any case
     Always,
     /// One JSON object a line, for programs: bytes, rate, estimate, every destination, and what is waited for
     Json,

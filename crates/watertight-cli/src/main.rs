@@ -14,6 +14,7 @@ mod copy;
 mod corpus;
 mod created;
 mod destination;
+mod destination_lines;
 mod diagnostics;
 mod empty_copy;
 mod end;

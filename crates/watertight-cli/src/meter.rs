@@ -1,22 +1,27 @@
-//! The progress line: bytes, rate, estimate and stalls, on standard error, while somebody watches.
+//! The progress line: bytes, rate, estimate and stalls, on standard error, while somebody watches; and below it a line for each of several
+//! destinations (`destination_lines.rs`).
 //!
 //! It is handed over as text (see `diagnostics`) and never blocks: of the lines for which standard error has no time, only the
 //! newest is kept.
 
+use crate::destination_lines::{self, NAME_COLUMNS_MIN, Rates};
 use crate::diagnostics;
 use crate::flags::ProgressChoice;
+use crate::platform;
 use crate::progress::{Awaited, CopyProgress};
 use crate::progress_json::{self, ProgressLines};
 use crate::units::{printable, shortened, shown_bytes, shown_duration};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// When the line is drawn first, and how often again.
 const INTERVAL: Duration = Duration::from_millis(100);
 const DRAWS_PER_SECOND: u8 = 10;
+/// How often lines come again where none can be drawn over.
+const LIST_INTERVAL: Duration = Duration::from_secs(1);
 /// After this time without a byte the line says that the copy stalls.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// The width of a line that goes to no terminal.
@@ -31,8 +36,6 @@ const WAITING: &str = "{msg:10} {elapsed} {prefix}";
 const MOVING_COLUMNS: u16 = 42;
 /// What the third takes without its prefix.
 const WAITING_COLUMNS: u16 = 22;
-/// So much of a name is shown at least.
-const NAME_COLUMNS_MIN: usize = 8;
 
 /// The line, or the lines for a program, or nothing.
 pub(crate) struct Meter {
@@ -50,13 +53,49 @@ enum Display {
     Json(ProgressLines),
 }
 
-/// The line for people.
+/// The line for people, and what is below it.
 struct Gauge {
     bar: ProgressBar,
     moving: ProgressStyle,
     waiting: ProgressStyle,
     bytes: u64,
     moved_at: Instant,
+    layout: Layout,
+    /// Where the line is left for whoever draws the lines below it, too.
+    line: Arc<Mutex<String>>,
+    rates: Rates,
+}
+
+/// How progress is laid out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Layout {
+    /// Several lines, drawn over again and again.
+    Block,
+    /// One line, drawn over again and again.
+    Line,
+    /// Several lines, again and again one after the other.
+    List,
+}
+
+impl Layout {
+    fn of(destinations: usize) -> Self {
+        if destinations < 2 {
+            Self::Line
+        } else if !diagnostics::is_terminal() {
+            Self::List
+        } else if !diagnostics::is_dumb_terminal() && platform::moves_cursor() {
+            Self::Block
+        } else {
+            Self::Line
+        }
+    }
+
+    fn interval(self) -> Duration {
+        match self {
+            Self::Block | Self::Line => INTERVAL,
+            Self::List => LIST_INTERVAL,
+        }
+    }
 }
 
 impl Meter {
@@ -64,13 +103,15 @@ impl Meter {
     pub(crate) fn new(
         choice: ProgressChoice,
         every: Option<Duration>,
-        size: Option<u64>,
+        (size, destinations): (Option<u64>, usize),
         now: Instant,
     ) -> io::Result<Self> {
         let shown = if is_line_wanted(choice) {
+            let layout = Layout::of(destinations);
+            let gauge = Gauge::new(size, Rates::new(destinations, now), layout, now)?;
             Some(Shown {
-                display: Display::Gauge(Box::new(Gauge::new(size, now)?)),
-                every: INTERVAL,
+                display: Display::Gauge(Box::new(gauge)),
+                every: layout.interval(),
                 // Nobody can read a line that goes at once.
                 due: later(now, INTERVAL),
             })
@@ -140,9 +181,19 @@ fn later(now: Instant, after: Duration) -> Instant {
 }
 
 impl Gauge {
-    fn new(size: Option<u64>, now: Instant) -> io::Result<Self> {
-        let target =
-            ProgressDrawTarget::term_like_with_hz(Box::new(MeterLine::new()), DRAWS_PER_SECOND);
+    fn new(size: Option<u64>, rates: Rates, layout: Layout, now: Instant) -> io::Result<Self> {
+        let line: Arc<Mutex<String>> = Arc::default();
+        let target = match layout {
+            Layout::Block | Layout::List => {
+                // Drawn when it is wanted: it is shown together with others.
+                let line = MeterLine::new(Some(Arc::clone(&line)));
+                ProgressDrawTarget::term_like(Box::new(line))
+            }
+            Layout::Line => {
+                let line = MeterLine::new(None);
+                ProgressDrawTarget::term_like_with_hz(Box::new(line), DRAWS_PER_SECOND)
+            }
+        };
         let template = if size.is_some() {
             SIZE_KNOWN
         } else {
@@ -156,10 +207,31 @@ impl Gauge {
             waiting: style(WAITING)?,
             bytes: 0,
             moved_at: now,
+            layout,
+            line,
+            rates,
         })
     }
 
     fn draw(&mut self, progress: &CopyProgress, now: Instant) {
+        self.draw_line(progress, now);
+        let rates = self.rates.measure(progress, now);
+        let lines = |lines_max| self.lines(progress, &rates, lines_max);
+        match self.layout {
+            Layout::Block => {
+                let text = destination_lines::block(&lines(height()));
+                diagnostics::show(text, destination_lines::ERASURE.to_owned());
+            }
+            // It is shown already.
+            Layout::Line => {}
+            Layout::List => {
+                let text = destination_lines::list(&lines(usize::MAX));
+                diagnostics::show(text, String::new());
+            }
+        }
+    }
+
+    fn draw_line(&mut self, progress: &CopyProgress, now: Instant) {
         if progress.bytes > self.bytes {
             self.bytes = progress.bytes;
             self.moved_at = now;
@@ -176,6 +248,15 @@ impl Gauge {
             .set_prefix(note(progress, still, usize::from(room)));
         self.bar.set_position(progress.bytes);
         self.bar.tick();
+    }
+
+    /// The line and those below it, so many altogether.
+    fn lines(&self, progress: &CopyProgress, rates: &[u64], lines_max: usize) -> Vec<String> {
+        let columns = usize::from(width());
+        let first = shortened(lock(&self.line).trim_end(), columns);
+        let room = (columns, lines_max.saturating_sub(1));
+        let below = destination_lines::lines(&progress.destinations, rates, room);
+        std::iter::once(first).chain(below).collect()
     }
 }
 
@@ -200,7 +281,7 @@ fn note(progress: &CopyProgress, still: Duration, columns: usize) -> String {
             } else {
                 stall + ": "
             };
-            let queued = shown_bytes(slowest.queued + slowest.in_flight);
+            let queued = shown_bytes(slowest.waiting());
             (
                 before,
                 slowest.address.as_str(),
@@ -237,6 +318,17 @@ fn width() -> u16 {
     columns.saturating_sub(1).max(1)
 }
 
+/// How many lines a block may have.
+fn height() -> usize {
+    let (rows, _) = Term::stderr().size();
+    // What was there before has the first line.
+    usize::from(rows.saturating_sub(1).max(1))
+}
+
+fn lock(text: &Mutex<String>) -> MutexGuard<'_, String> {
+    text.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The one line that is written again and again, with a carriage return before it. Each is as wide as the one before, and so
 /// takes its place.
 #[derive(Debug)]
@@ -244,13 +336,16 @@ struct MeterLine {
     is_terminal: bool,
     /// What is drawn, until all of it is.
     text: Mutex<String>,
+    /// Where it is left, if somebody else shows it.
+    left_in: Option<Arc<Mutex<String>>>,
 }
 
 impl MeterLine {
-    fn new() -> Self {
+    fn new(left_in: Option<Arc<Mutex<String>>>) -> Self {
         Self {
             is_terminal: diagnostics::is_terminal(),
             text: Mutex::new(String::new()),
+            left_in,
         }
     }
 
@@ -264,8 +359,7 @@ impl MeterLine {
     }
 
     fn append(&self, text: &str) {
-        let mut whole = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        whole.push_str(text);
+        lock(&self.text).push_str(text);
     }
 }
 
@@ -307,9 +401,11 @@ impl TermLike for MeterLine {
 
     /// The line is whole.
     fn flush(&self) -> io::Result<()> {
-        let text = std::mem::take(&mut *self.text.lock().unwrap_or_else(PoisonError::into_inner));
-        if !text.is_empty() {
-            diagnostics::show(format!("\r{text}"), self.erasure());
+        let text = std::mem::take(&mut *lock(&self.text));
+        match &self.left_in {
+            _ if text.is_empty() => {}
+            None => diagnostics::show(format!("\r{text}"), self.erasure()),
+            Some(place) => *lock(place) = text,
         }
         Ok(())
     }
@@ -329,11 +425,10 @@ mod tests {
     fn progress(names: &[&str], awaited: Awaited) -> CopyProgress {
         let destination = |name: &&str| DestinationProgress {
             address: (*name).to_owned(),
-            address_hex: None,
-            transferred: 0,
             queued: 900,
             in_flight: 100,
             live: true,
+            ..DestinationProgress::default()
         };
         CopyProgress {
             bytes_read: 1000,
@@ -378,17 +473,39 @@ mod tests {
         }
     }
 
+    /// What indicatif makes of it is kept for the block, as often as it is drawn.
+    #[test]
+    fn of_several_the_line_is_the_first_of_all() {
+        let now = Instant::now();
+        let several = progress(&["a", "b\n"], Awaited::Nobody);
+        for layout in [Layout::Block, Layout::List] {
+            let mut gauge = Gauge::new(Some(4000), Rates::new(2, now), layout, now).unwrap();
+            for _ in 0..50 {
+                gauge.draw_line(&several, now);
+            }
+            let lines = gauge.lines(&several, &[0, 0], 3);
+            assert_eq!(lines.len(), 3, "{lines:?}");
+            assert!(lines[0].starts_with("0 B "), "{lines:?}");
+            assert!(
+                lines[0].ends_with("slowest b\\n, 1.0 kB queued"),
+                "{lines:?}"
+            );
+            assert!(lines[1].starts_with("a ") && lines[2].starts_with("b\\n "));
+            assert_eq!(gauge.lines(&several, &[0, 0], 1).len(), 1);
+        }
+    }
+
     #[test]
     fn never_means_never() {
         let now = Instant::now();
-        let meter = Meter::new(ProgressChoice::Never, None, None, now).unwrap();
+        let meter = Meter::new(ProgressChoice::Never, None, (None, 1), now).unwrap();
         assert_eq!(meter.due(), None);
     }
 
     #[test]
     fn a_copy_that_is_over_at_once_shows_no_line() {
         let now = Instant::now();
-        let meter = Meter::new(ProgressChoice::Always, None, None, now).unwrap();
+        let meter = Meter::new(ProgressChoice::Always, None, (None, 1), now).unwrap();
         assert_eq!(meter.due(), Some(now + INTERVAL));
         assert!(!meter.is_due(now));
     }

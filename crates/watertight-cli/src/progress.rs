@@ -4,6 +4,7 @@ use crate::address::Address;
 use crate::child::ChildOfEnd;
 use crate::destination::Destination;
 use crate::flags::{CopyFlags, FailurePolicy};
+use crate::report::GivenUp;
 use serde::Serialize;
 
 /// What there is to show at one moment.
@@ -18,16 +19,42 @@ pub(crate) struct CopyProgress {
 }
 
 /// How far a destination is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct DestinationProgress {
     pub(crate) address: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) address_hex: Option<String>,
     pub(crate) transferred: u64,
+    /// Bytes that were read and wait for room in its queue.
+    pub(crate) not_accepted: u64,
     pub(crate) queued: u64,
     pub(crate) in_flight: u64,
     /// It still takes bytes, as far as is known.
     pub(crate) live: bool,
+    pub(crate) state: DestinationState,
+    pub(crate) given_up: Option<GivenUp>,
+    pub(crate) error: Option<String>,
+}
+
+/// What a destination does.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DestinationState {
+    /// Bytes wait for it.
+    Behind,
+    /// It was given up; `given_up` says why.
+    Dropped,
+    /// It has everything, and its end.
+    Ended,
+    /// It has everything, and its end is on its way.
+    Ending,
+    /// It is over too early, and not because of us; `error` says why.
+    Failed,
+    /// It has everything, and its end waits until all is known to be well.
+    Held,
+    /// It has everything that was read so far.
+    #[default]
+    Served,
 }
 
 /// Whom everybody else waits for.
@@ -54,7 +81,8 @@ impl CopyProgress {
         let furthest = destinations.iter().map(Destination::bytes_there).max();
         let of_slowest = slowest.map(|(_, destination)| destination.bytes_there());
         let is_through = !destinations.iter().any(Destination::is_behind);
-        let is_held = is_undecided && is_through && flags.on_failure == FailurePolicy::Kill;
+        let are_ends_held = is_undecided && flags.on_failure == FailurePolicy::Kill;
+        let is_held = are_ends_held && is_through;
         Self {
             bytes_read,
             bytes: of_slowest.or(furthest).unwrap_or(0),
@@ -63,7 +91,9 @@ impl CopyProgress {
                 .destinations
                 .iter()
                 .zip(destinations)
-                .map(|(address, destination)| DestinationProgress::of(address, destination))
+                .map(|(address, destination)| {
+                    DestinationProgress::of(address, destination, are_ends_held)
+                })
                 .collect(),
             awaited: Awaited::of(flags, children, is_held),
         }
@@ -71,15 +101,44 @@ impl CopyProgress {
 }
 
 impl DestinationProgress {
-    fn of(address: &Address, destination: &Destination) -> Self {
+    fn of(address: &Address, destination: &Destination, is_end_held: bool) -> Self {
         let ledger = destination.ledger();
         Self {
             address: address.text.clone(),
             address_hex: address.hex.clone(),
             transferred: ledger.transferred(),
+            not_accepted: destination.not_accepted(),
             queued: ledger.queued(),
             in_flight: ledger.in_flight(),
             live: destination.is_live(),
+            state: DestinationState::of(destination, is_end_held),
+            given_up: destination.given_up(),
+            error: destination.error(),
+        }
+    }
+
+    /// How many bytes were read and are not transferred yet.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.not_accepted + self.queued + self.in_flight
+    }
+}
+
+impl DestinationState {
+    fn of(destination: &Destination, is_end_held: bool) -> Self {
+        if destination.given_up().is_some() {
+            Self::Dropped
+        } else if destination.is_complete() {
+            Self::Ended
+        } else if !destination.is_live() {
+            Self::Failed
+        } else if destination.is_behind() {
+            Self::Behind
+        } else if destination.is_ending() {
+            Self::Ending
+        } else if is_end_held {
+            Self::Held
+        } else {
+            Self::Served
         }
     }
 }

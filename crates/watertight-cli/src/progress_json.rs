@@ -103,6 +103,8 @@ fn seconds_for(bytes: u64, rate: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::DestinationState;
+    use crate::report::GivenUp;
     use serde_json::Value;
 
     #[test]
@@ -114,14 +116,23 @@ mod tests {
             bytes_read: 50,
             bytes: 40,
             slowest: Some(0),
-            destinations: vec![DestinationProgress {
-                address: "b\n".to_owned(),
-                address_hex: None,
-                transferred: 40,
-                queued: 6,
-                in_flight: 4,
-                live: true,
-            }],
+            destinations: vec![
+                DestinationProgress {
+                    address: "b\n".to_owned(),
+                    transferred: 40,
+                    not_accepted: 3,
+                    queued: 6,
+                    in_flight: 4,
+                    live: true,
+                    state: DestinationState::Behind,
+                    ..DestinationProgress::default()
+                },
+                DestinationProgress {
+                    state: DestinationState::Dropped,
+                    given_up: Some(GivenUp::SlowDeadline),
+                    ..DestinationProgress::default()
+                },
+            ],
             awaited: Awaited::Held("make".to_owned()),
         };
         let text = lines.line(&progress, begun + Duration::from_secs(2), 15);
@@ -133,8 +144,15 @@ mod tests {
         assert_eq!(line["eta_seconds"], 3);
         assert_eq!(line["held"], true);
         assert_eq!(line["waiting_for"], "make");
-        assert_eq!(line["destinations"][0]["queued"], 6);
-        assert!(line["destinations"][0].get("address_hex").is_none());
+        let [one, other] = [0, 1].map(|index| &line["destinations"][index]);
+        assert_eq!(
+            (&one["queued"], &one["not_accepted"]),
+            (&6.into(), &3.into())
+        );
+        assert_eq!(one["state"], "behind");
+        assert!(one["given_up"].is_null() && one.get("address_hex").is_none());
+        assert_eq!(other["state"], "dropped");
+        assert_eq!(other["given_up"], "slow_deadline");
     }
 
     #[test]

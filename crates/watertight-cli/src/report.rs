@@ -477,7 +477,8 @@ impl CopyEnding {
 }
 
 impl GivenUp {
-    fn explanation(self) -> &'static str {
+    /// In a few words, for a line.
+    pub(crate) fn explanation(self) -> &'static str {
         match self {
             Self::CutShort => "the stream was cut short, and it was not to take that for the end",
             Self::DrainDeadline => "--drain-within passed",

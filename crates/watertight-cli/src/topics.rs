@@ -154,6 +154,11 @@ pub(crate) const COPY_SIGNALS: Topic = Topic {
              `copy src - 2>&1 | ...`: see the exit code, --report-to.",
         ),
         Paragraph(
+            "With several destinations the progress has a line for each: what it has got, its rate, what is queued for it, and its \
+             state: behind, held (it has everything, and its end waits until all is known to be well), ending, ended, failed or \
+             dropped.",
+        ),
+        Paragraph(
             "In JSON, a name that is no Unicode text has its bytes in hexadecimal beside it: `address_hex`.",
         ),
     ],

@@ -127,9 +127,46 @@ pub(crate) fn printable(text: &str) -> String {
     safe
 }
 
+/// How many columns a text takes at most on a terminal. (A mark that takes none is counted too.)
+pub(crate) fn columns_of(text: &str) -> usize {
+    text.chars().map(columns_of_char).sum()
+}
+
+/// Blocks with wide characters are taken whole: rather too many columns than too few.
+fn columns_of_char(char: char) -> usize {
+    let is_wide = matches!(
+        char,
+        '\u{1100}'..='\u{115f}'
+            | '\u{231a}'..='\u{23ff}'
+            | '\u{25fd}'..='\u{25fe}'
+            | '\u{2600}'..='\u{27bf}'
+            | '\u{2b00}'..='\u{2bff}'
+            | '\u{2e80}'..='\u{a4cf}'
+            | '\u{a960}'..='\u{a97f}'
+            | '\u{ac00}'..='\u{d7ff}'
+            | '\u{f900}'..='\u{faff}'
+            | '\u{fe10}'..='\u{fe6f}'
+            | '\u{ff00}'..='\u{ff60}'
+            | '\u{ffe0}'..='\u{ffe6}'
+            | '\u{16fe0}'..='\u{3ffff}'
+    );
+    if is_wide { 2 } else { 1 }
+}
+
 /// A text that takes so many columns at most; what does not fit is cut off at its end.
 pub(crate) fn shortened(text: &str, columns: usize) -> String {
-    console::truncate_str(text, columns, "...").into_owned()
+    const CUT: &str = "...";
+    if columns_of(text) <= columns {
+        return text.to_owned();
+    }
+    let cut = &CUT[..CUT.len().min(columns)];
+    let room = columns - cut.len();
+    let mut taken = 0;
+    let beginning = text.chars().take_while(|char| {
+        taken += columns_of_char(*char);
+        taken <= room
+    });
+    beginning.chain(cut.chars()).collect()
 }
 
 /// Bytes per second, of so many in this time. A millisecond is the least that is told apart.
@@ -173,6 +210,12 @@ mod tests {
     fn what_does_not_fit_is_cut() {
         assert_eq!(shortened("sha256sum", 9), "sha256sum");
         assert_eq!(shortened("sha256sum", 8), "sha25...");
+        assert_eq!(shortened("sha256sum", 2), "..");
+        assert_eq!(shortened("sha256sum", 0), "");
+        // Two columns each, so that no line of a terminal is broken.
+        assert_eq!(shortened("\u{6f22}\u{5b57}", 4), "\u{6f22}\u{5b57}");
+        assert_eq!(shortened("\u{6f22}\u{5b57}x", 4), "...");
+        assert_eq!(shortened("\u{6f22}\u{5b57}xx", 5), "\u{6f22}...");
     }
 
     #[test]

@@ -28,6 +28,11 @@ use std::sync::atomic::AtomicBool;
 /// Whether `fifo:PATH` means anything.
 pub(crate) const HAS_FIFOS: bool = true;
 
+/// Whether a terminal moves its cursor if an escape code says so. One that is dumb says that itself.
+pub(crate) fn moves_cursor() -> bool {
+    true
+}
+
 /// The signals that ask for the account so far. Ctrl-T sends the second one, where there is one.
 #[cfg(not(any(
     target_os = "dragonfly",

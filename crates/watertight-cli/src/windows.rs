@@ -5,6 +5,7 @@ pub(crate) use crate::windows_files::{
     is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
     private_options, rename_new, resume_options, sync_folder, take_over,
 };
+use console::Term;
 use same_file::Handle;
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
@@ -29,6 +30,11 @@ const INTERRUPT: i32 = 2;
 /// Whether a console sends it to everybody who is there.
 pub(crate) fn is_typed(signal: i32) -> bool {
     signal == INTERRUPT
+}
+
+/// Whether the console moves its cursor if an escape code says so: it does where it can be told to heed such codes, and is told with this.
+pub(crate) fn moves_cursor() -> bool {
+    Term::stderr().features().colors_supported()
 }
 
 /// There is no such bound here.

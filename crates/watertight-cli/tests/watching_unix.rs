@@ -117,6 +117,9 @@ fn progress_for_programs_is_one_object_a_line() {
     for destination in last["destinations"].as_array().unwrap() {
         assert_eq!(number(destination, "transferred"), 1000);
         assert_eq!(number(destination, "queued"), 0);
+        assert_eq!(number(destination, "not_accepted"), 0);
+        assert_eq!(destination["state"], "ended");
+        assert!(destination["given_up"].is_null() && destination["error"].is_null());
     }
 }
 
@@ -150,6 +153,7 @@ fn while_the_end_is_held_the_progress_says_for_whom() {
     };
     assert_eq!(held["waiting_for"], source.trim_start_matches("exec:"));
     assert_eq!(number(&held, "bytes"), 4);
+    assert_eq!(held["destinations"][0]["state"], "held");
     fs::write(&gate, "go\n").unwrap();
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
