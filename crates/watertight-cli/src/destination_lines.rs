@@ -211,7 +211,8 @@ mod tests {
     fn a_name_gives_way_and_no_line_is_too_long() {
         let long = "x".repeat(100);
         let wide = "\u{6f22}".repeat(50);
-        let ones = ["a\nb", &long, &wide].map(|one| destination(one, DestinationState::Behind));
+        let ones = ["a\nb", long.as_str(), wide.as_str()]
+            .map(|one| destination(one, DestinationState::Behind));
         let reason = DestinationProgress {
             given_up: Some(GivenUp::CutShort),
             ..over("gone", DestinationState::Dropped)

@@ -16,6 +16,8 @@ mod created;
 mod destination;
 mod destination_lines;
 mod diagnostics;
+#[cfg(all(test, unix))]
+mod drop_checks;
 mod empty_copy;
 mod end;
 mod endpoint;
