@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(line["eta_seconds"], 3);
         assert_eq!(line["held"], true);
         assert_eq!(line["waiting_for"], "make");
-        let [one, other] = [0, 1].map(|index| &line["destinations"][index]);
+        let [one, other] = [0_usize, 1].map(|index| &line["destinations"][index]);
         assert_eq!(
             (&one["queued"], &one["not_accepted"]),
             (&6.into(), &3.into())
