@@ -1,6 +1,7 @@
 //! A child is killed before its input ends also where nothing but the order of fields sees to that: when all is dropped together.
 //!
 //! The consumer commits if and only if it sees a clean end. Its input is a plain pipe, in which every end is one.
+#![allow(clippy::unwrap_used, reason = "a test names what it expects")]
 
 use crate::address::ExecOptions;
 use crate::child;
