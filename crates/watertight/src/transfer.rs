@@ -11,16 +11,26 @@ use crate::pump_write::{Blocked, DestinationWait, MoveBegun};
 use crate::reader::PipeReader;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
+use alarm::Alarm;
 use bytes::{Bytes, BytesMut};
+use idle::Idle;
+use inspector::Inspector;
+use pace::{Allowance, Pace};
 use rhythm::Rhythm;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use watertight_core::{
-    Backend, Cause, Class, Error, ErrorKind, Lent, Moment, MoveNow, OsCode, Verb,
-};
+use watertight_core::{Backend, Cause, Class, ErrorKind, Lent, Moment, MoveNow, OsCode, Verb};
 
+pub(crate) mod alarm;
+pub(crate) mod idle;
+pub(crate) mod inspector;
+mod outcome;
+pub(crate) mod pace;
 mod rhythm;
+mod settings;
+
+pub use outcome::{TransferEnd, TransferError, Transferred};
 
 /// The most that is moved inside the kernel at once: of a hole, for which nothing is carried. The backend has a bound of its own for what is.
 const MOVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -52,6 +62,8 @@ const STEPS_MAX: u32 = 16;
 /// Everything else goes through one buffer; where the system itself has the read (Windows), the next bytes are read while the last are written.
 /// [`in_kernel_everywhere`](Wait::in_kernel_everywhere) has the kernel do more of it.
 /// How far it is, the ledgers of both ends tell meanwhile, and the destination's [`Observer`](crate::Observer) hears.
+/// It can be bounded ([`bytes_max`](Wait::bytes_max)), slowed down ([`rate`](Wait::rate)), given up when nothing moves
+/// ([`idle_within`](Wait::idle_within)), and shown what passes ([`inspect`](Wait::inspect)).
 ///
 /// **Bytes.** `Ok`: the kernel has all of them ([`Transferred`]). An error says which end it is about, and how many bytes the
 /// destination had accepted ([`TransferError`]). What is not accepted there is still in the source: to be read, or handed over by
@@ -63,7 +75,7 @@ const STEPS_MAX: u32 = 16;
 /// stopped. A deadline that passed is the same.
 ///
 /// # Errors
-/// The first failure of either end; a deadline that passed.
+/// The first failure of either end; a deadline that passed, an idle one too.
 ///
 /// # Examples
 ///
@@ -86,6 +98,7 @@ pub fn transfer<'a, B: Backend>(
         from,
         to,
         left: u64::MAX,
+        step_bytes_max: 0,
         is_everywhere: false,
         can_move: Arc::ptr_eq(&from.cell().driver, &to.cell().driver),
         bytes: 0,
@@ -97,73 +110,11 @@ pub fn transfer<'a, B: Backend>(
         destination: DestinationWait::default(),
         waits_for: TransferEnd::Source,
         rhythm: Rhythm::default(),
+        pace: None,
+        idle: None,
+        inspector: Inspector::default(),
+        alarm: Alarm::default(),
     })
-}
-
-/// Which end of a transfer.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum TransferEnd {
-    /// Where the bytes go.
-    Destination,
-    /// Where the bytes come from.
-    Source,
-}
-
-/// What a transfer came to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Transferred {
-    /// How many bytes went from the one end to the other.
-    pub bytes: u64,
-    /// How many of them never left the kernel.
-    pub in_kernel: u64,
-    /// The stream ended; otherwise the bound was met, and what is behind it is still in the source.
-    pub has_ended: bool,
-}
-
-/// Why a transfer did not come to its end.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct TransferError {
-    /// The end that failed, or that was waited for when the deadline passed.
-    pub end: TransferEnd,
-    /// Why, and the account of that end. What is in doubt, if anything, is the destination's.
-    pub error: Error,
-    /// How many bytes the destination had accepted in this transfer. Its own account says what became of them.
-    pub bytes: u64,
-}
-
-impl fmt::Display for TransferError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = match self.end {
-            TransferEnd::Destination => "destination",
-            TransferEnd::Source => "source",
-        };
-        write!(
-            f,
-            "{} (the {end} of a transfer, after {} bytes)",
-            self.error, self.bytes
-        )
-    }
-}
-
-impl std::error::Error for TransferError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-impl From<TransferError> for Error {
-    fn from(failed: TransferError) -> Self {
-        failed.error
-    }
-}
-
-impl From<TransferError> for std::io::Error {
-    fn from(failed: TransferError) -> Self {
-        failed.error.into()
-    }
 }
 
 /// See [`transfer`].
@@ -172,6 +123,8 @@ pub struct Transfer<'a, B: Backend = Native> {
     to: &'a PipeWriter<B>,
     /// How many bytes may still be taken.
     left: u64,
+    /// How many of them in this step: as many as may pass now.
+    step_bytes_max: u64,
     is_everywhere: bool,
     /// The kernel moves bytes between these two, as far as is known.
     can_move: bool,
@@ -187,64 +140,20 @@ pub struct Transfer<'a, B: Backend = Native> {
     destination: DestinationWait,
     waits_for: TransferEnd,
     rhythm: Rhythm,
+    pace: Option<Pace>,
+    idle: Option<Idle>,
+    inspector: Inspector<'a>,
+    /// For what the clock brings, and neither end: the next portion, or that nothing has moved for too long.
+    alarm: Alarm,
 }
 
 /// What one step came to.
 enum StepOutcome {
     /// There may be more to do at once.
     Again,
+    Done(Transferred),
     /// The waker is called when there is more to do.
     Pending,
-}
-
-impl<B: Backend> Wait<Transfer<'_, B>> {
-    /// Takes at most `bytes` bytes from the source, and never one more. No bound unless this says otherwise.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let (from, source) = watertight::pipe()?;
-    /// let (_sink, to) = watertight::pipe()?;
-    /// source.send(b"header and body").wait()?;
-    /// let done = watertight::transfer(&from, &to).bytes_max(6).wait()?;
-    /// assert_eq!((done.bytes, done.has_ended), (6, false));
-    /// let mut buf = [0; 16];
-    /// let n = from.receive(&mut buf).wait()?;
-    /// assert_eq!(&buf[..n], b" and body");
-    /// # Ok::<(), watertight::Error>(())
-    /// ```
-    pub fn bytes_max(mut self, bytes: u64) -> Self {
-        self.operation_mut().left = bytes;
-        self
-    }
-
-    /// Moves bytes inside the kernel wherever it can: from pipes that others made, from and to regular files, from one of these to
-    /// another, where the file system copies, and from one to /dev/null or to a socket that was adopted as unshared and in non-blocking
-    /// mode, in which it is to stay (Linux). Elsewhere this changes nothing.
-    ///
-    /// From one regular file to another holes stay holes, and count as the bytes that a read finds there: wherever the destination's position is
-    /// at its end and it was not opened to append. What is there already is overwritten with zeros. So are holes written as zeros where the
-    /// bytes go through the buffer: without this, and where the file system does not copy (mostly, from one to another).
-    ///
-    /// **Bytes.** A file that goes into a pipe or a socket is not copied: it gets the file's own pages, and until the peer has read them, whoever
-    /// overwrites or cuts the file changes what the peer reads. The call waits for the file's disk in the calling thread: a deadline is looked
-    /// at between two calls, and an abort of either end waits for the call. A pipe that is written in packet mode (`O_DIRECT`)
-    /// passes its packets on as packets: a peer that reads one in pieces loses the rest of it, which no account can tell.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let (from, source) = watertight::pipe()?;
-    /// let (_sink, to) = watertight::pipe()?;
-    /// drop(source);
-    /// let done = watertight::transfer(&from, &to).in_kernel_everywhere().wait()?;
-    /// assert!(done.has_ended);
-    /// # Ok::<(), watertight::Error>(())
-    /// ```
-    pub fn in_kernel_everywhere(mut self) -> Self {
-        self.operation_mut().is_everywhere = true;
-        self
-    }
 }
 
 impl<B: Backend> Sealed for Transfer<'_, B> {}
@@ -280,8 +189,10 @@ impl<B: Backend> Operation for Transfer<'_, B> {
     }
 
     fn forget(&mut self) {
-        self.from.cell().forget_source(&self.source);
+        let source = self.from.cell();
+        source.forget_source(&self.source);
         self.to.cell().forget_destination(&self.destination);
+        self.alarm.clear(&source.driver);
     }
 
     fn driver(&self) -> Option<&Arc<Driver<B>>> {
@@ -303,15 +214,11 @@ impl<B: Backend> Transfer<'_, B> {
         // Whichever end is waited for, a stop of the other one ends the waiting.
         self.from.cell().watch_end(&mut self.source, waker);
         self.to.cell().watch_end(&mut self.destination, waker);
+        self.look();
         for _ in 0..STEPS_MAX {
-            if let Some(has_ended) = self.has_ended {
-                if !std::mem::replace(&mut self.is_settling, true) {
-                    self.destination.ask_anew();
-                }
-                return Some(self.poll_settled(has_ended, waker));
-            }
-            match self.step(waker, may_block) {
+            match self.step_unless_idle(waker, may_block) {
                 Ok(StepOutcome::Again) => {}
+                Ok(StepOutcome::Done(done)) => return Some(Poll::Ready(Ok(done))),
                 Ok(StepOutcome::Pending) => return Some(Poll::Pending),
                 Err(error) => return Some(Poll::Ready(Err(error))),
             }
@@ -323,28 +230,23 @@ impl<B: Backend> Transfer<'_, B> {
         self.from.cell().driver.backend.now()
     }
 
-    /// All is accepted: waits until the kernel has it.
-    fn poll_settled(
+    /// A step. One that comes to waiting waits until the idle deadline at most.
+    fn step_unless_idle(
         &mut self,
-        has_ended: bool,
         waker: &Waker,
-    ) -> Poll<Result<Transferred, TransferError>> {
-        self.waits_for = TransferEnd::Destination;
-        let settled = self
-            .to
-            .cell()
-            .poll_settled_all(&mut self.destination, waker);
-        settled.map(|settled| match settled {
-            Ok(()) => Ok(Transferred {
-                bytes: self.bytes,
-                in_kernel: self.in_kernel,
-                has_ended,
-            }),
-            Err(cause) => Err(self.failed(TransferEnd::Destination, cause)),
-        })
+        may_block: MayBlock,
+    ) -> Result<StepOutcome, TransferError> {
+        let idle_due = self.idle_due();
+        match self.step(waker, sooner(may_block, idle_due))? {
+            StepOutcome::Pending => self.poll_idle(idle_due, waker),
+            outcome @ (StepOutcome::Again | StepOutcome::Done(_)) => Ok(outcome),
+        }
     }
 
     fn step(&mut self, waker: &Waker, may_block: MayBlock) -> Result<StepOutcome, TransferError> {
+        if let Some(has_ended) = self.has_ended {
+            return self.settle(has_ended, waker);
+        }
         if self.left == 0 {
             self.has_ended = Some(false);
             return Ok(StepOutcome::Again);
@@ -352,7 +254,12 @@ impl<B: Backend> Transfer<'_, B> {
         if let Some(cause) = self.to.cell().refusal() {
             return Err(self.failed(TransferEnd::Destination, cause));
         }
-        let lent = self.from.cell().lend(&mut self.source, self.left, waker);
+        self.step_bytes_max = match self.poll_allowance() {
+            Allowance::Bytes(bytes) => bytes,
+            Allowance::HeldUntil(moment) => return Ok(self.hold_back(moment, waker)),
+        };
+        let bytes_max = self.step_bytes_max;
+        let lent = self.from.cell().lend(&mut self.source, bytes_max, waker);
         match lent {
             Lent::Bytes(data) => return self.pass_on(data, waker),
             Lent::Busy => return Ok(self.pending(TransferEnd::Source)),
@@ -370,9 +277,91 @@ impl<B: Backend> Transfer<'_, B> {
         }
     }
 
+    /// All is accepted: waits until the kernel has it.
+    fn settle(&mut self, has_ended: bool, waker: &Waker) -> Result<StepOutcome, TransferError> {
+        if !std::mem::replace(&mut self.is_settling, true) {
+            self.destination.ask_anew();
+        }
+        let cell = self.to.cell();
+        match cell.poll_settled_all(&mut self.destination, waker) {
+            Poll::Ready(Ok(())) => Ok(StepOutcome::Done(Transferred {
+                bytes: self.bytes,
+                in_kernel: self.in_kernel,
+                has_ended,
+            })),
+            Poll::Ready(Err(cause)) => Err(self.failed(TransferEnd::Destination, cause)),
+            Poll::Pending => Ok(self.pending(TransferEnd::Destination)),
+        }
+    }
+
+    /// How many bytes may be taken now, or from when on some may.
+    fn poll_allowance(&mut self) -> Allowance {
+        let source = self.from.cell();
+        let Some(pace) = &mut self.pace else {
+            return Allowance::Bytes(self.left);
+        };
+        match pace.poll_allowance(source.driver.backend.now()) {
+            Allowance::Bytes(bytes) => Allowance::Bytes(bytes.min(self.left)),
+            // No byte passes any more: why is told at once.
+            Allowance::HeldUntil(_) if source.is_at_end() => Allowance::Bytes(self.left),
+            Allowance::HeldUntil(moment) => Allowance::HeldUntil(moment),
+        }
+    }
+
+    /// Takes nothing before then: the clock calls the waker.
+    fn hold_back(&mut self, until: Moment, waker: &Waker) -> StepOutcome {
+        if let Some(idle) = &mut self.idle {
+            idle.handle_hold(until);
+        }
+        self.alarm.wake_at(&self.from.cell().driver, until, waker);
+        self.pending(TransferEnd::Source)
+    }
+
+    /// Looks how much has moved, for the idle deadline.
+    fn look(&mut self) {
+        if let Some(idle) = &mut self.idle {
+            let moved = self.bytes + self.to.ledger().transferred();
+            idle.handle_look(moved, self.from.cell().driver.backend.now());
+        }
+    }
+
+    /// When nothing will have moved for too long, if that is asked for.
+    fn idle_due(&self) -> Option<Moment> {
+        let due = self.idle.as_ref().map(Idle::due);
+        due.filter(|due| *due != Moment::NEVER)
+    }
+
+    /// Nothing can be done now: the waker is called at the idle deadline too. A thread that may block did so until `blocked_until` at
+    /// most; if something has moved meanwhile it goes on, for its waker may be known to nobody.
+    fn poll_idle(
+        &mut self,
+        blocked_until: Option<Moment>,
+        waker: &Waker,
+    ) -> Result<StepOutcome, TransferError> {
+        self.look();
+        let (Some(blocked_until), Some(due)) = (blocked_until, self.idle_due()) else {
+            return Ok(StepOutcome::Pending);
+        };
+        let now = self.now();
+        if due <= now {
+            let late = Cause::of(ErrorKind::TimedOut);
+            return Err(TransferError {
+                is_idle: true,
+                ..self.failed(self.waits_for, late)
+            });
+        }
+        if blocked_until <= now {
+            return Ok(StepOutcome::Again);
+        }
+        let driver = &self.from.cell().driver;
+        self.alarm.wake_by(driver, (now, due), waker);
+        Ok(StepOutcome::Pending)
+    }
+
     /// Hands what is lent to the destination.
     fn pass_on(&mut self, mut data: Bytes, waker: &Waker) -> Result<StepOutcome, TransferError> {
         let cell = self.to.cell();
+        let seen = self.inspector.is_there().then(|| data.clone());
         let answer = cell.poll_pass_on(&mut self.destination, &mut data, waker);
         let accepted = match &answer {
             Poll::Ready(Ok(accepted)) => *accepted,
@@ -382,6 +371,11 @@ impl<B: Backend> Transfer<'_, B> {
         // An observer of the destination's may look at the source, or stop it.
         cell.end_pass_on();
         self.count(accepted);
+        // F2: all is booked, and nothing is held. A panic goes through.
+        if let Some(mut seen) = seen.filter(|_| accepted > 0) {
+            seen.truncate(in_memory(accepted));
+            self.inspector.show(&seen);
+        }
         // Nobody else refers to it if it was written at once: the next read reads into it.
         if let Ok(buffer) = data.try_into_mut() {
             self.buffer = buffer;
@@ -449,7 +443,7 @@ impl<B: Backend> Transfer<'_, B> {
         asks: bool,
     ) -> MoveNow {
         let how = MoveHow {
-            bytes_max: in_memory(self.left.min(MOVE_BYTES_MAX)),
+            bytes_max: in_memory(self.step_bytes_max.min(MOVE_BYTES_MAX)),
             everywhere: self.is_everywhere,
             asks,
         };
@@ -518,7 +512,7 @@ impl<B: Backend> Transfer<'_, B> {
             Poll::Ready(None) => return StepOutcome::Again,
             Poll::Ready(Some(room)) => room,
         };
-        let bytes = in_memory(bytes_max.min(room).min(self.left));
+        let bytes = in_memory(bytes_max.min(room).min(self.step_bytes_max));
         let filled =
             self.from
                 .cell()
@@ -547,6 +541,10 @@ impl<B: Backend> Transfer<'_, B> {
     fn count(&mut self, bytes: u64) {
         self.bytes += bytes;
         self.left -= bytes;
+        if let Some(pace) = &mut self.pace {
+            pace.handle_passed(bytes);
+        }
+        self.look();
     }
 
     fn failed(&self, end: TransferEnd, cause: Cause) -> TransferError {
@@ -558,6 +556,7 @@ impl<B: Backend> Transfer<'_, B> {
             end,
             error,
             bytes: self.bytes,
+            is_idle: false,
         }
     }
 }
@@ -573,6 +572,14 @@ impl<B: Backend> fmt::Debug for Transfer<'_, B> {
     }
 }
 
+/// Until then at most, if a thread may block at all.
+fn sooner(may_block: MayBlock, due: Option<Moment>) -> MayBlock {
+    match may_block {
+        MayBlock::No => MayBlock::No,
+        MayBlock::Until(until) => MayBlock::Until(until.into_iter().chain(due).min()),
+    }
+}
+
 fn cause_of(class: Class, os: Option<OsCode>) -> Cause {
     Cause {
         kind: class.kind(),
@@ -580,7 +587,7 @@ fn cause_of(class: Class, os: Option<OsCode>) -> Cause {
     }
 }
 
-/// A number of bytes that is bounded by one of the constants above.
+/// A number of bytes that are in memory, or no more than one of the constants above.
 fn in_memory(bytes: u64) -> usize {
     usize::try_from(bytes).expect("a bound of ours fits a usize")
 }

@@ -86,6 +86,13 @@ impl<B: Backend> ReaderCell<B> {
         lent
     }
 
+    /// Whether nothing more comes out of it, which can be told at once: it was stopped, it failed, or the end was seen, and nothing
+    /// is read ahead.
+    pub(crate) fn is_at_end(&self) -> bool {
+        let state = self.lock();
+        state.half.ledger().queued() == 0 && !state.half.is_dry()
+    }
+
     /// What was lent comes back; the first `taken` bytes of it are accepted elsewhere.
     pub(crate) fn take_back(self: &Arc<Self>, taken: u64) {
         let is_given_up = self.change(|state| {
