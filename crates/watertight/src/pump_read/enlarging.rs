@@ -7,21 +7,19 @@ const AFTER_BYTES: u64 = 4 * 1024 * 1024;
 /// Whether a pipe is still to get more room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Enlarging {
-    /// Once so many bytes have come out of it; never, or done already, at the end of all numbers.
-    after_bytes: u64,
+    is_wanted: bool,
 }
 
 impl Enlarging {
     pub(super) const fn new(is_wanted: bool) -> Self {
-        let after_bytes = if is_wanted { AFTER_BYTES } else { u64::MAX };
-        Self { after_bytes }
+        Self { is_wanted }
     }
 
     /// Whether the time has come. It comes once.
     pub(super) const fn is_due(&mut self, seen_bytes: u64) -> bool {
-        let is_due = seen_bytes >= self.after_bytes;
+        let is_due = self.is_wanted && seen_bytes >= AFTER_BYTES;
         if is_due {
-            self.after_bytes = u64::MAX;
+            self.is_wanted = false;
         }
         is_due
     }
@@ -37,6 +35,6 @@ mod tests {
         assert!(!enlarging.is_due(AFTER_BYTES - 1));
         assert!(enlarging.is_due(AFTER_BYTES));
         assert!(!enlarging.is_due(AFTER_BYTES));
-        assert!(!Enlarging::new(false).is_due(u64::MAX - 1));
+        assert!(!Enlarging::new(false).is_due(u64::MAX));
     }
 }

@@ -100,7 +100,7 @@ mod tests {
     const MILLI: u64 = 1_000_000;
 
     fn pace(bytes_per_second: u64) -> Pace {
-        Pace::new(NonZeroU64::new(bytes_per_second).unwrap())
+        Pace::new(NonZeroU64::new(bytes_per_second).expect("a rate is not zero"))
     }
 
     const fn millis(millis: u64) -> Moment {
