@@ -25,6 +25,7 @@ mod event;
 mod extent;
 mod flags;
 mod generate;
+mod hashing;
 mod how;
 mod identity;
 mod meter;

@@ -11,6 +11,7 @@ use crate::endpoint::{self, OpenedEnds};
 use crate::event::{Inbox, Mailbox, mailbox};
 use crate::extent::Extent;
 use crate::flags::{CopyFlags, HashChoice, ReportChoice};
+use crate::hashing;
 use crate::identity;
 use crate::mixing::DataStreams;
 use crate::partial::{Closing, Placed};
@@ -19,7 +20,6 @@ use crate::report::{
     CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
 };
 use crate::report_to;
-use crate::source;
 use crate::units::hexadecimal;
 
 use std::fs::File;
@@ -264,7 +264,7 @@ fn account_of_nothing(flags: &CopyFlags, extent: Option<Extent>, placed: Vec<Pla
     Report {
         sources: vec![source],
         destinations: destinations.collect(),
-        hash: hash_report(flags, Some(source::hash_of_nothing())),
+        hash: hash_report(flags, Some(hashing::hash_of_nothing())),
         ..empty(flags, CopyEnding::Finished)
     }
 }

@@ -1,14 +1,14 @@
-//! The reading side of a copy: one thread that reads as much as it is given credit for, takes a seal off, and hashes the data; or,
+//! The reading side of a copy: one thread that reads as much as it is given credit for, takes a seal off, and has the data hashed; or,
 //! where nobody has to see the bytes, one that has the library move them on.
 
 use crate::end::End;
 use crate::event::{Event, Mailbox};
 use crate::extent::Extent;
+use crate::hashing::Hashing;
 use crate::platform;
 use crate::seal::Decoder;
 use crate::source_ending::SourceEnding;
 use bytes::{Bytes, BytesMut};
-use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -63,7 +63,7 @@ impl Source {
             bytes_read: 0,
             seal: wanted.seal,
             seal_bytes: 0,
-            hash: wanted.hash.then(Sha256::new),
+            hash: wanted.hash.then(Hashing::start).transpose()?,
             buffers: Buffers::default(),
         };
         std::thread::Builder::new()
@@ -209,11 +209,6 @@ impl Moving {
     }
 }
 
-/// The hash of a stream in which nothing was.
-pub(crate) fn hash_of_nothing() -> [u8; 32] {
-    Sha256::new().finalize().into()
-}
-
 /// Closes our end: a producer that still writes learns of it now. Bounded by the library. How many bytes the system handed over
 /// that nobody took.
 fn untaken(reader: &PipeReader) -> u64 {
@@ -234,7 +229,7 @@ struct Reading {
     bytes_read: u64,
     seal: Option<Decoder>,
     seal_bytes: u64,
-    hash: Option<Sha256>,
+    hash: Option<Hashing>,
     buffers: Buffers,
 }
 
@@ -256,10 +251,11 @@ impl Reading {
                     break;
                 }
                 Ok(n) => {
-                    if let Some(hash) = &mut self.hash {
-                        hash.update(&buffer[..n]);
+                    let chunk = self.buffers.chunk(buffer, n);
+                    mailbox.post(Event::Data(chunk.clone()));
+                    if let Some(hash) = &self.hash {
+                        hash.update(chunk);
                     }
-                    mailbox.post(Event::Data(self.buffers.chunk(buffer, n)));
                 }
                 Err(error) => {
                     // What follows from our own stopping is no failure of the source.
@@ -272,7 +268,7 @@ impl Reading {
         ending.limit_reached = self.wanted() == 0;
         ending.untaken = untaken(&self.reader);
         ending.seal_bytes = self.seal_bytes;
-        ending.hash = self.hash.map(|hash| hash.finalize().into());
+        ending.hash = self.hash.map(Hashing::finish);
         ending
     }
 

@@ -1,18 +1,19 @@
 //! `communicate`: a child's input, both its outputs and its end, driven together, so that none waits for another.
 //!
 //! `outcome.rs` has what comes of it and the limits, `capture.rs` one of the outputs, `told.rs` who is told of them;
-//! `rule.rs` decides what comes next.
+//! `rule.rs` decides what comes next. `blocking.rs` is how a thread waits for all of it at once.
 
 use crate::child::exit_wait::ExitWait;
 use crate::child::{Child, Exit};
 use crate::driver::Driver;
 use crate::handle::Native;
+use crate::joined;
 use crate::lines::Line;
 use crate::receipt::Receipt;
 use crate::timers::TimerId;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
-use capture::Capture;
+use capture::{Capture, Looks};
 use rule::{Known, Next, Phase};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -21,6 +22,7 @@ use told::Told;
 use watertight_core::{Backend, Error, Moment, Verb};
 use watertight_os::{Found, TreeEnd};
 
+mod blocking;
 mod capture;
 mod outcome;
 mod request;
@@ -66,6 +68,8 @@ pub struct Communicate {
     terminal: Option<Arc<PipeWriter>>,
     terminal_id: u64,
     exit: ExitWait,
+    /// A thread that blocked on the child has seen that it may be over, or has not looked yet.
+    may_be_over: bool,
     due: Option<Moment>,
     /// When the child was seen to be over.
     exited_at: Option<Moment>,
@@ -114,6 +118,7 @@ impl Communicate {
             terminal,
             terminal_id: 0,
             exit: ExitWait::default(),
+            may_be_over: true,
             exited_at: None,
             request_id: 0,
             requests: 0,
@@ -136,15 +141,16 @@ impl Communicate {
     }
 
     /// Reads what is there, and looks whether the child is over.
-    fn go_on(&mut self, waker: &Waker) -> Result<(), Error> {
+    fn go_on(&mut self, waker: &Waker, looks: Looks) -> Result<(), Error> {
         let now = self.now();
         if let Some(request) = &self.limits.end_request {
             let sent = request.poll(&mut self.request_id, waker);
             self.requests = self.requests.max(sent);
         }
         let is_over = self.exited_at.is_some();
-        self.stdout.poll(waker, now, is_over, &mut self.told);
-        self.stderr.poll(waker, now, is_over, &mut self.told);
+        for capture in [&mut self.stdout, &mut self.stderr] {
+            capture.poll(waker, looks, now, is_over, &mut self.told);
+        }
         if let Some(terminal) = &self.terminal
             && (self.stdout.is_left() || self.stderr.is_left())
         {
@@ -157,7 +163,10 @@ impl Communicate {
             !outputs.any(|output| output.is_about_to_be_told(since))
         });
         if !is_over {
-            let exited = self.child.poll_exited(&mut self.exit, waker);
+            let exited = match looks {
+                Looks::Task => self.child.poll_exited(&mut self.exit, waker),
+                Looks::Thread => self.look_at_exit(waker),
+            };
             if let Poll::Ready(exited) = exited {
                 if let Err(cause) = exited {
                     // Nobody would hear of its end: it is not left alone.
@@ -167,6 +176,8 @@ impl Communicate {
                 }
                 self.exited_at = Some(self.now());
                 // What it wrote before its end is read before anything else is decided.
+                self.stdout.set_readable(true);
+                self.stderr.set_readable(true);
                 waker.wake_by_ref();
             }
         }
@@ -316,14 +327,54 @@ impl Communicate {
 
     /// A function that was told of output, or an observer of where it is passed on to, may have waited on this thread for something
     /// else, and with that have taken a wake that was meant for us: look again.
-    fn pending<T>(&mut self, waker: &Waker) -> Poll<T> {
+    fn may_have_missed_a_wake(&mut self) -> bool {
         let passed_on = self.stdout.passed_on() + self.stderr.passed_on();
         let has_passed_on = std::mem::replace(&mut self.passed_on, passed_on) != passed_on;
-        if self.told.was_called() || has_passed_on {
+        self.told.was_called() || has_passed_on
+    }
+
+    fn pending<T>(&mut self, waker: &Waker) -> Poll<T> {
+        if self.may_have_missed_a_wake() {
             waker.wake_by_ref();
         }
         Poll::Pending
     }
+
+    /// Goes as far as it can without waiting.
+    fn step(&mut self, waker: &Waker, looks: Looks) -> Result<Step, Error> {
+        loop {
+            if let Phase::Closing(ended) = self.phase {
+                return Ok(Step::Close(ended));
+            }
+            self.go_on(waker, looks)?;
+            let (phase, due) = self.next_phase();
+            if phase == self.phase {
+                return Ok(Step::Wait(due));
+            }
+            self.phase = phase;
+            if let Phase::Closing(_) = phase {
+                self.forget_timer();
+                self.name_holders();
+            }
+        }
+    }
+
+    /// Closes all, and says how it went.
+    fn poll_end(&mut self, ended: EndedBy, waker: &Waker) -> Poll<Result<Outcome, Error>> {
+        let stdin = match self.poll_closed(waker) {
+            Poll::Pending => return self.pending(waker),
+            Poll::Ready(stdin) => stdin,
+        };
+        let exit = self.child.try_wait();
+        Poll::Ready(Ok(self.outcome(ended, exit, stdin)))
+    }
+}
+
+/// What comes next.
+enum Step {
+    Close(EndedBy),
+    /// For what happens, until then at most.
+    Wait(Option<Moment>),
 }
 
 impl Wait<Communicate> {
@@ -416,28 +467,33 @@ impl Operation for Communicate {
     type Backend = Native;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
-        let ended = loop {
-            if let Phase::Closing(ended) = self.phase {
-                break ended;
-            }
-            self.go_on(waker)?;
-            let (phase, due) = self.next_phase();
-            if phase == self.phase {
+        match self.step(waker, Looks::Task)? {
+            Step::Close(ended) => self.poll_end(ended, waker),
+            Step::Wait(due) => {
                 self.keep_time(due, waker);
-                return self.pending(waker);
+                self.pending(waker)
             }
-            self.phase = phase;
-            if let Phase::Closing(_) = phase {
-                self.forget_timer();
-                self.name_holders();
+        }
+    }
+
+    /// A thread that may block waits for the outputs and the end by itself: no other thread has a part in it.
+    fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
+        loop {
+            let due = match self.step(waker, Looks::Thread)? {
+                Step::Close(ended) => return self.poll_end(ended, waker),
+                Step::Wait(due) => due,
+            };
+            if deadline.is_some_and(|deadline| deadline <= self.now()) {
+                return Poll::Pending;
             }
-        };
-        let stdin = match self.poll_closed(waker) {
-            Poll::Pending => return self.pending(waker),
-            Poll::Ready(stdin) => stdin,
-        };
-        let exit = self.child.try_wait();
-        Poll::Ready(Ok(self.outcome(ended, exit, stdin)))
+            if self.may_have_missed_a_wake() || joined::send_all() {
+                continue;
+            }
+            let until = due.into_iter().chain(deadline).min();
+            if !self.block(waker, until) {
+                return self.poll(waker);
+            }
+        }
     }
 
     fn expire(&mut self) -> Self::Output {

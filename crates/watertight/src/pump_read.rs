@@ -27,6 +27,7 @@ mod reactor;
 mod source;
 mod spinning;
 
+pub(crate) use attempting::MayRead;
 #[cfg(any(all(feature = "tokio", unix), loom))]
 pub(crate) use reactor::Gone;
 pub(crate) use reactor::Reactor;

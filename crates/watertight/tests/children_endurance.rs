@@ -20,7 +20,8 @@ fn accounted() -> Accounted {
         .arg("1000")
         .output(Limits::new())
         .unwrap();
-    let first = first.within(Duration::from_millis(1)).wait().unwrap();
+    // As a task waits: a thread needs no other.
+    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
     assert_eq!(first.ended, EndedBy::Deadline);
     Accounted::start()
 }

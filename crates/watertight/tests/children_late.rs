@@ -49,7 +49,8 @@ fn what_was_written_before_the_exit_is_waited_for_when_nobody_has_told_of_it_yet
     // A first child: the thread that hears of children's ends stays.
     let mut first = Command::new("sleep");
     let first = first.arg("1000").output(Limits::new()).unwrap();
-    let first = first.within(Duration::from_millis(1)).wait().unwrap();
+    // As a task waits: a thread needs no other.
+    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
     assert_eq!(first.ended, EndedBy::Deadline);
     let accounted = Accounted::start();
 

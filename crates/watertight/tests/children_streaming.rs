@@ -62,7 +62,8 @@ fn child(deed: &str) -> Command {
 /// Behind a first child: the thread that hears of children's ends stays, and what std makes its pipes with (Windows).
 fn accounted() -> Accounted {
     let first = child("for ever").output(Limits::new()).unwrap();
-    let first = first.within(Duration::from_millis(1)).wait().unwrap();
+    // As a task waits: a thread needs no other.
+    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
     assert_eq!(first.ended, EndedBy::Deadline);
     let _ = child("both").output(Limits::new()).unwrap().wait().unwrap();
     Accounted::start()

@@ -22,7 +22,7 @@ fn accounted() -> Accounted {
     let mut first = Command::new("sh");
     first.args(["-c", "exec sleep 1000"]);
     let run = first.output(Limits::new()).unwrap();
-    let outcome = run.within(Duration::from_millis(1)).wait().unwrap();
+    let outcome = futures_lite::future::block_on(run.within(Duration::from_millis(1))).unwrap();
     assert_eq!(outcome.ended, EndedBy::Deadline);
     Accounted::start()
 }

@@ -73,6 +73,31 @@ impl Bell {
         let Some(eventfd) = self.eventfd() else {
             return false;
         };
+        let polled = &mut [PollFd::new(&fd, what), PollFd::new(&eventfd, PollFlags::IN)];
+        self.wait(eventfd, polled, timeout)
+    }
+
+    /// As `block`, for any of several that are to be read. Which of them are ready; `None` where `block` says false.
+    fn block_for_any(
+        &self,
+        fds: &[BorrowedFd<'_>],
+        timeout: Option<Duration>,
+    ) -> Option<Vec<bool>> {
+        let eventfd = self.eventfd()?;
+        let all = fds.iter().chain(std::iter::once(&eventfd));
+        let mut polled: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        let is_done = self.wait(eventfd, &mut polled, timeout);
+        let ready = polled.iter().map(|one| !one.revents().is_empty());
+        is_done.then(|| ready.take(fds.len()).collect())
+    }
+
+    /// ppoll, of which the last one is the eventfd.
+    fn wait(
+        &self,
+        eventfd: BorrowedFd<'_>,
+        polled: &mut [PollFd<'_>],
+        timeout: Option<Duration>,
+    ) -> bool {
         let entered =
             self.state
                 .compare_exchange(AWAY, BLOCKED, Ordering::SeqCst, Ordering::SeqCst);
@@ -80,12 +105,12 @@ impl Bell {
             self.state.store(AWAY, Ordering::SeqCst);
             return true;
         }
-        let mut polled = [PollFd::new(&fd, what), PollFd::new(&eventfd, PollFlags::IN)];
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let waited = fallible("ppoll", Call::Wait, || {
-            rustix::event::poll(&mut polled, timeout.as_ref())
+            rustix::event::poll(polled, timeout.as_ref())
         });
-        if polled[1].revents().contains(PollFlags::IN) {
+        let bell = polled.last().expect("the eventfd is there");
+        if bell.revents().contains(PollFlags::IN) {
             // Only this thread reads it. A ring that comes after this makes the next block return at once, which does no harm.
             let _ = rustix::io::read(eventfd, &mut [0; 8]);
         }
@@ -100,6 +125,15 @@ pub(super) fn block_until(fd: BorrowedFd<'_>, what: PollFlags, timeout: Option<D
     let block =
         |mine: &OnceCell<Arc<Bell>>| mine.get().is_some_and(|bell| bell.block(fd, what, timeout));
     MINE.try_with(block).unwrap_or(false)
+}
+
+/// As `block_until`, for any of several that are to be read. Which of them are ready.
+pub(super) fn block_until_any(
+    fds: &[BorrowedFd<'_>],
+    timeout: Option<Duration>,
+) -> Option<Vec<bool>> {
+    let block = |mine: &OnceCell<Arc<Bell>>| mine.get()?.block_for_any(fds, timeout);
+    MINE.try_with(block).ok().flatten()
 }
 
 #[cfg(test)]
@@ -155,6 +189,23 @@ mod tests {
             }
             is_over.store(true, Ordering::SeqCst);
         });
+    }
+
+    #[test]
+    fn of_several_it_is_told_which_are_ready() {
+        let ends: Vec<_> = (0..3).map(|_| rustix::pipe::pipe().unwrap()).collect();
+        let fds: Vec<_> = ends.iter().map(|(from, _)| from.as_fd()).collect();
+        let bell = Bell::new();
+        rustix::io::write(&ends[1].1, b"x").unwrap();
+        assert_eq!(
+            bell.block_for_any(&fds, LONG),
+            Some(vec![false, true, false])
+        );
+        rustix::io::read(&ends[1].0, &mut [0; 8]).unwrap();
+        assert!(!bell.ring());
+        assert_eq!(bell.block_for_any(&fds, LONG), Some(vec![false; 3]), "rung");
+        let nothing = Some(Duration::ZERO);
+        assert_eq!(bell.block_for_any(&fds, nothing), Some(vec![false; 3]));
     }
 
     #[test]

@@ -46,10 +46,11 @@ use self::life::Life;
 use super::calls::lock;
 use super::classify::Call;
 use super::fork::Birth;
+use super::handle::Handle;
 use crate::fault::fallible;
 use crate::process::{
-    EarlierStarts, ExitCallback, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams,
-    TreeEnd, Usage, call_back, wrong_process,
+    EarlierStarts, ExitCallback, Grouping, Reaped, Seen, StartError, StartOptions, StartStep,
+    StdStreams, TreeEnd, Usage, call_back, wrong_process,
 };
 use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
@@ -180,6 +181,24 @@ impl Process {
     /// The system cannot wait, or this process was forked from the one that started the child.
     pub fn wait_for_exit(&self, timeout: Option<Duration>) -> io::Result<bool> {
         Ok(self.is_over()? || self.hold.wait(timeout)?)
+    }
+
+    /// Blocks the calling thread until one of these outputs may have something to read, the child may be over (if that is waited for),
+    /// somebody wakes the thread, or the time is over. `None`: not offered here, or not now.
+    ///
+    /// The caller has a direct read of each output going on, so that nobody closes them meanwhile.
+    #[must_use]
+    pub fn block_with_outputs(
+        &self,
+        outputs: &[&Handle],
+        is_end_waited_for: bool,
+        timeout: Option<Duration>,
+    ) -> Option<Seen> {
+        if self.birth.is_elsewhere() {
+            return None;
+        }
+        self.hold
+            .block_with_outputs(outputs, is_end_waited_for, timeout)
     }
 
     fn is_over(&self) -> io::Result<bool> {

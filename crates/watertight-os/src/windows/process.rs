@@ -8,11 +8,12 @@ mod job;
 
 use self::job::Job;
 use super::classify::Call;
+use super::handle::Handle;
 use super::sys;
 use crate::fault::fallible;
 use crate::process::{
-    EarlierStarts, ExitCallback, Found, Reaped, StartError, StartOptions, StartStep, StdStreams,
-    TreeEnd, Usage, call_back,
+    EarlierStarts, ExitCallback, Found, Reaped, Seen, StartError, StartOptions, StartStep,
+    StdStreams, TreeEnd, Usage, call_back,
 };
 use std::fmt;
 use std::io;
@@ -122,6 +123,17 @@ impl Process {
                 return Ok(false);
             }
         }
+    }
+
+    /// Not offered: what reads overlapped is not waited for in such a way.
+    #[must_use]
+    pub const fn block_with_outputs(
+        &self,
+        _outputs: &[&Handle],
+        _is_end_waited_for: bool,
+        _timeout: Option<Duration>,
+    ) -> Option<Seen> {
+        None
     }
 
     fn is_over(&self) -> io::Result<bool> {

@@ -30,6 +30,18 @@ fn borrowed(handle: &OsHandle) -> OsHandleRef<'_> {
     std::os::windows::io::AsHandle::as_handle(handle)
 }
 
+/// Who looks at the outputs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Looks {
+    /// A task: it is woken when there is something to read.
+    Task,
+    /// A thread that blocks on the outputs by itself, and reads where that has shown something.
+    Thread,
+}
+
+/// A read that waits for nothing, and after which nobody is woken.
+const ONCE: MayBlock = MayBlock::Until(Some(Moment(0)));
+
 /// Where a stream goes on to.
 #[derive(Debug)]
 struct Onward {
@@ -94,6 +106,8 @@ pub(super) struct Capture {
     is_closing: bool,
     is_aborted: bool,
     onward: Option<Onward>,
+    /// A thread that blocked on it has seen something, or has not looked yet.
+    is_readable: bool,
 }
 
 impl Capture {
@@ -121,6 +135,7 @@ impl Capture {
             is_closing: false,
             is_aborted: false,
             onward: onward.map(Onward::new),
+            is_readable: true,
         }
     }
 
@@ -157,9 +172,31 @@ impl Capture {
             .is_some_and(|onward| !onward.is_empty())
     }
 
-    /// Reads what is there; the waker is called when there is more. Nobody is kept waiting at a bound when the child is over.
-    pub(super) fn poll(&mut self, waker: &Waker, now: Moment, is_over: bool, told: &mut Told) {
-        let stops = self.at_bound == AtBound::Stop && !is_over;
+    /// What a thread is to block on until there is something to read here. Nobody is kept waiting at a bound when the child is over.
+    pub(super) fn awaited(&self, is_over: bool) -> Option<&PipeReader> {
+        let is_read = !self.is_held_up() && !self.has_ended() && !self.is_stopped(is_over);
+        self.reader.as_ref().filter(|_| is_read)
+    }
+
+    /// Whether a thread that blocked has seen that there may be something to read here.
+    pub(super) const fn set_readable(&mut self, is_readable: bool) {
+        self.is_readable = is_readable;
+    }
+
+    /// Whether it reads no more, as it was told to at the bound.
+    fn is_stopped(&self, is_over: bool) -> bool {
+        self.is_past_bound && self.at_bound == AtBound::Stop && !is_over
+    }
+
+    /// Reads what is there; a task's waker is called when there is more.
+    pub(super) fn poll(
+        &mut self,
+        waker: &Waker,
+        looks: Looks,
+        now: Moment,
+        is_over: bool,
+        told: &mut Told,
+    ) {
         for _ in 0..READS_MAX {
             let was_held_up = self.is_held_up();
             if !self.pass_on(waker) {
@@ -168,10 +205,16 @@ impl Capture {
             if was_held_up {
                 self.heard_at = now;
             }
-            if self.has_ended() || (self.is_past_bound && stops) {
+            if self.has_ended() || self.is_stopped(is_over) {
                 return;
             }
-            if !self.poll_once(waker, now, told) {
+            let may_block = match looks {
+                Looks::Task => MayBlock::No,
+                Looks::Thread if !self.is_readable => return,
+                Looks::Thread => ONCE,
+            };
+            if !self.poll_once(waker, may_block, now, told) {
+                self.is_readable = false;
                 return;
             }
             self.hand_on();
@@ -198,7 +241,13 @@ impl Capture {
     }
 
     /// Whether something came.
-    fn poll_once(&mut self, waker: &Waker, now: Moment, told: &mut Told) -> bool {
+    fn poll_once(
+        &mut self,
+        waker: &Waker,
+        may_block: MayBlock,
+        now: Moment,
+        told: &mut Told,
+    ) -> bool {
         let Some(reader) = &self.reader else {
             return false;
         };
@@ -209,7 +258,7 @@ impl Capture {
         let room = &mut self.bytes[self.filled..end];
         let answer = reader
             .cell()
-            .poll_read(&mut self.id, room, waker, MayBlock::No);
+            .poll_read(&mut self.id, room, waker, may_block);
         match answer {
             Poll::Pending => return false,
             Poll::Ready(Ok(0)) => {
@@ -284,7 +333,7 @@ impl Capture {
         }
         self.wanted = READ_BYTES_MAX;
         for _ in 0..READS_MAX {
-            let came = !self.has_ended && self.poll_once(Waker::noop(), self.heard_at, told);
+            let came = !self.has_ended && self.poll_once(Waker::noop(), ONCE, self.heard_at, told);
             self.discard_what_should_go_on();
             if !came {
                 return;

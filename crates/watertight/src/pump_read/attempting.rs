@@ -26,6 +26,13 @@ pub(super) struct Attempt {
     pub(super) spinning: Spinning,
 }
 
+/// The right of a thread to block until there may be something to read.
+pub(crate) struct MayRead<B: Backend> {
+    pub(crate) handle: Arc<B::Handle>,
+    /// Under which a stop calls the thread back.
+    id: u64,
+}
+
 impl<B: Backend> ReaderCell<B> {
     /// Reads at once, or blocks this thread where it may.
     pub(super) fn attempt(
@@ -92,5 +99,33 @@ impl<B: Backend> ReaderCell<B> {
                 return (now, false);
             }
         }
+    }
+
+    /// Before this thread blocks in a call of its own, on several pipes perhaps: until [`end_block`](Self::end_block) nobody else
+    /// reads, the handle stays open, and a stop calls the thread back. `None`: something is read ahead, or nothing more comes, or
+    /// somebody else reads, or an operation does.
+    pub(crate) fn begin_block(&self, waker: &Waker) -> Option<MayRead<B>> {
+        let mut state = self.lock();
+        let is_idle = !state.half.is_busy() && !state.handle.is_inside();
+        if !state.half.is_dry() || !is_idle || !state.direct {
+            return None;
+        }
+        state.half.begin_direct();
+        let mut id = 0;
+        let before = state.watchers.watch(&mut id, Wanted::GivenUp, waker);
+        debug_assert!(before.is_none(), "its place is new");
+        Some(MayRead {
+            handle: state.handle.handle(),
+            id,
+        })
+    }
+
+    /// It blocks no more, and has read nothing.
+    pub(crate) fn end_block(self: &Arc<Self>, may_read: MayRead<B>) {
+        let MayRead { handle, id } = may_read;
+        // O4: whoever comes next may close it.
+        drop(handle);
+        self.forget(id);
+        self.end_direct(ReadNow::Wait);
     }
 }

@@ -149,7 +149,7 @@ impl<B: Backend> ReaderCell<B> {
         self.end_direct(as_read(answer));
     }
 
-    fn end_direct(self: &Arc<Self>, answer: ReadNow) {
+    pub(super) fn end_direct(self: &Arc<Self>, answer: ReadNow) {
         let is_given_up = self.change(|state| {
             state.half.handle_now(answer);
             state.half.is_given_up()

@@ -4,17 +4,29 @@
 use super::by_number::Numbered;
 use super::life::Life;
 use crate::fault::fallible;
-use crate::process::{Found, TreeEnd};
+use crate::process::{Found, Seen, TreeEnd};
 use crate::unix::classify::Call;
+use crate::unix::handle::Handle;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::Command;
+use std::time::Duration;
 
 /// How a child is held.
 pub(super) type Hold = Numbered;
 
 impl Numbered {
+    /// Nothing calls a blocked thread back here.
+    pub(super) const fn block_with_outputs(
+        &self,
+        _outputs: &[&Handle],
+        _is_end_waited_for: bool,
+        _timeout: Option<Duration>,
+    ) -> Option<Seen> {
+        None
+    }
+
     /// There is none here.
     pub(super) const fn try_clone_descriptor(&self) -> Option<OwnedFd> {
         None

@@ -7,8 +7,10 @@ use super::life::{self, Life};
 use super::usage::{ReapedWith, reap_by_pidfd};
 use super::watch;
 use crate::fault::fallible;
-use crate::process::{ExitCallback, Reaped};
+use crate::process::{ExitCallback, Reaped, Seen};
+use crate::unix::bell;
 use crate::unix::classify::Call;
+use crate::unix::handle::Handle;
 use crate::unix::kernel::last_errno;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -114,6 +116,32 @@ impl Hold {
             Self::Number(numbered) => numbered.watch(callback),
             Self::Pidfd(_, pidfd) => watch::add(pidfd, callback),
         }
+    }
+
+    /// ppoll, for the child's end and for all that is to be read.
+    pub(super) fn block_with_outputs(
+        &self,
+        outputs: &[&Handle],
+        is_end_waited_for: bool,
+        timeout: Option<Duration>,
+    ) -> Option<Seen> {
+        let is_waited_on = |output: &&Handle| output.helped().is_none();
+        if !outputs.iter().all(is_waited_on) {
+            return None;
+        }
+        let mut fds: Vec<_> = outputs.iter().map(|output| output.waited_on()).collect();
+        if is_end_waited_for {
+            let Self::Pidfd(_, pidfd) = self else {
+                return None;
+            };
+            fds.push(pidfd.as_fd());
+        }
+        let mut ready = bell::block_until_any(&fds, timeout)?;
+        let may_be_over = is_end_waited_for && ready.pop().unwrap_or(false);
+        Some(Seen {
+            outputs: ready,
+            may_be_over,
+        })
     }
 
     /// Waits until the child is over or the time is. Whether it is over.

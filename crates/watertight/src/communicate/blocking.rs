@@ -1,0 +1,103 @@
+//! How a thread waits for both outputs of a child and for its end at once, in one call of its own.
+
+use super::Communicate;
+use super::capture::Capture;
+use crate::handle::Native;
+use crate::pump_read::{MayRead, ReaderCell};
+use std::mem;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use watertight_core::{Backend, Cause, Moment};
+use watertight_os::Reaped;
+
+/// An output that this thread blocks on.
+struct Blocked {
+    cell: Arc<ReaderCell<Native>>,
+    may_read: MayRead<Native>,
+}
+
+impl Blocked {
+    fn begin(capture: &Capture, is_over: bool, waker: &Waker) -> Begun {
+        let Some(reader) = capture.awaited(is_over) else {
+            return Begun::NotAwaited;
+        };
+        match reader.cell().begin_block(waker) {
+            None => Begun::Unavailable,
+            Some(may_read) => Begun::Blocked(Self {
+                cell: reader.cell().clone(),
+                may_read,
+            }),
+        }
+    }
+}
+
+/// What came of the attempt to block on an output.
+enum Begun {
+    Blocked(Blocked),
+    NotAwaited,
+    /// Somebody else reads, or an operation does.
+    Unavailable,
+}
+
+impl Begun {
+    const fn blocked(&self) -> Option<&Blocked> {
+        match self {
+            Begun::Blocked(blocked) => Some(blocked),
+            Begun::NotAwaited | Begun::Unavailable => None,
+        }
+    }
+
+    fn end(self) {
+        if let Begun::Blocked(Blocked { cell, may_read }) = self {
+            cell.end_block(may_read);
+        }
+    }
+}
+
+impl Communicate {
+    /// Whether the child is over, if the thread that blocked on it has seen that it may be.
+    pub(super) fn look_at_exit(&mut self, waker: &Waker) -> Poll<Result<(), Cause>> {
+        self.child.driver.refuse_elsewhere()?;
+        if !mem::replace(&mut self.may_be_over, false) {
+            return Poll::Pending;
+        }
+        match self.child.process.peek() {
+            Ok(Reaped::Running) => Poll::Pending,
+            Ok(Reaped::Ended(_) | Reaped::Unknown) => Poll::Ready(Ok(())),
+            // The other way may be open.
+            Err(_) => self.child.poll_exited(&mut self.exit, waker),
+        }
+    }
+
+    /// Blocks this thread until there is something to read, the child is over, somebody wakes the thread, or until then. Whether that
+    /// is offered; if not, another way has to be taken.
+    pub(super) fn block(&mut self, waker: &Waker, until: Option<Moment>) -> bool {
+        let is_over = self.exited_at.is_some();
+        let begun = [&self.stdout, &self.stderr].map(|one| Blocked::begin(one, is_over, waker));
+        let is_available = !begun.iter().any(|one| matches!(one, Begun::Unavailable));
+        let blocked = begun.iter().filter_map(Begun::blocked);
+        let handles: Vec<_> = blocked.map(|one| &*one.may_read.handle).collect();
+        let now = self.child.driver.backend.now();
+        let left = until.map(|until| now.until(until));
+        let process = &self.child.process;
+        let seen = is_available
+            .then(|| process.block_with_outputs(&handles, !is_over, left))
+            .flatten();
+        drop(handles);
+        let are_blocked = begun.each_ref().map(|one| one.blocked().is_some());
+        begun.into_iter().for_each(Begun::end);
+        let Some(seen) = seen else {
+            return false;
+        };
+        self.may_be_over |= seen.may_be_over;
+        let mut readable = seen.outputs.into_iter();
+        let captures = [&mut self.stdout, &mut self.stderr];
+        for (capture, is_blocked) in captures.into_iter().zip(are_blocked) {
+            if is_blocked {
+                // Rung, it has looked at none.
+                capture.set_readable(readable.next().unwrap_or(false));
+            }
+        }
+        true
+    }
+}

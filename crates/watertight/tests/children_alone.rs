@@ -1,0 +1,99 @@
+//! A thread that runs a child to its end needs no other thread of the library's.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+
+mod common;
+
+use common::{PATIENCE, held};
+use std::time::Duration;
+use watertight::{
+    AfterExit, AtBound, Command, EndRequest, EndedBy, Found, Group, Input, Limits, Outcome,
+};
+
+fn run(script: &str, limits: Limits) -> Outcome {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).group(Group::Own);
+    let run = command.output(limits).unwrap();
+    run.within(PATIENCE).wait().unwrap()
+}
+
+fn kill(found: &Found) {
+    let pid = rustix::process::Pid::from_raw(found.pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+fn every_kind_of_end() {
+    let script = "for i in 1 2 3; do echo out $i; sleep 0.01; echo err $i >&2; done; exit 3";
+    let outcome = run(script, Limits::new());
+    assert_eq!(outcome.stdout.bytes, b"out 1\nout 2\nout 3\n");
+    assert_eq!(outcome.stderr.bytes, b"err 1\nerr 2\nerr 3\n");
+    assert_eq!(outcome.ended, EndedBy::Itself);
+    assert_eq!(outcome.exit.unwrap().status().unwrap().code(), Some(3));
+
+    // Its outputs end before it does.
+    let outcome = run("exec >&- 2>&-; sleep 0.05", Limits::new());
+    assert!(outcome.is_success());
+
+    let script = "head -c 5000000 /dev/zero; head -c 300000 /dev/zero >&2";
+    let outcome = run(script, Limits::new());
+    assert_eq!(outcome.stdout.bytes.len(), 5_000_000);
+    assert_eq!(outcome.stderr.bytes.len(), 300_000);
+
+    let limits = Limits::new().within(Duration::from_millis(50));
+    let outcome = run("echo before; exec sleep 1000", limits.grace(Duration::ZERO));
+    assert_eq!(outcome.ended, EndedBy::Deadline);
+    assert!(b"before\n".starts_with(&outcome.stdout.bytes[..]));
+
+    // They live on, with its output.
+    let limits = Limits::new().after_exit(AfterExit::Quiet(Duration::from_millis(10)));
+    let outcome = run("sleep 1000 & echo all", limits);
+    assert_eq!(outcome.ended, EndedBy::Quiet);
+    assert_eq!(outcome.stdout.bytes, b"all\n");
+    assert_eq!(outcome.holders.len(), 1);
+    outcome.holders.iter().for_each(kill);
+
+    let limits = Limits::new().output_bytes_max(1000).at_bound(AtBound::End);
+    let outcome = run("exec yes", limits);
+    assert_eq!(outcome.ended, EndedBy::Bound);
+    assert_eq!(outcome.stdout.bytes.len(), 1000);
+
+    // It stops reading, and the child waits until it is let go by its deadline.
+    let limits = Limits::new().output_bytes_max(1000).at_bound(AtBound::Stop);
+    let outcome = run("exec yes", limits.within(Duration::from_millis(50)));
+    assert_eq!(outcome.ended, EndedBy::Deadline);
+    assert_eq!(outcome.stdout.bytes.len(), 1000);
+
+    // Somebody else's word reaches the thread that blocks.
+    let request = EndRequest::new();
+    let limits = Limits::new().end_on(&request);
+    let sending = std::thread::spawn(move || request.send());
+    assert_eq!(run("exec sleep 1000", limits).ended, EndedBy::Request);
+    sending.join().unwrap();
+}
+
+/// One test, for it looks at the whole process.
+#[test]
+fn a_thread_that_waits_for_a_child_waits_alone() {
+    #[cfg(feature = "fault")]
+    let guard = watertight_os::fault::guard();
+    #[cfg(feature = "fault")]
+    watertight_os::fault::plan(&[]);
+    every_kind_of_end();
+    let heard = |name: &String| name.starts_with("thread watertight-chil");
+    assert!(!held().iter().any(heard), "a thread hears of ends");
+    #[cfg(feature = "fault")]
+    {
+        let calls = watertight_os::fault::stop().calls;
+        let of_the_driver = |name: &&str| name.starts_with("EPOLL_CTL");
+        let names: Vec<_> = calls.iter().map(|made| made.name).collect();
+        assert!(names.contains(&"ppoll"), "{names:?}");
+        assert!(!names.iter().any(of_the_driver), "{names:?}");
+        drop(guard);
+    }
+
+    // Where an input has to be waited for, the library's thread sends it.
+    let mut cat = Command::new("cat");
+    cat.stdin(Input::bytes(vec![7; 1_000_000]));
+    let outcome = cat.output(Limits::new()).unwrap().within(PATIENCE).wait();
+    assert_eq!(outcome.unwrap().stdout.bytes.len(), 1_000_000);
+}
