@@ -61,6 +61,23 @@ pub trait Backend: Send + Sync + Sized + 'static {
         MoveNow::Wait
     }
 
+    /// A pipe for [`duplicate_now`](Self::duplicate_now), as large as that of `from`: its reading end and its writing end. The caller
+    /// closes both. `None`: nothing is duplicated out of this handle, or not now.
+    fn private_pipe(&self, from: &Self::Handle) -> Option<(Self::Handle, Self::Handle)> {
+        let _ = from;
+        None
+    }
+
+    /// Copies at most `bytes_max` of the first bytes in `from` to the writing end of a [`private_pipe`](Self::private_pipe) that is empty,
+    /// inside the kernel, and does not wait. They stay in `from`, so that the next call begins with the same ones:
+    /// [`MoveNow::Moved`] says how many were copied. Unavailable where others may read from the same pipe: they would take what is copied.
+    ///
+    /// The caller has a direct read of `from` going on, so that nobody closes it meanwhile.
+    fn duplicate_now(&self, from: &Self::Handle, into: &Self::Handle, bytes_max: usize) -> MoveNow {
+        let _ = (from, into, bytes_max);
+        MoveNow::Unavailable
+    }
+
     /// Blocks the calling thread until there may be something to read, at most for `timeout`, or until somebody wakes this
     /// thread. It says nothing about what is there: read again. `false`: not offered for this handle, or not now.
     ///

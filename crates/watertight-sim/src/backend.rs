@@ -185,6 +185,32 @@ impl Backend for Sim {
         moved
     }
 
+    fn private_pipe(&self, from: &SimHandle) -> Option<(SimHandle, SimHandle)> {
+        self.enter(from.0, "a question");
+        preempt();
+        let made = self.lock().private_pipe(from.0);
+        preempt();
+        self.leave(from.0);
+        made.map(|(out, into)| (SimHandle(out), SimHandle(into)))
+    }
+
+    fn duplicate_now(&self, from: &SimHandle, into: &SimHandle, bytes_max: usize) -> MoveNow {
+        self.enter(from.0, "a copy out");
+        self.enter(into.0, "a copy in");
+        preempt();
+        let copied = {
+            let mut kernel = self.lock();
+            check_alone(&mut kernel, from.0, into.0);
+            kernel.duplicate_now(from.0, into.0, bytes_max)
+        };
+        self.lock()
+            .tell(|| format!("  copy from end {} to end {}: {copied:?}", from.0, into.0));
+        preempt();
+        self.leave(into.0);
+        self.leave(from.0);
+        copied
+    }
+
     fn who_waits(&self, from: &SimHandle, to: &SimHandle) -> MoveNow {
         self.enter(from.0, "a question");
         self.enter(to.0, "a question");

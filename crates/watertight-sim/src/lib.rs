@@ -29,6 +29,8 @@ pub mod run;
 pub mod scenarios;
 pub mod script;
 pub mod seeds;
+#[cfg(test)]
+mod tees;
 mod timed;
 mod transfers;
 mod world;

@@ -102,6 +102,14 @@ impl Backend for Live {
         moved
     }
 
+    fn private_pipe(&self, from: &SimHandle) -> Option<(SimHandle, SimHandle)> {
+        self.sim.private_pipe(from)
+    }
+
+    fn duplicate_now(&self, from: &SimHandle, into: &SimHandle, bytes_max: usize) -> MoveNow {
+        self.sim.duplicate_now(from, into, bytes_max)
+    }
+
     fn who_waits(&self, from: &SimHandle, to: &SimHandle) -> MoveNow {
         self.sim.who_waits(from, to)
     }

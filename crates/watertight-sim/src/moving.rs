@@ -1,8 +1,8 @@
-//! Bytes that go from one simulated pipe to another inside the kernel, by the rules of Linux's splice between pipes.
+//! Bytes that go from one simulated pipe to another inside the kernel, by the rules of Linux's splice and tee between pipes.
 //! What an errno means is decided by the real backend's own table, and which end it is about as the real backend does it.
 
 use crate::kernel::{Kernel, Way};
-use crate::pipe::Got;
+use crate::pipe::{Got, Pipe};
 use rustix::io::Errno;
 use watertight_core::{Class, MoveNow, OpKind, OsCode, Outcome};
 use watertight_os::classify::{Call, Next, classified, next};
@@ -59,14 +59,63 @@ impl Kernel {
         MoveNow::Moved(taken)
     }
 
+    /// A pipe for copies out of another one, of its shape; now and then there is none for no reason.
+    pub(crate) fn private_pipe(&mut self, from: usize) -> Option<(usize, usize)> {
+        if !self.is_moved_from(from) || self.chance.one_in(self.manner.spurious_one_in) {
+            return None;
+        }
+        let shape = self.pipes[self.ends[from].pipe].shape();
+        self.pipes.push(Pipe::new(shape));
+        let pipe = self.pipes.len() - 1;
+        let out = self.open(pipe, false, Way::Readiness);
+        Some((out, self.open(pipe, true, Way::Readiness)))
+    }
+
+    /// tee: copies what is at the front of the one pipe into the other one, which is empty. Of a failure a read tells.
+    pub(crate) fn duplicate_now(&mut self, from: usize, into: usize, bytes_max: usize) -> MoveNow {
+        if !self.moves_between(from, into) || self.chance.one_in(self.manner.spurious_one_in) {
+            return MoveNow::Unavailable;
+        }
+        let mut interruptions = 0;
+        while let Some(code) = self.unix_fault(Call::Write) {
+            match next(Call::Write, code) {
+                Next::Again if interruptions < INTERRUPTIONS_MAX => interruptions += 1,
+                Next::Again => break,
+                Next::Wait => return MoveNow::SourceWait,
+                Next::Fail(..) => return MoveNow::Unavailable,
+            }
+        }
+        let (source, copy) = (self.ends[from].pipe, self.ends[into].pipe);
+        if self.pipes[copy].unread() > 0 {
+            self.wrong("a copy goes behind another one");
+        }
+        let unread = self.pipes[source].unread();
+        if unread == 0 && self.pipes[source].writing {
+            return MoveNow::SourceWait;
+        }
+        if unread == 0 {
+            return self.nothing_moved(from);
+        }
+        let mut bytes = self.pipes[copy].room(unread.min(bytes_max));
+        if bytes > 0 && self.chance.one_in(self.manner.short_one_in) {
+            bytes = self.pipes[copy].shortened(bytes, &mut self.chance);
+        }
+        let data = self.pipes[source].front(bytes);
+        self.pipes[copy].push(&data);
+        MoveNow::Moved(data.len())
+    }
+
     /// Between two different pipes that are served by readiness; no socket's bytes are moved.
     fn moves_between(&self, from: usize, to: usize) -> bool {
-        let is_pipe = |end: usize| {
-            let end = &self.ends[end];
-            let pipe = &self.pipes[end.pipe];
-            end.way == Way::Readiness && !pipe.is_socket() && !pipe.has_quota()
-        };
-        is_pipe(from) && is_pipe(to) && self.ends[from].pipe != self.ends[to].pipe
+        let is_other = self.ends[from].pipe != self.ends[to].pipe;
+        is_other && self.is_moved_from(from) && self.is_moved_from(to)
+    }
+
+    /// A pipe that is served by readiness, and no socket.
+    fn is_moved_from(&self, end: usize) -> bool {
+        let end = &self.ends[end];
+        let pipe = &self.pipes[end.pipe];
+        end.way == Way::Readiness && !pipe.is_socket() && !pipe.has_quota()
     }
 
     /// EAGAIN does not say which end it is about, so the source is asked, by a call that may fail.

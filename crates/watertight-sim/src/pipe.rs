@@ -137,6 +137,20 @@ impl Pipe {
         self.foreign.push(start..self.log.len());
     }
 
+    /// How it holds bytes.
+    #[must_use]
+    pub const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The first bytes in it, at most so many. They stay.
+    #[must_use]
+    pub fn front(&self, max: usize) -> Vec<u8> {
+        let entries = self.queue.iter();
+        let bytes = entries.flat_map(|entry| &self.log[entry.rest.clone()]);
+        bytes.take(max).copied().collect()
+    }
+
     /// Whether it may end in a reset.
     #[must_use]
     pub const fn is_socket(&self) -> bool {

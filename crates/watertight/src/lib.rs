@@ -67,6 +67,7 @@ mod receipt;
 mod refused;
 mod settle;
 mod sync;
+mod tee;
 mod terminal;
 mod timers;
 mod tokio_reactor;
@@ -102,6 +103,10 @@ pub use reader::{Abort, PipeReader, Receive, ReceiveToEnd};
 pub use receipt::{Ending, ReadReceipt, Receipt};
 pub use refused::Refused;
 pub use settle::{Census, Settle, Unsettled, bound_lingering, census, settle};
+pub use tee::{
+    DeadDestination, SlowDestination, Tee, TeeDestination, TeeEnd, TeeError, TeeOutcome,
+    TeeTransfer,
+};
 pub use terminal::{Terminal, TerminalWindow};
 pub use transfer::{Transfer, TransferEnd, TransferError, Transferred, transfer};
 #[doc(hidden)]

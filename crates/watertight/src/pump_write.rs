@@ -310,19 +310,21 @@ impl<B: Backend> WriterCell<B> {
         answer
     }
 
-    /// Calls the observer with no lock held: it may call anything, drop the last handle, or panic.
-    fn tell_observer(self: &Arc<Self>) {
+    /// Calls the observer with no lock held: it may call anything, drop the last handle, or panic. Whether there was news.
+    fn tell_observer(self: &Arc<Self>) -> bool {
+        let mut is_told = false;
         loop {
             let mut state = self.lock();
             if !state.watched.listens() {
-                return;
+                return is_told;
             }
             let over = state.half.is_over().then(|| state.receipt());
             let ledger = state.half.ledger();
             let Some((observer, news)) = state.watched.next(ledger, over) else {
-                return;
+                return is_told;
             };
             drop(state);
+            is_told = true;
             let panicked = panics(|| news.tell(&*observer));
             if panicked {
                 // D3: before anybody hears that the pipe has left.

@@ -20,10 +20,9 @@ fn shell(script: &str) -> Command {
     command
 }
 
-/// Behind a first child: the thread that hears of children's ends stays.
+/// Behind a first child that a task waits for: the thread that hears of children's ends stays.
 fn accounted() -> Accounted {
     let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
-    // As a task waits: a thread needs no other.
     let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
     assert_eq!(first.ended, EndedBy::Deadline);
     Accounted::start()

@@ -22,6 +22,8 @@ mod rules;
 mod run;
 #[path = "fault_loop/scenarios.rs"]
 mod scenarios;
+#[path = "fault_loop/several.rs"]
+mod several;
 #[path = "fault_loop/special.rs"]
 mod special;
 #[path = "fault_loop/stage.rs"]

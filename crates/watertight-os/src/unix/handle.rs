@@ -55,6 +55,8 @@ pub struct Handle {
     is_switched: bool,
     /// Children got the descriptor when it came, and get it again when it is given back.
     was_inherited: bool,
+    /// A second descriptor was made, and others may use it.
+    is_copied: AtomicBool,
     features: Features,
     pub(super) poll_key: usize,
     pub(super) registered: AtomicBool,
@@ -119,6 +121,8 @@ impl Handle {
     /// # Errors
     /// Out of descriptors.
     pub fn try_clone(&self) -> std::io::Result<OsHandle> {
+        // Before there is one.
+        self.is_copied.store(true, Ordering::SeqCst);
         self.original().try_clone_to_owned()
     }
 
@@ -183,6 +187,11 @@ impl Handle {
     /// Whether it is a pipe, or a socket in non-blocking mode, that nobody else has.
     pub(super) const fn is_ours(&self) -> bool {
         self.is_ours
+    }
+
+    /// Whether a second descriptor was made of it, which others may use.
+    pub(super) fn is_copied(&self) -> bool {
+        self.is_copied.load(Ordering::SeqCst)
     }
 
     pub(super) const fn is_leading_end(&self) -> bool {
@@ -316,6 +325,7 @@ impl Handle {
             is_ours: false,
             is_switched: false,
             was_inherited: false,
+            is_copied: AtomicBool::new(false),
             features,
             poll_key,
             registered: AtomicBool::new(false),

@@ -208,6 +208,21 @@ pub(super) fn splice(
     }
 }
 
+/// This kernel has tee.
+pub(super) const HAS_TEE: bool = true;
+
+/// tee, which waits for no pipe: copies what is at the front of one pipe into another. The caller has the reading end of the other one, so
+/// no signal is raised.
+pub(super) fn tee(
+    from: BorrowedFd<'_>,
+    into: BorrowedFd<'_>,
+    bytes_max: usize,
+) -> Result<usize, Errno> {
+    fallible("tee", Call::Write, || {
+        rustix::pipe::tee(from, into, bytes_max, SpliceFlags::NONBLOCK)
+    })
+}
+
 /// sendfile, from where the file is: to memory, or to a socket in non-blocking mode, for no flag of this call keeps it from waiting.
 /// Nor does one keep its signal away.
 pub(super) fn sendfile(

@@ -8,6 +8,7 @@ mod armed;
 mod bell;
 mod calls;
 pub mod classify;
+mod duplicating;
 mod facts;
 mod fork;
 mod handle;

@@ -117,7 +117,7 @@ fn way(from: &Handle, to: &Handle, everywhere: bool) -> Option<Way> {
 }
 
 /// Nothing, and no failure: the end, or a FIFO that nobody has opened for writing yet.
-fn nothing_moved(from: &Handle) -> MoveNow {
+pub(super) fn nothing_moved(from: &Handle) -> MoveNow {
     match nothing_read(from) {
         ReadNow::EndOfStream => MoveNow::EndOfStream,
         ReadNow::Failed(class, os) => MoveNow::ReadFailed(class, os),

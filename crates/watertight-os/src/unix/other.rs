@@ -129,6 +129,14 @@ pub(super) fn splice(
     Err(Errno::NOSYS)
 }
 
+/// These systems have no tee.
+pub(super) const HAS_TEE: bool = false;
+
+/// Not used on these systems.
+pub(super) fn tee(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: usize) -> Result<usize, Errno> {
+    Err(Errno::NOSYS)
+}
+
 /// Not used on these systems.
 pub(super) fn copy_file_range(
     _: BorrowedFd<'_>,

@@ -6,6 +6,7 @@
 use super::OsHandle;
 use super::calls::{close, end_stream, lock, nothing_read, notify, write_now, write_slices};
 use super::classify::{Call, Next, classified, next};
+use super::duplicating;
 use super::fork::Birth;
 use super::handle::{self, Handle};
 use super::helper::{Helper, Post};
@@ -409,6 +410,20 @@ impl Backend for Native {
             return MoveNow::Unavailable;
         }
         moving::move_now(from, to, bytes_max, everywhere)
+    }
+
+    fn private_pipe(&self, from: &Handle) -> Option<(Handle, Handle)> {
+        if self.birth.is_elsewhere() {
+            return None;
+        }
+        duplicating::private_pipe(self, from)
+    }
+
+    fn duplicate_now(&self, from: &Handle, into: &Handle, bytes_max: usize) -> MoveNow {
+        if self.birth.is_elsewhere() {
+            return MoveNow::Unavailable;
+        }
+        duplicating::duplicate_now(from, into, bytes_max)
     }
 
     fn joins_after(&self) -> Option<u16> {

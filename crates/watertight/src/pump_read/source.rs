@@ -149,6 +149,60 @@ impl<B: Backend> ReaderCell<B> {
         self.end_direct(as_read(answer));
     }
 
+    /// Copies bytes into a private pipe, with the reactor's knowledge if a task does it. They stay where they are. The handle is from
+    /// [`begin_move`](Self::begin_move).
+    pub(crate) fn duplicate_to(
+        &self,
+        may_block: MayBlock,
+        (from, into): (&B::Handle, &B::Handle),
+        bytes_max: usize,
+    ) -> MoveNow {
+        let mut copied = MoveNow::Unavailable;
+        self.read_seen(may_block, || {
+            copied = self.driver.backend.duplicate_now(from, into, bytes_max);
+            as_read(copied)
+        });
+        copied
+    }
+
+    /// The last answer to such copies. The caller has let go of the handle.
+    pub(crate) fn end_duplicates(self: &Arc<Self>, answer: MoveNow) {
+        self.end_direct(match answer {
+            // Nothing has left the pipe.
+            MoveNow::Moved(_) => ReadNow::Unavailable,
+            MoveNow::DestinationWait
+            | MoveNow::EndOfStream
+            | MoveNow::ReadFailed(..)
+            | MoveNow::SourceWait
+            | MoveNow::Unavailable
+            | MoveNow::Wait
+            | MoveNow::WriteFailed(..) => as_read(answer),
+        });
+    }
+
+    /// Takes bytes out of the pipe that others have accepted already: so many as `bytes` says of the position of the first one, when nobody
+    /// else takes any. `None`: somebody else has the pipe, or it is none.
+    pub(crate) fn drop_front(
+        self: &Arc<Self>,
+        buffer: &mut BytesMut,
+        may_block: MayBlock,
+        bytes: impl FnOnce(u64) -> usize,
+    ) -> Option<ReadNow> {
+        let handle = self.begin_move(false)?;
+        let bytes = bytes(self.ledger().transferred());
+        if bytes == 0 {
+            drop(handle);
+            self.end_direct(ReadNow::Unavailable);
+            return None;
+        }
+        buffer.resize(bytes, 0);
+        let now = self.read_directly(&handle, buffer, may_block);
+        // O4: whoever comes next may close it.
+        drop(handle);
+        self.end_direct(now);
+        Some(now)
+    }
+
     pub(super) fn end_direct(self: &Arc<Self>, answer: ReadNow) {
         let is_given_up = self.change(|state| {
             state.half.handle_now(answer);

@@ -189,10 +189,10 @@ impl<B: Backend> WriterCell<B> {
         self.poll_accept_some(&mut wait.room_id, data, waker)
     }
 
-    /// The source is given back: the observer may be told.
-    pub(crate) fn end_pass_on(self: &Arc<Self>) {
+    /// The source is given back: the observer may be told. Whether it was: it may have waited, and have taken a wake of this thread's.
+    pub(crate) fn end_pass_on(self: &Arc<Self>) -> bool {
         self.lock().watched.let_go();
-        self.tell_observer();
+        self.tell_observer()
     }
 
     /// Waits until the kernel has all that was accepted when this wait began.

@@ -361,7 +361,7 @@ impl<B: Backend> WriterCell<B> {
     }
 
     /// Sends what is joined. Whether there was any.
-    pub(super) fn send_joined(self: &Arc<Self>) -> bool {
+    pub(crate) fn send_joined(self: &Arc<Self>) -> bool {
         let has_joined = self.lock().has_joined();
         if has_joined {
             self.pump();

@@ -90,6 +90,7 @@ fn is_transfer(name: &str) -> bool {
         "send",
         "sendmsg",
         "splice",
+        "tee",
         "write",
     ];
     names.contains(&name)
@@ -144,6 +145,8 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "send" | "sendmsg" if is_passing(code) => false,
         // A read and a write do it then, unless it is the destination's: the transfer's scenario knows whether it had to be told.
         "splice" => false,
+        // The buffer does it then.
+        "tee" => false,
         // What cannot be asked or done about a hole is copied, and what the file system does not copy goes through the buffer.
         "copy_file_range" | "F_GETFL (holes)" | "fstat (holes)" | "ftruncate" => false,
         "lseek (SEEK_CUR)" | "lseek (SEEK_DATA)" | "lseek (SEEK_HOLE)" => false,

@@ -3,7 +3,7 @@
 use super::ends::End;
 use super::stage::Stage;
 use super::transferring::Manner;
-use super::{children, reading, special, transferring, writing};
+use super::{children, reading, several, special, transferring, writing};
 
 /// One scenario.
 pub(crate) struct Scenario {
@@ -42,6 +42,15 @@ const OF_CHILDREN: &[&str] = &[
 
 /// Asked which end waits, and whether the source is over: a read and a write tell what is so.
 const OF_MOVES: &[&str] = &["FIONREAD", "poll (now)"];
+
+/// A private pipe is made, read and closed without a word: what is in it is a copy, and the buffer takes its place.
+const OF_COPIES: &[&str] = &[
+    "FIONREAD",
+    "close",
+    "pipe2",
+    "poll (now)",
+    "preadv2 (NOWAIT)",
+];
 
 /// All of them.
 pub(crate) const ALL: &[Scenario] = &[
@@ -172,6 +181,11 @@ pub(crate) const ALL: &[Scenario] = &[
         transferring::to_end(s, Manner::Buffered)
     }),
     heard("transfer-holes", transferring::with_holes),
+    Scenario {
+        name: "transfer-to-several",
+        run: several::to_end,
+        silent: OF_COPIES,
+    },
     heard("own-pipe", special::own_pipe),
     heard("two-pipes", special::two_pipes),
     heard("poller", special::poller),

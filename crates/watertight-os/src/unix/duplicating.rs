@@ -1,0 +1,129 @@
+//! Copies of what is in a pipe, made inside the kernel, for a transfer to several destinations: where that is offered, and what each
+//! answer means.
+//!
+//! Never here: when the bytes themselves leave the pipe, and how they are counted.
+
+use super::classify::{Call, Next, next};
+use super::handle::{Handle, Kind};
+use super::kernel;
+use super::moving::nothing_moved;
+use super::poller::Native;
+use watertight_core::MoveNow;
+
+/// pipe2, F_SETPIPE_SZ: a pipe for copies out of `from`, as large as that one if the kernel allows. A smaller one carries less at once.
+pub(super) fn private_pipe(native: &Native, from: &Handle) -> Option<(Handle, Handle)> {
+    if !is_offered(from) {
+        return None;
+    }
+    let (out, into) = native.pipe().ok()?;
+    let (wanted, has) = (from.capacity(), into.capacity());
+    if let Some(wanted) = wanted.filter(|wanted| has.is_none_or(|has| has < *wanted)) {
+        into.set_capacity(wanted);
+    }
+    Some((out, into))
+}
+
+/// tee: copies what is at the front of the pipe. The other pipe is empty, so only this one can have to be waited for. Of any failure a
+/// read tells.
+pub(super) fn duplicate_now(from: &Handle, into: &Handle, bytes_max: usize) -> MoveNow {
+    if !is_offered(from) {
+        return MoveNow::Unavailable;
+    }
+    loop {
+        return match kernel::tee(from.original(), into.original(), bytes_max) {
+            Ok(0) => nothing_moved(from),
+            Ok(n) => MoveNow::Moved(n),
+            Err(code) => match next(Call::Write, code) {
+                Next::Again => continue,
+                Next::Wait => MoveNow::SourceWait,
+                Next::Fail(..) => MoveNow::Unavailable,
+            },
+        };
+    }
+}
+
+/// O9: of a pipe that nobody else reads. Between a copy and the moment at which the bytes leave the pipe, somebody else would take them, and
+/// whatever came behind them would leave it instead.
+fn is_offered(from: &Handle) -> bool {
+    let is_alone = from.is_ours() && !from.is_copied();
+    kernel::HAS_TEE && is_alone && from.kind() == Kind::Pipe && from.helped().is_none()
+}
+
+#[cfg(all(test, any(target_os = "android", target_os = "linux")))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use watertight_core::{Backend, ReadNow, WriteNow};
+
+    fn read(native: &Native, from: &Handle) -> Vec<u8> {
+        let mut buf = [0; 16];
+        let ReadNow::Data(n) = native.read_now(from, &mut buf) else {
+            panic!("there is something to read");
+        };
+        buf[..n].to_vec()
+    }
+
+    fn close(native: &Native, handles: impl IntoIterator<Item = Handle>) {
+        for handle in handles {
+            native.close(Arc::new(handle), false).expect("it closes");
+        }
+    }
+
+    #[test]
+    fn what_is_copied_stays_and_each_copy_begins_at_the_front() {
+        let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
+        assert_eq!(native.write_now(&feed, b"front"), WriteNow::Transferred(5));
+        for bytes_max in [3, 9] {
+            let (out, into) = native.private_pipe(&from).unwrap();
+            let copied = native.duplicate_now(&from, &into, bytes_max);
+            assert_eq!(copied, MoveNow::Moved(bytes_max.min(5)));
+            assert_eq!(read(&native, &out), b"front"[..bytes_max.min(5)]);
+            close(&native, [out, into]);
+        }
+        assert_eq!(read(&native, &from), b"front");
+        close(&native, [from, feed]);
+    }
+
+    #[test]
+    fn an_empty_pipe_is_waited_for_until_its_writer_has_left() {
+        let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
+        let (out, into) = native.private_pipe(&from).unwrap();
+        let copied = native.duplicate_now(&from, &into, 9);
+        assert_eq!(copied, MoveNow::SourceWait);
+        close(&native, [feed]);
+        let copied = native.duplicate_now(&from, &into, 9);
+        assert_eq!(copied, MoveNow::EndOfStream);
+        close(&native, [from, out, into]);
+    }
+
+    #[test]
+    fn a_private_pipe_is_as_large_as_the_source() {
+        let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
+        let Some(capacity) = from.set_capacity(256 * 1024) else {
+            panic!("a capacity can be asked for");
+        };
+        let (out, into) = native.private_pipe(&from).unwrap();
+        assert!(out.capacity().unwrap() >= capacity);
+        close(&native, [from, feed, out, into]);
+    }
+
+    #[test]
+    fn nothing_is_copied_out_of_a_pipe_that_others_may_read() {
+        let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
+        let (out, into) = native.private_pipe(&from).unwrap();
+        assert_eq!(native.write_now(&feed, b"front"), WriteNow::Transferred(5));
+        let copy = from.try_clone().unwrap();
+        let copied = native.duplicate_now(&from, &into, 9);
+        assert_eq!(copied, MoveNow::Unavailable);
+        assert!(native.private_pipe(&from).is_none());
+        drop(copy);
+        let (theirs, _feed) = std::io::pipe().unwrap();
+        let adopted = native.adopt(theirs.into(), crate::Direction::Read).unwrap();
+        assert!(native.private_pipe(&adopted).is_none());
+        close(&native, [from, feed, out, into, adopted]);
+    }
+}

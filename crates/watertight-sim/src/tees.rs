@@ -1,0 +1,242 @@
+//! Transfers to several destinations, drawn from seeds: whatever comes in between, each destination gets the source's stream, and the
+//! accounts say how much of it.
+
+use crate::backend::{Sim, SimHandle};
+use crate::chance::{Chance, pattern};
+use crate::faults::{Faults, Storm};
+use crate::kernel::{Kernel, Way};
+use crate::manner::Manner;
+use crate::pipe::{Got, Pipe, Shape};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::task::{Context, Poll, Wake, Waker};
+use watertight::{
+    DeadDestination, Driver, PipeReader, PipeWriter, ReaderOptions, Tee, TeeError, TeeOutcome,
+    TeeTransfer, Wait, WriterOptions,
+};
+
+/// How many are played.
+const SEEDS: u64 = 400;
+
+/// How often something happens before everybody means well.
+const DEEDS: u32 = 600;
+
+/// How often everything moves on before a waiting value that nobody calls is a hang.
+const IDLE_MAX: u32 = 100;
+
+type Transferring<'t, 'a> = Wait<TeeTransfer<'t, 'a, Sim>>;
+type TeeAnswer = Result<TeeOutcome, TeeError>;
+
+/// It was called.
+#[derive(Default)]
+struct Called(AtomicBool);
+
+impl Wake for Called {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+/// The peers: who feeds the source, which is pipe 0, and who reads the destinations behind it.
+struct Peers {
+    driver: Arc<Driver<Sim>>,
+    data: Vec<u8>,
+    fed: usize,
+    got: Vec<Vec<u8>>,
+    /// Which destinations were aborted.
+    stopped: Vec<bool>,
+    called: Arc<Called>,
+}
+
+impl Peers {
+    /// Writes some of the rest; after the last byte the end.
+    fn feed(&mut self, most: usize) {
+        let mut kernel = self.driver.backend().lock();
+        let len = most.min(self.data.len() - self.fed);
+        let len = kernel.pipes[0].room(len);
+        if len > 0 {
+            kernel.pipes[0].push(&self.data[self.fed..self.fed + len]);
+            kernel.settle(0);
+            self.fed += len;
+        }
+        if self.fed == self.data.len() && kernel.pipes[0].writing {
+            kernel.shut(0, false);
+        }
+    }
+
+    /// Reads some of what came.
+    fn drain(&mut self, destination: usize, most: usize) {
+        let mut kernel = self.driver.backend().lock();
+        let pipe = destination + 1;
+        if let Got::Bytes(data, _) = kernel.pipes[pipe].pull(most) {
+            self.got[destination].extend(data);
+            kernel.settle(pipe);
+        }
+    }
+
+    fn turn(&self) {
+        self.driver.turn(&mut Vec::new());
+    }
+
+    /// Everybody does all there is to do, and a millisecond passes.
+    fn go_on(&mut self) {
+        self.feed(usize::MAX);
+        for destination in 0..self.got.len() {
+            self.drain(destination, usize::MAX);
+        }
+        self.driver.backend().lock().now.0 += 1_000_000;
+        self.turn();
+    }
+
+    fn poll<F: Future + Unpin>(&self, waiting: &mut F) -> Poll<F::Output> {
+        let waker = Waker::from(self.called.clone());
+        Pin::new(waiting).poll(&mut Context::from_waker(&waker))
+    }
+
+    /// Plays until the transfer is over, or given up.
+    fn play(
+        &mut self,
+        waiting: &mut Transferring<'_, '_>,
+        to: &[PipeWriter<Sim>],
+        chance: &mut Chance,
+        deeds: &mut u32,
+    ) -> Option<TeeAnswer> {
+        while *deeds > 0 {
+            *deeds -= 1;
+            match chance.index(8) {
+                0 | 1 => self.feed(chance.length(1, 300)),
+                2 | 3 => self.drain(chance.index(to.len()), chance.length(1, 300)),
+                4 => self.turn(),
+                5 if chance.one_in(10) => return None,
+                6 if chance.one_in(60) => self.stop(to, chance.index(to.len())),
+                _ => {
+                    if let Poll::Ready(answer) = self.poll(waiting) {
+                        return Some(answer);
+                    }
+                }
+            }
+        }
+        Some(self.end(waiting))
+    }
+
+    fn stop(&mut self, to: &[PipeWriter<Sim>], destination: usize) {
+        self.stopped[destination] = true;
+        let mut stopping = to[destination].abort();
+        let _ = self.poll(&mut stopping);
+    }
+
+    /// Everybody means well, and it is polled only when it is called.
+    fn end<F: Future + Unpin>(&mut self, waiting: &mut F) -> F::Output {
+        loop {
+            self.called.0.store(false, SeqCst);
+            if let Poll::Ready(answer) = self.poll(waiting) {
+                return answer;
+            }
+            let mut idle = 0;
+            while !self.called.0.load(SeqCst) {
+                idle += 1;
+                assert!(idle < IDLE_MAX, "a hang, nobody wakes");
+                self.go_on();
+            }
+        }
+    }
+}
+
+/// A source, and so many destinations.
+fn set(chance: &mut Chance, destinations: usize) -> Peers {
+    let manner = Manner {
+        short_one_in: chance.pick(&[0, 2, 5]),
+        spurious_one_in: chance.pick(&[0, 0, 0, 100]),
+        ..Manner::kind()
+    };
+    let faults = Faults::new(Storm::default(), &[], chance.branch());
+    let mut kernel = Kernel::new(false, faults, manner, chance.branch());
+    for pipe in 0..=destinations {
+        let shape = Shape::Pages {
+            slots: chance.length(1, 6),
+            page: chance.length(20, 100),
+        };
+        kernel.pipes.push(Pipe::new(shape));
+        kernel.open(pipe, pipe > 0, Way::Readiness);
+    }
+    let bytes = chance.length(0, 4_000);
+    Peers {
+        driver: Arc::new(Driver::new(Sim::new(kernel))),
+        data: (0..bytes).map(|at| pattern(7, at)).collect(),
+        fed: 0,
+        got: vec![Vec::new(); destinations],
+        stopped: vec![false; destinations],
+        called: Arc::default(),
+    }
+}
+
+/// Plays one seed: how many bytes never left the kernel.
+fn play(seed: u64) -> u64 {
+    let mut chance = Chance::new(seed);
+    let destinations = chance.length(1, 4);
+    let mut peers = set(&mut chance, destinations);
+    let driver = peers.driver.clone();
+    let from = PipeReader::on(&driver, SimHandle(0), ReaderOptions::new());
+    let writer = |end| {
+        let options = WriterOptions::new().queue_bytes_max(chance.pick(&[100, 1_000]));
+        PipeWriter::on(&driver, SimHandle(end), options.op_bytes_max(400))
+    };
+    let to: Vec<_> = (1..=destinations).map(writer).collect();
+    let mut tee = Tee::new(&from, &to).expect("each is given once");
+    tee.dead_destination(DeadDestination::Drop);
+    if chance.one_in(3) {
+        tee.bytes_max(chance.between(0, 4_000));
+    }
+    let mut deeds = DEEDS;
+    let answer = loop {
+        let answer = peers.play(&mut tee.transfer(), &to, &mut chance, &mut deeds);
+        assert_eq!(from.ledger().transferred(), tee.bytes());
+        if let Some(answer) = answer {
+            break answer;
+        }
+    };
+    let accounts = tee.destinations();
+    for (at, account) in accounts.iter().enumerate() {
+        assert!(account.in_kernel <= account.bytes);
+        if account.error.is_none() && !peers.stopped[at] {
+            let receipt = peers.end(&mut to[at].finish()).expect("no deadline");
+            assert!(receipt.is_complete(), "{receipt:?}");
+            assert_eq!(receipt.ledger().accepted(), account.bytes);
+        }
+        peers.drain(at, usize::MAX);
+        let got = &peers.got[at];
+        assert!(peers.data.starts_with(got), "destination {at}");
+        let is_whole = got.len() as u64 == account.bytes;
+        assert!(is_whole || account.error.is_some(), "destination {at}");
+    }
+    match answer {
+        Ok(done) => {
+            let counting = accounts.iter().filter(|account| account.error.is_none());
+            let mut bytes = counting.map(|account| account.bytes);
+            assert!(bytes.all(|bytes| bytes == done.bytes), "{accounts:?}");
+            assert!(!done.has_ended || done.bytes == peers.data.len() as u64);
+        }
+        Err(failed) => {
+            let mut accounts = failed.destinations.iter();
+            assert!(accounts.all(|account| account.error.is_some()), "{failed}");
+        }
+    }
+    let kernel = driver.backend().lock();
+    assert!(kernel.wrongs.is_empty(), "{:?}", kernel.wrongs);
+    let mut private = kernel.ends[destinations + 1..].iter();
+    assert!(private.all(|end| end.closed), "a private pipe is left open");
+    accounts.iter().map(|account| account.in_kernel).sum()
+}
+
+#[test]
+fn whatever_comes_in_between_each_destination_gets_the_stream() {
+    let mut in_kernel = 0;
+    for seed in 0..SEEDS {
+        let played = std::panic::catch_unwind(|| play(seed));
+        in_kernel += played.unwrap_or_else(|_| panic!("seed {seed}"));
+    }
+    assert!(in_kernel > 20_000, "{in_kernel} bytes inside the kernel");
+}

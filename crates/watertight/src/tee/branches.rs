@@ -1,0 +1,201 @@
+//! All destinations of a transfer to several: who still counts, and what a dead or a slow one means for the others.
+
+use super::account::TeeDestination;
+use super::branch::Branch;
+use super::policy::{Alarm, DeadDestination, SlowDestination};
+use crate::driver::Driver;
+use crate::writer::PipeWriter;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use watertight_core::{Backend, Cause, Error, ErrorKind, Moment};
+
+/// The destinations, in the order in which they were given.
+pub(super) struct Branches<'a, B: Backend> {
+    pub(super) all: Vec<Branch<'a, B>>,
+    pub(super) dead: DeadDestination,
+    pub(super) slow: SlowDestination,
+    /// The one that was dropped last, if one was.
+    last_dropped: usize,
+    alarm: Alarm,
+    /// The kernel moves bytes from the source to all of them, as far as is known.
+    pub(super) can_move: bool,
+}
+
+/// The failure of one destination that ends the transfer.
+pub(super) struct LostDestination {
+    pub(super) index: usize,
+    pub(super) error: Error,
+}
+
+impl<'a, B: Backend> Branches<'a, B> {
+    /// At least one, and none twice. The source is on this driver.
+    ///
+    /// # Errors
+    /// The writer that is given twice; `None`: there is none at all.
+    pub(super) fn new(
+        driver: &Arc<Driver<B>>,
+        to: impl IntoIterator<Item = &'a PipeWriter<B>>,
+    ) -> Result<Self, Option<&'a PipeWriter<B>>> {
+        let mut all: Vec<Branch<'a, B>> = Vec::new();
+        for writer in to {
+            if all.iter().any(|known| known.is_of(writer)) {
+                return Err(Some(writer));
+            }
+            all.push(Branch::new(writer));
+        }
+        if all.is_empty() {
+            return Err(None);
+        }
+        let can_move = all.iter().all(|branch| branch.is_on(driver));
+        Ok(Self {
+            can_move,
+            all,
+            dead: DeadDestination::default(),
+            slow: SlowDestination::default(),
+            last_dropped: 0,
+            alarm: Alarm::default(),
+        })
+    }
+
+    pub(super) fn accounts(&self) -> Vec<TeeDestination> {
+        self.all.iter().map(Branch::account).collect()
+    }
+
+    /// Those for which the others wait.
+    pub(super) fn counting(&mut self) -> impl Iterator<Item = &mut Branch<'a, B>> {
+        self.all.iter_mut().filter(|branch| branch.counts())
+    }
+
+    /// How far behind `start` in the source's stream all that count have all bytes.
+    pub(super) fn behind(&self, start: u64) -> u64 {
+        let counting = self.all.iter().filter(|branch| branch.counts());
+        let behind = counting.map(|branch| branch.behind(start));
+        behind.min().unwrap_or(0)
+    }
+
+    /// How far behind `start` in the source's stream one that counts has all bytes.
+    pub(super) fn lead(&self, start: u64) -> u64 {
+        let counting = self.all.iter().filter(|branch| branch.counts());
+        let behind = counting.map(|branch| branch.behind(start));
+        behind.max().unwrap_or(0)
+    }
+
+    /// From now on all bytes go through the buffer.
+    pub(super) fn stop_moving(&mut self) {
+        self.can_move = false;
+        for branch in &mut self.all {
+            branch.drop_copies();
+        }
+    }
+
+    /// The first one that counts and that all wait for.
+    pub(super) fn waited_for(&self) -> Option<usize> {
+        let is_waited_for = |branch: &Branch<'_, B>| branch.counts() && branch.is_waited_for();
+        self.all.iter().position(is_waited_for)
+    }
+
+    /// What the failure of one of them is to the caller.
+    pub(super) fn lost(&self, index: usize, cause: Cause) -> LostDestination {
+        let error = self.all[index].error_of(cause);
+        LostDestination { index, error }
+    }
+
+    pub(super) fn check_any_left(&self) -> Result<(), LostDestination> {
+        let index = self.last_dropped;
+        match self.all[index].account().error {
+            Some(error) if !self.all.iter().any(Branch::counts) => {
+                Err(LostDestination { index, error })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Finds those that accept nothing any more.
+    pub(super) fn look_for_dead(&mut self) -> Result<(), LostDestination> {
+        for index in 0..self.all.len() {
+            let branch = &mut self.all[index];
+            if !branch.counts() {
+                continue;
+            }
+            if let Some(cause) = branch.refusal() {
+                self.handle_dead(index, cause)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds those that have made no progress for too long.
+    pub(super) fn look_for_slow(&mut self, now: Option<Moment>) -> Result<(), LostDestination> {
+        let (Some(bound), Some(now)) = (self.slow.bound(), now) else {
+            return Ok(());
+        };
+        for index in 0..self.all.len() {
+            let branch = &mut self.all[index];
+            if !branch.counts() || !branch.is_slow(bound, now) {
+                continue;
+            }
+            let lost = self.lost(index, Cause::of(ErrorKind::Busy));
+            match self.slow {
+                SlowDestination::DropAfter(_) => self.lose(lost)?,
+                SlowDestination::FailAfter(_) | SlowDestination::Wait => return Err(lost),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the kernel has all that is accepted, at each that counts: the first one for which this goes on.
+    pub(super) fn poll_settled(
+        &mut self,
+        now: Option<Moment>,
+        waker: &Waker,
+    ) -> Result<Option<usize>, LostDestination> {
+        let mut waited_for = None;
+        for index in 0..self.all.len() {
+            let branch = &mut self.all[index];
+            if !branch.counts() {
+                continue;
+            }
+            match branch.poll_settled(now, waker) {
+                Poll::Pending => waited_for = waited_for.or(Some(index)),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(cause)) => self.handle_dead(index, cause)?,
+            }
+        }
+        Ok(waited_for)
+    }
+
+    /// Has the waker called when the first of those for which bytes wait will have become slow.
+    pub(super) fn set_alarm(&mut self, driver: &Driver<B>, now: Option<Moment>, waker: &Waker) {
+        let (Some(bound), Some(now)) = (self.slow.bound(), now) else {
+            return;
+        };
+        let due = self.all.iter().filter_map(|one| one.slow_at(bound)).min();
+        if let Some(due) = due {
+            self.alarm.set(driver, due, now, waker);
+        }
+    }
+
+    /// Waits no longer for any of them.
+    pub(super) fn forget(&mut self, driver: &Driver<B>) {
+        self.alarm.clear(driver);
+        for branch in &mut self.all {
+            branch.forget();
+        }
+    }
+
+    /// One of them accepts nothing any more.
+    fn handle_dead(&mut self, index: usize, cause: Cause) -> Result<(), LostDestination> {
+        let lost = self.lost(index, cause);
+        match self.dead {
+            DeadDestination::Drop => self.lose(lost),
+            DeadDestination::Fail => Err(lost),
+        }
+    }
+
+    /// One of them no longer counts. An error if none is left.
+    fn lose(&mut self, lost: LostDestination) -> Result<(), LostDestination> {
+        self.all[lost.index].lose(lost.error);
+        self.last_dropped = lost.index;
+        self.check_any_left()
+    }
+}

@@ -1,0 +1,167 @@
+//! Bytes that reach several destinations without leaving the kernel.
+//!
+//! Each destination but the last gets a copy of the source's first bytes in a private pipe, and what is in there is moved on to it. The last
+//! one gets the bytes themselves, as far as all others have them, and so they leave the source. A copy always begins at the source's front,
+//! so one that was begun is never continued: a destination gets the next one when it has all of the last one, and the source has let go
+//! of that. The accounts are as if there were no copies: a byte leaves the source when all that count have accepted it.
+
+use super::branch::{Branch, BranchStep, Straight};
+use super::branches::Branches;
+use super::private::Round;
+use bytes::BytesMut;
+use std::ops::Range;
+use watertight_core::{Backend, MoveNow, ReadNow};
+
+/// The most that is read out of the source at once because nobody needs it any more.
+const FRONT_BYTES_MAX: u64 = 64 * 1024;
+
+/// What came of moving inside the kernel.
+pub(super) enum RoundAnswer {
+    /// So many bytes left the source, and there may be more to do at once.
+    Again(u64),
+    /// Not now: a read of the source tells.
+    Buffer,
+    /// Destinations are waited for, and the waker is left with them.
+    Destination,
+    /// The last destination takes nothing more inside the kernel now: at most so many bytes go to it the ordinary way, and their
+    /// write is the wait for it.
+    Page(u64),
+    /// Nothing is in the source now.
+    Source,
+    /// Not between these, or not any more.
+    Unavailable,
+}
+
+/// What was seen in a round.
+#[derive(Default)]
+struct RoundSeen {
+    is_news: bool,
+    /// So many bytes left the source.
+    taken: u64,
+    /// Somebody else has the source.
+    is_held: bool,
+    /// Nothing is in the source.
+    is_empty: bool,
+    is_unavailable: bool,
+    page: Option<u64>,
+}
+
+impl<B: Backend> Branches<'_, B> {
+    /// Moves what can be moved at once. Nothing is read ahead.
+    pub(super) fn move_on(&mut self, round: &Round<'_, B>, buffer: &mut BytesMut) -> RoundAnswer {
+        let Some(last) = self.all.iter().rposition(Branch::counts) else {
+            return RoundAnswer::Unavailable;
+        };
+        let start = round.from.ledger().transferred();
+        for branch in self.counting() {
+            branch.drop_stale_copies(start);
+        }
+        let mut seen = RoundSeen::default();
+        self.serve(0..last, round, &mut seen);
+        self.serve_last(last, round, &mut seen);
+        self.let_go_of_front(round, buffer, &mut seen);
+        seen.answer(self.waited_for().is_some())
+    }
+
+    /// Those in the range that count get copies, and what is in their private pipes.
+    fn serve(&mut self, range: Range<usize>, round: &Round<'_, B>, seen: &mut RoundSeen) {
+        let branches = &mut self.all[range];
+        copy(branches, round, seen);
+        for branch in branches.iter_mut().filter(|branch| branch.counts()) {
+            match branch.move_copies(round) {
+                BranchStep::Again => seen.is_news = true,
+                BranchStep::Idle | BranchStep::Waits => {}
+                BranchStep::Unavailable => seen.is_unavailable = true,
+            }
+        }
+    }
+
+    /// The last one that counts gets what all others have; if that is nothing, it gets a copy too, so that it is not held up by one of them.
+    fn serve_last(&mut self, last: usize, round: &Round<'_, B>, seen: &mut RoundSeen) {
+        let start = round.from.ledger().transferred();
+        let (last_one, others) = self.all[..=last]
+            .split_last_mut()
+            .expect("it is one of them");
+        let others = others.iter().filter(|branch| branch.counts());
+        let others_end = others.map(|branch| branch.position()).min();
+        let is_behind = others_end.is_none_or(|end| end > start);
+        if !is_behind || !last_one.is_at(start) {
+            return self.serve(last..last + 1, round, seen);
+        }
+        match last_one.move_straight(round, others_end) {
+            Straight::Again => seen.is_news = true,
+            Straight::Held => seen.is_held = true,
+            Straight::Moved(bytes) => seen.taken += bytes,
+            Straight::Page(bytes) => seen.page = Some(bytes),
+            Straight::Unavailable => seen.is_unavailable = true,
+            Straight::Waits => {}
+        }
+    }
+
+    /// What all have, and the last one got as a copy too, leaves the source.
+    fn let_go_of_front(&self, round: &Round<'_, B>, buffer: &mut BytesMut, seen: &mut RoundSeen) {
+        while self.behind(round.from.ledger().transferred()) > 0 {
+            let bytes = |start| {
+                let bytes = usize::try_from(self.behind(start).min(FRONT_BYTES_MAX));
+                bytes.expect("a bound of ours fits a usize")
+            };
+            match round.from.drop_front(buffer, round.may_block, bytes) {
+                Some(ReadNow::Data(n)) => {
+                    seen.taken += n as u64;
+                    continue;
+                }
+                None => seen.is_held = true,
+                Some(ReadNow::EndOfStream | ReadNow::Failed(..)) => seen.is_news = true,
+                Some(ReadNow::Unavailable) => seen.is_unavailable = true,
+                Some(ReadNow::Wait) => seen.is_empty = true,
+            }
+            return;
+        }
+    }
+}
+
+/// Copies the source's first bytes for those that have everything before them.
+fn copy<B: Backend>(branches: &mut [Branch<'_, B>], round: &Round<'_, B>, seen: &mut RoundSeen) {
+    let start = round.from.ledger().transferred();
+    if seen.is_empty || !branches.iter().any(|branch| branch.wants_copies(start)) {
+        return;
+    }
+    let Some(from) = round.from.begin_move(false) else {
+        seen.is_held = true;
+        return;
+    };
+    // Nobody else takes any now.
+    let start = round.from.ledger().transferred();
+    let mut last = MoveNow::Moved(0);
+    for branch in branches {
+        if matches!(last, MoveNow::Moved(_)) && branch.wants_copies(start) {
+            last = branch.copy(&from, start, round);
+        }
+    }
+    drop(from);
+    round.from.end_duplicates(last);
+    match last {
+        MoveNow::EndOfStream | MoveNow::Moved(_) | MoveNow::ReadFailed(..) => seen.is_news = true,
+        MoveNow::SourceWait | MoveNow::Wait => seen.is_empty = true,
+        MoveNow::DestinationWait | MoveNow::Unavailable | MoveNow::WriteFailed(..) => {
+            seen.is_unavailable = true;
+        }
+    }
+}
+
+impl RoundSeen {
+    fn answer(&self, is_destination_waited_for: bool) -> RoundAnswer {
+        if self.is_news || self.taken > 0 {
+            return RoundAnswer::Again(self.taken);
+        }
+        if self.is_unavailable {
+            return RoundAnswer::Unavailable;
+        }
+        match self.page {
+            Some(bytes) => RoundAnswer::Page(bytes),
+            None if self.is_empty => RoundAnswer::Source,
+            None if is_destination_waited_for && !self.is_held => RoundAnswer::Destination,
+            None => RoundAnswer::Buffer,
+        }
+    }
+}
