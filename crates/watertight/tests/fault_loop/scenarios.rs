@@ -50,6 +50,7 @@ const OF_COPIES: &[&str] = &[
     "pipe2",
     "poll (now)",
     "preadv2 (NOWAIT)",
+    "read",
 ];
 
 /// All of them.
@@ -186,6 +187,7 @@ pub(crate) const ALL: &[Scenario] = &[
         run: several::to_end,
         silent: OF_COPIES,
     },
+    heard("transfer-to-several-by-buffer", several::by_buffer),
     heard("own-pipe", special::own_pipe),
     heard("two-pipes", special::two_pipes),
     heard("poller", special::poller),

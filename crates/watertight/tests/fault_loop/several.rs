@@ -1,7 +1,10 @@
-//! The scenario of a transfer to several destinations: between pipes of our own making, so that bytes stay in the kernel.
+//! The scenarios of a transfer to several destinations: from a pipe of our own making, so that bytes stay in the kernel, and from one that
+//! others may have, so that they do not.
 
+use super::ends::End;
 use super::peer::Peer;
 use super::stage::Stage;
+use super::stage_read::Reading;
 use super::stage_write::Writing;
 use crate::common::noise;
 use std::future::Future;
@@ -10,7 +13,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
-use watertight::{PipeReader, PipeWriter, ReaderOptions, Tee, TeeError, TeeOutcome, pipe_with};
+use watertight::{
+    Ending, PipeReader, PipeWriter, ReaderOptions, Tee, TeeError, TeeOutcome, pipe_with,
+};
 
 /// More than a pipe holds.
 const LARGE: usize = 100 * 1024;
@@ -27,10 +32,22 @@ impl Wake for Unpark {
 pub(crate) fn to_end(s: &mut Stage<'_>) {
     let data = noise(LARGE, 53);
     let Some((from, feed)) = own(s) else { return };
-    let mut feeds = match feed.into_handle() {
+    let feeds = match feed.into_handle() {
         Ok(into) => Peer::writing(into, data.clone(), true),
         Err(kept) => panic!("an idle writer keeps its handle: {kept}"),
     };
+    pass_all_on(s, &data, from, feeds);
+}
+
+/// The same through the buffer.
+pub(crate) fn by_buffer(s: &mut Stage<'_>) {
+    let data = noise(LARGE, 53);
+    if let Some(Reading { reader, peer, .. }) = s.reader(End::Pipe, data.clone(), true) {
+        pass_all_on(s, &data, reader, peer);
+    }
+}
+
+fn pass_all_on(s: &mut Stage<'_>, data: &[u8], from: PipeReader, mut feeds: Peer) {
     let Some(mut one) = destination(s) else {
         return;
     };
@@ -58,6 +75,9 @@ pub(crate) fn to_end(s: &mut Stage<'_>) {
     }
     let receipt = s.stop(from.abort(), &mut feeds);
     let receipt = receipt.expect("there is no deadline");
+    if let Ending::Failed(cause) = receipt.ending() {
+        s.hear(cause.os);
+    }
     assert_eq!(receipt.ledger().transferred(), left);
     drop(from);
     s.finish(one);
