@@ -6,7 +6,8 @@
 //!
 //! What is not modelled: memory weaker than a mutex (the driver has no atomics), `std::thread::park` in `Wait::wait`, and
 //! what the backends do beneath the seam, the bell that calls back a thread which blocks on a pipe included. Of children there are
-//! the two tables that threads share (`reaping`) and who waits for an end (`exits`); the system calls are the fault loop's.
+//! the two tables that threads share (`reaping`), who waits for an end (`exits`) and a thread that blocks on both outputs (`outputs`); the
+//! system calls are the fault loop's.
 #![allow(clippy::unwrap_used, reason = "a model states its expectations")]
 #![allow(
     dead_code,
@@ -28,6 +29,8 @@ mod manner;
 #[cfg(loom)]
 mod observers;
 #[cfg(loom)]
+mod outputs;
+#[cfg(loom)]
 mod queue;
 #[cfg(loom)]
 mod reactors;
@@ -38,6 +41,8 @@ mod reaping;
 #[cfg(loom)]
 mod slots;
 mod state;
+#[cfg(loom)]
+mod tees;
 #[cfg(loom)]
 mod transfers;
 #[cfg(loom)]

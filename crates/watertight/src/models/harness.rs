@@ -11,6 +11,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Once, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use watertight_core::Backend;
 
 #[cfg(loom)]
 pub(super) mod primitives {
@@ -158,6 +159,13 @@ impl World {
             turning,
             racing,
         }
+    }
+
+    /// Has the driver's thread go to sleep, for models that give it nothing to do: its beginning is no part of the race.
+    pub(super) fn calm(&self) {
+        let task = Task::new();
+        self.driver.wake_at(self.kernel().now(), task.waker());
+        task.sleep();
     }
 
     /// From here on every order counts. What is set up before happens in one order.

@@ -15,6 +15,9 @@ use watertight_core::{
     Submitted, WriteNow,
 };
 
+/// The most bytes that one copy takes: a private pipe has room for no more.
+const COPY_BYTES_MAX: usize = 2;
+
 /// A handle of this kernel.
 #[derive(Debug)]
 pub(super) struct Pipe {
@@ -62,10 +65,7 @@ impl Kernel {
 
     /// A handle that behaves so.
     pub(super) fn open(&self, manner: Manner) -> Pipe {
-        let mut state = self.lock();
-        state.books.push(Book::default());
-        let number = state.books.len() - 1;
-        Pipe { number, manner }
+        open_in(&mut self.lock(), manner)
     }
 
     /// What it knows of the pipe that was opened so many pipes before.
@@ -176,18 +176,26 @@ impl Kernel {
         }
     }
 
-    /// Blocks until it is rung, if the pipe has threads block.
-    fn block(&self, pipe: &Pipe) -> bool {
-        if !pipe.manner.blocks {
+    /// Blocks until it is rung, if each of these pipes has threads block.
+    pub(super) fn block_on_all(&self, pipes: &[&Pipe]) -> bool {
+        if !pipes.iter().all(|pipe| pipe.manner.blocks) {
             return false;
         }
         let mut state = self.lock();
-        state.enter(pipe.number, true, "a thread that blocks");
-        state.books[pipe.number].blocked += 1;
+        for pipe in pipes {
+            state.enter(pipe.number, true, "a thread that blocks");
+            let book = &mut state.books[pipe.number];
+            book.blocked += 1;
+            book.is_blocked_on = true;
+        }
         while !std::mem::take(&mut state.rung) {
             state = self.bell.wait(state).expect("no panic under this lock");
         }
-        state.books[pipe.number].calls -= 1;
+        for pipe in pipes {
+            let book = &mut state.books[pipe.number];
+            book.calls -= 1;
+            book.is_blocked_on = false;
+        }
         true
     }
 
@@ -277,13 +285,27 @@ impl Backend for Kernel {
         let mut state = self.lock();
         state.enter(pipe.number, pipe.manner.is_slow, "a direct read");
         let book = &mut state.books[pipe.number];
-        let script = pipe.manner.direct;
-        let answer = script[book.direct_reads.min(script.len() - 1)];
-        book.direct_reads += 1;
-        if let ReadNow::Data(bytes) = answer {
-            buf[..bytes].copy_from_slice(&DATA[..bytes]);
-            book.given += bytes as u64;
+        if book.is_blocked_on {
+            let number = pipe.number;
+            complain(format!("pipe {number} is read while a thread blocks on it"));
         }
+        let answer = if book.inside.is_some() {
+            let given = book.give(buf.len());
+            buf[..given.len()].copy_from_slice(&given);
+            match given.len() {
+                0 => ReadNow::EndOfStream,
+                bytes => ReadNow::Data(bytes),
+            }
+        } else {
+            let script = pipe.manner.direct;
+            let answer = script[book.direct_reads.min(script.len() - 1)];
+            if let ReadNow::Data(bytes) = answer {
+                buf[..bytes].copy_from_slice(&DATA[..bytes]);
+                book.given += bytes as u64;
+            }
+            answer
+        };
+        book.direct_reads += 1;
         drop(state);
         self.come_back(pipe);
         answer
@@ -311,31 +333,72 @@ impl Backend for Kernel {
         answer
     }
 
-    fn move_now(&self, from: &Pipe, to: &Pipe, _bytes_max: usize, _everywhere: bool) -> MoveNow {
+    fn move_now(&self, from: &Pipe, to: &Pipe, bytes_max: usize, _everywhere: bool) -> MoveNow {
         let mut state = self.lock();
         state.enter(from.number, from.manner.is_slow, "a move");
         state.enter(to.number, to.manner.is_slow, "a move");
         let book = &mut state.books[from.number];
-        let script = from.manner.moves;
-        let answer = script[book.moves.min(script.len() - 1)];
-        book.moves += 1;
-        if let MoveNow::Moved(bytes) = answer {
+        let (answer, data) = if book.inside.is_some() {
+            let given = book.give(bytes_max);
+            (moved(given.len()), given)
+        } else {
+            let script = from.manner.moves;
+            let answer = script[book.moves.min(script.len() - 1)];
+            let bytes = if let MoveNow::Moved(bytes) = answer {
+                bytes
+            } else {
+                0
+            };
             book.given += bytes as u64;
-            state.books[to.number].stream.extend(&DATA[..bytes]);
-        }
-        state.books[to.number].is_moved_to = to.manner.is_slow;
+            (answer, DATA[..bytes].to_vec())
+        };
+        book.moves += 1;
+        let book = &mut state.books[to.number];
+        book.stream.extend(data);
+        book.is_moved_to = to.manner.is_slow;
         drop(state);
         self.come_back(from);
         self.come_back(to);
         answer
     }
 
+    fn private_pipe(&self, from: &Pipe) -> Option<(Pipe, Pipe)> {
+        from.manner.holds?;
+        let mut state = self.lock();
+        state.enter(from.number, false, "a question");
+        let empty = Manner {
+            holds: Some(b""),
+            ..Manner::default()
+        };
+        let out = open_in(&mut state, empty);
+        Some((out, open_in(&mut state, Manner::default())))
+    }
+
+    fn duplicate_now(&self, from: &Pipe, into: &Pipe, bytes_max: usize) -> MoveNow {
+        let mut state = self.lock();
+        state.enter(from.number, from.manner.is_slow, "a copy");
+        state.enter(into.number, false, "a copy");
+        let copies = state.books[from.number].front(bytes_max.min(COPY_BYTES_MAX));
+        let answer = moved(copies.len());
+        // Its reading end was opened just before it.
+        let inside = &mut state.books[into.number - 1].inside;
+        if inside.replace(copies).is_none_or(|known| !known.is_empty()) {
+            complain(format!(
+                "copies into pipe {}, which is not empty",
+                into.number
+            ));
+        }
+        drop(state);
+        self.come_back(from);
+        answer
+    }
+
     fn block_until_readable(&self, pipe: &Pipe, _timeout: Option<Duration>) -> bool {
-        self.block(pipe)
+        self.block_on_all(&[pipe])
     }
 
     fn block_until_writable(&self, pipe: &Pipe, _timeout: Option<Duration>) -> bool {
-        self.block(pipe)
+        self.block_on_all(&[pipe])
     }
 
     fn joins_after(&self) -> Option<u16> {
@@ -392,5 +455,23 @@ impl Backend for Kernel {
         let mut state = self.lock();
         state.woken = true;
         self.rouse(state);
+    }
+}
+
+/// A new handle that behaves so.
+fn open_in(state: &mut State, manner: Manner) -> Pipe {
+    state.books.push(Book {
+        inside: manner.holds.map(<[u8]>::to_vec),
+        ..Book::default()
+    });
+    let number = state.books.len() - 1;
+    Pipe { number, manner }
+}
+
+/// What became of so many bytes that were there: none is the end of the stream.
+fn moved(bytes: usize) -> MoveNow {
+    match bytes {
+        0 => MoveNow::EndOfStream,
+        _ => MoveNow::Moved(bytes),
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Manner {
     pub(super) direct_writes: &'static [WriteNow],
     /// What the moves from here to another pipe say, one after the other; the last for ever.
     pub(super) moves: &'static [MoveNow],
+    /// What is in the pipe, and behind it the end of the stream. Reads and moves take from it, copies leave it there, and no script is asked.
+    pub(super) holds: Option<&'static [u8]>,
     /// A thread may block until there is something to read, or room for more, which is when it is called back, in these models.
     pub(super) blocks: bool,
     /// The most bytes that one write takes.
@@ -60,6 +62,7 @@ impl Default for Manner {
             direct: &[ReadNow::Unavailable],
             direct_writes: &[WriteNow::Unavailable],
             moves: &[MoveNow::Unavailable],
+            holds: None,
             blocks: false,
             write_bytes_max: u64::MAX,
             is_slow: false,

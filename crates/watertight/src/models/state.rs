@@ -50,6 +50,10 @@ pub(super) struct Book {
     pub(super) last: Option<OpId>,
     /// Every byte it took, in order.
     pub(super) stream: Vec<u8>,
+    /// What is in the pipe whose reading end this is, if that is known.
+    pub(super) inside: Option<Vec<u8>>,
+    /// A thread blocks until there is something to read here, or room.
+    pub(super) is_blocked_on: bool,
 }
 
 #[derive(Default)]
@@ -74,6 +78,22 @@ impl Book {
     /// How many bytes it took.
     pub(super) fn taken(&self) -> u64 {
         self.stream.len() as u64
+    }
+
+    /// The first bytes that are in it. They stay there.
+    pub(super) fn front(&self, bytes_max: usize) -> Vec<u8> {
+        let inside = self.inside.as_deref().unwrap_or_default();
+        inside[..inside.len().min(bytes_max)].to_vec()
+    }
+
+    /// Gives the first bytes that are in it.
+    pub(super) fn give(&mut self, bytes_max: usize) -> Vec<u8> {
+        let given = self.front(bytes_max);
+        if let Some(inside) = &mut self.inside {
+            inside.drain(..given.len());
+        }
+        self.given += given.len() as u64;
+        given
     }
 }
 
