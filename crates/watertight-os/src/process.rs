@@ -99,15 +99,6 @@ pub enum Reaped {
     Unknown,
 }
 
-/// What a thread saw that was blocked on a child and its outputs.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Seen {
-    /// Whether each of the outputs may have something to read.
-    pub outputs: Vec<bool>,
-    /// The child may be over.
-    pub may_be_over: bool,
-}
-
 /// What a child has used by its end: on Unix the child and those of its descendants that were waited for, on Windows the child
 /// alone.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -68,8 +68,8 @@ pub struct Communicate {
     terminal: Option<Arc<PipeWriter>>,
     terminal_id: u64,
     exit: ExitWait,
-    /// A thread that blocked on the child has seen that it may be over, or has not looked yet.
-    may_be_over: bool,
+    /// The thread that blocked on the child was told of its end.
+    is_end_told: bool,
     due: Option<Moment>,
     /// When the child was seen to be over.
     exited_at: Option<Moment>,
@@ -118,7 +118,7 @@ impl Communicate {
             terminal,
             terminal_id: 0,
             exit: ExitWait::default(),
-            may_be_over: true,
+            is_end_told: false,
             exited_at: None,
             request_id: 0,
             requests: 0,
@@ -176,8 +176,6 @@ impl Communicate {
                 }
                 self.exited_at = Some(self.now());
                 // What it wrote before its end is read before anything else is decided.
-                self.stdout.set_readable(true);
-                self.stderr.set_readable(true);
                 waker.wake_by_ref();
             }
         }
@@ -479,11 +477,13 @@ impl Operation for Communicate {
     /// A thread that may block waits for the outputs and the end by itself: no other thread has a part in it.
     fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
         loop {
+            // Before the look, so that there is one behind it.
+            let is_late = deadline.is_some_and(|deadline| deadline <= self.now());
             let due = match self.step(waker, Looks::Thread)? {
                 Step::Close(ended) => return self.poll_end(ended, waker),
                 Step::Wait(due) => due,
             };
-            if deadline.is_some_and(|deadline| deadline <= self.now()) {
+            if is_late {
                 return Poll::Pending;
             }
             if self.may_have_missed_a_wake() || joined::send_all() {

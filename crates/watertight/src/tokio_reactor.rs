@@ -30,9 +30,17 @@ pub(crate) fn register_exit(process: &Process) -> Option<Arc<dyn Reactor>> {
     }
 }
 
+/// Does something in a thread that blocks: it is in no runtime then, for while it blocks it may be the one that runs it.
+pub(crate) fn outside<T>(act: impl FnOnce() -> T) -> T {
+    #[cfg(all(feature = "tokio", unix, not(any(loom, shuttle))))]
+    let _outside = unix::Outside::begin();
+    act()
+}
+
 #[cfg(all(feature = "tokio", unix, not(any(loom, shuttle))))]
 mod unix {
     use crate::pump_read::{Gone, Reactor};
+    use std::cell::Cell;
     use std::os::fd::OwnedFd;
     use std::sync::Arc;
     use std::task::{Context, Poll, Waker, ready};
@@ -68,7 +76,33 @@ mod unix {
         Some(Arc::new(Registration { fd, runtime }))
     }
 
+    thread_local! {
+        static IS_OUTSIDE: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// While it lives the calling thread counts as one without a runtime.
+    pub(super) struct Outside {
+        was_outside: bool,
+    }
+
+    impl Outside {
+        pub(super) fn begin() -> Self {
+            Self {
+                was_outside: IS_OUTSIDE.replace(true),
+            }
+        }
+    }
+
+    impl Drop for Outside {
+        fn drop(&mut self) {
+            IS_OUTSIDE.set(self.was_outside);
+        }
+    }
+
     fn current_runtime() -> Option<Id> {
+        if IS_OUTSIDE.get() {
+            return None;
+        }
         let current = tokio::runtime::Handle::try_current();
         current.ok().map(|current| current.id())
     }

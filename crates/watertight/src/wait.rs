@@ -4,6 +4,7 @@ use crate::driver::Driver;
 use crate::fairness;
 use crate::joined;
 use crate::timers::TimerId;
+use crate::tokio_reactor;
 use std::cell::OnceCell;
 use std::future::Future;
 use std::pin::Pin;
@@ -128,10 +129,12 @@ impl<O: Operation> Wait<O> {
         let (deadline, operation) = (self.deadline(), &mut self.operation);
         let polled = WAKER.try_with(|kept| {
             let waker = kept.get_or_init(thread_waker);
-            operation.poll_blocking(waker, deadline)
+            tokio_reactor::outside(|| operation.poll_blocking(waker, deadline))
         });
         // The thread is ending and its locals are gone: one that lasts as long as this poll, and what it leaves behind.
-        polled.unwrap_or_else(|_| self.operation.poll_blocking(&thread_waker(), deadline))
+        polled.unwrap_or_else(|_| {
+            tokio_reactor::outside(|| self.operation.poll_blocking(&thread_waker(), deadline))
+        })
     }
 
     fn deadline(&self) -> Option<Moment> {

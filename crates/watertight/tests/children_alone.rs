@@ -5,9 +5,11 @@
 mod common;
 
 use common::{PATIENCE, held};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::time::Duration;
 use watertight::{
-    AfterExit, AtBound, Command, EndRequest, EndedBy, Found, Group, Input, Limits, Outcome,
+    AfterExit, AtBound, Command, EndRequest, EndedBy, Found, Group, Input, Limits, Outcome, Output,
+    OutputStream,
 };
 
 fn run(script: &str, limits: Limits) -> Outcome {
@@ -71,6 +73,48 @@ fn every_kind_of_end() {
     sending.join().unwrap();
 }
 
+/// One output that never pauses keeps neither the other one nor the end from its turn, whoever is told of it.
+fn a_flood_leaves_the_others_their_turn() {
+    let request = EndRequest::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "yes & sleep 0.05; echo failed >&2; exit 7"]);
+    let limits = Limits::new().output_bytes_max(1000).end_on(&request);
+    let run = command.group(Group::Own).output(limits).unwrap();
+    let run = run.on_lines(move |_, line| {
+        if line.bytes == b"failed\n" {
+            request.send();
+        }
+    });
+    let outcome = run.within(PATIENCE).wait().unwrap();
+    assert_eq!(outcome.ended, EndedBy::Request);
+    assert_eq!(outcome.exit.unwrap().status().unwrap().code(), Some(7));
+    outcome.holders.iter().for_each(kill);
+}
+
+/// Whoever is told holds the thread up until the child is over, and asks for the end then: it has ended by itself.
+fn an_end_that_came_before_the_decision_counts() {
+    let request = EndRequest::new();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "echo err >&2; echo out"])
+        .group(Group::Own);
+    command.stdout(Output::piped()).stderr(Output::piped());
+    let child = command.spawn().unwrap();
+    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    let run = child.communicate(Limits::new().end_on(&request));
+    let run = run.on_output(move |stream, _| {
+        if stream == OutputStream::Stdout {
+            let is_over = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            waitid(WaitId::Pid(pid), is_over).unwrap();
+            request.send();
+        }
+    });
+    let outcome = run.within(PATIENCE).wait().unwrap();
+    assert_eq!(outcome.ended, EndedBy::Itself);
+    assert!(outcome.is_success());
+    assert_eq!(outcome.stderr.bytes, b"err\n");
+}
+
 /// One test, for it looks at the whole process.
 #[test]
 fn a_thread_that_waits_for_a_child_waits_alone() {
@@ -79,6 +123,8 @@ fn a_thread_that_waits_for_a_child_waits_alone() {
     #[cfg(feature = "fault")]
     watertight_os::fault::plan(&[]);
     every_kind_of_end();
+    a_flood_leaves_the_others_their_turn();
+    an_end_that_came_before_the_decision_counts();
     let heard = |name: &String| name.starts_with("thread watertight-chil");
     assert!(!held().iter().any(heard), "a thread hears of ends");
     #[cfg(feature = "fault")]

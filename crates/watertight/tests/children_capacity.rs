@@ -5,7 +5,7 @@
 mod common;
 
 use common::Accounted;
-use rustix::pipe::fcntl_getpipe_size;
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use watertight::{Child, Command, Group, Output, PipeReader, ReaderOptions, pipe, transfer};
 
 /// Before it nothing is enlarged.
@@ -94,4 +94,15 @@ fn no_other_pipe_does() {
         read_until(&output, 2 * AFTER_BYTES);
     });
     assert_eq!(capacity(&output), SMALL);
+}
+
+/// Whoever has made it larger than that had a reason.
+#[test]
+fn a_larger_one_stays_as_large() {
+    let _accounted = Accounted::start();
+    let (child, output) = talking(ReaderOptions::new());
+    fcntl_setpipe_size(output.try_clone_handle().unwrap(), 2 * LARGE).unwrap();
+    read_until(&output, 2 * AFTER_BYTES);
+    assert_eq!(capacity(&output), 2 * LARGE);
+    assert!(child.wait().wait().unwrap().is_success());
 }

@@ -10,7 +10,7 @@ use futures_lite::future::poll_once;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
-use watertight::{Child, Command, EndedBy, Input, Limits};
+use watertight::{Child, Command, EndedBy, Input, Limits, Output};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_io().build().unwrap()
@@ -124,5 +124,33 @@ fn a_child_that_does_not_end_is_ended() {
         assert!(waited.is_none());
         let exit = child.terminate(PATIENCE).await.unwrap();
         assert!(!exit.is_success());
+    });
+}
+
+/// A thread that blocks may be the one that runs the reactor.
+#[test]
+fn who_blocks_inside_of_a_runtime_does_not_wait_for_it() {
+    let _accounted = accounted();
+    runtime().block_on(async {
+        let mut child = living();
+        let _input = child.stdin.take();
+        let exit = child.terminate(PATIENCE).within(PATIENCE).wait();
+        assert!(!exit.unwrap().is_success());
+
+        // One that was begun by a task, and is waited for by a thread.
+        let mut echo = Command::new("sh");
+        echo.args(["-c", "read line; echo $line"])
+            .stdin(Input::piped());
+        echo.stdout(Output::piped()).tokio_reactor(true);
+        let mut child = echo.spawn().unwrap();
+        let input = child.stdin.take().unwrap();
+        let mut run = child.communicate(Limits::new());
+        assert!(poll_once(&mut run).await.is_none());
+        input.try_send(b"said\n").unwrap();
+        let outcome = run.within(PATIENCE).wait().unwrap();
+        assert_eq!(
+            (outcome.ended, &outcome.stdout.bytes[..]),
+            (EndedBy::Itself, &b"said\n"[..])
+        );
     });
 }

@@ -77,18 +77,20 @@ impl Bell {
         self.wait(eventfd, polled, timeout)
     }
 
-    /// As `block`, for any of several that are to be read. Which of them are ready; `None` where `block` says false.
+    /// As `block`, for any of these that are to be read, or for `end`. Whether that one is ready; `None` where `block` says false.
     fn block_for_any(
         &self,
         fds: &[BorrowedFd<'_>],
+        end: Option<BorrowedFd<'_>>,
         timeout: Option<Duration>,
-    ) -> Option<Vec<bool>> {
+    ) -> Option<bool> {
         let eventfd = self.eventfd()?;
-        let all = fds.iter().chain(std::iter::once(&eventfd));
+        let all = fds.iter().chain(&end).chain(std::iter::once(&eventfd));
         let mut polled: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        let is_done = self.wait(eventfd, &mut polled, timeout);
-        let ready = polled.iter().map(|one| !one.revents().is_empty());
-        is_done.then(|| ready.take(fds.len()).collect())
+        if !self.wait(eventfd, &mut polled, timeout) {
+            return None;
+        }
+        Some(end.is_some() && !polled[fds.len()].revents().is_empty())
     }
 
     /// ppoll, of which the last one is the eventfd.
@@ -127,12 +129,13 @@ pub(super) fn block_until(fd: BorrowedFd<'_>, what: PollFlags, timeout: Option<D
     MINE.try_with(block).unwrap_or(false)
 }
 
-/// As `block_until`, for any of several that are to be read. Which of them are ready.
+/// As `block_until`, for any of these that are to be read, or for `end`. Whether that one is ready.
 pub(super) fn block_until_any(
     fds: &[BorrowedFd<'_>],
+    end: Option<BorrowedFd<'_>>,
     timeout: Option<Duration>,
-) -> Option<Vec<bool>> {
-    let block = |mine: &OnceCell<Arc<Bell>>| mine.get()?.block_for_any(fds, timeout);
+) -> Option<bool> {
+    let block = |mine: &OnceCell<Arc<Bell>>| mine.get()?.block_for_any(fds, end, timeout);
     MINE.try_with(block).ok().flatten()
 }
 
@@ -192,20 +195,24 @@ mod tests {
     }
 
     #[test]
-    fn of_several_it_is_told_which_are_ready() {
+    fn any_of_several_ends_the_blocking_and_one_is_told_apart() {
         let ends: Vec<_> = (0..3).map(|_| rustix::pipe::pipe().unwrap()).collect();
         let fds: Vec<_> = ends.iter().map(|(from, _)| from.as_fd()).collect();
-        let bell = Bell::new();
-        rustix::io::write(&ends[1].1, b"x").unwrap();
-        assert_eq!(
-            bell.block_for_any(&fds, LONG),
-            Some(vec![false, true, false])
-        );
-        rustix::io::read(&ends[1].0, &mut [0; 8]).unwrap();
+        let (bell, end) = (Bell::new(), Some(fds[2]));
+        for (number, is_end) in [(0, false), (1, false), (2, true)] {
+            rustix::io::write(&ends[number].1, b"x").unwrap();
+            assert_eq!(bell.block_for_any(&fds[..2], end, LONG), Some(is_end));
+            rustix::io::read(&ends[number].0, &mut [0; 8]).unwrap();
+        }
         assert!(!bell.ring());
-        assert_eq!(bell.block_for_any(&fds, LONG), Some(vec![false; 3]), "rung");
+        assert_eq!(
+            bell.block_for_any(&fds[..2], end, LONG),
+            Some(false),
+            "rung"
+        );
+        rustix::io::write(&ends[2].1, b"x").unwrap();
         let nothing = Some(Duration::ZERO);
-        assert_eq!(bell.block_for_any(&fds, nothing), Some(vec![false; 3]));
+        assert_eq!(bell.block_for_any(&fds[..2], None, nothing), Some(false));
     }
 
     #[test]

@@ -49,8 +49,8 @@ use super::fork::Birth;
 use super::handle::Handle;
 use crate::fault::fallible;
 use crate::process::{
-    EarlierStarts, ExitCallback, Grouping, Reaped, Seen, StartError, StartOptions, StartStep,
-    StdStreams, TreeEnd, Usage, call_back, wrong_process,
+    EarlierStarts, ExitCallback, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams,
+    TreeEnd, Usage, call_back, wrong_process,
 };
 use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
@@ -184,7 +184,7 @@ impl Process {
     }
 
     /// Blocks the calling thread until one of these outputs may have something to read, the child may be over (if that is waited for),
-    /// somebody wakes the thread, or the time is over. `None`: not offered here, or not now.
+    /// somebody wakes the thread, or the time is over. Whether it was the child's end; `None`: not offered here, or not now.
     ///
     /// The caller has a direct read of each output going on, so that nobody closes them meanwhile.
     #[must_use]
@@ -193,7 +193,7 @@ impl Process {
         outputs: &[&Handle],
         is_end_waited_for: bool,
         timeout: Option<Duration>,
-    ) -> Option<Seen> {
+    ) -> Option<bool> {
         if self.birth.is_elsewhere() {
             return None;
         }

@@ -12,8 +12,8 @@ use super::handle::Handle;
 use super::sys;
 use crate::fault::fallible;
 use crate::process::{
-    EarlierStarts, ExitCallback, Found, Reaped, Seen, StartError, StartOptions, StartStep,
-    StdStreams, TreeEnd, Usage, call_back,
+    EarlierStarts, ExitCallback, Found, Reaped, StartError, StartOptions, StartStep, StdStreams,
+    TreeEnd, Usage, call_back,
 };
 use std::fmt;
 use std::io;
@@ -132,7 +132,7 @@ impl Process {
         _outputs: &[&Handle],
         _is_end_waited_for: bool,
         _timeout: Option<Duration>,
-    ) -> Option<Seen> {
+    ) -> Option<bool> {
         None
     }
 

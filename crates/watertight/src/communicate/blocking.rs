@@ -4,7 +4,6 @@ use super::Communicate;
 use super::capture::Capture;
 use crate::handle::Native;
 use crate::pump_read::{MayRead, ReaderCell};
-use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use watertight_core::{Backend, Cause, Moment};
@@ -55,15 +54,13 @@ impl Begun {
 }
 
 impl Communicate {
-    /// Whether the child is over, if the thread that blocked on it has seen that it may be.
+    /// Whether the child is over. What the thread that blocked on it was told counts, also while the system does not say how it ended
+    /// (somebody traces it).
     pub(super) fn look_at_exit(&mut self, waker: &Waker) -> Poll<Result<(), Cause>> {
         self.child.driver.refuse_elsewhere()?;
-        if !mem::replace(&mut self.may_be_over, false) {
-            return Poll::Pending;
-        }
         match self.child.process.peek() {
-            Ok(Reaped::Running) => Poll::Pending,
-            Ok(Reaped::Ended(_) | Reaped::Unknown) => Poll::Ready(Ok(())),
+            Ok(Reaped::Running) if !self.is_end_told => Poll::Pending,
+            Ok(_) => Poll::Ready(Ok(())),
             // The other way may be open.
             Err(_) => self.child.poll_exited(&mut self.exit, waker),
         }
@@ -80,24 +77,12 @@ impl Communicate {
         let now = self.child.driver.backend.now();
         let left = until.map(|until| now.until(until));
         let process = &self.child.process;
-        let seen = is_available
+        let told = is_available
             .then(|| process.block_with_outputs(&handles, !is_over, left))
             .flatten();
         drop(handles);
-        let are_blocked = begun.each_ref().map(|one| one.blocked().is_some());
         begun.into_iter().for_each(Begun::end);
-        let Some(seen) = seen else {
-            return false;
-        };
-        self.may_be_over |= seen.may_be_over;
-        let mut readable = seen.outputs.into_iter();
-        let captures = [&mut self.stdout, &mut self.stderr];
-        for (capture, is_blocked) in captures.into_iter().zip(are_blocked) {
-            if is_blocked {
-                // Rung, it has looked at none.
-                capture.set_readable(readable.next().unwrap_or(false));
-            }
-        }
-        true
+        self.is_end_told |= told == Some(true);
+        told.is_some()
     }
 }

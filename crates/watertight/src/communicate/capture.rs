@@ -35,7 +35,7 @@ fn borrowed(handle: &OsHandle) -> OsHandleRef<'_> {
 pub(super) enum Looks {
     /// A task: it is woken when there is something to read.
     Task,
-    /// A thread that blocks on the outputs by itself, and reads where that has shown something.
+    /// A thread that blocks on the outputs by itself.
     Thread,
 }
 
@@ -106,8 +106,6 @@ pub(super) struct Capture {
     is_closing: bool,
     is_aborted: bool,
     onward: Option<Onward>,
-    /// A thread that blocked on it has seen something, or has not looked yet.
-    is_readable: bool,
 }
 
 impl Capture {
@@ -135,7 +133,6 @@ impl Capture {
             is_closing: false,
             is_aborted: false,
             onward: onward.map(Onward::new),
-            is_readable: true,
         }
     }
 
@@ -178,11 +175,6 @@ impl Capture {
         self.reader.as_ref().filter(|_| is_read)
     }
 
-    /// Whether a thread that blocked has seen that there may be something to read here.
-    pub(super) const fn set_readable(&mut self, is_readable: bool) {
-        self.is_readable = is_readable;
-    }
-
     /// Whether it reads no more, as it was told to at the bound.
     fn is_stopped(&self, is_over: bool) -> bool {
         self.is_past_bound && self.at_bound == AtBound::Stop && !is_over
@@ -210,11 +202,9 @@ impl Capture {
             }
             let may_block = match looks {
                 Looks::Task => MayBlock::No,
-                Looks::Thread if !self.is_readable => return,
                 Looks::Thread => ONCE,
             };
             if !self.poll_once(waker, may_block, now, told) {
-                self.is_readable = false;
                 return;
             }
             self.hand_on();

@@ -4,7 +4,7 @@
 use super::by_number::Numbered;
 use super::life::Life;
 use crate::fault::fallible;
-use crate::process::{Found, Seen, TreeEnd};
+use crate::process::{Found, TreeEnd};
 use crate::unix::classify::Call;
 use crate::unix::handle::Handle;
 use rustix::io::Errno;
@@ -23,7 +23,7 @@ impl Numbered {
         _outputs: &[&Handle],
         _is_end_waited_for: bool,
         _timeout: Option<Duration>,
-    ) -> Option<Seen> {
+    ) -> Option<bool> {
         None
     }
 

@@ -7,7 +7,7 @@ use super::life::{self, Life};
 use super::usage::{ReapedWith, reap_by_pidfd};
 use super::watch;
 use crate::fault::fallible;
-use crate::process::{ExitCallback, Reaped, Seen};
+use crate::process::{ExitCallback, Reaped};
 use crate::unix::bell;
 use crate::unix::classify::Call;
 use crate::unix::handle::Handle;
@@ -124,24 +124,18 @@ impl Hold {
         outputs: &[&Handle],
         is_end_waited_for: bool,
         timeout: Option<Duration>,
-    ) -> Option<Seen> {
+    ) -> Option<bool> {
         let is_waited_on = |output: &&Handle| output.helped().is_none();
         if !outputs.iter().all(is_waited_on) {
             return None;
         }
-        let mut fds: Vec<_> = outputs.iter().map(|output| output.waited_on()).collect();
-        if is_end_waited_for {
-            let Self::Pidfd(_, pidfd) = self else {
-                return None;
-            };
-            fds.push(pidfd.as_fd());
-        }
-        let mut ready = bell::block_until_any(&fds, timeout)?;
-        let may_be_over = is_end_waited_for && ready.pop().unwrap_or(false);
-        Some(Seen {
-            outputs: ready,
-            may_be_over,
-        })
+        let fds: Vec<_> = outputs.iter().map(|output| output.waited_on()).collect();
+        let end = match self {
+            _ if !is_end_waited_for => None,
+            Self::Number(_) => return None,
+            Self::Pidfd(_, pidfd) => Some(pidfd.as_fd()),
+        };
+        bell::block_until_any(&fds, end, timeout)
     }
 
     /// Waits until the child is over or the time is. Whether it is over.
