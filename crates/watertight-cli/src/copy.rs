@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 /// How long a child that is asked to end may take, before it is killed.
 const CHILD_GRACE: Duration = Duration::from_secs(2);
-/// How often it is looked whether bytes have moved that nobody told of, if a deadline depends on that.
+/// How often it is looked whether bytes have moved that nobody told of, if a deadline depends on that: into a pipe, and out of it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the source's thread may take to stop, beyond the library's own bound.
 const SOURCE_STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -444,8 +444,33 @@ impl<'a> Copy<'a> {
         CopyProgress::of(self.flags, self.bytes_read, ends, is_undecided)
     }
 
+    /// Whether a deadline depends on whether bytes move.
+    fn is_movement_watched(&self) -> bool {
+        let is_wanted = self.flags.idle.is_some() || self.flags.slow != SlowPolicy::Wait;
+        is_wanted && !self.stopping
+    }
+
+    /// Looks at the readers of pipes that have been quiet for a while, and of those for which a deadline is about to count.
+    fn look_at_readers(&mut self, now: Instant) {
+        if !self.is_movement_watched() {
+            return;
+        }
+        let is_idle = self.idle_at().is_some_and(|at| at <= now);
+        for index in 0..self.destinations.len() {
+            let due = [
+                self.slow_at(index),
+                self.destinations[index].look_at(LOOK_EVERY),
+            ];
+            let is_due = is_idle || due.into_iter().flatten().any(|at| at <= now);
+            if is_due && self.destinations[index].look_at_reader(now) {
+                self.moved_at = self.moved_at.max(now);
+            }
+        }
+    }
+
     /// Acts on every deadline that has passed.
     fn keep_deadlines(&mut self, now: Instant) {
+        self.look_at_readers(now);
         if self.idle_at().is_some_and(|at| at <= now) {
             let kill_at = now + CHILD_GRACE;
             self.stop_all(CopyEnding::IdleDeadline, GivenUp::IdleDeadline, kill_at);
@@ -480,10 +505,11 @@ impl<'a> Copy<'a> {
             .iter()
             .filter_map(Destination::abandoned_at);
         let children = self.children.iter().filter_map(ChildOfEnd::due);
-        let is_looked_for = self.is_moving
-            && self.drain_since.is_none()
-            && (self.flags.idle.is_some() || self.flags.slow != SlowPolicy::Wait);
+        let is_watched = self.is_movement_watched();
+        let is_looked_for = self.is_moving && self.drain_since.is_none() && is_watched;
         let look = is_looked_for.then(|| now + LOOK_EVERY);
+        let watched = self.destinations.iter().filter(|_| is_watched);
+        let readers = watched.filter_map(|destination| destination.look_at(LOOK_EVERY));
         let source = self
             .source_abandoned_at
             .filter(|_| self.source_ending.is_none());
@@ -498,6 +524,7 @@ impl<'a> Copy<'a> {
         .into_iter()
         .flatten()
         .chain(slow)
+        .chain(readers)
         .chain(abandoned)
         .chain(children)
         .filter(|at| *at > now)
@@ -507,7 +534,7 @@ impl<'a> Copy<'a> {
     /// When the copy has been idle for too long. It is idle only while there are bytes to come or to go.
     fn idle_at(&self) -> Option<Instant> {
         let to_come = self.drain_since.is_none();
-        let moves = to_come || self.destinations.iter().any(Destination::is_behind);
+        let moves = to_come || self.destinations.iter().any(Destination::has_bytes_to_go);
         let idle = self.flags.idle.filter(|_| moves && !self.stopping)?;
         self.moved_at.checked_add(idle)
     }

@@ -5,6 +5,7 @@ use crate::event::{Event, Mailbox};
 use crate::report::GivenUp;
 use crate::resume::Prefix;
 use crate::seal;
+use crate::unread::{Answer, InPipe, in_pipe, may_have_taken};
 use crate::verdict::Consumer;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -59,6 +60,10 @@ pub(crate) struct Destination {
     transferred: u64,
     /// When it last took something, or had nothing to take.
     content_at: Instant,
+    /// What was last told of the bytes in its pipe.
+    told: Option<Answer>,
+    /// When bytes last moved into its pipe, or it was looked how many are left in there.
+    quiet_since: Instant,
     receipt: Option<Receipt>,
     given_up: Option<GivenUp>,
     /// It takes no more, and its ending is on its way.
@@ -113,6 +118,8 @@ impl Destination {
             last: None,
             transferred: 0,
             content_at: now,
+            told: None,
+            quiet_since: now,
             receipt: None,
             given_up: None,
             has_refused: false,
@@ -147,7 +154,7 @@ impl Destination {
         self.pending.is_none()
     }
 
-    /// Whether a byte still waits here.
+    /// Whether a byte still waits here: in our queue, or in front of it.
     pub(crate) fn is_behind(&self) -> bool {
         self.is_live() && (self.pending.is_some() || self.writer.ledger().unsettled() > 0)
     }
@@ -162,9 +169,49 @@ impl Destination {
         self.is_live() && self.phase != Phase::Open
     }
 
+    /// Whether a byte waits to be taken, here or in its pipe.
+    pub(crate) fn has_bytes_to_go(&self) -> bool {
+        self.is_behind() || self.in_pipe() == InPipe::Unread
+    }
+
+    /// What is known of the bytes in its pipe. Those in a file wait for nobody. Those in a pipe count until its end is on its way: a child
+    /// has read them by then, and a stranger may read them whenever it likes.
+    fn in_pipe(&self) -> InPipe {
+        let is_file = self.kind == DestinationKind::File;
+        if is_file || !self.is_live() || self.phase == Phase::Finishing {
+            InPipe::Nothing
+        } else {
+            in_pipe(self.told, self.transferred)
+        }
+    }
+
+    /// When to look at its reader again, if it may be the reader who keeps bytes waiting and nothing moves until then.
+    pub(crate) fn look_at(&self, every: Duration) -> Option<Instant> {
+        let is_needed = self.in_pipe() != InPipe::Nothing;
+        is_needed.then(|| self.quiet_since + every)
+    }
+
+    /// Asks how much of its pipe is unread, if that is of interest. Says whether its reader has taken something, or may have.
+    pub(crate) fn look_at_reader(&mut self, now: Instant) -> bool {
+        if self.in_pipe() == InPipe::Nothing {
+            return false;
+        }
+        let answer = Answer {
+            transferred: self.transferred,
+            unread: self.writer.unread_bytes(),
+        };
+        let has_taken = may_have_taken(self.told, answer);
+        self.told = Some(answer);
+        self.quiet_since = now;
+        if has_taken {
+            self.content_at = self.content_at.max(now);
+        }
+        has_taken
+    }
+
     /// Since when it takes nothing although bytes wait for it.
     pub(crate) fn stuck_since(&self) -> Option<Instant> {
-        self.is_behind().then_some(self.content_at)
+        self.has_bytes_to_go().then_some(self.content_at)
     }
 
     /// What happened up to now is not its fault.
@@ -259,7 +306,11 @@ impl Destination {
         let ledger = self.writer.ledger();
         let moved = ledger.transferred() > self.transferred;
         self.transferred = ledger.transferred();
-        if moved || (self.pending.is_none() && ledger.unsettled() == 0) {
+        if moved {
+            self.quiet_since = now;
+        }
+        let waits_here = self.pending.is_some() || ledger.unsettled() > 0;
+        if moved || !(waits_here || self.in_pipe() == InPipe::Unread) {
             self.content_at = now;
         }
         if no_more && self.pending.is_none() && self.phase == Phase::Open {
@@ -299,7 +350,7 @@ impl Destination {
             DestinationKind::File => self.finish(),
             DestinationKind::Peer => {
                 if ledger.unsettled() == 0 {
-                    // A stranger may read whenever it likes.
+                    // A stranger may read whenever it likes, after this program has ended too: no deadline waits for that.
                     self.ask_whether_read();
                     self.finish();
                 }

@@ -39,6 +39,8 @@ pub(crate) struct CopyFlags {
     pub(crate) slow: SlowPolicy,
 
     /// When a destination is slow (only with --slow drop or fail)
+    ///
+    /// Bytes that its reader has not taken out of its pipe wait for it too, where the system tells of them: see --idle.
     #[arg(
         long,
         value_name = "DURATION",
@@ -117,7 +119,9 @@ pub(crate) struct CopyFlags {
 
     /// End when no byte moved for so long
     ///
-    /// Only while some are to come or to go; while addresses are opened, too.
+    /// Only while some are to come or to go; while addresses are opened, too. Bytes that a reader has not taken out of its pipe are to
+    /// go, where the system tells of them (Linux: pipes, FIFOs, local sockets); after the end of SRC only if the reader is a command of
+    /// ours.
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub(crate) idle: Option<Duration>,
 

@@ -70,6 +70,7 @@ mod unix_signals;
 mod unix_stderr;
 #[cfg(unix)]
 mod unix_words;
+mod unread;
 mod verdict;
 #[cfg(windows)]
 mod windows;

@@ -28,6 +28,7 @@ mod process;
 mod step;
 #[cfg(unix)]
 mod unix;
+mod unread;
 /// Windows' tables on a system that is not Windows: what each code means, and what an answer is to the core. The simulator
 /// judges its Windows with them.
 #[cfg(all(not(windows), feature = "tables"))]
@@ -58,13 +59,14 @@ pub use unix::{Bell, orphans};
 pub use unix::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
     classify, holders_of, inherited, is_in_terminals_foreground, note_thread, open_terminal,
-    output_pipe, resize_terminal, say,
+    output_pipe, resize_terminal, say, unread_by_peer,
 };
+pub use unread::Unread;
 #[cfg(windows)]
 pub use windows::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
     classify, holders_of, inherited, is_in_terminals_foreground, note_thread, open_terminal,
-    output_pipe, resize_terminal, say,
+    output_pipe, resize_terminal, say, unread_by_peer,
 };
 
 #[cfg(unix)]

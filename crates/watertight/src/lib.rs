@@ -72,6 +72,7 @@ mod terminal;
 mod timers;
 mod tokio_reactor;
 mod transfer;
+mod unread;
 mod wait;
 mod writer;
 

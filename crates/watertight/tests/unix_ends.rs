@@ -81,6 +81,72 @@ fn a_peer_that_read_everything_and_left_is_no_failure() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_writer_knows_how_many_bytes_its_peer_has_not_read() {
+    let _accounted = Accounted::start();
+    let folder = Folder::new("unread");
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (from, into) = std::io::pipe().unwrap();
+    let (fifo_from, fifo_into) = fifo_ends(&folder.fifo());
+    let ends: [(OwnedFd, OwnedFd); 3] = [
+        (theirs.into(), ours.into()),
+        (from.into(), into.into()),
+        (fifo_from.into(), fifo_into.into()),
+    ];
+    for (theirs, ours) in ends {
+        let writer = PipeWriter::adopt(ours).unwrap();
+        assert_eq!(writer.unread_bytes(), Some(0));
+        writer.send(b"read ").wait().unwrap();
+        writer.send(b"me").wait().unwrap();
+        writer.until_transferred().within(PATIENCE).wait().unwrap();
+        assert_eq!(writer.unread_bytes(), Some(7));
+        let mut peer = File::from(theirs);
+        // Byte by byte, also where the system keeps what was sent in one piece.
+        for unread in (0..7).rev() {
+            peer.read_exact(&mut [0]).unwrap();
+            assert_eq!(writer.unread_bytes(), Some(unread));
+        }
+        assert_eq!(writer.ledger().transferred(), 7);
+        let _ = writer.finish().within(PATIENCE).wait().unwrap();
+        assert_eq!(writer.unread_bytes(), None);
+    }
+    let file = PipeWriter::adopt(File::create(folder.0.join("file")).unwrap()).unwrap();
+    file.send(b"nobody reads").wait().unwrap();
+    assert_eq!(file.unread_bytes(), None);
+    let _ = file.finish().within(PATIENCE).wait().unwrap();
+}
+
+#[cfg(all(target_os = "linux", feature = "fault"))]
+#[test]
+fn what_is_unread_is_not_known_if_a_question_fails() {
+    use watertight::fault::{self, Fault};
+    let _accounted = Accounted::start();
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let writer = PipeWriter::adopt(ours).unwrap();
+    writer.send(b"unread").wait().unwrap();
+    writer.until_transferred().within(PATIENCE).wait().unwrap();
+    for only in [
+        "SIOCOUTQ",
+        "socket (sock_diag)",
+        "send (sock_diag)",
+        "recv (sock_diag)",
+    ] {
+        fault::plan(&[Fault {
+            at: 1,
+            only: Some(only),
+            code: watertight::OsCode(Errno::NOMEM.raw_os_error()),
+            times: 1,
+        }]);
+        assert_eq!(writer.unread_bytes(), None, "{only}");
+        let trace = fault::stop();
+        let has_failed = trace.begun.iter().any(|made| made.failed.is_some());
+        assert!(has_failed, "{only}");
+        assert_eq!(writer.unread_bytes(), Some(6));
+    }
+    let _ = writer.abort().within(PATIENCE).wait().unwrap();
+}
+
 /// A kernel that is short of memory for a moment: the bytes wait, at once and from the library's thread.
 #[cfg(feature = "fault")]
 #[test]

@@ -425,6 +425,11 @@ fn out_queue(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
+/// sock_diag(7): how many bytes the peer of the local socket with this number has not read.
+pub(super) fn unread_by_peer(inode: u32) -> Option<u64> {
+    super::socket_diag::unread_by_peer(inode)
+}
+
 /// Whether this standard stream was closed when the process started.
 pub(super) fn was_closed(number: u32) -> bool {
     super::start::was_closed(number)

@@ -41,7 +41,10 @@ mod readiness;
 mod rung;
 mod sigpipe;
 #[cfg(any(target_os = "android", target_os = "linux"))]
+mod socket_diag;
+#[cfg(any(target_os = "android", target_os = "linux"))]
 mod start;
+mod unread;
 mod until_read;
 
 #[cfg(feature = "fault")]
@@ -66,6 +69,7 @@ pub use pseudo_terminal::{open_terminal, resize_terminal};
 #[cfg(feature = "fault")]
 pub use sigpipe::sigpipe_to_default;
 pub use sigpipe::{WriteSignalsHeld, quiet_thread};
+pub use unread::unread_by_peer;
 
 impl crate::fault::Code for rustix::io::Errno {
     fn of(code: watertight_core::OsCode) -> Self {

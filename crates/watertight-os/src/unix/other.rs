@@ -255,6 +255,11 @@ pub(super) fn unread(_fd: BorrowedFd<'_>, _kind: Kind) -> Option<Result<u64, Err
     None
 }
 
+/// Not known here.
+pub(super) fn unread_by_peer(_inode: u32) -> Option<u64> {
+    None
+}
+
 /// Not known here: a stream that was closed at the start looks like the null device.
 pub(super) fn was_closed(_number: u32) -> bool {
     false

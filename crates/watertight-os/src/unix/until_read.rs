@@ -41,7 +41,7 @@ fn was_reset(handle: &Handle) -> bool {
 
 /// fstat: device and inode of a local socket. What cannot be asked is not remembered.
 #[allow(clippy::unnecessary_cast, reason = "other systems have other widths")]
-fn identity(handle: &Handle) -> Option<(u64, u64)> {
+pub(super) fn identity(handle: &Handle) -> Option<(u64, u64)> {
     if handle.kind() != Kind::LocalSocket {
         return None;
     }

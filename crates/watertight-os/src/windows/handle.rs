@@ -5,6 +5,7 @@ use super::classify::{Call, classified};
 use super::helper::Helper;
 use super::sys;
 use crate::step::{Direction, Refused, Step, StepError, step};
+use crate::unread::Unread;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::sync::{Arc, OnceLock};
 use watertight_core::{Cause, Class, ErrorKind, OsCode};
@@ -126,6 +127,12 @@ impl Handle {
         None
     }
 
+    /// Never: what is free of a pipe's quota is no answer, for a reader that waits takes its read out of it too.
+    #[must_use]
+    pub const fn unread(&self) -> Option<Unread> {
+        None
+    }
+
     /// An overlapped end of a pipe that we made ourselves, bound to the port already.
     pub(super) fn own(os: OwnedHandle, direction: Direction, capacity: u64) -> Self {
         let found = Found {
@@ -192,6 +199,12 @@ pub const fn armed_pair() -> Result<(OwnedHandle, OwnedHandle), StepError> {
         class: Class::Unsupported,
         os: None,
     })
+}
+
+/// Never asked here: no socket is served.
+#[must_use]
+pub const fn unread_by_peer(_: u32) -> Option<u64> {
+    None
 }
 
 /// Takes over a handle, or gives it back untouched with the step that failed. `bind` binds it to the port, which cannot be
