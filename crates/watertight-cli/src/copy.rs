@@ -2,7 +2,8 @@
 //!
 //! Bytes go from the source's thread through the mailbox into every destination's queue. The source reads only on credit,
 //! and gets credit only when every live destination has taken the chunk before: memory is bounded, and the slowest sets
-//! the pace. Nothing here knows how a pipe works.
+//! the pace. Where nobody has to see the bytes, the source's thread moves them on by itself, and this one sees from the accounts how
+//! far it is. Nothing here knows how a pipe works.
 
 mod flow;
 
@@ -16,12 +17,13 @@ use crate::event::{Event, Inbox, Mailbox, is_late};
 use crate::extent::Extent;
 use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy, SlowPolicy};
 use crate::meter::Meter;
+use crate::moving::Moving;
 use crate::progress::CopyProgress;
 use crate::rate::Pace;
 use crate::report::{CopyEnding, GivenUp};
 use crate::reserve::Reserve;
 use crate::seal::{Decoder, Sealer};
-use crate::source::{Moving, Source, Wanted};
+use crate::source::{Source, Wanted};
 use crate::source_ending::SourceEnding;
 use crate::verdict::{Consumer, Producer, Stream, Verdict, judge};
 use bytes::Bytes;
@@ -46,7 +48,7 @@ pub(crate) struct Copy<'a> {
     source: Source,
     /// Our standard streams' pipes that are still to be enlarged.
     to_enlarge: Vec<End>,
-    /// The library moves the bytes from the source to the one destination, and nobody is told of each piece.
+    /// The library moves the bytes from the source to the destinations, and nobody is told of each piece.
     is_moving: bool,
     /// What puts the data into frames, if they are to be sealed.
     sealer: Option<Sealer>,
@@ -115,8 +117,9 @@ impl<'a> Copy<'a> {
         let mut to_enlarge = flags.ends_to_enlarge();
         let source = if is_moving {
             let moving = Moving {
-                writer: destinations[0].writer(),
+                writers: destinations.iter().map(Destination::writer).collect(),
                 is_stable: flags.stable,
+                drops_dead: flags.dead == DeadPolicy::Drop,
                 limit: flags.limit,
                 to_enlarge: std::mem::take(&mut to_enlarge),
             };
@@ -198,12 +201,14 @@ impl<'a> Copy<'a> {
         if !self.is_moving {
             return;
         }
-        let destination = &mut self.destinations[0];
-        if destination.advance(false, now, &self.mailbox) {
-            self.moved_at = self.moved_at.max(now);
+        for destination in &mut self.destinations {
+            if destination.advance(false, now, &self.mailbox) {
+                self.moved_at = self.moved_at.max(now);
+            }
         }
-        // What was taken from the source is accepted there in the same moment.
-        self.bytes_read = destination.ledger().accepted();
+        // What one of them has accepted was read, although it is in the source as long as another one has not.
+        let accepted = self.destinations.iter().map(|one| one.ledger().accepted());
+        self.bytes_read = accepted.max().unwrap_or(0);
     }
 
     /// Gives the verdict, once enough is known. Whether it did.
@@ -249,10 +254,8 @@ impl<'a> Copy<'a> {
         match &self.source_ending {
             None if self.is_source_over(now) => Stream::Failed,
             None => Stream::Open,
-            // How the destination ended is on its way, and says what is wrong.
-            Some(ending) if ending.is_destination_over && self.destinations[0].is_live() => {
-                Stream::Open
-            }
+            // How a destination ended is on its way, and says what is wrong.
+            Some(ending) if self.is_any_live(&ending.destinations_over) => Stream::Open,
             Some(ending) => {
                 let read = self.bytes_read;
                 let is_expected = self.flags.expect_bytes.is_none_or(|bytes| bytes == read);
@@ -264,6 +267,11 @@ impl<'a> Copy<'a> {
                 }
             }
         }
+    }
+
+    fn is_any_live(&self, indices: &[usize]) -> bool {
+        let is_live = |index: &usize| self.destinations[*index].is_live();
+        indices.iter().any(is_live)
     }
 
     /// The verdict is bad: no child is given a clean end of this stream. The others get what was read.
@@ -339,6 +347,11 @@ impl<'a> Copy<'a> {
             self.ending.get_or_insert(why);
             self.child_of(End::Source).stop(now + CHILD_GRACE, now);
         }
+        if ending.is_destination_over {
+            // Its own ending may come only now.
+            self.ending.get_or_insert(CopyEnding::DestinationEnded);
+            self.child_of(End::Source).stop(now + CHILD_GRACE, now);
+        }
         self.drain_since.get_or_insert(now);
         self.moved_at = self.moved_at.max(now);
         self.source_ending = Some(ending);
@@ -358,7 +371,15 @@ impl<'a> Copy<'a> {
 
     /// A destination failed, or its peer closed. A child that closed its input may have work to do: it is waited for.
     fn handle_early_ending(&mut self, now: Instant) {
-        if self.flags.dead == DeadPolicy::Fail {
+        if self.flags.dead != DeadPolicy::Fail {
+            return;
+        }
+        let has_others = self.destinations.len() > 1;
+        if self.is_moving && has_others && self.source_ending.is_none() {
+            // The source's thread sees it too, and ends when the others have what any of them has had. Its pipe stays open until then.
+            self.ending.get_or_insert(CopyEnding::DestinationEnded);
+            self.child_of(End::Source).stop(now + CHILD_GRACE, now);
+        } else {
             self.stop_source(CopyEnding::DestinationEnded, now);
         }
     }

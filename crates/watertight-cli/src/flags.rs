@@ -83,7 +83,8 @@ pub(crate) struct CopyFlags {
     /// Copy the bytes through this program
     ///
     /// Else the kernel moves them where it can. Holes of a file stay holes in another file then (Linux), and a pipe is lent the source
-    /// file's own pages: whoever overwrites the file before they are read changes what is read.
+    /// file's own pages: whoever overwrites the file before they are read changes what is read. With several destinations nobody else is
+    /// to read the source's pipe meanwhile.
     #[arg(long, hide_short_help = true)]
     pub(crate) stable: bool,
 
@@ -208,8 +209,9 @@ impl CopyFlags {
         self.buffer.unwrap_or(Self::BUFFER_BYTES)
     }
 
-    /// Whether the library can move the bytes on: nobody here has to see them, to hold them back or to read ahead of the destination,
-    /// nor to stop the source's child the moment it has given enough.
+    /// Whether the library can move the bytes on: nobody here has to see them, to hold them back or to read ahead of the destinations,
+    /// nor to stop the source's child the moment it has given enough. Nor does each of several destinations need a queue of its own: so
+    /// that bytes wait for one that is slow while the others go on, or that all get the same when the stream is cut and that is its end.
     pub(crate) fn lets_bytes_pass(&self, has_child: bool) -> bool {
         let is_seen = self.hash.is_some() || self.seal || self.sealed || self.is_resumed();
         let is_held_back = self.rate.is_some()
@@ -217,7 +219,9 @@ impl CopyFlags {
             || self.start_at.is_some()
             || self.drain_within.is_some();
         let is_stopped = self.limit.is_some() && has_child;
-        self.destinations.len() == 1 && !is_seen && !is_held_back && !is_stopped
+        let has_policy = self.slow != SlowPolicy::Wait || self.on_failure == FailurePolicy::End;
+        let is_queued = has_policy && self.destinations.len() > 1;
+        !is_seen && !is_held_back && !is_stopped && !is_queued
     }
 
     /// The ends that are our standard input and output, if their pipes may be enlarged.

@@ -30,6 +30,7 @@ mod how;
 mod identity;
 mod meter;
 mod mixing;
+mod moving;
 mod oom;
 mod opened;
 mod orphans;

@@ -1,22 +1,20 @@
 //! The reading side of a copy: one thread that reads as much as it is given credit for, takes a seal off, and has the data hashed; or,
 //! where nobody has to see the bytes, one that has the library move them on.
 
-use crate::end::End;
 use crate::event::{Event, Mailbox};
 use crate::extent::Extent;
 use crate::hashing::Hashing;
-use crate::platform;
+use crate::moving::Moving;
 use crate::seal::Decoder;
-use crate::source_ending::SourceEnding;
+use crate::source_ending::{SourceEnding, shrinkage, untaken};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-use watertight::{OsHandle, PipeReader, PipeWriter, TransferEnd, TransferError, transfer};
+use watertight::{OsHandle, PipeReader};
 
 /// The most that is read at once: a few pipe capacities, little enough to stay in the cache.
 pub(crate) const CHUNK_BYTES_MAX: u64 = 128 * 1024;
@@ -79,7 +77,7 @@ impl Source {
         })
     }
 
-    /// Starts a thread that moves everything on to the one destination, inside the kernel where that is offered. Not before its first
+    /// Starts a thread that moves everything on to the destinations, inside the kernel where that is offered. Not before its first
     /// credit, which is for everything: destination files are emptied until then.
     pub(crate) fn start_moving(
         reader: PipeReader,
@@ -131,92 +129,6 @@ impl Source {
         // Asking is enough: the reading thread hears the answer.
         let _ = self.reader.abort().within(Duration::ZERO).wait();
     }
-}
-
-/// What moves everything on to one destination.
-pub(crate) struct Moving {
-    pub(crate) writer: Arc<PipeWriter>,
-    /// The bytes are copied, so that nobody who changes the source changes what the destination got.
-    pub(crate) is_stable: bool,
-    /// No more than so many.
-    pub(crate) limit: Option<u64>,
-    /// The ends whose pipes may be enlarged.
-    pub(crate) to_enlarge: Vec<End>,
-}
-
-/// So many bytes flow before a pipe is enlarged: a small copy does not pay for it, and the pages of all pipes of a user's have one
-/// bound (`pipe-user-pages-soft`).
-pub(crate) const ENLARGED_AFTER_BYTES: u64 = 4 * 1024 * 1024;
-
-impl Moving {
-    fn run(
-        &self,
-        reader: &PipeReader,
-        extent: Option<Extent>,
-        stopped: &AtomicBool,
-    ) -> SourceEnding {
-        let mut ending = SourceEnding {
-            size_at_start: extent.map(Extent::left),
-            ..SourceEnding::default()
-        };
-        match self.moved(reader) {
-            Ok((_, false)) => ending.limit_reached = true,
-            Ok((bytes, true)) => {
-                ending.error = shrinkage(reader, extent, bytes);
-                ending.shrank = ending.error.is_some();
-                ending.ended = !ending.shrank;
-            }
-            // The destination's own ending tells of it.
-            Err(failed) if failed.end == TransferEnd::Destination => {
-                ending.is_destination_over = true;
-            }
-            Err(failed) => {
-                // What follows from our own stopping is no failure of the source.
-                let is_ours = stopped.load(Ordering::Acquire);
-                ending.error = (!is_ours).then(|| failed.error.to_string());
-            }
-        }
-        ending.untaken = untaken(reader);
-        ending
-    }
-
-    /// Moves everything: how much it was, and whether the stream ended.
-    fn moved(&self, reader: &PipeReader) -> Result<(u64, bool), TransferError> {
-        let limit = self.limit.unwrap_or(u64::MAX);
-        let moved = |bytes_max: u64| {
-            let moving = transfer(reader, &self.writer).bytes_max(bytes_max);
-            if self.is_stable {
-                moving.wait()
-            } else {
-                moving.in_kernel_everywhere().wait()
-            }
-        };
-        let first = moved(limit.min(ENLARGED_AFTER_BYTES))?;
-        if first.has_ended || first.bytes == limit {
-            return Ok((first.bytes, first.has_ended));
-        }
-        for end in &self.to_enlarge {
-            let copy = match end {
-                End::Destination(_) => self.writer.try_clone_handle(),
-                End::Source => reader.try_clone_handle(),
-            };
-            if let Ok(copy) = copy {
-                platform::enlarge(&copy);
-            }
-        }
-        let rest = moved(limit - first.bytes)?;
-        Ok((first.bytes + rest.bytes, rest.has_ended))
-    }
-}
-
-/// Closes our end: a producer that still writes learns of it now. Bounded by the library. How many bytes the system handed over
-/// that nobody took.
-fn untaken(reader: &PipeReader) -> u64 {
-    let receipt = reader.abort().wait();
-    receipt.map_or(0, |receipt| {
-        let ledger = receipt.ledger();
-        ledger.accepted() - ledger.transferred()
-    })
 }
 
 /// The thread's own state.
@@ -302,23 +214,6 @@ impl Reading {
             .map_or(u64::MAX, |limit| limit.saturating_sub(self.bytes_read));
         usize::try_from(left).unwrap_or(usize::MAX)
     }
-}
-
-/// The source's end was reached. What there is to say if it had more at the start, and was cut since.
-fn shrinkage(reader: &PipeReader, extent: Option<Extent>, read: u64) -> Option<String> {
-    let at_start = extent?;
-    // The first question spares most copies the second handle.
-    let is_cut = at_start.is_short(read) && at_start.was_cut(read, extent_now(reader));
-    is_cut.then(|| {
-        let size = at_start.left();
-        format!("the source became shorter: {size} bytes at the start, {read} read")
-    })
-}
-
-/// What the source holds now.
-fn extent_now(reader: &PipeReader) -> Option<Extent> {
-    let handle = reader.try_clone_handle().ok()?;
-    Extent::of(&File::from(handle))
 }
 
 /// Buffers that are used again once every destination is done with them. Each keeps its length, so that nothing has to be cleared again.

@@ -1,5 +1,9 @@
 //! How a copy's source ended.
 
+use crate::extent::Extent;
+use std::fs::File;
+use watertight::PipeReader;
+
 /// How the source ended.
 #[derive(Debug, Default)]
 pub(crate) struct SourceEnding {
@@ -19,6 +23,35 @@ pub(crate) struct SourceEnding {
     pub(crate) seal_bytes: u64,
     /// Bytes that the system handed over and that nobody took, because reading was stopped.
     pub(crate) untaken: u64,
-    /// It was not read to its end because its one destination takes no more.
+    /// It was not read to its end because a destination takes no more.
     pub(crate) is_destination_over: bool,
+    /// These destinations take no more, and how they ended is on its way.
+    pub(crate) destinations_over: Vec<usize>,
+}
+
+/// Closes our end: a producer that still writes learns of it now. Bounded by the library. How many bytes the system handed over
+/// that nobody took.
+pub(crate) fn untaken(reader: &PipeReader) -> u64 {
+    let receipt = reader.abort().wait();
+    receipt.map_or(0, |receipt| {
+        let ledger = receipt.ledger();
+        ledger.accepted() - ledger.transferred()
+    })
+}
+
+/// The source's end was reached. What there is to say if it had more at the start, and was cut since.
+pub(crate) fn shrinkage(reader: &PipeReader, extent: Option<Extent>, read: u64) -> Option<String> {
+    let at_start = extent?;
+    // The first question spares most copies the second handle.
+    let is_cut = at_start.is_short(read) && at_start.was_cut(read, extent_now(reader));
+    is_cut.then(|| {
+        let size = at_start.left();
+        format!("the source became shorter: {size} bytes at the start, {read} read")
+    })
+}
+
+/// What the source holds now.
+fn extent_now(reader: &PipeReader) -> Option<Extent> {
+    let handle = reader.try_clone_handle().ok()?;
+    Extent::of(&File::from(handle))
 }

@@ -62,19 +62,30 @@ pub trait Backend: Send + Sync + Sized + 'static {
     }
 
     /// A pipe for [`duplicate_now`](Self::duplicate_now), as large as that of `from`: its reading end and its writing end. The caller
-    /// closes both. `None`: nothing is duplicated out of this handle, or not now.
-    fn private_pipe(&self, from: &Self::Handle) -> Option<(Self::Handle, Self::Handle)> {
-        let _ = from;
+    /// closes both. `None`: nothing is duplicated out of this handle, or not now. `everywhere` is as there.
+    fn private_pipe(
+        &self,
+        from: &Self::Handle,
+        everywhere: bool,
+    ) -> Option<(Self::Handle, Self::Handle)> {
+        let _ = (from, everywhere);
         None
     }
 
     /// Copies at most `bytes_max` of the first bytes in `from` to the writing end of a [`private_pipe`](Self::private_pipe) that is empty,
     /// inside the kernel, and does not wait. They stay in `from`, so that the next call begins with the same ones:
-    /// [`MoveNow::Moved`] says how many were copied. Unavailable where others may read from the same pipe: they would take what is copied.
+    /// [`MoveNow::Moved`] says how many were copied. Without `everywhere` it is unavailable where others may read from the same pipe:
+    /// they would take what is copied. With it that is the business of the transfer that asks for it.
     ///
     /// The caller has a direct read of `from` going on, so that nobody closes it meanwhile.
-    fn duplicate_now(&self, from: &Self::Handle, into: &Self::Handle, bytes_max: usize) -> MoveNow {
-        let _ = (from, into, bytes_max);
+    fn duplicate_now(
+        &self,
+        from: &Self::Handle,
+        into: &Self::Handle,
+        bytes_max: usize,
+        everywhere: bool,
+    ) -> MoveNow {
+        let _ = (from, into, bytes_max, everywhere);
         MoveNow::Unavailable
     }
 

@@ -185,7 +185,7 @@ impl Backend for Sim {
         moved
     }
 
-    fn private_pipe(&self, from: &SimHandle) -> Option<(SimHandle, SimHandle)> {
+    fn private_pipe(&self, from: &SimHandle, _everywhere: bool) -> Option<(SimHandle, SimHandle)> {
         self.enter(from.0, "a question");
         preempt();
         let made = self.lock().private_pipe(from.0);
@@ -194,7 +194,13 @@ impl Backend for Sim {
         made.map(|(out, into)| (SimHandle(out), SimHandle(into)))
     }
 
-    fn duplicate_now(&self, from: &SimHandle, into: &SimHandle, bytes_max: usize) -> MoveNow {
+    fn duplicate_now(
+        &self,
+        from: &SimHandle,
+        into: &SimHandle,
+        bytes_max: usize,
+        _everywhere: bool,
+    ) -> MoveNow {
         self.enter(from.0, "a copy out");
         self.enter(into.0, "a copy in");
         preempt();

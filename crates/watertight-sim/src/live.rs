@@ -102,12 +102,18 @@ impl Backend for Live {
         moved
     }
 
-    fn private_pipe(&self, from: &SimHandle) -> Option<(SimHandle, SimHandle)> {
-        self.sim.private_pipe(from)
+    fn private_pipe(&self, from: &SimHandle, everywhere: bool) -> Option<(SimHandle, SimHandle)> {
+        self.sim.private_pipe(from, everywhere)
     }
 
-    fn duplicate_now(&self, from: &SimHandle, into: &SimHandle, bytes_max: usize) -> MoveNow {
-        self.sim.duplicate_now(from, into, bytes_max)
+    fn duplicate_now(
+        &self,
+        from: &SimHandle,
+        into: &SimHandle,
+        bytes_max: usize,
+        everywhere: bool,
+    ) -> MoveNow {
+        self.sim.duplicate_now(from, into, bytes_max, everywhere)
     }
 
     fn who_waits(&self, from: &SimHandle, to: &SimHandle) -> MoveNow {

@@ -26,6 +26,7 @@ mod branches;
 mod moving;
 mod policy;
 mod private;
+mod settings;
 
 pub use account::{TeeDestination, TeeEnd, TeeError, TeeOutcome};
 pub use policy::{DeadDestination, SlowDestination};
@@ -42,11 +43,12 @@ const STEPS_MAX: u32 = 16;
 /// destination is. Neither end is closed. To one destination, [`transfer`](crate::transfer()) is the faster way.
 ///
 /// On Linux bytes from a pipe that is ours alone (made by this library, or adopted as unshared) to other pipes or to /dev/null stay in the
-/// kernel (tee and splice), with a pipe of our own for each destination that waits for another. Everything else goes through one buffer
-/// of 64 KiB, the source's read-ahead: a byte stays there until the last destination that counts has accepted it. Each destination
-/// goes on by itself until it is ahead of the slowest by that much, or by what the source's pipe holds. What a destination has accepted
-/// and not transferred is queued there as a reference to the same memory, or as a copy if it is a piece of a few hundred bytes, within
-/// the destination's own [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max). No thread waits for an end of its own: one that
+/// kernel (tee and splice), with a pipe of our own for each destination that waits for another;
+/// [`in_kernel_everywhere`](Tee::in_kernel_everywhere) has the kernel do it with other pipes, and with files, too. Everything else goes
+/// through one buffer of 64 KiB, the source's read-ahead: a byte stays there until the last destination that counts has accepted it. Each
+/// destination goes on by itself until it is ahead of the slowest by that much, or by what the source's pipe holds. What a destination has
+/// accepted and not transferred is queued there as a reference to the same memory, or as a copy if it is a piece of a few hundred bytes,
+/// within the destination's own [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max). No thread waits for an end of its own: one that
 /// waits with `.wait()` blocks on the source by itself, and blocks SIGPIPE and SIGXFSZ meanwhile, also for observers that it calls.
 ///
 /// What a [dead](DeadDestination) or a [slow](SlowDestination) destination means for the others can be said. A destination that is dropped
@@ -84,6 +86,8 @@ pub struct Tee<'a, B: Backend = Native> {
     /// So many bytes are taken from the source in all waits, and at most so many.
     bytes: u64,
     bytes_max: u64,
+    /// Bytes are moved inside the kernel also where that differs from a read and a write.
+    is_everywhere: bool,
     /// What the next read reads into.
     buffer: BytesMut,
     source: SourceWait,
@@ -118,74 +122,10 @@ impl<'a, B: Backend> Tee<'a, B> {
             branches,
             bytes: 0,
             bytes_max: u64::MAX,
+            is_everywhere: false,
             buffer: BytesMut::new(),
             source: SourceWait::default(),
         })
-    }
-
-    /// Takes at most `bytes` bytes from the source, in all waits of this `Tee`, and never one more. No bound unless this says otherwise.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let (from, source) = watertight::pipe()?;
-    /// let (_sink, to) = watertight::pipe()?;
-    /// source.send(b"header and body").wait()?;
-    /// let mut tee = watertight::Tee::new(&from, [&to])?;
-    /// let done = tee.bytes_max(6).transfer().wait()?;
-    /// assert_eq!((done.bytes, done.has_ended), (6, false));
-    /// let mut buf = [0; 16];
-    /// let n = from.receive(&mut buf).wait()?;
-    /// assert_eq!(&buf[..n], b" and body");
-    /// # Ok::<(), watertight::Error>(())
-    /// ```
-    pub fn bytes_max(&mut self, bytes: u64) -> &mut Self {
-        self.bytes_max = bytes;
-        self
-    }
-
-    /// What a destination that accepts nothing any more means for the others. Unless this says otherwise the transfer ends with its error.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use watertight::{DeadDestination, ErrorKind, Tee};
-    /// let (from, source) = watertight::pipe()?;
-    /// let (_sink, to) = watertight::pipe()?;
-    /// let (_copy, aborted) = watertight::pipe()?;
-    /// let _ = aborted.abort().wait()?;
-    /// source.send(b"for one").wait()?;
-    /// source.finish().wait()?.into_result()?;
-    /// let mut tee = Tee::new(&from, [&to, &aborted])?;
-    /// let done = tee.dead_destination(DeadDestination::Drop).transfer().wait()?;
-    /// assert_eq!((done.destinations[0].bytes, done.destinations[0].error), (7, None));
-    /// assert_eq!(done.destinations[1].error.map(|error| error.kind), Some(ErrorKind::Aborted));
-    /// # Ok::<(), watertight::Error>(())
-    /// ```
-    pub fn dead_destination(&mut self, dead: DeadDestination) -> &mut Self {
-        self.branches.dead = dead;
-        self
-    }
-
-    /// What a destination that makes no progress means for the others. Unless this says otherwise all wait for it. The time is counted in
-    /// each wait anew.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use watertight::{SlowDestination, Tee};
-    /// let (from, source) = watertight::pipe()?;
-    /// let (_sink, to) = watertight::pipe()?;
-    /// source.finish().wait()?.into_result()?;
-    /// let mut tee = Tee::new(&from, [&to])?;
-    /// tee.slow_destination(SlowDestination::DropAfter(Duration::from_secs(5)));
-    /// assert!(tee.transfer().wait()?.has_ended);
-    /// # Ok::<(), watertight::Error>(())
-    /// ```
-    pub fn slow_destination(&mut self, slow: SlowDestination) -> &mut Self {
-        self.branches.slow = slow;
-        self
     }
 
     /// Moves bytes until the source's stream ends, or the bound is met; and waits until the kernel has all of them.
@@ -481,6 +421,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         let round = Round {
             from: from.cell(),
             left,
+            everywhere: self.tee.is_everywhere,
             may_block,
             now: self.tee.now(),
             waker,

@@ -11,8 +11,12 @@ use super::poller::Native;
 use watertight_core::MoveNow;
 
 /// pipe2, F_SETPIPE_SZ: a pipe for copies out of `from`, as large as that one if the kernel allows. A smaller one carries less at once.
-pub(super) fn private_pipe(native: &Native, from: &Handle) -> Option<(Handle, Handle)> {
-    if !is_offered(from) {
+pub(super) fn private_pipe(
+    native: &Native,
+    from: &Handle,
+    everywhere: bool,
+) -> Option<(Handle, Handle)> {
+    if !is_offered(from, everywhere) {
         return None;
     }
     let (out, into) = native.pipe().ok()?;
@@ -25,8 +29,13 @@ pub(super) fn private_pipe(native: &Native, from: &Handle) -> Option<(Handle, Ha
 
 /// tee: copies what is at the front of the pipe. The other pipe is empty, so only this one can have to be waited for. Of any failure a
 /// read tells.
-pub(super) fn duplicate_now(from: &Handle, into: &Handle, bytes_max: usize) -> MoveNow {
-    if !is_offered(from) {
+pub(super) fn duplicate_now(
+    from: &Handle,
+    into: &Handle,
+    bytes_max: usize,
+    everywhere: bool,
+) -> MoveNow {
+    if !is_offered(from, everywhere) {
         return MoveNow::Unavailable;
     }
     loop {
@@ -42,16 +51,19 @@ pub(super) fn duplicate_now(from: &Handle, into: &Handle, bytes_max: usize) -> M
     }
 }
 
-/// O9: of a pipe that nobody else reads. Between a copy and the moment at which the bytes leave the pipe, somebody else would take them, and
-/// whatever came behind them would leave it instead.
-fn is_offered(from: &Handle) -> bool {
+/// O9: of a pipe that nobody else reads, unless it was asked for everywhere. Between a copy and the moment at which the bytes leave the
+/// pipe, somebody else would take them, and whatever came behind them would leave it instead. Nothing tells whether a pipe that somebody
+/// else made has other readers. What only a helper reads cannot be waited for without being read.
+fn is_offered(from: &Handle, everywhere: bool) -> bool {
     let is_alone = from.is_ours() && !from.is_copied();
-    kernel::HAS_TEE && is_alone && from.kind() == Kind::Pipe && from.helped().is_none()
+    let is_offered = everywhere || is_alone;
+    kernel::HAS_TEE && is_offered && from.kind() == Kind::Pipe && from.helped().is_none()
 }
 
 #[cfg(all(test, any(target_os = "android", target_os = "linux")))]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::sync::Arc;
     use watertight_core::{Backend, ReadNow, WriteNow};
 
@@ -75,8 +87,8 @@ mod tests {
         let (from, feed) = native.pipe().unwrap();
         assert_eq!(native.write_now(&feed, b"front"), WriteNow::Transferred(5));
         for bytes_max in [3, 9] {
-            let (out, into) = native.private_pipe(&from).unwrap();
-            let copied = native.duplicate_now(&from, &into, bytes_max);
+            let (out, into) = native.private_pipe(&from, false).unwrap();
+            let copied = native.duplicate_now(&from, &into, bytes_max, false);
             assert_eq!(copied, MoveNow::Moved(bytes_max.min(5)));
             assert_eq!(read(&native, &out), b"front"[..bytes_max.min(5)]);
             close(&native, [out, into]);
@@ -89,11 +101,11 @@ mod tests {
     fn an_empty_pipe_is_waited_for_until_its_writer_has_left() {
         let native = Native::new().unwrap();
         let (from, feed) = native.pipe().unwrap();
-        let (out, into) = native.private_pipe(&from).unwrap();
-        let copied = native.duplicate_now(&from, &into, 9);
+        let (out, into) = native.private_pipe(&from, false).unwrap();
+        let copied = native.duplicate_now(&from, &into, 9, false);
         assert_eq!(copied, MoveNow::SourceWait);
         close(&native, [feed]);
-        let copied = native.duplicate_now(&from, &into, 9);
+        let copied = native.duplicate_now(&from, &into, 9, false);
         assert_eq!(copied, MoveNow::EndOfStream);
         close(&native, [from, out, into]);
     }
@@ -105,7 +117,7 @@ mod tests {
         let Some(capacity) = from.set_capacity(256 * 1024) else {
             panic!("a capacity can be asked for");
         };
-        let (out, into) = native.private_pipe(&from).unwrap();
+        let (out, into) = native.private_pipe(&from, false).unwrap();
         assert!(out.capacity().unwrap() >= capacity);
         close(&native, [from, feed, out, into]);
     }
@@ -114,16 +126,35 @@ mod tests {
     fn nothing_is_copied_out_of_a_pipe_that_others_may_read() {
         let native = Native::new().unwrap();
         let (from, feed) = native.pipe().unwrap();
-        let (out, into) = native.private_pipe(&from).unwrap();
+        let (out, into) = native.private_pipe(&from, false).unwrap();
         assert_eq!(native.write_now(&feed, b"front"), WriteNow::Transferred(5));
         let copy = from.try_clone().unwrap();
-        let copied = native.duplicate_now(&from, &into, 9);
+        let copied = native.duplicate_now(&from, &into, 9, false);
         assert_eq!(copied, MoveNow::Unavailable);
-        assert!(native.private_pipe(&from).is_none());
+        assert!(native.private_pipe(&from, false).is_none());
         drop(copy);
         let (theirs, _feed) = std::io::pipe().unwrap();
         let adopted = native.adopt(theirs.into(), crate::Direction::Read).unwrap();
-        assert!(native.private_pipe(&adopted).is_none());
+        assert!(native.private_pipe(&adopted, false).is_none());
         close(&native, [from, feed, out, into, adopted]);
+    }
+
+    #[test]
+    fn where_it_is_asked_for_copies_are_made_out_of_any_pipe() {
+        let native = Native::new().unwrap();
+        let (theirs, mut feed) = std::io::pipe().unwrap();
+        let from = native.adopt(theirs.into(), crate::Direction::Read).unwrap();
+        feed.write_all(b"front").unwrap();
+        let (out, into) = native.private_pipe(&from, true).unwrap();
+        let copied = native.duplicate_now(&from, &into, 9, true);
+        assert_eq!(copied, MoveNow::Moved(5));
+        assert_eq!(read(&native, &out), b"front");
+        let copied = native.duplicate_now(&from, &into, 9, false);
+        assert_eq!(copied, MoveNow::Unavailable);
+        assert_eq!(read(&native, &from), b"front");
+        drop(feed);
+        let copied = native.duplicate_now(&from, &into, 9, true);
+        assert_eq!(copied, MoveNow::EndOfStream);
+        close(&native, [from, out, into]);
     }
 }

@@ -412,18 +412,24 @@ impl Backend for Native {
         moving::move_now(from, to, bytes_max, everywhere)
     }
 
-    fn private_pipe(&self, from: &Handle) -> Option<(Handle, Handle)> {
+    fn private_pipe(&self, from: &Handle, everywhere: bool) -> Option<(Handle, Handle)> {
         if self.birth.is_elsewhere() {
             return None;
         }
-        duplicating::private_pipe(self, from)
+        duplicating::private_pipe(self, from, everywhere)
     }
 
-    fn duplicate_now(&self, from: &Handle, into: &Handle, bytes_max: usize) -> MoveNow {
+    fn duplicate_now(
+        &self,
+        from: &Handle,
+        into: &Handle,
+        bytes_max: usize,
+        everywhere: bool,
+    ) -> MoveNow {
         if self.birth.is_elsewhere() {
             return MoveNow::Unavailable;
         }
-        duplicating::duplicate_now(from, into, bytes_max)
+        duplicating::duplicate_now(from, into, bytes_max, everywhere)
     }
 
     fn joins_after(&self) -> Option<u16> {

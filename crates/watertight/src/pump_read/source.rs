@@ -155,11 +155,12 @@ impl<B: Backend> ReaderCell<B> {
         &self,
         may_block: MayBlock,
         (from, into): (&B::Handle, &B::Handle),
-        bytes_max: usize,
+        how: MoveHow,
     ) -> MoveNow {
         let mut copied = MoveNow::Unavailable;
         self.read_seen(may_block, || {
-            copied = self.driver.backend.duplicate_now(from, into, bytes_max);
+            let backend = &self.driver.backend;
+            copied = backend.duplicate_now(from, into, how.bytes_max, how.everywhere);
             as_read(copied)
         });
         copied

@@ -263,7 +263,7 @@ impl<'a, B: Backend> Branch<'a, B> {
     /// Gets copies of the source's first bytes, the first of which is at `start`. The caller has the source.
     pub(super) fn copy(&mut self, from: &B::Handle, start: u64, round: &Round<'_, B>) -> MoveNow {
         if self.private.is_none() {
-            self.private = PrivatePipe::new(&self.to.cell().driver, from);
+            self.private = PrivatePipe::new(&self.to.cell().driver, from, round.everywhere);
         }
         let Some(private) = &mut self.private else {
             return MoveNow::Unavailable;
@@ -301,7 +301,7 @@ impl<'a, B: Backend> Branch<'a, B> {
             Err(step) => return step,
         };
         let private = self.private.as_mut().expect("it has copies");
-        let answer = private.move_to(&to);
+        let answer = private.move_to(&to, round.everywhere);
         // O4: whoever comes next may close it.
         drop(to);
         let (moved, failure) = booked(answer);
@@ -355,7 +355,7 @@ impl<'a, B: Backend> Branch<'a, B> {
         let is_late = bytes == 0 || self.behind(start) > 0;
         let how = MoveHow {
             bytes_max: usize::try_from(bytes.min(MOVE_BYTES_MAX)).expect("a bound of ours"),
-            everywhere: false,
+            everywhere: round.everywhere,
             asks: false,
         };
         let answer = if is_late {
@@ -454,7 +454,13 @@ impl<'a, B: Backend> Branch<'a, B> {
             Poll::Ready(Some(room)) => room,
         };
         let private = self.private.as_mut();
-        let page = private.and_then(|private| private.read(room.min(PAGE_BYTES_MAX)));
+        // Out of a pipe of packets each read throws away what it has no room for.
+        let most = if round.everywhere {
+            PAGE_BYTES_MAX
+        } else {
+            room.min(PAGE_BYTES_MAX)
+        };
+        let page = private.and_then(|private| private.read(most));
         let Some(mut data) = page else {
             return BranchStep::Unavailable;
         };

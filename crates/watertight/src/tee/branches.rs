@@ -46,15 +46,16 @@ impl<'a, B: Backend> Branches<'a, B> {
         if all.is_empty() {
             return Err(None);
         }
-        let can_move = all.iter().all(|branch| branch.is_on(driver));
-        Ok(Self {
-            can_move,
+        let mut branches = Self {
             all,
             dead: DeadDestination::default(),
             slow: SlowDestination::default(),
             last_dropped: 0,
             alarm: Alarm::default(),
-        })
+            can_move: false,
+        };
+        branches.try_moving(driver);
+        Ok(branches)
     }
 
     pub(super) fn accounts(&self) -> Vec<TeeDestination> {
@@ -78,6 +79,11 @@ impl<'a, B: Backend> Branches<'a, B> {
         let counting = self.all.iter().filter(|branch| branch.counts());
         let behind = counting.map(|branch| branch.behind(start));
         behind.max().unwrap_or(0)
+    }
+
+    /// From now on the kernel is asked to move bytes, if there is one kernel for all. The source is on this driver.
+    pub(super) fn try_moving(&mut self, driver: &Arc<Driver<B>>) {
+        self.can_move = self.all.iter().all(|branch| branch.is_on(driver));
     }
 
     /// From now on all bytes go through the buffer.

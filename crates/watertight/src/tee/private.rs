@@ -1,7 +1,7 @@
 //! A pipe of our own between the source and one destination of several: what is in it is a copy of what is in the source still.
 
 use crate::driver::Driver;
-use crate::pump_read::{MayBlock, ReaderCell};
+use crate::pump_read::{MayBlock, MoveHow, ReaderCell};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::task::Waker;
@@ -12,6 +12,8 @@ pub(super) struct Round<'r, B: Backend> {
     pub(super) from: &'r Arc<ReaderCell<B>>,
     /// How many bytes may still be taken from the source.
     pub(super) left: u64,
+    /// Also where it differs from a read and a write.
+    pub(super) everywhere: bool,
     pub(super) may_block: MayBlock,
     /// The time, if somebody looks at it.
     pub(super) now: Option<Moment>,
@@ -31,8 +33,8 @@ pub(super) struct PrivatePipe<B: Backend> {
 
 impl<B: Backend> PrivatePipe<B> {
     /// One for copies out of this source, if they are offered.
-    pub(super) fn new(driver: &Arc<Driver<B>>, from: &B::Handle) -> Option<Self> {
-        let (out, into) = driver.backend.private_pipe(from)?;
+    pub(super) fn new(driver: &Arc<Driver<B>>, from: &B::Handle, everywhere: bool) -> Option<Self> {
+        let (out, into) = driver.backend.private_pipe(from, everywhere)?;
         Some(Self {
             driver: driver.clone(),
             ends: Some((Arc::new(out), Arc::new(into))),
@@ -47,11 +49,15 @@ impl<B: Backend> PrivatePipe<B> {
     /// Copies the source's first bytes into it. It is empty, and the caller has the source.
     pub(super) fn copy(&mut self, from: &B::Handle, round: &Round<'_, B>) -> MoveNow {
         debug_assert_eq!(self.bytes, 0, "a copy begins with the source's first byte");
-        // A size past the address space is no bound.
-        let bytes_max = usize::try_from(round.left).unwrap_or(usize::MAX);
+        let how = MoveHow {
+            // A size past the address space is no bound.
+            bytes_max: usize::try_from(round.left).unwrap_or(usize::MAX),
+            everywhere: round.everywhere,
+            asks: false,
+        };
         let (_, into) = self.ends();
         let source = round.from;
-        let copied = source.duplicate_to(round.may_block, (from, into), bytes_max);
+        let copied = source.duplicate_to(round.may_block, (from, into), how);
         if let MoveNow::Moved(n) = copied {
             self.bytes = n as u64;
         }
@@ -59,10 +65,11 @@ impl<B: Backend> PrivatePipe<B> {
     }
 
     /// Moves what it has to the destination.
-    pub(super) fn move_to(&mut self, to: &B::Handle) -> MoveNow {
+    pub(super) fn move_to(&mut self, to: &B::Handle, everywhere: bool) -> MoveNow {
         let bytes_max = usize::try_from(self.bytes).expect("no more than a pipe holds");
         let (out, _) = self.ends();
-        let moved = self.driver.backend.move_now(out, to, bytes_max, false);
+        let backend = &self.driver.backend;
+        let moved = backend.move_now(out, to, bytes_max, everywhere);
         if let MoveNow::Moved(n) = moved {
             self.bytes -= n as u64;
         }

@@ -1,0 +1,200 @@
+//! Moving everything on from the source, where nobody has to see the bytes: to one destination by the library's `transfer`, to several by
+//! its `Tee`; inside the kernel where that is offered.
+
+use crate::end::End;
+use crate::extent::Extent;
+use crate::platform;
+use crate::source_ending::{SourceEnding, shrinkage, untaken};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use watertight::{
+    DeadDestination, Error, PipeReader, PipeWriter, Tee, TeeEnd, TransferEnd, TransferError,
+    transfer,
+};
+
+/// What moves everything on.
+pub(crate) struct Moving {
+    /// Of one destination, or of several in their order.
+    pub(crate) writers: Vec<Arc<PipeWriter>>,
+    /// The bytes are copied, so that nobody who changes or reads the source meanwhile changes what a destination gets.
+    pub(crate) is_stable: bool,
+    /// Of several destinations those that take no more are left out, and the others go on.
+    pub(crate) drops_dead: bool,
+    /// No more than so many bytes.
+    pub(crate) limit: Option<u64>,
+    /// The ends whose pipes may be enlarged.
+    pub(crate) to_enlarge: Vec<End>,
+}
+
+/// So many bytes flow before a pipe is enlarged: a small copy does not pay for it, and the pages of all pipes of a user's have one
+/// bound (`pipe-user-pages-soft`).
+pub(crate) const ENLARGED_AFTER_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What was moved.
+struct Moved {
+    bytes: u64,
+    /// The stream ended; otherwise the limit was met.
+    has_ended: bool,
+    /// The destinations that were left out.
+    over: Vec<usize>,
+}
+
+/// Why not everything was moved.
+enum NotMoved {
+    /// These destinations take no more, and that ends it.
+    Destinations(Vec<usize>),
+    Source(Error),
+}
+
+impl Moving {
+    pub(crate) fn run(
+        &self,
+        reader: &PipeReader,
+        extent: Option<Extent>,
+        stopped: &AtomicBool,
+    ) -> SourceEnding {
+        let mut ending = SourceEnding {
+            size_at_start: extent.map(Extent::left),
+            ..SourceEnding::default()
+        };
+        let moved = match &self.writers[..] {
+            [writer] => self.move_to_one(reader, writer),
+            _ => self.move_to_all(reader),
+        };
+        match moved {
+            Ok(moved) => {
+                ending.destinations_over = moved.over;
+                if moved.has_ended {
+                    ending.error = shrinkage(reader, extent, moved.bytes);
+                    ending.shrank = ending.error.is_some();
+                    ending.ended = !ending.shrank;
+                } else {
+                    ending.limit_reached = true;
+                }
+            }
+            // Their own endings tell of it.
+            Err(NotMoved::Destinations(over)) => {
+                ending.destinations_over = over;
+                ending.is_destination_over = true;
+            }
+            Err(NotMoved::Source(error)) => {
+                // What follows from our own stopping is no failure of the source.
+                let is_ours = stopped.load(Ordering::Acquire);
+                ending.error = (!is_ours).then(|| error.to_string());
+            }
+        }
+        ending.untaken = untaken(reader);
+        ending
+    }
+
+    fn move_to_one(&self, reader: &PipeReader, writer: &PipeWriter) -> Result<Moved, NotMoved> {
+        let mut bytes = 0;
+        self.in_parts(reader, |bytes_max| {
+            let moving = transfer(reader, writer).bytes_max(bytes_max - bytes);
+            let moved = if self.is_stable {
+                moving.wait()
+            } else {
+                moving.in_kernel_everywhere().wait()
+            };
+            let moved = moved.map_err(NotMoved::of_one)?;
+            bytes += moved.bytes;
+            Ok(Moved {
+                bytes,
+                has_ended: moved.has_ended,
+                over: Vec::new(),
+            })
+        })
+    }
+
+    fn move_to_all(&self, reader: &PipeReader) -> Result<Moved, NotMoved> {
+        let writers = self.writers.iter().map(|writer| &**writer);
+        let mut tee = Tee::new(reader, writers).map_err(NotMoved::Source)?;
+        if self.drops_dead {
+            tee.dead_destination(DeadDestination::Drop);
+        }
+        if !self.is_stable {
+            tee.in_kernel_everywhere();
+        }
+        self.in_parts(reader, |bytes_max| {
+            let moved = tee.bytes_max(bytes_max).transfer().wait();
+            let failed = match moved {
+                Ok(moved) => {
+                    return Ok(Moved {
+                        bytes: moved.bytes,
+                        has_ended: moved.has_ended,
+                        over: left_out(&tee),
+                    });
+                }
+                Err(failed) => failed,
+            };
+            let TeeEnd::Destination(first) = failed.end else {
+                return Err(NotMoved::Source(failed.error));
+            };
+            let over = even_out(&mut tee, first);
+            Err(NotMoved::Destinations(over))
+        })
+    }
+
+    /// Has everything moved by `moved`, which is told how many bytes there may be in all, and says how many there are. Pipes are
+    /// enlarged between two parts, once that pays.
+    fn in_parts(
+        &self,
+        reader: &PipeReader,
+        mut moved: impl FnMut(u64) -> Result<Moved, NotMoved>,
+    ) -> Result<Moved, NotMoved> {
+        let limit = self.limit.unwrap_or(u64::MAX);
+        let first = moved(limit.min(ENLARGED_AFTER_BYTES))?;
+        if first.has_ended || first.bytes == limit {
+            return Ok(first);
+        }
+        self.enlarge(reader);
+        moved(limit)
+    }
+
+    fn enlarge(&self, reader: &PipeReader) {
+        for end in &self.to_enlarge {
+            let copy = match end {
+                End::Destination(index) => self.writers[*index].try_clone_handle(),
+                End::Source => reader.try_clone_handle(),
+            };
+            // One that is over needs no room any more.
+            if let Ok(copy) = copy {
+                platform::enlarge(&copy);
+            }
+        }
+    }
+}
+
+impl NotMoved {
+    fn of_one(failed: TransferError) -> Self {
+        if failed.end == TransferEnd::Destination {
+            Self::Destinations(vec![0])
+        } else {
+            Self::Source(failed.error)
+        }
+    }
+}
+
+/// A destination takes no more, and that ends the copy: the others still get what any of them has had, that one too. So what was read
+/// is the same for all. The destinations that take no more.
+fn even_out(tee: &mut Tee<'_>, first: usize) -> Vec<usize> {
+    // It is in the source still: so only destinations are waited for.
+    let had = tee.destinations().iter().map(|one| one.bytes).max();
+    tee.dead_destination(DeadDestination::Drop);
+    tee.bytes_max(had.unwrap_or(0));
+    // Whoever takes no more now tells that itself.
+    let _ = tee.transfer().wait();
+    let mut over = left_out(tee);
+    if !over.contains(&first) {
+        over.push(first);
+    }
+    over
+}
+
+/// The destinations that are left out.
+fn left_out(tee: &Tee<'_>) -> Vec<usize> {
+    let accounts = tee.destinations();
+    let accounts = accounts.iter().enumerate();
+    let over = accounts.filter(|(_, account)| account.error.is_some());
+    over.map(|(index, _)| index).collect()
+}
