@@ -40,6 +40,7 @@
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod adapt;
+mod alarm;
 mod child;
 mod child_ends;
 mod command;

@@ -45,11 +45,9 @@ enum Wanted {
     /// No more bytes are accepted.
     Refusal,
     /// There is room for a byte.
-    #[cfg_attr(
-        not(any(feature = "futures", feature = "tokio")),
-        allow(dead_code, reason = "only the asynchronous traits wait for any room")
-    )]
     Room,
+    /// Half of a transfer's buffer is free: the first so many bytes are transferred, or no more are accepted.
+    Half(u64),
 }
 
 struct State<B: Backend> {
@@ -456,6 +454,7 @@ impl<B: Backend> State<B> {
         let stopped = half.failure().is_some() || half.stopped_by().is_some();
         let is_ready = |wanted: &Wanted| match wanted {
             Wanted::Transferred(target) => stopped || half.ledger().transferred() >= *target,
+            Wanted::Half(target) => refused || half.ledger().transferred() >= *target,
             Wanted::Over => half.is_over(),
             Wanted::Read(target, attempts) => half.until_read(*target, *attempts).is_some(),
             // There being room, `wake_line` has told them.
@@ -463,7 +462,7 @@ impl<B: Backend> State<B> {
         };
         // D3: in the order of the bytes, those last who wait for the end.
         let place = |wanted: &Wanted| match wanted {
-            Wanted::Transferred(target) | Wanted::Read(target, _) => *target,
+            Wanted::Transferred(target) | Wanted::Half(target) | Wanted::Read(target, _) => *target,
             Wanted::Refusal | Wanted::Room => 0,
             Wanted::Over => u64::MAX,
         };

@@ -31,7 +31,7 @@ mod settings;
 pub use account::{TeeDestination, TeeEnd, TeeError, TeeOutcome};
 pub use policy::{DeadDestination, SlowDestination};
 
-/// How many bytes one read asks for, and so how far one destination may be ahead of another: a Linux pipe's capacity.
+/// How many bytes one read asks for, and so how far one destination may be ahead of another at most: a Linux pipe's capacity.
 const WINDOW_BYTES_MAX: u64 = 64 * 1024;
 
 /// How many steps are made before others have their turn, or the deadline is looked at.
@@ -45,11 +45,16 @@ const STEPS_MAX: u32 = 16;
 /// On Linux bytes from a pipe that is ours alone (made by this library, or adopted as unshared) to other pipes or to /dev/null stay in the
 /// kernel (tee and splice), with a pipe of our own for each destination that waits for another;
 /// [`in_kernel_everywhere`](Tee::in_kernel_everywhere) has the kernel do it with other pipes, and with files, too. Everything else goes
-/// through one buffer of 64 KiB, the source's read-ahead: a byte stays there until the last destination that counts has accepted it. Each
-/// destination goes on by itself until it is ahead of the slowest by that much, or by what the source's pipe holds. What a destination has
-/// accepted and not transferred is queued there as a reference to the same memory, or as a copy if it is a piece of a few hundred bytes,
-/// within the destination's own [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max). No thread waits for an end of its own: one that
-/// waits with `.wait()` blocks on the source by itself, and blocks SIGPIPE and SIGXFSZ meanwhile, also for observers that it calls.
+/// through one buffer of 64 KiB, the source's read-ahead: a byte stays there until the last destination that counts has accepted it.
+///
+/// A destination goes on by itself until it has all that one read, or one copy inside the kernel, has brought: what was in the source's
+/// pipe at that moment, and through the buffer 64 KiB of it at most. It gets more when the slowest one has all of that too. So it can be
+/// far ahead if the source's pipe was full, and only by a byte if the source had written only a byte.
+///
+/// What a destination has accepted and not transferred is queued there as a reference to the same memory, or as a copy if it is a piece of
+/// a few hundred bytes, within the destination's own [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max). No thread waits for an end
+/// of its own: one that waits with `.wait()` blocks on the source by itself, and blocks SIGPIPE and SIGXFSZ meanwhile, also for observers
+/// that it calls.
 ///
 /// What a [dead](DeadDestination) or a [slow](SlowDestination) destination means for the others can be said. A destination that is dropped
 /// by such a rule gets no more bytes from here, and that is all: its writer is the caller's, to finish or to abort.
@@ -216,13 +221,9 @@ impl<'a, B: Backend> Tee<'a, B> {
     fn keep_front(&mut self) {
         let cell = self.from.cell();
         let lead = self.branches.lead(cell.ledger().transferred());
-        if lead == 0 || self.driver().refuse_elsewhere().is_err() {
-            return;
+        if lead > 0 && self.driver().refuse_elsewhere().is_ok() {
+            cell.read_ahead_to(lead, &mut self.buffer);
         }
-        let bytes = usize::try_from(lead).expect("no more than a pipe holds");
-        let (mut wait, may_block) = (SourceWait::default(), MayBlock::Until(None));
-        cell.poll_fill(&mut wait, &mut self.buffer, bytes, Waker::noop(), may_block);
-        cell.forget_source(&wait);
     }
 
     /// Has the waker called when a destination may have become slow.
@@ -391,7 +392,17 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         if let Ok(buffer) = data.try_into_mut() {
             self.tee.buffer = buffer;
         }
-        if is_news || taken > 0 {
+        is_news |= taken > 0;
+        let round = Round {
+            from: from.cell(),
+            // Nothing is taken, and no copy is made.
+            left: 0,
+            everywhere: self.tee.is_everywhere,
+            may_block: MayBlock::No,
+            now,
+            waker,
+        };
+        if is_news || self.tee.branches.move_copies(&round) {
             return TeeStep::Again;
         }
         self.pending_destination()

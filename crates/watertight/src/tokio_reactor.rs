@@ -58,7 +58,7 @@ mod unix {
     }
 
     pub(super) fn register(handle: &Handle) -> Option<Arc<dyn Reactor>> {
-        registered(|| handle.try_clone().ok())
+        registered(|| handle.try_clone_to_wait().ok())
     }
 
     pub(super) fn register_exit(process: &Process) -> Option<Arc<dyn Reactor>> {

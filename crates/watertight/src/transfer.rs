@@ -4,6 +4,7 @@
 //! source's read-ahead, or accepted by the destination. How each end does its part is in `pump_read/source.rs` and
 //! `pump_write/destination.rs`.
 
+use crate::alarm::Alarm;
 use crate::driver::Driver;
 use crate::handle::Native;
 use crate::pump_read::{Filled, MayBlock, MoveHow, SourceWait};
@@ -11,7 +12,6 @@ use crate::pump_write::{Blocked, DestinationWait, MoveBegun};
 use crate::reader::PipeReader;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
-use alarm::Alarm;
 use bytes::{Bytes, BytesMut};
 use idle::Idle;
 use inspector::Inspector;
@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use watertight_core::{Backend, Cause, Class, ErrorKind, Lent, Moment, MoveNow, OsCode, Verb};
 
-pub(crate) mod alarm;
 pub(crate) mod idle;
 pub(crate) mod inspector;
 mod outcome;

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use watertight::{
-    Driver, ErrorKind, PipeReader, PipeWriter, ReaderOptions, SlowDestination, Tee, TeeEnd,
-    TeeError, TeeOutcome, TeeTransfer, Wait, WriterOptions,
+    Driver, ErrorKind, PipeReader, PipeWriter, ReaderOptions, SlowDestination, Tee, TeeDestination,
+    TeeEnd, TeeError, TeeOutcome, TeeTransfer, Wait, WriterOptions,
 };
 use watertight_core::{
-    Backend, Cancelled, Completion, Moment, Op, OpId, OsCode, Outcome, ReadNow, Submitted, WriteNow,
+    Backend, Cancelled, Completion, Moment, MoveNow, Op, OpId, OsCode, Outcome, ReadNow, Submitted,
+    WriteNow,
 };
 
 /// How long a destination may make no progress.
@@ -23,6 +24,8 @@ const BOUND: Duration = Duration::from_secs(5);
 const WINDOW: u64 = 64 * 1024;
 /// How much the slow one takes into its queue.
 const QUEUE: u64 = 1000;
+/// The reading end of the first private pipe. Its writing end is the next handle, and behind that come those of the next pipe.
+const PRIVATE: usize = 100;
 
 /// A destination's pipe: what came, and how much more it takes.
 #[derive(Default)]
@@ -31,16 +34,47 @@ struct Sink {
     room: usize,
 }
 
+/// What happens in a call.
+type Deed = Box<dyn FnOnce(&Ports) + Send>;
+
 /// A kernel with a source, whose handle is 0, and the destinations behind it.
 struct Ports {
     now: AtomicU64,
+    /// It copies bytes into private pipes, and moves them.
+    copies: bool,
+    /// What is in those.
+    private: Mutex<Vec<VecDeque<u8>>>,
+    /// What happens while the source is read the next time.
+    on_read: Mutex<Option<Deed>>,
     source: Mutex<VecDeque<u8>>,
     sinks: Mutex<Vec<Sink>>,
     in_flight: Mutex<Vec<(usize, OpId, Op)>>,
     answers: Mutex<Vec<Completion>>,
 }
 
+/// Takes what fits; says how much.
+fn take_out(from: &mut VecDeque<u8>, buf: &mut [u8]) -> usize {
+    let taken = from.len().min(buf.len());
+    for (place, byte) in buf.iter_mut().zip(from.drain(..taken)) {
+        *place = byte;
+    }
+    taken
+}
+
 impl Ports {
+    fn pass(&self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap();
+        self.now.fetch_add(nanos, SeqCst);
+    }
+
+    /// What is in the source, or in the private pipe that has this end, is changed or looked at.
+    fn with_pipe<T>(&self, handle: usize, change: impl FnOnce(&mut VecDeque<u8>) -> T) -> T {
+        match handle.checked_sub(PRIVATE) {
+            Some(end) => change(&mut self.private.lock().unwrap()[end / 2]),
+            None => change(&mut self.source.lock().unwrap()),
+        }
+    }
+
     fn write(&self, handle: usize, data: &[u8]) -> WriteNow {
         let mut sinks = self.sinks.lock().unwrap();
         let sink = &mut sinks[handle - 1];
@@ -82,16 +116,54 @@ impl Backend for Ports {
     }
 
     /// Empty is the end here.
-    fn read_now(&self, _: &usize, buf: &mut [u8]) -> ReadNow {
-        let mut source = self.source.lock().unwrap();
-        let taken = source.len().min(buf.len());
-        if taken == 0 {
-            return ReadNow::EndOfStream;
+    fn read_now(&self, handle: &usize, buf: &mut [u8]) -> ReadNow {
+        if *handle == 0 {
+            let deed = self.on_read.lock().unwrap().take();
+            deed.into_iter().for_each(|deed| deed(self));
         }
-        for (place, byte) in buf.iter_mut().zip(source.drain(..taken)) {
-            *place = byte;
+        match self.with_pipe(*handle, |pipe| take_out(pipe, buf)) {
+            0 => ReadNow::EndOfStream,
+            taken => ReadNow::Data(taken),
         }
-        ReadNow::Data(taken)
+    }
+
+    fn move_now(&self, from: &usize, to: &usize, bytes_max: usize, _: bool) -> MoveNow {
+        let held = self.with_pipe(*from, |pipe| pipe.len());
+        let room = self.sinks.lock().unwrap()[*to - 1].room;
+        if !self.copies {
+            return MoveNow::Unavailable;
+        }
+        if held == 0 {
+            return MoveNow::EndOfStream;
+        }
+        if room == 0 {
+            return MoveNow::DestinationWait;
+        }
+        let mut data = vec![0; held.min(room).min(bytes_max)];
+        let moved = self.with_pipe(*from, |pipe| take_out(pipe, &mut data));
+        let written = self.write(*to, &data);
+        assert_eq!(written, WriteNow::Transferred(moved as u64));
+        MoveNow::Moved(moved)
+    }
+
+    fn private_pipe(&self, _: &usize, _: bool) -> Option<(usize, usize)> {
+        let mut private = self.private.lock().unwrap();
+        let out = PRIVATE + 2 * private.len();
+        self.copies.then(|| {
+            private.push(VecDeque::new());
+            (out, out + 1)
+        })
+    }
+
+    fn duplicate_now(&self, from: &usize, into: &usize, bytes_max: usize, _: bool) -> MoveNow {
+        let take = |pipe: &mut VecDeque<u8>| pipe.iter().copied().take(bytes_max).collect();
+        let copies: VecDeque<u8> = self.with_pipe(*from, take);
+        let copied = copies.len();
+        if copied == 0 {
+            return MoveNow::EndOfStream;
+        }
+        self.with_pipe(*into, |pipe| *pipe = copies);
+        MoveNow::Moved(copied)
     }
 
     fn write_now(&self, handle: &usize, data: &[u8]) -> WriteNow {
@@ -128,34 +200,46 @@ impl Wake for Counts {
     }
 }
 
-/// A source with so many bytes, a destination that takes everything, and one that takes nothing.
+/// A source with so many bytes, a destination that takes everything unless something else is said, and one that takes nothing or little.
 struct Stage {
     driver: Arc<Driver<Ports>>,
     data: Vec<u8>,
     from: PipeReader<Ports>,
-    fast: PipeWriter<Ports>,
+    fast: Arc<PipeWriter<Ports>>,
     slow: PipeWriter<Ports>,
     counts: Arc<Counts>,
 }
 
 impl Stage {
     fn new(bytes: usize) -> Self {
+        Self::with(bytes, false, [usize::MAX, 0])
+    }
+
+    /// With a kernel that copies. The fast one's pipe is full for now, and the slow one's takes half of the 60,000 bytes.
+    fn copying() -> Self {
+        Self::with(60_000, true, [0, 30_000])
+    }
+
+    fn with(bytes: usize, copies: bool, room: [usize; 2]) -> Self {
         let data: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
-        let all = Sink {
-            room: usize::MAX,
+        let sink = |room| Sink {
+            room,
             ..Sink::default()
         };
         let driver = Arc::new(Driver::new(Ports {
             now: AtomicU64::new(0),
+            copies,
+            private: Mutex::default(),
+            on_read: Mutex::default(),
             source: Mutex::new(data.iter().copied().collect()),
-            sinks: Mutex::new(vec![all, Sink::default()]),
+            sinks: Mutex::new(room.map(sink).into()),
             in_flight: Mutex::default(),
             answers: Mutex::default(),
         }));
         let small = WriterOptions::new().queue_bytes_max(QUEUE);
         Self {
             from: PipeReader::on(&driver, 0, ReaderOptions::new()),
-            fast: PipeWriter::on(&driver, 1, WriterOptions::new()),
+            fast: Arc::new(PipeWriter::on(&driver, 1, WriterOptions::new())),
             slow: PipeWriter::on(&driver, 2, small),
             driver,
             data,
@@ -164,9 +248,21 @@ impl Stage {
     }
 
     fn tee(&self, slow: SlowDestination) -> Tee<'_, Ports> {
-        let mut tee = Tee::new(&self.from, [&self.fast, &self.slow]).unwrap();
+        let mut tee = Tee::new(&self.from, [&*self.fast, &self.slow]).unwrap();
         tee.slow_destination(slow);
         tee
+    }
+
+    /// With the fast one as the last: it gets the bytes themselves, as far as the slow one has them.
+    fn tee_with_the_fast_one_last(&self) -> Tee<'_, Ports> {
+        let mut tee = Tee::new(&self.from, [&self.slow, &*self.fast]).unwrap();
+        tee.slow_destination(SlowDestination::FailAfter(BOUND));
+        tee
+    }
+
+    /// Has something happen while the source is read the next time.
+    fn on_read(&self, deed: impl FnOnce(&Ports) + Send + 'static) {
+        *self.driver.backend().on_read.lock().unwrap() = Some(Box::new(deed));
     }
 
     fn woken(&self) -> u64 {
@@ -198,8 +294,7 @@ impl Stage {
 
     /// So much time passes, and timers fire.
     fn pass(&self, duration: Duration) {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap();
-        self.driver.backend().now.fetch_add(nanos, SeqCst);
+        self.driver.backend().pass(duration);
         self.turn();
     }
 
@@ -209,8 +304,17 @@ impl Stage {
 
     /// The slow one takes so many bytes more.
     fn take(&self, bytes: usize) {
+        self.take_at(1, bytes);
+    }
+
+    /// The fast one does.
+    fn take_fast(&self, bytes: usize) {
+        self.take_at(0, bytes);
+    }
+
+    fn take_at(&self, place: usize, bytes: usize) {
         let ports = self.driver.backend();
-        ports.sinks.lock().unwrap()[1].room = bytes;
+        ports.sinks.lock().unwrap()[place].room = bytes;
         let waiting = std::mem::take(&mut *ports.in_flight.lock().unwrap());
         for (handle, id, op) in waiting {
             match ports.write_op(handle, &op) {
@@ -385,4 +489,74 @@ fn others_may_read_the_source_between_two_waits() {
     let [fast, slow] = stage.came();
     assert!(fast == stage.data);
     assert!(slow == [&stage.data[..1000], &stage.data[1500..]].concat());
+}
+
+/// How many bytes each destination has.
+fn accepted(tee: &[TeeDestination]) -> Vec<u64> {
+    tee.iter().map(|one| one.bytes).collect()
+}
+
+/// The copies of bytes that it does not take wait for it, whatever another one gets meanwhile.
+#[test]
+fn a_page_for_another_one_gives_a_slow_destination_no_time_again() {
+    let stage = Stage::copying();
+    let mut tee = stage.tee_with_the_fast_one_last();
+    let mut waiting = tee.transfer();
+    assert!(stage.poll(&mut waiting).is_pending());
+    stage.pass(BOUND - Duration::from_nanos(1));
+    stage.take_fast(4096);
+    assert!(stage.poll(&mut waiting).is_pending());
+    stage.pass(Duration::from_nanos(1));
+    let failed = stage.done(&mut waiting).unwrap_err();
+    assert_eq!(
+        (failed.end, failed.error.kind),
+        (TeeEnd::Destination(0), ErrorKind::Busy)
+    );
+    assert_eq!(accepted(&failed.destinations), [30_000 + QUEUE, 2 * 4096]);
+}
+
+/// Somebody else fills the queue of the last one just when bytes are read ahead for it.
+#[test]
+fn copies_are_moved_on_while_bytes_that_are_read_ahead_wait_for_another_one() {
+    let stage = Stage::copying();
+    let before = vec![7; usize::try_from(WriterOptions::QUEUE_BYTES_MAX).unwrap()];
+    let (other, message) = (stage.fast.clone(), before.clone());
+    stage.on_read(move |_| other.try_send(&message).unwrap());
+    let mut tee = stage.tee_with_the_fast_one_last();
+    let mut waiting = tee.transfer();
+    assert!(stage.poll(&mut waiting).is_pending());
+    assert_eq!(stage.from.ledger().queued(), 4096);
+    stage.pass(BOUND - Duration::from_nanos(1));
+    stage.take(usize::MAX);
+    assert!(stage.poll(&mut waiting).is_pending());
+    assert_eq!(stage.slow.ledger().transferred(), 60_000);
+    stage.take_fast(usize::MAX);
+    let done = stage.done(&mut waiting).unwrap();
+    assert_eq!((done.bytes, done.has_ended), (60_000, true));
+    let [fast, slow] = stage.came();
+    assert!(slow == stage.data);
+    assert!(fast == [&before[..], &stage.data].concat());
+}
+
+/// A page is read ahead, and the wait is over before anybody gets it.
+#[test]
+fn behind_a_page_that_is_read_ahead_nothing_that_somebody_has_stays_in_the_pipe() {
+    let stage = Stage::copying();
+    let mut tee = stage.tee_with_the_fast_one_last();
+    stage.on_read(|ports| ports.pass(BOUND));
+    let failed = stage.done(&mut tee.transfer()).unwrap_err();
+    assert_eq!(failed.end, TeeEnd::Destination(0));
+    assert_eq!(accepted(&failed.destinations), [31_000, 0]);
+    assert_eq!(stage.from.ledger().queued(), 31_000);
+    // Whoever has a copy of the source's handle takes what nobody has had.
+    let mut taken = [0; 1000];
+    let ports = stage.driver.backend();
+    assert_eq!(ports.read_now(&0, &mut taken), ReadNow::Data(1000));
+    assert!(taken == stage.data[31_000..32_000]);
+    stage.take(usize::MAX);
+    stage.take_fast(usize::MAX);
+    let done = stage.done(&mut tee.transfer()).unwrap();
+    assert_eq!((done.bytes, done.has_ended), (59_000, true));
+    let rest = [&stage.data[..31_000], &stage.data[32_000..]].concat();
+    assert!(stage.came().iter().all(|came| *came == rest));
 }

@@ -59,6 +59,27 @@ async fn read_late(reader: &PipeReader, into: &mut Into) {
     assert_eq!(read.await.unwrap(), 4);
 }
 
+/// The reactor's copy of the handle is only waited on: nobody reads there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_transfer_to_several_stays_inside_the_kernel() {
+    let _accounted = accounted();
+    let runtime = runtime();
+    let (from, mut into) = ends(&runtime);
+    let (sink, to) = watertight::pipe().unwrap();
+    let (copy, also_to) = watertight::pipe().unwrap();
+    into.write_all(b"to both").unwrap();
+    drop(into);
+    let mut tee = watertight::Tee::new(&from, [&to, &also_to]).unwrap();
+    let moving = tee.transfer().within(PATIENCE);
+    let done = runtime.block_on(moving).unwrap();
+    assert_eq!((done.bytes, done.has_ended), (7, true));
+    for (one, sink) in done.destinations.iter().zip([&sink, &copy]) {
+        assert_eq!((one.bytes, one.in_kernel), (7, 7));
+        assert_eq!(common::read_exactly(sink, 7), b"to both");
+    }
+}
+
 /// A transfer waits there too, inside the kernel or not, and does not spin on what the reactor knew before.
 #[test]
 fn a_transfer_waits_in_the_reactor() {

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use watertight::{
-    Driver, PipeReader, PipeWriter, ReaderOptions, Transfer, TransferError, Transferred, Wait,
-    WriterOptions, transfer,
+    Driver, ErrorKind, PipeReader, PipeWriter, ReaderOptions, Transfer, TransferEnd, TransferError,
+    Transferred, Wait, WriterOptions, transfer,
 };
 use watertight_core::{
     Backend, Cancelled, Class, Completion, Moment, Op, OpId, OpKind, OsCode, Outcome, ReadNow,
@@ -273,5 +273,32 @@ fn others_who_send_meanwhile_do_not_put_the_next_read_off() {
     stage.goes_on(&mut moving);
     assert_eq!(stage.asked(), [WRITE, Asked::Read(HALF)]);
     drop(moving);
+    stage.end();
+}
+
+/// The peer does not read, so that no half gets free.
+#[test]
+fn a_destination_that_is_finished_meanwhile_ends_the_wait_for_a_half() {
+    let stage = Stage::new(WriterOptions::new());
+    let mut moving = transfer(&stage.from, &stage.to);
+    assert!(stage.poll(&mut moving).is_pending());
+    for _ in 0..2 {
+        stage.bring(HALF);
+        stage.goes_on(&mut moving);
+    }
+    assert!(stage.reading().is_none(), "a third half");
+    let mut finishing = stage.to.finish();
+    let polled = Pin::new(&mut finishing).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    assert!(stage.woken.0.swap(0, SeqCst) > 0, "nobody woke it");
+    let Poll::Ready(failed) = stage.poll(&mut moving) else {
+        panic!("it waits");
+    };
+    let failed = failed.unwrap_err();
+    assert_eq!(
+        (failed.end, failed.error.kind, failed.bytes),
+        (TransferEnd::Destination, ErrorKind::Closed, 2 * HALF as u64)
+    );
+    drop((moving, finishing));
     stage.end();
 }

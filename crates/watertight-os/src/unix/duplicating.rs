@@ -128,6 +128,11 @@ mod tests {
         let (from, feed) = native.pipe().unwrap();
         let (out, into) = native.private_pipe(&from, false).unwrap();
         assert_eq!(native.write_now(&feed, b"front"), WriteNow::Transferred(5));
+        let waited_on = from.try_clone_to_wait().unwrap();
+        let copied = native.duplicate_now(&from, &into, 9, false);
+        assert_eq!(copied, MoveNow::Moved(5));
+        assert_eq!(read(&native, &out), b"front");
+        drop(waited_on);
         let copy = from.try_clone().unwrap();
         let copied = native.duplicate_now(&from, &into, 9, false);
         assert_eq!(copied, MoveNow::Unavailable);

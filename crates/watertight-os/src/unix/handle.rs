@@ -116,13 +116,21 @@ impl Handle {
         !matches!(self.fd, OnRung::Helper(_))
     }
 
-    /// F_DUPFD_CLOEXEC: a second descriptor of the same thing.
+    /// F_DUPFD_CLOEXEC: a second descriptor of the same thing, for anybody.
     ///
     /// # Errors
     /// Out of descriptors.
     pub fn try_clone(&self) -> std::io::Result<OsHandle> {
         // Before there is one.
         self.is_copied.store(true, Ordering::SeqCst);
+        self.try_clone_to_wait()
+    }
+
+    /// F_DUPFD_CLOEXEC: a second descriptor that is only waited on. Nobody reads or writes there.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn try_clone_to_wait(&self) -> std::io::Result<OsHandle> {
         self.original().try_clone_to_owned()
     }
 

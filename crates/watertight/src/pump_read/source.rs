@@ -11,7 +11,7 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
-use watertight_core::{Backend, Lent, Moment, MoveNow, Op, ReadNow};
+use watertight_core::{Backend, Lent, Moment, MoveNow, Op, ReadNow, ReadPhase};
 
 /// Where a transfer's wait for its source stands. Belongs to the caller's waiting value.
 #[derive(Debug, Default)]
@@ -260,18 +260,43 @@ impl<B: Backend> ReaderCell<B> {
                     buffer.resize(bytes, 0);
                     let now = self.read_directly(&handle, buffer, may_block);
                     drop(handle);
-                    let is_given_up = self.change(|state| {
-                        state.handle_filled(now, buffer);
-                        state.half.is_given_up()
-                    });
-                    if is_given_up {
-                        self.pump();
-                    }
+                    self.end_fill(now, buffer);
                     if now == ReadNow::Wait {
                         return Filled::Wait;
                     }
                 }
             }
+        }
+    }
+
+    /// Reads behind what is read ahead until that is `bytes` bytes, as far as they are there and nobody else reads. Somebody has had them, so
+    /// that they must not stay where others find them.
+    pub(crate) fn read_ahead_to(self: &Arc<Self>, bytes: u64, buffer: &mut BytesMut) {
+        loop {
+            let begun = self.lock().begin_fill_to(bytes);
+            let Some((handle, missing)) = begun else {
+                return;
+            };
+            buffer.resize(missing, 0);
+            let now = self.read_directly(&handle, buffer, MayBlock::Until(None));
+            // O4: whoever comes next may close it.
+            drop(handle);
+            self.end_fill(now, buffer);
+            // D5: each read but the last one brings some of what is missing.
+            if !matches!(now, ReadNow::Data(_)) {
+                return;
+            }
+        }
+    }
+
+    /// The answer to a direct read whose bytes are read ahead. The caller has let go of the handle.
+    fn end_fill(self: &Arc<Self>, answer: ReadNow, buffer: &mut BytesMut) {
+        let is_given_up = self.change(|state| {
+            state.handle_filled(answer, buffer);
+            state.half.is_given_up()
+        });
+        if is_given_up {
+            self.pump();
         }
     }
 
@@ -344,6 +369,20 @@ impl<B: Backend> State<B> {
             bytes_max: bytes.min(self.read_ahead_bytes_max as usize),
         });
         NextFill::Pump
+    }
+
+    /// Begins a direct read of what is missing until `bytes` bytes are read ahead. `None`: nothing is, nothing more comes, or somebody else
+    /// reads, or only an operation does.
+    fn begin_fill_to(&mut self, bytes: u64) -> Option<(Arc<B::Handle>, usize)> {
+        let missing = bytes.saturating_sub(self.half.ledger().queued());
+        let is_open = self.half.phase() == Ok(ReadPhase::Open);
+        let is_idle = !self.half.is_busy() && !self.handle.is_inside();
+        if missing == 0 || !is_open || !is_idle || !self.direct {
+            return None;
+        }
+        let missing = usize::try_from(missing).expect("no more than a pipe holds");
+        self.half.begin_direct();
+        Some((self.handle.handle(), missing))
     }
 
     /// Books a direct read whose bytes are read ahead.

@@ -167,7 +167,7 @@ impl<B: Backend> WriterCell<B> {
             wait.written = None;
             return Poll::Ready(Some(half));
         }
-        let wanted = Wanted::Transferred(written);
+        let wanted = Wanted::Half(written);
         let replaced = state.watchers.watch(&mut wait.room_id, wanted, waker);
         drop(state);
         drop(replaced);

@@ -181,6 +181,12 @@ impl<'a, B: Backend> Branch<'a, B> {
         self.behind(start) == 0 && !self.has_copies()
     }
 
+    /// Whether there are copies of bytes that it has not accepted yet.
+    pub(super) fn has_copies(&self) -> bool {
+        let private = self.private.as_ref();
+        private.is_some_and(|private| private.bytes() > 0)
+    }
+
     /// Accepts what it has room for of what is lent from the source, whose first byte is at `start`. [`Branch::let_go`] must follow.
     /// Says whether there may be more to do at once.
     pub(super) fn pass_on(
@@ -191,7 +197,10 @@ impl<'a, B: Backend> Branch<'a, B> {
     ) -> bool {
         let offset = self.behind(start);
         if offset >= data.len() as u64 {
-            self.wait_while(false, now);
+            // Copies of what is behind these may wait for it.
+            if !self.has_copies() {
+                self.wait_while(false, now);
+            }
             return false;
         }
         let index = usize::try_from(offset).expect("an offset into bytes in memory");
@@ -407,11 +416,6 @@ impl<'a, B: Backend> Branch<'a, B> {
         self.to.cell().forget_destination(&wait);
         self.is_waited_for = false;
         self.stall = None;
-    }
-
-    fn has_copies(&self) -> bool {
-        let private = self.private.as_ref();
-        private.is_some_and(|private| private.bytes() > 0)
     }
 
     fn count_moved(&mut self, position: u64, moved: u64, now: Option<Moment>) {

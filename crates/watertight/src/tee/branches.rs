@@ -2,7 +2,8 @@
 
 use super::account::TeeDestination;
 use super::branch::Branch;
-use super::policy::{Alarm, DeadDestination, SlowDestination};
+use super::policy::{DeadDestination, SlowDestination};
+use crate::alarm::Alarm;
 use crate::driver::Driver;
 use crate::writer::PipeWriter;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub(super) struct Branches<'a, B: Backend> {
     pub(super) slow: SlowDestination,
     /// The one that was dropped last, if one was.
     last_dropped: usize,
+    /// For a slow one.
     alarm: Alarm,
     /// The kernel moves bytes from the source to all of them, as far as is known.
     pub(super) can_move: bool,
@@ -177,7 +179,7 @@ impl<'a, B: Backend> Branches<'a, B> {
         };
         let due = self.all.iter().filter_map(|one| one.slow_at(bound)).min();
         if let Some(due) = due {
-            self.alarm.set(driver, due, now, waker);
+            self.alarm.wake_by(driver, (now, due), waker);
         }
     }
 

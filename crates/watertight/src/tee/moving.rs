@@ -63,6 +63,25 @@ impl<B: Backend> Branches<'_, B> {
         seen.answer(self.waited_for().is_some())
     }
 
+    /// While what is read ahead waits for others: those that have copies of what is behind it get on with them. Whether there may be more
+    /// to do at once.
+    pub(super) fn move_copies(&mut self, round: &Round<'_, B>) -> bool {
+        let (mut is_news, mut is_unavailable) = (false, false);
+        for branch in self.counting().filter(|branch| branch.has_copies()) {
+            branch.drop_stale_copies(round.from.ledger().transferred());
+            match branch.move_copies(round) {
+                // Idle: somebody else has read what was lent, and these copies were stale.
+                BranchStep::Again | BranchStep::Idle => is_news = true,
+                BranchStep::Unavailable => is_unavailable = true,
+                BranchStep::Waits => {}
+            }
+        }
+        if is_unavailable {
+            self.stop_moving();
+        }
+        is_news || is_unavailable
+    }
+
     /// Those in the range that count get copies, and what is in their private pipes.
     fn serve(&mut self, range: Range<usize>, round: &Round<'_, B>, seen: &mut RoundSeen) {
         let branches = &mut self.all[range];

@@ -1,10 +1,6 @@
-//! What becomes of a transfer to several destinations when one of them is dead or slow, and the timer that a slow one needs.
+//! What becomes of a transfer to several destinations when one of them is dead or slow.
 
-use crate::driver::Driver;
-use crate::timers::TimerId;
-use std::task::Waker;
 use std::time::Duration;
-use watertight_core::{Backend, Moment};
 
 /// What a destination that accepts nothing any more (it failed, its peer has left, it was finished or aborted) means for the others.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -37,44 +33,6 @@ impl SlowDestination {
         match self {
             Self::DropAfter(bound) | Self::FailAfter(bound) => Some(bound),
             Self::Wait => None,
-        }
-    }
-}
-
-/// Wakes whoever waits when a destination may have become slow.
-#[derive(Default)]
-pub(super) struct Alarm(Option<SetAlarm>);
-
-struct SetAlarm {
-    timer: TimerId,
-    due: Moment,
-    waker: Waker,
-}
-
-impl Alarm {
-    /// Wakes at `due`. One that is set for earlier stays: whoever it wakes looks, and sets it anew.
-    pub(super) fn set<B: Backend>(
-        &mut self,
-        driver: &Driver<B>,
-        due: Moment,
-        now: Moment,
-        waker: &Waker,
-    ) {
-        let is_set = |set: &SetAlarm| now < set.due && set.due <= due && set.waker.will_wake(waker);
-        if self.0.as_ref().is_some_and(is_set) {
-            return;
-        }
-        self.clear(driver);
-        self.0 = Some(SetAlarm {
-            timer: driver.wake_at(due, waker.clone()),
-            due,
-            waker: waker.clone(),
-        });
-    }
-
-    pub(super) fn clear<B: Backend>(&mut self, driver: &Driver<B>) {
-        if let Some(set) = self.0.take() {
-            driver.forget_timer(set.timer);
         }
     }
 }
