@@ -362,7 +362,7 @@ impl Backend for Kernel {
         answer
     }
 
-    fn private_pipe(&self, from: &Pipe) -> Option<(Pipe, Pipe)> {
+    fn private_pipe(&self, from: &Pipe, _: bool) -> Option<(Pipe, Pipe)> {
         from.manner.holds?;
         let mut state = self.lock();
         state.enter(from.number, false, "a question");
@@ -374,7 +374,7 @@ impl Backend for Kernel {
         Some((out, open_in(&mut state, Manner::default())))
     }
 
-    fn duplicate_now(&self, from: &Pipe, into: &Pipe, bytes_max: usize) -> MoveNow {
+    fn duplicate_now(&self, from: &Pipe, into: &Pipe, bytes_max: usize, _: bool) -> MoveNow {
         let mut state = self.lock();
         state.enter(from.number, from.manner.is_slow, "a copy");
         state.enter(into.number, false, "a copy");
