@@ -167,6 +167,20 @@ fn a_sender_whose_producer_failed_says_so() {
     }
 }
 
+/// The end mark waits for the verdict, though a cut stream is to be ended at once.
+#[test]
+fn a_whole_sealed_stream_is_whole_with_either_policy() {
+    let (folder, source, bytes) = folder_with(1000);
+    let sealed = folder.path().join("sealed");
+    for policy in ["kill", "end"] {
+        let (from, to) = (file(&source), in_place(&sealed));
+        run(["--seal", "--on-failure", policy, &from, &to]).expect(0);
+        let (run, opened) = open(folder.path(), &fs::read(&sealed).unwrap());
+        run.expect(0);
+        assert_eq!(opened, bytes);
+    }
+}
+
 #[test]
 fn a_sealed_stream_goes_on_sealed_through_a_second_hop() {
     let (folder, source, bytes) = folder_with(LARGE);

@@ -7,12 +7,20 @@
 mod harness;
 
 use harness::{EXE, Run, copy};
+use serde_json::Value;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const CONSUMER: &str = "exec:sh -c \"cat >part && mv part final\"";
+/// It says so, too.
+const TELLING_CONSUMER: &str = "exec:sh -c \"cat >part && mv part final && echo committed\"";
+/// A producer that ends its output, and fails once it is told to at the gate.
+const FAILS_LATER: &str = "exec:sh -c \"exec 3<gate; echo first; exec >&-; read go <&3; exit 3\"";
+/// How long anything may take before the test calls it a hang. Never waited for when all is well.
+const PATIENCE: &str = "60s";
 
 fn run_in(folder: &Path, arguments: &[&str]) -> Run {
     Run::of(copy(arguments).current_dir(folder).output().unwrap())
@@ -35,6 +43,14 @@ fn under_way(folder: &Path, arguments: &[&str]) -> Child {
         std::thread::yield_now();
     }
     child
+}
+
+/// The gate. We read from it too, so nobody waits to open it; and once we are gone, nobody waits at it.
+fn gate(folder: &Path) -> File {
+    let path = folder.join("gate");
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    File::options().read(true).write(true).open(path).unwrap()
 }
 
 fn signal(child: &Child, name: &str) {
@@ -84,6 +100,36 @@ fn a_stream_that_is_known_to_be_cut_is_not_committed() {
         assert_eq!(child["ended_by"], "asked", "{arguments:?}");
         assert!(run.destination(last)["given_up"].is_string());
     }
+}
+
+/// All is through, and the producer may still fail: the consumer has no end before that is known, and none when it has failed.
+#[test]
+fn nothing_is_committed_while_the_producer_may_still_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut gate = gate(folder.path());
+    let lines = ["--progress", "json", "--progress-every", "10ms"];
+    let mut child = copy(lines.into_iter().chain([FAILS_LATER, CONSUMER]))
+        .current_dir(folder.path())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let state = loop {
+        let mut line = String::new();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended");
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let state = line["destinations"][0]["state"].as_str().unwrap();
+        // Until the end of the producer's output is seen.
+        if !["behind", "served"].contains(&state) {
+            break state.to_owned();
+        }
+    };
+    assert_eq!(state, "held");
+    assert_eq!(committed(folder.path()), None);
+    gate.write_all(b"go\n").unwrap();
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(8), "{rest}");
+    assert_eq!(committed(folder.path()), None);
 }
 
 #[test]
@@ -163,6 +209,21 @@ fn a_failed_copy_leaves_nobody_of_its_producers() {
     assert!(killed.unwrap().success());
 }
 
+/// The same where nothing but the number of bytes is wrong, and the producer would go on for long.
+#[test]
+fn a_copy_that_expected_more_leaves_nobody_of_its_producers() {
+    let folder = tempfile::tempdir().unwrap();
+    let source =
+        "exec:sh -c \"sleep 1000 >/dev/null 2>&1 & echo $! >worker; echo first; exec >&-; wait\"";
+    // The exit code would be another one if it were that bound which ends the producer.
+    let expecting = ["--expect-bytes", "7", "--drain-within", PATIENCE];
+    let arguments: Vec<&str> = expecting.into_iter().chain([source, "/dev/null"]).collect();
+    let run = run_in(folder.path(), &arguments).expect(7);
+    assert_eq!(run.report["sources"][0]["child"]["stopped"], true);
+    let worker = std::fs::read_to_string(folder.path().join("worker")).unwrap();
+    assert!(!is_running(worker.trim()), "the worker lives on");
+}
+
 /// Whether there is such a process, and it is not dead already.
 fn is_running(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -203,6 +264,25 @@ fn on_request_a_cut_stream_ends_like_a_whole_one() {
     await_everybody(&mut child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(committed(folder.path()).as_deref(), Some("first\n"));
+}
+
+/// The end of the producer's output is the end: how the producer itself ends is not waited for.
+#[test]
+fn on_request_the_end_waits_for_no_producer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut gate = gate(folder.path());
+    let options = ["--on-failure", "end", "--drain-within", PATIENCE];
+    let mut child = copy(options.into_iter().chain([FAILS_LATER, TELLING_CONSUMER]))
+        .current_dir(folder.path())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "committed\n");
+    assert_eq!(committed(folder.path()).as_deref(), Some("first\n"));
+    gate.write_all(b"go\n").unwrap();
+    Run::of(child.wait_with_output().unwrap()).expect(8);
 }
 
 /// A consumer that took what it needs and works on is waited for, not killed (f15).

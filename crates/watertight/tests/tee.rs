@@ -78,21 +78,28 @@ fn each_destination_gets_every_byte_in_order() {
     }
 }
 
+/// It is not even read, and no destination has it. From a pipe whose handle was copied all goes through the buffer.
 #[test]
 fn what_is_past_the_bound_stays_in_the_source() {
     let _accounted = Accounted::start();
-    let (from, feed) = pipe().unwrap();
-    let (sinks, to) = destinations(2);
-    feed.send(b"header and body").wait().unwrap();
-    let mut tee = Tee::new(&from, &to).unwrap();
-    for (bytes_max, text) in [(0, &b""[..]), (6, &b"header"[..]), (7, &b" "[..])] {
-        let done = tee.bytes_max(bytes_max).transfer().wait().unwrap();
-        assert_eq!((done.bytes, done.has_ended), (bytes_max, false));
-        for sink in &sinks {
-            assert_eq!(read_exactly(sink, text.len()), text);
+    for is_copied in [false, true] {
+        let (from, feed) = pipe().unwrap();
+        let copy = is_copied.then(|| from.try_clone_handle().unwrap());
+        let (sinks, to) = destinations(2);
+        feed.send(b"header and body").wait().unwrap();
+        let mut tee = Tee::new(&from, &to).unwrap();
+        for (bytes_max, text) in [(0, &b""[..]), (6, &b"header"[..]), (7, &b" "[..])] {
+            let done = tee.bytes_max(bytes_max).transfer().wait().unwrap();
+            assert_eq!((done.bytes, done.has_ended), (bytes_max, false));
+            assert!(done.destinations.iter().all(|one| one.bytes == bytes_max));
+            assert_eq!(from.ledger().accepted(), bytes_max);
+            for sink in &sinks {
+                assert_eq!(read_exactly(sink, text.len()), text);
+            }
         }
+        drop(copy);
+        assert_eq!(read_exactly(&from, 8), b"and body");
     }
-    assert_eq!(read_exactly(&from, 8), b"and body");
 }
 
 #[test]

@@ -472,6 +472,24 @@ fn what_a_destination_transfers_at_the_end_is_progress() {
     assert_eq!(failed.error.ledger.transferred(), 100);
 }
 
+/// The time of who has caught up is not counted while another one, which gets a byte in time, is waited for.
+#[test]
+fn who_has_everything_is_slow_no_more() {
+    let stage = Stage::with(500, false, [0, 0]);
+    let mut tee = stage.tee_with_the_fast_one_last();
+    let mut waiting = tee.transfer();
+    assert!(stage.poll(&mut waiting).is_pending());
+    stage.take(usize::MAX);
+    for _ in 0..2 {
+        assert!(stage.poll(&mut waiting).is_pending());
+        stage.pass(BOUND - Duration::from_nanos(1));
+        stage.take_fast(1);
+    }
+    assert!(stage.poll(&mut waiting).is_pending());
+    stage.take_fast(usize::MAX);
+    assert_eq!(stage.done(&mut waiting).unwrap().bytes, 500);
+}
+
 /// What somebody else takes is gone for whoever had not got it, and nobody gets anything twice.
 #[test]
 fn others_may_read_the_source_between_two_waits() {
@@ -513,6 +531,25 @@ fn a_page_for_another_one_gives_a_slow_destination_no_time_again() {
         (TeeEnd::Destination(0), ErrorKind::Busy)
     );
     assert_eq!(accepted(&failed.destinations), [30_000 + QUEUE, 2 * 4096]);
+}
+
+/// The last one got copies too, since the slow one had nothing yet: so no move takes the bytes out of the source.
+#[test]
+fn what_all_have_as_copies_leaves_the_source() {
+    let stage = Stage::with(60_000, true, [usize::MAX, 0]);
+    let before = [7; 1000];
+    stage.slow.try_send(&before).unwrap();
+    let mut tee = stage.tee_with_the_fast_one_last();
+    let mut waiting = tee.transfer();
+    assert!(stage.poll(&mut waiting).is_pending());
+    assert_eq!(stage.fast.ledger().transferred(), 60_000);
+    assert_eq!(stage.from.ledger().transferred(), 0);
+    stage.take(1000 + 30_000);
+    assert!(stage.poll(&mut waiting).is_pending());
+    assert_eq!(stage.from.ledger().transferred(), 30_000 + QUEUE);
+    stage.take(usize::MAX);
+    assert_eq!(stage.done(&mut waiting).unwrap().bytes, 60_000);
+    assert!(stage.came() == [stage.data.clone(), [&before[..], &stage.data].concat()]);
 }
 
 /// Somebody else fills the queue of the last one just when bytes are read ahead for it.
