@@ -70,6 +70,8 @@ pub struct Communicate {
     exit: ExitWait,
     /// The thread that blocked on the child was told of its end.
     is_end_told: bool,
+    /// No thread has found that it cannot block on them.
+    can_block: bool,
     due: Option<Moment>,
     /// When the child was seen to be over.
     exited_at: Option<Moment>,
@@ -119,6 +121,7 @@ impl Communicate {
             terminal_id: 0,
             exit: ExitWait::default(),
             is_end_told: false,
+            can_block: true,
             exited_at: None,
             request_id: 0,
             requests: 0,
@@ -476,7 +479,8 @@ impl Operation for Communicate {
 
     /// A thread that may block waits for the outputs and the end by itself: no other thread has a part in it.
     fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
-        loop {
+        // Once others are to tell of something, they are heard: what waits for them is let go when they have told.
+        while self.can_block {
             // Before the look, so that there is one behind it.
             let is_late = deadline.is_some_and(|deadline| deadline <= self.now());
             let due = match self.step(waker, Looks::Thread)? {
@@ -490,10 +494,9 @@ impl Operation for Communicate {
                 continue;
             }
             let until = due.into_iter().chain(deadline).min();
-            if !self.block(waker, until) {
-                return self.poll(waker);
-            }
+            self.can_block = self.block(waker, until);
         }
+        self.poll(waker)
     }
 
     fn expire(&mut self) -> Self::Output {
