@@ -5,7 +5,9 @@
 //! the pace. Where nobody has to see the bytes, the source's thread moves them on by itself, and this one sees from the accounts how
 //! far it is. Nothing here knows how a pipe works.
 
+mod early_end;
 mod flow;
+mod readers;
 
 use crate::account::so_far;
 use crate::child::ChildOfEnd;
@@ -25,7 +27,7 @@ use crate::reserve::Reserve;
 use crate::seal::{Decoder, Sealer};
 use crate::source::{Source, Wanted};
 use crate::source_ending::SourceEnding;
-use crate::verdict::{Consumer, Producer, Stream, Verdict, judge};
+use crate::verdict::{Consumer, Producer, Stream, Verdict, consumer_at_end, judge};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
@@ -67,6 +69,8 @@ pub(crate) struct Copy<'a> {
     pub(crate) children: Vec<ChildOfEnd>,
     pub(crate) destinations: Vec<Destination>,
     pub(crate) ending: Option<CopyEnding>,
+    /// When a destination ended that, while the source's thread moves bytes to others.
+    ended_early_at: Option<Instant>,
     /// Whether the destinations may have their ends.
     verdict: Verdict,
     pub(crate) signal: Option<i32>,
@@ -150,6 +154,7 @@ impl<'a> Copy<'a> {
             destinations,
             children,
             ending: None,
+            ended_early_at: None,
             verdict: Verdict::Open,
             signal: None,
             stopping: false,
@@ -230,6 +235,9 @@ impl<'a> Copy<'a> {
                 Consumer::Failed
             } else if child.has_failed() {
                 Consumer::Dropped
+            } else if self.is_moving {
+                let accepted = destination.ledger().accepted();
+                consumer_at_end(destination.consumer(), accepted, self.bytes_read)
             } else {
                 destination.consumer()
             }
@@ -333,6 +341,7 @@ impl<'a> Copy<'a> {
             Event::ReadByPeer(index, answer) => self.destinations[index].handle_read(answer),
             Event::SourceEnded(ending) => self.handle_source_ending(ending, now),
             Event::TreeEnded(end, left) => self.child_of(end).handle_tree(&left),
+            Event::Unread(index, answer) => self.handle_unread(index, answer, now),
             Event::Opened(..) | Event::Wake => {}
         }
     }
@@ -352,7 +361,7 @@ impl<'a> Copy<'a> {
             self.ending.get_or_insert(CopyEnding::DestinationEnded);
             self.child_of(End::Source).stop(now + CHILD_GRACE, now);
         }
-        self.drain_since.get_or_insert(now);
+        self.begin_drain(now);
         self.moved_at = self.moved_at.max(now);
         self.source_ending = Some(ending);
         // From here on it is waited for what is still on its way.
@@ -369,36 +378,23 @@ impl<'a> Copy<'a> {
         diagnostics::offer(&text);
     }
 
-    /// A destination failed, or its peer closed. A child that closed its input may have work to do: it is waited for.
-    fn handle_early_ending(&mut self, now: Instant) {
-        if self.flags.dead != DeadPolicy::Fail {
-            return;
-        }
-        let has_others = self.destinations.len() > 1;
-        if self.is_moving && has_others && self.source_ending.is_none() {
-            // The source's thread sees it too, and ends when the others have what any of them has had. Its pipe stays open until then.
-            self.ending.get_or_insert(CopyEnding::DestinationEnded);
-            self.child_of(End::Source).stop(now + CHILD_GRACE, now);
-        } else {
-            self.stop_source(CopyEnding::DestinationEnded, now);
-        }
-    }
-
-    fn stop_if_nobody_is_left(&mut self, now: Instant) {
-        if !self.destinations.iter().any(Destination::is_live) && self.drain_since.is_none() {
-            self.stop_source(CopyEnding::DestinationEnded, now);
-        }
-    }
-
     /// Reads no more. What was read still goes to the destinations that are left.
     fn stop_source(&mut self, why: CopyEnding, now: Instant) {
         self.ending.get_or_insert(why);
-        self.drain_since.get_or_insert(now);
+        self.begin_drain(now);
         if self.source_ending.is_none() && self.source_abandoned_at.is_none() {
             self.source_abandoned_at = Some(now + SOURCE_STOP_WITHIN);
             // Before its pipe is closed: how the child ends from now on is our doing.
             self.child_of(End::Source).stop(now + CHILD_GRACE, now);
             self.source.stop();
+        }
+    }
+
+    /// Nothing more comes from the source.
+    fn begin_drain(&mut self, now: Instant) {
+        self.drain_since.get_or_insert(now);
+        for destination in &mut self.destinations {
+            destination.handle_source_over();
         }
     }
 
@@ -424,7 +420,7 @@ impl<'a> Copy<'a> {
         self.child_of(End::Destination(index)).stop(kill_at, now);
         let is_child = self.destinations[index].is_child();
         if is_child && self.flags.on_failure == FailurePolicy::Kill {
-            self.destinations[index].condemn(why);
+            self.destinations[index].condemn(why, now);
         } else {
             self.destinations[index].give_up(why, now);
         }
@@ -465,34 +461,10 @@ impl<'a> Copy<'a> {
         CopyProgress::of(self.flags, self.bytes_read, ends, is_undecided)
     }
 
-    /// Whether a deadline depends on whether bytes move.
-    fn is_movement_watched(&self) -> bool {
-        let is_wanted = self.flags.idle.is_some() || self.flags.slow != SlowPolicy::Wait;
-        is_wanted && !self.stopping
-    }
-
-    /// Looks at the readers of pipes that have been quiet for a while, and of those for which a deadline is about to count.
-    fn look_at_readers(&mut self, now: Instant) {
-        if !self.is_movement_watched() {
-            return;
-        }
-        let is_idle = self.idle_at().is_some_and(|at| at <= now);
-        for index in 0..self.destinations.len() {
-            let due = [
-                self.slow_at(index),
-                self.destinations[index].look_at(LOOK_EVERY),
-            ];
-            let is_due = is_idle || due.into_iter().flatten().any(|at| at <= now);
-            if is_due && self.destinations[index].look_at_reader(now) {
-                self.moved_at = self.moved_at.max(now);
-            }
-        }
-    }
-
     /// Acts on every deadline that has passed.
     fn keep_deadlines(&mut self, now: Instant) {
         self.look_at_readers(now);
-        if self.idle_at().is_some_and(|at| at <= now) {
+        if self.is_idle(now) {
             let kill_at = now + CHILD_GRACE;
             self.stop_all(CopyEnding::IdleDeadline, GivenUp::IdleDeadline, kill_at);
         }
@@ -500,13 +472,16 @@ impl<'a> Copy<'a> {
             self.stop_all(CopyEnding::DrainDeadline, GivenUp::DrainDeadline, now);
         }
         for index in 0..self.destinations.len() {
-            if self.slow_at(index).is_some_and(|at| at <= now) {
+            if self.is_slow(index, now) {
                 self.give_up(index, GivenUp::SlowDeadline, now + CHILD_GRACE, now);
                 if self.flags.slow == SlowPolicy::Fail {
                     self.stop_source(CopyEnding::SlowDeadline, now);
                 }
                 self.stop_if_nobody_is_left(now);
             }
+        }
+        if self.early_stop_at().is_some_and(|at| at <= now) {
+            self.stop_source(CopyEnding::DestinationEnded, now);
         }
         // Last: the deadlines above may have set these to now.
         for child in &mut self.children {
@@ -540,6 +515,7 @@ impl<'a> Copy<'a> {
             self.idle_at(),
             self.drain_at(),
             source,
+            self.early_stop_at(),
             look,
         ]
         .into_iter()

@@ -1,5 +1,6 @@
 //! One destination of a copy: its pipe, the chunk that waits for room in it, and how it ends.
 
+use crate::asking::Asking;
 use crate::child_status::InputKind;
 use crate::event::{Event, Mailbox};
 use crate::report::GivenUp;
@@ -62,8 +63,13 @@ pub(crate) struct Destination {
     content_at: Instant,
     /// What was last told of the bytes in its pipe.
     told: Option<Answer>,
-    /// When bytes last moved into its pipe, or it was looked how many are left in there.
-    quiet_since: Instant,
+    asking: Asking,
+    /// The question is held up, and its reader takes nothing.
+    is_asking_held_up: bool,
+    /// When bytes came into its pipe of which nothing is known.
+    unknown_since: Instant,
+    /// Nothing more comes from the source.
+    is_source_over: bool,
     receipt: Option<Receipt>,
     given_up: Option<GivenUp>,
     /// It takes no more, and its ending is on its way.
@@ -119,7 +125,10 @@ impl Destination {
             transferred: 0,
             content_at: now,
             told: None,
-            quiet_since: now,
+            asking: Asking::default(),
+            is_asking_held_up: false,
+            unknown_since: now,
+            is_source_over: false,
             receipt: None,
             given_up: None,
             has_refused: false,
@@ -174,35 +183,58 @@ impl Destination {
         self.is_behind() || self.in_pipe() == InPipe::Unread
     }
 
-    /// What is known of the bytes in its pipe. Those in a file wait for nobody. Those in a pipe count until its end is on its way: a child
-    /// has read them by then, and a stranger may read them whenever it likes.
+    /// What is known of the bytes in its pipe, as far as somebody waits for them to be taken.
     fn in_pipe(&self) -> InPipe {
-        let is_file = self.kind == DestinationKind::File;
-        if is_file || !self.is_live() || self.phase == Phase::Finishing {
-            InPipe::Nothing
-        } else {
-            in_pipe(self.told, self.transferred)
+        let is_of_interest = match self.kind {
+            // It has read them when its end is on its way.
+            DestinationKind::Child => self.phase != Phase::Finishing,
+            DestinationKind::File => false,
+            // A stranger may read what is left whenever it likes, also as long as there is no verdict.
+            DestinationKind::Peer => !self.is_source_over,
+        };
+        if !is_of_interest || !self.is_live() {
+            return InPipe::Nothing;
+        }
+        match in_pipe(self.told, self.transferred) {
+            InPipe::Unasked if self.is_asking_held_up => InPipe::Unread,
+            known @ (InPipe::Nothing | InPipe::Unasked | InPipe::Unread) => known,
         }
     }
 
-    /// When to look at its reader again, if it may be the reader who keeps bytes waiting and nothing moves until then.
+    /// When to look at its reader again, if it may be the reader who keeps bytes waiting; or when the look is held up.
     pub(crate) fn look_at(&self, every: Duration) -> Option<Instant> {
         let is_needed = self.in_pipe() != InPipe::Nothing;
-        is_needed.then(|| self.quiet_since + every)
+        is_needed.then(|| self.asking.due(self.unknown_since, every))
     }
 
-    /// Asks how much of its pipe is unread, if that is of interest. Says whether its reader has taken something, or may have.
-    pub(crate) fn look_at_reader(&mut self, now: Instant) -> bool {
+    /// Whether a deadline at that moment may count: it is known what its reader had taken by then, or of no interest.
+    pub(crate) fn is_known_at(&self, at: Instant, now: Instant) -> bool {
+        self.in_pipe() == InPipe::Nothing || self.asking.is_known_at(at, now)
+    }
+
+    /// Asks how much of its pipe is unread, if that is of interest. The answer comes as an event.
+    pub(crate) fn look_at_reader(&mut self, now: Instant, mailbox: &Mailbox) {
         if self.in_pipe() == InPipe::Nothing {
-            return false;
+            return;
         }
-        let answer = Answer {
-            transferred: self.transferred,
-            unread: self.writer.unread_bytes(),
-        };
+        self.is_asking_held_up = self.asking.is_held_up(now);
+        let asked = self.asking.ask(&self.writer, self.index, mailbox, now);
+        if asked.is_err() {
+            // Without a thread it is not known here.
+            self.told = Some(Answer {
+                before: self.transferred,
+                after: self.transferred,
+                unread: None,
+            });
+        }
+    }
+
+    /// The answer to `look_at_reader`. Says whether its reader has taken something, or may have.
+    pub(crate) fn handle_unread(&mut self, answer: Answer, now: Instant) -> bool {
+        self.asking.handle_answer();
+        self.is_asking_held_up = false;
         let has_taken = may_have_taken(self.told, answer);
         self.told = Some(answer);
-        self.quiet_since = now;
         if has_taken {
             self.content_at = self.content_at.max(now);
         }
@@ -212,6 +244,11 @@ impl Destination {
     /// Since when it takes nothing although bytes wait for it.
     pub(crate) fn stuck_since(&self) -> Option<Instant> {
         self.has_bytes_to_go().then_some(self.content_at)
+    }
+
+    /// Nothing more comes from the source.
+    pub(crate) fn handle_source_over(&mut self) {
+        self.is_source_over = true;
     }
 
     /// What happened up to now is not its fault.
@@ -305,16 +342,17 @@ impl Destination {
         }
         let ledger = self.writer.ledger();
         let moved = ledger.transferred() > self.transferred;
-        self.transferred = ledger.transferred();
-        if moved {
-            self.quiet_since = now;
+        if moved && self.in_pipe() == InPipe::Nothing {
+            self.unknown_since = now;
         }
+        self.transferred = ledger.transferred();
         let waits_here = self.pending.is_some() || ledger.unsettled() > 0;
-        if moved || !(waits_here || self.in_pipe() == InPipe::Unread) {
+        // Behind bytes that it has not taken, what moves into its pipe is no doing of its reader's.
+        if (moved || !waits_here) && self.in_pipe() != InPipe::Unread {
             self.content_at = now;
         }
         if no_more && self.pending.is_none() && self.phase == Phase::Open {
-            self.begin_end(ledger, mailbox);
+            self.begin_end(ledger, mailbox, now);
         }
         moved
     }
@@ -339,7 +377,7 @@ impl Destination {
     }
 
     /// Everything is accepted: sees to it that the peer reads it, as far as that can be known, and then ends the stream.
-    fn begin_end(&mut self, ledger: Ledger, mailbox: &Mailbox) {
+    fn begin_end(&mut self, ledger: Ledger, mailbox: &Mailbox, now: Instant) {
         match self.kind {
             DestinationKind::Child => {
                 self.phase = Phase::BeingRead;
@@ -351,15 +389,18 @@ impl Destination {
             DestinationKind::Peer => {
                 if ledger.unsettled() == 0 {
                     // A stranger may read whenever it likes, after this program has ended too: no deadline waits for that.
-                    self.ask_whether_read();
+                    self.ask_whether_read(now);
                     self.finish();
                 }
             }
         }
     }
 
-    /// Asks once, without waiting.
-    fn ask_whether_read(&mut self) {
+    /// Asks once, without waiting: not where a question is held up.
+    fn ask_whether_read(&mut self, now: Instant) {
+        if self.asking.is_held_up(now) {
+            return;
+        }
         let answer = self.writer.until_read().within(Duration::ZERO).wait();
         self.read_by_peer = knowledge(answer);
     }
@@ -390,13 +431,13 @@ impl Destination {
     }
 
     /// Its consumer is to end, and only then its input: so it never sees an end of its input.
-    pub(crate) fn condemn(&mut self, why: GivenUp) {
+    pub(crate) fn condemn(&mut self, why: GivenUp, now: Instant) {
         if self.is_live() {
             self.given_up = Some(why);
             self.is_condemned = true;
             self.pending = None;
             // One that left bytes unread has failed by itself.
-            self.ask_whether_read();
+            self.ask_whether_read(now);
         }
     }
 

@@ -6,6 +6,7 @@
 use crate::end::End;
 use crate::opened::OpenedPath;
 use crate::source_ending::SourceEnding;
+use crate::unread::Answer;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,8 @@ pub(crate) enum Event {
     SourceEnded(SourceEnding),
     /// A child's tree that was to end has ended; who of it is left.
     TreeEnded(End, Vec<Found>),
+    /// How much of a destination's pipe its reader has not taken.
+    Unread(usize, Answer),
     /// A destination got on.
     Wake,
 }

@@ -84,7 +84,8 @@ pub(crate) struct CopyFlags {
     ///
     /// Else the kernel moves them where it can. Holes of a file stay holes in another file then (Linux), and a pipe is lent the source
     /// file's own pages: whoever overwrites the file before they are read changes what is read. With several destinations nobody else is
-    /// to read the source's pipe meanwhile.
+    /// to read the source's pipe meanwhile; and packets stay packets on their way from a pipe that was written with `O_DIRECT`: a reader
+    /// that takes a part of one loses the rest.
     #[arg(long, hide_short_help = true)]
     pub(crate) stable: bool,
 
@@ -97,7 +98,10 @@ pub(crate) struct CopyFlags {
     /// How many bytes may wait for each destination [default: 1MiB]
     ///
     /// Two chunks of at most 128 KiB may be read before that. With this option, or --drain-within, the bytes go through this program
-    /// even where the kernel could move them.
+    /// even where the kernel could move them; with several destinations also with --slow drop or fail, and with --on-failure end.
+    ///
+    /// Without any of these a fast one of several destinations is sure to get ahead of a slow one only by what the source's pipe held.
+    /// With this option so many bytes may wait for the slow one.
     #[arg(
         long,
         value_name = "SIZE",

@@ -5,6 +5,7 @@ mod account;
 mod address;
 #[cfg(test)]
 mod address_checks;
+mod asking;
 mod child;
 mod child_status;
 mod claimed;

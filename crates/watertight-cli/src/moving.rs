@@ -7,9 +7,10 @@ use crate::platform;
 use crate::source_ending::{SourceEnding, shrinkage, untaken};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use watertight::{
-    DeadDestination, Error, PipeReader, PipeWriter, Tee, TeeEnd, TransferEnd, TransferError,
-    transfer,
+    DeadDestination, Error, ErrorKind, PipeReader, PipeWriter, Tee, TeeEnd, TeeError, TeeOutcome,
+    TransferEnd, TransferError, transfer,
 };
 
 /// What moves everything on.
@@ -29,6 +30,15 @@ pub(crate) struct Moving {
 /// So many bytes flow before a pipe is enlarged: a small copy does not pay for it, and the pages of all pipes of a user's have one
 /// bound (`pipe-user-pages-soft`).
 pub(crate) const ENLARGED_AFTER_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How often the thread that moves bytes to several destinations looks whether the copy is stopped.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long bytes that are in the source may take to be read: a helper thread may have to do it.
+const FRONT_WITHIN: Duration = Duration::from_secs(1);
+
+/// How many of them are read at once.
+const FRONT_BYTES_MAX: usize = 64 * 1024;
 
 /// What was moved.
 struct Moved {
@@ -59,7 +69,11 @@ impl Moving {
         };
         let moved = match &self.writers[..] {
             [writer] => self.move_to_one(reader, writer),
-            _ => self.move_to_all(reader),
+            _ => {
+                let moved = self.move_to_all(reader, stopped);
+                self.take_front(reader);
+                moved
+            }
         };
         match moved {
             Ok(moved) => {
@@ -106,7 +120,7 @@ impl Moving {
         })
     }
 
-    fn move_to_all(&self, reader: &PipeReader) -> Result<Moved, NotMoved> {
+    fn move_to_all(&self, reader: &PipeReader, stopped: &AtomicBool) -> Result<Moved, NotMoved> {
         let writers = self.writers.iter().map(|writer| &**writer);
         let mut tee = Tee::new(reader, writers).map_err(NotMoved::Source)?;
         if self.drops_dead {
@@ -116,8 +130,8 @@ impl Moving {
             tee.in_kernel_everywhere();
         }
         self.in_parts(reader, |bytes_max| {
-            let moved = tee.bytes_max(bytes_max).transfer().wait();
-            let failed = match moved {
+            tee.bytes_max(bytes_max);
+            let failed = match moved_unless_stopped(&mut tee, stopped) {
                 Ok(moved) => {
                     return Ok(Moved {
                         bytes: moved.bytes,
@@ -127,12 +141,37 @@ impl Moving {
                 }
                 Err(failed) => failed,
             };
+            // A wait that was given up is no failure of the end that it was for.
+            if is_given_up(&failed) {
+                return Err(NotMoved::Source(failed.error));
+            }
             let TeeEnd::Destination(first) = failed.end else {
                 return Err(NotMoved::Source(failed.error));
             };
-            let over = even_out(&mut tee, first);
+            let over = even_out(&mut tee, first, stopped);
             Err(NotMoved::Destinations(over))
         })
+    }
+
+    /// Takes out of the source what one of the destinations has had, also if none of those that count has: it counts as read, and nobody
+    /// is to read it again.
+    fn take_front(&self, reader: &PipeReader) {
+        let accepted = self.writers.iter().map(|one| one.ledger().accepted());
+        let had = accepted.max().unwrap_or(0);
+        let mut buffer = Vec::<u8>::new();
+        loop {
+            let missing = had.saturating_sub(reader.ledger().transferred());
+            if missing == 0 {
+                return;
+            }
+            let bytes = usize::try_from(missing).unwrap_or(usize::MAX);
+            buffer.resize(bytes.min(FRONT_BYTES_MAX), 0);
+            // They are not there if somebody else reads the source.
+            let taken = reader.receive(&mut buffer).within(FRONT_WITHIN).wait();
+            if !taken.is_ok_and(|bytes| bytes > 0) {
+                return;
+            }
+        }
     }
 
     /// Has everything moved by `moved`, which is told how many bytes there may be in all, and says how many there are. Pipes are
@@ -175,15 +214,31 @@ impl NotMoved {
     }
 }
 
+/// Moves until that ends, or the copy is stopped. Whoever stops it leaves the source open: what some have had is taken out of it first.
+fn moved_unless_stopped(tee: &mut Tee<'_>, stopped: &AtomicBool) -> Result<TeeOutcome, TeeError> {
+    loop {
+        let moved = tee.transfer().within(LOOK_EVERY).wait();
+        let goes_on = moved.as_ref().is_err_and(is_given_up);
+        if !goes_on || stopped.load(Ordering::Acquire) {
+            return moved;
+        }
+    }
+}
+
+/// Whether only the waiting ended. The system has an error of this kind too, with a number.
+fn is_given_up(failed: &TeeError) -> bool {
+    failed.error.kind == ErrorKind::TimedOut && failed.error.os.is_none()
+}
+
 /// A destination takes no more, and that ends the copy: the others still get what any of them has had, that one too. So what was read
 /// is the same for all. The destinations that take no more.
-fn even_out(tee: &mut Tee<'_>, first: usize) -> Vec<usize> {
+fn even_out(tee: &mut Tee<'_>, first: usize, stopped: &AtomicBool) -> Vec<usize> {
     // It is in the source still: so only destinations are waited for.
     let had = tee.destinations().iter().map(|one| one.bytes).max();
     tee.dead_destination(DeadDestination::Drop);
     tee.bytes_max(had.unwrap_or(0));
     // Whoever takes no more now tells that itself.
-    let _ = tee.transfer().wait();
+    let _ = moved_unless_stopped(tee, stopped);
     let mut over = left_out(tee);
     if !over.contains(&first) {
         over.push(first);

@@ -195,6 +195,7 @@ impl Paths {
                     | Event::ReadByPeer(..)
                     | Event::SourceEnded(_)
                     | Event::TreeEnded(..)
+                    | Event::Unread(..)
                     | Event::Wake,
                 ) => {}
             }

@@ -20,10 +20,10 @@ enum Stage {
     /// The program is ending at once: nothing is written any more.
     Left,
     /// We made it: it goes if it is still empty.
-    Made(Created),
+    Made(#[allow(dead_code, reason = "it is there to be dropped")] Created),
     /// There is none, or it was there before.
     Nothing,
-    /// We made it, and are writing it.
+    /// It is being written.
     Saving,
 }
 
@@ -112,30 +112,22 @@ impl Guard {
     }
 
     fn save(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let made = self.begin_saving();
+        let before = self.begin_saving();
         let saved = write();
-        if let Some(created) = made {
-            // It goes all the same if nothing could be written.
-            self.set(Stage::Made(created));
-        }
+        // What we made goes all the same if nothing could be written.
+        self.set(before);
         saved
     }
 
-    /// The guard of the file while it is written, if we made it.
-    fn begin_saving(&self) -> Option<Created> {
+    /// From here on the file is being written. The stage before that: what we made goes if it stays empty.
+    fn begin_saving(&self) -> Stage {
         let mut stage = self.lock();
         // For ever: whoever set this ends the program.
         while matches!(*stage, Stage::Left) {
             let woken = self.changed.wait(stage);
             stage = woken.unwrap_or_else(PoisonError::into_inner);
         }
-        match std::mem::replace(&mut *stage, Stage::Saving) {
-            Stage::Made(created) => Some(created),
-            other @ (Stage::Left | Stage::Nothing | Stage::Saving) => {
-                *stage = other;
-                None
-            }
-        }
+        std::mem::replace(&mut *stage, Stage::Saving)
     }
 
     fn leave(&self, within: Duration) {
@@ -224,6 +216,45 @@ mod tests {
             guard.leave(Duration::from_secs(600));
             assert_eq!(fs::read(&path).unwrap(), b"saved");
         });
+    }
+
+    /// It was there, and is empty while it is written. Then nobody waits any more, also if nothing could be written.
+    #[test]
+    fn an_end_at_once_waits_for_what_is_being_saved_to_a_file_that_was_there() {
+        for can_write in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("report");
+            fs::write(&path, "of the run before").unwrap();
+            let file = open_existing(&path).unwrap();
+            let guard = Guard::new();
+            let (begun, has_begun) = channel();
+            let (go, is_going) = channel::<()>();
+            let guard = &guard;
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    let saved = guard.save(|| {
+                        file.set_len(0)?;
+                        begun.send(()).unwrap();
+                        is_going.recv().unwrap();
+                        if can_write {
+                            write(file, "saved")
+                        } else {
+                            Err(io::ErrorKind::StorageFull.into())
+                        }
+                    });
+                    assert_eq!(saved.is_ok(), can_write);
+                });
+                has_begun.recv().unwrap();
+                let is_saving = matches!(*guard.lock(), Stage::Saving);
+                go.send(()).unwrap();
+                assert!(is_saving);
+                // Longer than any test takes: it ends because the report is there.
+                guard.leave(Duration::from_secs(600));
+                let expected = if can_write { "saved" } else { "" };
+                assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+            });
+            assert!(path.exists());
+        }
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub(crate) struct Source {
     reader: Arc<PipeReader>,
     credit: Option<Sender<usize>>,
     stopped: Arc<AtomicBool>,
+    /// The thread looks whether it is stopped, and closes the source only when it has taken out what some of several destinations have
+    /// had already.
+    closes_by_itself: bool,
 }
 
 impl Source {
@@ -74,6 +77,7 @@ impl Source {
             reader,
             credit: Some(credit),
             stopped,
+            closes_by_itself: false,
         })
     }
 
@@ -88,6 +92,7 @@ impl Source {
         let reader = Arc::new(reader);
         let stopped = Arc::new(AtomicBool::new(false));
         let (from, is_stopped) = (reader.clone(), stopped.clone());
+        let closes_by_itself = moving.writers.len() > 1;
         let (credit, credits) = channel::<usize>();
         std::thread::Builder::new()
             .name("source".into())
@@ -106,6 +111,7 @@ impl Source {
             reader,
             credit: Some(credit),
             stopped,
+            closes_by_itself,
         })
     }
 
@@ -126,8 +132,10 @@ impl Source {
     pub(crate) fn stop(&mut self) {
         self.stopped.store(true, Ordering::Release);
         self.credit = None;
-        // Asking is enough: the reading thread hears the answer.
-        let _ = self.reader.abort().within(Duration::ZERO).wait();
+        if !self.closes_by_itself {
+            // Asking is enough: the reading thread hears the answer.
+            let _ = self.reader.abort().within(Duration::ZERO).wait();
+        }
     }
 }
 

@@ -81,6 +81,17 @@ pub(crate) fn judge(
     }
 }
 
+/// What a destination is once no more comes from the source, where the library hands out the bytes. `read`: what was read, which is what
+/// the furthest of them has accepted.
+///
+/// One that has all that it accepted, and accepted less, is cut.
+pub(crate) fn consumer_at_end(consumer: Consumer, accepted: u64, read: u64) -> Consumer {
+    match consumer {
+        Consumer::Served if accepted != read => Consumer::Failed,
+        Consumer::Behind | Consumer::Dropped | Consumer::Failed | Consumer::Served => consumer,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +156,25 @@ mod tests {
         }
         let running = judge(false, Stream::Ended, Producer::Running, [Consumer::Served]);
         assert_eq!(running, Verdict::Open);
+    }
+
+    /// One that is behind is judged when it is known what becomes of it; one that is dropped counts no more.
+    #[test]
+    fn whoever_has_less_than_another_is_not_served() {
+        for consumer in CONSUMERS {
+            assert_eq!(consumer_at_end(consumer, 100, 100), consumer);
+            for (accepted, read) in [(60, 100), (0, 1), (100, 60)] {
+                let expected = match consumer {
+                    Consumer::Served => Consumer::Failed,
+                    Consumer::Behind | Consumer::Dropped | Consumer::Failed => consumer,
+                };
+                assert_eq!(consumer_at_end(consumer, accepted, read), expected);
+            }
+        }
+        let short = consumer_at_end(Consumer::Served, 60, 100);
+        let consumers = [Consumer::Served, short];
+        let verdict = judge(false, Stream::Ended, Producer::Nobody, consumers);
+        assert_eq!(verdict, Verdict::Bad);
     }
 
     #[test]

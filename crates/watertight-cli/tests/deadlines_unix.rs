@@ -5,12 +5,15 @@
 mod harness;
 
 use harness::{Run, copy, file, folder_with, run};
+use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 use watertight::PipeWriter;
 
 /// They fit into every pipe, or into none.
@@ -19,6 +22,8 @@ const AMOUNTS: [usize; 2] = [3, 3_000_000];
 const BYTES: usize = 30;
 const LONG: &str = "1500ms";
 const LINES: [&str; 4] = ["--progress", "json", "--progress-every", "100ms"];
+/// Longer than anything here takes, and shorter than what hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
 const SLEEPER: &str = "exec:sh -c 'exec sleep 1000'";
 
 /// A source that brings so many bytes, and then neither more nor its end.
@@ -215,4 +220,135 @@ fn a_reader_that_has_taken_everything_is_not_slow() {
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
+}
+
+/// The source's command runs on behind its end, so that there is no verdict yet.
+#[test]
+fn a_stranger_is_not_waited_for_while_the_sources_command_runs_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    make_fifo(&gate);
+    let source = "exec:sh -c 'echo hi; exec >&-; read -r go <gate'";
+    let deadlines = ["--idle", LONG, "--slow", "fail", "--slow-after", LONG];
+    let mut child = copy(deadlines.into_iter().chain(LINES).chain([source, "-"]))
+        .current_dir(folder.path())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    // It waits until the command is behind its output's end.
+    let mut gate = File::options().write(true).open(&gate).unwrap();
+    for _ in 0..BYTES {
+        expect_progress(&mut stderr);
+    }
+    gate.write_all(b"go\n").unwrap();
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
+    let mut taken = String::new();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_to_string(&mut taken).unwrap();
+    assert_eq!(taken, "hi\n");
+}
+
+/// Everything is in its pipe, and the source is at its end; another one has not got everything yet.
+#[test]
+fn a_stranger_is_not_waited_for_while_another_destination_is_behind() {
+    const PIECE: usize = 8192;
+    let (folder, source, bytes) = folder_with(800_000);
+    let (large, unread) = unread_fifo(folder.path());
+    // It has room for all of it, and the other one has not.
+    fcntl_setpipe_size(&large, 1 << 20).unwrap();
+    let path = folder.path().join("steady");
+    make_fifo(&path);
+    let mut steady = File::options().read(true).write(true).open(&path).unwrap();
+    let slow = ["--slow", "drop", "--slow-after", LONG, "--buffer", "8M"];
+    let ends = [file(&source), unread, format!("fifo:{}", path.display())];
+    let ends = ends.iter().map(String::as_str);
+    let mut child = copy(slow.into_iter().chain(LINES).chain(ends))
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut taken = vec![0; bytes.len()];
+    let (first, rest) = taken.split_at_mut(BYTES * PIECE);
+    for piece in first.chunks_mut(PIECE) {
+        expect_progress(&mut stderr);
+        steady.read_exact(piece).unwrap();
+    }
+    steady.read_exact(rest).unwrap();
+    assert!(taken == bytes);
+    let mut told = String::new();
+    stderr.read_to_string(&mut told).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{told}");
+    drop(large);
+}
+
+/// Its pipe has room for more than ever comes: what comes is no doing of the reader's.
+#[test]
+fn a_reader_that_takes_nothing_is_slow_also_while_bytes_come_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, fifo) = unread_fifo(folder.path());
+    let slow = ["--slow", "drop", "--slow-after", "500ms"];
+    let mut child = copy(slow.into_iter().chain(LINES).chain(["-", &fifo]))
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let lines = stderr.lines().map(Result::unwrap);
+    let lines = lines.filter(|line| line.starts_with('{'));
+    let mut last = Value::Null;
+    for line in lines.take(10 * BYTES) {
+        last = serde_json::from_str(&line).unwrap();
+        // When the copy is over there is nobody to write to.
+        let _ = stdin.write_all(b"x");
+    }
+    drop(stdin);
+    assert_eq!(
+        last["destinations"][0]["given_up"], "slow_deadline",
+        "{last}"
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(6), "{last}");
+    drop(reader);
+}
+
+/// It splices out of the pipe into a socket without room, and nobody can be told what is in the pipe as long as it waits there.
+#[test]
+fn a_reader_that_holds_up_the_question_is_idle_and_slow() {
+    let idle = report_of_a_splicing_reader(&["--idle", LONG]);
+    assert_eq!(idle["ending"], "idle_deadline");
+    let slow = report_of_a_splicing_reader(&["--slow", "drop", "--slow-after", LONG]);
+    assert_eq!(slow["destinations"][0]["given_up"], "slow_deadline");
+}
+
+fn report_of_a_splicing_reader(options: &[&str]) -> Value {
+    let (from, into) = std::io::pipe().unwrap();
+    let (mut full, peer) = UnixStream::pair().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.write(&[0; 65536]).is_ok() {}
+    full.set_nonblocking(false).unwrap();
+    let mut child = copy(options.iter().chain(&["-", "-"]))
+        .stdin(Stdio::piped())
+        .stdout(into)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one").unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let (tell, told) = channel();
+    let line = std::thread::scope(|scope| {
+        // It fails when the peer goes.
+        scope.spawn(move || splice(&from, None, &full, None, 3, SpliceFlags::empty()));
+        scope.spawn(move || {
+            let mut lines = BufReader::new(stderr).lines().map(Result::unwrap);
+            let line = lines.find(|line| line.starts_with('{'));
+            // Too late, nobody is left to hear it.
+            let _ = tell.send(line);
+        });
+        let line = told.recv_timeout(PATIENCE);
+        drop((peer, stdin));
+        line
+    });
+    let report: Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(6), "{report}");
+    report
 }

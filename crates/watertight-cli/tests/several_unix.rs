@@ -167,6 +167,64 @@ fn an_idle_source_ends_it() {
     }
 }
 
+/// A FIFO whose reader takes nothing, with room for one page.
+fn nearly_full_fifo(folder: &Path) -> File {
+    let path = folder.join("fifo");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut reader = File::options().read(true).write(true).open(&path).unwrap();
+    reader.write_all(&[0; 64 * 1024 - 4096]).unwrap();
+    reader
+}
+
+/// One destination has had more than the other when the copy is stopped: whoever reads the source next goes on behind that. The first
+/// amount fits into the source's pipe, the second is more than what may be queued.
+#[test]
+fn what_is_left_of_a_source_after_a_stop_is_what_was_not_read() {
+    for len in [60_000, 1_300_000] {
+        for option in ["--dead=fail", "--dead=drop", "--stable"] {
+            let folder = tempfile::tempdir().unwrap();
+            let full = nearly_full_fifo(folder.path());
+            let bytes = pattern(len);
+            let (mut source, mut feed) = std::io::pipe().unwrap();
+            let arguments = [option, "--idle", "300ms", "-", "target", "fifo:fifo"];
+            let mut command = copy(arguments);
+            command.current_dir(folder.path());
+            command.stdin(source.try_clone().unwrap());
+            let child = command.spawn().unwrap();
+            // It has its handle of the source.
+            drop(command);
+            let all = bytes.as_slice();
+            let (run, rest) = std::thread::scope(|scope| {
+                let (done, is_done) = std::sync::mpsc::channel::<()>();
+                scope.spawn(move || {
+                    feed.write_all(all).unwrap();
+                    // The source is silent, and not at its end.
+                    let _ = is_done.recv();
+                });
+                let output = child.wait_with_output().unwrap();
+                drop(done);
+                let mut rest = Vec::new();
+                source.read_to_end(&mut rest).unwrap();
+                (Run::of(output).expect(6), rest)
+            });
+            drop(full);
+            let untaken = harness::number(&run.report["sources"][0], "bytes_untaken");
+            let gone = len as u64 - rest.len() as u64;
+            assert_eq!(run.bytes_read() + untaken, gone, "{option} {len}");
+            assert!(rest == bytes[len - rest.len()..], "{option} {len}");
+            let arrived = fs::read(folder.path().join("target.partial")).unwrap();
+            assert!(bytes.starts_with(&arrived), "{option} {len}");
+            assert_eq!(arrived.len() as u64, run.count(0, "transferred"));
+        }
+    }
+}
+
 /// A copy of standard input to so many FIFOs, and who reads them.
 struct UnderWay {
     child: Child,

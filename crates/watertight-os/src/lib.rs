@@ -59,14 +59,14 @@ pub use unix::{Bell, orphans};
 pub use unix::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
     classify, holders_of, inherited, is_in_terminals_foreground, note_thread, open_terminal,
-    output_pipe, resize_terminal, say, unread_by_peer,
+    output_pipe, resize_terminal, say, unread_by_peer, unread_in_pipe,
 };
 pub use unread::Unread;
 #[cfg(windows)]
 pub use windows::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
     classify, holders_of, inherited, is_in_terminals_foreground, note_thread, open_terminal,
-    output_pipe, resize_terminal, say, unread_by_peer,
+    output_pipe, resize_terminal, say, unread_by_peer, unread_in_pipe,
 };
 
 #[cfg(unix)]

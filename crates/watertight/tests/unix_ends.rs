@@ -117,6 +117,59 @@ fn a_writer_knows_how_many_bytes_its_peer_has_not_read() {
     let _ = file.finish().within(PATIENCE).wait().unwrap();
 }
 
+/// Waits until this thread waits for something, or is over.
+#[cfg(target_os = "linux")]
+fn await_sleep(task: &std::path::Path) {
+    let is_running = || {
+        let stat = std::fs::read_to_string(std::path::Path::new("/proc").join(task).join("stat"));
+        stat.is_ok_and(|stat| stat.contains(") R "))
+    };
+    while is_running() {
+        std::thread::yield_now();
+    }
+}
+
+/// A reader that splices out of the pipe into a socket without room keeps the kernel's lock of the pipe for as long.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_question_that_is_held_up_holds_up_nobody() {
+    use rustix::pipe::{SpliceFlags, splice};
+    use std::sync::mpsc::channel;
+    let _accounted = Accounted::start();
+    let (from, into) = std::io::pipe().unwrap();
+    let writer = PipeWriter::adopt(into).unwrap();
+    writer.send(b"unread").wait().unwrap();
+    writer.until_transferred().within(PATIENCE).wait().unwrap();
+    let (mut full, peer) = UnixStream::pair().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.write(&[0; 65536]).is_ok() {}
+    full.set_nonblocking(false).unwrap();
+    let task = || std::fs::read_link("/proc/thread-self").unwrap();
+    let (tell, told) = channel();
+    let asking = tell.clone();
+    let (know, known) = channel();
+    let asked = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            tell.send(task()).unwrap();
+            // It fails when the peer goes.
+            let _ = splice(&from, None, &full, None, 6, SpliceFlags::empty());
+        });
+        await_sleep(&told.recv().unwrap());
+        let writer = &writer;
+        scope.spawn(move || {
+            asking.send(task()).unwrap();
+            let _ = writer.unread_bytes();
+        });
+        await_sleep(&told.recv().unwrap());
+        scope.spawn(move || know.send(writer.ledger().transferred()));
+        let asked = known.recv_timeout(PATIENCE);
+        drop(peer);
+        asked
+    });
+    assert_eq!(asked, Ok(6));
+    let _ = writer.abort().within(PATIENCE).wait().unwrap();
+}
+
 #[cfg(all(target_os = "linux", feature = "fault"))]
 #[test]
 fn what_is_unread_is_not_known_if_a_question_fails() {

@@ -69,7 +69,7 @@ pub use pseudo_terminal::{open_terminal, resize_terminal};
 #[cfg(feature = "fault")]
 pub use sigpipe::sigpipe_to_default;
 pub use sigpipe::{WriteSignalsHeld, quiet_thread};
-pub use unread::unread_by_peer;
+pub use unread::{unread_by_peer, unread_in_pipe};
 
 impl crate::fault::Code for rustix::io::Errno {
     fn of(code: watertight_core::OsCode) -> Self {

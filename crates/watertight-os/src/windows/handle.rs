@@ -201,6 +201,12 @@ pub const fn armed_pair() -> Result<(OwnedHandle, OwnedHandle), StepError> {
     })
 }
 
+/// Never asked here: see [`Handle::unread`].
+#[must_use]
+pub const fn unread_in_pipe(_: &OwnedHandle) -> Option<u64> {
+    None
+}
+
 /// Never asked here: no socket is served.
 #[must_use]
 pub const fn unread_by_peer(_: u32) -> Option<u64> {

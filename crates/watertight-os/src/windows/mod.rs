@@ -24,7 +24,7 @@ mod sys;
 
 #[cfg(feature = "fault")]
 pub use allowed::allowed;
-pub use handle::{Handle, armed_pair, unread_by_peer};
+pub use handle::{Handle, armed_pair, unread_by_peer, unread_in_pipe};
 pub use inherited::inherited;
 pub use pipe::output_pipe;
 pub use port::Native;

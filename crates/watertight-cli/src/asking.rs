@@ -1,0 +1,180 @@
+//! Asks how many bytes of a destination's pipe its reader has not taken, and remembers when that was.
+//!
+//! The question is asked on a thread, for it may be held up: by a reader that splices out of this pipe and waits for room elsewhere, for
+//! as long as it waits. Each destination that is asked about has its own thread, so that one that is held up hides no other; it is
+//! started by the first question. Never here: when to ask (`copy.rs`), and what an answer means (`unread.rs`).
+
+use crate::event::{Event, Mailbox};
+use crate::unread::Answer;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+use watertight::PipeWriter;
+
+/// A question without an answer for so long is held up, and somebody takes nothing meanwhile.
+const HELD_UP_AFTER: Duration = Duration::from_secs(1);
+
+/// The questions about one destination.
+#[derive(Default)]
+pub(crate) struct Asking {
+    /// To the thread, once there is one. The writer goes with each question: the thread keeps none.
+    questions: Option<Sender<Arc<PipeWriter>>>,
+    times: Times,
+}
+
+/// When it was asked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    /// The question that is not answered yet.
+    open: Option<Instant>,
+    /// The last one that was answered.
+    answered: Option<Instant>,
+}
+
+impl Asking {
+    /// Asks, unless a question is open. The answer comes as an event.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(crate) fn ask(
+        &mut self,
+        writer: &Arc<PipeWriter>,
+        index: usize,
+        mailbox: &Mailbox,
+        now: Instant,
+    ) -> io::Result<()> {
+        if self.times.open.is_some() {
+            return Ok(());
+        }
+        let questions = match self.questions.take() {
+            Some(questions) => questions,
+            None => start(index, mailbox.clone())?,
+        };
+        self.times.open = Some(now);
+        // The thread goes when this end of the channel does.
+        let _ = questions.send(writer.clone());
+        self.questions = Some(questions);
+        Ok(())
+    }
+
+    /// It was answered.
+    pub(crate) fn handle_answer(&mut self) {
+        if let Some(asked_at) = self.times.open.take() {
+            self.times.answered = Some(asked_at);
+        }
+    }
+
+    /// Whether the question that is open is held up.
+    pub(crate) fn is_held_up(&self, now: Instant) -> bool {
+        self.times.is_held_up(now)
+    }
+
+    /// Whether it is known what was taken up to that moment. Of a reader for which a question is held up it is known too: nothing.
+    pub(crate) fn is_known_at(&self, at: Instant, now: Instant) -> bool {
+        self.times.is_known_at(at, now)
+    }
+
+    /// When there is something to do: to ask, or to go on without an answer. `from`: nothing is of interest before.
+    pub(crate) fn due(&self, from: Instant, every: Duration) -> Instant {
+        self.times.due(from, every)
+    }
+}
+
+impl Times {
+    fn is_held_up(self, now: Instant) -> bool {
+        self.open.is_some_and(|asked| asked + HELD_UP_AFTER <= now)
+    }
+
+    fn is_known_at(self, at: Instant, now: Instant) -> bool {
+        self.is_held_up(now) || self.answered.is_some_and(|asked| asked >= at)
+    }
+
+    fn due(self, from: Instant, every: Duration) -> Instant {
+        match self.open {
+            Some(asked) => asked + HELD_UP_AFTER,
+            None => self.answered.map_or(from, |asked| asked.max(from)) + every,
+        }
+    }
+}
+
+fn start(index: usize, mailbox: Mailbox) -> io::Result<Sender<Arc<PipeWriter>>> {
+    let (sender, receiver) = channel();
+    let name = "unread".to_owned();
+    let thread = std::thread::Builder::new().name(name);
+    thread.spawn(move || answer_all(&receiver, index, &mailbox))?;
+    Ok(sender)
+}
+
+fn answer_all(questions: &Receiver<Arc<PipeWriter>>, index: usize, mailbox: &Mailbox) {
+    while let Ok(writer) = questions.recv() {
+        let answer = answer(&writer);
+        // Before anybody hears of it.
+        drop(writer);
+        mailbox.post(Event::Unread(index, answer));
+    }
+}
+
+/// The account on both sides of the question: only if it is the same one, the answer is about it.
+fn answer(writer: &PipeWriter) -> Answer {
+    let before = writer.ledger().transferred();
+    let unread = writer.unread_bytes();
+    let after = writer.ledger().transferred();
+    Answer {
+        before,
+        after,
+        unread,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_reader_is_known_up_to_the_last_answered_question() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        // (asked and not answered, asked and answered, the deadline, now; whether it may count)
+        for (open, answered, deadline, now, expected) in [
+            (None, None, 500, 500, false),
+            (None, Some(499), 500, 501, false),
+            (None, Some(500), 500, 501, true),
+            // It is on its way, and is waited for.
+            (Some(500), Some(400), 500, 1499, false),
+            (Some(500), None, 500, 500, false),
+            // It is held up, and so is the reader.
+            (Some(500), Some(400), 500, 1500, true),
+            (Some(100), None, 5000, 5000, true),
+        ] {
+            let times = Times {
+                open: open.map(at),
+                answered: answered.map(at),
+            };
+            let is_known = times.is_known_at(at(deadline), at(now));
+            assert_eq!(
+                is_known, expected,
+                "{open:?}, {answered:?}, {deadline}, {now}"
+            );
+        }
+    }
+
+    #[test]
+    fn it_is_asked_again_after_the_answer_and_gone_on_without_one() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        for (open, answered, from, expected) in [
+            (None, None, 20, 120),
+            (None, Some(50), 20, 150),
+            (None, Some(50), 70, 170),
+            (Some(300), Some(50), 70, 1300),
+        ] {
+            let times = Times {
+                open: open.map(at),
+                answered: answered.map(at),
+            };
+            let due = times.due(at(from), Duration::from_millis(100));
+            assert_eq!(due, at(expected), "{open:?}, {answered:?}, {from}");
+        }
+    }
+}
