@@ -1,6 +1,6 @@
 //! What is compared with what: from where to where bytes go, who carries them, and what each of them is told for that.
 
-use super::stages::{Stage, stage};
+use super::stages::{OURS_BYTES, Stage, WIDE_BYTES, stage};
 
 /// What the files are called in the folder of this run.
 pub(super) const SOURCE: &str = "source";
@@ -120,19 +120,30 @@ impl Flow {
     pub(super) fn tools(self) -> &'static [Tool] {
         use Tool::{
             Cat, Cp, Dd, HashAlone, Mbuffer, Ours, OursHashed, Pv, Sha256sum, Socat, Splice,
-            SpliceWide, Tee,
+            SpliceAlike, SpliceWide, Tee,
         };
         match self {
             Flow::Child => &[Ours, Socat],
             Flow::FileToFile => &[Ours, Cp, Cat, Dd, Pv, Socat, Mbuffer],
             Flow::FileToNull => &[Ours, Cat, Dd, Pv],
-            Flow::FileToPipe | Flow::PipeToFile | Flow::WidePipes => {
-                &[Ours, Splice, Cat, Dd, Pv, Socat, Mbuffer]
+            Flow::FileToPipe | Flow::PipeToFile => {
+                &[Ours, Splice, SpliceAlike, Cat, Dd, Pv, Socat, Mbuffer]
             }
+            Flow::WidePipes => &[Ours, Splice, Cat, Dd, Pv, Socat, Mbuffer],
             Flow::Hashed => &[OursHashed, Ours, HashAlone, Sha256sum],
             Flow::OneToThree => &[Ours, Tee],
-            Flow::PipeToNull => &[Ours, Splice, Cat, Dd, Pv],
-            Flow::PipeToPipe => &[Ours, Splice, SpliceWide, Cat, Dd, Pv, Socat, Mbuffer],
+            Flow::PipeToNull => &[Ours, Splice, SpliceAlike, Cat, Dd, Pv],
+            Flow::PipeToPipe => &[
+                Ours,
+                Splice,
+                SpliceAlike,
+                SpliceWide,
+                Cat,
+                Dd,
+                Pv,
+                Socat,
+                Mbuffer,
+            ],
         }
     }
 }
@@ -153,6 +164,8 @@ pub(super) enum Tool {
     Socat,
     /// A loop of splice calls and nothing else; the pipes stay as they are.
     Splice,
+    /// As `Splice`, after making the pipes as large as ours does.
+    SpliceAlike,
     /// As `Splice`, after making both pipes wide.
     SpliceWide,
     Tee,
@@ -172,6 +185,7 @@ impl Tool {
             Tool::Sha256sum => "sha256sum",
             Tool::Socat => "socat",
             Tool::Splice => "raw splice",
+            Tool::SpliceAlike => "raw splice, pipes made 256 KiB",
             Tool::SpliceWide => "raw splice, pipes made 1 MiB",
             Tool::Tee => "tee",
         }
@@ -188,9 +202,12 @@ impl Tool {
             Tool::Sha256sum => Some("sha256sum"),
             Tool::Socat => Some("socat"),
             Tool::Tee => Some("tee"),
-            Tool::HashAlone | Tool::Ours | Tool::OursHashed | Tool::Splice | Tool::SpliceWide => {
-                None
-            }
+            Tool::HashAlone
+            | Tool::Ours
+            | Tool::OursHashed
+            | Tool::Splice
+            | Tool::SpliceAlike
+            | Tool::SpliceWide => None,
         }
     }
 
@@ -199,7 +216,7 @@ impl Tool {
     }
 
     pub(super) fn is_raw(self) -> bool {
-        matches!(self, Tool::Splice | Tool::SpliceWide)
+        matches!(self, Tool::Splice | Tool::SpliceAlike | Tool::SpliceWide)
     }
 
     /// Where it has its bytes from in that flow.
@@ -270,14 +287,18 @@ impl Tool {
                 behind("CREATE:", to).unwrap_or_else(|| "STDOUT".to_owned()),
             ],
             Tool::Splice => stage(Stage::Splice, mib),
-            Tool::SpliceWide => {
-                let mut arguments = stage(Stage::Splice, mib);
-                arguments.push("--wide".to_owned());
-                arguments
-            }
+            Tool::SpliceAlike => splice_in(OURS_BYTES, mib),
+            Tool::SpliceWide => splice_in(WIDE_BYTES, mib),
             Tool::Tee => words(FIFOS),
         }
     }
+}
+
+/// A raw loop that makes its pipes so large.
+fn splice_in(capacity: usize, mib: u64) -> Vec<String> {
+    let mut arguments = stage(Stage::Splice, mib);
+    arguments.push(format!("--capacity={capacity}"));
+    arguments
 }
 
 /// The file that has so many MiB.
@@ -337,7 +358,7 @@ mod tests {
         assert_eq!(line(Tool::Socat, flow, 1), "-u STDIN STDOUT");
         assert_eq!(
             line(Tool::SpliceWide, flow, 1),
-            "program-probe splice 1 --wide"
+            "program-probe splice 1 --capacity=1048576"
         );
         let hashed = line(Tool::OursHashed, Flow::Hashed, 1);
         assert_eq!(hashed, "copy --hash - -");

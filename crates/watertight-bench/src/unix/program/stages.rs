@@ -11,6 +11,8 @@ use std::path::PathBuf;
 const MIB: usize = 1 << 20;
 /// The capacity of a wide pipe: the most that Linux gives an ordinary user.
 pub(super) const WIDE_BYTES: usize = MIB;
+/// The capacity that ours gives to pipes that others made.
+pub(super) const OURS_BYTES: usize = MIB / 4;
 
 /// What it does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -34,9 +36,9 @@ pub(in crate::platform) struct ProgramProbe {
     /// What is read in place of standard input.
     #[arg(long)]
     from: Option<PathBuf>,
-    /// Gives both pipes the largest capacity first.
+    /// Gives the pipes among both ends so large a capacity first.
     #[arg(long)]
-    wide: bool,
+    capacity: Option<usize>,
 }
 
 /// The command line of a stage.
@@ -59,7 +61,7 @@ pub(in crate::platform) fn run_probe(probe: &ProgramProbe) -> Result<(), String>
             Ok(())
         }
         Stage::Produce => output().and_then(|into| produce(File::from(into), probe.mib)),
-        Stage::Splice => splice(probe.wide),
+        Stage::Splice => splice(probe.capacity),
     }
     .map_err(text)
 }
@@ -107,11 +109,15 @@ fn hash(mib: u64) {
     std::hint::black_box(hash.finalize());
 }
 
-fn splice(is_wide: bool) -> io::Result<()> {
+fn splice(capacity: Option<usize>) -> io::Result<()> {
     let (from, into) = (input()?, output()?);
-    if is_wide {
-        kernel::set_capacity(&from, WIDE_BYTES)?;
-        kernel::set_capacity(&into, WIDE_BYTES)?;
+    if let Some(bytes) = capacity {
+        for end in [&from, &into] {
+            // Only a pipe has one.
+            if kernel::capacity(end).is_ok() {
+                kernel::set_capacity(end, bytes)?;
+            }
+        }
     }
     while kernel::splice(&from, &into, MIB)? > 0 {}
     Ok(())
@@ -132,7 +138,7 @@ mod tests {
     fn a_command_line_says_the_whole_stage() {
         for &value in Stage::value_variants() {
             let start = ["watertight-bench".to_owned()];
-            let more = ["--from=fifo-1".to_owned(), "--wide".to_owned()];
+            let more = ["--from=fifo-1".to_owned(), "--capacity=7".to_owned()];
             let arguments = start.into_iter().chain(stage(value, 12)).chain(more);
             let what = Options::try_parse_from(arguments).unwrap().what;
             let Some(What::ProgramProbe(parsed)) = what else {
@@ -142,7 +148,7 @@ mod tests {
                 stage: value,
                 mib: 12,
                 from: Some("fifo-1".into()),
-                wide: true,
+                capacity: Some(7),
             };
             assert_eq!(parsed, expected);
         }
