@@ -312,11 +312,11 @@ impl ReaderOptions {
         self
     }
 
-    /// Whether the pipe gets room for 128 KiB once 4 MiB have come out of it (Linux: `F_SETPIPE_SZ`; elsewhere this does nothing). It is never
-    /// made smaller, and a refusal by the system is no failure: the pipe goes on as it is.
+    /// Whether the pipe gets room for 128 KiB once 4 MiB have come out of it (Linux: `F_SETPIPE_SZ`; elsewhere this does nothing). One
+    /// that is larger already is left alone, and a refusal by the system is no failure: the pipe goes on as it is.
     ///
-    /// On by default for the outputs of a [`Command`](crate::Command)'s children, off for every other reader. Most programs write
-    /// 128 KiB at once, so that a larger pipe spares them a wait for each half of it (docs/performance.md, Children). The price: an ordinary
+    /// On by default for the outputs of a [`Command`](crate::Command)'s children, off for every other reader. `cat` and its like write
+    /// 128 KiB at once, so that a larger pipe spares them a wait in the middle of it (docs/performance.md, Children). The price: an ordinary
     /// user's pipes share one limit (`/proc/sys/fs/pipe-user-pages-soft`), and the writer can be further ahead of the reader.
     ///
     /// # Examples
