@@ -449,16 +449,18 @@ impl Command {
         {
             output_options.tokio_reactor |= self.is_in_reactor;
         }
-        let reader = |stream| PipeReader::adopt_unshared(stream, output_options.clone());
+        let reader = |stream| PipeReader::adopt_piped(stream, output_options.clone());
         let stdout = merged.or(streams.stdout.map(OsHandle::from));
         let mut options = self.stdin_options.clone();
+        let is_sized = options.capacity_bytes.is_some();
+        options.enlarge.get_or_insert(!is_sized);
         // What the child is fed with is queued whole, by reference.
         options.queue_bytes_max = options
             .queue_bytes_max
             .max(fed.map_or(0, |fed| fed.len() as u64));
         let stdin = streams
             .stdin
-            .map(|stream| PipeWriter::adopt_unshared(stream, options));
+            .map(|stream| PipeWriter::adopt_piped(stream, options));
         let armed = armed.map(|ours| PipeWriter::adopt_armed(ours, self.stdin_options.clone()));
         Ok(Ends {
             stdin: stdin.or(armed).transpose()?,

@@ -80,6 +80,8 @@ pub struct Communicate {
     requests: u32,
     /// The outputs were looked at once more since the child was seen to be over.
     is_read_out: bool,
+    /// A thread saw the child's end by its last look: what the child wrote before that is read before anything else is decided.
+    looks_again: bool,
     /// How much was passed on by the last look.
     passed_on: u64,
     phase: Phase,
@@ -126,6 +128,7 @@ impl Communicate {
             request_id: 0,
             requests: 0,
             is_read_out: false,
+            looks_again: false,
             passed_on: 0,
             phase: Phase::Going,
             timer: None,
@@ -179,7 +182,10 @@ impl Communicate {
                 }
                 self.exited_at = Some(self.now());
                 // What it wrote before its end is read before anything else is decided.
-                waker.wake_by_ref();
+                match looks {
+                    Looks::Task => waker.wake_by_ref(),
+                    Looks::Thread => self.looks_again = true,
+                }
             }
         }
         Ok(())
@@ -490,7 +496,8 @@ impl Operation for Communicate {
             if is_late {
                 return Poll::Pending;
             }
-            if self.may_have_missed_a_wake() || joined::send_all() {
+            let looks_again = std::mem::take(&mut self.looks_again);
+            if self.may_have_missed_a_wake() || joined::send_all() || looks_again {
                 continue;
             }
             let until = due.into_iter().chain(deadline).min();

@@ -92,19 +92,14 @@ impl<H> From<HandleError<H>> for io::Error {
 }
 
 /// The process's driver, started by the first pipe.
-static GLOBAL: StaticMutex<Option<Global>> = StaticMutex::new(None);
-
-struct Global {
-    driver: Arc<Driver<Native>>,
-    process: u32,
-}
+static GLOBAL: StaticMutex<Option<Arc<Driver<Native>>>> = StaticMutex::new(None);
 
 /// The process's driver. Every failure leaves nothing behind, and the next call tries again.
 fn global() -> Result<Arc<Driver<Native>>, StepError> {
     let mut global = GLOBAL.lock();
     if let Some(known) = global.as_ref() {
-        if known.process == std::process::id() {
-            return Ok(known.driver.clone());
+        if !known.backend.is_elsewhere() {
+            return Ok(known.clone());
         }
         // A forked child: the poller is shared with the parent and must not be touched, and the thread is not here.
         return Err(StepError {
@@ -116,10 +111,7 @@ fn global() -> Result<Arc<Driver<Native>>, StepError> {
     let driver = Arc::new(Driver::new(Native::new()?));
     exit::register();
     start_thread(&driver)?;
-    *global = Some(Global {
-        driver: driver.clone(),
-        process: std::process::id(),
-    });
+    *global = Some(driver.clone());
     Ok(driver)
 }
 
@@ -132,7 +124,7 @@ pub(crate) fn started() -> Result<Arc<Driver<Native>>, CreateError> {
 pub(crate) fn running_at_exit(end: Instant) -> Option<Arc<Driver<Native>>> {
     loop {
         if let Some(global) = GLOBAL.try_lock() {
-            return global.as_ref().map(|global| global.driver.clone());
+            return global.clone();
         }
         if Instant::now() >= end {
             return None;
@@ -153,8 +145,7 @@ pub(crate) fn is_driver_thread() -> bool {
 pub(crate) fn running() -> Option<Arc<Driver<Native>>> {
     let global = GLOBAL.lock();
     let own = global.as_ref();
-    let own = own.filter(|global| global.process == std::process::id());
-    own.map(|global| global.driver.clone())
+    own.filter(|known| !known.backend.is_elsewhere()).cloned()
 }
 
 fn start_thread(driver: &Arc<Driver<Native>>) -> Result<(), StepError> {
@@ -184,21 +175,32 @@ fn start_thread(driver: &Arc<Driver<Native>>) -> Result<(), StepError> {
         .map_err(|error| failed(error.raw_os_error()))
 }
 
-/// Takes a handle over. `is_unshared`: nobody else has its open file description.
+/// What is known of a handle that is taken over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Origin {
+    /// Nothing.
+    Unknown,
+    /// Our end of a pipe that std or this library has made for a child.
+    Piped,
+    /// Nobody else has its open file description.
+    Unshared,
+}
+
+/// Takes a handle over.
 pub(crate) fn adopt(
     handle: OsHandle,
     direction: Direction,
-    is_unshared: bool,
+    origin: Origin,
 ) -> Result<(Arc<Driver<Native>>, Handle), AdoptError> {
     watertight_os::note_thread();
     let driver = match global() {
         Ok(driver) => driver,
         Err(failed) => return Err(HandleError::new(Verb::Adopt, failed, handle)),
     };
-    let adopted = if is_unshared {
-        driver.backend.adopt_unshared(handle, direction)
-    } else {
-        driver.backend.adopt(handle, direction)
+    let adopted = match origin {
+        Origin::Unknown => driver.backend.adopt(handle, direction),
+        Origin::Piped => driver.backend.adopt_piped(handle, direction),
+        Origin::Unshared => driver.backend.adopt_unshared(handle, direction),
     };
     match adopted {
         Ok(handle) => Ok((driver, handle)),

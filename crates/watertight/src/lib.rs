@@ -46,6 +46,7 @@ mod child_ends;
 mod command;
 mod communicate;
 mod driver;
+mod enlarging;
 mod exit;
 mod fairness;
 mod handle;

@@ -35,6 +35,8 @@ pub struct WriterOptions {
     pub(crate) armed: bool,
     pub(crate) join: bool,
     pub(crate) capacity_bytes: Option<u64>,
+    /// As the writer's maker has it, if nothing is said.
+    pub(crate) enlarge: Option<bool>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
@@ -59,6 +61,7 @@ impl WriterOptions {
             armed: false,
             join: true,
             capacity_bytes: None,
+            enlarge: None,
             observer: None,
         }
     }
@@ -166,6 +169,26 @@ impl WriterOptions {
         self
     }
 
+    /// Whether the pipe gets room for 128 KiB once 4 MiB have gone into it and more is queued than it takes (Linux: `F_SETPIPE_SZ`;
+    /// elsewhere this does nothing). One that is larger already is left alone, and a refusal by the system is no failure: the pipe goes
+    /// on as it is.
+    ///
+    /// On by default for the piped input of a [`Command`](crate::Command)'s child for which no
+    /// [`capacity_bytes`](Self::capacity_bytes) is asked for, off for every other writer. A child that reads 128 KiB at once, as `cat`
+    /// does, then finds as much, and whoever feeds it waits half as often (docs/performance.md, Children). The price is that of
+    /// [`ReaderOptions::enlarge`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut command = watertight::Command::new("gzip");
+    /// command.stdin_options(watertight::WriterOptions::new().enlarge(false));
+    /// ```
+    pub fn enlarge(mut self, yes: bool) -> Self {
+        self.enlarge = Some(yes);
+        self
+    }
+
     /// Who is told of progress and of the ending.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -191,6 +214,7 @@ impl std::fmt::Debug for WriterOptions {
             .field("armed", &self.armed)
             .field("join", &self.join)
             .field("capacity_bytes", &self.capacity_bytes)
+            .field("enlarge", &self.enlarge)
             .field("observer", &self.observer.is_some())
             .finish()
     }

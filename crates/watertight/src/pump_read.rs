@@ -5,13 +5,13 @@
 use crate::driver::{
     Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Waiting, Wakes,
 };
+use crate::enlarging::Enlarging;
 use crate::handle_state::{After, HandleState};
 use crate::options::ReaderOptions;
 use crate::receipt::{Ending, ReadReceipt};
 use crate::sync::{Mutex, MutexGuard};
 use attempting::{Attempt, Attempting};
 use bytes::Bytes;
-use enlarging::Enlarging;
 use reactor::InReactor;
 use spinning::Spinning;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -22,7 +22,6 @@ use watertight_core::{
 };
 
 mod attempting;
-mod enlarging;
 mod reactor;
 mod source;
 mod spinning;

@@ -7,6 +7,7 @@ use crate::driver::{
     Answer, BackendCall, Driver, Ended, Held, PUMP_STEPS_MAX, PipeStatus, Pump, Wakes, Watchers,
     panics,
 };
+use crate::enlarging::Enlarging;
 use crate::handle_state::{After, Bound, HandleState};
 use crate::line::Line;
 use crate::loss::Loss;
@@ -19,7 +20,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use watertight_core::{
-    Backend, Cause, ErrorKind, Key, Ledger, Moment, OpKind, Outcome, WriteHalf, WriteLimits,
+    Backend, Cause, ErrorKind, Key, Ledger, Moment, Op, OpKind, Outcome, WriteHalf, WriteLimits,
 };
 
 mod accept;
@@ -56,6 +57,7 @@ struct State<B: Backend> {
     /// The handle writes straight out of a caller's memory, as far as is known.
     is_direct: bool,
     end_of_stream: bool,
+    enlarging: Enlarging,
     joining: Joining,
     line: Line,
     watchers: Watchers<Wanted>,
@@ -103,6 +105,7 @@ impl<B: Backend> WriterCell<B> {
             is_direct: true,
             // An armed one has to be disarmed.
             end_of_stream: options.half_close || options.armed,
+            enlarging: Enlarging::new(options.enlarge == Some(true)),
             joining: Joining::new(driver.backend.joins_after().filter(|_| options.join)),
             line: Line::default(),
             watchers: Watchers::default(),
@@ -298,7 +301,13 @@ impl<B: Backend> WriterCell<B> {
                 self.tell_observer();
                 return answer;
             };
+            let enlarged = state.enlarged_before(&step);
             drop(state);
+            if let Some(handle) = enlarged {
+                self.driver.backend.enlarge(&handle);
+                // O4: once the step is answered somebody may close it.
+                drop(handle);
+            }
             let answer = self.driver.perform(step);
             self.change_quietly(|state| state.absorb(answer));
         }
@@ -369,6 +378,19 @@ impl<B: Backend> State<B> {
         let whole = self.half.failure().is_none() && self.half.stopped_by().is_none();
         let end_of_stream = self.end_of_stream && whole;
         Some(self.handle.enter(key, action, end_of_stream))
+    }
+
+    /// The handle that gets more room before this step: what is queued now is more than the pipe takes at once.
+    fn enlarged_before(&mut self, step: &BackendCall<B>) -> Option<Arc<B::Handle>> {
+        let BackendCall::Submit(handle, _, Op::Write(_)) = step else {
+            return None;
+        };
+        self.is_to_enlarge().then(|| handle.clone())
+    }
+
+    /// Whether its pipe gets more room now.
+    fn is_to_enlarge(&mut self) -> bool {
+        self.enlarging.is_due(self.half.ledger().transferred())
     }
 
     fn end_offer(&mut self, offered: Option<u64>) -> Option<(Cause, u64)> {

@@ -1,7 +1,7 @@
 //! `PipeReader`: reads into the caller's memory, and never loses what it read ahead.
 
 use crate::driver::Driver;
-use crate::handle::{self, AdoptError, HandleError, Native, OsHandle};
+use crate::handle::{self, AdoptError, HandleError, Native, Origin, OsHandle};
 use crate::lines::Lines;
 use crate::options::ReaderOptions;
 use crate::pump_read::{MayBlock, ReaderCell};
@@ -56,7 +56,7 @@ impl PipeReader {
         handle: impl Into<OsHandle>,
         options: ReaderOptions,
     ) -> Result<Self, AdoptError> {
-        let (driver, handle) = handle::adopt(handle.into(), Direction::Read, false)?;
+        let (driver, handle) = handle::adopt(handle.into(), Direction::Read, Origin::Unknown)?;
         Ok(Self::made(&driver, handle, options))
     }
 
@@ -73,7 +73,16 @@ impl PipeReader {
         handle: impl Into<OsHandle>,
         options: ReaderOptions,
     ) -> Result<Self, AdoptError> {
-        let (driver, handle) = handle::adopt(handle.into(), Direction::Read, true)?;
+        let (driver, handle) = handle::adopt(handle.into(), Direction::Read, Origin::Unshared)?;
+        Ok(Self::made(&driver, handle, options))
+    }
+
+    /// Takes over our end of a child's output pipe.
+    pub(crate) fn adopt_piped(
+        handle: impl Into<OsHandle>,
+        options: ReaderOptions,
+    ) -> Result<Self, AdoptError> {
+        let (driver, handle) = handle::adopt(handle.into(), Direction::Read, Origin::Piped)?;
         Ok(Self::made(&driver, handle, options))
     }
 

@@ -1,7 +1,7 @@
 //! `PipeWriter`: accepts bytes, sends them in the background, and knows where each of them is.
 
 use crate::driver::Driver;
-use crate::handle::{self, AdoptError, HandleError, Native, OsHandle};
+use crate::handle::{self, AdoptError, HandleError, Native, Origin, OsHandle};
 use crate::line::Turn;
 use crate::message::Returned;
 use crate::options::WriterOptions;
@@ -102,7 +102,7 @@ impl PipeWriter {
         handle: impl Into<OsHandle>,
         options: WriterOptions,
     ) -> Result<Self, AdoptError> {
-        Self::adopt_as(handle.into(), false, options)
+        Self::adopt_as(handle.into(), Origin::Unknown, options)
     }
 
     /// As [`PipeWriter::adopt_with`], for a pipe whose open file description nobody else has: its other end only. A child's
@@ -119,15 +119,23 @@ impl PipeWriter {
         handle: impl Into<OsHandle>,
         options: WriterOptions,
     ) -> Result<Self, AdoptError> {
-        Self::adopt_as(handle.into(), true, options)
+        Self::adopt_as(handle.into(), Origin::Unshared, options)
+    }
+
+    /// Takes over our end of a child's input pipe.
+    pub(crate) fn adopt_piped(
+        handle: impl Into<OsHandle>,
+        options: WriterOptions,
+    ) -> Result<Self, AdoptError> {
+        Self::adopt_as(handle.into(), Origin::Piped, options)
     }
 
     fn adopt_as(
         handle: OsHandle,
-        is_unshared: bool,
+        origin: Origin,
         options: WriterOptions,
     ) -> Result<Self, AdoptError> {
-        let (driver, handle) = handle::adopt(handle, Direction::Write, is_unshared)?;
+        let (driver, handle) = handle::adopt(handle, Direction::Write, origin)?;
         match handle::prepare(&handle, &options) {
             Ok(()) => Ok(Self::on(&driver, handle, options)),
             Err(failed) => {
@@ -142,7 +150,7 @@ impl PipeWriter {
         handle: OsHandle,
         options: WriterOptions,
     ) -> Result<Self, AdoptError> {
-        let (driver, handle) = handle::adopt(handle, Direction::Write, true)?;
+        let (driver, handle) = handle::adopt(handle, Direction::Write, Origin::Unshared)?;
         handle.holds_a_byte();
         // The orderly end is a half-close.
         Ok(Self::on(&driver, handle, options.half_close(true)))

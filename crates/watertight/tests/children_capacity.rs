@@ -1,4 +1,4 @@
-//! A child's output pipe gets more room once enough has come out of it.
+//! A child's pipes get more room once enough has gone through them.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
@@ -6,7 +6,12 @@ mod common;
 
 use common::Accounted;
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
-use watertight::{Child, Command, Group, Output, PipeReader, ReaderOptions, pipe, transfer};
+use rustix::process::{Pid, Signal, kill_process};
+use std::time::Duration;
+use watertight::{
+    Child, Command, Group, Input, Output, PipeReader, PipeWriter, ReaderOptions, WriterOptions,
+    pipe, transfer,
+};
 
 /// Before it nothing is enlarged.
 const AFTER_BYTES: u64 = 4 << 20;
@@ -105,4 +110,98 @@ fn a_larger_one_stays_as_large() {
     read_until(&output, 2 * AFTER_BYTES);
     assert_eq!(capacity(&output), 2 * LARGE);
     assert!(child.wait().wait().unwrap().is_success());
+}
+
+/// A child that reads all it is given, and its input.
+fn hearing(options: WriterOptions) -> (Child, PipeWriter) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec cat >/dev/null"]);
+    command.stdin(Input::piped()).stdin_options(options);
+    command.group(Group::Own).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    (child, input)
+}
+
+fn capacity_in(of: &PipeWriter) -> usize {
+    usize::try_from(of.capacity().unwrap()).unwrap()
+}
+
+/// Sends so many bytes and waits until the pipe has them.
+fn feed(input: &PipeWriter, bytes: u64) {
+    let chunk = vec![0; SMALL];
+    let end = input.ledger().accepted() + bytes;
+    while input.ledger().accepted() < end {
+        let left = usize::try_from(end - input.ledger().accepted()).unwrap();
+        input.send(&chunk[..left.min(SMALL)]).wait().unwrap();
+    }
+    input.until_transferred().wait().unwrap();
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), signal).unwrap();
+}
+
+/// Stops the child, so that the pipe fills, and lets it go on once more is queued than the pipe takes.
+fn overfill(child: &Child, input: &PipeWriter) {
+    signal(child, Signal::STOP);
+    // The child may read on for the moment that the signal takes.
+    let chunk = vec![0; 8 * LARGE];
+    let send = input.send(&chunk).within(Duration::ZERO).wait();
+    assert!(send.is_err(), "more than the pipe and the queue take");
+    signal(child, Signal::CONT);
+}
+
+#[test]
+fn an_input_gets_more_room_once_it_pays() {
+    let _accounted = Accounted::start();
+    let (child, input) = hearing(WriterOptions::new());
+    let before = capacity_in(&input);
+    assert!(before < LARGE, "a new pipe");
+    feed(&input, AFTER_BYTES / 2);
+    overfill(&child, &input);
+    assert_eq!(capacity_in(&input), before);
+    feed(&input, AFTER_BYTES);
+    overfill(&child, &input);
+    assert_eq!(capacity_in(&input), LARGE);
+    let receipt = input.finish().wait().unwrap();
+    assert!(receipt.into_result().is_ok());
+    assert!(child.wait().wait().unwrap().is_success());
+}
+
+#[test]
+fn an_input_that_bytes_are_transferred_to_gets_it_too() {
+    let _accounted = Accounted::start();
+    let (talker, output) = talking(ReaderOptions::new());
+    let (child, input) = hearing(WriterOptions::new());
+    feed(&input, AFTER_BYTES);
+    // Whoever waits for the child's reading is inside the pipe meanwhile.
+    signal(&child, Signal::STOP);
+    while capacity_in(&input) != LARGE {
+        let passed = transfer(&output, &input).within(Duration::from_millis(1));
+        assert!(passed.wait().is_err(), "nobody reads");
+    }
+    signal(&child, Signal::CONT);
+    talker.kill().unwrap();
+    talker.wait().wait().unwrap();
+    drop(input.finish().wait().unwrap());
+    assert!(child.wait().wait().unwrap().is_success());
+}
+
+#[test]
+fn no_other_input_does() {
+    let _accounted = Accounted::start();
+    for options in [
+        WriterOptions::new().enlarge(false),
+        WriterOptions::new().capacity_bytes(SMALL as u64),
+    ] {
+        let (child, input) = hearing(options);
+        let before = capacity_in(&input);
+        feed(&input, AFTER_BYTES);
+        overfill(&child, &input);
+        assert_eq!(capacity_in(&input), before);
+        let receipt = input.finish().wait().unwrap();
+        assert!(receipt.into_result().is_ok());
+        assert!(child.wait().wait().unwrap().is_success());
+    }
 }

@@ -65,9 +65,9 @@ impl ChildDeed {
     /// How many samples are taken of it in each round: of short ones more, since the machine's moods are longer than they are.
     fn samples(self) -> u32 {
         match self {
-            ChildDeed::Start | ChildDeed::Capture => 12,
+            ChildDeed::Start | ChildDeed::Capture => 24,
+            ChildDeed::Through => 6,
             ChildDeed::Crowd => 4,
-            ChildDeed::Through => 3,
         }
     }
 

@@ -15,6 +15,7 @@ static IS_UNWATCHED: AtomicBool = AtomicBool::new(false);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Birth {
     generation: u32,
+    /// Which process that is, where forks are not watched; elsewhere the question is spared.
     process: u32,
 }
 
@@ -30,7 +31,11 @@ impl Birth {
         });
         Self {
             generation: GENERATION.load(Ordering::Relaxed),
-            process: std::process::id(),
+            process: if IS_UNWATCHED.load(Ordering::Relaxed) {
+                std::process::id()
+            } else {
+                0
+            },
         }
     }
 

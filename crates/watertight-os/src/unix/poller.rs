@@ -133,6 +133,21 @@ impl Native {
         self.adopt_one(fd, direction, true)
     }
 
+    /// As [`adopt_unshared`](Self::adopt_unshared), for our end of a pipe that std or this crate has made for a child: it is known what
+    /// it is, so the system is asked nothing where its reads and writes can be told not to wait.
+    ///
+    /// # Errors
+    /// As [`adopt`](Self::adopt).
+    pub fn adopt_piped(&self, fd: OsHandle, direction: Direction) -> Result<Handle, Refused> {
+        if !self.features.nowait || kernel::own_pipes_are_private() {
+            return self.adopt_unshared(fd, direction);
+        }
+        match self.key() {
+            Ok(key) => Ok(Handle::own(fd, direction, self.features, key)),
+            Err(error) => Err(Refused { error, handle: fd }),
+        }
+    }
+
     fn adopt_one(
         &self,
         fd: OsHandle,

@@ -180,7 +180,7 @@ impl Process {
     /// # Errors
     /// The system cannot wait, or this process was forked from the one that started the child.
     pub fn wait_for_exit(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        Ok(self.is_over()? || self.hold.wait(timeout)?)
+        Ok(self.is_reaped()? || self.hold.wait(timeout)?)
     }
 
     /// Blocks the calling thread until one of these outputs may have something to read, the child may be over (if that is waited for),
@@ -202,12 +202,14 @@ impl Process {
     }
 
     fn is_over(&self) -> io::Result<bool> {
+        Ok(self.is_reaped()? || self.hold.life()? != Life::Running)
+    }
+
+    fn is_reaped(&self) -> io::Result<bool> {
         if self.birth.is_elsewhere() {
             return Err(wrong_process());
         }
-        self.state.with(|is_reaped, _| -> io::Result<bool> {
-            Ok(is_reaped || self.hold.life()? != Life::Running)
-        })
+        Ok(self.state.with(|is_reaped, _| is_reaped))
     }
 
     /// Reaps the child if it has ended, and says what became of it; the same again when it is asked again. Never waits for it.

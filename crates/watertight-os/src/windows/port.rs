@@ -119,6 +119,18 @@ impl Native {
         self.adopt(handle, direction)
     }
 
+    /// As [`adopt`](Self::adopt), for our end of a pipe that std or this crate has made for a child.
+    ///
+    /// # Errors
+    /// As [`adopt`](Self::adopt).
+    pub fn adopt_piped(
+        &self,
+        handle: OwnedHandle,
+        direction: Direction,
+    ) -> Result<Handle, Refused> {
+        self.adopt(handle, direction)
+    }
+
     /// Makes a pipe: its reading and its writing end.
     ///
     /// # Errors

@@ -92,7 +92,7 @@ pub(super) struct Capture {
     /// Up to `filled` it is what is kept. Behind that it is room that is read into; it stays, so that each byte is cleared once.
     bytes: Vec<u8>,
     filled: usize,
-    /// How many bytes the next read asks for: twice as many after one that brought all it had asked for.
+    /// How many bytes the next read asks for at most: twice as many after one that brought all it had asked for.
     wanted: usize,
     bytes_max: usize,
     at_bound: AtBound,
@@ -242,10 +242,13 @@ impl Capture {
             return false;
         };
         let end = self.filled + self.wanted;
-        if self.bytes.len() < end {
+        // More room is dear to make: half of what is wanted is enough for one read.
+        if self.bytes.len() - self.filled < self.wanted / 2 {
             self.bytes.resize(end, 0);
         }
+        let end = end.min(self.bytes.len());
         let room = &mut self.bytes[self.filled..end];
+        let room_bytes = room.len();
         let answer = reader
             .cell()
             .poll_read(&mut self.id, room, waker, may_block);
@@ -257,7 +260,7 @@ impl Capture {
             }
             Poll::Ready(Ok(n)) => {
                 self.heard_at = now;
-                if n == self.wanted {
+                if n == room_bytes {
                     self.wanted = READ_BYTES_MAX.min(self.wanted * 2);
                 }
                 self.book(n, told);

@@ -115,8 +115,12 @@ impl<B: Backend> WriterCell<B> {
             .watchers
             .watch(&mut wait.room_id, Wanted::Refusal, waker);
         let handle = state.handle.enter_directly();
+        let enlarges = state.is_to_enlarge();
         drop(state);
         drop(replaced);
+        if enlarges {
+            self.driver.backend.enlarge(&handle);
+        }
         let is_offered = self.driver.backend.block_until_writable(&handle, left);
         // O4: once this thread is no longer inside somebody may close it.
         drop(handle);

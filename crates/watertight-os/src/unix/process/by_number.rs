@@ -101,6 +101,10 @@ impl Numbered {
 
     /// Waits until the child is over or the time is. Whether it is over.
     pub(super) fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        // A thread that waits has not heard of it yet.
+        if self.life()? != Life::Running {
+            return Ok(true);
+        }
         let state = self.watched()?;
         let over = &self.waiter.over;
         let state = match timeout {

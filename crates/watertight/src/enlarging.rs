@@ -1,22 +1,22 @@
-//! When a pipe gets more room: once so much has come out of it that a larger one pays.
+//! When a pipe gets more room: once so much has gone through it that a larger one pays.
 
-/// What comes out of a pipe before it gets more room: little output does not pay for it, and the pages of all pipes of a user's
+/// What goes through a pipe before it gets more room: few bytes do not pay for it, and the pages of all pipes of a user's
 /// have one bound (Linux: `pipe-user-pages-soft`).
 const AFTER_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Whether a pipe is still to get more room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Enlarging {
+pub(crate) struct Enlarging {
     is_wanted: bool,
 }
 
 impl Enlarging {
-    pub(super) const fn new(is_wanted: bool) -> Self {
+    pub(crate) const fn new(is_wanted: bool) -> Self {
         Self { is_wanted }
     }
 
     /// Whether the time has come. It comes once.
-    pub(super) const fn is_due(&mut self, seen_bytes: u64) -> bool {
+    pub(crate) const fn is_due(&mut self, seen_bytes: u64) -> bool {
         let is_due = self.is_wanted && seen_bytes >= AFTER_BYTES;
         if is_due {
             self.is_wanted = false;
