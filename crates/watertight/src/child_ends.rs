@@ -1,12 +1,45 @@
 //! A child's standard streams, of std's and of tokio's making, become ends of ours.
 //!
-//! Their other ends are the child's, and nobody else has these: they are adopted as unshared.
+//! Their other ends are the child's, and nobody else has these: they are adopted as unshared. So are those that a `Command` of ours has made.
 
-use crate::handle::HandleError;
+use crate::handle::{self, AdoptError, HandleError, Origin, OsHandle};
 use crate::options::{ReaderOptions, WriterOptions};
 use crate::reader::PipeReader;
 use crate::writer::PipeWriter;
 use std::process;
+use watertight_os::Direction;
+
+impl PipeWriter {
+    /// Takes over our end of a child's input pipe.
+    pub(crate) fn adopt_piped(
+        handle: impl Into<OsHandle>,
+        options: WriterOptions,
+    ) -> Result<Self, AdoptError> {
+        Self::adopt_as(handle.into(), Origin::Piped, options)
+    }
+
+    /// Takes over our end of an armed pair.
+    pub(crate) fn adopt_armed(
+        handle: OsHandle,
+        options: WriterOptions,
+    ) -> Result<Self, AdoptError> {
+        let (driver, handle) = handle::adopt(handle, Direction::Write, Origin::Unshared)?;
+        handle.holds_a_byte();
+        // The orderly end is a half-close.
+        Ok(Self::on(&driver, handle, options.half_close(true)))
+    }
+}
+
+impl PipeReader {
+    /// Takes over our end of a child's output pipe.
+    pub(crate) fn adopt_piped(
+        handle: impl Into<OsHandle>,
+        options: ReaderOptions,
+    ) -> Result<Self, AdoptError> {
+        let (driver, handle) = handle::adopt(handle.into(), Direction::Read, Origin::Piped)?;
+        Ok(Self::made(&driver, handle, options))
+    }
+}
 
 /// ```
 /// # #[cfg(unix)] {

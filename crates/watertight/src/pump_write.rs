@@ -10,11 +10,10 @@ use crate::driver::{
 use crate::enlarging::Enlarging;
 use crate::handle_state::{After, Bound, HandleState};
 use crate::line::Line;
-use crate::loss::Loss;
 use crate::observer::Watched;
 use crate::options::{OnDrop, WriterOptions};
 use crate::pump_read::ReaderCell;
-use crate::receipt::{Ending, Receipt};
+use crate::receipt::Receipt;
 use crate::sync::{Mutex, MutexGuard};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
@@ -26,6 +25,7 @@ use watertight_core::{
 mod accept;
 mod debug;
 mod destination;
+mod ending;
 mod joining;
 mod room;
 mod until_read;
@@ -405,24 +405,6 @@ impl<B: Backend> State<B> {
         self.is_told |= self.half.failure() == Some(cause);
     }
 
-    /// What is lost and nobody was told of; asked once it is over.
-    fn loss(&mut self) -> Option<Loss> {
-        if !self.handle.dropped || !self.half.is_over() || self.is_told {
-            return None;
-        }
-        self.is_told = true;
-        let ledger = self.half.ledger();
-        let cause = match (self.half.failure(), self.half.stopped_by()) {
-            // What a forked child has a copy of is the parent's to send.
-            (Some(cause), _) if cause.kind == ErrorKind::WrongProcess => return None,
-            (Some(cause), _) => cause,
-            (None, Some(ErrorKind::TimedOut)) => Cause::of(ErrorKind::TimedOut),
-            // Whoever stopped it was told (`settle`), or asked for it.
-            (None, _) => return None,
-        };
-        (ledger.transferred() < ledger.accepted()).then(|| Loss::of(cause, ledger))
-    }
-
     fn absorb(&mut self, answer: Answer) {
         self.handle.leave();
         match answer {
@@ -502,19 +484,6 @@ impl<B: Backend> State<B> {
     /// Whether it is over and everybody who listens has heard so.
     fn is_settled(&self) -> bool {
         self.half.is_over() && self.watched.is_silent()
-    }
-
-    fn receipt(&self) -> Receipt {
-        let (in_doubt, unsent) = self.half.remains();
-        let ending = match (self.half.failure(), self.half.stopped_by()) {
-            (Some(cause), _) => Ending::Failed(cause),
-            (None, Some(ErrorKind::TimedOut)) => Ending::LingerExpired,
-            (None, Some(_)) => Ending::Aborted,
-            (None, None) if self.half.is_released() => Ending::Released,
-            (None, None) => Ending::Finished,
-        };
-        let account = (self.half.ledger(), self.half.messages());
-        Receipt::new(ending, account, in_doubt, unsent)
     }
 }
 

@@ -77,15 +77,6 @@ impl PipeReader {
         Ok(Self::made(&driver, handle, options))
     }
 
-    /// Takes over our end of a child's output pipe.
-    pub(crate) fn adopt_piped(
-        handle: impl Into<OsHandle>,
-        options: ReaderOptions,
-    ) -> Result<Self, AdoptError> {
-        let (driver, handle) = handle::adopt(handle.into(), Direction::Read, Origin::Piped)?;
-        Ok(Self::made(&driver, handle, options))
-    }
-
     /// A reader on a handle of the process's driver.
     pub(crate) fn made(
         driver: &Arc<Driver<Native>>,

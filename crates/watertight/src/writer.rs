@@ -122,15 +122,7 @@ impl PipeWriter {
         Self::adopt_as(handle.into(), Origin::Unshared, options)
     }
 
-    /// Takes over our end of a child's input pipe.
-    pub(crate) fn adopt_piped(
-        handle: impl Into<OsHandle>,
-        options: WriterOptions,
-    ) -> Result<Self, AdoptError> {
-        Self::adopt_as(handle.into(), Origin::Piped, options)
-    }
-
-    fn adopt_as(
+    pub(crate) fn adopt_as(
         handle: OsHandle,
         origin: Origin,
         options: WriterOptions,
@@ -143,17 +135,6 @@ impl PipeWriter {
                 Err(HandleError::new(Verb::Adopt, failed, handle))
             }
         }
-    }
-
-    /// Takes over our end of an armed pair.
-    pub(crate) fn adopt_armed(
-        handle: OsHandle,
-        options: WriterOptions,
-    ) -> Result<Self, AdoptError> {
-        let (driver, handle) = handle::adopt(handle, Direction::Write, Origin::Unshared)?;
-        handle.holds_a_byte();
-        // The orderly end is a half-close.
-        Ok(Self::on(&driver, handle, options.half_close(true)))
     }
 
     /// Gives the handle back, open, if nothing is queued or in flight (after a [`until_transferred`](Self::until_transferred), for instance).

@@ -1,10 +1,11 @@
-//! Making pipes.
+//! Making pipes, and taking over those that were made for a child.
 
+use super::OsHandle;
 use super::classify::{Call, classified};
 use super::handle::Handle;
 use super::kernel;
 use super::poller::Native;
-use crate::step::{Direction, Step, StepError, step};
+use crate::step::{Direction, Refused, Step, StepError, step};
 use std::os::fd::OwnedFd;
 
 /// pipe2: a pipe for a child's output, both ends as everybody expects them and close-on-exec: our reading end, and the child's.
@@ -29,5 +30,28 @@ impl Native {
             self.own_end(from, Direction::Read)?,
             self.own_end(into, Direction::Write)?,
         ))
+    }
+
+    /// As [`adopt_unshared`](Self::adopt_unshared), for our end of a pipe that std or this crate has made for a child: it is known what
+    /// it is, so the system is asked nothing where its reads and writes can be told not to wait.
+    ///
+    /// # Errors
+    /// As [`adopt`](Self::adopt).
+    pub fn adopt_piped(&self, fd: OsHandle, direction: Direction) -> Result<Handle, Refused> {
+        match self.key() {
+            _ if !self.features.nowait || kernel::own_pipes_are_private() => {
+                self.adopt_unshared(fd, direction)
+            }
+            Ok(key) => Ok(Handle::own(fd, direction, self.features, key)),
+            Err(error) => Err(Refused { error, handle: fd }),
+        }
+    }
+
+    /// An end of a pipe of our own; the ladder is needed only on a kernel without the per-call flags.
+    fn own_end(&self, fd: OwnedFd, direction: Direction) -> Result<Handle, StepError> {
+        if self.features.nowait || kernel::own_pipes_are_private() {
+            return Ok(Handle::own(fd, direction, self.features, self.key()?));
+        }
+        self.adopt(fd, direction).map_err(|refused| refused.error)
     }
 }

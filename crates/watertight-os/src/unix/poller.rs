@@ -19,7 +19,6 @@ use crate::fault::fallible;
 use crate::step::{Direction, Refused, Step, StepError, step};
 use rustix::event::PollFlags;
 use rustix::io::{Errno, IoSlice};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -51,7 +50,7 @@ pub struct Native {
     events: Mutex<Events>,
     posted: Arc<Posted>,
     post: Post,
-    features: Features,
+    pub(super) features: Features,
     next_key: AtomicUsize,
     start: Instant,
     birth: Birth,
@@ -133,21 +132,6 @@ impl Native {
         self.adopt_one(fd, direction, true)
     }
 
-    /// As [`adopt_unshared`](Self::adopt_unshared), for our end of a pipe that std or this crate has made for a child: it is known what
-    /// it is, so the system is asked nothing where its reads and writes can be told not to wait.
-    ///
-    /// # Errors
-    /// As [`adopt`](Self::adopt).
-    pub fn adopt_piped(&self, fd: OsHandle, direction: Direction) -> Result<Handle, Refused> {
-        if !self.features.nowait || kernel::own_pipes_are_private() {
-            return self.adopt_unshared(fd, direction);
-        }
-        match self.key() {
-            Ok(key) => Ok(Handle::own(fd, direction, self.features, key)),
-            Err(error) => Err(Refused { error, handle: fd }),
-        }
-    }
-
     fn adopt_one(
         &self,
         fd: OsHandle,
@@ -168,17 +152,9 @@ impl Native {
         handle.into_os()
     }
 
-    /// An end of a pipe of our own; the ladder is needed only on a kernel without the per-call flags.
-    pub(super) fn own_end(&self, fd: OwnedFd, direction: Direction) -> Result<Handle, StepError> {
-        if self.features.nowait || kernel::own_pipes_are_private() {
-            return Ok(Handle::own(fd, direction, self.features, self.key()?));
-        }
-        self.adopt(fd, direction).map_err(|refused| refused.error)
-    }
-
     /// The next number for the poller. None comes twice, so that no late readiness reaches another handle: on 32 bits they are
     /// used up after 2^32 adoptions.
-    fn key(&self) -> Result<usize, StepError> {
+    pub(super) fn key(&self) -> Result<usize, StepError> {
         // The largest number is the poller's own.
         let next = |key: usize| (key < usize::MAX - 1).then_some(key + 1);
         step(Step::TakeNumber, || {
