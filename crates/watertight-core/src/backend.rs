@@ -120,7 +120,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Gives the pipe more room, as much as is measured to pay, where that can be done. Says nothing: it goes on as it is otherwise.
     ///
-    /// The caller has a direct read going on, so that nobody closes the handle meanwhile.
+    /// The caller is the one that makes calls for this half, so that nobody closes the handle meanwhile.
     fn enlarge(&self, handle: &Self::Handle) {
         let _ = handle;
     }

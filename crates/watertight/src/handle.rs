@@ -92,14 +92,21 @@ impl<H> From<HandleError<H>> for io::Error {
 }
 
 /// The process's driver, started by the first pipe.
-static GLOBAL: StaticMutex<Option<Arc<Driver<Native>>>> = StaticMutex::new(None);
+static GLOBAL: StaticMutex<Option<Global>> = StaticMutex::new(None);
+
+struct Global {
+    driver: Arc<Driver<Native>>,
+    /// The system is asked for it where a pipe is made or taken over: a process that was made without fork's handlers (`_Fork`, a raw
+    /// `clone`) is told apart there.
+    process: u32,
+}
 
 /// The process's driver. Every failure leaves nothing behind, and the next call tries again.
 fn global() -> Result<Arc<Driver<Native>>, StepError> {
     let mut global = GLOBAL.lock();
     if let Some(known) = global.as_ref() {
-        if !known.backend.is_elsewhere() {
-            return Ok(known.clone());
+        if known.process == std::process::id() {
+            return Ok(known.driver.clone());
         }
         // A forked child: the poller is shared with the parent and must not be touched, and the thread is not here.
         return Err(StepError {
@@ -111,7 +118,10 @@ fn global() -> Result<Arc<Driver<Native>>, StepError> {
     let driver = Arc::new(Driver::new(Native::new()?));
     exit::register();
     start_thread(&driver)?;
-    *global = Some(driver.clone());
+    *global = Some(Global {
+        driver: driver.clone(),
+        process: std::process::id(),
+    });
     Ok(driver)
 }
 
@@ -124,7 +134,7 @@ pub(crate) fn started() -> Result<Arc<Driver<Native>>, CreateError> {
 pub(crate) fn running_at_exit(end: Instant) -> Option<Arc<Driver<Native>>> {
     loop {
         if let Some(global) = GLOBAL.try_lock() {
-            return global.clone();
+            return global.as_ref().map(|global| global.driver.clone());
         }
         if Instant::now() >= end {
             return None;
@@ -144,8 +154,8 @@ pub(crate) fn is_driver_thread() -> bool {
 /// The process's driver, if a pipe has started it.
 pub(crate) fn running() -> Option<Arc<Driver<Native>>> {
     let global = GLOBAL.lock();
-    let own = global.as_ref();
-    own.filter(|known| !known.backend.is_elsewhere()).cloned()
+    let own = global.as_ref().map(|global| &global.driver);
+    own.filter(|driver| !driver.backend.is_elsewhere()).cloned()
 }
 
 fn start_thread(driver: &Arc<Driver<Native>>) -> Result<(), StepError> {
@@ -193,7 +203,12 @@ pub(crate) fn adopt(
     origin: Origin,
 ) -> Result<(Arc<Driver<Native>>, Handle), AdoptError> {
     watertight_os::note_thread();
-    let driver = match global() {
+    let known = match origin {
+        // Its child was started a moment ago, and that has asked.
+        Origin::Piped => running().ok_or(()),
+        Origin::Unknown | Origin::Unshared => Err(()),
+    };
+    let driver = match known.or_else(|()| global()) {
         Ok(driver) => driver,
         Err(failed) => return Err(HandleError::new(Verb::Adopt, failed, handle)),
     };

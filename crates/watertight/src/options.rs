@@ -169,8 +169,8 @@ impl WriterOptions {
         self
     }
 
-    /// Whether the pipe gets room for 128 KiB once 4 MiB have gone into it and more is queued than it takes (Linux: `F_SETPIPE_SZ`;
-    /// elsewhere this does nothing). One that is larger already is left alone, and a refusal by the system is no failure: the pipe goes
+    /// Whether the pipe gets room for 128 KiB once 4 MiB have gone into it and it was full (Linux: `F_SETPIPE_SZ`;
+    /// elsewhere this does nothing). One that is larger by then is left alone, and a refusal by the system is no failure: the pipe goes
     /// on as it is.
     ///
     /// On by default for the piped input of a [`Command`](crate::Command)'s child for which no
@@ -337,7 +337,7 @@ impl ReaderOptions {
     }
 
     /// Whether the pipe gets room for 128 KiB once 4 MiB have come out of it (Linux: `F_SETPIPE_SZ`; elsewhere this does nothing). One
-    /// that is larger already is left alone, and a refusal by the system is no failure: the pipe goes on as it is.
+    /// that is larger by then is left alone, and a refusal by the system is no failure: the pipe goes on as it is.
     ///
     /// On by default for the outputs of a [`Command`](crate::Command)'s children, off for every other reader. `cat` and its like write
     /// 128 KiB at once, so that a larger pipe spares them a wait in the middle of it (docs/performance.md, Children). The price: an ordinary

@@ -58,6 +58,8 @@ struct State<B: Backend> {
     is_direct: bool,
     end_of_stream: bool,
     enlarging: Enlarging,
+    /// A write had to be waited for.
+    was_full: bool,
     joining: Joining,
     line: Line,
     watchers: Watchers<Wanted>,
@@ -106,6 +108,7 @@ impl<B: Backend> WriterCell<B> {
             // An armed one has to be disarmed.
             end_of_stream: options.half_close || options.armed,
             enlarging: Enlarging::new(options.enlarge == Some(true)),
+            was_full: false,
             joining: Joining::new(driver.backend.joins_after().filter(|_| options.join)),
             line: Line::default(),
             watchers: Watchers::default(),
@@ -380,12 +383,12 @@ impl<B: Backend> State<B> {
         Some(self.handle.enter(key, action, end_of_stream))
     }
 
-    /// The handle that gets more room before this step: what is queued now is more than the pipe takes at once.
+    /// The handle that gets more room before this step: the pipe was full before, and more is to go.
     fn enlarged_before(&mut self, step: &BackendCall<B>) -> Option<Arc<B::Handle>> {
         let BackendCall::Submit(handle, _, Op::Write(_)) = step else {
             return None;
         };
-        self.is_to_enlarge().then(|| handle.clone())
+        (self.was_full && self.is_to_enlarge()).then(|| handle.clone())
     }
 
     /// Whether its pipe gets more room now.
@@ -409,7 +412,7 @@ impl<B: Backend> State<B> {
         self.handle.leave();
         match answer {
             Answer::Closed(failure) => self.half.handle_closed(failure),
-            Answer::InFlight => {}
+            Answer::InFlight => self.was_full = true,
             Answer::Settled(kind, outcome) => self.settle(kind, outcome),
         }
     }

@@ -55,8 +55,7 @@ pub(super) fn run(options: &Program) -> Result<(), String> {
 
 fn check(options: &Program) -> Result<Vec<Judgement>, String> {
     let place = Place::make(options.folder.as_deref(), CHECKED.file_mib)?;
-    let is_wanted = |tool: Tool| tool.is_ours() || tool == Tool::Splice;
-    let rows = rows::rows(&place, CHECKED, is_wanted);
+    let rows = rows::rows(&place, CHECKED, judged::is_in_a_must);
     let (rows, _, started) = sampled(&place, rows, options.rounds, Scope::Musts)?;
     let musts = judged::musts(&rows, &started);
     print!(

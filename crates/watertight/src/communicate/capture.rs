@@ -242,8 +242,8 @@ impl Capture {
             return false;
         };
         let end = self.filled + self.wanted;
-        // More room is dear to make: half of what is wanted is enough for one read.
-        if self.bytes.len() - self.filled < self.wanted / 2 {
+        // More room is dear to make: more than half of what is wanted is enough for one read.
+        if self.bytes.len() - self.filled <= self.wanted / 2 {
             self.bytes.resize(end, 0);
         }
         let end = end.min(self.bytes.len());
@@ -325,6 +325,7 @@ impl Capture {
             self.bytes_max = 0;
         }
         self.wanted = READ_BYTES_MAX;
+        self.bytes.truncate(self.filled);
         for _ in 0..READS_MAX {
             let came = !self.has_ended && self.poll_once(Waker::noop(), ONCE, self.heard_at, told);
             self.discard_what_should_go_on();
@@ -398,5 +399,31 @@ impl Capture {
             has_ended: self.has_ended,
             failure: self.failure,
         }
+    }
+}
+
+// With pipes of 64 KiB, and reads straight out of them.
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    /// Also where nothing of it is kept, so that the buffer never grows by what came before.
+    #[test]
+    fn a_stream_that_goes_on_is_read_in_pieces_of_a_whole_pipe() {
+        let (reader, writer) = crate::pipe().unwrap();
+        let limits = Limits::new().output_bytes_max(0);
+        let mut capture = Capture::new(OutputStream::Stdout, Some(reader), None, &limits);
+        let mut told = Told::new(READ_BYTES_MAX);
+        let (to, lengths) = channel();
+        told.set_output(Box::new(move |_, bytes| to.send(bytes.len()).unwrap()));
+        for _ in 0..2 {
+            writer.send(&[7; READ_BYTES_MAX]).wait().unwrap();
+            let waker = Waker::noop();
+            capture.poll(waker, Looks::Thread, Moment::default(), false, &mut told);
+        }
+        let whole = [8, 16, 32, 8, 64].map(|kibibytes: usize| kibibytes * 1024);
+        assert_eq!(lengths.try_iter().collect::<Vec<_>>(), whole);
+        assert_eq!(capture.bytes.len(), READ_BYTES_MAX);
     }
 }

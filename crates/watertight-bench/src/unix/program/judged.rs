@@ -34,6 +34,11 @@ impl Judgement {
     }
 }
 
+/// Whether a must is about it.
+pub(super) fn is_in_a_must(tool: Tool) -> bool {
+    tool.is_ours() || matches!(tool, Tool::Splice | Tool::SpliceAlike)
+}
+
 /// Every must that was measured. Without strace calls and threads are not, and without splice nothing that is compared with it.
 pub(super) fn musts(rows: &[Row], started: &[(Flow, Started)]) -> Vec<Judgement> {
     let mut musts = Vec::new();
@@ -227,6 +232,23 @@ mod tests {
         assert!(is_met(&judged, "Pipe to pipe, watertight copy: 3.0 MiB"));
         rows[0].calls = Some(2.4);
         assert!(is_met(&musts(&rows, &[]), "Pipe to pipe, 2.40 calls"));
+    }
+
+    #[test]
+    fn processor_time_is_compared_where_the_pipes_are_alike() {
+        let flow = Flow::PipeToPipe;
+        let tools = [Tool::Ours, Tool::Splice, Tool::SpliceAlike];
+        assert!(tools.into_iter().all(is_in_a_must));
+        let rows = tools.map(|tool| row(flow, tool, [1.0; 3]));
+        let judged = musts(&rows, &[]);
+        let cpu: Vec<_> = judged
+            .iter()
+            .filter(|must| must.text.contains("relay CPU"))
+            .collect();
+        let [must] = cpu[..] else {
+            panic!("one of each flow: {judged:?}");
+        };
+        assert!(must.text.contains(Tool::SpliceAlike.name()), "{must:?}");
     }
 
     #[test]
