@@ -23,6 +23,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+pub(super) use rounds::understood;
+
 const MIB: u64 = 1 << 20;
 /// What each of many children is fed with. It is more than a pipe holds (64 KiB): `cat` does not end before its output is read.
 const FED_BYTES: usize = 100_000;

@@ -7,6 +7,7 @@
 mod flows;
 mod judged;
 mod place;
+mod qprocess;
 mod relay;
 mod rows;
 mod stages;
@@ -34,7 +35,7 @@ const CHECKED: Amount = Amount {
 /// Where an empty copy must start no thread.
 const EMPTY_COPIES: [Flow; 2] = [Flow::FileToFile, Flow::PipeToPipe];
 /// What cannot be measured by this program, and why.
-const NOT_MEASURED: &str = "Not measured: a producer with vmsplice, a call that is unsafe, which this program forbids itself; QProcess, for Qt is no dependency of this program.";
+const NOT_MEASURED: &str = "Not measured: a producer with vmsplice, a call that is unsafe, which this program forbids itself.";
 
 /// Measures, or only checks the musts.
 pub(super) fn run(options: &Program) -> Result<(), String> {
@@ -72,7 +73,7 @@ fn measure(options: &Program) -> Result<Vec<Judgement>, String> {
     let rows = rows::rows(&place, MEASURED, |_| true);
     let (rows, left_out, started) = sampled(&place, rows, options.rounds, Scope::Everything)?;
     eprintln!("watertight-bench: through a child, by the library");
-    let through = Through::measure(options.rounds)?;
+    let through = Through::measure(place.folder(), options.rounds)?;
     let musts = judged::musts(&rows, &started);
     let tables = format!(
         "{}{}### By flow\n\n{}{}{}{}{}\n\n{} rounds; {}; {}; {cores} cores; {} profile; load average {load_before} before.\n",

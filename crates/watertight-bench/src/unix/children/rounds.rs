@@ -118,7 +118,7 @@ fn threads_max(child: &Child) -> io::Result<Option<u64>> {
 }
 
 /// Nanoseconds and bytes, or a dash in place of the bytes: seconds and bytes.
-fn understood(said: &str) -> Option<(f64, Option<u64>)> {
+pub(in crate::platform) fn understood(said: &str) -> Option<(f64, Option<u64>)> {
     let (nanos, bytes) = said.trim().split_once(' ')?;
     let nanos: f64 = nanos.parse().ok()?;
     let bytes = match bytes {
