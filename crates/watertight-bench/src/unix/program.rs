@@ -16,7 +16,7 @@ mod through;
 
 use super::options::Program;
 use super::{document, machine};
-use flows::{Flow, Tool};
+use flows::Flow;
 use judged::{Judgement, Started};
 use place::Place;
 use rows::{Amount, Row, Scope};

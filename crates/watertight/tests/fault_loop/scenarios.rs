@@ -47,6 +47,7 @@ const OF_MOVES: &[&str] = &["FIONREAD", "poll (now)"];
 const OF_COPIES: &[&str] = &[
     "FIONREAD",
     "close",
+    "open (again)",
     "pipe2",
     "poll (now)",
     "preadv2 (NOWAIT)",
