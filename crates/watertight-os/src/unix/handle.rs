@@ -8,7 +8,7 @@ use super::OsHandle;
 use super::classify::{Call, classified, classify};
 use super::helper::Helper;
 use super::kernel::{self, Features};
-use super::rung::{Helped, OnRung, Rung};
+use super::rung::{Helped, How, OnRung, Rung, descend};
 use crate::fault::fallible;
 use crate::step::{Direction, Refused, Step, StepError, step};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -246,30 +246,16 @@ impl Handle {
     pub(super) fn write_now(&self, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
         match &self.fd {
             OnRung::Message(fd, _) => kernel::send(fd.as_fd(), slices),
-            OnRung::NoWait(fd, reopened) => self.descend(fd, reopened, |fd, nowait| {
-                kernel::write(fd, slices, nowait, self.features)
-            }),
+            OnRung::NoWait(fd, reopened) => {
+                descend(fd, reopened, self.direction, |fd, how| match how {
+                    How::Around => kernel::write_around(fd, slices),
+                    How::Flag | How::Private => {
+                        kernel::write(fd, slices, how == How::Flag, self.features)
+                    }
+                })
+            }
             OnRung::Private(..) => kernel::write(self.waited_on(), slices, false, self.features),
             OnRung::Helper(_) => Err(Errno::AGAIN),
-        }
-    }
-
-    /// Tries with RWF_NOWAIT; if this pipe refuses it, opens it once more and tries there, now and from then on.
-    fn descend(
-        &self,
-        fd: &OwnedFd,
-        reopened: &OnceLock<OwnedFd>,
-        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<usize, Errno>,
-    ) -> Result<usize, Errno> {
-        if let Some(private) = reopened.get() {
-            return attempt(private.as_fd(), false);
-        }
-        match attempt(fd.as_fd(), true) {
-            Err(Errno::OPNOTSUPP) => {
-                let private = kernel::reopen(fd.as_fd(), self.direction)?;
-                attempt(reopened.get_or_init(|| private).as_fd(), false)
-            }
-            answer => answer,
         }
     }
 
@@ -278,7 +264,10 @@ impl Handle {
         Some(match &self.fd {
             OnRung::Message(fd, _) => kernel::receive(fd.as_fd(), buf),
             OnRung::NoWait(fd, reopened) => {
-                self.descend(fd, reopened, |fd, nowait| kernel::read(fd, buf, nowait))
+                descend(fd, reopened, self.direction, |fd, how| match how {
+                    How::Around => kernel::read_around(fd, buf),
+                    How::Flag | How::Private => kernel::read(fd, buf, how == How::Flag),
+                })
             }
             OnRung::Private(..) => kernel::read(self.waited_on(), buf, false),
             OnRung::Helper(_) => return None,

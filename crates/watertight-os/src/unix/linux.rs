@@ -184,6 +184,38 @@ pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], nowait: bool) -> Result<u
     })
 }
 
+/// A pipe of a call's own, empty and gone with the call.
+fn detour() -> Result<(OwnedFd, OwnedFd), Errno> {
+    fallible("pipe2 (detour)", Call::Make, || {
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+    })
+}
+
+/// splice and read: reads without waiting from a pipe that takes no flag against it and cannot be opened again.
+pub(super) fn read_around(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Errno> {
+    let (from, into) = detour()?;
+    let bytes = fallible("splice (detour)", Call::Read, || {
+        rustix::pipe::splice(fd, None, &into, None, buf.len(), SpliceFlags::NONBLOCK)
+    })?;
+    let mut filled = 0;
+    while filled < bytes {
+        filled += rustix::io::read(&from, &mut buf[filled..bytes])?;
+    }
+    Ok(bytes)
+}
+
+/// writev and splice: writes without waiting to such a pipe. Up to PIPE_BUF goes whole or not at all, for it is one page.
+pub(super) fn write_around(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    let (from, into) = detour()?;
+    let bytes = rustix::io::writev(&into, slices)?;
+    // What the other pipe does not take goes with this one: it is a copy.
+    without_sigpipe(|| {
+        fallible("splice (detour)", Call::Write, || {
+            rustix::pipe::splice(&from, None, fd, None, bytes, SpliceFlags::NONBLOCK)
+        })
+    })
+}
+
 /// splice, which waits for no pipe: bytes go from one descriptor to another, one of them a pipe at least, and stay in the
 /// kernel. No flag of this call keeps its signals away.
 pub(super) fn splice(

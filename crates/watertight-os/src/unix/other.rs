@@ -245,6 +245,16 @@ pub(super) fn terminal() -> Result<(OwnedFd, OwnedFd), Errno> {
     Err(Errno::NOTSUP)
 }
 
+/// Never needed, for no call takes a flag here.
+pub(super) fn read_around(_fd: BorrowedFd<'_>, _buf: &mut [u8]) -> Result<usize, Errno> {
+    Err(Errno::OPNOTSUPP)
+}
+
+/// Never needed, for no call takes a flag here.
+pub(super) fn write_around(_fd: BorrowedFd<'_>, _slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    Err(Errno::OPNOTSUPP)
+}
+
 /// /dev/fd/N duplicates on these systems: it does not make a description of our own.
 pub(super) fn reopen(_fd: BorrowedFd<'_>, _direction: Direction) -> Result<OwnedFd, Errno> {
     Err(Errno::NOTSUP)

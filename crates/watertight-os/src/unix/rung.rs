@@ -2,10 +2,15 @@
 //!
 //! Never here: which rung a handle gets.
 
+use super::classify::{Call, classify};
 use super::helper::Helper;
+use super::kernel;
+use crate::step::Direction;
+use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
+use watertight_core::Class;
 
 /// A way to use a handle without waiting.
 #[derive(Debug)]
@@ -20,6 +25,17 @@ pub(super) enum Rung {
     Private(Option<OwnedFd>),
 }
 
+/// How one call is made on a pipe whose rung is a flag of the call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum How {
+    /// By way of a pipe of our own.
+    Around,
+    /// With that flag.
+    Flag,
+    /// On our own file description.
+    Private,
+}
+
 /// The descriptor that was adopted, on its rung, in as little room as a usual one needs.
 #[derive(Debug)]
 pub(super) enum OnRung {
@@ -27,7 +43,7 @@ pub(super) enum OnRung {
     /// With an armed socket's SO_LINGER, as it was before: see `armed.rs`.
     Message(OwnedFd, OnceLock<u32>),
     /// With a reopening, once the pipe turned out to refuse RWF_NOWAIT: one that somebody opened again through `/proc`, which
-    /// nothing tells before the first call.
+    /// nothing tells before the first call, or one that was spliced: since Linux 6.5 that ends the flag for good.
     NoWait(OwnedFd, OnceLock<OwnedFd>),
     /// With the reopening, if there is one.
     Private(OwnedFd, Option<OwnedFd>),
@@ -88,5 +104,28 @@ impl OnRung {
             }
             Self::Message(fd, _) | Self::NoWait(fd, _) | Self::Private(fd, _) => Some(fd),
         }
+    }
+}
+
+/// Tries with RWF_NOWAIT; if this pipe refuses it, opens it once more and tries there, now and from then on. A pipe that cannot be
+/// opened, for it is somebody else's or there is no /proc, is read and written by way of a pipe of our own.
+pub(super) fn descend(
+    fd: &OwnedFd,
+    reopened: &OnceLock<OwnedFd>,
+    direction: Direction,
+    mut attempt: impl FnMut(BorrowedFd<'_>, How) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    if let Some(private) = reopened.get() {
+        return attempt(private.as_fd(), How::Private);
+    }
+    let answer = attempt(fd.as_fd(), How::Flag);
+    if answer != Err(Errno::OPNOTSUPP) {
+        return answer;
+    }
+    match kernel::reopen(fd.as_fd(), direction) {
+        Ok(private) => attempt(reopened.get_or_init(|| private).as_fd(), How::Private),
+        // Out of descriptors: a pipe would need some too.
+        Err(code) if classify(Call::Open, code) == Class::Limit => Err(code),
+        Err(_) => attempt(fd.as_fd(), How::Around),
     }
 }

@@ -90,6 +90,7 @@ fn is_transfer(name: &str) -> bool {
         "send",
         "sendmsg",
         "splice",
+        "splice (detour)",
         "tee",
         "write",
     ];

@@ -49,9 +49,11 @@ const OF_COPIES: &[&str] = &[
     "close",
     "open (again)",
     "pipe2",
+    "pipe2 (detour)",
     "poll (now)",
     "preadv2 (NOWAIT)",
     "read",
+    "splice (detour)",
 ];
 
 /// All of them.
