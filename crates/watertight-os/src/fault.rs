@@ -14,7 +14,8 @@
 //! this process's, and the wait of the thread that knows a child by its number alone can say nothing but that the child is over.
 //!
 //! A move between two files (Linux) is `copy_file_range`, and what is asked and done about holes before it: `fstat (holes)`,
-//! `lseek (SEEK_CUR)`, `lseek (SEEK_DATA)`, `lseek (SEEK_HOLE)`, `lseek (SEEK_SET)`, `F_GETFL (holes)`, `ftruncate`.
+//! `lseek (SEEK_CUR)`, `lseek (SEEK_DATA)`, `lseek (SEEK_HOLE)`, `lseek (SEEK_SET)`, `F_GETFL (holes)`, `ftruncate`. A splice of which one
+//! end is a file is `splice (file)`; `fstat (source)` and `lseek` ask whether there is more of a file when the other end takes nothing.
 //!
 //! Without the feature nothing can be planned, and `fallible` is the call and nothing else. Steps are planned per thread.
 //! Calls are planned for the whole process, because the library's own threads make them too: tests that plan run one at a

@@ -219,17 +219,23 @@ pub(super) fn write_around(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result
 /// splice, which waits for no pipe: bytes go from one descriptor to another, one of them a pipe at least, and stay in the
 /// kernel. No flag of this call keeps its signals away.
 pub(super) fn splice(
-    from: BorrowedFd<'_>,
-    (into, kind): (BorrowedFd<'_>, Kind),
+    (from, from_kind): (BorrowedFd<'_>, Kind),
+    (into, into_kind): (BorrowedFd<'_>, Kind),
     bytes_max: usize,
 ) -> Result<usize, Errno> {
     let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    // A disk may fail, and a pipe has none.
+    let name = if [from_kind, into_kind].contains(&Kind::File) {
+        "splice (file)"
+    } else {
+        "splice"
+    };
     let splice = || {
-        fallible("splice", Call::Write, || {
+        fallible(name, Call::Write, || {
             rustix::pipe::splice(from, None, into, None, bytes_max, flags)
         })
     };
-    match kind {
+    match into_kind {
         Kind::File => without_sigxfsz(splice),
         Kind::Device
         | Kind::LocalSocket

@@ -38,9 +38,9 @@ pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, everywhere:
 
 /// splice: what one of two ends allows, of which one is a pipe.
 fn splice_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
-    let into = (to.original(), to.kind());
+    let (out, into) = ((from.original(), from.kind()), (to.original(), to.kind()));
     loop {
-        return match kernel::splice(from.original(), into, bytes_max) {
+        return match kernel::splice(out, into, bytes_max) {
             Ok(0) => nothing_moved(from),
             Ok(n) => MoveNow::Moved(n),
             Err(code) => match next(Call::Write, code) {
@@ -173,7 +173,7 @@ fn failed(from: &Handle, to: &Handle, class: Class, os: Option<OsCode>) -> MoveN
         // EPIPE comes before the end of the source: a peer that has read everything and left is no failure.
         Class::Gone if !has_file && has_ended(from) => MoveNow::EndOfStream,
         Class::Gone if !has_file => MoveNow::WriteFailed(class, os),
-        // The disk's, for a pipe between two pipes has none.
+        // The disk's, for a pipe has none.
         Class::Io | Class::Limit if from.kind() == Kind::File => MoveNow::ReadFailed(class, os),
         Class::Io | Class::Limit if to.kind() == Kind::File => MoveNow::WriteFailed(class, os),
         Class::Aborted

@@ -122,7 +122,7 @@ pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], _nowait: bool) -> Result<
 
 /// These systems have no splice.
 pub(super) fn splice(
-    _: BorrowedFd<'_>,
+    _: (BorrowedFd<'_>, Kind),
     _: (BorrowedFd<'_>, Kind),
     _: usize,
 ) -> Result<usize, Errno> {

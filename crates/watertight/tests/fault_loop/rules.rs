@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 use watertight::OsCode;
 use watertight::fault::{Made, allowed};
+use watertight_core::Class;
 use watertight_os::classify::{Call, classify};
 
 /// A code of no system's.
@@ -57,6 +58,8 @@ pub(crate) fn times(name: &str, code: Errno) -> u64 {
         "notify" => 2,
         // Tried again; no kernel refuses a position within the file for ever.
         "lseek (SEEK_SET)" => 2,
+        // Waited for: a socket that is said to be writable takes something some time, or the waiting would be a loop.
+        "sendfile" if code == Errno::AGAIN => STORM,
         // Waited out: a lack that lasts is told after a bound of seconds, which is too long for this.
         "send" | "sendmsg" if is_passing(code) => 3,
         _ if code == Errno::INTR => STORM,
@@ -91,6 +94,7 @@ fn is_transfer(name: &str) -> bool {
         "sendmsg",
         "splice",
         "splice (detour)",
+        "splice (file)",
         "tee",
         "write",
     ];
@@ -146,8 +150,12 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "send" | "sendmsg" if is_passing(code) => false,
         // A read and a write do it then, unless it is the destination's: the transfer's scenario knows whether it had to be told.
         "splice" => false,
+        // It does the same, but for what a file's disk says: a pipe has none.
+        "splice (file)" => matches!(classify(Call::Write, code), Class::Io | Class::Limit),
         // The buffer does it then.
-        "tee" => false,
+        "sendfile" | "tee" => false,
+        // Whether there is more of a file that would wait: a read tells.
+        "fstat (source)" | "lseek" => false,
         // What cannot be asked or done about a hole is copied, and what the file system does not copy goes through the buffer.
         "copy_file_range" | "F_GETFL (holes)" | "fstat (holes)" | "ftruncate" => false,
         "lseek (SEEK_CUR)" | "lseek (SEEK_DATA)" | "lseek (SEEK_HOLE)" => false,
@@ -165,9 +173,7 @@ pub(crate) fn changes(made: &Made) -> bool {
         "EPOLL_CTL_DEL" | "epoll_wait" | "open (again)" => true,
         "write (recall)" | "read (recall)" => code != Errno::INTR.raw_os_error(),
         "write" => code == Errno::CANCELED.raw_os_error(),
-        "splice" => {
-            classify(Call::Write, Errno::from_raw_os_error(code)) == watertight_core::Class::Gone
-        }
+        "splice" => classify(Call::Write, Errno::from_raw_os_error(code)) == Class::Gone,
         _ => false,
     }
 }
