@@ -3,6 +3,7 @@
 use super::peer::Peer;
 use crate::common::files::Folder;
 use rustix::fs::{Mode, OFlags};
+use rustix::net::sockopt;
 use rustix::pty::OpenptFlags;
 use rustix::termios::OptionalActions;
 use std::fs::File;
@@ -19,6 +20,10 @@ pub(crate) enum End {
     File,
     /// By its number, as a descriptor that the process was started with.
     Inherited,
+    /// Memory that throws all away.
+    Null,
+    /// A socket that is ours alone, in non-blocking mode, with little room.
+    OwnSocket,
     Pipe,
     Socket,
     /// A file with holes, to be read.
@@ -28,6 +33,9 @@ pub(crate) enum End {
     Tcp,
     Terminal,
 }
+
+/// The room of a socket that is to be full now and then; Linux takes it twice.
+const SEND_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Where the files of the loop are.
 pub(crate) struct Place {
@@ -89,6 +97,17 @@ pub(crate) fn to_write(place: &Place, end: End) -> Given {
             given.peer.delayed = true;
             given
         }
+        End::Null => {
+            let ours = File::options().write(true).open("/dev/null");
+            let (ours, peer) = (ours.unwrap().into(), Peer::nobody());
+            Given { ours, peer }
+        }
+        End::OwnSocket => {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            sockopt::set_socket_send_buffer_size(&ours, SEND_BUFFER_BYTES).unwrap();
+            given(ours.into(), theirs.into())
+        }
         End::Socket => {
             let (ours, theirs) = UnixStream::pair().unwrap();
             given(ours.into(), theirs.into())
@@ -132,7 +151,12 @@ pub(crate) fn to_read(place: &Place, end: End, data: Vec<u8>, closes: bool) -> G
             let (leading, terminal) = pty();
             given(leading, terminal, data)
         }
-        End::Socket => {
+        End::Null => {
+            let ours = File::open("/dev/null").unwrap().into();
+            let peer = Peer::nobody();
+            Given { ours, peer }
+        }
+        End::OwnSocket | End::Socket => {
             let (ours, theirs) = UnixStream::pair().unwrap();
             given(ours.into(), theirs.into(), data)
         }

@@ -96,6 +96,15 @@ impl Peer {
         }
     }
 
+    /// Nobody: what is written there is gone, and there is nothing to look at.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            left: true,
+            forgets: true,
+            ..Self::new(None)
+        }
+    }
+
     /// Goes as far as it can without waiting. Says whether anything happened.
     pub(crate) fn step(&mut self) -> bool {
         match &self.fd {

@@ -185,12 +185,36 @@ pub(crate) const ALL: &[Scenario] = &[
         transferring::to_end(s, Manner::Buffered)
     }),
     heard("transfer-holes", transferring::with_holes),
+    heard("transfer-file-to-pipe", |s| {
+        transferring::from_file(s, Manner::Moved)
+    }),
+    heard("transfer-file-to-pipe-blocking", |s| {
+        transferring::from_file(s, Manner::Blocking)
+    }),
+    heard("transfer-file-to-socket", |s| {
+        transferring::to_socket(s, Manner::Moved)
+    }),
+    heard("transfer-file-to-socket-blocking", |s| {
+        transferring::to_socket(s, Manner::Blocking)
+    }),
+    heard("transfer-pipe-to-file", transferring::to_file),
+    heard("transfer-pipe-to-null", transferring::to_null),
     Scenario {
         name: "transfer-to-several",
         run: several::to_end,
         silent: OF_COPIES,
     },
     heard("transfer-to-several-by-buffer", several::by_buffer),
+    Scenario {
+        name: "transfer-to-several-file-first",
+        run: |s| several::everywhere(s, [End::File, End::Pipe]),
+        silent: OF_COPIES,
+    },
+    Scenario {
+        name: "transfer-to-several-file-last",
+        run: |s| several::everywhere(s, [End::Pipe, End::File]),
+        silent: OF_COPIES,
+    },
     heard("own-pipe", special::own_pipe),
     heard("two-pipes", special::two_pipes),
     heard("poller", special::poller),

@@ -1,5 +1,5 @@
 //! The scenarios of a transfer to several destinations: from a pipe of our own making, so that bytes stay in the kernel, and from one that
-//! others may have, so that they do not.
+//! others may have, so that they do so only where it is asked for.
 
 use super::ends::End;
 use super::peer::Peer;
@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 use watertight::{
-    Ending, PipeReader, PipeWriter, ReaderOptions, Tee, TeeError, TeeOutcome, pipe_with,
+    Ending, PipeReader, PipeWriter, ReaderOptions, Tee, TeeError, TeeOutcome, fault, pipe_with,
 };
 
 /// More than a pipe holds.
@@ -30,41 +30,96 @@ impl Wake for Unpark {
 
 /// All of one pipe to two others.
 pub(crate) fn to_end(s: &mut Stage<'_>) {
-    let data = noise(LARGE, 53);
     let Some((from, feed)) = own(s) else { return };
-    let feeds = match feed.into_handle() {
-        Ok(into) => Peer::writing(into, data.clone(), true),
+    let mut feeds = match feed.into_handle() {
+        Ok(into) => Peer::writing(into, noise(LARGE, 53), true),
         Err(kept) => panic!("an idle writer keeps its handle: {kept}"),
     };
-    pass_all_on(s, &data, from, feeds);
+    let Some(one) = destination(s) else {
+        return;
+    };
+    let Some(other) = destination(s) else {
+        return s.abort(one);
+    };
+    let mut to = [one, other];
+    let (left, _) = pass_all_on(s, (&from, &mut feeds), &mut to, false);
+    let receipt = s.stop(from.abort(), &mut feeds);
+    let receipt = receipt.expect("there is no deadline");
+    if let Ending::Failed(cause) = receipt.ending() {
+        s.hear(cause.os);
+    }
+    assert_eq!(receipt.ledger().transferred(), left);
+    drop(from);
+    for w in to {
+        s.finish(w);
+    }
 }
 
 /// The same through the buffer.
 pub(crate) fn by_buffer(s: &mut Stage<'_>) {
-    let data = noise(LARGE, 53);
-    if let Some(Reading { reader, peer, .. }) = s.reader(End::Pipe, data.clone(), true) {
-        pass_all_on(s, &data, reader, peer);
+    let Some(r) = s.reader(End::Pipe, noise(LARGE, 53), true) else {
+        return;
+    };
+    let Some(one) = destination(s) else {
+        return s.abort_reading(r);
+    };
+    let Some(other) = destination(s) else {
+        s.abort(one);
+        return s.abort_reading(r);
+    };
+    to_both(s, r, [one, other], false);
+}
+
+/// Inside the kernel from a pipe that others may have, to a pipe and a file that others may have.
+pub(crate) fn everywhere(s: &mut Stage<'_>, [one, other]: [End; 2]) {
+    let Some(r) = s.reader(End::Pipe, noise(LARGE, 58), true) else {
+        return;
+    };
+    let Some(one) = s.writer(one) else {
+        return s.abort_reading(r);
+    };
+    let Some(other) = s.writer(other) else {
+        s.abort(one);
+        return s.abort_reading(r);
+    };
+    to_both(s, r, [one, other], true);
+}
+
+/// All of it to both. What did not leave the source is still there.
+fn to_both(s: &mut Stage<'_>, mut r: Reading, mut to: [Writing; 2], is_everywhere: bool) {
+    let from = (&r.reader, &mut r.peer);
+    let (left, has_ended) = pass_all_on(s, from, &mut to, is_everywhere);
+    r.taken = r.peer.data[..usize::try_from(left).unwrap()].to_vec();
+    r.ended = has_ended;
+    s.abort_reading(r);
+    for w in to {
+        s.finish(w);
     }
 }
 
-fn pass_all_on(s: &mut Stage<'_>, data: &[u8], from: PipeReader, mut feeds: Peer) {
-    let Some(mut one) = destination(s) else {
-        return;
-    };
-    let Some(mut other) = destination(s) else {
-        return s.abort(one);
-    };
-    let answer = pass_on(s, &from, &mut feeds, (&mut one, &mut other));
+/// Passes all on, and records it at the destinations. Says how much left the source, and whether its end was seen.
+fn pass_all_on(
+    s: &mut Stage<'_>,
+    (from, feeds): (&PipeReader, &mut Peer),
+    to: &mut [Writing; 2],
+    is_everywhere: bool,
+) -> (u64, bool) {
+    let answer = pass_on(s, from, feeds, to, is_everywhere);
     let left = from.ledger().transferred();
-    for w in [&mut one, &mut other] {
+    for w in to.iter_mut() {
         let accepted = usize::try_from(w.writer.ledger().accepted()).unwrap();
         assert!(accepted as u64 >= left, "lost between the ends");
-        w.accepted.extend_from_slice(&data[..accepted]);
+        w.accepted.extend_from_slice(&feeds.data[..accepted]);
     }
+    let mut has_ended = false;
     match answer {
         Some(Ok(done)) => {
             assert_eq!(done.bytes, left, "told otherwise than it is");
-            s.expect(done.has_ended, "the end of the stream is seen");
+            has_ended = done.has_ended;
+            s.expect(has_ended, "the end of the stream is seen");
+            let is_moved = done.destinations.iter().all(|one| one.in_kernel > 0);
+            let is_moved = is_moved || !fault::begun().is_empty();
+            assert!(is_moved || !is_everywhere, "nothing goes inside the kernel");
         }
         Some(Err(failed)) => {
             assert_eq!(failed.bytes, left, "told otherwise than it is");
@@ -73,15 +128,7 @@ fn pass_all_on(s: &mut Stage<'_>, data: &[u8], from: PipeReader, mut feeds: Peer
         }
         None => s.expect(false, "it is not held up"),
     }
-    let receipt = s.stop(from.abort(), &mut feeds);
-    let receipt = receipt.expect("there is no deadline");
-    if let Ending::Failed(cause) = receipt.ending() {
-        s.hear(cause.os);
-    }
-    assert_eq!(receipt.ledger().transferred(), left);
-    drop(from);
-    s.finish(one);
-    s.finish(other);
+    (left, has_ended)
 }
 
 /// A pipe of our own making.
@@ -110,11 +157,15 @@ fn pass_on(
     s: &mut Stage<'_>,
     from: &PipeReader,
     feeds: &mut Peer,
-    (one, other): (&mut Writing, &mut Writing),
+    [one, other]: &mut [Writing; 2],
+    is_everywhere: bool,
 ) -> Option<Result<TeeOutcome, TeeError>> {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = Context::from_waker(&waker);
     let mut tee = Tee::new(from, [&one.writer, &other.writer]).expect("two that differ");
+    if is_everywhere {
+        tee.in_kernel_everywhere();
+    }
     let mut wait = pin!(tee.transfer());
     let begin = Instant::now();
     loop {

@@ -72,7 +72,12 @@ impl Stage<'_> {
     ) -> Option<Writing> {
         let Given { ours, peer } = ends::to_write(self.place, end);
         let ours = self.by_number(end, ours, false)?;
-        self.adopt_writer(ours, peer, options, observed)
+        if end != End::OwnSocket {
+            return self.adopt_writer(ours, peer, options, observed);
+        }
+        let (options, heard) = listened_to(options, observed);
+        let adopted = PipeWriter::adopt_unshared(ours, options);
+        self.adopted(adopted, peer, heard)
     }
 
     pub(crate) fn adopt_writer(
@@ -82,12 +87,18 @@ impl Stage<'_> {
         options: WriterOptions,
         observed: bool,
     ) -> Option<Writing> {
-        let heard = observed.then(Arc::<Heard>::default);
-        let options = match &heard {
-            Some(heard) => options.observer(heard.clone()),
-            None => options,
-        };
-        match PipeWriter::adopt_with(ours, options) {
+        let (options, heard) = listened_to(options, observed);
+        let adopted = PipeWriter::adopt_with(ours, options);
+        self.adopted(adopted, peer, heard)
+    }
+
+    fn adopted(
+        &mut self,
+        adopted: Result<PipeWriter, HandleError<OwnedFd>>,
+        peer: Peer,
+        heard: Option<Arc<Heard>>,
+    ) -> Option<Writing> {
+        match adopted {
             Ok(writer) => Some(Writing {
                 writer,
                 peer,
@@ -350,4 +361,14 @@ impl Stage<'_> {
         }
         assert_eq!(peer.got, b"?");
     }
+}
+
+/// With somebody who hears what becomes of the writer, if that is wanted.
+fn listened_to(options: WriterOptions, observed: bool) -> (WriterOptions, Option<Arc<Heard>>) {
+    let heard = observed.then(Arc::<Heard>::default);
+    let options = match &heard {
+        Some(heard) => options.observer(heard.clone()),
+        None => options,
+    };
+    (options, heard)
 }

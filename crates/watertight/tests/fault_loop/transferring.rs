@@ -1,4 +1,5 @@
-//! Scenarios of transfers: from a pipe of one peer to a pipe of another one, and from a file to a file.
+//! Scenarios of transfers: from a pipe of one peer to a pipe of another one, and inside the kernel between all the ends between which
+//! bytes go there.
 
 use super::ends::End;
 use super::peer::Peer;
@@ -8,7 +9,9 @@ use super::stage_write::Writing;
 use crate::common::noise;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use watertight::{ErrorKind, Transfer, TransferEnd, TransferError, Transferred, Wait, transfer};
+use watertight::{
+    ErrorKind, Transfer, TransferEnd, TransferError, Transferred, Wait, fault, transfer,
+};
 
 /// More than a pipe holds.
 const LARGE: usize = 100 * 1024;
@@ -40,6 +43,26 @@ pub(crate) fn with_holes(s: &mut Stage<'_>) {
     let (hole, data) = (vec![0_u8; LARGE / 4], noise(8 * 1024, 51));
     let data = [&hole[..], &data[..], &hole[..], &data[..], &hole[..]].concat();
     pass_all(s, (End::Sparse, data), End::File, Manner::Moved);
+}
+
+/// From a file to a pipe, by splice: only the file's disk can fail, and only the pipe is waited for.
+pub(crate) fn from_file(s: &mut Stage<'_>, manner: Manner) {
+    pass_all(s, (End::File, noise(LARGE, 54)), End::Pipe, manner);
+}
+
+/// From a pipe to a file, by splice: only the pipe is waited for, and only the file's disk can fail.
+pub(crate) fn to_file(s: &mut Stage<'_>) {
+    pass_all(s, (End::Pipe, noise(LARGE, 55)), End::File, Manner::Moved);
+}
+
+/// From a pipe to nobody, by splice. What came cannot be looked at: what left the pipe is what is counted.
+pub(crate) fn to_null(s: &mut Stage<'_>) {
+    pass_all(s, (End::Pipe, noise(LARGE, 56)), End::Null, Manner::Moved);
+}
+
+/// From a file to a socket, by sendfile.
+pub(crate) fn to_socket(s: &mut Stage<'_>, manner: Manner) {
+    pass_all(s, (End::File, noise(LARGE, 57)), End::OwnSocket, manner);
 }
 
 /// A part, then the rest to the end.
@@ -88,10 +111,16 @@ fn pass_on(
         let passed = record(r, w);
         match answer {
             Some(Ok(Transferred {
-                bytes, has_ended, ..
+                bytes,
+                in_kernel,
+                has_ended,
+                ..
             })) => {
                 assert_eq!(bytes, passed, "told otherwise than it is");
                 assert!(has_ended || bytes == left, "neither end nor bound");
+                let is_tried = manner == Manner::Moved && bytes > HEAD;
+                let is_moved = in_kernel > 0 || !fault::begun().is_empty();
+                assert!(is_moved || !is_tried, "nothing goes inside the kernel");
                 r.ended = has_ended;
                 return true;
             }
