@@ -434,7 +434,7 @@ impl<B: Backend> Transfer<'_, B> {
         })
     }
 
-    /// Moves between these two, and books it at both ends.
+    /// Moves between these two, and books it at both ends (O11).
     fn moved(
         &mut self,
         (from, to): (Arc<B::Handle>, Arc<B::Handle>),

@@ -128,7 +128,7 @@ pub(super) fn nothing_moved(from: &Handle) -> MoveNow {
 /// poll: EAGAIN does not say which end it is about, so the source is asked. It is waited for only if nothing is in it now: whoever
 /// waits for it forgets that it was readable (an edge-triggered reactor), so that what is in it already would be waited for in
 /// vain. The destination is waited for only if something is in the source: splice says EAGAIN of a full pipe also when nothing will
-/// come any more.
+/// come any more (O12).
 pub(super) fn who_waits(from: &Handle) -> MoveNow {
     if from.kind() == Kind::File {
         return held_up(from);
@@ -170,7 +170,7 @@ fn held_up(from: &Handle) -> MoveNow {
 fn failed(from: &Handle, to: &Handle, class: Class, os: Option<OsCode>) -> MoveNow {
     let has_file = from.kind() == Kind::File || to.kind() == Kind::File;
     match class {
-        // EPIPE comes before the end of the source: a peer that has read everything and left is no failure.
+        // O12: EPIPE comes before the end of the source. A peer that has read everything and left is no failure.
         Class::Gone if !has_file && has_ended(from) => MoveNow::EndOfStream,
         Class::Gone if !has_file => MoveNow::WriteFailed(class, os),
         // The disk's, for a pipe has none.

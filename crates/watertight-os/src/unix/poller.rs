@@ -446,6 +446,7 @@ impl Backend for Native {
     }
 
     fn enlarge(&self, handle: &Handle) {
+        // O13: whoever made it larger than that had a reason.
         let is_small = |bytes| bytes < ENLARGED_BYTES;
         if !self.birth.is_elsewhere() && handle.capacity().is_some_and(is_small) {
             handle.set_capacity(ENLARGED_BYTES);
