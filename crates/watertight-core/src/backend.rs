@@ -1,4 +1,4 @@
-//! The seam: what a kernel, real or simulated, has to offer (rules O1 to O6).
+//! The seam: what a kernel, real or simulated, has to offer (rules O1 to O7 and O9 to O13).
 //!
 //! Change this file and `op.rs` only in commits of their own.
 
@@ -35,12 +35,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
         WriteNow::Unavailable
     }
 
-    /// Moves at most `bytes_max` bytes from one handle to another inside the kernel and does not wait for either end.
+    /// Moves at most `bytes_max` bytes from one handle to another inside the kernel and does not wait for either end (O10). How many
+    /// it were is known at the answer only (O11).
     ///
     /// Without `everywhere` only where that is the same to everybody as a read and a write. With it also where it differs: see
     /// the transfer that asks for it. A regular file's disk is waited for then.
     ///
-    /// The caller has a direct read of `from` and a direct write to `to` going on, so that nobody closes them meanwhile.
+    /// The caller has a direct read of `from` and a direct write to `to` going on, so that nobody closes them meanwhile (O10).
     fn move_now(
         &self,
         from: &Self::Handle,
@@ -54,8 +55,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// After [`MoveNow::Wait`]: which of the two is waited for, as a [`MoveNow`] that moved nothing.
     ///
-    /// It is the destination only if there is something in the source: a full destination must not hide the source's end. The
-    /// caller still has the direct read and the direct write of the move going on.
+    /// O12: it is the destination only if there is something in the source, for a full destination must not hide the source's end.
+    /// The caller still has the direct read and the direct write of the move going on.
     fn who_waits(&self, from: &Self::Handle, to: &Self::Handle) -> MoveNow {
         let _ = (from, to);
         MoveNow::Wait
@@ -72,7 +73,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         None
     }
 
-    /// Copies at most `bytes_max` of the first bytes in `from` to the writing end of a [`private_pipe`](Self::private_pipe) that is empty,
+    /// O9: copies at most `bytes_max` of the first bytes in `from` to the writing end of a [`private_pipe`](Self::private_pipe) that is empty,
     /// inside the kernel, and does not wait. They stay in `from`, so that the next call begins with the same ones:
     /// [`MoveNow::Moved`] says how many were copied. Without `everywhere` it is unavailable where others may read from the same pipe:
     /// they would take what is copied. With it that is the business of the transfer that asks for it.
@@ -92,7 +93,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Blocks the calling thread until there may be something to read, at most for `timeout`, or until somebody wakes this
     /// thread. It says nothing about what is there: read again. `false`: not offered for this handle, or not now.
     ///
-    /// The caller has a direct read of its own going on, so that nobody closes the handle meanwhile.
+    /// The caller has a direct read of its own going on, so that nobody closes the handle meanwhile (O7).
     fn block_until_readable(&self, handle: &Self::Handle, timeout: Option<Duration>) -> bool {
         let _ = (handle, timeout);
         false
@@ -112,13 +113,14 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// As [`Backend::block_until_readable`], until the handle may take something.
     ///
-    /// The caller is the one that makes calls for this half, so that nobody writes to the handle or closes it meanwhile.
+    /// The caller is the one that makes calls for this half, so that nobody writes to the handle or closes it meanwhile (O7).
     fn block_until_writable(&self, handle: &Self::Handle, timeout: Option<Duration>) -> bool {
         let _ = (handle, timeout);
         false
     }
 
-    /// Gives the pipe more room, as much as is measured to pay, where that can be done. Says nothing: it goes on as it is otherwise.
+    /// Gives the pipe more room, as much as is measured to pay, where that can be done. O13: it says nothing, for the pipe goes on as
+    /// it is otherwise, and never makes a pipe smaller.
     ///
     /// The caller is the one that makes calls for this half, so that nobody closes the handle meanwhile.
     fn enlarge(&self, handle: &Self::Handle) {
