@@ -359,17 +359,12 @@ impl Observer for Stops {
     }
 }
 
-/// Through the buffer, for no bytes of a socket are moved inside the kernel: nothing of the source is in the transfer's hands when
-/// the observer is told.
+/// Passes on all of a source that has six bytes and then nothing more.
 #[cfg(unix)]
-#[test]
-fn an_observer_of_a_destination_may_stop_the_source() {
-    let _accounted = Accounted::start();
-    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let from = Arc::new(PipeReader::adopt(ours).unwrap());
+fn pass_on_from(from: PipeReader) {
+    let from = Arc::new(from);
     let stops = Arc::new(Stops(Mutex::new(Some(from.clone()))));
     let (sink, to) = observed(stops, WriterOptions::new());
-    std::io::Write::write_all(&mut theirs, b"enough").unwrap();
     let moving = watertight::transfer(&from, &to).within(PATIENCE);
     let failed = moving.wait().unwrap_err();
     assert_eq!(failed.end, watertight::TransferEnd::Source);
@@ -377,4 +372,58 @@ fn an_observer_of_a_destination_may_stop_the_source() {
     let receipt = to.finish().within(PATIENCE).wait().unwrap();
     assert!(receipt.is_complete());
     assert_eq!(read_to_end(&sink), b"enough");
+}
+
+/// Through the buffer, for no bytes of a socket are moved inside the kernel: nothing of the source is in the transfer's hands when
+/// the observer is told.
+#[cfg(unix)]
+#[test]
+fn an_observer_of_a_destination_may_stop_the_source() {
+    let _accounted = Accounted::start();
+    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    std::io::Write::write_all(&mut theirs, b"enough").unwrap();
+    pass_on_from(PipeReader::adopt(ours).unwrap());
+}
+
+/// Inside the kernel: the move of the source is over when the observer is told.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_observer_of_a_destination_may_stop_the_source_of_a_move() {
+    let _accounted = Accounted::start();
+    let (from, source) = watertight::pipe().unwrap();
+    source.send(b"enough").wait().unwrap();
+    pass_on_from(from);
+}
+
+/// No byte of it is ever in this process, and none is written: the move itself tells it, before the transfer is answered.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_observer_hears_of_what_is_moved_inside_the_kernel() {
+    let _accounted = Accounted::start();
+    for is_ours in [true, false] {
+        let (recorder, told, _over) = recorder();
+        let (sink, to) = observed(recorder, WriterOptions::new());
+        let (theirs, mut feed) = std::io::pipe().unwrap();
+        let from = if is_ours {
+            PipeReader::adopt_unshared(theirs, ReaderOptions::new()).unwrap()
+        } else {
+            PipeReader::adopt(theirs).unwrap()
+        };
+        let mut moved = 0;
+        for piece in [&b"first"[..], &b" and second"[..]] {
+            std::io::Write::write_all(&mut feed, piece).unwrap();
+            let bytes = piece.len() as u64;
+            let moving = watertight::transfer(&from, &to).bytes_max(bytes);
+            let moving = moving.in_kernel_everywhere().within(PATIENCE);
+            let done = moving.wait().unwrap();
+            assert_eq!((done.bytes, done.in_kernel), (bytes, bytes));
+            moved += bytes;
+            let heard = told.try_recv().expect("each move is told");
+            assert_eq!((heard.accepted(), heard.transferred()), (moved, moved));
+        }
+        assert!(told.try_recv().is_err(), "and nothing else");
+        let receipt = to.finish().within(PATIENCE).wait().unwrap();
+        assert!(receipt.is_complete());
+        assert_eq!(read_to_end(&sink), b"first and second");
+    }
 }
