@@ -288,10 +288,12 @@ impl Child {
         self.end(grace, Whom::Child)
     }
 
-    /// As [`terminate`](Self::terminate), for its whole tree: whoever of it is left after the grace is killed, the child or not.
+    /// As [`terminate`](Self::terminate), for its whole tree: whoever of it is left after the grace is killed, the child or not. So is
+    /// whoever was started meanwhile, once all that were asked are over.
     ///
     /// # Errors
-    /// As [`terminate`](Self::terminate).
+    /// As [`terminate`](Self::terminate). If the tree cannot be looked at once more, the child is over and not reaped:
+    /// [`wait`](Self::wait) has its status.
     pub fn terminate_tree(&self, grace: Duration) -> Wait<Terminate<'_>> {
         self.end(grace, Whom::Tree)
     }
@@ -545,7 +547,9 @@ impl Operation for Terminate<'_> {
                     self.keep_time(look, waker);
                     return Poll::Pending;
                 }
-                Phase::Asked(_) if over.is_pending() || is_left => {
+                // The grace is over; or all that were asked are, and whoever was started meanwhile is looked for: the child is not
+                // reaped yet, so its group is in reach.
+                Phase::Asked(_) if over.is_pending() || matches!(self.whom, Whom::Tree) => {
                     self.kill().map_err(failed)?;
                     self.phase = Phase::Killed;
                 }
