@@ -8,6 +8,7 @@ use watertight::{EndedBy, Outcome};
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RunEnding {
     Deadline,
+    Failure,
     Interrupted,
     Itself,
     QuietAfterExit,
@@ -17,6 +18,7 @@ pub(crate) enum RunEnding {
 pub(crate) fn ending(outcome: &Outcome) -> RunEnding {
     let known = [
         (EndedBy::Deadline, RunEnding::Deadline),
+        (EndedBy::Failure, RunEnding::Failure),
         (EndedBy::Request, RunEnding::Interrupted),
         (EndedBy::Quiet, RunEnding::QuietAfterExit),
     ];

@@ -111,6 +111,8 @@ impl RunReport {
         let hex = |address: &Option<Address>| address.as_ref().and_then(|known| known.hex.clone());
         let has_own_stderr = flags.passes_output_on() && !beside.is_joined;
         let mut errors = beside.lost;
+        let unheard = outcome.failure;
+        errors.extend(unheard.map(|error| format!("its end is not known: {error}")));
         errors.extend(
             tree.and_then(|tree| tree.error.as_ref())
                 .map(|error| format!("not everybody could be ended: {error}")),
@@ -211,6 +213,7 @@ impl RunReport {
     fn in_words(&self) -> String {
         let words = match self.ending {
             RunEnding::Deadline => "its deadline passed, and it was ended",
+            RunEnding::Failure => "it was ended, for nobody would hear of its end",
             RunEnding::Interrupted => "it was ended on a signal to us",
             RunEnding::QuietAfterExit => "it ended, and somebody holds its output still",
             RunEnding::Itself => match (self.code, self.signal) {

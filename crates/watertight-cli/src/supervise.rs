@@ -386,6 +386,7 @@ fn out_of_memory(outcome: &Outcome, kills: &KillsBefore) -> Option<OutOfMemory> 
 fn exit_code(ended: RunEnding, outcome: &Outcome, signal: i32) -> u8 {
     match ended {
         RunEnding::Deadline => return DEADLINE_PASSED,
+        RunEnding::Failure => return OURS,
         RunEnding::Interrupted => return after_signal(signal),
         RunEnding::Itself | RunEnding::QuietAfterExit => {}
     }

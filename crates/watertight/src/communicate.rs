@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 use told::Told;
-use watertight_core::{Backend, Error, Moment, Verb};
+use watertight_core::{Backend, Cause, Error, ErrorKind, Moment, Verb};
 use watertight_os::{Found, TreeEnd};
 
 mod blocking;
@@ -55,7 +55,8 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 /// (`.within()`, `.by()`) kills the tree at once and yields the outcome as it is then, without a status.
 ///
 /// # Errors
-/// The system cannot tell the child's end. A failure of one of its streams is in the outcome.
+/// This process was forked from the one that began it, which goes on with it. Every other failure is in the outcome, beside all that
+/// arrived: that of a stream ([`Captured::failure`]), and that of the system to tell the child's end ([`Outcome::failure`]).
 #[derive(Debug)]
 pub struct Communicate {
     child: Child,
@@ -75,6 +76,8 @@ pub struct Communicate {
     due: Option<Moment>,
     /// When the child was seen to be over.
     exited_at: Option<Moment>,
+    /// Why the system cannot tell whether it is.
+    failure: Option<Error>,
     request_id: u64,
     /// How often somebody asked for the end.
     requests: u32,
@@ -125,6 +128,7 @@ impl Communicate {
             is_end_told: false,
             can_block: true,
             exited_at: None,
+            failure: None,
             request_id: 0,
             requests: 0,
             is_read_out: false,
@@ -146,6 +150,11 @@ impl Communicate {
         self.child.driver.backend.now()
     }
 
+    /// Whether nobody asks for the child's end any more: it was told, or cannot be.
+    const fn is_over(&self) -> bool {
+        self.exited_at.is_some() || self.failure.is_some()
+    }
+
     /// Reads what is there, and looks whether the child is over.
     fn go_on(&mut self, waker: &Waker, looks: Looks) -> Result<(), Error> {
         let now = self.now();
@@ -153,7 +162,7 @@ impl Communicate {
             let sent = request.poll(&mut self.request_id, waker);
             self.requests = self.requests.max(sent);
         }
-        let is_over = self.exited_at.is_some();
+        let is_over = self.is_over();
         for capture in [&mut self.stdout, &mut self.stderr] {
             capture.poll(waker, looks, now, is_over, &mut self.told);
         }
@@ -174,19 +183,33 @@ impl Communicate {
                 Looks::Thread => self.look_at_exit(waker),
             };
             if let Poll::Ready(exited) = exited {
-                if let Err(cause) = exited {
-                    // Nobody would hear of its end: it is not left alone.
-                    self.kill();
-                    self.told.tell_cut();
-                    return Err(Error::without_bytes(Verb::Run, cause));
-                }
-                self.exited_at = Some(self.now());
-                // What it wrote before its end is read before anything else is decided.
-                match looks {
-                    Looks::Task => waker.wake_by_ref(),
-                    Looks::Thread => self.looks_again = true,
-                }
+                self.note_exit(exited, waker, looks)?;
             }
+        }
+        Ok(())
+    }
+
+    /// The child is over, or the system cannot tell.
+    fn note_exit(
+        &mut self,
+        exited: Result<(), Cause>,
+        waker: &Waker,
+        looks: Looks,
+    ) -> Result<(), Error> {
+        if let Err(cause) = exited {
+            let error = Error::without_bytes(Verb::Run, cause);
+            if cause.kind == ErrorKind::WrongProcess {
+                // C4: the process that it belongs to has all that came.
+                return Err(error);
+            }
+            self.failure = Some(error);
+            return Ok(());
+        }
+        self.exited_at = Some(self.now());
+        // What it wrote before its end is read before anything else is decided.
+        match looks {
+            Looks::Task => waker.wake_by_ref(),
+            Looks::Thread => self.looks_again = true,
         }
         Ok(())
     }
@@ -197,6 +220,7 @@ impl Communicate {
         Known {
             now,
             exited_at: self.exited_at,
+            is_unheard: self.failure.is_some(),
             has_ended: self.stdout.has_ended() && self.stderr.has_ended(),
             is_past_bound: is_past && self.limits.at_bound == AtBound::End,
             requests: self.requests,
@@ -316,6 +340,7 @@ impl Communicate {
             tree: self.tree.take(),
             // Of a child whose end is not told there is none, so that both have one meaning on every system.
             usage: exit.and_then(|_| self.child.usage()),
+            failure: self.failure,
             has_observer_panicked: self.told.has_panicked(),
             is_broken_stdin_ignored: self.limits.is_broken_stdin_ignored,
         }

@@ -59,8 +59,8 @@ impl Pipeline {
     }
 
     /// Starts all of them, feeds the first and takes the output of the last: see [`Communicate`]. The limits hold for each; one that
-    /// passes its bound, or its deadline, has all of them ended. What is not said otherwise is not inherited: the first one's
-    /// standard input is empty, the last one's standard output and all standard errors are kept.
+    /// passes its bound, or its deadline, or whose end the system cannot tell, has all of them ended. What is not said otherwise is not
+    /// inherited: the first one's standard input is empty, the last one's standard output and all standard errors are kept.
     ///
     /// # Errors
     /// The step that failed, with the program's name. Those that were started before it are killed: nothing is left behind.
@@ -137,7 +137,7 @@ struct Stage {
 #[derive(Debug)]
 pub struct RunPipeline {
     stages: Vec<Stage>,
-    /// One of them passed a limit, and all are ended.
+    /// One of them passed a limit, or its end cannot be told, and all are ended.
     is_ending: bool,
 }
 
@@ -163,6 +163,7 @@ impl Operation for RunPipeline {
             if stage.outcome.is_none()
                 && let Poll::Ready(outcome) = stage.run.poll(waker)
             {
+                // It fails in a forked child only: what came is in the process that the pipeline belongs to.
                 let outcome = outcome?;
                 self.is_ending |= !matches!(outcome.ended, EndedBy::Itself | EndedBy::Quiet);
                 stage.outcome = Some(outcome);

@@ -69,7 +69,7 @@ impl Communicate {
     /// Blocks this thread until there is something to read, the child is over, somebody wakes the thread, or until then. Whether that
     /// is offered; if not, another way has to be taken.
     pub(super) fn block(&mut self, waker: &Waker, until: Option<Moment>) -> bool {
-        let is_over = self.exited_at.is_some();
+        let is_over = self.is_over();
         let begun = [&self.stdout, &self.stderr].map(|one| Blocked::begin(one, is_over, waker));
         let is_available = !begun.iter().any(|one| matches!(one, Begun::Unavailable));
         let blocked = begun.iter().filter_map(Begun::blocked);

@@ -155,6 +155,8 @@ pub enum EndedBy {
     Bound,
     /// The deadline.
     Deadline,
+    /// The system cannot tell the child's end ([`Outcome::failure`]): its tree was killed.
+    Failure,
     /// The child ended, and so did its output.
     Itself,
     /// The child ended, and the rule for what comes after let it be ([`AfterExit::Quiet`]): somebody holds its output still.
@@ -216,6 +218,9 @@ pub struct Outcome {
     pub tree: Option<TreeEnd>,
     /// What the child has used; nothing if it was not over yet, or nobody knows.
     pub usage: Option<Usage>,
+    /// Why the system cannot tell the child's end, if it cannot. Nobody would hear of it, so its tree was killed, and what was written
+    /// until then was read as ever. [`exit`](Self::exit) is what is known when all that is done.
+    pub failure: Option<Error>,
     /// A function that was told of the output panicked, and was called no more.
     pub has_observer_panicked: bool,
     pub(super) is_broken_stdin_ignored: bool,
@@ -225,7 +230,7 @@ impl Outcome {
     /// Whether the child ended by itself and well, and nothing of its input or output is missing.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.failure().is_none()
+        self.shortcoming().is_none()
     }
 
     /// This outcome, or an error that says in one line what is missing, with the outcome in it.
@@ -237,18 +242,21 @@ impl Outcome {
         reason = "partial output is always kept, in the error too"
     )]
     pub fn into_result(self) -> Result<Self, Incomplete> {
-        match self.failure() {
+        match self.shortcoming() {
             None => Ok(self),
             Some(why) => Err(Incomplete { outcome: self, why }),
         }
     }
 
-    fn failure(&self) -> Option<String> {
+    fn shortcoming(&self) -> Option<String> {
         match self.ended {
             EndedBy::Bound => return Some("its output passed the bound, and it was ended".into()),
             EndedBy::Deadline => return Some("its deadline passed, and it was ended".into()),
             EndedBy::Request => return Some("it was ended on request".into()),
-            EndedBy::Itself | EndedBy::Quiet => {}
+            EndedBy::Failure | EndedBy::Itself | EndedBy::Quiet => {}
+        }
+        if let Some(error) = self.failure {
+            return Some(format!("its end cannot be told, and it was ended: {error}"));
         }
         match self.exit {
             Some(Exit::Status(status)) if status.success() => {}

@@ -26,6 +26,8 @@ pub(super) struct Known {
     pub(super) now: Moment,
     /// When the child was seen to be over.
     pub(super) exited_at: Option<Moment>,
+    /// The system cannot tell whether the child is over.
+    pub(super) is_unheard: bool,
     /// Both outputs are at their ends.
     pub(super) has_ended: bool,
     /// An output is past its bound, and that ends it.
@@ -61,10 +63,14 @@ pub(super) enum Next {
 
 /// What comes next.
 pub(super) fn next(phase: Phase, known: &Known) -> Next {
-    let is_done = known.exited_at.is_some() && known.has_ended;
+    let is_over = known.exited_at.is_some() || known.is_unheard;
+    let is_done = is_over && known.has_ended;
     let now = known.now;
     match phase {
         Phase::Closing(_) => Next::Stay(None),
+        // Nobody would hear of its end: it is not left alone.
+        Phase::Going if known.is_unheard => Next::Kill(EndedBy::Failure),
+        Phase::Asked(why, _) if known.is_unheard => Next::Kill(why),
         Phase::Going if is_done => Next::Close(EndedBy::Itself),
         Phase::Going => next_of_going(known),
         Phase::Asked(why, due) if is_done && known.requests < 2 && now < due => {

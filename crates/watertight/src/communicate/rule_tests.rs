@@ -18,6 +18,7 @@ const BOTH: [bool; 2] = [false, true];
 const NOTHING: Known = Known {
     now: NOW,
     exited_at: None,
+    is_unheard: false,
     has_ended: false,
     is_past_bound: false,
     requests: 0,
@@ -37,6 +38,13 @@ fn all() -> Vec<Known> {
     vary(&|known| {
         let times = [None, Some(PAST), Some(NOW)];
         times.map(|exited_at| Known { exited_at, ..known }).to_vec()
+    });
+    vary(&|known| {
+        let variants = BOTH.map(|is_unheard| Known {
+            is_unheard,
+            ..known
+        });
+        variants.to_vec()
     });
     vary(&|known| BOTH.map(|has_ended| Known { has_ended, ..known }).to_vec());
     vary(&|known| {
@@ -81,7 +89,7 @@ fn all() -> Vec<Known> {
 }
 
 fn is_done(known: &Known) -> bool {
-    known.exited_at.is_some() && known.has_ended
+    (known.exited_at.is_some() || known.is_unheard) && known.has_ended
 }
 
 /// When the silence after the exit is over, if it counts.
@@ -100,6 +108,7 @@ fn what_goes_on_is_ended_by_the_first_reason_there_is() {
         let is_due = known.due.is_some_and(|due| due <= NOW);
         let looks = known.due.into_iter().chain(silent_at).min();
         let rows = [
+            (known.is_unheard, Next::Kill(EndedBy::Failure)),
             (is_done(&known), Next::Close(EndedBy::Itself)),
             (known.is_past_bound, Next::Ask(EndedBy::Bound)),
             (known.requests > 0, Next::Ask(EndedBy::Request)),
@@ -115,12 +124,13 @@ fn what_goes_on_is_ended_by_the_first_reason_there_is() {
     }
 }
 
-/// Its grace is its own: nothing shortens it but the second request, and nothing but its tree keeps one that is over.
+/// Its grace is its own: nothing shortens it but the second request and an end that nobody tells, and nothing but its tree keeps one
+/// that is over.
 #[test]
 fn who_is_asked_to_end_has_its_grace() {
     for known in all() {
         for due in [PAST, NOW, SOON, LATER] {
-            let is_over = due <= NOW || known.requests > 1;
+            let is_over = due <= NOW || known.requests > 1 || known.is_unheard;
             let look = due.min(NOW.after(LOOK_EVERY));
             let rows = [
                 (is_over, Next::Kill(EndedBy::Deadline)),

@@ -50,8 +50,7 @@ pub(crate) fn communicates(s: &mut Stage<'_>) {
     };
     match s.drive(child.communicate(Limits::new()), &mut nobody()) {
         None => {}
-        Some(Err(error)) => s.hear(error.os),
-        Some(Ok(outcome)) => check(s, &outcome, &fed),
+        Some(outcome) => check(s, &outcome.expect("no forked child"), &fed),
     }
 }
 
@@ -69,6 +68,12 @@ fn check(s: &mut Stage<'_>, outcome: &Outcome, fed: &[u8]) {
         "not what was sent: {} bytes",
         out.bytes.len()
     );
+    if let Some(failure) = outcome.failure {
+        // It was killed, with what it had read.
+        s.hear(failure.os);
+        assert_eq!(outcome.ended, EndedBy::Failure);
+        return;
+    }
     let is_fed = outcome
         .stdin
         .as_ref()
