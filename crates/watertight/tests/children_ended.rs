@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 use watertight::{
-    Child, Command, EndedBy, Group, Input, Limits, Lines, Output, PipeReader, PipeWriter,
+    AfterExit, Child, Command, EndedBy, Group, Input, Limits, Lines, Output, PipeReader, PipeWriter,
 };
 
 /// In a group of its own. Nobody whom it starts holds an output of the test's.
@@ -115,4 +115,40 @@ fn who_is_started_while_a_tree_ends_is_killed_too() {
     let ended = child.terminate_tree(PATIENCE).within(PATIENCE);
     assert!(ended.wait().unwrap().is_success());
     assert_eq!(next(&mut lines), None);
+}
+
+/// Somebody whom the child has left behind holds its output. The child's end comes before the deadline begins, so that it has said all.
+#[test]
+fn a_deadline_ends_whoever_stays_behind_and_keeps_what_the_child_said() {
+    let _accounted = accounted();
+    for (grace, is_task) in [
+        (Duration::ZERO, false),
+        (Duration::ZERO, true),
+        (PATIENCE, false),
+        (PATIENCE, true),
+    ] {
+        let child = shell("sleep 1000 </dev/null & echo x").spawn().unwrap();
+        let exit = child.until_exit().within(PATIENCE).wait().unwrap();
+        assert!(exit.is_success());
+        let limits = Limits::new()
+            .after_exit(AfterExit::ToEnd)
+            .within(Duration::from_millis(1))
+            .grace(grace);
+        let run = child.communicate(limits).within(PATIENCE);
+        let outcome = if is_task {
+            futures_lite::future::block_on(run).unwrap()
+        } else {
+            run.wait().unwrap()
+        };
+        assert_eq!(outcome.ended, EndedBy::Deadline);
+        assert_eq!(outcome.exit, Some(exit));
+        assert_eq!(outcome.stdout.bytes, b"x\n");
+        // Whoever held it is gone.
+        assert!(outcome.stdout.has_ended && outcome.holders.is_empty());
+        let tree = outcome.tree.unwrap();
+        assert!(tree.left.is_empty() && tree.error.is_none(), "{tree:?}");
+        if cfg!(target_os = "linux") {
+            assert_eq!(tree.signalled.len(), 1, "{tree:?}");
+        }
+    }
 }
