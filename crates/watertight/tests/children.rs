@@ -171,6 +171,30 @@ fn a_deadline_keeps_what_was_written_up_to_the_bound() {
     );
 }
 
+/// The deadline is put off until so much was printed that it could not have been kept.
+#[test]
+fn a_child_that_prints_for_ever_takes_no_more_memory_than_is_kept() {
+    const KEPT_BYTES: usize = 100_000;
+    /// What is allocated beside that: the room for one read, a vector twice as large while it moves, and what is listed of every
+    /// process when the tree is killed.
+    const SLACK_BYTES: usize = 4 << 20;
+    let _accounted = accounted();
+    let mut within = Duration::from_millis(100);
+    let mut printed = 0;
+    while printed < 16 * SLACK_BYTES as u64 {
+        let limits = Limits::new()
+            .output_bytes_max(KEPT_BYTES as u64)
+            .within(within)
+            .grace(Duration::ZERO);
+        let run = child("for ever").output(limits).unwrap();
+        let (outcome, peak) = common::with_heap_peak(|| run.wait().unwrap());
+        assert_eq!(outcome.ended, EndedBy::Deadline);
+        assert!(peak <= KEPT_BYTES + SLACK_BYTES, "{peak} bytes at one time");
+        printed = outcome.stdout.bytes.len() as u64 + outcome.stdout.discarded;
+        within *= 2;
+    }
+}
+
 #[test]
 fn a_bound_ends_the_child_if_it_is_to() {
     let _accounted = accounted();

@@ -27,6 +27,14 @@ static HEAP: PeakAlloc = PeakAlloc;
 /// cycles is three times as much.
 const HEAP_SLACK_BYTES: usize = 256 * 1024;
 
+/// What `run` yields, and how many bytes more than before it were allocated at one time.
+pub fn with_heap_peak<T>(run: impl FnOnce() -> T) -> (T, usize) {
+    let before = HEAP.current_usage();
+    HEAP.reset_peak_usage();
+    let yielded = run();
+    (yielded, HEAP.peak_usage().saturating_sub(before))
+}
+
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A test's account of descriptors, threads, children and pipes. Tests that hold one run one at a time.
