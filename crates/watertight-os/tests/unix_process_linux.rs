@@ -199,6 +199,49 @@ mod planned {
         }
     }
 
+    fn pids(found: &[Found]) -> Vec<u32> {
+        found.iter().map(|one| one.pid).collect()
+    }
+
+    /// As it is with one that runs as somebody else. The child has the signal of its group, which does not reach who left it.
+    #[test]
+    fn who_cannot_be_signalled_is_named() {
+        let _accounted = Accounted::start();
+        let _guard = fault::guard();
+        let mut command = shell(&format!("{FAR_AWAY} & wait"));
+        let (process, streams) = start_grouped(command.stdout(Stdio::piped()), Grouping::Own);
+        let mut stdout = streams.stdout.unwrap();
+        assert_eq!(first_line(&mut stdout), "ready\n");
+        plan("pidfd_send_signal", libc::EPERM, Fault::FOR_EVER);
+        let asked = process.terminate_tree();
+        assert!(process.wait_for_exit(Some(PATIENCE)).unwrap());
+        let killed = process.kill_tree_at_once();
+        let _ = fault::stop();
+        assert_eq!(pids(&asked.signalled), [process.id()]);
+        assert!(killed.signalled.is_empty(), "{killed:?}");
+        assert_eq!(asked.left.len(), 1, "{asked:?}");
+        assert_eq!(pids(&asked.left), pids(&killed.left));
+        let end = process.kill_tree();
+        assert_eq!(pids(&end.signalled), pids(&asked.left));
+        for refused in [asked, killed] {
+            let code = refused.error.unwrap().raw_os_error();
+            assert_eq!(code, Some(libc::EPERM));
+        }
+        assert_ends(stdout);
+        assert_eq!(status(&process).signal(), Some(libc::SIGTERM));
+
+        // In our group: nobody but itself is signalled.
+        let (process, streams) = start(&mut waiting());
+        plan("pidfd_send_signal", libc::EPERM, 1);
+        let asked = process.terminate_tree();
+        let _ = fault::stop();
+        assert!(asked.signalled.is_empty(), "{asked:?}");
+        assert_eq!(pids(&asked.left), [process.id()]);
+        assert_eq!(asked.error.unwrap().raw_os_error(), Some(libc::EPERM));
+        drop(streams);
+        assert!(status(&process).success());
+    }
+
     #[test]
     fn a_child_that_cannot_be_held_is_killed_and_reaped() {
         let _accounted = Accounted::start();

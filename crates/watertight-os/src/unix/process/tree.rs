@@ -269,13 +269,15 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// pidfd_send_signal to each member that `is_to_be_sent` one; the others have had theirs with the group.
+    /// pidfd_send_signal to each member that `is_to_be_sent` one. The others have had theirs with the group, unless we may not signal
+    /// them: killpg says nothing of a single one, so each is asked about, with signal 0.
     fn signal_members(&mut self, signal: libc::c_int, is_to_be_sent: impl Fn(&Seen) -> bool) {
         for member in &self.tree.members {
             let sent = if is_to_be_sent(&member.seen) {
                 send(member.pidfd.as_fd(), signal)
             } else {
-                Ok(true)
+                // Who is over by now has had it.
+                send(member.pidfd.as_fd(), 0).map(|_| true)
             };
             match sent {
                 Ok(true) => note(&mut self.end.signalled, member.seen.found()),
