@@ -75,6 +75,65 @@ fn a_whole_stream_is_committed() {
     assert_eq!(run.destination(0)["ending"], "finished");
 }
 
+fn is_installed(tool: &str) -> bool {
+    let line = format!("command -v {tool}");
+    let asked = Command::new("sh").args(["-c", &line]).output().unwrap();
+    asked.status.success()
+}
+
+/// A folder with a producer and with the most ordinary consumer. The producer fails after its first line, unless there is a file `whole`.
+fn folder_with_scripts() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, script) in [
+        ("producer", "echo first\ntest -e whole && echo second\n"),
+        ("consumer", "cat >part && mv part final\n"),
+    ] {
+        std::fs::write(folder.path().join(name), script).unwrap();
+    }
+    folder
+}
+
+/// Whoever passes bytes on sees the end of the producer's output, and not how the producer ended. The shell that knows it (`pipefail`)
+/// knows it too late: the consumer has had its end. Only who knows both can hold the end back.
+#[test]
+fn other_tools_have_a_cut_stream_committed_and_this_one_has_not() {
+    // What the line ends with is the consumer's status, and with `pipefail` the producer's.
+    let peers = [
+        ("sh", "sh producer | sh consumer", 0),
+        ("bash", "bash -o pipefail -c 'sh producer | sh consumer'", 1),
+        ("mbuffer", "sh producer | mbuffer -q | sh consumer", 0),
+        ("pv", "sh producer | pv -q | sh consumer", 0),
+        ("socat", "sh producer | socat -u - - | sh consumer", 0),
+        ("tee", "sh producer | tee all | sh consumer", 0),
+    ];
+    for (tool, line, code) in peers {
+        if !is_installed(tool) {
+            println!("skipped {tool}: it is not here");
+            continue;
+        }
+        let folder = folder_with_scripts();
+        // This waits for everybody who could write there: the consumer is over then.
+        let output = Command::new("sh")
+            .args(["-c", line])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let was_committed = committed(folder.path());
+        assert_eq!(was_committed.as_deref(), Some("first\n"), "{output:?}");
+        assert_eq!(output.status.code(), Some(code), "{tool}: {output:?}");
+    }
+    let folder = folder_with_scripts();
+    let ends = ["exec:sh producer", "exec:sh consumer"];
+    run_in(folder.path(), &ends).expect(8);
+    assert_eq!(committed(folder.path()), None);
+    // It is the same consumer that commits what is whole.
+    std::fs::write(folder.path().join("whole"), "").unwrap();
+    run_in(folder.path(), &ends).expect(0);
+    let was_committed = committed(folder.path());
+    assert_eq!(was_committed.as_deref(), Some("first\nsecond\n"));
+}
+
 /// What cuts a stream, and the exit code that tells it.
 #[test]
 fn a_stream_that_is_known_to_be_cut_is_not_committed() {
