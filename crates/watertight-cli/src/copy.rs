@@ -5,6 +5,8 @@
 //! the pace. Where nobody has to see the bytes, the source's thread moves them on by itself, and this one sees from the accounts how
 //! far it is. Nothing here knows how a pipe works.
 
+#[cfg(all(test, unix))]
+mod closed_input_checks;
 mod early_end;
 mod flow;
 mod readers;
@@ -218,7 +220,7 @@ impl<'a> Copy<'a> {
 
     /// Gives the verdict, once enough is known. Whether it did.
     fn judge(&mut self, now: Instant) -> bool {
-        if self.verdict != Verdict::Open {
+        if self.verdict != Verdict::Open || self.is_ending_on_its_way() {
             return false;
         }
         let dead_counts = self.flags.dead == DeadPolicy::Fail;
@@ -275,6 +277,13 @@ impl<'a> Copy<'a> {
                 }
             }
         }
+    }
+
+    /// Whether the source's thread has seen that a destination takes no more, and how that one ended has not arrived. A child that closed
+    /// its input may have work to do: a verdict in between would have it asked to end.
+    fn is_ending_on_its_way(&self) -> bool {
+        let ending = self.source_ending.as_ref();
+        ending.is_some_and(|ending| self.is_any_live(&ending.destinations_over))
     }
 
     fn is_any_live(&self, indices: &[usize]) -> bool {
