@@ -397,7 +397,8 @@ impl DestinationReport {
         }
     }
 
-    /// Whether its child ended badly by itself and took nothing out of its armed input.
+    /// Whether its child ended badly by itself and did not take everything out of its armed input. A program that opens that by its name
+    /// (ENXIO) ends so, and others may.
     fn is_socket_refused(&self) -> bool {
         let is_bad = |child: &ChildStatus| {
             child.ended_by == EndedBy::Itself && !child.good && child.code.is_some()

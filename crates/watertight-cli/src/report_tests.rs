@@ -350,3 +350,36 @@ fn a_partial_of_another_source_is_told_and_is_as_it_was() {
     let errors = report.conclude().errors();
     assert!(errors[0].contains("not the beginning"), "{errors:?}");
 }
+
+#[test]
+fn a_plain_pipe_is_suggested_where_a_child_may_have_opened_its_socket_again() {
+    let is_suggested = |change: fn(&mut DestinationReport)| {
+        let mut report = finished();
+        let destination = &mut report.destinations[0];
+        destination.input = Some(InputKind::Armed);
+        destination.read_by_peer = Some(false);
+        destination.child = Some(ChildStatus {
+            code: Some(1),
+            ..ChildStatus::default()
+        });
+        change(destination);
+        report.conclude().to_text().contains("  hint         ")
+    };
+    assert!(is_suggested(|_| {}));
+    // Its end came before it was known that nothing is read.
+    assert!(is_suggested(|destination| {
+        destination.read_by_peer = None;
+        destination.error = Some(String::new());
+    }));
+    // Another reason is known, or none is needed.
+    let others: [fn(&mut DestinationReport); 5] = [
+        |destination| destination.input = Some(InputKind::Pipe),
+        |destination| destination.read_by_peer = Some(true),
+        |destination| destination.child.as_mut().unwrap().good = true,
+        |destination| destination.child.as_mut().unwrap().ended_by = EndedBy::Asked,
+        |destination| destination.child.as_mut().unwrap().code = None,
+    ];
+    for (index, other) in others.into_iter().enumerate() {
+        assert!(!is_suggested(other), "{index}");
+    }
+}

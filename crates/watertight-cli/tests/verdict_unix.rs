@@ -6,7 +6,7 @@
 
 mod harness;
 
-use harness::{EXE, Run, copy};
+use harness::{EXE, Run, copy, file, folder_with};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -299,6 +299,53 @@ fn exit_codes_that_mean_well_are_named() {
     let source = "exec:sh -c \"echo found; exit 1\",ok=0,1";
     run_in(folder.path(), &[source, CONSUMER]).expect(0);
     assert_eq!(committed(folder.path()).as_deref(), Some("found\n"));
+}
+
+/// A socket refuses to be opened by its name (ENXIO). The report says what helps, whether there were few bytes, which the socket had taken,
+/// or many; it does help; and where the input is a pipe nothing is suggested.
+#[test]
+fn a_consumer_that_opens_its_socket_again_is_told_what_helps() {
+    const HINT: &str = "\n  hint         its input is a socket, and a program that opens /dev/stdin itself cannot use one: try `,pipe`";
+    const OPENS_AGAIN: &str = "exec:sh -c \"cat /dev/stdin >part && mv part final\"";
+    let (folder, source, bytes) = folder_with(3_000_000);
+    let text_of = |source: &str, consumer: &str, code| {
+        let output = Command::new(EXE)
+            .args(["copy", "--report", "text", source, consumer])
+            .current_dir(folder.path())
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        text
+    };
+    let helped = format!("{OPENS_AGAIN},pipe");
+    let all = file(&source);
+    let sources = [
+        ("exec:head -c 3000 source", 3_000),
+        (all.as_str(), bytes.len()),
+    ];
+    for (source, count) in sources {
+        let text = text_of(source, OPENS_AGAIN, 5);
+        assert!(text.contains("No such device or address"), "{text}");
+        assert!(text.contains(HINT), "{text}");
+        assert_eq!(committed(folder.path()), None);
+        // The report for programs has the facts that this follows from.
+        let run = run_in(folder.path(), &[source, OPENS_AGAIN]).expect(5);
+        let (input, child) = (&run.destination(0)["input"], &run.destination(0)["child"]);
+        assert_eq!(*input, "armed");
+        let ending = (child["code"].as_i64(), child["ended_by"].as_str());
+        assert_eq!(ending, (Some(1), Some("itself")), "{}", run.report);
+
+        let text = text_of(source, &helped, 0);
+        assert!(!text.contains(" hint "), "{text}");
+        let whole = folder.path().join("final");
+        assert!(std::fs::read(&whole).unwrap() == bytes[..count]);
+        std::fs::remove_file(whole).unwrap();
+    }
+    let text = text_of(&all, "exec:sh -c \"exit 1\",pipe", 5);
+    assert!(!text.contains(" hint "), "{text}");
 }
 
 /// Who was dropped by the policy cuts nobody else: the exit code tells of it.
