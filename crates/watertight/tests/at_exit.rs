@@ -141,6 +141,19 @@ const LOSSES: [Case; 6] = [
     }),
 ];
 
+/// What only Unix has: a fork, and a signal of a write.
+#[cfg(all(unix, feature = "fault"))]
+const OF_UNIX: [Check; 2] = [
+    (
+        "a_forked_childs_exit_is_quick_and_silent",
+        a_forked_childs_exit_is_quick_and_silent,
+    ),
+    (
+        "a_line_that_nobody_hears_raises_no_signal",
+        a_line_that_nobody_hears_raises_no_signal,
+    ),
+];
+
 /// A writer on standard output that has accepted everything.
 fn accepted(options: WriterOptions) -> PipeWriter {
     let out = watertight::inherited(1, Direction::Write).unwrap();
@@ -399,6 +412,32 @@ fn accepted_quietly() -> PipeWriter {
     writer
 }
 
+/// The process leaves SIGPIPE at its default, as C programs do, and whoever read its standard error has left.
+#[cfg(all(unix, feature = "fault"))]
+fn a_line_that_nobody_hears_raises_no_signal() -> Result<(), Failed> {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(std::env::current_exe().unwrap())
+        .env(CASE, "unheard")
+        .env(watertight::EXIT_WITHIN_VARIABLE, WITHIN_LONG)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .status()
+        .unwrap();
+    check(status.code() == Some(0), &status.to_string())
+}
+
+/// As `both_ends_are_ours`, which is told in one line.
+#[cfg(all(unix, feature = "fault"))]
+fn lose_unheard() {
+    let was_default = watertight_os::sigpipe_to_default();
+    assert!(!was_default, "Rust's runtime ignores it");
+    let (reader, writer) = watertight::pipe().unwrap();
+    writer.send(&[1; BYTES]).wait().unwrap();
+    Box::leak(Box::new((reader, writer)));
+}
+
 /// The same bytes through others, each the way its documentation begins: std and `BufWriter` wait, tokio's file does not.
 fn beside_others() -> Result<(), Failed> {
     let arrived = |case| {
@@ -454,8 +493,10 @@ fn main() {
     if let Some(case) = std::env::var_os(CASE) {
         let case = case.to_str().unwrap();
         #[cfg(all(unix, feature = "fault"))]
-        if case == "fork" {
-            return fork();
+        match case {
+            "fork" => return fork(),
+            "unheard" => return lose_unheard(),
+            _ => {}
         }
         if be_another(case) {
             return;
@@ -509,9 +550,6 @@ fn main() {
         a_burst_is_with_the_kernel_though_nobody_waits_for_it,
     ));
     #[cfg(all(unix, feature = "fault"))]
-    trials.push(Trial::test(
-        "a_forked_childs_exit_is_quick_and_silent",
-        a_forked_childs_exit_is_quick_and_silent,
-    ));
+    trials.extend(OF_UNIX.map(|(name, run)| Trial::test(name, run)));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

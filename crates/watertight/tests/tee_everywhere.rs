@@ -8,6 +8,8 @@ use common::files::Folder;
 use common::{Accounted, PATIENCE, noise, read_exactly, read_to_end};
 use std::fs::File;
 use std::io::Write;
+#[cfg(feature = "fault")]
+use watertight::{ErrorKind, TeeEnd};
 use watertight::{PipeReader, PipeWriter, ReaderOptions, Tee, pipe};
 
 /// More than a pipe holds.
@@ -191,4 +193,51 @@ fn packets_that_are_known_go_through_the_buffer() {
         assert_eq!(read_exactly(sink, 3), b"one");
         assert_eq!(read_to_end(sink), b" packet and another");
     }
+}
+
+/// Neither where a copy is moved on, nor where the bytes themselves are. In a process of its own, which the signal would kill.
+#[cfg(feature = "fault")]
+#[test]
+fn a_tee_raises_no_signal() {
+    if std::env::var_os("WATERTIGHT_SIGPIPE").is_some() {
+        return move_to_some_and_to_nobody();
+    }
+    let _accounted = Accounted::start();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--exact", "a_tee_raises_no_signal"])
+        .env("WATERTIGHT_SIGPIPE", "1");
+    let output = child.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// As a task each call sees to it, and a thread that waits does so once for all calls.
+#[cfg(feature = "fault")]
+fn move_to_some_and_to_nobody() {
+    use watertight::fault;
+    let was_default = watertight_os::sigpipe_to_default();
+    assert!(!was_default, "Rust's runtime ignores it");
+    for (nobody, as_a_task) in [(0, true), (0, false), (1, true), (1, false)] {
+        let (from, feed) = pipe().unwrap();
+        let (mut sinks, to) = destinations(2);
+        drop(sinks.remove(nobody));
+        feed.send(b"nobody's").wait().unwrap();
+        let mut tee = Tee::new(&from, &to).unwrap();
+        fault::plan(&[]);
+        let moving = tee.transfer().within(PATIENCE);
+        let moved = if as_a_task {
+            futures_lite::future::block_on(moving)
+        } else {
+            moving.wait()
+        };
+        let calls = fault::stop().calls;
+        for name in ["tee", "splice"] {
+            assert!(calls.iter().any(|one| one.name == name), "{calls:?}");
+        }
+        let failed = moved.unwrap_err();
+        assert_eq!(failed.end, TeeEnd::Destination(nobody));
+        assert_eq!(failed.error.kind, ErrorKind::BrokenPipe);
+    }
+    let still_default = watertight_os::sigpipe_to_default();
+    assert!(still_default, "the disposition was changed");
 }

@@ -561,16 +561,28 @@ mod linux {
         assert!(output.status.success(), "{output:?}");
     }
 
+    /// As a task each call sees to it, and a thread that waits does so once for all calls.
     #[cfg(feature = "fault")]
     fn move_to_nobody() {
+        use watertight::fault;
         let was_default = watertight_os::sigpipe_to_default();
         assert!(!was_default, "Rust's runtime ignores it");
-        let (from, feed) = pipe().unwrap();
-        let (sink, to) = pipe().unwrap();
-        drop(sink);
-        feed.send(b"nobody's").wait().unwrap();
-        let failed = transfer(&from, &to).within(PATIENCE).wait().unwrap_err();
-        assert_eq!(failed.error.kind, ErrorKind::BrokenPipe);
+        for as_a_task in [true, false] {
+            let (from, feed) = pipe().unwrap();
+            let (sink, to) = pipe().unwrap();
+            drop(sink);
+            feed.send(b"nobody's").wait().unwrap();
+            fault::plan(&[]);
+            let moving = transfer(&from, &to).within(PATIENCE);
+            let moved = if as_a_task {
+                futures_lite::future::block_on(moving)
+            } else {
+                moving.wait()
+            };
+            let calls = fault::stop().calls;
+            assert!(calls.iter().any(|one| one.name == "splice"), "{calls:?}");
+            assert_eq!(moved.unwrap_err().error.kind, ErrorKind::BrokenPipe);
+        }
         let still_default = watertight_os::sigpipe_to_default();
         assert!(still_default, "the disposition was changed");
     }

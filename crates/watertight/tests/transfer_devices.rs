@@ -208,3 +208,47 @@ fn a_sendfile_that_fails_loses_nothing() {
         assert_eq!(all, b"every byte");
     }
 }
+
+/// No flag of the call keeps its SIGPIPE away. In a process of its own, which the signal would kill.
+#[cfg(feature = "fault")]
+#[test]
+fn a_sendfile_raises_no_signal() {
+    if std::env::var_os("WATERTIGHT_SIGPIPE").is_some() {
+        return send_to_nobody();
+    }
+    let _accounted = Accounted::start();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--exact", "a_sendfile_raises_no_signal"])
+        .env("WATERTIGHT_SIGPIPE", "1");
+    let output = child.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// As a task each call sees to it, and a thread that waits does so once for all calls.
+#[cfg(feature = "fault")]
+fn send_to_nobody() {
+    use watertight::fault;
+    let was_default = watertight_os::sigpipe_to_default();
+    assert!(!was_default, "Rust's runtime ignores it");
+    let folder = Folder::new("transfer-signal");
+    let path = folder.0.join("file");
+    std::fs::write(&path, b"nobody's").unwrap();
+    for as_a_task in [true, false] {
+        let (from, (to, theirs)) = (file(&path), socket(true, true));
+        drop(theirs);
+        fault::plan(&[]);
+        let moving = transfer(&from, &to).in_kernel_everywhere();
+        let moving = moving.within(PATIENCE);
+        let moved = if as_a_task {
+            futures_lite::future::block_on(moving)
+        } else {
+            moving.wait()
+        };
+        let calls = fault::stop().calls;
+        assert!(calls.iter().any(|one| one.name == "sendfile"), "{calls:?}");
+        assert_eq!(moved.unwrap_err().error.kind, ErrorKind::BrokenPipe);
+    }
+    let still_default = watertight_os::sigpipe_to_default();
+    assert!(still_default, "the disposition was changed");
+}

@@ -236,6 +236,45 @@ mod tests {
         .unwrap();
     }
 
+    /// Every call that may raise it (Linux), a write also as on a kernel that cannot be told not to. In a thread that blocks it, so that
+    /// whatever is left behind is seen.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    #[test]
+    fn no_call_to_nobody_leaves_a_sigpipe_behind() {
+        use super::super::handle::Kind;
+        use super::super::kernel::{self, Features};
+        use rustix::io::IoSlice;
+        use std::io::Write;
+        use std::os::fd::AsFd;
+
+        #[track_caller]
+        fn expect_silence(result: Result<usize, Errno>, name: &str) {
+            assert_eq!(result, Err(Errno::PIPE), "{name}");
+            assert!(!is_pending(libc::SIGPIPE), "{name}");
+        }
+        std::thread::spawn(|| {
+            block(&[libc::SIGPIPE]);
+            let (source, mut feed) = std::io::pipe().unwrap();
+            feed.write_all(b"nobody's").unwrap();
+            let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+            let (reader, pipe) = std::io::pipe().unwrap();
+            let (peer, socket) = std::os::unix::net::UnixStream::pair().unwrap();
+            drop((reader, peer));
+            for features in Features::all_below(kernel::probe().unwrap()) {
+                let text = [IoSlice::new(b"nobody's")];
+                let written = kernel::write(pipe.as_fd(), &text, false, features);
+                expect_silence(written, &format!("a write with {features:?}"));
+            }
+            let into = (pipe.as_fd(), Kind::Pipe);
+            let moved = kernel::splice(source.as_fd(), into, 8);
+            expect_silence(moved, "splice");
+            let sent = kernel::sendfile(file.as_fd(), socket.as_fd(), 8);
+            expect_silence(sent, "sendfile");
+        })
+        .join()
+        .unwrap();
+    }
+
     /// Many writes under one guard: nothing is delivered, nothing is left behind, and a guard within another one changes nothing.
     #[test]
     fn what_is_raised_while_it_is_held_is_taken_out() {
