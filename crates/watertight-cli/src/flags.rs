@@ -214,8 +214,9 @@ impl CopyFlags {
     }
 
     /// Whether the library can move the bytes on: nobody here has to see them, to hold them back or to read ahead of the destinations,
-    /// nor to stop the source's child the moment it has given enough. Nor does each of several destinations need a queue of its own: so
-    /// that bytes wait for one that is slow while the others go on, or that all get the same when the stream is cut and that is its end.
+    /// to copy them out of a child's pipe, nor to stop the source's child the moment it has given enough. Nor does each of several
+    /// destinations need a queue of its own: so that bytes wait for one that is slow while the others go on, or that all get the same when
+    /// the stream is cut and that is its end.
     pub(crate) fn lets_bytes_pass(&self, has_child: bool) -> bool {
         let is_seen = self.hash.is_some() || self.seal || self.sealed || self.is_resumed();
         let is_held_back = self.rate.is_some()
@@ -223,9 +224,11 @@ impl CopyFlags {
             || self.start_at.is_some()
             || self.drain_within.is_some();
         let is_stopped = self.limit.is_some() && has_child;
+        // The library moves from a pipe of its own without being asked to, and a child may have lent that pipe a file's pages.
+        let is_copied = self.stable && has_child;
         let has_policy = self.slow != SlowPolicy::Wait || self.on_failure == FailurePolicy::End;
         let is_queued = has_policy && self.destinations.len() > 1;
-        !is_seen && !is_held_back && !is_stopped && !is_queued
+        !is_seen && !is_held_back && !is_stopped && !is_copied && !is_queued
     }
 
     /// The ends that are our standard input and output, if their pipes may be enlarged.

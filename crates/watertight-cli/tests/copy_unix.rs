@@ -420,24 +420,27 @@ fn pipes_are_enlarged_once_it_pays() {
 }
 
 /// The copy is over before the file is overwritten in place, and that is done before anybody reads. A pipe that was lent the file's pages
-/// would have what was written over them.
+/// would have what was written over them; the command that is a source here lends them.
 #[test]
 #[cfg(target_os = "linux")]
 fn who_overwrites_the_file_after_a_stable_copy_changes_nothing_in_the_pipe() {
-    // All of it fits the pipe.
-    let (_folder, source, bytes) = folder_with(10_000);
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut command = copy(["--stable", &file(&source), "-"]);
-    let output = command.stdout(writer).output().unwrap();
-    // It has our copy of the writing end.
-    drop(command);
-    let run = Run::of(output).expect(0);
-    assert_eq!(run.count(0, "transferred"), 10_000);
-    let mut overwritten = fs::File::options().write(true).open(&source).unwrap();
-    overwritten.write_all(&[b'!'; 10_000]).unwrap();
-    let mut read = Vec::new();
-    reader.read_to_end(&mut read).unwrap();
-    assert!(read == bytes);
+    for from in ["source", &itself("copy -q source -")] {
+        // All of it fits the pipe.
+        let (folder, source, bytes) = folder_with(10_000);
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut command = copy(["--stable", from, "-"]);
+        command.current_dir(folder.path()).stdout(writer);
+        let output = command.output().unwrap();
+        // It has our copy of the writing end.
+        drop(command);
+        let run = Run::of(output).expect(0);
+        assert_eq!(run.count(0, "transferred"), 10_000);
+        let overwritten = fs::File::options().write(true).open(&source);
+        overwritten.unwrap().write_all(&[b'!'; 10_000]).unwrap();
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        assert!(read == bytes, "{from}");
+    }
 }
 
 /// They count as bytes, and take no room.
