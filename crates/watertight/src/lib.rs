@@ -61,6 +61,7 @@ mod message;
 mod models;
 mod observer;
 mod options;
+mod passage;
 mod pipeline;
 mod pump_read;
 mod pump_write;

@@ -7,25 +7,22 @@
 use crate::alarm::Alarm;
 use crate::driver::Driver;
 use crate::handle::Native;
+use crate::passage::idle::Idle;
+use crate::passage::inspector::Inspector;
+use crate::passage::pace::{Allowance, Pace};
 use crate::pump_read::{Filled, MayBlock, MoveHow, SourceWait};
 use crate::pump_write::{Blocked, DestinationWait, MoveBegun};
 use crate::reader::PipeReader;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
 use bytes::{Bytes, BytesMut};
-use idle::Idle;
-use inspector::Inspector;
-use pace::{Allowance, Pace};
 use rhythm::Rhythm;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use watertight_core::{Backend, Cause, Class, ErrorKind, Lent, Moment, MoveNow, OsCode, Verb};
 
-pub(crate) mod idle;
-pub(crate) mod inspector;
 mod outcome;
-pub(crate) mod pace;
 mod rhythm;
 mod settings;
 

@@ -1,8 +1,8 @@
 //! What is asked of a transfer before it begins.
 
 use super::Transfer;
-use super::idle::Idle;
-use super::pace::Pace;
+use crate::passage::idle::Idle;
+use crate::passage::pace::Pace;
 use crate::wait::Wait;
 use std::num::NonZeroU64;
 use std::time::Duration;
