@@ -4,12 +4,9 @@
 //! source's read-ahead, or accepted by the destination. How each end does its part is in `pump_read/source.rs` and
 //! `pump_write/destination.rs`.
 
-use crate::alarm::Alarm;
 use crate::driver::Driver;
 use crate::handle::Native;
-use crate::passage::idle::Idle;
-use crate::passage::inspector::Inspector;
-use crate::passage::pace::{Allowance, Pace};
+use crate::passage::{Allowance, Lull, Passage, sooner};
 use crate::pump_read::{Filled, MayBlock, MoveHow, SourceWait};
 use crate::pump_write::{Blocked, DestinationWait, MoveBegun};
 use crate::reader::PipeReader;
@@ -106,10 +103,7 @@ pub fn transfer<'a, B: Backend>(
         destination: DestinationWait::default(),
         waits_for: TransferEnd::Source,
         rhythm: Rhythm::default(),
-        pace: None,
-        idle: None,
-        inspector: Inspector::default(),
-        alarm: Alarm::default(),
+        passage: Passage::default(),
     })
 }
 
@@ -136,11 +130,7 @@ pub struct Transfer<'a, B: Backend = Native> {
     destination: DestinationWait,
     waits_for: TransferEnd,
     rhythm: Rhythm,
-    pace: Option<Pace>,
-    idle: Option<Idle>,
-    inspector: Inspector<'a>,
-    /// For what the clock brings, and neither end: the next portion, or that nothing has moved for too long.
-    alarm: Alarm,
+    passage: Passage<'a>,
 }
 
 /// What one step came to.
@@ -188,7 +178,7 @@ impl<B: Backend> Operation for Transfer<'_, B> {
         let source = self.from.cell();
         source.forget_source(&self.source);
         self.to.cell().forget_destination(&self.destination);
-        self.alarm.clear(&source.driver);
+        self.passage.forget(&source.driver);
     }
 
     fn driver(&self) -> Option<&Arc<Driver<B>>> {
@@ -232,7 +222,7 @@ impl<B: Backend> Transfer<'_, B> {
         waker: &Waker,
         may_block: MayBlock,
     ) -> Result<StepOutcome, TransferError> {
-        let idle_due = self.idle_due();
+        let idle_due = self.passage.idle_due();
         match self.step(waker, sooner(may_block, idle_due))? {
             StepOutcome::Pending => self.poll_idle(idle_due, waker),
             outcome @ (StepOutcome::Again | StepOutcome::Done(_)) => Ok(outcome),
@@ -250,7 +240,8 @@ impl<B: Backend> Transfer<'_, B> {
         if let Some(cause) = self.to.cell().refusal() {
             return Err(self.failed(TransferEnd::Destination, cause));
         }
-        self.step_bytes_max = match self.poll_allowance() {
+        let source = self.from.cell();
+        self.step_bytes_max = match self.passage.poll_allowance(source, self.left) {
             Allowance::Bytes(bytes) => bytes,
             Allowance::HeldUntil(moment) => return Ok(self.hold_back(moment, waker)),
         };
@@ -290,74 +281,43 @@ impl<B: Backend> Transfer<'_, B> {
         }
     }
 
-    /// How many bytes may be taken now, or from when on some may.
-    fn poll_allowance(&mut self) -> Allowance {
-        let source = self.from.cell();
-        let Some(pace) = &mut self.pace else {
-            return Allowance::Bytes(self.left);
-        };
-        match pace.poll_allowance(source.driver.backend.now()) {
-            Allowance::Bytes(bytes) => Allowance::Bytes(bytes.min(self.left)),
-            // No byte passes any more: why is told at once.
-            Allowance::HeldUntil(_) if source.is_at_end() => Allowance::Bytes(self.left),
-            Allowance::HeldUntil(moment) => Allowance::HeldUntil(moment),
-        }
-    }
-
     /// Takes nothing before then: the clock calls the waker.
     fn hold_back(&mut self, until: Moment, waker: &Waker) -> StepOutcome {
-        if let Some(idle) = &mut self.idle {
-            idle.handle_hold(until);
-        }
-        self.alarm.wake_at(&self.from.cell().driver, until, waker);
+        let source = self.from.cell();
+        self.passage.hold_back(&source.driver, until, waker);
         self.pending(TransferEnd::Source)
     }
 
     /// Looks how much has moved, for the idle deadline.
     fn look(&mut self) {
-        if let Some(idle) = &mut self.idle {
-            let moved = self.bytes + self.to.ledger().transferred();
-            idle.handle_look(moved, self.from.cell().driver.backend.now());
-        }
-    }
-
-    /// When nothing will have moved for too long, if that is asked for.
-    fn idle_due(&self) -> Option<Moment> {
-        let due = self.idle.as_ref().map(Idle::due);
-        due.filter(|due| *due != Moment::NEVER)
+        let (bytes, to) = (self.bytes, self.to);
+        let moved = || bytes + to.ledger().transferred();
+        self.passage.look(&self.from.cell().driver, moved);
     }
 
     /// Nothing can be done now: the waker is called at the idle deadline too. A thread that may block did so until `blocked_until` at
-    /// most; if something has moved meanwhile it goes on, for its waker may be known to nobody.
+    /// most.
     fn poll_idle(
         &mut self,
         blocked_until: Option<Moment>,
         waker: &Waker,
     ) -> Result<StepOutcome, TransferError> {
         self.look();
-        let (Some(blocked_until), Some(due)) = (blocked_until, self.idle_due()) else {
-            return Ok(StepOutcome::Pending);
-        };
-        let now = self.now();
-        if due <= now {
-            let late = Cause::of(ErrorKind::TimedOut);
-            return Err(TransferError {
-                is_idle: true,
-                ..self.failed(self.waits_for, late)
-            });
-        }
-        if blocked_until <= now {
-            return Ok(StepOutcome::Again);
-        }
         let driver = &self.from.cell().driver;
-        self.alarm.wake_by(driver, (now, due), waker);
-        Ok(StepOutcome::Pending)
+        match self.passage.poll_idle(driver, blocked_until, waker) {
+            Lull::Again => Ok(StepOutcome::Again),
+            Lull::Idle => Err(TransferError {
+                is_idle: true,
+                ..self.failed(self.waits_for, Cause::of(ErrorKind::TimedOut))
+            }),
+            Lull::Pending => Ok(StepOutcome::Pending),
+        }
     }
 
     /// Hands what is lent to the destination.
     fn pass_on(&mut self, mut data: Bytes, waker: &Waker) -> Result<StepOutcome, TransferError> {
         let cell = self.to.cell();
-        let seen = self.inspector.is_there().then(|| data.clone());
+        let seen = self.passage.has_inspector().then(|| data.clone());
         let answer = cell.poll_pass_on(&mut self.destination, &mut data, waker);
         let accepted = match &answer {
             Poll::Ready(Ok(accepted)) => *accepted,
@@ -370,7 +330,7 @@ impl<B: Backend> Transfer<'_, B> {
         // F2: all is booked, and nothing is held. A panic goes through.
         if let Some(mut seen) = seen.filter(|_| accepted > 0) {
             seen.truncate(in_memory(accepted));
-            self.inspector.show(&seen);
+            self.passage.show(&seen);
         }
         // Nobody else refers to it if it was written at once: the next read reads into it.
         if let Ok(buffer) = data.try_into_mut() {
@@ -537,9 +497,7 @@ impl<B: Backend> Transfer<'_, B> {
     fn count(&mut self, bytes: u64) {
         self.bytes += bytes;
         self.left -= bytes;
-        if let Some(pace) = &mut self.pace {
-            pace.handle_passed(bytes);
-        }
+        self.passage.handle_taken(bytes);
         self.look();
     }
 
@@ -565,14 +523,6 @@ impl<B: Backend> fmt::Debug for Transfer<'_, B> {
             .field("to", self.to)
             .field("bytes", &self.bytes)
             .finish_non_exhaustive()
-    }
-}
-
-/// Until then at most, if a thread may block at all.
-fn sooner(may_block: MayBlock, due: Option<Moment>) -> MayBlock {
-    match may_block {
-        MayBlock::No => MayBlock::No,
-        MayBlock::Until(until) => MayBlock::Until(until.into_iter().chain(due).min()),
     }
 }
 

@@ -25,6 +25,11 @@ impl Idle {
         }
     }
 
+    /// The same deadline; it counts from the next look.
+    pub(crate) const fn anew(self) -> Self {
+        Self::new(self.within)
+    }
+
     /// So much has moved by now, all in all. If that is news it counts from now on.
     pub(crate) fn handle_look(&mut self, moved: u64, now: Moment) {
         if self.seen != Some(moved) {
@@ -84,6 +89,16 @@ mod tests {
             }
             assert_eq!(idle.due(), Moment(due), "{name}");
         }
+    }
+
+    #[test]
+    fn anew_it_counts_from_the_next_look_whatever_was_before() {
+        let mut idle = Idle::new(Duration::from_nanos(10));
+        idle.handle_look(3, Moment(5));
+        idle.handle_hold(Moment(50));
+        let mut idle = idle.anew();
+        idle.handle_look(3, Moment(7));
+        assert_eq!(idle.due(), Moment(17));
     }
 
     #[test]

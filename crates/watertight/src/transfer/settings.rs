@@ -1,8 +1,6 @@
 //! What is asked of a transfer before it begins.
 
 use super::Transfer;
-use crate::passage::idle::Idle;
-use crate::passage::pace::Pace;
 use crate::wait::Wait;
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -82,7 +80,7 @@ impl<'a, B: Backend> Wait<Transfer<'a, B>> {
     /// # Ok::<(), watertight::Error>(())
     /// ```
     pub fn rate(mut self, bytes_per_second: NonZeroU64) -> Self {
-        self.operation_mut().pace = Some(Pace::new(bytes_per_second));
+        self.operation_mut().passage.set_rate(bytes_per_second);
         self
     }
 
@@ -111,7 +109,7 @@ impl<'a, B: Backend> Wait<Transfer<'a, B>> {
     /// # Ok::<(), watertight::Error>(())
     /// ```
     pub fn idle_within(mut self, duration: Duration) -> Self {
-        self.operation_mut().idle = Some(Idle::new(duration));
+        self.operation_mut().passage.set_idle_within(duration);
         self
     }
 
@@ -137,7 +135,7 @@ impl<'a, B: Backend> Wait<Transfer<'a, B>> {
     /// ```
     pub fn inspect(mut self, inspect: impl FnMut(&[u8]) + Send + 'a) -> Self {
         let transfer = self.operation_mut();
-        transfer.inspector.set(Box::new(inspect));
+        transfer.passage.set_inspector(Box::new(inspect));
         transfer.can_move = false;
         self
     }
