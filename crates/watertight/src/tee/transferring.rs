@@ -1,0 +1,361 @@
+//! One wait of a transfer to several destinations: what its steps are, and which end is waited for.
+//!
+//! Never here: what outlives it, which is [`Tee`]'s.
+
+use super::Tee;
+use super::account::{TeeEnd, TeeError, TeeOutcome};
+use super::moving::RoundAnswer;
+use super::private::Round;
+use crate::driver::Driver;
+use crate::handle::Native;
+use crate::pump_read::{Filled, MayBlock};
+use crate::wait::{Operation, Sealed, Wait};
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use watertight_core::{Backend, Cause, ErrorKind, Lent, Moment, Verb};
+
+/// How many bytes one read asks for, and so how far one destination may be ahead of another at most: a Linux pipe's capacity.
+const WINDOW_BYTES_MAX: u64 = 64 * 1024;
+
+/// How many steps are made before others have their turn, or the deadline is looked at.
+const STEPS_MAX: u32 = 16;
+
+impl<'a, B: Backend> Tee<'a, B> {
+    /// Moves bytes until the source's stream ends, or the bound is met; and waits until the kernel has all of them.
+    ///
+    /// **Bytes.** `Ok`: the kernel has them, of each destination that counts ([`TeeOutcome`]). An error says which end it is about, and how
+    /// many bytes each destination has accepted ([`TeeError`]). What not all of those that count have accepted is still in the source.
+    ///
+    /// **Cancel safety.** Dropped before it is done, nothing is lost and nothing is doubled: the next one goes on where this one stopped,
+    /// at each destination. A deadline that passed is the same.
+    ///
+    /// # Errors
+    /// A failure of the source; that of a destination, as [`dead_destination`](Tee::dead_destination) and
+    /// [`slow_destination`](Tee::slow_destination) say, or of the last one; a deadline that passed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use watertight::{ErrorKind, Tee};
+    /// let (from, source) = watertight::pipe()?;
+    /// let (_sink, to) = watertight::pipe()?;
+    /// let mut tee = Tee::new(&from, [&to])?;
+    /// source.send(b"before").wait()?;
+    /// let late = tee.transfer().within(Duration::ZERO).wait().unwrap_err();
+    /// assert_eq!(late.error.kind, ErrorKind::TimedOut);
+    /// source.send(b" and after").wait()?;
+    /// source.finish().wait()?.into_result()?;
+    /// let done = tee.transfer().wait()?;
+    /// assert_eq!((done.bytes, done.destinations[0].bytes), (16, 16));
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn transfer(&mut self) -> Wait<TeeTransfer<'_, 'a, B>> {
+        Wait::new(TeeTransfer {
+            tee: self,
+            has_ended: None,
+            is_settling: false,
+            waits_for: TeeEnd::Source,
+        })
+    }
+}
+
+/// See [`Tee::transfer`].
+pub struct TeeTransfer<'t, 'a, B: Backend = Native> {
+    tee: &'t mut Tee<'a, B>,
+    /// No more bytes are to be taken: whether the stream ended.
+    has_ended: Option<bool>,
+    /// All is accepted, and it is waited for until the kernel has it.
+    is_settling: bool,
+    waits_for: TeeEnd,
+}
+
+/// What one step came to.
+enum TeeStep {
+    /// There may be more to do at once.
+    Again,
+    /// The waker is called when there is more to do.
+    Pending,
+}
+
+impl<B: Backend> Sealed for TeeTransfer<'_, '_, B> {}
+
+impl<B: Backend> Operation for TeeTransfer<'_, '_, B> {
+    type Output = Result<TeeOutcome, TeeError>;
+    type Backend = B;
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        self.go_on(waker, MayBlock::No).unwrap_or_else(|| {
+            waker.wake_by_ref();
+            Poll::Pending
+        })
+    }
+
+    fn poll_blocking(&mut self, waker: &Waker, deadline: Option<Moment>) -> Poll<Self::Output> {
+        // Once for all moves: no flag of splice keeps the signal away.
+        #[cfg(unix)]
+        let _held = watertight_os::WriteSignalsHeld::new();
+        loop {
+            if let Some(answer) = self.go_on(waker, MayBlock::Until(deadline)) {
+                return answer;
+            }
+            let backend = &self.tee.driver().backend;
+            if deadline.is_some_and(|deadline| deadline <= backend.now()) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn expire(&mut self) -> Self::Output {
+        let late = Cause::of(ErrorKind::TimedOut);
+        Err(match self.waits_for {
+            TeeEnd::Destination(index) => self.tee.failed_at(self.tee.branches.lost(index, late)),
+            TeeEnd::Source => self.source_failed(late),
+        })
+    }
+
+    fn forget(&mut self) {
+        self.tee.keep_front();
+        let source = std::mem::take(&mut self.tee.source);
+        self.tee.from.cell().forget_source(&source);
+        let driver = self.tee.driver();
+        self.tee.branches.forget(driver);
+    }
+
+    fn driver(&self) -> Option<&Arc<Driver<B>>> {
+        Some(self.tee.driver())
+    }
+}
+
+impl<B: Backend> TeeTransfer<'_, '_, B> {
+    /// Goes as far as it can without waiting elsewhere than in this thread; `None` once it has made its steps and there may be more
+    /// to do.
+    fn go_on(
+        &mut self,
+        waker: &Waker,
+        may_block: MayBlock,
+    ) -> Option<Poll<Result<TeeOutcome, TeeError>>> {
+        if let Err(cause) = self.tee.driver().refuse_elsewhere() {
+            return Some(Poll::Ready(Err(self.source_failed(cause))));
+        }
+        if let Err(lost) = self.tee.branches.check_any_left() {
+            return Some(Poll::Ready(Err(self.tee.failed_at(lost))));
+        }
+        // Whichever end is waited for, a stop of another one ends the waiting.
+        let cell = self.tee.from.cell();
+        cell.watch_end(&mut self.tee.source, waker);
+        for branch in self.tee.branches.counting() {
+            branch.watch_end(waker);
+        }
+        for _ in 0..STEPS_MAX {
+            if let Some(has_ended) = self.has_ended {
+                if self.begin_settling() {
+                    continue;
+                }
+                return Some(self.poll_settled(has_ended, waker));
+            }
+            match self.step(waker, may_block) {
+                Ok(TeeStep::Again) => {}
+                Ok(TeeStep::Pending) => {
+                    self.tee.set_alarm(waker);
+                    return Some(Poll::Pending);
+                }
+                Err(error) => return Some(Poll::Ready(Err(error))),
+            }
+        }
+        None
+    }
+
+    fn step(&mut self, waker: &Waker, may_block: MayBlock) -> Result<TeeStep, TeeError> {
+        let left = self.tee.bytes_max.saturating_sub(self.tee.bytes);
+        if left == 0 {
+            self.has_ended = Some(false);
+            return Ok(TeeStep::Again);
+        }
+        self.tee.look_for_dead()?;
+        self.tee.look_for_slow()?;
+        let cell = self.tee.from.cell();
+        match cell.lend(&mut self.tee.source, left, waker) {
+            Lent::Bytes(data) => Ok(self.pass_on(data, waker)),
+            Lent::Busy => Ok(self.pending(TeeEnd::Source)),
+            Lent::Ended(Ok(())) => {
+                self.has_ended = Some(true);
+                Ok(TeeStep::Again)
+            }
+            Lent::Ended(Err(cause)) => Err(self.source_failed(cause)),
+            Lent::Nothing if self.tee.branches.can_move => Ok(self.move_on(left, waker, may_block)),
+            Lent::Nothing => Ok(self.read_ahead(left, waker, may_block)),
+        }
+    }
+
+    /// Hands what is lent to all destinations, each from where it is on.
+    fn pass_on(&mut self, data: Bytes, waker: &Waker) -> TeeStep {
+        let from = self.tee.from;
+        // Nobody else takes any until it comes back.
+        let start = from.ledger().transferred();
+        let now = self.tee.now();
+        let mut is_news = false;
+        for branch in self.tee.branches.counting() {
+            is_news |= branch.pass_on((start, &data), now, waker);
+        }
+        let taken = self.tee.branches.behind(start).min(data.len() as u64);
+        from.cell().take_back(taken);
+        self.tee.bytes += taken;
+        for branch in &mut self.tee.branches.all {
+            is_news |= branch.let_go();
+        }
+        // Nobody else refers to it if all wrote it at once: the next read reads into it.
+        if let Ok(buffer) = data.try_into_mut() {
+            self.tee.buffer = buffer;
+        }
+        is_news |= taken > 0;
+        let round = Round {
+            from: from.cell(),
+            // Nothing is taken, and no copy is made.
+            left: 0,
+            everywhere: self.tee.is_everywhere,
+            may_block: MayBlock::No,
+            now,
+            waker,
+        };
+        if is_news || self.tee.branches.move_copies(&round) {
+            return TeeStep::Again;
+        }
+        self.pending_destination()
+    }
+
+    /// Reads ahead what is there: no more than one of the destinations has room for.
+    fn read_ahead(&mut self, left: u64, waker: &Waker, may_block: MayBlock) -> TeeStep {
+        let now = self.tee.now();
+        let mut room = 0;
+        for branch in self.tee.branches.counting() {
+            match branch.poll_room(now, waker) {
+                Poll::Pending => {}
+                // The next step tells why.
+                Poll::Ready(None) => return TeeStep::Again,
+                Poll::Ready(Some(bytes)) => room = room.max(bytes),
+            }
+        }
+        if room == 0 {
+            return self.pending_destination();
+        }
+        self.fill(room.min(left), waker, may_block)
+    }
+
+    /// Has the kernel move what it can. Nothing is read ahead.
+    fn move_on(&mut self, left: u64, waker: &Waker, may_block: MayBlock) -> TeeStep {
+        let from = self.tee.from;
+        let round = Round {
+            from: from.cell(),
+            left,
+            everywhere: self.tee.is_everywhere,
+            may_block,
+            now: self.tee.now(),
+            waker,
+        };
+        match self.tee.branches.move_on(&round, &mut self.tee.buffer) {
+            RoundAnswer::Again(taken) => {
+                self.tee.bytes += taken;
+                TeeStep::Again
+            }
+            RoundAnswer::Buffer => self.read_ahead(left, waker, may_block),
+            RoundAnswer::Destination => self.pending_destination(),
+            RoundAnswer::Page(bytes) => self.fill(bytes, waker, may_block),
+            RoundAnswer::Source => self.wait_readable(waker, may_block),
+            RoundAnswer::Unavailable => {
+                self.tee.branches.stop_moving();
+                TeeStep::Again
+            }
+        }
+    }
+
+    /// Reads ahead what is there, at most so many bytes.
+    fn fill(&mut self, bytes_max: u64, waker: &Waker, may_block: MayBlock) -> TeeStep {
+        let bytes = usize::try_from(WINDOW_BYTES_MAX.min(bytes_max));
+        let bytes = bytes.expect("a bound of ours fits a usize");
+        let tee = &mut *self.tee;
+        let cell = tee.from.cell();
+        let filled = cell.poll_fill(&mut tee.source, &mut tee.buffer, bytes, waker, may_block);
+        match filled {
+            Filled::Pending => self.pending(TeeEnd::Source),
+            Filled::Ready => TeeStep::Again,
+            Filled::Wait => self.wait_readable(waker, may_block),
+        }
+    }
+
+    fn wait_readable(&mut self, waker: &Waker, may_block: MayBlock) -> TeeStep {
+        // It is before this thread blocks: whatever the waker is called for calls it back.
+        self.tee.set_alarm(waker);
+        let cell = self.tee.from.cell();
+        match cell.poll_readable(&mut self.tee.source, waker, may_block) {
+            Poll::Ready(()) => TeeStep::Again,
+            Poll::Pending => self.pending(TeeEnd::Source),
+        }
+    }
+
+    /// All is accepted: what is joined is sent before anybody waits for it. Whether there was any: look again.
+    fn begin_settling(&mut self) -> bool {
+        let is_new = !std::mem::replace(&mut self.is_settling, true);
+        let mut has_sent = false;
+        for branch in self.tee.branches.counting() {
+            if is_new {
+                branch.begin_settling();
+            }
+            has_sent |= branch.send_joined();
+        }
+        has_sent
+    }
+
+    /// Waits until the kernel has all that is accepted, at each destination.
+    fn poll_settled(
+        &mut self,
+        has_ended: bool,
+        waker: &Waker,
+    ) -> Poll<Result<TeeOutcome, TeeError>> {
+        self.tee.look_for_slow()?;
+        let now = self.tee.now();
+        let settled = self.tee.branches.poll_settled(now, waker);
+        let waited_for = settled.map_err(|lost| self.tee.failed_at(lost))?;
+        if let Some(index) = waited_for {
+            self.waits_for = TeeEnd::Destination(index);
+            self.tee.set_alarm(waker);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(TeeOutcome {
+            bytes: self.tee.bytes,
+            has_ended,
+            destinations: self.tee.destinations(),
+        }))
+    }
+
+    fn pending(&mut self, end: TeeEnd) -> TeeStep {
+        self.waits_for = end;
+        TeeStep::Pending
+    }
+
+    /// Those that count have no room, or no more of what is read ahead.
+    fn pending_destination(&mut self) -> TeeStep {
+        let waited_for = self.tee.branches.waited_for();
+        self.pending(waited_for.map_or(TeeEnd::Source, TeeEnd::Destination))
+    }
+
+    fn source_failed(&self, cause: Cause) -> TeeError {
+        TeeError {
+            end: TeeEnd::Source,
+            error: cause.during(Verb::Read, self.tee.from.ledger()),
+            bytes: self.tee.bytes,
+            destinations: self.tee.destinations(),
+        }
+    }
+}
+
+/// Which pipe, and how far it is.
+impl<B: Backend> fmt::Debug for TeeTransfer<'_, '_, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TeeTransfer")
+            .field("tee", &self.tee)
+            .finish_non_exhaustive()
+    }
+}
