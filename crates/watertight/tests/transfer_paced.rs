@@ -3,16 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 mod common;
-#[path = "transfer_paced/kernel.rs"]
-mod kernel;
+mod still;
 
 use common::noise;
-use kernel::{Answer, Ends, Still};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::task::Poll;
 use std::time::Duration;
+use still::{Answer, Ends, Still};
 use watertight::{ErrorKind, Transfer, TransferEnd, Wait, WriterOptions, transfer};
 use watertight_core::{Backend, Moment};
 
