@@ -11,8 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::task::Poll;
 use std::time::Duration;
-use still::{Answer, Ends, Still};
-use watertight::{ErrorKind, Transfer, TransferEnd, Wait, WriterOptions, transfer};
+use still::{Ends, Still};
+use watertight::{ErrorKind, TransferEnd, WriterOptions, transfer};
 use watertight_core::{Backend, Moment};
 
 /// At 1000 bytes a second.
@@ -160,25 +160,13 @@ fn a_stop_of_either_end_is_heard_while_a_rate_holds_back() {
     }
 }
 
-/// Waits in a thread of its own, while the clock goes on until it is over.
-fn wait_while_time_passes(ends: &Ends, moving: Wait<Transfer<'_, Still>>) -> Answer {
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(move || moving.wait());
-        while !waiting.is_finished() {
-            ends.turn_after(millis(1));
-            std::thread::yield_now();
-        }
-        waiting.join().unwrap()
-    })
-}
-
 #[test]
 fn a_thread_that_waits_is_held_back_too() {
     let data = noise(500, 47);
     let ends = Ends::with(&data);
     ends.kernel().end();
     let moving = transfer(&ends.from, &ends.to).rate(rate(1000));
-    let done = wait_while_time_passes(&ends, moving).unwrap();
+    let done = ends.while_time_passes(|| moving.wait()).unwrap();
     assert_eq!((done.bytes, done.has_ended), (500, true));
     // What is past the first portion took its time.
     assert!(ends.kernel().now() >= Moment(450_000_000));
@@ -229,7 +217,7 @@ fn a_thread_that_waits_hears_that_it_is_idle() {
             Ends::with(b"")
         };
         let moving = transfer(&ends.from, &ends.to).idle_within(millis(100));
-        let failed = wait_while_time_passes(&ends, moving).unwrap_err();
+        let failed = ends.while_time_passes(|| moving.wait()).unwrap_err();
         assert!(failed.is_idle);
         assert_eq!(failed.end, end);
         assert!(ends.kernel().now() >= Moment(100_000_000));

@@ -1,6 +1,8 @@
-//! A kernel whose clock stands still until the test says otherwise, and both ends of a transfer on it.
+//! A kernel whose clock stands still until the test says otherwise, and the ends of a transfer to one destination or to two on it.
+#![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
@@ -8,10 +10,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use watertight::{
-    Bytes, Driver, PipeReader, PipeWriter, ReaderOptions, Transfer, TransferError, Transferred,
-    Wait, WriterOptions,
-};
+use watertight::{Bytes, Driver, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
 use watertight_core::{
     Backend, Cancelled, Completion, Moment, MoveNow, Op, OpId, OsCode, Outcome, ReadNow, Submitted,
     WriteNow,
@@ -20,20 +19,25 @@ use watertight_core::{
 /// Something that happens while a thread blocks.
 type News = Box<dyn FnOnce() + Send>;
 
-/// A kernel with one source and one destination, whose clock stands still.
+/// The reading end of the first private pipe. Its writing end is the next handle, and behind that come those of the next pipe.
+const PRIVATE: usize = 100;
+
+/// A kernel with a source, whose handle is 0, and two destinations behind it, whose clock stands still.
 #[derive(Default)]
 pub(crate) struct Still {
     now: AtomicU64,
     source: Mutex<Source>,
-    sink: Mutex<Sink>,
-    /// It moves bytes by itself.
+    sinks: Mutex<[Sink; 2]>,
+    /// It moves bytes by itself, and copies them into private pipes.
     pub(crate) has_moves: bool,
+    /// What is in those.
+    private: Mutex<Vec<VecDeque<u8>>>,
     /// It reads only by operations.
     has_operations: bool,
     /// A thread may block on its source; what happens meanwhile, one after the other. Else the whole time passes.
     is_blocking: bool,
     news: Mutex<VecDeque<News>>,
-    in_flight: Mutex<Vec<(OpId, Op)>>,
+    in_flight: Mutex<Vec<(usize, OpId, Op)>>,
     answers: Mutex<Vec<Completion>>,
 }
 
@@ -131,22 +135,23 @@ impl Still {
 
     fn answer_readable(&self) {
         let mut in_flight = self.in_flight.lock().unwrap();
-        let is_source = |(_, op): &(OpId, Op)| !matches!(op, Op::Write(_));
+        let is_source = |(handle, _, _): &(usize, OpId, Op)| *handle == 0;
         if let Some(at) = in_flight.iter().position(is_source) {
-            let (id, op) = in_flight.remove(at);
+            let (_, id, op) = in_flight.remove(at);
             let outcome = self.source.lock().unwrap().outcome(&op);
             self.answer(id, outcome.unwrap());
         }
     }
 
-    /// The destination takes so many bytes more.
+    /// The first destination takes so many bytes more.
     pub(crate) fn make_room(&self, bytes: usize) {
         let mut in_flight = self.in_flight.lock().unwrap();
-        let mut sink = self.sink.lock().unwrap();
+        let mut sinks = self.sinks.lock().unwrap();
+        let sink = &mut sinks[0];
         sink.room = Some(sink.room() + bytes);
-        let is_write = |(_, op): &(OpId, Op)| matches!(op, Op::Write(_));
+        let is_write = |(handle, _, _): &(usize, OpId, Op)| *handle == 1;
         if let Some(at) = in_flight.iter().position(is_write) {
-            let (id, op) = in_flight.remove(at);
+            let (_, id, op) = in_flight.remove(at);
             let taken = sink.take(&data_of(&op));
             self.answer(id, Outcome::Transferred(taken as u64));
         }
@@ -157,13 +162,35 @@ impl Still {
         self.answers.lock().unwrap().push(answer);
     }
 
-    /// What has arrived at the other side.
+    /// What has arrived at the other side of the first destination.
     pub(crate) fn arrived(&self) -> Vec<u8> {
-        self.sink.lock().unwrap().bytes.clone()
+        let [arrived, _] = self.arrived_at_both();
+        arrived
+    }
+
+    pub(crate) fn arrived_at_both(&self) -> [Vec<u8>; 2] {
+        let sinks = self.sinks.lock().unwrap();
+        [sinks[0].bytes.clone(), sinks[1].bytes.clone()]
     }
 
     pub(crate) fn left(&self) -> usize {
         self.source.lock().unwrap().bytes.len()
+    }
+
+    /// Takes the first bytes out of the source, or of the private pipe that has this end.
+    fn take_out(&self, handle: usize, bytes_max: usize) -> Vec<u8> {
+        let Some(end) = handle.checked_sub(PRIVATE) else {
+            return self.source.lock().unwrap().take(bytes_max);
+        };
+        let mut private = self.private.lock().unwrap();
+        let pipe = &mut private[end / 2];
+        let bytes = bytes_max.min(pipe.len());
+        pipe.drain(..bytes).collect()
+    }
+
+    /// How many of these bytes a destination takes.
+    fn take_at(&self, handle: usize, data: &[u8]) -> usize {
+        self.sinks.lock().unwrap()[handle - 1].take(data)
     }
 }
 
@@ -175,16 +202,16 @@ fn data_of(op: &Op) -> Vec<u8> {
 }
 
 impl Backend for Still {
-    type Handle = ();
+    type Handle = usize;
 
     fn now(&self) -> Moment {
         Moment(self.now.load(SeqCst))
     }
 
-    fn submit(&self, _: &Arc<()>, id: OpId, op: Op) -> Submitted {
+    fn submit(&self, handle: &Arc<usize>, id: OpId, op: Op) -> Submitted {
         match &op {
             Op::Write(_) => {
-                let taken = self.sink.lock().unwrap().take(&data_of(&op));
+                let taken = self.take_at(**handle, &data_of(&op));
                 if taken > 0 {
                     return Submitted::Done(Outcome::Transferred(taken as u64));
                 }
@@ -196,18 +223,17 @@ impl Backend for Still {
             }
             Op::UntilRead => panic!("nobody asks for it"),
         }
-        self.in_flight.lock().unwrap().push((id, op));
+        self.in_flight.lock().unwrap().push((**handle, id, op));
         Submitted::InFlight
     }
 
-    fn read_now(&self, (): &(), buf: &mut [u8]) -> ReadNow {
+    fn read_now(&self, handle: &usize, buf: &mut [u8]) -> ReadNow {
         if self.has_operations {
             return ReadNow::Unavailable;
         }
-        let mut source = self.source.lock().unwrap();
-        let data = source.take(buf.len());
+        let data = self.take_out(*handle, buf.len());
         if data.is_empty() {
-            return match source.has_ended {
+            return match self.source.lock().unwrap().has_ended {
                 true => ReadNow::EndOfStream,
                 false => ReadNow::Wait,
             };
@@ -216,31 +242,53 @@ impl Backend for Still {
         ReadNow::Data(data.len())
     }
 
-    fn write_now(&self, (): &(), data: &[u8]) -> WriteNow {
-        match self.sink.lock().unwrap().take(data) {
+    fn write_now(&self, handle: &usize, data: &[u8]) -> WriteNow {
+        match self.take_at(*handle, data) {
             0 => WriteNow::Wait,
             taken => WriteNow::Transferred(taken as u64),
         }
     }
 
-    fn move_now(&self, (): &(), (): &(), bytes_max: usize, _: bool) -> MoveNow {
+    fn move_now(&self, from: &usize, to: &usize, bytes_max: usize, _: bool) -> MoveNow {
         if !self.has_moves {
             return MoveNow::Unavailable;
         }
-        let mut source = self.source.lock().unwrap();
-        let mut sink = self.sink.lock().unwrap();
-        let data = source.take(bytes_max.min(sink.room()));
+        let room = self.sinks.lock().unwrap()[*to - 1].room();
+        let data = self.take_out(*from, bytes_max.min(room));
         if data.is_empty() {
+            return match self.source.lock().unwrap().has_ended {
+                true => MoveNow::EndOfStream,
+                false => MoveNow::SourceWait,
+            };
+        }
+        assert_eq!(self.take_at(*to, &data), data.len());
+        MoveNow::Moved(data.len())
+    }
+
+    fn private_pipe(&self, _: &usize, _: bool) -> Option<(usize, usize)> {
+        let mut private = self.private.lock().unwrap();
+        let out = PRIVATE + 2 * private.len();
+        self.has_moves.then(|| {
+            private.push(VecDeque::new());
+            (out, out + 1)
+        })
+    }
+
+    fn duplicate_now(&self, _: &usize, into: &usize, bytes_max: usize, _: bool) -> MoveNow {
+        let source = self.source.lock().unwrap();
+        let copies: VecDeque<u8> = source.bytes.iter().copied().take(bytes_max).collect();
+        let copied = copies.len();
+        if copied == 0 {
             return match source.has_ended {
                 true => MoveNow::EndOfStream,
                 false => MoveNow::SourceWait,
             };
         }
-        assert_eq!(sink.take(&data), data.len());
-        MoveNow::Moved(data.len())
+        self.private.lock().unwrap()[(*into - PRIVATE) / 2] = copies;
+        MoveNow::Moved(copied)
     }
 
-    fn block_until_readable(&self, (): &(), timeout: Option<Duration>) -> bool {
+    fn block_until_readable(&self, _: &usize, timeout: Option<Duration>) -> bool {
         if !self.is_blocking {
             return false;
         }
@@ -252,12 +300,13 @@ impl Backend for Still {
         true
     }
 
-    fn cancel(&self, _: &Arc<()>, id: OpId) -> Cancelled {
-        self.in_flight.lock().unwrap().retain(|(own, _)| *own != id);
+    fn cancel(&self, _: &Arc<usize>, id: OpId) -> Cancelled {
+        let mut in_flight = self.in_flight.lock().unwrap();
+        in_flight.retain(|(_, own, _)| *own != id);
         Cancelled::Done(Outcome::cancelled())
     }
 
-    fn close(&self, _: Arc<()>, _: bool) -> Result<(), OsCode> {
+    fn close(&self, _: Arc<usize>, _: bool) -> Result<(), OsCode> {
         Ok(())
     }
 
@@ -281,11 +330,13 @@ impl Wake for Woken {
     }
 }
 
-/// Both ends on one kernel.
+/// All ends on one kernel.
 pub(crate) struct Ends {
     driver: Arc<Driver<Still>>,
     pub(crate) from: PipeReader<Still>,
     pub(crate) to: PipeWriter<Still>,
+    /// It takes everything.
+    pub(crate) also_to: PipeWriter<Still>,
     woken: Arc<Woken>,
 }
 
@@ -293,8 +344,9 @@ impl Ends {
     pub(crate) fn on(still: Still, options: WriterOptions) -> Self {
         let driver = Arc::new(Driver::new(still));
         Self {
-            from: PipeReader::on(&driver, (), ReaderOptions::new()),
-            to: PipeWriter::on(&driver, (), options),
+            from: PipeReader::on(&driver, 0, ReaderOptions::new()),
+            to: PipeWriter::on(&driver, 1, options),
+            also_to: PipeWriter::on(&driver, 2, WriterOptions::new()),
             driver,
             woken: Arc::default(),
         }
@@ -307,7 +359,7 @@ impl Ends {
         ends
     }
 
-    /// The same, and a destination that takes nothing, with so small a queue.
+    /// The same, and a first destination that takes nothing, with so small a queue.
     pub(crate) fn full(data: &[u8], queue_bytes_max: u64) -> Self {
         let ends = Self::full_on(Still::default(), queue_bytes_max);
         ends.kernel().feed(data);
@@ -315,7 +367,7 @@ impl Ends {
     }
 
     pub(crate) fn full_on(still: Still, queue_bytes_max: u64) -> Self {
-        still.sink.lock().unwrap().room = Some(0);
+        still.sinks.lock().unwrap()[0].room = Some(0);
         Self::on(still, WriterOptions::new().queue_bytes_max(queue_bytes_max))
     }
 
@@ -342,7 +394,19 @@ impl Ends {
         self.woken.0.load(SeqCst) - before
     }
 
-    pub(crate) fn poll(&self, moving: &mut Wait<Transfer<'_, Still>>) -> Poll<Answer> {
+    /// Has this done in a thread of its own, while the clock goes on until it is over.
+    pub(crate) fn while_time_passes<T: Send>(&self, deed: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let doing = scope.spawn(deed);
+            while !doing.is_finished() {
+                self.turn_after(Duration::from_millis(1));
+                std::thread::yield_now();
+            }
+            doing.join().unwrap()
+        })
+    }
+
+    pub(crate) fn poll<F: Future + Unpin>(&self, moving: &mut F) -> Poll<F::Output> {
         let waker = Waker::from(self.woken.clone());
         Pin::new(moving).poll(&mut Context::from_waker(&waker))
     }
@@ -351,25 +415,34 @@ impl Ends {
         self.woken.0.load(SeqCst) > 0
     }
 
-    pub(crate) fn assert_pending(&self, moving: &mut Wait<Transfer<'_, Still>>) {
+    pub(crate) fn assert_pending<F>(&self, moving: &mut F)
+    where
+        F: Future<Output: Debug> + Unpin,
+    {
         let polled = self.poll(moving);
         assert!(polled.is_pending(), "{polled:?}");
     }
 
-    pub(crate) fn done(&self, moving: &mut Wait<Transfer<'_, Still>>) -> Transferred {
-        let polled = self.poll(moving);
-        let Poll::Ready(Ok(done)) = polled else {
-            panic!("it is not done: {polled:?}")
-        };
-        done
+    pub(crate) fn done<F, T, E: Debug>(&self, moving: &mut F) -> T
+    where
+        F: Future<Output = Result<T, E>> + Unpin,
+    {
+        match self.poll(moving) {
+            Poll::Ready(Ok(done)) => done,
+            Poll::Ready(Err(failed)) => panic!("it has failed: {failed:?}"),
+            Poll::Pending => panic!("it waits"),
+        }
     }
 
-    pub(crate) fn failed(&self, moving: &mut Wait<Transfer<'_, Still>>) -> TransferError {
-        let polled = self.poll(moving);
-        let Poll::Ready(Err(failed)) = polled else {
-            panic!("it has not failed: {polled:?}")
-        };
-        failed
+    pub(crate) fn failed<F, T: Debug, E>(&self, moving: &mut F) -> E
+    where
+        F: Future<Output = Result<T, E>> + Unpin,
+    {
+        match self.poll(moving) {
+            Poll::Ready(Err(failed)) => failed,
+            Poll::Ready(Ok(done)) => panic!("it is done: {done:?}"),
+            Poll::Pending => panic!("it waits"),
+        }
     }
 
     /// So many bytes have passed, and the others are in the source, untouched.
@@ -380,5 +453,3 @@ impl Ends {
         assert_eq!(self.kernel().left() as u64 + bytes, of as u64);
     }
 }
-
-pub(crate) type Answer = Result<Transferred, TransferError>;
