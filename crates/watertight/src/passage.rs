@@ -135,6 +135,16 @@ impl<'a> Passage<'a> {
         Lull::Pending
     }
 
+    /// Has the waker called by then, whatever else it is called for.
+    pub(crate) fn wake_by<B: Backend>(
+        &mut self,
+        driver: &Driver<B>,
+        (now, moment): (Moment, Moment),
+        waker: &Waker,
+    ) {
+        self.alarm.wake_by(driver, (now, moment), waker);
+    }
+
     /// The wait is over: the clock calls nobody, and the idle time of the next wait counts anew.
     pub(crate) fn forget<B: Backend>(&mut self, driver: &Driver<B>) {
         self.alarm.clear(driver);

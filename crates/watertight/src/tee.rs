@@ -7,6 +7,7 @@
 
 use crate::driver::Driver;
 use crate::handle::Native;
+use crate::passage::Passage;
 use crate::pump_read::SourceWait;
 use crate::reader::PipeReader;
 use crate::writer::PipeWriter;
@@ -49,6 +50,8 @@ pub use transferring::TeeTransfer;
 /// of its own: one that waits with `.wait()` blocks on the source by itself, and blocks SIGPIPE and SIGXFSZ meanwhile, also for observers
 /// that it calls.
 ///
+/// It can be bounded ([`bytes_max`](Tee::bytes_max)), slowed down ([`rate`](Tee::rate)), given up when nothing moves
+/// ([`idle_within`](Tee::idle_within)), and shown what passes ([`inspect`](Tee::inspect)).
 /// What a [dead](DeadDestination) or a [slow](SlowDestination) destination means for the others can be said. A destination that is dropped
 /// by such a rule gets no more bytes from here, and that is all: its writer is the caller's, to finish or to abort.
 ///
@@ -89,6 +92,7 @@ pub struct Tee<'a, B: Backend = Native> {
     /// What the next read reads into.
     buffer: BytesMut,
     source: SourceWait,
+    passage: Passage<'a>,
 }
 
 impl<'a, B: Backend> Tee<'a, B> {
@@ -123,6 +127,7 @@ impl<'a, B: Backend> Tee<'a, B> {
             is_everywhere: false,
             buffer: BytesMut::new(),
             source: SourceWait::default(),
+            passage: Passage::default(),
         })
     }
 
@@ -158,6 +163,7 @@ impl<'a, B: Backend> Tee<'a, B> {
             error: lost.error,
             bytes: self.bytes,
             destinations: self.destinations(),
+            is_idle: false,
         }
     }
 
@@ -169,6 +175,18 @@ impl<'a, B: Backend> Tee<'a, B> {
     fn look_for_slow(&mut self) -> Result<(), TeeError> {
         let looked = self.branches.look_for_slow(self.now());
         looked.map_err(|lost| self.failed_at(lost))
+    }
+
+    /// Looks how much has moved, for the idle deadline.
+    fn look(&mut self) {
+        let (driver, branches) = (self.driver(), &self.branches);
+        self.passage.look(driver, || branches.moved());
+    }
+
+    /// So many bytes have left the source.
+    fn count(&mut self, taken: u64) {
+        self.bytes += taken;
+        self.passage.handle_taken(taken);
     }
 
     /// What some have already and the source has not let go of is read ahead: outside of a wait somebody may copy the source's handle, and
@@ -183,8 +201,10 @@ impl<'a, B: Backend> Tee<'a, B> {
 
     /// Has the waker called when a destination may have become slow.
     fn set_alarm(&mut self, waker: &Waker) {
-        let (driver, now) = (self.driver(), self.now());
-        self.branches.set_alarm(driver, now, waker);
+        let driver = self.driver();
+        if let (Some(now), Some(due)) = (self.now(), self.branches.slow_due()) {
+            self.passage.wake_by(driver, (now, due), waker);
+        }
     }
 }
 

@@ -41,8 +41,8 @@ pub struct TeeOutcome {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct TeeError {
-    /// The end that failed, or that was waited for when the deadline passed. If no destination is left: the one that was dropped
-    /// last.
+    /// The end that failed, or that was waited for when a deadline passed; the source, if the rate held the transfer back then. If no
+    /// destination is left: the one that was dropped last.
     pub end: TeeEnd,
     /// Why, and the account of that end.
     pub error: Error,
@@ -50,21 +50,29 @@ pub struct TeeError {
     pub bytes: u64,
     /// How each destination stands. One that failed has no error here unless it was dropped.
     pub destinations: Vec<TeeDestination>,
+    /// Nothing moved for as long as [`idle_within`](crate::Tee::idle_within) allows; `error.kind` is
+    /// [`TimedOut`](crate::ErrorKind::TimedOut) then. `false` if another deadline passed.
+    pub is_idle: bool,
 }
 
 impl fmt::Display for TeeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let several = self.destinations.len();
+        let idle = if self.is_idle {
+            ", where nothing moved"
+        } else {
+            ""
+        };
         match self.end {
             TeeEnd::Destination(index) => write!(
                 f,
-                "{} (destination {index} of a transfer to {several}, which had accepted {} bytes)",
+                "{} (destination {index} of a transfer to {several}{idle}, which had accepted {} bytes)",
                 self.error,
                 self.destinations.get(index).map_or(0, |one| one.bytes)
             ),
             TeeEnd::Source => write!(
                 f,
-                "{} (the source of a transfer to {several}, after {} bytes)",
+                "{} (the source of a transfer to {several}{idle}, after {} bytes)",
                 self.error, self.bytes
             ),
         }

@@ -151,6 +151,13 @@ impl<'a, B: Backend> Branch<'a, B> {
         stall.since.after(bound) <= now
     }
 
+    /// How much has moved here: what it accepted, and what the kernel took from its queue, whoever sent it; as long as it counted.
+    pub(super) fn moved(&self) -> u64 {
+        let ledger = self.error.map(|error| error.ledger);
+        let ledger = ledger.unwrap_or_else(|| self.to.ledger());
+        self.bytes + ledger.transferred()
+    }
+
     /// When it will have made no progress for so long.
     pub(super) fn slow_at(&self, bound: Duration) -> Option<Moment> {
         self.stall.map(|stall| stall.since.after(bound))

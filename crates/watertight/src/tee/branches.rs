@@ -3,7 +3,6 @@
 use super::account::TeeDestination;
 use super::branch::Branch;
 use super::policy::{DeadDestination, SlowDestination};
-use crate::alarm::Alarm;
 use crate::driver::Driver;
 use crate::writer::PipeWriter;
 use std::sync::Arc;
@@ -17,8 +16,6 @@ pub(super) struct Branches<'a, B: Backend> {
     pub(super) slow: SlowDestination,
     /// The one that was dropped last, if one was.
     last_dropped: usize,
-    /// For a slow one.
-    alarm: Alarm,
     /// The kernel moves bytes from the source to all of them, as far as is known.
     pub(super) can_move: bool,
 }
@@ -53,7 +50,6 @@ impl<'a, B: Backend> Branches<'a, B> {
             dead: DeadDestination::default(),
             slow: SlowDestination::default(),
             last_dropped: 0,
-            alarm: Alarm::default(),
             can_move: false,
         };
         branches.try_moving(driver);
@@ -172,20 +168,19 @@ impl<'a, B: Backend> Branches<'a, B> {
         Ok(waited_for)
     }
 
-    /// Has the waker called when the first of those for which bytes wait will have become slow.
-    pub(super) fn set_alarm(&mut self, driver: &Driver<B>, now: Option<Moment>, waker: &Waker) {
-        let (Some(bound), Some(now)) = (self.slow.bound(), now) else {
-            return;
-        };
-        let due = self.all.iter().filter_map(|one| one.slow_at(bound)).min();
-        if let Some(due) = due {
-            self.alarm.wake_by(driver, (now, due), waker);
-        }
+    /// When the first of those for which bytes wait will have become slow.
+    pub(super) fn slow_due(&self) -> Option<Moment> {
+        let bound = self.slow.bound()?;
+        self.all.iter().filter_map(|one| one.slow_at(bound)).min()
+    }
+
+    /// How much has moved at all of them, for an idle deadline: it never falls, whoever is dropped.
+    pub(super) fn moved(&self) -> u64 {
+        self.all.iter().map(Branch::moved).sum()
     }
 
     /// Waits no longer for any of them.
-    pub(super) fn forget(&mut self, driver: &Driver<B>) {
-        self.alarm.clear(driver);
+    pub(super) fn forget(&mut self) {
         for branch in &mut self.all {
             branch.forget();
         }

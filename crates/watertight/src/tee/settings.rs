@@ -2,9 +2,11 @@
 
 use super::Tee;
 use super::policy::{DeadDestination, SlowDestination};
+use std::num::NonZeroU64;
+use std::time::Duration;
 use watertight_core::Backend;
 
-impl<B: Backend> Tee<'_, B> {
+impl<'a, B: Backend> Tee<'a, B> {
     /// Takes at most `bytes` bytes from the source, in all waits of this `Tee`, and never one more. No bound unless this says otherwise.
     ///
     /// # Examples
@@ -54,8 +56,107 @@ impl<B: Backend> Tee<'_, B> {
     /// ```
     pub fn in_kernel_everywhere(&mut self) -> &mut Self {
         self.is_everywhere = true;
-        let driver = self.driver();
-        self.branches.try_moving(driver);
+        if !self.passage.has_inspector() {
+            let driver = self.driver();
+            self.branches.try_moving(driver);
+        }
+        self
+    }
+
+    /// Takes at most so many bytes a second from the source, on average and in portions, in all waits of this `Tee`. No rate unless this
+    /// says otherwise; said again it begins anew, with a whole portion.
+    ///
+    /// A portion is what the rate lets pass in 50 ms, and at least a byte. No second has more than the rate and one portion, at the source
+    /// and at each destination, and what was not used is not saved up: after a pause one portion passes at once. No destination gets
+    /// further ahead of another one than a portion. The clock wakes whoever waits once for each half of a portion, some 40 times a second,
+    /// however high the rate is.
+    ///
+    /// **Bytes.** While it is held back nothing is taken from the source, and nothing is read ahead of what may pass (but a packet is read
+    /// whole). The end of the stream is seen when the next bytes might pass. Bytes are still moved inside the kernel where that is
+    /// offered, and each move and each copy is bounded by what may pass. Bytes count when every destination that counts has accepted
+    /// them; what others write there does not. Deadlines pass meanwhile, and a stop of any end is seen at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::num::NonZeroU64;
+    /// const MEGABYTE: NonZeroU64 = NonZeroU64::new(1_000_000).unwrap();
+    /// let (from, source) = watertight::pipe()?;
+    /// let (_sink, to) = watertight::pipe()?;
+    /// let (_copy, also_to) = watertight::pipe()?;
+    /// source.send(b"within the first portion").wait()?;
+    /// source.finish().wait()?.into_result()?;
+    /// let mut tee = watertight::Tee::new(&from, [&to, &also_to])?;
+    /// let done = tee.rate(MEGABYTE).transfer().wait()?;
+    /// assert_eq!((done.bytes, done.has_ended), (24, true));
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn rate(&mut self, bytes_per_second: NonZeroU64) -> &mut Self {
+        self.passage.set_rate(bytes_per_second);
+        self
+    }
+
+    /// Gives up when nothing has moved for `duration` while there is more to come: the result then is a [`TeeError`](crate::TeeError)
+    /// whose [`is_idle`](crate::TeeError::is_idle) is set, of the kind [`TimedOut`](crate::ErrorKind::TimedOut), which names the end that was
+    /// waited for. However long the transfer takes, it goes on as long as bytes move. No such deadline unless this says otherwise.
+    ///
+    /// A movement is a byte that a destination that counts accepts, and one that the kernel takes from its queue, whoever sent it. So nothing
+    /// moves if nothing comes from the source, or if all wait for one destination that takes nothing; while others still get what was
+    /// read or copied already, it goes on. That a destination is dropped is no movement. The time counts in each wait anew, from the moment
+    /// at which it is first looked at, and anew with each movement; not while [`rate`](Self::rate) holds it back. What the kernel takes from a
+    /// queue counts from the moment at which this transfer sees it, which is `duration` later at most. What is there when the time is up
+    /// still comes first. Zero looks once.
+    ///
+    /// **Bytes.** As with any deadline nothing is lost: the next wait goes on where this one stopped, at each destination.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let (from, source) = watertight::pipe()?;
+    /// let (_sink, to) = watertight::pipe()?;
+    /// let (_copy, also_to) = watertight::pipe()?;
+    /// source.send(b"and then silence").wait()?;
+    /// let mut tee = watertight::Tee::new(&from, [&to, &also_to])?;
+    /// let moving = tee.idle_within(Duration::from_millis(10)).transfer();
+    /// let failed = moving.wait().unwrap_err();
+    /// assert!(failed.is_idle);
+    /// assert_eq!((failed.end, failed.bytes), (watertight::TeeEnd::Source, 16));
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn idle_within(&mut self, duration: Duration) -> &mut Self {
+        self.passage.set_idle_within(duration);
+        self
+    }
+
+    /// Shows `inspect` every byte that is taken from the source, once every destination that counts has accepted it: in order, each exactly
+    /// once, in all waits of this `Tee`, for a hash or a recording. It is called by whoever waits for the transfer, with no lock held. Of two
+    /// functions the later one counts.
+    ///
+    /// **Bytes.** All of them go through the buffer: nothing is moved past it inside the kernel, whatever
+    /// [`in_kernel_everywhere`](Self::in_kernel_everywhere) asks for. What only some have accepted is in the source still, and is shown when
+    /// the others have it too. A panic in `inspect` goes through to whoever waits: what it was shown is accepted, and in all accounts, and the
+    /// next wait goes on behind it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (from, source) = watertight::pipe()?;
+    /// let (_sink, to) = watertight::pipe()?;
+    /// let (_copy, also_to) = watertight::pipe()?;
+    /// source.send(b"abc").wait()?;
+    /// source.finish().wait()?.into_result()?;
+    /// let mut sum = 0_u64;
+    /// let mut tee = watertight::Tee::new(&from, [&to, &also_to])?;
+    /// tee.inspect(|bytes| sum += bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>());
+    /// tee.transfer().wait()?;
+    /// drop(tee);
+    /// assert_eq!(sum, 97 + 98 + 99);
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn inspect(&mut self, inspect: impl FnMut(&[u8]) + Send + 'a) -> &mut Self {
+        self.passage.set_inspector(Box::new(inspect));
+        self.branches.stop_moving();
         self
     }
 

@@ -8,6 +8,7 @@ use super::moving::RoundAnswer;
 use super::private::Round;
 use crate::driver::Driver;
 use crate::handle::Native;
+use crate::passage::{Allowance, Lull, sooner};
 use crate::pump_read::{Filled, MayBlock};
 use crate::wait::{Operation, Sealed, Wait};
 use bytes::Bytes;
@@ -33,7 +34,7 @@ impl<'a, B: Backend> Tee<'a, B> {
     ///
     /// # Errors
     /// A failure of the source; that of a destination, as [`dead_destination`](Tee::dead_destination) and
-    /// [`slow_destination`](Tee::slow_destination) say, or of the last one; a deadline that passed.
+    /// [`slow_destination`](Tee::slow_destination) say, or of the last one; a deadline that passed, an idle one too.
     ///
     /// # Examples
     ///
@@ -76,6 +77,7 @@ pub struct TeeTransfer<'t, 'a, B: Backend = Native> {
 enum TeeStep {
     /// There may be more to do at once.
     Again,
+    Done(TeeOutcome),
     /// The waker is called when there is more to do.
     Pending,
 }
@@ -109,19 +111,16 @@ impl<B: Backend> Operation for TeeTransfer<'_, '_, B> {
     }
 
     fn expire(&mut self) -> Self::Output {
-        let late = Cause::of(ErrorKind::TimedOut);
-        Err(match self.waits_for {
-            TeeEnd::Destination(index) => self.tee.failed_at(self.tee.branches.lost(index, late)),
-            TeeEnd::Source => self.source_failed(late),
-        })
+        Err(self.late())
     }
 
     fn forget(&mut self) {
         self.tee.keep_front();
         let source = std::mem::take(&mut self.tee.source);
         self.tee.from.cell().forget_source(&source);
+        self.tee.branches.forget();
         let driver = self.tee.driver();
-        self.tee.branches.forget(driver);
+        self.tee.passage.forget(driver);
     }
 
     fn driver(&self) -> Option<&Arc<Driver<B>>> {
@@ -149,26 +148,57 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         for branch in self.tee.branches.counting() {
             branch.watch_end(waker);
         }
+        self.tee.look();
         for _ in 0..STEPS_MAX {
-            if let Some(has_ended) = self.has_ended {
-                if self.begin_settling() {
-                    continue;
-                }
-                return Some(self.poll_settled(has_ended, waker));
-            }
-            match self.step(waker, may_block) {
+            match self.step_unless_idle(waker, may_block) {
                 Ok(TeeStep::Again) => {}
-                Ok(TeeStep::Pending) => {
-                    self.tee.set_alarm(waker);
-                    return Some(Poll::Pending);
-                }
+                Ok(TeeStep::Done(done)) => return Some(Poll::Ready(Ok(done))),
+                Ok(TeeStep::Pending) => return Some(Poll::Pending),
                 Err(error) => return Some(Poll::Ready(Err(error))),
             }
         }
         None
     }
 
+    /// A step. One that comes to waiting waits until the idle deadline at most.
+    fn step_unless_idle(
+        &mut self,
+        waker: &Waker,
+        may_block: MayBlock,
+    ) -> Result<TeeStep, TeeError> {
+        let idle_due = self.tee.passage.idle_due();
+        let step = self.step(waker, sooner(may_block, idle_due))?;
+        // Each time, for the time at which something moved counts.
+        self.tee.look();
+        match step {
+            TeeStep::Pending => self.poll_idle(idle_due, waker),
+            step @ (TeeStep::Again | TeeStep::Done(_)) => Ok(step),
+        }
+    }
+
+    /// Nothing can be done now: the clock calls the waker when a destination may have become slow, and at the idle deadline. A thread that
+    /// may block did so until `blocked_until` at most.
+    fn poll_idle(
+        &mut self,
+        blocked_until: Option<Moment>,
+        waker: &Waker,
+    ) -> Result<TeeStep, TeeError> {
+        self.tee.set_alarm(waker);
+        let driver = self.tee.driver();
+        match self.tee.passage.poll_idle(driver, blocked_until, waker) {
+            Lull::Again => Ok(TeeStep::Again),
+            Lull::Idle => Err(TeeError {
+                is_idle: true,
+                ..self.late()
+            }),
+            Lull::Pending => Ok(TeeStep::Pending),
+        }
+    }
+
     fn step(&mut self, waker: &Waker, may_block: MayBlock) -> Result<TeeStep, TeeError> {
+        if let Some(has_ended) = self.has_ended {
+            return self.settle(has_ended, waker);
+        }
         let left = self.tee.bytes_max.saturating_sub(self.tee.bytes);
         if left == 0 {
             self.has_ended = Some(false);
@@ -177,6 +207,11 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         self.tee.look_for_dead()?;
         self.tee.look_for_slow()?;
         let cell = self.tee.from.cell();
+        // In this step: each read, each move and each copy is bounded by it, so nobody gets ahead of the rate.
+        let left = match self.tee.passage.poll_allowance(cell, left) {
+            Allowance::Bytes(bytes) => bytes,
+            Allowance::HeldUntil(moment) => return Ok(self.hold_back(moment, waker)),
+        };
         match cell.lend(&mut self.tee.source, left, waker) {
             Lent::Bytes(data) => Ok(self.pass_on(data, waker)),
             Lent::Busy => Ok(self.pending(TeeEnd::Source)),
@@ -188,6 +223,13 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
             Lent::Nothing if self.tee.branches.can_move => Ok(self.move_on(left, waker, may_block)),
             Lent::Nothing => Ok(self.read_ahead(left, waker, may_block)),
         }
+    }
+
+    /// Takes nothing before then: the clock calls the waker.
+    fn hold_back(&mut self, until: Moment, waker: &Waker) -> TeeStep {
+        let driver = self.tee.driver();
+        self.tee.passage.hold_back(driver, until, waker);
+        self.pending(TeeEnd::Source)
     }
 
     /// Hands what is lent to all destinations, each from where it is on.
@@ -202,9 +244,14 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         }
         let taken = self.tee.branches.behind(start).min(data.len() as u64);
         from.cell().take_back(taken);
-        self.tee.bytes += taken;
+        self.tee.count(taken);
         for branch in &mut self.tee.branches.all {
             is_news |= branch.let_go();
+        }
+        // F2: all is booked, and nothing is held. A panic goes through.
+        if taken > 0 {
+            let taken = usize::try_from(taken).expect("no more than was lent");
+            self.tee.passage.show(&data[..taken]);
         }
         // Nobody else refers to it if all wrote it at once: the next read reads into it.
         if let Ok(buffer) = data.try_into_mut() {
@@ -257,7 +304,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         };
         match self.tee.branches.move_on(&round, &mut self.tee.buffer) {
             RoundAnswer::Again(taken) => {
-                self.tee.bytes += taken;
+                self.tee.count(taken);
                 TeeStep::Again
             }
             RoundAnswer::Buffer => self.read_ahead(left, waker, may_block),
@@ -308,22 +355,19 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         has_sent
     }
 
-    /// Waits until the kernel has all that is accepted, at each destination.
-    fn poll_settled(
-        &mut self,
-        has_ended: bool,
-        waker: &Waker,
-    ) -> Poll<Result<TeeOutcome, TeeError>> {
+    /// All is accepted: waits until the kernel has it, at each destination.
+    fn settle(&mut self, has_ended: bool, waker: &Waker) -> Result<TeeStep, TeeError> {
+        if self.begin_settling() {
+            return Ok(TeeStep::Again);
+        }
         self.tee.look_for_slow()?;
         let now = self.tee.now();
         let settled = self.tee.branches.poll_settled(now, waker);
         let waited_for = settled.map_err(|lost| self.tee.failed_at(lost))?;
         if let Some(index) = waited_for {
-            self.waits_for = TeeEnd::Destination(index);
-            self.tee.set_alarm(waker);
-            return Poll::Pending;
+            return Ok(self.pending(TeeEnd::Destination(index)));
         }
-        Poll::Ready(Ok(TeeOutcome {
+        Ok(TeeStep::Done(TeeOutcome {
             bytes: self.tee.bytes,
             has_ended,
             destinations: self.tee.destinations(),
@@ -341,12 +385,22 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         self.pending(waited_for.map_or(TeeEnd::Source, TeeEnd::Destination))
     }
 
+    /// A deadline has passed, while that end was waited for.
+    fn late(&self) -> TeeError {
+        let late = Cause::of(ErrorKind::TimedOut);
+        match self.waits_for {
+            TeeEnd::Destination(index) => self.tee.failed_at(self.tee.branches.lost(index, late)),
+            TeeEnd::Source => self.source_failed(late),
+        }
+    }
+
     fn source_failed(&self, cause: Cause) -> TeeError {
         TeeError {
             end: TeeEnd::Source,
             error: cause.during(Verb::Read, self.tee.from.ledger()),
             bytes: self.tee.bytes,
             destinations: self.tee.destinations(),
+            is_idle: false,
         }
     }
 }
