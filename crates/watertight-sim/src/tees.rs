@@ -8,10 +8,11 @@ use crate::kernel::{Kernel, Way};
 use crate::manner::Manner;
 use crate::pipe::{Got, Pipe, Shape};
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use watertight::{
     DeadDestination, Driver, PipeReader, PipeWriter, ReaderOptions, Tee, TeeError, TeeOutcome,
@@ -23,6 +24,9 @@ const SEEDS: u64 = 400;
 
 /// How often something happens before everybody means well.
 const DEEDS: u32 = 600;
+
+/// The rate of some, in bytes a second: a portion is an eighth of the longest stream.
+const RATE: NonZeroU64 = NonZeroU64::new(10_000).expect("it is not zero");
 
 /// How often everything moves on before a waiting value that nobody calls is a hang.
 const IDLE_MAX: u32 = 100;
@@ -185,8 +189,16 @@ fn play(seed: u64) -> u64 {
         PipeWriter::on(&driver, SimHandle(end), options.op_bytes_max(400))
     };
     let to: Vec<_> = (1..=destinations).map(writer).collect();
+    let seen = Mutex::new(Vec::new());
     let mut tee = Tee::new(&from, &to).expect("each is given once");
     tee.dead_destination(DeadDestination::Drop);
+    let is_inspected = seed % 4 == 1;
+    if is_inspected {
+        tee.inspect(|bytes| seen.lock().expect("no panic").extend_from_slice(bytes));
+    }
+    if seed % 4 == 2 {
+        tee.rate(RATE);
+    }
     if chance.one_in(3) {
         tee.bytes_max(chance.between(0, 4_000));
     }
@@ -198,6 +210,11 @@ fn play(seed: u64) -> u64 {
             break answer;
         }
     };
+    if is_inspected {
+        let seen = seen.lock().expect("no panic");
+        assert_eq!(seen.len() as u64, tee.bytes());
+        assert!(peers.data.starts_with(&seen), "what was shown");
+    }
     let accounts = tee.destinations();
     for (at, account) in accounts.iter().enumerate() {
         assert!(account.in_kernel <= account.bytes);
