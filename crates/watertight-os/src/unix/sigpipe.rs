@@ -266,7 +266,7 @@ mod tests {
                 expect_silence(written, &format!("a write with {features:?}"));
             }
             let into = (pipe.as_fd(), Kind::Pipe);
-            let moved = kernel::splice(source.as_fd(), into, 8);
+            let moved = kernel::splice((source.as_fd(), Kind::Pipe), into, 8);
             expect_silence(moved, "splice");
             let sent = kernel::sendfile(file.as_fd(), socket.as_fd(), 8);
             expect_silence(sent, "sendfile");
