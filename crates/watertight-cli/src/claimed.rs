@@ -2,7 +2,7 @@
 
 use crate::address::{Address, Place};
 use crate::end::{End, Failure};
-use same_file::Handle;
+use crate::platform;
 use std::fs::File;
 use watertight::{Direction, OsHandle};
 
@@ -34,16 +34,11 @@ impl Claimed {
 
     /// Looks at what is behind a descriptor that the program was started with, and takes no further one for it.
     pub(crate) fn look<T>(&self, number: u32, look: impl FnOnce(&File) -> Option<T>) -> Option<T> {
-        let standard = match number {
-            0 => Handle::stdin(),
-            1 => Handle::stdout(),
-            2 => Handle::stderr(),
-            _ => {
-                let (_, file) = self.files.iter().find(|(known, _)| *known == number)?;
-                return look(file);
-            }
-        };
-        look(standard.ok()?.as_file())
+        if number < STANDARD_STREAMS {
+            return platform::look_at_standard(number, look);
+        }
+        let (_, file) = self.files.iter().find(|(known, _)| *known == number)?;
+        look(file)
     }
 
     /// The first that was not there.

@@ -151,6 +151,15 @@ pub(crate) fn standard_copy(number: u32) -> io::Result<OwnedFd> {
     }
 }
 
+/// Looks at what is behind one of our standard streams, and takes no further descriptor for it.
+pub(crate) fn look_at_standard<T>(number: u32, look: impl FnOnce(&File) -> Option<T>) -> Option<T> {
+    match number {
+        0 => watertight::look_at(io::stdin().as_fd(), look),
+        1 => watertight::look_at(io::stdout().as_fd(), look),
+        _ => watertight::look_at(io::stderr().as_fd(), look),
+    }
+}
+
 /// To how much a pipe that others made is enlarged: measured, more does not pay, and what a user's pipes may hold together is bounded.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 256 * 1024;

@@ -125,6 +125,16 @@ pub(crate) fn identity_of_path(path: &Path) -> io::Result<Identity> {
     Handle::from_path(path)
 }
 
+/// Looks at what is behind one of our standard streams, and takes no further handle for it.
+pub(crate) fn look_at_standard<T>(number: u32, look: impl FnOnce(&File) -> Option<T>) -> Option<T> {
+    let standard = match number {
+        0 => Handle::stdin(),
+        1 => Handle::stdout(),
+        _ => Handle::stderr(),
+    };
+    look(standard.ok()?.as_file())
+}
+
 /// Whether this is where everything vanishes.
 pub(crate) fn is_null_device(_: &File) -> bool {
     false

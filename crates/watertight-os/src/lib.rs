@@ -71,7 +71,8 @@ pub use windows::{
 
 #[cfg(unix)]
 pub use unix::{
-    Descriptors, Prepared, WriteSignalsHeld, block_device_bytes, is_signal_ignored, quiet_thread,
+    Descriptors, Prepared, WriteSignalsHeld, block_device_bytes, is_signal_ignored, look_at,
+    quiet_thread,
 };
 /// For the models of `watertight`, and nobody else.
 #[cfg(unix)]

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "it is only called by tests")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod strace;
+
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

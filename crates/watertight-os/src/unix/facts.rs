@@ -1,7 +1,9 @@
 //! Facts that a program asks of the system, each by the call that answers it.
 
 use super::OsHandleRef;
-use std::mem::MaybeUninit;
+use std::fs::File;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::os::fd::{AsRawFd, FromRawFd};
 
 /// sigaction: whether this process ignores the signal. A number that is no signal's is not ignored.
 #[must_use]
@@ -32,6 +34,14 @@ pub fn block_device_bytes(device: OsHandleRef<'_>) -> Option<u64> {
     unsafe { ioctl(device, bytes) }.ok()
 }
 
+/// Shows what a descriptor leads to, as a file. Whatever `look` is told, the descriptor stays open: it is somebody else's.
+pub fn look_at<T>(descriptor: OsHandleRef<'_>, look: impl FnOnce(&File) -> T) -> T {
+    // SAFETY: the descriptor is borrowed, and so open until `look` has returned; who lends it alone closes it, for this file is
+    // never dropped, also if `look` panics.
+    let file = ManuallyDrop::new(unsafe { File::from_raw_fd(descriptor.as_raw_fd()) });
+    look(&file)
+}
+
 /// The other systems have calls of their own for it, which nobody here has tried.
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 #[must_use]
@@ -42,6 +52,7 @@ pub fn block_device_bytes(_: OsHandleRef<'_>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::os::fd::AsFd;
 
     #[test]
@@ -52,6 +63,16 @@ mod tests {
         assert!(!is_signal_ignored(libc::SIGSEGV));
         assert!(!is_signal_ignored(0));
         assert!(!is_signal_ignored(i32::MAX));
+    }
+
+    #[test]
+    fn a_descriptor_that_is_looked_at_stays_open() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert_eq!(look_at(reader.as_fd(), File::as_raw_fd), reader.as_raw_fd());
+        (&writer).write_all(b"x").unwrap();
+        let mut byte = [0];
+        (&reader).read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"x");
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub use allowed::allowed;
 pub use armed::armed_pair;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use bell::Bell;
-pub use facts::{block_device_bytes, is_signal_ignored};
+pub use facts::{block_device_bytes, is_signal_ignored, look_at};
 #[cfg(feature = "fault")]
 pub use fork::{end_of_a_test, fork_for_a_test};
 pub use handle::Handle;
