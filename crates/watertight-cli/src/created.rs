@@ -34,12 +34,35 @@ impl Created {
         &self.path
     }
 
-    /// Whether the path still leads to the file that was made.
+    /// Whether the path still leads to the file that was made. An error: that is not known.
+    pub(crate) fn look(&self) -> io::Result<bool> {
+        let found = std::fs::symlink_metadata(&self.path)
+            .and_then(|known| Ok((known.is_file(), platform::identity_of_path(&self.path)?)));
+        let (is_file, found) = match found {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            found => found?,
+        };
+        let Some(identity) = &self.identity else {
+            return Err(io::Error::other("which file was made is not known"));
+        };
+        Ok(is_file && found == *identity)
+    }
+
+    /// Whether the path is known to lead still to the file that was made.
     pub(crate) fn is_ours(&self) -> bool {
-        let known = std::fs::symlink_metadata(&self.path);
-        let is_file = known.is_ok_and(|known| known.is_file());
-        let found = platform::identity_of_path(&self.path).ok();
-        is_file && found.is_some() && found == self.identity
+        self.look().unwrap_or(false)
+    }
+
+    /// Takes the file away again if it is still there, and still empty. An error: it is left.
+    pub(crate) fn remove(mut self) -> io::Result<()> {
+        self.is_kept = true;
+        if !self.is_ours_and_empty() {
+            return Ok(());
+        }
+        std::fs::remove_file(&self.path).map_err(|error| {
+            let text = format!("cannot remove {}: {error}", self.path.display());
+            io::Error::new(error.kind(), text)
+        })
     }
 
     /// Whether, besides, nobody has written to it.

@@ -232,8 +232,13 @@ fn make_beside(
         Ok(made) => made,
         Err(error) => return refusal(error.kind()).map(Err).ok_or(error),
     };
-    // If this fails, what was made goes.
-    Ok(platform::take_over(file, &made.file).map(|()| beside(made, names, mode)))
+    let Err(reason) = platform::take_over(file, &made.file) else {
+        return Ok(Ok(beside(made, names, mode)));
+    };
+    // What was made goes: it would be in the next copy's way.
+    let Beside { file, created, .. } = made;
+    drop(file);
+    created.remove().map(|()| Err(reason))
 }
 
 /// Makes the file beside, or takes over the one that a cut copy left there, if that is wanted.
@@ -375,18 +380,32 @@ impl Partial {
     /// Every byte arrived: gives it its name.
     fn finish(self, synced: Result<(), String>, is_synced: bool) -> Placed {
         let folder = self.names.folder().to_owned();
-        if !self.created.is_ours() {
-            let text = format!(
-                "{} was replaced or removed by somebody else while it was written",
-                self.names.partial().display()
-            );
+        let partial = self.names.partial().display().to_string();
+        if let Err(text) = synced {
             return Placed {
                 error: Some(text),
-                ..Placed::default()
+                ..self.leave()
             };
         }
-        let partial = self.names.partial().display().to_string();
-        if let Err(text) = synced.and_then(|()| self.rename()) {
+        let named = match self.created.look() {
+            Ok(true) => self.rename(),
+            Ok(false) => {
+                let text = format!(
+                    "{partial} was replaced or removed by somebody else while it was written"
+                );
+                return Placed {
+                    error: Some(text),
+                    ..Placed::default()
+                };
+            }
+            Err(error) => {
+                self.created.keep();
+                Err(format!(
+                    "cannot look at {partial}: {error}; if nobody has replaced it, it has every byte: rename it yourself"
+                ))
+            }
+        };
+        if let Err(text) = named {
             return Placed {
                 how: Some(How::Partial),
                 partial: Some(partial),
@@ -426,10 +445,13 @@ impl Partial {
     /// The copy was not whole: what arrived stays beside. Of nothing, nothing stays.
     fn leave(self) -> Placed {
         let Self { created, names, .. } = self;
-        let is_ours = created.is_ours();
+        // What cannot be looked at is named all the same.
+        let is_ours = created.look().unwrap_or(true);
         drop(created);
         let partial = names.partial();
-        if !is_ours || std::fs::symlink_metadata(&partial).is_err() {
+        let found = std::fs::symlink_metadata(&partial);
+        let is_gone = found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        if !is_ours || is_gone {
             return Placed::default();
         }
         Placed {

@@ -78,9 +78,11 @@ impl Beginning {
 
     /// Empties what is overwritten.
     pub(crate) fn empty_files(&mut self) -> Result<(), Failure> {
+        let mut emptied = "";
         for (end, file) in self.truncations.drain(..) {
             file.set_len(0)
-                .map_err(|error| (end, format!("cannot empty the file: {error}")))?;
+                .map_err(|error| (end, format!("cannot empty the file: {error}{emptied}")))?;
+            emptied = "; those before it are empty now";
         }
         Ok(())
     }
