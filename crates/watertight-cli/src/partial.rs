@@ -432,7 +432,7 @@ impl Partial {
         let renamed = if self.is_exclusive {
             platform::rename_new(&from, &to)
         } else {
-            std::fs::rename(&from, &to)
+            platform::rename(&from, &to)
         };
         renamed.map_err(|error| {
             let (from, to) = (from.display(), to.display());

@@ -4,7 +4,7 @@
 pub(crate) use crate::run_terminal::{Meanwhile, OurTerminal};
 pub(crate) use crate::unix_files::{
     is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
-    private_options, rename_new, resume_options, sync_folder, take_over,
+    private_options, rename, rename_new, resume_options, sync_folder, take_over,
 };
 pub(crate) use crate::unix_outlook::{TELLS_ENDS, await_end, is_null, outlook, takes_an_end};
 pub(crate) use crate::unix_signals::{KeptSignals, watch_children, watch_signals};

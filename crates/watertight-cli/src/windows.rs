@@ -3,7 +3,7 @@
 use crate::outlook::Outlook;
 pub(crate) use crate::windows_files::{
     is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
-    private_options, rename_new, resume_options, sync_folder, take_over,
+    private_options, rename, rename_new, resume_options, sync_folder, take_over,
 };
 use console::Term;
 use same_file::Handle;

@@ -64,6 +64,11 @@ pub(crate) fn take_over(_: &File, _: &File) -> Result<(), Reason> {
     Ok(())
 }
 
+/// Gives a file a name, and takes that away from what had it.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
+}
+
 /// Gives a file a name that must be free: holds the name, then replaces it.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     drop(File::create_new(to)?);
