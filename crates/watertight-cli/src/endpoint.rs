@@ -73,7 +73,10 @@ pub(crate) fn open(
     }
     identity::refuse_same(flags, &paths, &claimed, report_file)?;
     let extent = look_at_source(flags, &paths, &claimed, Extent::of);
-    let beginning = paths.beginning(&ends, flags.sync)?;
+    let mut beginning = paths.beginning(&ends, flags.sync)?;
+    if flags.sync {
+        beginning.sync_inherited(&ends, &claimed)?;
+    }
     Ok(OpenedEnds {
         claimed,
         paths,

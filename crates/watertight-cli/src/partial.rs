@@ -57,7 +57,8 @@ pub(crate) struct Partial {
 
 /// What is left to do with a destination's file when the copy is over.
 pub(crate) struct Closing {
-    placing: Placing,
+    /// None: this program was started with it.
+    placing: Option<Placing>,
     /// To be synced.
     file: Option<File>,
 }
@@ -349,7 +350,17 @@ impl Closing {
     ) -> io::Result<Self> {
         let keeps = metadata.is_file() || platform::block_device(metadata).is_some();
         let file = (is_synced && keeps).then(|| file.try_clone()).transpose()?;
+        let placing = Some(placing);
         Ok(Self { placing, file })
+    }
+
+    /// Of what this program was started with, and is to be on the disk.
+    pub(crate) fn of_inherited(file: &File) -> io::Result<Self> {
+        let file = platform::to_sync(file)?;
+        Ok(Self {
+            placing: None,
+            file,
+        })
     }
 
     /// The copy is over. `is_whole`: the verdict was good, and this file has every byte.
@@ -360,9 +371,13 @@ impl Closing {
         let synced = file.map_or(Ok(()), |file| file.sync_all());
         let synced = synced.map_err(|error| format!("cannot sync the file: {error}"));
         match self.placing {
-            Placing::Beside(partial) if is_whole => partial.finish(synced, is_synced),
-            Placing::Beside(partial) => partial.leave(),
-            Placing::InPlace { reason, new_in } => {
+            None => Placed {
+                error: synced.err(),
+                ..Placed::default()
+            },
+            Some(Placing::Beside(partial)) if is_whole => partial.finish(synced, is_synced),
+            Some(Placing::Beside(partial)) => partial.leave(),
+            Some(Placing::InPlace { reason, new_in }) => {
                 let folder = new_in.filter(|_| is_synced);
                 let result = synced.and_then(|()| folder.map_or(Ok(()), |one| sync_folder(&one)));
                 Placed {

@@ -2,6 +2,7 @@
 
 use crate::account;
 use crate::address::{Address, FileMode, Place};
+use crate::claimed::Claimed;
 use crate::created::Created;
 use crate::diagnostics;
 use crate::end::End;
@@ -74,6 +75,23 @@ impl Beginning {
         let closings = std::mem::take(&mut self.closings);
         self.keep_created();
         Ok(closings)
+    }
+
+    /// What this program was started with is to be on the disk at the end, too.
+    pub(crate) fn sync_inherited(
+        &mut self,
+        ends: &[(End, &Address)],
+        claimed: &Claimed,
+    ) -> Result<(), Failure> {
+        for (end, address) in ends.iter().copied() {
+            if let (End::Destination(index), Place::Fd(number)) = (end, &address.place) {
+                let closing = claimed.look(*number, |file| Some(Closing::of_inherited(file)));
+                let closing = closing.transpose();
+                self.closings[index] =
+                    closing.map_err(|error| (end, format!("cannot use {address}: {error}")))?;
+            }
+        }
+        Ok(())
     }
 
     /// Empties what is overwritten.

@@ -151,6 +151,13 @@ pub(crate) fn standard_copy(number: u32) -> io::Result<OwnedFd> {
     }
 }
 
+/// A second descriptor to sync what this one leads to, if that is a file or a block device.
+pub(crate) fn to_sync(file: &File) -> io::Result<Option<File>> {
+    let metadata = file.metadata()?;
+    let keeps = metadata.is_file() || block_device(&metadata).is_some();
+    keeps.then(|| file.try_clone()).transpose()
+}
+
 /// Looks at what is behind one of our standard streams, and takes no further descriptor for it.
 pub(crate) fn look_at_standard<T>(number: u32, look: impl FnOnce(&File) -> Option<T>) -> Option<T> {
     match number {

@@ -125,6 +125,11 @@ pub(crate) fn identity_of_path(path: &Path) -> io::Result<Identity> {
     Handle::from_path(path)
 }
 
+/// Nothing: std takes a pipe for a file here, and to sync it would be to wait for its reader.
+pub(crate) fn to_sync(_: &File) -> io::Result<Option<File>> {
+    Ok(None)
+}
+
 /// Looks at what is behind one of our standard streams, and takes no further handle for it.
 pub(crate) fn look_at_standard<T>(number: u32, look: impl FnOnce(&File) -> Option<T>) -> Option<T> {
     let standard = match number {
