@@ -4,8 +4,13 @@
 
 mod harness;
 
-use harness::{Run, file, folder_with, strace};
+use harness::{EXE, Run, file, folder_with, strace};
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
 
 /// As of a file over a network whose server does not answer: what a stream is, is not known. The stream is there all the same.
 #[test]
@@ -34,4 +39,71 @@ fn a_standard_stream_that_cannot_be_looked_at_stays_open() {
     assert_eq!(run.bytes_read(), 1000, "{}", run.report);
     assert!(run.report["sources"][0]["size_at_start"].is_null());
     assert_eq!(fs::read(&target).unwrap(), bytes);
+}
+
+/// A terminal: its leading end, the other one, and the name of that.
+fn terminal() -> (File, OwnedFd, String) {
+    let leading = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&leading).unwrap();
+    unlockpt(&leading).unwrap();
+    let name = ptsname(&leading, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let following = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
+    (File::from(leading), following, name.into_string().unwrap())
+}
+
+/// Whether a process that leads its session has a controlling terminal.
+fn has_terminal(leader: &Child) -> bool {
+    let id = leader.id().to_string();
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    // Behind the name, which may be any: state, parent, group, session, terminal.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<&str> = fields.split(' ').collect();
+    assert_eq!(fields[3], id, "it leads no session: {stat}");
+    fields[4] != "0"
+}
+
+/// Only who leads a session that has none can get one by opening it, and only for reading.
+#[test]
+fn a_terminal_that_is_opened_is_not_the_controlling_one() {
+    let trial = Command::new("setsid").arg("true").status();
+    if !trial.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no setsid");
+        return;
+    }
+    for is_inherited in [false, true] {
+        let (mut leading, following, name) = terminal();
+        let mut command = Command::new("setsid");
+        command.args([EXE, "copy", "--idle", "60s"]);
+        if is_inherited {
+            // Opened once more, for a description of its own.
+            command.args(["-", "-"]).stdin(following);
+        } else {
+            command.args([name.as_str(), "-"]).stdin(Stdio::null());
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        leading.write_all(b"x\n").unwrap();
+        let mut seen = [0; 2];
+        let stdout = child.stdout.as_mut().unwrap();
+        stdout.read_exact(&mut seen).unwrap();
+        // It has the terminal open, and waits for more.
+        assert!(!has_terminal(&child), "inherited: {is_inherited}");
+        // Ctrl-D.
+        leading.write_all(b"\x04").unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+    // This is how it would be seen.
+    let (_leading, _following, name) = terminal();
+    let script = "exec 3<\"$0\"; echo x; read line";
+    let mut command = Command::new("setsid");
+    command.args(["sh", "-c", script, &name]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut seen = [0; 2];
+    let stdout = child.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut seen).unwrap();
+    let has_terminal = has_terminal(&child);
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert!(has_terminal);
 }
