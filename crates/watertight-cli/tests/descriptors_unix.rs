@@ -4,13 +4,17 @@
 
 mod harness;
 
-use harness::{EXE, Run, file, folder_with, strace};
+use harness::{EXE, Run, file, folder_with, run, strace};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+/// A sector of a block device.
+const SECTOR: usize = 512;
 
 /// As of a file over a network whose server does not answer: what a stream is, is not known. The stream is there all the same.
 #[test]
@@ -106,4 +110,73 @@ fn a_terminal_that_is_opened_is_not_the_controlling_one() {
     drop(child.stdin.take());
     child.wait().unwrap();
     assert!(has_terminal);
+}
+
+/// A loop device, until this is dropped.
+struct LoopDevice(String);
+
+impl LoopDevice {
+    /// None: not everybody may make one, and not everywhere.
+    fn of(file: &Path) -> Option<Self> {
+        let mut command = Command::new("losetup");
+        command.args(["--find", "--show"]).arg(file);
+        let output = command.output().ok()?;
+        let name = String::from_utf8(output.stdout).ok()?;
+        output
+            .status
+            .success()
+            .then(|| Self(name.trim().to_owned()))
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let mut command = Command::new("losetup");
+        let _ = command.args(["--detach", &self.0]).status();
+    }
+}
+
+#[test]
+fn the_size_of_a_block_device_is_known_at_the_start() {
+    let (folder, source, bytes) = folder_with(2048 * SECTOR + 3 * SECTOR);
+    let Some(device) = LoopDevice::of(&source) else {
+        println!("skipped: there is no loop device for us");
+        return;
+    };
+    let run = run([device.0.as_str(), "-"]).expect(0);
+    assert_eq!(run.report["sources"][0]["size_at_start"], bytes.len());
+    assert!(run.stdout == bytes);
+    // What is left of it, where it was read before; looking does not move the position.
+    let line =
+        "{ dd bs=512 count=3 of=first 2>/dev/null; \"$0\" copy --report json - rest; } <\"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", line, EXE, &device.0]);
+    let output = command.current_dir(folder.path()).output().unwrap();
+    let run = Run::of(output).expect(0);
+    let left = &bytes[3 * SECTOR..];
+    assert_eq!(run.report["sources"][0]["size_at_start"], left.len());
+    assert!(fs::read(folder.path().join("rest")).unwrap() == left);
+}
+
+/// A device is no file, and has a disk behind it all the same.
+#[test]
+fn a_block_device_is_synced() {
+    if !strace::may_trace() {
+        return;
+    }
+    let (folder, source, bytes) = folder_with(8 * SECTOR);
+    let disk = folder.path().join("disk");
+    fs::write(&disk, vec![0; 16 * SECTOR]).unwrap();
+    let Some(device) = LoopDevice::of(&disk) else {
+        println!("skipped: there is no loop device for us");
+        return;
+    };
+    let log = folder.path().join("calls");
+    let about = [device.0.as_str()];
+    let mut command = strace::copy(&log, "fsync", &[], &about);
+    command.args(["--sync", &file(&source), device.0.as_str()]);
+    Run::of(command.output().unwrap()).expect(0);
+    let log = fs::read_to_string(&log).unwrap();
+    assert_eq!(log.matches("fsync(").count(), 1, "{log}");
+    assert!(fs::read(&disk).unwrap().starts_with(&bytes));
 }
