@@ -166,7 +166,7 @@ fn a_block_device_is_synced() {
     }
     let (folder, source, bytes) = folder_with(8 * SECTOR);
     let disk = folder.path().join("disk");
-    fs::write(&disk, vec![0; 16 * SECTOR]).unwrap();
+    fs::write(&disk, [0_u8; 16 * SECTOR]).unwrap();
     let Some(device) = LoopDevice::of(&disk) else {
         println!("skipped: there is no loop device for us");
         return;
