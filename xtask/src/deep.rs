@@ -48,7 +48,7 @@ const MANIFEST: &str = "Cargo.toml";
 /// A part: its name, the places whose changes bring it first (a folder, or how a file's name ends), and what it does.
 pub(crate) type Part = (&'static str, &'static [&'static str], fn(&Machine) -> Plan);
 
-pub(crate) const PARTS: [Part; 18] = [
+pub(crate) const PARTS: [Part; 19] = [
     // A quarter of the models each fail with their bugs.
     ("twins-1", &[DRIVER], |_| twins(1)),
     ("twins-2", &[DRIVER], |_| twins(2)),
@@ -71,6 +71,7 @@ pub(crate) const PARTS: [Part; 18] = [
     ("valgrind", &[OS], valgrind),
     ("fuzz", &[CORE, "fuzz/"], fuzz),
     ("foreign", &[OS], foreign),
+    ("plain", &[MANIFEST], plain),
     ("features", &[MANIFEST], features),
     ("dependencies", &[MANIFEST, "Cargo.lock"], dependencies),
     ("coverage", &[], coverage),
@@ -125,6 +126,12 @@ fn in_turn(number: usize, touched: &str) -> Vec<&'static Part> {
     let mut seen = BTreeSet::new();
     turns.retain(|part| seen.insert(part.0));
     turns
+}
+
+/// The library without features. The endless cycles run in the quick gate.
+fn plain(_: &Machine) -> Plan {
+    let library = Step::cargo("test --no-fail-fast -p watertight").env("WATERTIGHT_CYCLES", "2000");
+    Plan::Run(vec![library])
 }
 
 fn twins(shard: usize) -> Plan {
