@@ -402,7 +402,10 @@ mod tests {
         let of_manifests: BTreeSet<&str> = (0..20)
             .map(|turn| first(2 * turn + 1, "crates/a/Cargo.toml"))
             .collect();
-        assert_eq!(of_manifests, BTreeSet::from(["dependencies", "features"]));
+        assert_eq!(
+            of_manifests,
+            BTreeSet::from(["dependencies", "features", "plain"])
+        );
     }
 
     #[test]

@@ -550,7 +550,11 @@ impl Operation for Terminate<'_> {
                 // The grace is over; or all that were asked are, and whoever was started meanwhile is looked for: the child is not
                 // reaped yet, so its group is in reach.
                 Phase::Asked(_) if over.is_pending() || matches!(self.whom, Whom::Tree) => {
-                    self.kill().map_err(failed)?;
+                    let killed = self.kill();
+                    if over.is_pending() {
+                        killed.map_err(failed)?;
+                    }
+                    // Of one that is over the status is told, whatever the last look at its tree came to.
                     self.phase = Phase::Killed;
                 }
                 // With this the child is reaped.

@@ -374,6 +374,8 @@ impl Communicate {
 
     /// Goes as far as it can without waiting.
     fn step(&mut self, waker: &Waker, looks: Looks) -> Result<Step, Error> {
+        let here = self.child.driver.refuse_elsewhere();
+        here.map_err(|cause| Error::without_bytes(Verb::Run, cause))?;
         loop {
             if let Phase::Closing(ended) = self.phase {
                 return Ok(Step::Close(ended));

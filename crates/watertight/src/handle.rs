@@ -105,7 +105,8 @@ struct Global {
 fn global() -> Result<Arc<Driver<Native>>, StepError> {
     let mut global = GLOBAL.lock();
     if let Some(known) = global.as_ref() {
-        if known.process == std::process::id() {
+        let is_here = known.process == std::process::id() && !known.driver.backend.is_elsewhere();
+        if is_here {
             return Ok(known.driver.clone());
         }
         // A forked child: the poller is shared with the parent and must not be touched, and the thread is not here.

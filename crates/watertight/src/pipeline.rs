@@ -231,7 +231,7 @@ impl PipelineOutcome {
     pub fn is_success(&self) -> bool {
         let mut are_well_behind = false;
         for stage in self.stages.iter().rev() {
-            let had_enough = are_well_behind && is_broken_pipe(stage.exit);
+            let had_enough = are_well_behind && is_broken_pipe(stage.exit) && stage.is_whole();
             if !stage.is_success() && !had_enough {
                 return false;
             }

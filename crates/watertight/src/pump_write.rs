@@ -304,6 +304,7 @@ impl<B: Backend> WriterCell<B> {
                 self.tell_observer();
                 return answer;
             };
+            let is_write = matches!(step, BackendCall::Submit(_, _, Op::Write(_)));
             let enlarged = state.enlarged_before(&step);
             drop(state);
             if let Some(handle) = enlarged {
@@ -312,7 +313,10 @@ impl<B: Backend> WriterCell<B> {
                 drop(handle);
             }
             let answer = self.driver.perform(step);
-            self.change_quietly(|state| state.absorb(answer));
+            self.change_quietly(|state| {
+                state.was_full |= is_write && matches!(answer, Answer::InFlight);
+                state.absorb(answer);
+            });
         }
         let answer = self.lock().end_offer(offered);
         self.tell_observer();
@@ -412,7 +416,7 @@ impl<B: Backend> State<B> {
         self.handle.leave();
         match answer {
             Answer::Closed(failure) => self.half.handle_closed(failure),
-            Answer::InFlight => self.was_full = true,
+            Answer::InFlight => {}
             Answer::Settled(kind, outcome) => self.settle(kind, outcome),
         }
     }

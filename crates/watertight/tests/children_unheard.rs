@@ -8,7 +8,7 @@ use common::{Accounted, PATIENCE};
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 use watertight::fault::{self, Fault};
-use watertight::{Command, EndedBy, Exit, Group, Limits, OsCode, Outcome, Output, Pipeline};
+use watertight::{Command, EndedBy, Exit, Group, Input, Limits, OsCode, Outcome, Output, Pipeline};
 
 /// EPERM: a filter forbids the question.
 const FORBIDDEN: OsCode = OsCode(1);
@@ -80,7 +80,7 @@ fn a_thread_that_is_not_told_the_end_keeps_what_came() {
     let mut is_planned = false;
     let run = run.unwrap().on_output(move |_, _| {
         if !std::mem::replace(&mut is_planned, true) {
-            plan("waitid (life)", FORBIDDEN, 2);
+            plan("waitid (life)", FORBIDDEN, Fault::FOR_EVER);
         }
     });
     let outcome = run.within(PATIENCE).wait().unwrap();
@@ -116,6 +116,26 @@ fn a_pipeline_keeps_what_all_of_them_wrote() {
     assert_eq!(last.stdout.bytes, b"out\n");
     assert!(!last.exit.unwrap().is_success());
     await_no_children();
+}
+
+/// As where there is no /proc: its tree cannot be looked at, and it ends as it was asked to.
+#[test]
+fn who_ends_on_request_tells_how_although_nobody_sees_its_tree() {
+    let _accounted = accounted();
+    let _guard = fault::guard();
+    let mut command = shell("trap 'exit 3' TERM; echo ready; while :; do read line; done");
+    let (from, into) = std::io::pipe().unwrap();
+    command
+        .stdout(Output::from_handle(into))
+        .stdin(Input::piped());
+    let child = command.spawn().unwrap();
+    drop(command);
+    let mut line = String::new();
+    BufReader::new(from).read_line(&mut line).unwrap();
+    plan("open (/proc)", OsCode(2), Fault::FOR_EVER);
+    let ended = child.terminate_tree(PATIENCE).wait();
+    assert!(!fault::stop().begun.is_empty());
+    assert_eq!(ended.unwrap().status().unwrap().code(), Some(3));
 }
 
 /// The thread that hears of ends and reaps does so a moment after the end.

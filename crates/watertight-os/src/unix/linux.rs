@@ -199,9 +199,14 @@ pub(super) fn read_around(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, E
     })?;
     let mut filled = 0;
     while filled < bytes {
-        filled += rustix::io::read(&from, &mut buf[filled..bytes])?;
+        match rustix::io::read(&from, &mut buf[filled..bytes]) {
+            Ok(n) => filled += n,
+            // A page that the pipe was lent, and whose file cannot be read: what came before it came.
+            Err(_) if filled > 0 => break,
+            Err(code) => return Err(code),
+        }
     }
-    Ok(bytes)
+    Ok(filled)
 }
 
 /// writev and splice: writes without waiting to such a pipe. Up to PIPE_BUF goes whole or not at all, for it is one page.

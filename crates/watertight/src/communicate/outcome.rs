@@ -264,6 +264,27 @@ impl Outcome {
             Some(Exit::Unknown) => return Some("its status is not to be had".into()),
             None => return Some("it is not over".into()),
         }
+        let lacking = self.lacking_output();
+        if lacking.is_some() {
+            return lacking;
+        }
+        let stdin = self
+            .stdin
+            .as_ref()
+            .filter(|stdin| !self.is_as_wanted(stdin));
+        stdin.map(|stdin| {
+            let ledger = stdin.ledger();
+            format!("it did not read all of its input: {ledger}")
+        })
+    }
+
+    /// Whether it came to its end by itself and its output is whole, whatever its status and its input.
+    pub(crate) fn is_whole(&self) -> bool {
+        let is_by_itself = matches!(self.ended, EndedBy::Itself | EndedBy::Quiet);
+        is_by_itself && self.failure.is_none() && self.lacking_output().is_none()
+    }
+
+    fn lacking_output(&self) -> Option<String> {
         if self.has_observer_panicked {
             return Some("the function that is told of its output panicked".into());
         }
@@ -278,14 +299,7 @@ impl Outcome {
                 ));
             }
         }
-        let stdin = self
-            .stdin
-            .as_ref()
-            .filter(|stdin| !self.is_as_wanted(stdin));
-        stdin.map(|stdin| {
-            let ledger = stdin.ledger();
-            format!("it did not read all of its input: {ledger}")
-        })
+        None
     }
 
     fn is_as_wanted(&self, stdin: &Receipt) -> bool {

@@ -66,6 +66,11 @@ impl Hold {
         }
     }
 
+    /// Whether a signal by this can reach no other process.
+    pub(super) const fn means_one_process(&self) -> bool {
+        matches!(self, Self::Pidfd(..))
+    }
+
     /// waitid, reaping nothing.
     pub(super) fn life(&self) -> Result<Life, Errno> {
         match self {

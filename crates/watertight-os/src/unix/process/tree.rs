@@ -255,7 +255,8 @@ impl<'a> Look<'a> {
     }
 
     fn signal_leader(&mut self, signal: libc::c_int) {
-        if self.root.is_none() {
+        // A pidfd means this one child also while nobody says whose its number is.
+        if self.root.is_none() && !self.leader.means_one_process() {
             return;
         }
         let pid = self.leader.pid().as_raw_pid();
@@ -282,6 +283,8 @@ impl<'a> Look<'a> {
             match sent {
                 Ok(true) => note(&mut self.end.signalled, member.seen.found()),
                 Ok(false) => {}
+                // It has ended meanwhile: whose it was is asked first.
+                Err(_) if !member.is_alive() => {}
                 Err(code) => {
                     self.end.error.get_or_insert(code.into());
                     note(&mut self.end.left, member.seen.found());
