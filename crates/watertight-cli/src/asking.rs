@@ -1,8 +1,9 @@
 //! Asks how many bytes of a destination's pipe its reader has not taken, and remembers when that was.
 //!
 //! The question is asked on a thread, for it may be held up: by a reader that splices out of this pipe and waits for room elsewhere, for
-//! as long as it waits. Each destination that is asked about has its own thread, so that one that is held up hides no other; it is
-//! started by the first question. Never here: when to ask (`copy.rs`), and what an answer means (`unread.rs`).
+//! as long as it waits; or by our own source's thread that splices a file into it and waits for the disk. Each destination that is asked
+//! about has its own thread, so that one that is held up hides no other; it is started by the first question. Never here: when to ask
+//! (`copy.rs`), and what an answer means (`unread.rs`).
 
 use crate::event::{Event, Mailbox};
 use crate::unread::Answer;
@@ -12,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use watertight::PipeWriter;
 
-/// A question without an answer for so long is held up, and somebody takes nothing meanwhile.
+/// A question without an answer for so long is held up, and nobody else takes anything meanwhile.
 const HELD_UP_AFTER: Duration = Duration::from_secs(1);
 
 /// The questions about one destination.
@@ -30,6 +31,8 @@ struct Times {
     open: Option<Instant>,
     /// The last one that was answered.
     answered: Option<Instant>,
+    /// Who holds it up may be our own source's thread.
+    may_be_ours: bool,
 }
 
 impl Asking {
@@ -65,12 +68,27 @@ impl Asking {
         }
     }
 
+    /// From now on our own source's thread may hold up a question, which then says nothing about the reader.
+    pub(crate) fn note_ours(&mut self) {
+        self.times.may_be_ours = true;
+    }
+
     /// Whether the question that is open is held up.
     pub(crate) fn is_held_up(&self, now: Instant) -> bool {
         self.times.is_held_up(now)
     }
 
-    /// Whether it is known what was taken up to that moment. Of a reader for which a question is held up it is known too: nothing.
+    /// Whether it is held up by the reader, who takes nothing meanwhile.
+    pub(crate) fn is_held_up_by_reader(&self, now: Instant) -> bool {
+        self.times.is_held_up_by_reader(now)
+    }
+
+    /// Since when nothing can be taken, if our own source's thread may be who holds it up.
+    pub(crate) fn locked_since(&self, now: Instant) -> Option<Instant> {
+        self.times.locked_since(now)
+    }
+
+    /// Whether it is known what was taken up to that moment. Of a reader who holds up a question it is known too: nothing.
     pub(crate) fn is_known_at(&self, at: Instant, now: Instant) -> bool {
         self.times.is_known_at(at, now)
     }
@@ -86,8 +104,17 @@ impl Times {
         self.open.is_some_and(|asked| asked + HELD_UP_AFTER <= now)
     }
 
+    fn is_held_up_by_reader(self, now: Instant) -> bool {
+        self.is_held_up(now) && !self.may_be_ours
+    }
+
+    fn locked_since(self, now: Instant) -> Option<Instant> {
+        let is_locked = self.is_held_up(now) && self.may_be_ours;
+        self.open.filter(|_| is_locked)
+    }
+
     fn is_known_at(self, at: Instant, now: Instant) -> bool {
-        self.is_held_up(now) || self.answered.is_some_and(|asked| asked >= at)
+        self.is_held_up_by_reader(now) || self.answered.is_some_and(|asked| asked >= at)
     }
 
     fn due(self, from: Instant, every: Duration) -> Instant {
@@ -150,6 +177,7 @@ mod tests {
             let times = Times {
                 open: open.map(at),
                 answered: answered.map(at),
+                may_be_ours: false,
             };
             let is_known = times.is_known_at(at(deadline), at(now));
             assert_eq!(
@@ -157,6 +185,31 @@ mod tests {
                 "{open:?}, {answered:?}, {deadline}, {now}"
             );
         }
+    }
+
+    /// The reader may have taken everything, and wait for us.
+    #[test]
+    fn a_question_that_our_own_source_may_hold_up_says_nothing_about_the_reader() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let times = Times {
+            open: Some(at(500)),
+            answered: Some(at(400)),
+            may_be_ours: true,
+        };
+        assert!(times.is_held_up(at(1500)));
+        assert!(!times.is_held_up_by_reader(at(1500)));
+        assert!(!times.is_known_at(at(500), at(9000)));
+        assert!(times.is_known_at(at(400), at(9000)), "that was answered");
+        // Whoever has the lock: nothing was taken since the question, and nothing came.
+        assert_eq!(times.locked_since(at(1499)), None);
+        assert_eq!(times.locked_since(at(1500)), Some(at(500)));
+        let readers = Times {
+            may_be_ours: false,
+            ..times
+        };
+        assert!(readers.is_known_at(at(500), at(1500)));
+        assert_eq!(readers.locked_since(at(1500)), None);
     }
 
     #[test]
@@ -172,6 +225,7 @@ mod tests {
             let times = Times {
                 open: open.map(at),
                 answered: answered.map(at),
+                may_be_ours: false,
             };
             let due = times.due(at(from), Duration::from_millis(100));
             assert_eq!(due, at(expected), "{open:?}, {answered:?}, {from}");

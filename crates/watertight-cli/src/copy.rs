@@ -122,6 +122,7 @@ impl<'a> Copy<'a> {
         let (reader, extent) = (ends.source.reader, ends.source.extent);
         let mut to_enlarge = flags.ends_to_enlarge();
         let source = if is_moving {
+            readers::note_our_locks(flags, &reader, &mut destinations);
             let moving = Moving {
                 writers: destinations.iter().map(Destination::writer).collect(),
                 is_stable: flags.stable,

@@ -64,8 +64,8 @@ pub(crate) struct Destination {
     /// What was last told of the bytes in its pipe.
     told: Option<Answer>,
     asking: Asking,
-    /// The question is held up, and its reader takes nothing.
-    is_asking_held_up: bool,
+    /// Its reader holds up the question, and takes nothing.
+    is_held_up_by_reader: bool,
     /// When bytes came into its pipe of which nothing is known.
     unknown_since: Instant,
     /// Nothing more comes from the source.
@@ -126,7 +126,7 @@ impl Destination {
             content_at: now,
             told: None,
             asking: Asking::default(),
-            is_asking_held_up: false,
+            is_held_up_by_reader: false,
             unknown_since: now,
             is_source_over: false,
             receipt: None,
@@ -196,7 +196,7 @@ impl Destination {
             return InPipe::Nothing;
         }
         match in_pipe(self.told, self.transferred) {
-            InPipe::Unasked if self.is_asking_held_up => InPipe::Unread,
+            InPipe::Unasked if self.is_held_up_by_reader => InPipe::Unread,
             known @ (InPipe::Nothing | InPipe::Unasked | InPipe::Unread) => known,
         }
     }
@@ -212,12 +212,22 @@ impl Destination {
         self.in_pipe() == InPipe::Nothing || self.asking.is_known_at(at, now)
     }
 
+    /// Our own source's thread may have its pipe's lock while it waits for a file.
+    pub(crate) fn note_our_lock(&mut self) {
+        self.asking.note_ours();
+    }
+
+    /// Since when nothing moves in its pipe, if that lock may be what holds up a question. It says nothing about the reader.
+    pub(crate) fn locked_since(&self, now: Instant) -> Option<Instant> {
+        self.asking.locked_since(now)
+    }
+
     /// Asks how much of its pipe is unread, if that is of interest. The answer comes as an event.
     pub(crate) fn look_at_reader(&mut self, now: Instant, mailbox: &Mailbox) {
         if self.in_pipe() == InPipe::Nothing {
             return;
         }
-        self.is_asking_held_up = self.asking.is_held_up(now);
+        self.is_held_up_by_reader = self.asking.is_held_up_by_reader(now);
         let asked = self.asking.ask(&self.writer, self.index, mailbox, now);
         if asked.is_err() {
             // Without a thread it is not known here.
@@ -232,7 +242,7 @@ impl Destination {
     /// The answer to `look_at_reader`. Says whether its reader has taken something, or may have.
     pub(crate) fn handle_unread(&mut self, answer: Answer, now: Instant) -> bool {
         self.asking.handle_answer();
-        self.is_asking_held_up = false;
+        self.is_held_up_by_reader = false;
         let has_taken = may_have_taken(self.told, answer);
         self.told = Some(answer);
         if has_taken {

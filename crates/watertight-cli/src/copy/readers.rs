@@ -3,15 +3,41 @@
 //! Never here: how it is asked (`asking.rs`), and what an answer means (`unread.rs`).
 
 use super::{Copy, LOOK_EVERY};
-use crate::flags::SlowPolicy;
+use crate::destination::Destination;
+use crate::flags::{CopyFlags, SlowPolicy};
+use crate::platform;
 use crate::unread::Answer;
+use std::fs::File;
 use std::time::Instant;
+use watertight::PipeReader;
+
+/// Has destinations know whether the thread that moves bytes out of this source may hold up a question about their pipes. A splice out of a
+/// pipe waits for nothing while it has a lock; one out of a file waits for the disk.
+pub(super) fn note_our_locks(
+    flags: &CopyFlags,
+    source: &PipeReader,
+    destinations: &mut [Destination],
+) {
+    if is_movement_wanted(flags) && !is_pipe(source) {
+        destinations.iter_mut().for_each(Destination::note_our_lock);
+    }
+}
+
+/// fcntl, fstat. What cannot be asked may be anything.
+fn is_pipe(source: &PipeReader) -> bool {
+    let copy = source.try_clone_handle().map(File::from);
+    let known = copy.and_then(|copy| copy.metadata());
+    known.is_ok_and(|known| platform::is_fifo(&known))
+}
+
+fn is_movement_wanted(flags: &CopyFlags) -> bool {
+    flags.idle.is_some() || flags.slow != SlowPolicy::Wait
+}
 
 impl Copy<'_> {
     /// Whether a deadline depends on whether bytes move.
     pub(super) fn is_movement_watched(&self) -> bool {
-        let is_wanted = self.flags.idle.is_some() || self.flags.slow != SlowPolicy::Wait;
-        is_wanted && !self.stopping
+        is_movement_wanted(self.flags) && !self.stopping
     }
 
     /// Looks at the readers that were not looked at for a while, and at those for which a deadline is about to count.
@@ -29,6 +55,10 @@ impl Copy<'_> {
             if is_look_due || due.any(|at| !destination.is_known_at(at, now)) {
                 destination.look_at_reader(now, &self.mailbox);
             }
+            // Up to then its reader may have taken something.
+            if let Some(locked_at) = destination.locked_since(now) {
+                self.moved_at = self.moved_at.max(locked_at);
+            }
         }
     }
 
@@ -39,11 +69,14 @@ impl Copy<'_> {
         }
     }
 
-    /// Whether the copy has been idle for too long, with all that readers have taken by then.
+    /// Whether the copy has been idle for too long, with all that readers have taken by then. While our own source's thread has a pipe's
+    /// lock, nobody takes anything out of that.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         let mut all = self.destinations.iter();
         let due = self.idle_at().filter(|at| *at <= now);
-        due.is_some_and(|at| all.all(|destination| destination.is_known_at(at, now)))
+        due.is_some_and(|at| {
+            all.all(|one| one.is_known_at(at, now) || one.locked_since(now).is_some())
+        })
     }
 
     /// Whether a destination has been slow for too long, with all that its reader has taken by then.
