@@ -512,7 +512,9 @@ impl<'a> Copy<'a> {
             .filter_map(Destination::abandoned_at);
         let children = self.children.iter().filter_map(ChildOfEnd::due);
         let is_watched = self.is_movement_watched();
-        let is_looked_for = self.is_moving && self.drain_since.is_none() && is_watched;
+        // While bytes are moved nobody is woken for them.
+        let is_unheard = self.is_moving && self.drain_since.is_none();
+        let is_looked_for = is_unheard && (is_watched || self.ended_early_at.is_some());
         let look = is_looked_for.then(|| now + LOOK_EVERY);
         let watched = self.destinations.iter().filter(|_| is_watched);
         let readers = watched.filter_map(|destination| destination.look_at(LOOK_EVERY));
