@@ -1,4 +1,7 @@
 //! Signals on Unix: each is kept from the beginning, and the thread that hears them is started when it is needed.
+//!
+//! The system gives a signal to the main thread if that does not block it, and while that is inside a call which no signal ends, nobody hears
+//! it. So those that ask us to end are left to the thread that hears them.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::SigId;
@@ -15,6 +18,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use watertight::block_signals;
 
 /// A wait that looks once.
 pub(crate) const AT_ONCE: Timespec = Timespec {
@@ -68,12 +73,14 @@ impl KeptSignals {
         })
     }
 
-    /// Starts the thread, once: `hear` is called with what was kept, and from now on with each signal.
+    /// Starts the thread, once: `hear` is called with what was kept, and from now on with each signal. Before any other thread is started:
+    /// none of those has a signal that asks us to end.
     pub(crate) fn begin(&mut self) -> io::Result<()> {
         let Some(kept) = self.kept.take() else {
             return Ok(());
         };
         spawn(kept.delivery, kept.hear)?;
+        block_signals(&asking());
         for id in self.at_the_second.drain(..) {
             unregister(id);
         }
@@ -119,6 +126,10 @@ fn asking() -> Vec<i32> {
     let wanted = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
     wanted.into_iter().filter(is_wanted).collect()
 }
+
+/// Children have the mask of whoever starts them here: nothing is blocked.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn block_signals(_: &[i32]) {}
 
 fn is_wanted(signal: &i32) -> bool {
     !watertight::is_signal_ignored(*signal)

@@ -4,7 +4,7 @@
 
 mod harness;
 
-use harness::copy;
+use harness::{copy, run};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 use serde_json::Value;
@@ -12,13 +12,15 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A pipe of this size has room for more than a socket has.
 const LARGE: usize = 1 << 20;
+/// SIGHUP, SIGINT, SIGQUIT and SIGTERM in a mask.
+const ASKING: u64 = 0x4007;
 /// Longer than anything here takes, and shorter than what hangs.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -110,6 +112,69 @@ fn report(child: &mut Child) -> Receiver<Value> {
         let _ = tell.send(serde_json::from_str(&report.unwrap()).unwrap());
     });
     told
+}
+
+/// The signals that the thread of this folder in /proc blocks; none if it has ended.
+fn blocked(thread: &Path) -> Option<u64> {
+    let status = fs::read_to_string(thread.join("status")).ok()?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigBlk:"))?;
+    Some(u64::from_str_radix(mask.trim(), 16).unwrap())
+}
+
+/// The name of the thread of this folder in /proc; none if it has ended.
+fn name(thread: &Path) -> String {
+    let name = fs::read_to_string(thread.join("comm")).unwrap_or_default();
+    name.trim_end().to_owned()
+}
+
+/// The folders of the program's threads in /proc.
+fn threads(child: &Child) -> Vec<PathBuf> {
+    let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    threads.map(|one| one.unwrap().path()).collect()
+}
+
+/// The system would give a signal to a thread that is inside a call which no signal ends.
+#[test]
+fn signals_that_ask_for_the_end_are_left_to_the_thread_that_hears_them() {
+    let ours = blocked(Path::new("/proc/thread-self")).unwrap();
+    let mut asking = [1, 2, 3, 15].into_iter();
+    if ours & ASKING != 0 || asking.any(watertight::is_signal_ignored) {
+        println!("skipped: some of the signals are blocked or ignored here");
+        return;
+    }
+    let mut child = copy(["--hash", "-", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"x").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    until(|| threads(&child).iter().any(|one| name(one) == "signals"));
+    for thread in threads(&child) {
+        let name = name(&thread);
+        let expected = if name == "signals" { 0 } else { ASKING };
+        if let Some(blocked) = blocked(&thread) {
+            assert_eq!(blocked & ASKING, expected, "{name}");
+        }
+    }
+    let main = format!("/proc/{0}/task/{0}", child.id());
+    assert_eq!(blocked(Path::new(&main)), Some(ours | ASKING));
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_command_of_a_copy_blocks_the_signals_that_the_program_found_blocked() {
+    let ours = blocked(Path::new("/proc/thread-self")).unwrap();
+    for options in [&["--hash"][..], &[]] {
+        let source = ["exec:cat /proc/self/status", "-"];
+        let run = run(options.iter().chain(&source)).expect(0);
+        let status = String::from_utf8(run.stdout).unwrap();
+        let line = format!("SigBlk:\t{ours:016x}");
+        assert!(status.lines().any(|one| one == line), "{line}: {status}");
+    }
 }
 
 /// Nobody is woken when bytes are moved by the library, so it has to be looked.

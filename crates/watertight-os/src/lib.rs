@@ -54,7 +54,7 @@ pub use process::{
 };
 pub use step::{Direction, Refused, Step, StepError};
 #[cfg(any(target_os = "android", target_os = "linux"))]
-pub use unix::{Bell, orphans};
+pub use unix::{Bell, block_signals, orphans};
 #[cfg(unix)]
 pub use unix::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,

@@ -124,6 +124,9 @@ pub use watertight_core::{
 #[cfg(unix)]
 #[doc(hidden)]
 pub use watertight_os::look_at;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+#[doc(hidden)]
+pub use watertight_os::block_signals;
 pub use watertight_os::{
     Direction, Found, StartError, StartStep, Step, TerminalSize, TreeEnd, Usage,
     is_in_terminals_foreground,

@@ -32,6 +32,8 @@ mod watch;
 pub use self::descriptors::{Descriptors, Prepared};
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use self::holders::holders_of;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub use self::mask::block_signals;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 pub use self::other::holders_of;
 pub use self::reaping::{Reaping, Waiting};

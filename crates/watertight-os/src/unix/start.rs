@@ -57,6 +57,12 @@ pub(super) fn mask_of_this_thread() -> u64 {
     mask
 }
 
+/// A mask of these signals.
+pub(super) fn mask_of(signals: &[libc::c_int]) -> u64 {
+    let known = signals.iter().filter(|signal| SIGNALS.contains(*signal));
+    known.fold(0, |mask, signal| mask | bit_of(*signal))
+}
+
 /// A mask as the C library has it.
 pub(super) fn set_of(mask: u64) -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::zeroed();

@@ -25,6 +25,14 @@ pub(super) fn pass_on(command: &mut Command) -> bool {
     true
 }
 
+/// pthread_sigmask: leaves these signals to the threads that do not block them. The calling thread does from now on, and so do the threads that
+/// it starts; its children do not.
+pub fn block_signals(signals: &[i32]) {
+    let set = start::set_of(start::mask_of(signals));
+    // SAFETY: the set is ours, lives on this stack, and is only read; the call changes this thread's mask and nothing else.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
 /// pthread_sigmask.
 fn set_mask(set: &libc::sigset_t) -> io::Result<()> {
     // SAFETY: the set is borrowed until the call returns, and only read; nothing is asked for in return.
