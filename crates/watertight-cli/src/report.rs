@@ -83,6 +83,9 @@ pub(crate) struct SourceReport {
     /// As many bytes as --limit says were read. Whether there were more is not known.
     pub(crate) limit_reached: bool,
     pub(crate) error: Option<String>,
+    /// It did not stop when it was told to. That is the error, and no failure of a source that was read.
+    #[serde(skip)]
+    pub(crate) is_abandoned: bool,
     pub(crate) child: Option<ChildStatus>,
 }
 
@@ -245,6 +248,11 @@ impl Report {
 }
 
 impl SourceReport {
+    /// Whether it failed while it was read.
+    fn has_failed(&self) -> bool {
+        self.error.is_some() && !self.is_abandoned
+    }
+
     /// Whether all that was wanted of it was read.
     fn is_done(&self) -> bool {
         self.ended || self.limit_reached
@@ -516,7 +524,7 @@ fn exit_code(report: &Report) -> u8 {
     match report.signal {
         Some(signal) => u8::try_from(128 + signal).unwrap_or(130),
         None if report.ending == CopyEnding::NotOpened => 3,
-        None if report.sources.iter().any(|source| source.error.is_some()) => 4,
+        None if report.sources.iter().any(SourceReport::has_failed) => 4,
         None if report.ending == CopyEnding::NotResumed => 4,
         None if stopped_by_deadline || report.destinations.iter().any(deadline) => 6,
         None if report.destinations.iter().any(|one| one.is_short(read)) => 5,

@@ -383,3 +383,15 @@ fn a_plain_pipe_is_suggested_where_a_child_may_have_opened_its_socket_again() {
         assert!(!is_suggested(other), "{index}");
     }
 }
+
+/// It is told as an error, and what made us stop it counts.
+#[test]
+fn a_source_that_did_not_stop_has_not_failed() {
+    let mut report = finished();
+    report.ending = CopyEnding::IdleDeadline;
+    report.sources[0].error = Some("it did not stop".to_owned());
+    report.sources[0].is_abandoned = true;
+    let report = report.conclude();
+    assert_eq!(report.exit_code, 6);
+    assert!(report.to_text().contains("error        it did not stop\n"));
+}

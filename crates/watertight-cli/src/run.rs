@@ -177,7 +177,8 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -> Report {
         seal_bytes: ending.map_or(0, |ending| ending.seal_bytes),
         ended: ending.is_some_and(|ending| ending.ended),
         limit_reached: ending.is_some_and(|ending| ending.limit_reached),
-        error: ending.and_then(|ending| ending.error.clone()),
+        error: ending.map_or_else(|| copy.not_stopped(), |ending| ending.error.clone()),
+        is_abandoned: ending.is_none(),
         child: copy.children[0].status(),
     };
     let hash = ending.and_then(|ending| ending.hash);
@@ -188,11 +189,12 @@ fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -> Report {
         .zip(&copy.children[1..])
         .zip(placed);
     let destinations = ends.map(|(((address, destination), child), placed)| {
-        let child = child.status();
+        let known = destination_report(address, destination, placed, copy.bytes_read);
         DestinationReport {
-            child,
+            error: known.error.or_else(|| copy.not_counted(destination)),
+            child: child.status(),
             sealed: flags.seal,
-            ..destination_report(address, destination, placed, copy.bytes_read)
+            ..known
         }
     });
     Report {

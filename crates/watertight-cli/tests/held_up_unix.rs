@@ -101,6 +101,17 @@ fn has_open(child: &Child, path: &Path) -> bool {
     paths.any(|one| one.is_ok_and(|one| one == path))
 }
 
+/// Whether the program's thread of this name is inside a call that no signal ends, in a function of the kernel's that is named so. (Some
+/// systems do not tell the function.)
+fn is_inside(child: &Child, wanted: &str, function: &str) -> bool {
+    threads(child).into_iter().any(|one| {
+        let read = |file| fs::read_to_string(one.join(file)).unwrap_or_default();
+        let place = read("wchan");
+        let is_there = place.contains(function) || place == "0";
+        is_there && name(&one) == wanted && read("status").contains("State:\tD")
+    })
+}
+
 /// The closing report, which the program can say while it cannot end.
 fn report(child: &mut Child) -> Receiver<Value> {
     let stderr = child.stderr.take().unwrap();
@@ -204,4 +215,26 @@ fn a_source_that_hangs_is_given_up_once_nobody_is_behind() {
     assert_eq!(report["ending"], "destination_ended", "{report}");
     assert_eq!(child.wait().unwrap().code(), Some(5), "{report}");
     rest.join().unwrap().unwrap();
+}
+
+/// The thread that moves bytes is inside a call on a pipe whose lock is kept, and moves them when everything has been said.
+#[test]
+fn what_a_source_that_does_not_stop_may_have_moved_is_told() {
+    let (source, mut into_source) = std::io::pipe().unwrap();
+    let (from, into) = large_pipe();
+    let holder = Holder::of(from);
+    let mut child = copy(["-", "-"]).stdin(source).stdout(into).spawn().unwrap();
+    into_source.write_all(b"one").unwrap();
+    until(|| is_inside(&child, "source", "splice"));
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(sent.success());
+    let told = report(&mut child).recv_timeout(PATIENCE);
+    drop(holder);
+    let report = told.unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
+    let ends = [&report["sources"][0], &report["destinations"][0]];
+    let errors = ends.map(|end| end["error"].as_str().unwrap_or_default());
+    assert!(errors[0].contains("did not stop within"), "{report}");
+    assert!(errors[1].contains("is not counted"), "{report}");
 }

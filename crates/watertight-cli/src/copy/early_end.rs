@@ -1,4 +1,5 @@
-//! What a destination that ends early means for the source: it is stopped, or its thread comes to an end by itself, within a bound.
+//! What a destination that ends early means for the source: it is stopped, or its thread comes to an end by itself, within a bound. And what
+//! the account does not have if it does not.
 
 use super::{CHILD_GRACE, Copy, SOURCE_STOP_WITHIN};
 use crate::destination::Destination;
@@ -28,6 +29,23 @@ impl Copy<'_> {
         if !self.destinations.iter().any(Destination::is_live) && self.drain_since.is_none() {
             self.stop_source(CopyEnding::DestinationEnded, now);
         }
+    }
+
+    /// What there is to say of the source, if its thread was given up.
+    pub(crate) fn not_stopped(&self) -> Option<String> {
+        let within = SOURCE_STOP_WITHIN.as_secs();
+        self.source_ending.is_none().then(|| {
+            format!("the source did not stop within {within} s; what a call under way moved is not counted")
+        })
+    }
+
+    /// What there is to say of this destination, if it was given up while that thread moved bytes to it. One that has ended gets no more.
+    pub(crate) fn not_counted(&self, destination: &Destination) -> Option<String> {
+        let is_moved_to = self.is_moving && self.source_ending.is_none();
+        let may_get_more = is_moved_to && destination.ending().is_none();
+        may_get_more.then(|| {
+            "the source did not stop; what a call under way moved here is not counted".to_owned()
+        })
     }
 
     /// When the source's thread is stopped because it has not come to an end by itself.
