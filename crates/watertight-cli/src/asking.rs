@@ -68,6 +68,11 @@ impl Asking {
         }
     }
 
+    /// Whether a question is open: it may be held up.
+    pub(crate) fn is_open(&self) -> bool {
+        self.times.open.is_some()
+    }
+
     /// From now on our own source's thread may hold up a question, which then says nothing about the reader.
     pub(crate) fn note_ours(&mut self) {
         self.times.may_be_ours = true;

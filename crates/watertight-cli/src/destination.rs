@@ -248,6 +248,8 @@ impl Destination {
         if has_taken {
             self.content_at = self.content_at.max(now);
         }
+        // Now, for the next question may be due.
+        self.offer();
         has_taken
     }
 
@@ -367,7 +369,12 @@ impl Destination {
         moved
     }
 
+    /// Not while a question is open: who holds that up would hold up the write too, and with it everything that this thread does. With the
+    /// answer it is offered.
     fn offer(&mut self) {
+        if self.asking.is_open() {
+            return;
+        }
         let Some(chunk) = self.pending.take() else {
             return;
         };
@@ -455,8 +462,7 @@ impl Destination {
     pub(crate) fn close_condemned(&mut self, now: Instant) {
         if std::mem::take(&mut self.is_condemned) && self.receipt.is_none() {
             self.abandoned_at = Some(now + ANSWER_WITHIN);
-            // Asking is enough: the ending arrives as an event.
-            let _ = self.writer.abort().within(Duration::ZERO).wait();
+            self.abort();
         }
     }
 
@@ -466,8 +472,16 @@ impl Destination {
             self.given_up = Some(why);
             self.abandoned_at = Some(now + ANSWER_WITHIN);
             self.pending = None;
-            // Asking is enough: the ending arrives as an event.
-            let _ = self.writer.abort().within(Duration::ZERO).wait();
+            self.abort();
+        }
+    }
+
+    /// On a thread of its own: the close may wait for whoever keeps the pipe's lock, or for a disk, and no signal ends that.
+    fn abort(&self) {
+        let writer = self.writer.clone();
+        let thread = std::thread::Builder::new().name("abort".to_owned());
+        if thread.spawn(move || abort(&writer)).is_err() {
+            abort(&self.writer);
         }
     }
 
@@ -531,6 +545,11 @@ impl Destination {
         self.read_by_peer
             .filter(|_| self.ledger().transferred() > 0)
     }
+}
+
+/// Asking is enough: the ending arrives as an event.
+fn abort(writer: &PipeWriter) {
+    let _ = writer.abort().within(Duration::ZERO).wait();
 }
 
 /// What the answer says about the peer's reading.

@@ -12,10 +12,10 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A pipe of this size has room for more than a socket has.
 const LARGE: usize = 1 << 20;
@@ -88,8 +88,11 @@ fn is_full(fifo: &File) -> bool {
 }
 
 /// Waits until something is so: nothing tells that but looking.
+#[track_caller]
 fn until(is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
     while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "it hangs");
         std::thread::yield_now();
     }
 }
@@ -101,15 +104,20 @@ fn has_open(child: &Child, path: &Path) -> bool {
     paths.any(|one| one.is_ok_and(|one| one == path))
 }
 
-/// Whether the program's thread of this name is inside a call that no signal ends, in a function of the kernel's that is named so. (Some
-/// systems do not tell the function.)
-fn is_inside(child: &Child, wanted: &str, function: &str) -> bool {
+/// Whether the program's thread of this name is inside a call on a pipe that no signal ends. (Some systems do not tell in which.)
+fn is_inside(child: &Child, wanted: &str) -> bool {
     threads(child).into_iter().any(|one| {
         let read = |file| fs::read_to_string(one.join(file)).unwrap_or_default();
         let place = read("wchan");
-        let is_there = place.contains(function) || place == "0";
+        let is_there = place.contains("pipe") || place.contains("splice") || place == "0";
         is_there && name(&one) == wanted && read("status").contains("State:\tD")
     })
+}
+
+fn terminate(child: &Child) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(sent.success());
 }
 
 /// The closing report, which the program can say while it cannot end.
@@ -225,10 +233,8 @@ fn what_a_source_that_does_not_stop_may_have_moved_is_told() {
     let holder = Holder::of(from);
     let mut child = copy(["-", "-"]).stdin(source).stdout(into).spawn().unwrap();
     into_source.write_all(b"one").unwrap();
-    until(|| is_inside(&child, "source", "splice"));
-    let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-    assert!(sent.success());
+    until(|| is_inside(&child, "source"));
+    terminate(&child);
     let told = report(&mut child).recv_timeout(PATIENCE);
     drop(holder);
     let report = told.unwrap();
@@ -237,4 +243,44 @@ fn what_a_source_that_does_not_stop_may_have_moved_is_told() {
     let errors = ends.map(|end| end["error"].as_str().unwrap_or_default());
     assert!(errors[0].contains("did not stop within"), "{report}");
     assert!(errors[1].contains("is not counted"), "{report}");
+}
+
+/// A copy of what comes through this program to a reader that has got three bytes, and keeps the lock of the pipe that they are in.
+fn copy_to_a_holder(options: &[&str]) -> (Child, ChildStdin, Holder) {
+    let (from, into) = large_pipe();
+    let mut child = copy(options.iter().chain(&["--hash", "-", "-"]))
+        .stdin(Stdio::piped())
+        .stdout(into)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one").unwrap();
+    until(|| rustix::io::ioctl_fionread(&from).unwrap() > LARGE as u64 / 2);
+    (child, stdin, Holder::of(from))
+}
+
+#[test]
+fn a_reader_that_keeps_the_lock_is_given_up_although_more_comes() {
+    let slow = ["--slow", "fail", "--slow-after", "3s"];
+    let (mut child, mut stdin, holder) = copy_to_a_holder(&slow);
+    until(|| is_inside(&child, "unread"));
+    stdin.write_all(b"two").unwrap();
+    let told = report(&mut child).recv_timeout(PATIENCE);
+    drop(holder);
+    let report = told.unwrap();
+    assert_eq!(report["ending"], "slow_deadline", "{report}");
+    assert_eq!(report["destinations"][0]["given_up"], "slow_deadline");
+    assert_eq!(child.wait().unwrap().code(), Some(6), "{report}");
+}
+
+/// The close of the pipe waits for the lock, and nobody else waits for the close.
+#[test]
+fn a_signal_ends_a_copy_to_a_reader_that_keeps_the_lock() {
+    let (mut child, stdin, holder) = copy_to_a_holder(&[]);
+    terminate(&child);
+    let told = report(&mut child).recv_timeout(PATIENCE);
+    drop((holder, stdin));
+    let report = told.unwrap();
+    assert_eq!(report["ending"], "interrupted", "{report}");
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
 }
