@@ -2,7 +2,8 @@
 //!
 //! The question is asked on a thread, for it may be held up: by a reader that splices out of this pipe and waits for room elsewhere, for
 //! as long as it waits; or by our own source's thread that splices a file into it and waits for the disk. Each destination that is asked
-//! about has its own thread, so that one that is held up hides no other; it is started by the first question. Never here: when to ask
+//! about has its own thread, so that one that is held up hides no other; it is started by the first question. The last one is whether a
+//! stranger has read everything, and behind it the same thread ends the stream: the close waits for the lock too. Never here: when to ask
 //! (`copy.rs`), and what an answer means (`unread.rs`).
 
 use crate::event::{Event, Mailbox};
@@ -11,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
-use watertight::PipeWriter;
+use watertight::{Error, ErrorKind, PipeWriter};
 
 /// A question without an answer for so long is held up, and nobody else takes anything meanwhile.
 const HELD_UP_AFTER: Duration = Duration::from_secs(1);
@@ -20,8 +21,16 @@ const HELD_UP_AFTER: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Asking {
     /// To the thread, once there is one. The writer goes with each question: the thread keeps none.
-    questions: Option<Sender<Arc<PipeWriter>>>,
+    questions: Option<Sender<Question>>,
     times: Times,
+}
+
+/// What the thread is to do.
+enum Question {
+    /// It asks how much is unread.
+    Unread(Arc<PipeWriter>),
+    /// It asks whether all was read, and ends the stream.
+    Last(Arc<PipeWriter>),
 }
 
 /// When it was asked.
@@ -50,13 +59,31 @@ impl Asking {
         if self.times.open.is_some() {
             return Ok(());
         }
+        self.send(Question::Unread(writer.clone()), index, mailbox)?;
+        self.times.open = Some(now);
+        Ok(())
+    }
+
+    /// Asks whether the peer has read everything by now, and then ends the stream. The answer comes as an event, and the ending as another.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(crate) fn ask_last(
+        &mut self,
+        writer: &Arc<PipeWriter>,
+        index: usize,
+        mailbox: &Mailbox,
+    ) -> io::Result<()> {
+        self.send(Question::Last(writer.clone()), index, mailbox)
+    }
+
+    fn send(&mut self, question: Question, index: usize, mailbox: &Mailbox) -> io::Result<()> {
         let questions = match self.questions.take() {
             Some(questions) => questions,
             None => start(index, mailbox.clone())?,
         };
-        self.times.open = Some(now);
         // The thread goes when this end of the channel does.
-        let _ = questions.send(writer.clone());
+        let _ = questions.send(question);
         self.questions = Some(questions);
         Ok(())
     }
@@ -130,7 +157,7 @@ impl Times {
     }
 }
 
-fn start(index: usize, mailbox: Mailbox) -> io::Result<Sender<Arc<PipeWriter>>> {
+fn start(index: usize, mailbox: Mailbox) -> io::Result<Sender<Question>> {
     let (sender, receiver) = channel();
     let name = "unread".to_owned();
     let thread = std::thread::Builder::new().name(name);
@@ -138,13 +165,39 @@ fn start(index: usize, mailbox: Mailbox) -> io::Result<Sender<Arc<PipeWriter>>> 
     Ok(sender)
 }
 
-fn answer_all(questions: &Receiver<Arc<PipeWriter>>, index: usize, mailbox: &Mailbox) {
-    while let Ok(writer) = questions.recv() {
-        let answer = answer(&writer);
-        // Before anybody hears of it.
-        drop(writer);
-        mailbox.post(Event::Unread(index, answer));
+fn answer_all(questions: &Receiver<Question>, index: usize, mailbox: &Mailbox) {
+    while let Ok(question) = questions.recv() {
+        match question {
+            Question::Unread(writer) => {
+                let answer = answer(&writer);
+                // Before anybody hears of it.
+                drop(writer);
+                mailbox.post(Event::Unread(index, answer));
+            }
+            Question::Last(writer) => {
+                mailbox.post(Event::ReadByPeer(index, is_all_read(&writer)));
+                finish(&writer);
+            }
+        }
     }
+}
+
+/// Asks once, without waiting for the peer, whether it has read everything; none if that cannot be known.
+pub(crate) fn is_all_read(writer: &PipeWriter) -> Option<bool> {
+    knowledge(writer.until_read().within(Duration::ZERO).wait())
+}
+
+/// What the answer says about the peer's reading.
+pub(crate) fn knowledge(answer: Result<(), Error>) -> Option<bool> {
+    match answer {
+        Ok(()) => Some(true),
+        Err(error) => (error.kind == ErrorKind::BrokenPipe).then_some(false),
+    }
+}
+
+/// Asking is enough: the ending arrives as an event.
+pub(crate) fn finish(writer: &PipeWriter) {
+    let _ = writer.finish().within(Duration::ZERO).wait();
 }
 
 /// The account on both sides of the question: only if it is the same one, the answer is about it.

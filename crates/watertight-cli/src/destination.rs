@@ -1,6 +1,6 @@
 //! One destination of a copy: its pipe, the chunk that waits for room in it, and how it ends.
 
-use crate::asking::Asking;
+use crate::asking::{Asking, finish, is_all_read, knowledge};
 use crate::child_status::InputKind;
 use crate::event::{Event, Mailbox};
 use crate::report::GivenUp;
@@ -405,21 +405,32 @@ impl Destination {
             DestinationKind::File => self.finish(),
             DestinationKind::Peer => {
                 if ledger.unsettled() == 0 {
-                    // A stranger may read whenever it likes, after this program has ended too: no deadline waits for that.
-                    self.ask_whether_read(now);
-                    self.finish();
+                    self.end_asked(mailbox, now);
                 }
             }
         }
     }
 
+    /// Asks whether a stranger has read everything, and ends its stream. It may read whenever it likes, after this program has ended too:
+    /// no deadline waits for that.
+    fn end_asked(&mut self, mailbox: &Mailbox, now: Instant) {
+        self.phase = Phase::Finishing;
+        let is_asked = !self.asking.is_held_up(now)
+            && self
+                .asking
+                .ask_last(&self.writer, self.index, mailbox)
+                .is_ok();
+        if !is_asked {
+            self.ask_whether_read(now);
+            self.finish();
+        }
+    }
+
     /// Asks once, without waiting: not where a question is held up.
     fn ask_whether_read(&mut self, now: Instant) {
-        if self.asking.is_held_up(now) {
-            return;
+        if !self.asking.is_held_up(now) {
+            self.read_by_peer = is_all_read(&self.writer);
         }
-        let answer = self.writer.until_read().within(Duration::ZERO).wait();
-        self.read_by_peer = knowledge(answer);
     }
 
     /// Waits on a thread of its own until the child has read everything, or has closed its end.
@@ -433,7 +444,7 @@ impl Destination {
         Ok(())
     }
 
-    /// The answer to `await_reading`.
+    /// The answer to `await_reading`, or to the last question.
     pub(crate) fn handle_read(&mut self, read_by_peer: Option<bool>) {
         self.read_by_peer = read_by_peer;
         if self.is_live() && self.phase == Phase::BeingRead {
@@ -443,8 +454,7 @@ impl Destination {
 
     fn finish(&mut self) {
         self.phase = Phase::Finishing;
-        // Asking is enough: the ending arrives as an event.
-        let _ = self.writer.finish().within(Duration::ZERO).wait();
+        finish(&self.writer);
     }
 
     /// Its consumer is to end, and only then its input: so it never sees an end of its input.
@@ -550,12 +560,4 @@ impl Destination {
 /// Asking is enough: the ending arrives as an event.
 fn abort(writer: &PipeWriter) {
     let _ = writer.abort().within(Duration::ZERO).wait();
-}
-
-/// What the answer says about the peer's reading.
-fn knowledge(answer: Result<(), watertight::Error>) -> Option<bool> {
-    match answer {
-        Ok(()) => Some(true),
-        Err(error) => (error.kind == ErrorKind::BrokenPipe).then_some(false),
-    }
 }

@@ -273,14 +273,18 @@ fn a_reader_that_keeps_the_lock_is_given_up_although_more_comes() {
     assert_eq!(child.wait().unwrap().code(), Some(6), "{report}");
 }
 
-/// The close of the pipe waits for the lock, and nobody else waits for the close.
+/// The close of the pipe waits for the lock, and so does the question at the source's end: nobody else waits for them.
 #[test]
 fn a_signal_ends_a_copy_to_a_reader_that_keeps_the_lock() {
-    let (mut child, stdin, holder) = copy_to_a_holder(&[]);
-    terminate(&child);
-    let told = report(&mut child).recv_timeout(PATIENCE);
-    drop((holder, stdin));
-    let report = told.unwrap();
-    assert_eq!(report["ending"], "interrupted", "{report}");
-    assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
+    for is_source_over in [false, true] {
+        let (mut child, stdin, holder) = copy_to_a_holder(&[]);
+        let stdin = (!is_source_over).then_some(stdin);
+        until(|| !is_source_over || is_inside(&child, "unread"));
+        terminate(&child);
+        let told = report(&mut child).recv_timeout(PATIENCE);
+        drop((holder, stdin));
+        let report = told.unwrap();
+        assert_eq!(report["ending"], "interrupted", "{report}");
+        assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
+    }
 }
