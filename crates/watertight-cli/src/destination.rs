@@ -6,7 +6,7 @@ use crate::event::{Event, Mailbox};
 use crate::report::GivenUp;
 use crate::resume::Prefix;
 use crate::seal;
-use crate::unread::{Answer, InPipe, in_pipe, may_have_taken};
+use crate::unread::{Answer, InPipe, Seen, in_pipe};
 use crate::verdict::Consumer;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub(crate) struct Destination {
     content_at: Instant,
     /// What was last told of the bytes in its pipe.
     told: Option<Answer>,
+    /// What all that was told says of its reader.
+    seen: Seen,
     asking: Asking,
     /// Its reader holds up the question, and takes nothing.
     is_held_up_by_reader: bool,
@@ -125,6 +127,7 @@ impl Destination {
             transferred: 0,
             content_at: now,
             told: None,
+            seen: Seen::default(),
             asking: Asking::default(),
             is_held_up_by_reader: false,
             unknown_since: now,
@@ -243,7 +246,7 @@ impl Destination {
     pub(crate) fn handle_unread(&mut self, answer: Answer, now: Instant) -> bool {
         self.asking.handle_answer();
         self.is_held_up_by_reader = false;
-        let has_taken = may_have_taken(self.told, answer);
+        let has_taken = self.seen.may_have_taken(answer);
         self.told = Some(answer);
         if has_taken {
             self.content_at = self.content_at.max(now);

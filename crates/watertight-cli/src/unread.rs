@@ -25,13 +25,32 @@ pub(crate) struct Answer {
     pub(crate) unread: Option<u64>,
 }
 
-impl Answer {
-    /// How many bytes the reader had taken when it was asked, if bytes did not come just then. Of those that the kernel has and our account
-    /// has not yet it may be too few, which the next answer puts right. It wraps: what others have written in there counts as unread.
-    fn taken(self) -> Option<u64> {
-        let is_exact = self.before == self.after;
-        let unread = self.unread.filter(|_| is_exact)?;
-        Some(self.before.wrapping_sub(unread))
+/// What the answers so far say of the reader.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// The most that it is known to have taken. It may be negative: what others have written in there counts as unread.
+    most: Option<i128>,
+    /// What the last answer said to be unread.
+    unread: Option<u64>,
+}
+
+impl Seen {
+    /// Takes an answer in. Whether the reader may have taken something since the ones before. The first cannot exclude it, nor can one to a
+    /// question during which bytes came: its reader has its time from then on.
+    ///
+    /// Bytes that the kernel has and our account has not yet look like fewer taken for a while, and so do those that others write: that this
+    /// passes is no progress. But whatever was written, there is less in the pipe only if somebody took it.
+    pub(crate) fn may_have_taken(&mut self, answer: Answer) -> bool {
+        let Some(unread) = answer.unread else {
+            return false;
+        };
+        let taken = |transferred: u64| i128::from(transferred) - i128::from(unread);
+        let (at_least, at_most) = (taken(answer.before), taken(answer.after));
+        let is_less = self.unread.is_some_and(|before| unread < before);
+        let is_new = self.most.is_none_or(|most| at_most > most);
+        self.most = self.most.max(Some(at_least));
+        self.unread = Some(unread);
+        is_less || is_new
     }
 }
 
@@ -45,14 +64,6 @@ pub(crate) fn in_pipe(last: Option<Answer>, transferred: u64) -> InPipe {
         Some(answer) if answer.before == transferred => InPipe::Nothing,
         None | Some(_) => InPipe::Unasked,
     }
-}
-
-/// Whether the reader may have taken something since the last answer. The first answer cannot exclude it, nor can one to a question during
-/// which bytes came: its reader has its time from then on.
-pub(crate) fn may_have_taken(last: Option<Answer>, answer: Answer) -> bool {
-    let taken = answer.taken();
-    let is_same = taken.is_some() && last.and_then(Answer::taken) == taken;
-    answer.unread.is_some() && !is_same
 }
 
 #[cfg(test)]
@@ -106,8 +117,8 @@ mod tests {
             (answer(3, Some(3)), answer(3, Some(3)), false),
             (answer(3, Some(3)), answer(3, Some(2)), true),
             (answer(3, Some(1)), answer(3, Some(0)), true),
-            // Somebody else wrote: what the reader did cannot be told.
-            (answer(3, Some(3)), answer(3, Some(4)), true),
+            // Somebody else wrote.
+            (answer(3, Some(3)), answer(3, Some(4)), false),
             (None, answer(3, Some(3)), true),
             // One came, and none was taken.
             (answer(2, Some(2)), answer(3, Some(3)), false),
@@ -116,7 +127,7 @@ mod tests {
             (answer(2, Some(2)), answer(3, Some(0)), true),
             // What came during the question may have been counted or not.
             (answer(2, Some(2)), during(2, 3, Some(2)), true),
-            (answer(2, Some(2)), during(2, 3, Some(3)), true),
+            (answer(2, Some(2)), during(2, 3, Some(3)), false),
             (during(2, 3, Some(3)), answer(3, Some(3)), true),
             // Others have written more than is transferred, and nobody takes anything.
             (answer(3, Some(9)), answer(4, Some(10)), false),
@@ -127,8 +138,33 @@ mod tests {
             (answer(2, None), answer(3, None), false),
             (answer(3, Some(3)), answer(3, None), false),
         ] {
-            let now = now.unwrap();
-            assert_eq!(may_have_taken(last, now), expected, "{last:?}, {now:?}");
+            let mut seen = Seen::default();
+            if let Some(last) = last {
+                seen.may_have_taken(last);
+            }
+            let is_progress = seen.may_have_taken(now.unwrap());
+            assert_eq!(is_progress, expected, "{last:?}, {now:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_looked_like_less_is_no_progress_when_that_passes() {
+        // (what is said in turn; whether the last one is progress)
+        for (answers, expected) in [
+            // One byte was in the pipe, and not in our account yet.
+            ([(3, 3), (3, 4), (4, 4)], false),
+            ([(9, 4), (9, 6), (12, 7)], false),
+            ([(3, 3), (3, 4), (4, 3)], true),
+            // Others wrote ten, and somebody took five of all those.
+            ([(3, 3), (3, 13), (3, 8)], true),
+            ([(3, 3), (3, 13), (4, 14)], false),
+        ] {
+            let mut seen = Seen::default();
+            let told = answers.map(|(transferred, unread)| {
+                let answer = answer(transferred, Some(unread));
+                seen.may_have_taken(answer.unwrap())
+            });
+            assert_eq!(told, [true, false, expected], "{answers:?}");
         }
     }
 }
