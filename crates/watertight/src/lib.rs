@@ -121,12 +121,12 @@ pub use watertight_core::Backend;
 pub use watertight_core::{
     Cause, CutMessage, Error, ErrorKind, Ledger, MessageReport, OsCode, Verb,
 };
-#[cfg(unix)]
-#[doc(hidden)]
-pub use watertight_os::look_at;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 #[doc(hidden)]
 pub use watertight_os::block_signals;
+#[cfg(unix)]
+#[doc(hidden)]
+pub use watertight_os::look_at;
 pub use watertight_os::{
     Direction, Found, StartError, StartStep, Step, TerminalSize, TreeEnd, Usage,
     is_in_terminals_foreground,

@@ -332,6 +332,8 @@ impl<B: Backend> Transfer<'_, B> {
             seen.truncate(in_memory(accepted));
             self.passage.show(&seen);
         }
+        // The inspector's own time is no silence of the ends.
+        self.look();
         // Nobody else refers to it if it was written at once: the next read reads into it.
         if let Ok(buffer) = data.try_into_mut() {
             self.buffer = buffer;
@@ -421,6 +423,8 @@ impl<B: Backend> Transfer<'_, B> {
         source.end_move(answer);
         self.to.cell().end_move(moved, failure);
         self.count(moved);
+        // Before this step waits: what moved begins the silence anew.
+        self.look();
         self.in_kernel += moved;
         answer
     }
@@ -498,7 +502,6 @@ impl<B: Backend> Transfer<'_, B> {
         self.bytes += bytes;
         self.left -= bytes;
         self.passage.handle_taken(bytes);
-        self.look();
     }
 
     fn failed(&self, end: TransferEnd, cause: Cause) -> TransferError {
