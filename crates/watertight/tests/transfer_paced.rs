@@ -208,6 +208,21 @@ fn a_byte_that_comes_at_the_idle_deadline_comes_in_time() {
     ends.assert_passed(1, 1);
 }
 
+/// What the ends could not use, for nobody read or wrote meanwhile, is not counted against them.
+#[test]
+fn the_time_of_who_is_shown_the_bytes_is_not_idle() {
+    let ends = Ends::with(b"first");
+    let mut moving = transfer(&ends.from, &ends.to)
+        .inspect(|_| ends.kernel().pass(millis(1200)))
+        .idle_within(millis(1000));
+    ends.assert_pending(&mut moving);
+    ends.assert_passed(5, 5);
+    ends.turn_after(millis(999));
+    ends.assert_pending(&mut moving);
+    ends.turn_after(millis(1));
+    assert!(ends.failed(&mut moving).is_idle);
+}
+
 #[test]
 fn a_thread_that_waits_hears_that_it_is_idle() {
     for end in [TransferEnd::Destination, TransferEnd::Source] {
