@@ -7,6 +7,8 @@
 
 #[cfg(all(test, unix))]
 mod closed_input_checks;
+#[cfg(test)]
+mod condemned_checks;
 mod early_end;
 mod flow;
 mod readers;

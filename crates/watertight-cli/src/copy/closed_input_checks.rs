@@ -2,15 +2,13 @@
 //! how the destination ended.
 #![allow(clippy::unwrap_used, reason = "a test names what it expects")]
 
-use super::Copy;
+use super::condemned_checks::copy_to;
 use crate::address::ExecOptions;
 use crate::child::start_destination;
 use crate::child_status::InputKind;
 use crate::cli::{Cli, Task};
-use crate::destination::{DestinationEnd, DestinationKind, Herald};
-use crate::endpoint::{Ends, SourceEnd};
+use crate::destination::Herald;
 use crate::event::{Event, mailbox};
-use crate::flags::CopyFlags;
 use crate::platform;
 use crate::source_ending::SourceEnding;
 use crate::verdict::Verdict;
@@ -68,29 +66,6 @@ impl Worker {
             output,
         }
     }
-}
-
-/// From a source that nobody reads.
-fn copy_to(flags: &CopyFlags, child: Arc<Child>, writer: PipeWriter, input: InputKind) -> Copy<'_> {
-    let (reader, _) = watertight::pipe().unwrap();
-    let source = SourceEnd {
-        reader,
-        child: None,
-        extent: None,
-    };
-    let destination = DestinationEnd {
-        child: Some(child),
-        writer,
-        kind: DestinationKind::Child,
-        input: Some(input),
-        prefix: None,
-    };
-    let ends = Ends {
-        source,
-        destinations: vec![destination],
-    };
-    let (mailbox, inbox) = mailbox();
-    Copy::new(flags, ends, mailbox, inbox).unwrap()
 }
 
 #[test]
