@@ -27,6 +27,8 @@ pub(crate) enum Reason {
     Attributes,
     /// The name leads to what is open already, as /dev/stdout does.
     Descriptor,
+    /// Hidden, compressed and the like (Windows).
+    FileAttributes,
     /// The inode's flags (chattr).
     Flags,
     /// The folder does not let us make a file, or not take its name away again.
@@ -100,6 +102,9 @@ impl Reason {
             Self::Asked => "`inplace`",
             Self::Attributes => "its extended attributes or access list cannot be kept",
             Self::Descriptor => "its name is that of a descriptor",
+            Self::FileAttributes => {
+                "its attributes (hidden, compressed and the like) cannot be kept"
+            }
             Self::Flags => "its flags (chattr) cannot be kept",
             Self::Folder => "its folder takes no other file",
             Self::Links => "it has other links",

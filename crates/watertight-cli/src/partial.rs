@@ -214,7 +214,7 @@ fn facts(file: &File, metadata: &Metadata, mode: FileMode, names: Option<&Names>
         is_in_place_asked: mode.in_place,
         is_file: metadata.is_file(),
         is_descriptor: !names.is_some_and(is_its_name),
-        links: platform::links(metadata),
+        links: platform::links(file, metadata),
         is_on_other_mount: names
             .is_some_and(|names| platform::is_on_other_mount(file, names.folder())),
         is_folder_frozen: names.is_some_and(|names| platform::is_frozen(names.folder())),

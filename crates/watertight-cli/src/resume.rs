@@ -54,7 +54,7 @@ fn open(path: &Path) -> io::Result<Beside> {
             io::Error::new(error.kind(), format!("it cannot be locked: {error}"))
         }
     })?;
-    if platform::links(&file.metadata()?) > 1 {
+    if platform::links(&file, &file.metadata()?) > 1 {
         return Err(io::Error::other("it has other links"));
     }
     // Not by a second handle of the same opening: that would move the place where the first one writes.

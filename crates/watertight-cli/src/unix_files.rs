@@ -21,7 +21,7 @@ pub(crate) fn open_options() -> OpenOptions {
 }
 
 /// How many names a file has.
-pub(crate) fn links(metadata: &Metadata) -> u64 {
+pub(crate) fn links(_: &File, metadata: &Metadata) -> u64 {
     metadata.nlink()
 }
 

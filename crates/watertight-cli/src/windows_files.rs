@@ -1,23 +1,30 @@
-//! Files on Windows: what is asked of them on Unix has no answer here, or none that std gives. A file that replaces another
-//! has its folder's access list and no further streams.
+//! Files on Windows: much of what is asked of them on Unix has no answer here, or none without unsafe code. A file that replaces
+//! another has its folder's access list and no further streams.
 
 use crate::how::Reason;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use winapi_util::file::information;
 
 /// FILE_SHARE_READ and FILE_SHARE_DELETE: no other handle may write.
 const SHARED_BUT_FOR_WRITING: u32 = 1 | 4;
+/// FILE_ATTRIBUTE_HIDDEN, _SYSTEM and _NOT_CONTENT_INDEXED: a new file can be given these.
+const GIVEN_ATTRIBUTES: u32 = 0x2 | 0x4 | 0x2000;
+/// FILE_ATTRIBUTE_ARCHIVE, _NORMAL and _SPARSE_FILE: they come and go with the content.
+const OF_THE_CONTENT: u64 = 0x20 | 0x80 | 0x200;
+/// FILE_ATTRIBUTE_ENCRYPTED: a new file could be read by us alone, whoever may read the old one.
+const ENCRYPTED: u64 = 0x4000;
 
 /// How a path is opened.
 pub(crate) fn open_options() -> OpenOptions {
     OpenOptions::new()
 }
 
-/// How many names a file has, as far as std tells.
-pub(crate) fn links(_: &Metadata) -> u64 {
-    1
+/// How many names a file has. Where that is not told, `take_over` says so.
+pub(crate) fn links(file: &File, _: &Metadata) -> u64 {
+    information(file).map_or(1, |known| known.number_of_links())
 }
 
 /// Whether the name leads to what a descriptor has open: there are none.
@@ -35,10 +42,11 @@ pub(crate) fn is_frozen(_: &Path) -> bool {
     false
 }
 
-/// How a file is made beside another.
-pub(crate) fn private_options(_: &Metadata) -> OpenOptions {
+/// How a file is made beside another: with those of its attributes that can be given.
+pub(crate) fn private_options(metadata: &Metadata) -> OpenOptions {
+    let attributes = metadata.file_attributes() & GIVEN_ATTRIBUTES;
     let mut options = open_options();
-    options.write(true);
+    options.write(true).attributes(attributes);
     options
 }
 
@@ -59,9 +67,18 @@ pub(crate) fn lock_holder(_: &File) -> io::Result<Option<File>> {
     Ok(None)
 }
 
-/// Gives the new file what the old one has.
-pub(crate) fn take_over(_: &File, _: &File) -> Result<(), Reason> {
-    Ok(())
+/// Whether the new file has what the old one has, as far as that is told: it was made with all that can be given to it.
+pub(crate) fn take_over(old: &File, new: &File) -> Result<(), Reason> {
+    let attributes = |file: &File| information(file).map(|known| known.file_attributes());
+    let (Ok(wanted), Ok(found)) = (attributes(old), attributes(new)) else {
+        return Err(Reason::Unknown);
+    };
+    let lacking = (wanted ^ found) & !OF_THE_CONTENT;
+    if lacking == 0 && wanted & ENCRYPTED == 0 {
+        Ok(())
+    } else {
+        Err(Reason::FileAttributes)
+    }
 }
 
 /// Gives a file a name, and takes that away from what had it.
