@@ -41,6 +41,7 @@ mod paths;
 mod progress;
 mod progress_json;
 mod rate;
+mod renaming;
 mod report;
 mod report_to;
 mod reserve;

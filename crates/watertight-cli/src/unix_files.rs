@@ -3,10 +3,10 @@
 pub(crate) use system::{is_frozen, is_on_other_mount, is_system_name, rename_new, take_over};
 
 use crate::created::create;
-use crate::platform::identity_of_path;
+use crate::renaming::rename_by;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -58,20 +58,6 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 /// rename: gives a file a name, and takes that away from what had it.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     rename_by(from, to, || std::fs::rename(from, to))
-}
-
-/// An error need not mean that nothing was renamed: over NFS the server's answer may be lost, and the request made again then
-/// finds nothing to rename.
-fn rename_by(from: &Path, to: &Path, call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    let known = identity_of_path(from);
-    call().or_else(|error| {
-        let left = std::fs::symlink_metadata(from);
-        let is_gone = left.is_err_and(|error| error.kind() == ErrorKind::NotFound);
-        match (known, identity_of_path(to)) {
-            (Ok(known), Ok(found)) if is_gone && known == found => Ok(()),
-            _ => Err(error),
-        }
-    })
 }
 
 /// Gives a file a name that must be free, where the system has no call for that: holds the name, then replaces it.
@@ -280,39 +266,9 @@ mod system {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::renaming::probe::{rename_and_fail, with_file};
     use std::fs;
-
-    /// A folder, and a file's two names in it: the one that it has, and the one that it is to have.
-    fn with_file() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        fs::write(&from, "data").unwrap();
-        (folder, from, to)
-    }
-
-    /// As over NFS, where an answer was lost.
-    fn rename_and_fail(from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)?;
-        Err(ErrorKind::NotFound.into())
-    }
-
-    #[test]
-    fn a_rename_that_fails_and_was_done_is_done() {
-        let (_folder, from, to) = with_file();
-        rename_by(&from, &to, || rename_and_fail(&from, &to)).unwrap();
-        assert_eq!(fs::read(&to).unwrap(), b"data");
-        // Not so if nothing was renamed, or what is there now is another file.
-        let (_folder, from, to) = with_file();
-        fs::write(&to, "other").unwrap();
-        let error = rename_by(&from, &to, || Err(ErrorKind::PermissionDenied.into()));
-        assert_eq!(error.unwrap_err().kind(), ErrorKind::PermissionDenied);
-        let lost = rename_by(&from, &to, || {
-            fs::remove_file(&from)?;
-            Err(ErrorKind::NotFound.into())
-        });
-        assert!(lost.is_err());
-        assert_eq!(fs::read(&to).unwrap(), b"other");
-    }
+    use std::io::ErrorKind;
 
     #[test]
     fn what_held_a_name_goes_and_nothing_else() {

@@ -2,6 +2,7 @@
 //! another has its folder's access list and no further streams.
 
 use crate::how::Reason;
+use crate::renaming::rename_by;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::windows::fs::{MetadataExt, OpenOptionsExt};
@@ -83,21 +84,88 @@ pub(crate) fn take_over(old: &File, new: &File) -> Result<(), Reason> {
 
 /// Gives a file a name, and takes that away from what had it.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::rename(from, to)
+    rename_by(from, to, || std::fs::rename(from, to))
 }
 
 /// Gives a file a name that must be free: holds the name, then replaces it.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    drop(File::create_new(to)?);
-    let renamed = std::fs::rename(from, to);
-    if renamed.is_err() {
-        // The name was ours; what failed is told.
-        let _ = std::fs::remove_file(to);
-    }
-    renamed
+    hold(to, || rename(from, to))
+}
+
+/// If the name is not given, what held it goes; whatever else is there by then stays.
+fn hold(name: &Path, give: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    // Not open meanwhile: not everywhere an open file can be replaced.
+    let held = number(&File::create_new(name)?);
+    give().map_err(|error| {
+        let (Ok(held), Ok((found, 0))) = (held, number_and_length(name)) else {
+            return error;
+        };
+        let removed = if held == found {
+            std::fs::remove_file(name)
+        } else {
+            Ok(())
+        };
+        match removed {
+            Ok(()) => error,
+            Err(left) => {
+                let name = name.display();
+                io::Error::other(format!("{error}; cannot remove {name}: {left}"))
+            }
+        }
+    })
+}
+
+/// Which file this is: its volume, and its index there.
+fn number(file: &File) -> io::Result<(u64, u64)> {
+    let known = information(file)?;
+    Ok((known.volume_serial_number(), known.file_index()))
+}
+
+fn number_and_length(path: &Path) -> io::Result<((u64, u64), u64)> {
+    let file = File::open(path)?;
+    Ok((number(&file)?, file.metadata()?.len()))
 }
 
 /// Nothing: the names in a folder cannot be synced by themselves.
 pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::renaming::probe::{rename_and_fail, with_file};
+    use std::fs;
+    use std::io::ErrorKind;
+
+    #[test]
+    fn what_held_a_name_goes_and_nothing_else() {
+        let (_folder, from, to) = with_file();
+        let given = hold(&to, || Err(ErrorKind::PermissionDenied.into()));
+        assert_eq!(given.unwrap_err().kind(), ErrorKind::PermissionDenied);
+        assert!(!to.exists());
+        // It has its name, whatever is said of that, and so has an empty one.
+        for data in ["data", ""] {
+            fs::write(&from, data).unwrap();
+            let given = hold(&to, || rename_and_fail(&from, &to));
+            assert!(given.is_err());
+            assert_eq!(fs::read(&to).unwrap(), data.as_bytes());
+            fs::remove_file(&to).unwrap();
+        }
+        // Somebody has written to it.
+        let given = hold(&to, || {
+            fs::write(&to, "theirs")?;
+            Err(ErrorKind::PermissionDenied.into())
+        });
+        assert!(given.is_err());
+        assert_eq!(fs::read(&to).unwrap(), b"theirs");
+        // Whoever has the name keeps it.
+        let given = hold(&to, || panic!("it is not free"));
+        assert_eq!(given.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        fs::remove_file(&to).unwrap();
+        fs::write(&from, "data").unwrap();
+        rename_new(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"data");
+        assert!(!from.exists());
+    }
 }
