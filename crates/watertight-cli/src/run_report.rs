@@ -6,9 +6,8 @@ use crate::orphans::SeenOff;
 use crate::platform;
 use crate::run_ending::{RunEnding, ending};
 use crate::run_flags::RunFlags;
-use crate::units::{hex_unless_text, hexadecimal, printable, shown_bytes, shown_duration};
+use crate::units::{hex_unless_texts, printable, shown_bytes, shown_duration, shown_names};
 use serde::Serialize;
-use std::ffi::OsString;
 use std::fmt::Write;
 use std::time::Duration;
 use watertight::{Captured, Exit, Found, Outcome, Usage};
@@ -119,8 +118,8 @@ impl RunReport {
         );
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            command: shown(&flags.command),
-            command_hex: lossless(&flags.command),
+            command: shown_names(&flags.command),
+            command_hex: hex_unless_texts(&flags.command),
             ending: ending(outcome),
             exit_code,
             code: status.and_then(|status| status.code()),
@@ -271,22 +270,6 @@ impl UsageReport {
         let memory = memory.map_or_else(String::new, |bytes| format!("; memory: {bytes} at most"));
         format!("processor time: {user} of its own, {system} in the system{memory}")
     }
-}
-
-fn shown(words: &[OsString]) -> Vec<String> {
-    let words = words.iter();
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect()
-}
-
-/// What `shown` would lose.
-fn lossless(words: &[OsString]) -> Option<Vec<String>> {
-    let is_lossy = words.iter().any(|word| hex_unless_text(word).is_some());
-    let bytes = words
-        .iter()
-        .map(|word| hexadecimal(word.as_encoded_bytes()));
-    is_lossy.then(|| bytes.collect())
 }
 
 fn named(found: &[Found]) -> Vec<Somebody> {

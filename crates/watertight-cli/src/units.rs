@@ -1,6 +1,6 @@
 //! Sizes, rates and durations as people write them, and as they are shown.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -187,6 +187,23 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 pub(crate) fn hex_unless_text(name: &OsStr) -> Option<String> {
     let is_text = name.to_str().is_some();
     (!is_text).then(|| hexadecimal(name.as_encoded_bytes()))
+}
+
+/// Names as they are shown.
+pub(crate) fn shown_names(names: &[OsString]) -> Vec<String> {
+    let names = names.iter();
+    names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// The bytes of every name in hexadecimal, if one of them is no text.
+pub(crate) fn hex_unless_texts(names: &[OsString]) -> Option<Vec<String>> {
+    let is_lossy = names.iter().any(|name| hex_unless_text(name).is_some());
+    let bytes = names
+        .iter()
+        .map(|name| hexadecimal(name.as_encoded_bytes()));
+    is_lossy.then(|| bytes.collect())
 }
 
 #[cfg(test)]
