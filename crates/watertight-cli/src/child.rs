@@ -5,6 +5,8 @@ use crate::child_status::{ChildStatus, EndedBy, InputKind};
 use crate::end::End;
 use crate::event::{Event, Mailbox};
 use crate::platform::{self, CommandLine};
+use crate::units::{hex_unless_texts, shown_names};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -99,7 +101,7 @@ pub(crate) struct ChildOfEnd {
     /// When it is no longer waited for, once it was killed.
     abandoned_at: Option<Instant>,
     is_abandoned: bool,
-    left: Vec<String>,
+    left: Vec<OsString>,
     /// A thread is ending its tree.
     is_ending: bool,
     is_released: bool,
@@ -155,7 +157,8 @@ impl ChildOfEnd {
         self.child.as_ref().map(|_| ChildStatus {
             stopped: self.stopped,
             ended_by: self.ended_by,
-            left: self.left.clone(),
+            left: shown_names(&self.left),
+            left_hex: hex_unless_texts(&self.left),
             ..self.status.clone().unwrap_or_default()
         })
     }
@@ -184,10 +187,11 @@ impl ChildOfEnd {
 
     fn note_left(&mut self, left: &[Found]) {
         for found in left {
-            let name = found.name.as_deref().unwrap_or("somebody");
-            let text = format!("{name} (pid {})", found.pid);
-            if !self.left.contains(&text) {
-                self.left.push(text);
+            let name = found.name.as_deref().unwrap_or(OsStr::new("somebody"));
+            let mut told = name.to_owned();
+            told.push(format!(" (pid {})", found.pid));
+            if !self.left.contains(&told) {
+                self.left.push(told);
             }
         }
     }
@@ -280,5 +284,32 @@ impl Drop for ChildOfEnd {
         if let Some(child) = self.child.as_ref().filter(|_| !self.is_released) {
             let _ = child.kill_tree();
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    #[test]
+    fn whoever_is_left_is_named_by_bytes_too_if_a_name_is_no_text() {
+        let child = Command::new("true").spawn().unwrap();
+        assert!(child.wait().wait().unwrap().is_success());
+        let mut of_end = ChildOfEnd::default();
+        of_end.child = Some(Arc::new(child));
+        let found = |pid, name: &[u8]| Found {
+            pid,
+            name: Some(OsString::from_vec(name.to_vec())),
+        };
+        of_end.handle_tree(&[found(7, b"cat")]);
+        let status = of_end.status().unwrap();
+        assert_eq!(status.left, ["cat (pid 7)"]);
+        assert_eq!(status.left_hex, None);
+        of_end.handle_tree(&[found(8, b"a\xffb")]);
+        let status = of_end.status().unwrap();
+        assert_eq!(status.left[1], "a\u{fffd}b (pid 8)");
+        assert_eq!(status.left_hex.unwrap()[1], "61ff622028706964203829");
+        of_end.release();
     }
 }

@@ -38,6 +38,9 @@ pub(crate) struct ChildStatus {
     pub(crate) ended_by: EndedBy,
     /// Who of its tree is still there although it was killed.
     pub(crate) left: Vec<String>,
+    /// The bytes of each of `left` in hexadecimal, if a name among them is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) left_hex: Option<Vec<String>>,
 }
 
 impl ChildStatus {

@@ -263,10 +263,10 @@ impl Gauge {
 /// What there is to say beside the numbers, in so many columns: who is waited for, or that it stalls, and at whom.
 fn note(progress: &CopyProgress, still: Duration, columns: usize) -> String {
     let (before, name, after) = match &progress.awaited {
-        Awaited::Ending(command) => ("ending ".to_owned(), command.as_str(), String::new()),
+        Awaited::Ending(command) => ("ending ".to_owned(), command.text.as_str(), String::new()),
         Awaited::Held(command) => {
-            let after = " to end".to_owned();
-            ("held: waiting for ".to_owned(), command.as_str(), after)
+            let (before, after) = ("held: waiting for ".to_owned(), " to end".to_owned());
+            (before, command.text.as_str(), after)
         }
         Awaited::Nobody => {
             let stall = stall(still);
@@ -414,7 +414,7 @@ impl TermLike for MeterLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::DestinationProgress;
+    use crate::progress::{AwaitedCommand, DestinationProgress};
 
     #[test]
     fn a_stall_is_told_after_a_while() {
@@ -455,12 +455,13 @@ mod tests {
 
     #[test]
     fn whoever_is_waited_for_is_named() {
-        let (now, command) = (Duration::ZERO, "make all".to_owned());
-        let held = progress(&["a"], Awaited::Held(command.clone()));
+        let now = Duration::ZERO;
+        let command = |text: String| AwaitedCommand { text, hex: None };
+        let held = progress(&["a"], Awaited::Held(command("make all".to_owned())));
         assert_eq!(note(&held, now, 58), "held: waiting for make all to end");
-        let ending = progress(&["a"], Awaited::Ending(command));
+        let ending = progress(&["a"], Awaited::Ending(command("make all".to_owned())));
         assert_eq!(note(&ending, now, 58), "ending make all");
-        let long = progress(&["a"], Awaited::Held("x".repeat(100)));
+        let long = progress(&["a"], Awaited::Held(command("x".repeat(100))));
         let told = note(&long, now, 40);
         assert_eq!(told.len(), 40, "{told}");
         assert!(told.ends_with("... to end"), "{told}");

@@ -71,7 +71,7 @@ pub(crate) struct Placed {
     /// Why it was written in place.
     pub(crate) reason: Option<Reason>,
     /// The file beside that was left.
-    pub(crate) partial: Option<String>,
+    pub(crate) partial: Option<OsString>,
     pub(crate) error: Option<String>,
 }
 
@@ -395,7 +395,8 @@ impl Partial {
     /// Every byte arrived: gives it its name.
     fn finish(self, synced: Result<(), String>, is_synced: bool) -> Placed {
         let folder = self.names.folder().to_owned();
-        let partial = self.names.partial().display().to_string();
+        let beside = self.names.partial();
+        let partial = beside.display();
         if let Err(text) = synced {
             return Placed {
                 error: Some(text),
@@ -423,7 +424,7 @@ impl Partial {
         if let Err(text) = named {
             return Placed {
                 how: Some(How::Partial),
-                partial: Some(partial),
+                partial: Some(beside.into_os_string()),
                 error: Some(text),
                 ..Placed::default()
             };
@@ -471,7 +472,7 @@ impl Partial {
         }
         Placed {
             how: Some(How::Partial),
-            partial: Some(partial.display().to_string()),
+            partial: Some(partial.into_os_string()),
             ..Placed::default()
         }
     }
@@ -525,7 +526,7 @@ mod tests {
         assert!(!path.exists() && !beside.exists());
         let placed = written(&path, FileMode::default(), "cut").close(false);
         assert_eq!(placed.how, Some(How::Partial));
-        assert_eq!(placed.partial, Some(beside.display().to_string()));
+        assert_eq!(placed.partial, Some(beside.clone().into_os_string()));
         assert!(!path.exists());
         // It is nobody's to touch now.
         let error = open(&path, FileMode::default()).err().unwrap();

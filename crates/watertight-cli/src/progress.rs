@@ -5,6 +5,7 @@ use crate::child::ChildOfEnd;
 use crate::destination::Destination;
 use crate::flags::{CopyFlags, FailurePolicy};
 use crate::report::GivenUp;
+use crate::units::hexadecimal;
 use serde::Serialize;
 
 /// What there is to show at one moment.
@@ -61,10 +62,18 @@ pub(crate) enum DestinationState {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Awaited {
     /// This command was told to end, or what it has started.
-    Ending(String),
+    Ending(AwaitedCommand),
     /// All bytes are through, and no destination is given its end before this command, the source, has ended well.
-    Held(String),
+    Held(AwaitedCommand),
     Nobody,
+}
+
+/// The command of an `exec:` address.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct AwaitedCommand {
+    pub(crate) text: String,
+    /// Its bytes in hexadecimal, if they are no text.
+    pub(crate) hex: Option<String>,
 }
 
 impl CopyProgress {
@@ -149,18 +158,27 @@ impl Awaited {
         let mut of_children = addresses.zip(children);
         let ending = of_children.find(|(_, child)| child.is_being_ended());
         if let Some((address, _)) = ending {
-            return Self::Ending(command(address));
+            return Self::Ending(AwaitedCommand::of(address));
         }
         let is_source_running = children.first().is_some_and(ChildOfEnd::is_running);
         if is_held && is_source_running {
-            return Self::Held(command(&flags.source));
+            return Self::Held(AwaitedCommand::of(&flags.source));
         }
         Self::Nobody
     }
 }
 
-/// The command of an `exec:` address.
-fn command(address: &Address) -> String {
-    let text = &address.text;
-    text.strip_prefix("exec:").unwrap_or(text).to_owned()
+impl AwaitedCommand {
+    fn of(address: &Address) -> Self {
+        const SCHEME: &str = "exec:";
+        let behind = |whole: &str, scheme: &str| {
+            let command = whole.strip_prefix(scheme).unwrap_or(whole);
+            command.to_owned()
+        };
+        let in_hex = hexadecimal(SCHEME.as_bytes());
+        Self {
+            text: behind(&address.text, SCHEME),
+            hex: address.hex.as_ref().map(|hex| behind(hex, &in_hex)),
+        }
+    }
 }

@@ -36,6 +36,11 @@ struct ProgressRecord<'a> {
     waiting_for: Option<&'a str>,
     /// The command that is being ended.
     ending: Option<&'a str>,
+    /// The bytes of those two in hexadecimal, if they are no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_for_hex: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ending_hex: Option<&'a str>,
     destinations: &'a [DestinationProgress],
 }
 
@@ -70,8 +75,8 @@ impl ProgressLines {
         let left = self.size.map(|size| size.saturating_sub(progress.bytes));
         let average = per_second(progress.bytes, elapsed);
         let (waiting_for, ending) = match &progress.awaited {
-            Awaited::Ending(command) => (None, Some(command.as_str())),
-            Awaited::Held(command) => (Some(command.as_str()), None),
+            Awaited::Ending(command) => (None, Some(command)),
+            Awaited::Held(command) => (Some(command), None),
             Awaited::Nobody => (None, None),
         };
         let record = ProgressRecord {
@@ -83,8 +88,10 @@ impl ProgressLines {
             rate,
             eta_seconds: left.and_then(|left| seconds_for(left, average)),
             held: waiting_for.is_some(),
-            waiting_for,
-            ending,
+            waiting_for: waiting_for.map(|command| command.text.as_str()),
+            ending: ending.map(|command| command.text.as_str()),
+            waiting_for_hex: waiting_for.and_then(|command| command.hex.as_deref()),
+            ending_hex: ending.and_then(|command| command.hex.as_deref()),
             destinations: &progress.destinations,
         };
         let json = serde_json::to_string(&record).expect("texts and finite numbers are JSON");
@@ -103,7 +110,7 @@ fn seconds_for(bytes: u64, rate: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::DestinationState;
+    use crate::progress::{AwaitedCommand, DestinationState};
     use crate::report::GivenUp;
     use serde_json::Value;
 
@@ -133,7 +140,10 @@ mod tests {
                     ..DestinationProgress::default()
                 },
             ],
-            awaited: Awaited::Held("make".to_owned()),
+            awaited: Awaited::Held(AwaitedCommand {
+                text: "make".to_owned(),
+                hex: None,
+            }),
         };
         let text = lines.line(&progress, begun + Duration::from_secs(2), 15);
         assert_eq!(text.matches('\n').count(), 1, "{text}");
@@ -144,6 +154,7 @@ mod tests {
         assert_eq!(line["eta_seconds"], 3);
         assert_eq!(line["held"], true);
         assert_eq!(line["waiting_for"], "make");
+        assert!(line.get("waiting_for_hex").is_none());
         let [one, other] = [0_usize, 1].map(|index| &line["destinations"][index]);
         assert_eq!(
             (&one["queued"], &one["not_accepted"]),
@@ -153,6 +164,26 @@ mod tests {
         assert!(one["given_up"].is_null() && one.get("address_hex").is_none());
         assert_eq!(other["state"], "dropped");
         assert_eq!(other["given_up"], "slow_deadline");
+    }
+
+    #[test]
+    fn a_command_that_is_being_ended_is_named_by_its_bytes_too_if_they_are_no_text() {
+        let begun = Instant::now();
+        let progress = CopyProgress {
+            bytes_read: 0,
+            bytes: 0,
+            slowest: None,
+            destinations: Vec::new(),
+            awaited: Awaited::Ending(AwaitedCommand {
+                text: "a\u{fffd}".to_owned(),
+                hex: Some("61ff".to_owned()),
+            }),
+        };
+        let text = ProgressLines::new(None, begun).line(&progress, begun, 0);
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["ending"], "a\u{fffd}");
+        assert_eq!(line["ending_hex"], "61ff");
+        assert!(line["waiting_for"].is_null() && line.get("waiting_for_hex").is_none());
     }
 
     #[test]

@@ -119,6 +119,9 @@ pub(crate) struct DestinationReport {
     pub(crate) in_place_reason: Option<Reason>,
     /// What lies beside its file, which is as it was.
     pub(crate) partial: Option<String>,
+    /// The bytes of `partial` in hexadecimal, if they are no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) partial_hex: Option<String>,
     /// What its child reads from.
     pub(crate) input: Option<InputKind>,
     pub(crate) child: Option<ChildStatus>,

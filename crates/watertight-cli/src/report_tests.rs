@@ -37,6 +37,7 @@ fn finished() -> Report {
             how: None,
             in_place_reason: None,
             partial: None,
+            partial_hex: None,
             input: None,
             child: None,
         }],

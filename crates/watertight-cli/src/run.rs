@@ -20,7 +20,7 @@ use crate::report::{
     CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
 };
 use crate::report_to;
-use crate::units::hexadecimal;
+use crate::units::{hex_unless_text, hexadecimal, shown_name};
 
 use std::fs::File;
 use std::io;
@@ -236,7 +236,8 @@ fn destination_report(
         read_by_peer: destination.read_by_peer(),
         how: placed.how,
         in_place_reason: placed.reason,
-        partial: placed.partial,
+        partial: placed.partial.as_deref().map(shown_name),
+        partial_hex: placed.partial.as_deref().and_then(hex_unless_text),
         input: destination.input(),
         child: None,
     }
@@ -260,7 +261,8 @@ fn account_of_nothing(flags: &CopyFlags, extent: Option<Extent>, placed: Vec<Pla
         error: placed.error,
         how: placed.how,
         in_place_reason: placed.reason,
-        partial: placed.partial,
+        partial: placed.partial.as_deref().map(shown_name),
+        partial_hex: placed.partial.as_deref().and_then(hex_unless_text),
         ..untouched(flags, address)
     });
     Report {
@@ -307,6 +309,7 @@ fn untouched(flags: &CopyFlags, address: &Address) -> DestinationReport {
         how: None,
         in_place_reason: None,
         partial: None,
+        partial_hex: None,
         input: None,
         child: None,
     }

@@ -105,7 +105,8 @@ pub(crate) struct RunFlags {
 
     /// How to report at the end
     ///
-    /// On standard error.
+    /// On standard error. In JSON, a name that is no Unicode text has its bytes in hexadecimal beside it: `command_hex`, `name_hex`,
+    /// `stdin_from_hex` and so on.
     #[arg(
         long,
         value_enum,

@@ -6,7 +6,10 @@ use crate::orphans::SeenOff;
 use crate::platform;
 use crate::run_ending::{RunEnding, ending};
 use crate::run_flags::RunFlags;
-use crate::units::{hex_unless_texts, printable, shown_bytes, shown_duration, shown_names};
+use crate::units::{
+    hex_unless_text, hex_unless_texts, printable, shown_bytes, shown_duration, shown_name,
+    shown_names,
+};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Duration;
@@ -27,6 +30,9 @@ pub(crate) struct StreamReport {
 pub(crate) struct Somebody {
     pid: u32,
     name: Option<String>,
+    /// The name's bytes in hexadecimal, if they are no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_hex: Option<String>,
 }
 
 /// What the command has used, as far as the system tells.
@@ -275,7 +281,8 @@ impl UsageReport {
 fn named(found: &[Found]) -> Vec<Somebody> {
     let somebody = |one: &Found| Somebody {
         pid: one.pid,
-        name: one.name.clone(),
+        name: one.name.as_deref().map(shown_name),
+        name_hex: one.name.as_deref().and_then(hex_unless_text),
     };
     found.iter().map(somebody).collect()
 }

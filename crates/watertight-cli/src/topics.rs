@@ -159,7 +159,8 @@ pub(crate) const COPY_SIGNALS: Topic = Topic {
              dropped.",
         ),
         Paragraph(
-            "In JSON, a name that is no Unicode text has its bytes in hexadecimal beside it: `address_hex`.",
+            "In JSON, a name that is no Unicode text has its bytes in hexadecimal beside it: `address_hex`, `partial_hex`, \
+             `left_hex`, and in the progress `waiting_for_hex` and `ending_hex`.",
         ),
     ],
 };

@@ -189,12 +189,14 @@ pub(crate) fn hex_unless_text(name: &OsStr) -> Option<String> {
     (!is_text).then(|| hexadecimal(name.as_encoded_bytes()))
 }
 
+/// A name as it is shown.
+pub(crate) fn shown_name(name: &OsStr) -> String {
+    name.to_string_lossy().into_owned()
+}
+
 /// Names as they are shown.
 pub(crate) fn shown_names(names: &[OsString]) -> Vec<String> {
-    let names = names.iter();
-    names
-        .map(|name| name.to_string_lossy().into_owned())
-        .collect()
+    names.iter().map(|name| shown_name(name)).collect()
 }
 
 /// The bytes of every name in hexadecimal, if one of them is no text.

@@ -123,10 +123,23 @@ fn progress_for_programs_is_one_object_a_line() {
     }
 }
 
-/// The source's output has ended, and the source has not: its command is named.
+/// The source's output has ended, and the source has not: its command is named, by its bytes too if they are no text.
 #[test]
 fn while_the_end_is_held_the_progress_says_for_whom() {
     // It ends when its input does; its output has ended before.
+    let script = "sh -c 'echo all; exec >&-; read go <gate'";
+    let held = held_for(script.as_bytes());
+    assert_eq!(held["waiting_for"], script);
+    assert!(held.get("waiting_for_hex").is_none(), "{held}");
+    let command = [script.as_bytes(), b" a\xffb"].concat();
+    let held = held_for(&command);
+    assert_eq!(held["waiting_for"], format!("{script} a\u{fffd}b"));
+    let hex: Vec<String> = command.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(held["waiting_for_hex"], hex.concat());
+}
+
+/// Copies from a command, and returns the line of progress that says that the end is held. The copy ends well.
+fn held_for(command: &[u8]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let gate = folder.path().join("gate");
     assert!(
@@ -136,9 +149,9 @@ fn while_the_end_is_held_the_progress_says_for_whom() {
             .unwrap()
             .success()
     );
-    let source = "exec:sh -c 'echo all; exec >&-; read go <gate'";
-    let options = ["--progress", "json", "--progress-every", "10ms"];
-    let mut child = copy(options.into_iter().chain([source, "exec:cat"]))
+    let mut child = copy(["--progress", "json", "--progress-every", "10ms"])
+        .arg(OsString::from_vec([b"exec:".as_slice(), command].concat()))
+        .arg("exec:cat")
         .current_dir(folder.path())
         .spawn()
         .unwrap();
@@ -151,13 +164,13 @@ fn while_the_end_is_held_the_progress_says_for_whom() {
             break line;
         }
     };
-    assert_eq!(held["waiting_for"], source.trim_start_matches("exec:"));
     assert_eq!(number(&held, "bytes"), 4);
     assert_eq!(held["destinations"][0]["state"], "held");
     fs::write(&gate, "go\n").unwrap();
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
+    held
 }
 
 #[test]
@@ -190,4 +203,65 @@ fn names_that_are_no_text_are_in_the_report_all_the_same() {
     assert_eq!(report["command"][1], "a\u{fffd}b");
     assert_eq!(report["command_hex"][0], "6563686f");
     assert_eq!(report["command_hex"][1], "61ff62");
+}
+
+#[test]
+fn what_lies_beside_a_file_is_named_by_its_bytes_if_they_are_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = OsString::from_vec(b"a\xffb".to_vec());
+    if fs::write(folder.path().join(&name), "").is_err() {
+        println!("skipped: no such name in this file system");
+        return;
+    }
+    fs::remove_file(folder.path().join(&name)).unwrap();
+    for (name, shown, hex) in [
+        (
+            name.as_os_str(),
+            "a\u{fffd}b.partial",
+            Some("61ff622e7061727469616c"),
+        ),
+        (OsStr::new("text"), "text.partial", None),
+    ] {
+        let mut command = copy(["exec:sh -c 'printf cut; exit 1'"]);
+        command.arg(name).current_dir(folder.path());
+        let run = Run::of(command.output().unwrap()).expect(8);
+        let destination = run.destination(0);
+        assert_eq!(destination["partial"], shown);
+        let told = destination.get("partial_hex").and_then(Value::as_str);
+        assert_eq!(told, hex);
+    }
+}
+
+/// On Linux a process is called as its program's file is.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_is_named_by_its_bytes_if_they_are_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join(OsStr::from_bytes(b"a\xffb"));
+    if fs::write(&program, "#!/bin/sh\nwhile :; do sleep 1000; done\n").is_err() {
+        println!("skipped: no such name in this file system");
+        return;
+    }
+    let of_the_shell = fs::metadata("/bin/sh").unwrap().permissions();
+    fs::set_permissions(&program, of_the_shell).unwrap();
+    // Into a file: the shell, too, may say something on standard error.
+    let report = folder.path().join("report");
+    let mut command = Command::new(EXE);
+    command.args(["run", "--within", "100ms", "--report", "json"]);
+    command
+        .arg("--report-to")
+        .arg(&report)
+        .arg("--")
+        .arg(&program);
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    assert_eq!(command.status().unwrap().code(), Some(124));
+    let report: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+    let ended = report["ended"].as_array().unwrap();
+    assert_eq!(ended[0]["name"], "a\u{fffd}b", "{report}");
+    assert_eq!(ended[0]["name_hex"], "61ff62");
+    let others = &ended[1..];
+    assert!(
+        others.iter().all(|one| one.get("name_hex").is_none()),
+        "{report}"
+    );
 }

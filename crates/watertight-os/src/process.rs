@@ -120,8 +120,8 @@ pub struct Usage {
 pub struct Found {
     /// Its number.
     pub pid: u32,
-    /// What the system calls it.
-    pub name: Option<String>,
+    /// What the system calls it, which need not be text: Linux keeps the first 15 bytes.
+    pub name: Option<OsString>,
 }
 
 /// What became of a tree.

@@ -72,7 +72,7 @@ fn a_grandchild_that_holds_the_output_is_named_and_not_waited_for() {
     let [holder] = outcome.holders.as_slice() else {
         panic!("{:?}", outcome.holders);
     };
-    assert_eq!(holder.name.as_deref(), Some("sleep"));
+    assert_eq!(holder.name.as_deref().unwrap(), "sleep");
     kill(holder);
 }
 
@@ -215,7 +215,7 @@ fn who_escapes_the_tree_is_named() {
     let [escaped] = outcome.holders.as_slice() else {
         panic!("{:?} {:?}", outcome.holders, outcome.tree);
     };
-    assert_eq!(escaped.name.as_deref(), Some("sleep"));
+    assert_eq!(escaped.name.as_deref().unwrap(), "sleep");
     kill(escaped);
 }
 

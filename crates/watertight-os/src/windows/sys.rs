@@ -4,6 +4,8 @@
 
 use super::classify::Call;
 use crate::fault::{self, Code, fallible, fallible_all_the_same};
+use std::ffi::OsString;
+use std::os::windows::ffi::OsStringExt;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
 use std::thread::JoinHandle;
@@ -453,7 +455,7 @@ pub(super) fn open_process(pid: u32) -> Result<OwnedHandle, u32> {
 }
 
 /// QueryFullProcessImageName: the last part of a process's path. `None`: the system does not say.
-pub(super) fn process_name(process: BorrowedHandle<'_>) -> Option<String> {
+pub(super) fn process_name(process: BorrowedHandle<'_>) -> Option<OsString> {
     let mut path = vec![0_u16; PATH_UNITS_MAX];
     let mut units = u32::try_from(path.len()).ok()?;
     let code = said("QueryFullProcessImageName", Call::Query, || {
@@ -469,6 +471,7 @@ pub(super) fn process_name(process: BorrowedHandle<'_>) -> Option<String> {
         })
     });
     result_of(code).ok()?;
-    let path = String::from_utf16_lossy(path.get(..usize::try_from(units).ok()?)?);
-    Some(path.rsplit('\\').next()?.to_owned())
+    let path = path.get(..usize::try_from(units).ok()?)?;
+    let name = path.rsplit(|unit| *unit == u16::from(b'\\')).next()?;
+    Some(OsString::from_wide(name))
 }

@@ -4,7 +4,9 @@ use crate::fault::fallible;
 use crate::process::Found;
 use crate::unix::classify::Call;
 use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 /// One process, as it was when it was looked at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,7 +17,7 @@ pub(super) struct Seen {
     pub(super) session: i32,
     /// When it was started, in ticks since the system was: with the number it means one process.
     pub(super) started: u64,
-    name: String,
+    name: OsString,
 }
 
 impl Seen {
@@ -80,7 +82,7 @@ fn is_out_of_sight(error: &io::Error) -> bool {
 fn parsed(pid: i32, line: &[u8]) -> Option<Seen> {
     let open = line.iter().position(|byte| *byte == b'(')?;
     let close = line.iter().rposition(|byte| *byte == b')')?;
-    let name = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
+    let name = OsStr::from_bytes(line.get(open + 1..close)?).to_owned();
     let behind = std::str::from_utf8(line.get(close + 1..)?).ok()?;
     // From the third field on: state, parent, group, session; the start is the 22nd.
     let fields: Vec<&str> = behind.split_ascii_whitespace().collect();
@@ -108,7 +110,7 @@ mod tests {
             (7, 1, 2, 3)
         );
         assert_eq!(seen.started, 99);
-        assert_eq!(seen.found().name.as_deref(), Some("a) b (c\u{fffd}"));
+        assert_eq!(seen.found().name.unwrap().as_bytes(), b"a) b (c\xff");
         assert_eq!(parsed(7, b"7 (cut"), None);
         assert_eq!(parsed(7, b"7 (cut) S 1 2"), None);
     }
