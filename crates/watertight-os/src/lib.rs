@@ -49,8 +49,8 @@ mod windows;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 pub use bell::Bell;
 pub use process::{
-    EarlierStarts, ExitCallback, Found, Grouping, Reaped, StartError, StartOptions, StartStep,
-    StdStreams, TerminalEnds, TerminalSize, TreeEnd, Usage,
+    EarlierStarts, ExitCallback, Found, Grouping, Reaped, RunAs, StartError, StartOptions,
+    StartStep, StdStreams, TerminalEnds, TerminalSize, TreeEnd, Usage,
 };
 pub use step::{Direction, Refused, Step, StepError};
 #[cfg(any(target_os = "android", target_os = "linux"))]

@@ -30,9 +30,31 @@ pub struct StartOptions {
     pub grouping: Grouping,
     /// Windows: the creation flags the caller wants, in place of what the `Command` was told. Elsewhere nobody reads it.
     pub creation_flags: u32,
+    /// Unix: as whom it is to run. Elsewhere nobody reads it.
+    pub run_as: RunAs,
     /// Windows: the tree is killed when the [`Process`](crate::Process) is dropped or this process
     /// ends, however it ends. Elsewhere nobody reads it.
     pub ends_with_us: bool,
+}
+
+/// As whom a child is to run (Unix); where a number is missing, as this process.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RunAs {
+    /// The user's number.
+    pub user: Option<u32>,
+    /// The group's number.
+    pub group: Option<u32>,
+}
+
+impl fmt::Display for RunAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.user, self.group) {
+            (Some(user), Some(group)) => write!(f, "user {user}, group {group}"),
+            (Some(user), None) => write!(f, "user {user}"),
+            (None, Some(group)) => write!(f, "group {group}"),
+            (None, None) => f.write_str("as this process"),
+        }
+    }
 }
 
 /// What earlier starts have set on a `Command`, which std cannot take back.
@@ -155,10 +177,12 @@ pub enum StartStep {
     Permission,
     /// Finding the program, or making sense of it.
     Program,
-    /// Getting memory, descriptors or one process more.
+    /// Getting memory, descriptors or one process more, of which the user it is to run as may have too many.
     Resources,
     /// Making the terminal it is to have.
     Terminal,
+    /// Becoming the user or the group that it is to run as.
+    User,
 }
 
 impl StartStep {
@@ -178,6 +202,7 @@ impl StartStep {
             Self::Program => "there is no such program",
             Self::Resources => "the system has no more processes, memory or descriptors to give",
             Self::Terminal => "the terminal it is to have cannot be made",
+            Self::User => "it may not run as somebody else",
         }
     }
 }
@@ -191,6 +216,8 @@ pub struct StartError {
     pub program: OsString,
     /// The directory that cannot be entered, or the interpreter that is missing.
     pub path: Option<PathBuf>,
+    /// As whom it was to run, if it is that which failed.
+    pub run_as: Option<RunAs>,
     /// What the system said.
     pub error: io::Error,
 }
@@ -201,6 +228,9 @@ impl fmt::Display for StartError {
         write!(f, "cannot start {:?}: {explanation}", self.program)?;
         if let Some(path) = &self.path {
             write!(f, " ({})", path.display())?;
+        }
+        if let Some(run_as) = self.run_as {
+            write!(f, " ({run_as})")?;
         }
         write!(f, ": {}", self.error)
     }
@@ -235,6 +265,7 @@ mod tests {
             step: StartStep::Interpreter,
             program: "tool".into(),
             path: Some("/no/such".into()),
+            run_as: None,
             error: io::Error::other("what the system said"),
         };
         let text = error.to_string();
@@ -242,6 +273,14 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains('\n'));
+    }
+
+    #[test]
+    fn a_user_and_a_group_are_told_by_their_numbers() {
+        let told = |user, group| RunAs { user, group }.to_string();
+        assert_eq!(told(Some(5), None), "user 5");
+        assert_eq!(told(None, Some(6)), "group 6");
+        assert_eq!(told(Some(5), Some(6)), "user 5, group 6");
     }
 
     #[test]
@@ -257,6 +296,7 @@ mod tests {
             StartStep::Program,
             StartStep::Resources,
             StartStep::Terminal,
+            StartStep::User,
         ];
         let told: HashSet<&str> = steps.map(StartStep::explanation).into_iter().collect();
         assert_eq!(told.len(), steps.len());

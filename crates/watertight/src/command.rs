@@ -25,8 +25,8 @@ use watertight_core::OsCode;
 #[cfg(unix)]
 use watertight_os::Direction;
 use watertight_os::{
-    EarlierStarts, Grouping, Process, StartError, StartOptions, StartStep, StdStreams, StepError,
-    TerminalEnds, TerminalSize, armed_pair, is_in_terminals_foreground, open_terminal,
+    EarlierStarts, Grouping, Process, RunAs, StartError, StartOptions, StartStep, StdStreams,
+    StepError, TerminalEnds, TerminalSize, armed_pair, is_in_terminals_foreground, open_terminal,
 };
 
 #[cfg(unix)]
@@ -85,6 +85,7 @@ pub struct Command {
     kill_on_drop: bool,
     is_in_reactor: bool,
     creation_flags: u32,
+    run_as: RunAs,
     earlier: EarlierStarts,
     #[cfg(unix)]
     further: Further,
@@ -251,6 +252,25 @@ impl Command {
         self
     }
 
+    /// Unix: the child runs as the user of this number. A start that may not do that fails with [`StartStep::User`]; with std's `uid`
+    /// nobody could tell.
+    ///
+    /// Its group is ours, unless [`group_id`](Self::group_id) says which. std takes our supplementary groups from it, if it may. The
+    /// child enters its directory, looks for its program and runs it as that user.
+    #[cfg(unix)]
+    pub fn user(&mut self, user: u32) -> &mut Self {
+        self.run_as.user = Some(user);
+        self
+    }
+
+    /// Unix: the child runs with the group of this number as its user's. (Its process group is what [`group`](Self::group) sets.) A start
+    /// that may not do that fails with [`StartStep::User`].
+    #[cfg(unix)]
+    pub fn group_id(&mut self, group: u32) -> &mut Self {
+        self.run_as.group = Some(group);
+        self
+    }
+
     /// Windows: further creation flags of `CreateProcessW`. Elsewhere nobody reads them. Use this and not std's: the library adds
     /// some of its own.
     pub fn creation_flags(&mut self, flags: u32) -> &mut Self {
@@ -258,8 +278,8 @@ impl Command {
         self
     }
 
-    /// The std command underneath, for what is not here (user and group, `pre_exec`, `raw_arg`). Its standard streams are set anew
-    /// at each start.
+    /// The std command underneath, for what is not here (`pre_exec`, `raw_arg`). Its standard streams are set anew at
+    /// each start.
     pub fn as_std_mut(&mut self) -> &mut process::Command {
         &mut self.inner
     }
@@ -347,6 +367,7 @@ impl Command {
         let options = StartOptions {
             grouping,
             creation_flags: self.creation_flags,
+            run_as: self.run_as,
             ends_with_us: self.kill_on_drop,
         };
         let (process, streams) = Process::start(&mut self.inner, options, &mut self.earlier)?;
@@ -493,6 +514,7 @@ impl From<process::Command> for Command {
             kill_on_drop: false,
             is_in_reactor: false,
             creation_flags: 0,
+            run_as: RunAs::default(),
             earlier: EarlierStarts::default(),
             #[cfg(unix)]
             further: Further::default(),
@@ -505,6 +527,7 @@ fn failed(step: StartStep, program: &OsString, error: io::Error) -> StartError {
         step,
         program: program.clone(),
         path: None,
+        run_as: None,
         error,
     }
 }

@@ -128,7 +128,7 @@ pub use watertight_os::block_signals;
 #[doc(hidden)]
 pub use watertight_os::look_at;
 pub use watertight_os::{
-    Direction, Found, StartError, StartStep, Step, TerminalSize, TreeEnd, Usage,
+    Direction, Found, RunAs, StartError, StartStep, Step, TerminalSize, TreeEnd, Usage,
     is_in_terminals_foreground,
 };
 #[doc(hidden)]

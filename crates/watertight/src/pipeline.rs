@@ -110,6 +110,7 @@ fn start(
             step: StartStep::Resources,
             program: command.program(),
             path: None,
+            run_as: None,
             error,
         })?;
         onward = Some(from);

@@ -9,6 +9,7 @@ mod descriptors;
 mod failure;
 mod life;
 mod reaping;
+mod run_as;
 mod terminal;
 mod usage;
 
@@ -120,8 +121,10 @@ impl Process {
             }
             Grouping::Ours => {}
         }
+        run_as::pass_on(command, options.run_as);
         earlier.has_mask |= !earlier.has_mask && pass_on(command);
-        let mut child = spawn(command).map_err(|error| failure::explained(command, error))?;
+        let mut child =
+            spawn(command).map_err(|error| failure::explained(command, options.run_as, error))?;
         let (hold, life) = match Hold::take(Pid::from_child(&child)) {
             Ok(held) => held,
             Err(code) => {
@@ -130,6 +133,7 @@ impl Process {
                     step: StartStep::Hold,
                     program: command.get_program().to_owned(),
                     path: None,
+                    run_as: None,
                     error: code.into(),
                 });
             }

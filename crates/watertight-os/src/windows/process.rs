@@ -310,6 +310,7 @@ fn failed(command: &Command, step: StartStep, code: u32) -> StartError {
         step,
         program: command.get_program().to_owned(),
         path: None,
+        run_as: None,
         error: error_of(code),
     }
 }

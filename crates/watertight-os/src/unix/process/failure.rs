@@ -1,7 +1,8 @@
 //! Why a start failed. std passes on one error for all its steps, so the steps are looked at once more when it is too late: the
-//! directory, the program's file, and what that file wants to be run by.
+//! directory, the program's file, what that file wants to be run by, and as whom it may run.
 
-use crate::process::{StartError, StartStep};
+use super::run_as::may_be_refused;
+use crate::process::{RunAs, StartError, StartStep};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -19,17 +20,18 @@ const HEAD_BYTES: u64 = 4096;
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// Makes std's error one that says what failed.
-pub(super) fn explained(command: &Command, error: io::Error) -> StartError {
-    let (step, path) = step_of(command, &error);
+pub(super) fn explained(command: &Command, run_as: RunAs, error: io::Error) -> StartError {
+    let (step, path) = step_of(command, run_as, &error);
     StartError {
         step,
         program: command.get_program().to_owned(),
         path,
+        run_as: (step == StartStep::User).then_some(run_as),
         error,
     }
 }
 
-fn step_of(command: &Command, error: &io::Error) -> (StartStep, Option<PathBuf>) {
+fn step_of(command: &Command, run_as: RunAs, error: &io::Error) -> (StartStep, Option<PathBuf>) {
     let Some(code) = Errno::from_io_error(error) else {
         // std's own: a zero byte.
         let is_argument = error.kind() == io::ErrorKind::InvalidInput;
@@ -41,6 +43,7 @@ fn step_of(command: &Command, error: &io::Error) -> (StartStep, Option<PathBuf>)
         return (step, None);
     };
     match code {
+        _ if may_be_refused(run_as, code) => (StartStep::User, None),
         Errno::TOOBIG => (StartStep::Arguments, None),
         Errno::TXTBSY => (StartStep::Busy, None),
         Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE => (StartStep::Resources, None),

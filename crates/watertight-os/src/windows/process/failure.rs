@@ -13,6 +13,7 @@ pub(super) fn explained(command: &Command, error: io::Error) -> StartError {
         step,
         program: command.get_program().to_owned(),
         path,
+        run_as: None,
         error,
     }
 }
