@@ -4,8 +4,9 @@
 
 mod common;
 
-use common::{PATIENCE, held};
+use common::{PATIENCE, held, is_exiting, noise};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
+use std::sync::mpsc;
 use std::time::Duration;
 use watertight::{
     AfterExit, AtBound, Command, EndRequest, EndedBy, Found, Group, Input, Limits, Outcome, Output,
@@ -137,9 +138,34 @@ fn a_thread_that_waits_for_a_child_waits_alone() {
         drop(guard);
     }
 
-    // Where an input has to be waited for, the library's thread sends it.
+    // Where an input has to be waited for, the library's thread sends it: that one and ours are all, whatever goes through how many pipes.
+    let before = threads();
+    let of_the_library = before.iter().filter(|name| name.starts_with("watertight"));
+    assert_eq!(of_the_library.count(), 1, "{before:?}");
+    let bytes = noise(16 << 20, 7);
     let mut cat = Command::new("cat");
-    cat.stdin(Input::bytes(vec![7; 1_000_000]));
-    let outcome = cat.output(Limits::new()).unwrap().within(PATIENCE).wait();
-    assert_eq!(outcome.unwrap().stdout.bytes.len(), 1_000_000);
+    cat.stdin(Input::bytes(bytes.clone()));
+    let (to, seen) = mpsc::channel();
+    let run = cat.output(Limits::new()).unwrap().on_output(move |_, _| {
+        let _ = to.send(threads());
+    });
+    let outcome = run.within(PATIENCE).wait().unwrap();
+    assert!(outcome.is_success() && outcome.stdout.bytes == bytes);
+    let seen: Vec<_> = seen.try_iter().collect();
+    assert!(!seen.is_empty());
+    for now in seen {
+        assert_eq!(now, before);
+    }
+}
+
+/// The names of this process's threads.
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let tasks = tasks.map(|task| task.unwrap().path());
+    let mut names: Vec<String> = tasks
+        .filter(|task| !is_exiting(task))
+        .map(|task| std::fs::read_to_string(task.join("comm")).unwrap_or_default())
+        .collect();
+    names.sort();
+    names
 }

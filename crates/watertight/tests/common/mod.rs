@@ -140,7 +140,7 @@ pub fn held() -> Vec<String> {
 /// Whether a thread is on its way out: a join returns before the system has taken it off this list. Its flags have
 /// `PF_EXITING` then (include/linux/sched.h).
 #[cfg(target_os = "linux")]
-fn is_exiting(task: &std::path::Path) -> bool {
+pub fn is_exiting(task: &std::path::Path) -> bool {
     const PF_EXITING: u64 = 0x4;
     let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
     // Behind the name: state, parent, group, session, terminal, its group, flags.
