@@ -35,6 +35,9 @@ impl<'a, B: Backend> Wait<Transfer<'a, B>> {
     /// at its end and it was not opened to append. What is there already is overwritten with zeros. So are holes written as zeros where the
     /// bytes go through the buffer: without this, and where the file system does not copy (mostly, from one to another).
     ///
+    /// Where a file system can (btrfs, XFS, bcachefs, NFS 4.2 on its server), the kernel may have both files share their blocks until one of
+    /// them is overwritten (a reflink) instead of copying them.
+    ///
     /// **Bytes.** A file that goes into a pipe or a socket is not copied: it gets the file's own pages, and until the peer has read them, whoever
     /// overwrites or cuts the file changes what the peer reads. The call waits for the file's disk in the calling thread: a deadline is looked
     /// at between two calls, and an abort of either end waits for the call. A pipe that is written in packet mode (`O_DIRECT`)
