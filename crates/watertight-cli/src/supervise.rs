@@ -424,6 +424,7 @@ fn not_started(error: &StartError) -> u8 {
     let cannot_run = [
         StartStep::Arguments,
         StartStep::Busy,
+        StartStep::Format,
         StartStep::Interpreter,
         StartStep::Permission,
     ];

@@ -58,6 +58,24 @@ fn exit_codes_are_the_shells() {
     );
 }
 
+/// What is there and cannot be run is not said to be missing.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_no_format_is_126_and_said_to_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("empty", ""), ("script", "exit 3\n")] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        let mut command = Command::new(EXE);
+        let output = command.args(["run", "--"]).arg(&file).output().unwrap();
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(126), "{told}");
+        let is_said = told.contains("in no format") && !told.contains("no such program");
+        assert!(is_said, "{told}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn streams_that_no_option_sees_stay_what_they_are() {

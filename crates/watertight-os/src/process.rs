@@ -167,6 +167,8 @@ pub enum StartStep {
     Busy,
     /// Changing to the directory it is to run in.
     Directory,
+    /// Making sense of the program's file: it is there, may be run, and is no program for this system.
+    Format,
     /// Taking hold of the new child. It was killed and reaped.
     Hold,
     /// Loading what a script's first line or a program's header names.
@@ -175,7 +177,7 @@ pub enum StartStep {
     Other,
     /// Being allowed to.
     Permission,
-    /// Finding the program, or making sense of it.
+    /// Finding the program.
     Program,
     /// Getting memory, descriptors or one process more, of which the user it is to run as may have too many.
     Resources,
@@ -184,6 +186,12 @@ pub enum StartStep {
     /// Becoming the user or the group that it is to run as.
     User,
 }
+
+#[cfg(unix)]
+const NO_FORMAT: &str =
+    "its file is there and in no format that the system can run (a script begins with #!)";
+#[cfg(not(unix))]
+const NO_FORMAT: &str = "its file is there and in no format that the system can run";
 
 impl StartStep {
     /// What is wrong, for a person.
@@ -195,6 +203,7 @@ impl StartStep {
             }
             Self::Busy => "the file is open for writing",
             Self::Directory => "the directory it is to run in cannot be entered",
+            Self::Format => NO_FORMAT,
             Self::Hold => "it could not be held on to and was killed",
             Self::Interpreter => "the program is there, but what is to run it is not",
             Self::Other => "the system refused",
@@ -289,6 +298,7 @@ mod tests {
             StartStep::Arguments,
             StartStep::Busy,
             StartStep::Directory,
+            StartStep::Format,
             StartStep::Hold,
             StartStep::Interpreter,
             StartStep::Other,

@@ -248,6 +248,30 @@ fn a_start_that_fails_says_at_which_step() {
     assert_eq!(step(shell("exit 0").arg("a\0b")), StartStep::Arguments);
 }
 
+/// The kernel knows no way to run it (ENOEXEC). glibc's `execvp` has a shell run it then, which std calls only where something is to be
+/// done in the child first; its `posix_spawn` has not.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_no_format_is_told_as_such() {
+    use std::os::unix::process::CommandExt;
+    let _accounted = Accounted::start();
+    let folder = Folder::new("format");
+    let script = folder.file("script", "exit 3\n", 0o755);
+    let mut command = Command::new(&script);
+    let refused = Process::start(
+        &mut command,
+        StartOptions::default(),
+        &mut EarlierStarts::default(),
+    );
+    assert_eq!(refused.unwrap_err().step, StartStep::Format);
+    if cfg!(target_env = "gnu") {
+        // SAFETY: the closure does nothing at all, so that between fork and exec no memory is touched, ours or anybody else's.
+        unsafe { command.pre_exec(|| Ok(())) };
+        let (process, _streams) = start(&mut command);
+        assert_eq!(status(&process).code(), Some(3));
+    }
+}
+
 /// Where the system refuses to run a file that is open for writing at all.
 #[test]
 fn a_program_that_is_open_for_writing_is_busy_and_then_is_not() {

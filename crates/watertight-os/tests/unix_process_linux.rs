@@ -190,7 +190,7 @@ mod planned {
             (libc::ENOMEM, StartStep::Resources),
             (libc::EMFILE, StartStep::Resources),
             (libc::EPERM, StartStep::Permission),
-            (libc::ENOEXEC, StartStep::Program),
+            (libc::ENOEXEC, StartStep::Format),
             (libc::EIO, StartStep::Other),
         ] {
             plan("spawn", code, 1);

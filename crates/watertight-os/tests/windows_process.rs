@@ -250,6 +250,11 @@ fn a_start_that_fails_says_at_which_step() {
         StartStep::Directory
     );
     assert_eq!(step(child(WAITS).arg("a\0b")), StartStep::Arguments);
+    let name = format!("watertight-no-format-{}.exe", std::process::id());
+    let no_program = std::env::temp_dir().join(name);
+    std::fs::write(&no_program, "no program").unwrap();
+    assert_eq!(step(&mut Command::new(&no_program)), StartStep::Format);
+    std::fs::remove_file(&no_program).unwrap();
 }
 
 /// Handles that the system's pool of threads opens as it grows. One that each child leaves is more.

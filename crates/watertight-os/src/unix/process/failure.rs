@@ -47,7 +47,7 @@ fn step_of(command: &Command, run_as: RunAs, error: &io::Error) -> (StartStep, O
         Errno::TOOBIG => (StartStep::Arguments, None),
         Errno::TXTBSY => (StartStep::Busy, None),
         Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE => (StartStep::Resources, None),
-        Errno::NOEXEC => (StartStep::Program, None),
+        Errno::NOEXEC => (StartStep::Format, None),
         Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP | Errno::NAMETOOLONG => {
             at_a_path(command, code)
         }

@@ -53,16 +53,16 @@ const fn of_code(code: u32) -> StartStep {
         win::ERROR_FILENAME_EXCED_RANGE => StartStep::Arguments,
         win::ERROR_SHARING_VIOLATION => StartStep::Busy,
         win::ERROR_DIRECTORY => StartStep::Directory,
+        win::ERROR_BAD_EXE_FORMAT
+        | win::ERROR_EXE_MACHINE_TYPE_MISMATCH
+        | win::ERROR_INVALID_EXE_SIGNATURE => StartStep::Format,
         win::ERROR_ACCESS_DENIED
         | win::ERROR_ELEVATION_REQUIRED
         | win::ERROR_PRIVILEGE_NOT_HELD
         | win::ERROR_VIRUS_INFECTED => StartStep::Permission,
-        win::ERROR_BAD_EXE_FORMAT
-        | win::ERROR_EXE_MACHINE_TYPE_MISMATCH
-        | win::ERROR_FILE_NOT_FOUND
-        | win::ERROR_INVALID_EXE_SIGNATURE
-        | win::ERROR_INVALID_NAME
-        | win::ERROR_PATH_NOT_FOUND => StartStep::Program,
+        win::ERROR_FILE_NOT_FOUND | win::ERROR_INVALID_NAME | win::ERROR_PATH_NOT_FOUND => {
+            StartStep::Program
+        }
         win::ERROR_COMMITMENT_LIMIT
         | win::ERROR_NO_SYSTEM_RESOURCES
         | win::ERROR_NOT_ENOUGH_MEMORY
