@@ -54,3 +54,50 @@ fn a_signal_that_was_ignored_at_the_start_is_ignored_by_us_and_by_the_command() 
         assert_eq!(signals(command, "SigCgt:"), 0, "{ignored:?}");
     }
 }
+
+/// Uses all three streams, and then says what they are and which descriptors there are: in a file, and in shells within the shell, so that no
+/// redirection shows.
+const LOOK: &str = r#"read -r line; echo "out $line"; echo "err $line" >&2
+for n in 0 1 2; do (readlink /proc/$$/fd/$n >>seen); done
+(ls /proc/$$/fd >>seen)
+exit 0"#;
+
+/// As with `<&- >&- 2>&-` in a script of cron's: what is not asked for is the null device, and nothing of ours is in a closed one's place.
+#[test]
+fn a_command_has_its_streams_although_ours_are_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().canonicalize().unwrap();
+    let path = |name: &str| place.join(name);
+    std::fs::write(path("in"), "a line\n").unwrap();
+    let listed = shell("ls /proc/$$/fd; exit 0").output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let null = || vec!["/dev/null".to_owned(); 3];
+    let files = ["in", "out", "err"].map(|name| path(name).to_str().unwrap().to_owned());
+    for (options, streams) in [
+        ("", null()),
+        ("--stdin in --stdout out --stderr err", files.to_vec()),
+        ("--stdin in --stdout out --merge", Vec::new()),
+    ] {
+        let line = format!("exec \"$0\" run {options} -- sh -c \"$LOOK\" <&- >&- 2>&-");
+        let mut command = shell(&line);
+        let status = command.env("LOOK", LOOK).current_dir(&place).status();
+        assert!(status.unwrap().success(), "{options}");
+        let seen = std::fs::read_to_string(path("seen")).unwrap();
+        std::fs::remove_file(path("seen")).unwrap();
+        let (links, numbers) = seen.split_at(seen.find("\n0\n").unwrap() + 1);
+        // What a shell has without us: its streams, and what this test was started with.
+        assert_eq!(numbers, listed, "{options}");
+        if !streams.is_empty() {
+            assert_eq!(links.lines().collect::<Vec<_>>(), streams, "{options}");
+        }
+        if options.contains("--stdout") {
+            let is_merged = options.contains("--merge");
+            let expected = if is_merged {
+                "out a line\nerr a line\n"
+            } else {
+                "out a line\n"
+            };
+            assert_eq!(std::fs::read_to_string(path("out")).unwrap(), expected);
+        }
+    }
+}

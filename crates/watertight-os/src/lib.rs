@@ -58,8 +58,8 @@ pub use unix::{Bell, block_signals, orphans};
 #[cfg(unix)]
 pub use unix::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
-    classify, holders_of, inherited, is_in_terminals_foreground, note_thread, open_terminal,
-    output_pipe, resize_terminal, say, unread_by_peer, unread_in_pipe,
+    classify, hold_standard_numbers, holders_of, inherited, is_in_terminals_foreground,
+    note_thread, open_terminal, output_pipe, resize_terminal, say, unread_by_peer, unread_in_pipe,
 };
 pub use unread::Unread;
 #[cfg(windows)]
@@ -79,7 +79,7 @@ pub use unix::{
 #[doc(hidden)]
 pub use unix::{Reaping, Waiting};
 #[cfg(all(unix, feature = "fault"))]
-pub use unix::{end_of_a_test, fork_for_a_test, sigpipe_to_default};
+pub use unix::{close_for_a_test, end_of_a_test, fork_for_a_test, sigpipe_to_default};
 
 /// Prepares a thread of the library's own. Windows has no signals that could end up on it.
 #[cfg(windows)]
@@ -90,6 +90,15 @@ pub fn quiet_thread() {}
 pub fn exact_timeouts() {
     #[cfg(unix)]
     unix::exact_timeouts();
+}
+
+/// A child's streams have no numbers on Windows.
+///
+/// # Errors
+/// None.
+#[cfg(windows)]
+pub const fn hold_standard_numbers() -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Windows has no signals.

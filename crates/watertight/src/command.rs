@@ -26,7 +26,8 @@ use watertight_core::OsCode;
 use watertight_os::Direction;
 use watertight_os::{
     EarlierStarts, Grouping, Process, RunAs, StartError, StartOptions, StartStep, StdStreams,
-    StepError, TerminalEnds, TerminalSize, armed_pair, is_in_terminals_foreground, open_terminal,
+    StepError, TerminalEnds, TerminalSize, armed_pair, hold_standard_numbers,
+    is_in_terminals_foreground, open_terminal,
 };
 
 #[cfg(unix)]
@@ -56,8 +57,9 @@ pub enum Group {
 ///
 /// **Platform differences.** On Unix the child gets every descriptor of this process that is not close-on-exec (as with `env`, so
 /// that make's job server and `<(…)` work), the signal mask with which this process was started, and `SIGPIPE` at its
-/// default; none of the library's own descriptors. On Windows it gets its standard streams only as far as std sees to it
-/// (std starts one child at a time and duplicates its handles for it alone).
+/// default; none of the library's own descriptors. A standard stream that this process has closed is closed in a child that is to
+/// inherit it; its number is held from the first start on, so that nothing else is opened there. On Windows it gets its standard
+/// streams only as far as std sees to it (std starts one child at a time and duplicates its handles for it alone).
 ///
 /// # Examples
 ///
@@ -325,6 +327,8 @@ impl Command {
         // It may be given what is written here, and writes behind that.
         joined::send_all();
         let program = self.inner.get_program().to_owned();
+        // Before anything is made: nothing of it is to be at a standard stream's number.
+        hold_standard_numbers().map_err(|error| failed(StartStep::Resources, &program, error))?;
         let started = self.start_anyhow(&program, feed, sink);
         // std keeps what it gave to the child; in our hands it would keep the child's pipes from ending.
         self.inner

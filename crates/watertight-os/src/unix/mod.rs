@@ -42,6 +42,7 @@ mod rung;
 mod sigpipe;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod socket_diag;
+mod standard_numbers;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod start;
 mod unread;
@@ -69,6 +70,9 @@ pub use pseudo_terminal::{open_terminal, resize_terminal};
 #[cfg(feature = "fault")]
 pub use sigpipe::sigpipe_to_default;
 pub use sigpipe::{WriteSignalsHeld, quiet_thread};
+#[cfg(feature = "fault")]
+pub use standard_numbers::close_for_a_test;
+pub use standard_numbers::hold_standard_numbers;
 pub use unread::{unread_by_peer, unread_in_pipe};
 
 impl crate::fault::Code for rustix::io::Errno {

@@ -15,8 +15,9 @@ const RUNS: usize = 3;
 const NOISE: f64 = 1.0;
 
 /// The calls that a start and its wait have more than std's, and what each is for.
-const MORE: [(&str, &str); 8] = [
+const MORE: [(&str, &str); 9] = [
     ("getpid", "is this a forked process"),
+    ("ppoll", "is a standard stream's number free"),
     ("rt_sigprocmask", "does the child need another signal mask"),
     ("openat", "/dev/tty: is there a terminal to share"),
     ("setpgid", "the child's: a group of its own"),
@@ -207,7 +208,7 @@ mod tests {
     fn the_table_says_what_is_more() {
         let text = calls(60.0).to_markdown();
         assert!(text.contains("| std | 50.00 |  |  |  |\n"), "{text}");
-        let line = "| watertight, .wait() | 60.00 | 10.00 | 8 | wait4 -1.0, waitid +3.0 |\n";
+        let line = "| watertight, .wait() | 60.00 | 10.00 | 9 | wait4 -1.0, waitid +3.0 |\n";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("`setpgid` (the child's: a group of its own)"));
     }
