@@ -101,3 +101,30 @@ fn a_command_has_its_streams_although_ours_are_closed() {
         }
     }
 }
+
+/// As make's job server has it, whether the command's streams are its own or go through our hands.
+#[test]
+fn a_descriptor_from_3_on_is_the_commands_too() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in"), "there and back\n").unwrap();
+    for options in ["", "--max-output 1M", "--merge --within 1000s"] {
+        let line = format!("exec \"$0\" run {options} -- sh -c 'cat <&3 >&4' 3<in 4>out");
+        let output = shell(&line).current_dir(&folder).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let back = std::fs::read_to_string(folder.path().join("out"));
+        assert_eq!(back.unwrap(), "there and back\n", "{options}");
+    }
+}
+
+/// `<(...)`, which is a descriptor with a high number.
+#[test]
+fn what_a_shell_has_in_place_of_a_file_is_the_commands_too() {
+    let line = "exec \"$0\" run -- cat <(echo through a pipe)";
+    let output = Command::new("bash").args(["-c", line, EXE]).output();
+    let Ok(output) = output else {
+        println!("skipped: there is no bash");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text, "through a pipe\n", "{output:?}");
+}
