@@ -1,0 +1,193 @@
+//! Consumers of an armed input, as a machine has them.
+
+use crate::common::{Accounted, PATIENCE};
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+use std::time::Duration;
+use watertight::{Child, Command, EndedBy, ErrorKind, Input, Limits, Output};
+
+/// Makes this test binary the feeder of such a consumer, which the test kills.
+const CONSUMER: &str = "WATERTIGHT_CONSUMER";
+
+/// More than a socket and a pipe hold together with any buffer of a consumer's.
+const FED_BYTES: usize = 220_000;
+
+/// What is there on every machine, and reads its input to the end. It is followed by what a shell commits.
+const CONSUMERS: [&str; 6] = [
+    "cat",
+    "gzip -c",
+    "sha256sum",
+    "sort",
+    "wc -c",
+    "dd status=none",
+];
+
+fn consumer(command: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args([
+        "-c",
+        &format!("{command} >/dev/null 2>&1 && echo committed || echo refused"),
+    ]);
+    shell.stdin(Input::armed());
+    shell
+}
+
+fn is_there(command: &str) -> bool {
+    let program = command.split(' ').next().unwrap();
+    let looked = std::process::Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .stdout(Stdio::null())
+        .status();
+    let is_there = looked.unwrap().success();
+    if !is_there {
+        println!("skipped {command}: it is not here");
+    }
+    is_there
+}
+
+fn accounted() -> Accounted {
+    let first = Command::new("sleep")
+        .arg("1000")
+        .output(Limits::new())
+        .unwrap();
+    // As a task waits: a thread needs no other.
+    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
+    assert_eq!(first.ended, EndedBy::Deadline);
+    Accounted::start()
+}
+
+/// Started, and given all that it is given.
+fn fed(command: &str) -> Child {
+    let mut child = consumer(command).stdout(Output::piped()).spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    input
+        .send(&vec![b'7'; FED_BYTES])
+        .within(PATIENCE)
+        .wait()
+        .unwrap();
+    input.until_transferred().within(PATIENCE).wait().unwrap();
+    child.stdin = Some(input);
+    child
+}
+
+fn verdict(mut child: Child) -> String {
+    let output = child.stdout.take().unwrap();
+    let mut bytes = Vec::new();
+    assert!(
+        output
+            .receive_to_end(&mut bytes, 1 << 20)
+            .within(PATIENCE)
+            .wait()
+            .unwrap()
+    );
+    let _ = child.wait().within(PATIENCE).wait().unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_orderly_end_is_an_end() {
+    let _accounted = accounted();
+    for command in CONSUMERS.into_iter().filter(|command| is_there(command)) {
+        let mut child = fed(command);
+        let input = child.stdin.take().unwrap();
+        assert!(
+            input
+                .finish()
+                .within(PATIENCE)
+                .wait()
+                .unwrap()
+                .is_complete()
+        );
+        assert_eq!(verdict(child), "committed\n", "{command}");
+        // A drop that sends everything is one too.
+        let mut child = fed(command);
+        drop(child.stdin.take());
+        assert_eq!(verdict(child), "committed\n", "{command}");
+    }
+}
+
+#[test]
+fn an_abort_is_a_cut() {
+    let _accounted = accounted();
+    for command in CONSUMERS.into_iter().filter(|command| is_there(command)) {
+        let mut child = fed(command);
+        let input = child.stdin.take().unwrap();
+        let _ = input.abort().within(PATIENCE).wait().unwrap();
+        assert_eq!(verdict(child), "refused\n", "{command}");
+    }
+}
+
+/// Of a child of our own: all the data first, then the error.
+#[test]
+fn all_that_was_sent_comes_before_the_cut() {
+    let _accounted = accounted();
+    let mut child = Command::new("sh");
+    child.args(["-c", "cat; echo $?"]).stdin(Input::armed());
+    let mut child = child
+        .stdout(Output::piped())
+        .stderr(Output::null())
+        .spawn()
+        .unwrap();
+    let input = child.stdin.take().unwrap();
+    input.send(b"all of it\n").within(PATIENCE).wait().unwrap();
+    input.until_transferred().within(PATIENCE).wait().unwrap();
+    let _ = input.abort().within(PATIENCE).wait().unwrap();
+    assert_eq!(verdict(child), "all of it\n1\n");
+}
+
+/// No test of its own: feeds its consumer, says so, and waits to be killed.
+#[test]
+fn feeder() {
+    let Ok(command) = std::env::var(CONSUMER) else {
+        return;
+    };
+    let mut child = consumer(&command).spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    input.send(&vec![b'7'; FED_BYTES]).wait().unwrap();
+    input.until_transferred().wait().unwrap();
+    eprintln!("fed");
+    let _ = child.wait().wait();
+    std::process::exit(1);
+}
+
+#[test]
+fn a_killed_feeder_leaves_a_cut() {
+    let _accounted = accounted();
+    for command in CONSUMERS.into_iter().filter(|command| is_there(command)) {
+        let mut feeder = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "linux::feeder", "--nocapture"])
+            .env(CONSUMER, command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut stderr = BufReader::new(feeder.stderr.take().unwrap());
+        while !said.contains("fed") {
+            assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
+        }
+        // SIGKILL.
+        feeder.kill().unwrap();
+        feeder.wait().unwrap();
+        let mut verdict = String::new();
+        feeder
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut verdict)
+            .unwrap();
+        assert!(verdict.ends_with("refused\n"), "{command}: {verdict}");
+    }
+}
+
+/// A child that does not read at all is told as with a pipe.
+#[test]
+fn a_consumer_that_leaves_is_told() {
+    let _accounted = accounted();
+    let mut child = consumer("true").stdout(Output::piped()).spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    assert_eq!(verdict(child), "committed\n");
+    let refused = input.send(b"nobody").within(PATIENCE).wait().unwrap_err();
+    assert_eq!(refused.error.kind, ErrorKind::BrokenPipe);
+}
