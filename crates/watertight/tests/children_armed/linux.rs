@@ -1,6 +1,7 @@
-//! Consumers of an armed input, as a machine has them.
+//! Consumers of an armed input, as a machine has them, and one of our own, which says what it saw.
 
 use crate::common::{Accounted, PATIENCE};
+use rustix::io::Errno;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,6 +9,12 @@ use watertight::{Child, Command, EndedBy, ErrorKind, Input, Limits, Output};
 
 /// Makes this test binary the feeder of such a consumer, which the test kills.
 const CONSUMER: &str = "WATERTIGHT_CONSUMER";
+
+/// The name of our own consumer.
+const OWN: &str = "";
+
+/// Makes this test binary that consumer.
+const READS: &str = "WATERTIGHT_READS";
 
 /// More than a socket and a pipe hold together with any buffer of a consumer's.
 const FED_BYTES: usize = 220_000;
@@ -23,6 +30,13 @@ const CONSUMERS: [&str; 6] = [
 ];
 
 fn consumer(command: &str) -> Command {
+    if command == OWN {
+        let mut own = Command::new(std::env::current_exe().unwrap());
+        own.args(["--exact", "linux::read_and_tell", "--nocapture"])
+            .env(READS, "1")
+            .stdin(Input::armed());
+        return own;
+    }
     let mut shell = Command::new("sh");
     shell.args([
         "-c",
@@ -30,6 +44,34 @@ fn consumer(command: &str) -> Command {
     ]);
     shell.stdin(Input::armed());
     shell
+}
+
+/// No test of its own: reads its input to the end, and says how much that was and what came then.
+#[test]
+fn read_and_tell() {
+    if std::env::var_os(READS).is_none() {
+        return;
+    }
+    let (mut bytes, mut buf) = (0, [0; 8192]);
+    let end = loop {
+        match std::io::stdin().read(&mut buf) {
+            Ok(0) => break "the end".to_owned(),
+            Ok(count) => bytes += count,
+            Err(error) => break format!("error {}", error.raw_os_error().unwrap()),
+        }
+    };
+    println!("{bytes} bytes, and {end}");
+    std::process::exit(0);
+}
+
+/// What our own consumer says when it has got everything, and then this.
+fn told_by_own(end: &str) -> String {
+    format!("{FED_BYTES} bytes, and {end}\n")
+}
+
+/// What it says of a cut.
+fn reset_told_by_own() -> String {
+    told_by_own(&format!("error {}", Errno::CONNRESET.raw_os_error()))
 }
 
 fn is_there(command: &str) -> bool {
@@ -117,6 +159,27 @@ fn an_abort_is_a_cut() {
     }
 }
 
+/// Not only that it is an error, but which: a reset. Before it, all that was sent.
+#[test]
+fn a_consumer_of_our_own_reads_everything_and_then_the_end_or_a_reset() {
+    let _accounted = accounted();
+    let mut child = fed(OWN);
+    let input = child.stdin.take().unwrap();
+    let receipt = input.finish().within(PATIENCE).wait().unwrap();
+    assert!(receipt.is_complete());
+    let told = verdict(child);
+    assert!(told.ends_with(&told_by_own("the end")), "{told}");
+
+    let mut child = fed(OWN);
+    let input = child.stdin.take().unwrap();
+    let _ = input.abort().within(PATIENCE).wait().unwrap();
+    let told = verdict(child);
+    assert!(told.ends_with(&reset_told_by_own()), "{told}");
+
+    let told = verdict_behind_a_kill(OWN);
+    assert!(told.ends_with(&reset_told_by_own()), "{told}");
+}
+
 /// Of a child of our own: all the data first, then the error.
 #[test]
 fn all_that_was_sent_comes_before_the_cut() {
@@ -150,33 +213,35 @@ fn feeder() {
     std::process::exit(1);
 }
 
+/// What a consumer says whose feeder is killed when it has sent everything and not ended it.
+fn verdict_behind_a_kill(command: &str) -> String {
+    let mut feeder = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "linux::feeder", "--nocapture"])
+        .env(CONSUMER, command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut stderr = BufReader::new(feeder.stderr.take().unwrap());
+    while !said.contains("fed") {
+        assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
+    }
+    // SIGKILL.
+    feeder.kill().unwrap();
+    feeder.wait().unwrap();
+    let mut verdict = String::new();
+    let mut stdout = feeder.stdout.take().unwrap();
+    stdout.read_to_string(&mut verdict).unwrap();
+    verdict
+}
+
 #[test]
 fn a_killed_feeder_leaves_a_cut() {
     let _accounted = accounted();
     for command in CONSUMERS.into_iter().filter(|command| is_there(command)) {
-        let mut feeder = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "linux::feeder", "--nocapture"])
-            .env(CONSUMER, command)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        let mut stderr = BufReader::new(feeder.stderr.take().unwrap());
-        while !said.contains("fed") {
-            assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
-        }
-        // SIGKILL.
-        feeder.kill().unwrap();
-        feeder.wait().unwrap();
-        let mut verdict = String::new();
-        feeder
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut verdict)
-            .unwrap();
+        let verdict = verdict_behind_a_kill(command);
         assert!(verdict.ends_with("refused\n"), "{command}: {verdict}");
     }
 }
