@@ -1,11 +1,12 @@
-//! `watertight run`: exit codes, limits, and what it says, on every system. The command is the program itself.
+//! `watertight run`: exit codes, limits, and what it says, on every system. The command is the program itself, or this test binary.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+#![allow(clippy::exit, reason = "a command ends without the harness")]
 
 mod harness;
 
 use harness::{EXE, file, pattern};
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> Command {
@@ -231,4 +232,77 @@ fn wrong_usage_is_told_and_nothing_runs() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty());
     }
+}
+
+/// Makes this test binary a command that does this, and nothing else.
+const DEED: &str = "WATERTIGHT_COMMAND";
+const DEED_ARGUMENTS: [&str; 4] = ["--exact", "deed", "--nocapture", "--quiet"];
+
+/// No test of its own: what the command does that leaves somebody behind, and what that one does.
+#[test]
+fn deed() {
+    let Ok(deed) = std::env::var(DEED) else {
+        return;
+    };
+    if deed == "leave" {
+        let mut command = watertight::Command::new(std::env::current_exe().unwrap());
+        command.args(DEED_ARGUMENTS).env(DEED, "stay");
+        // Dropped, it goes on.
+        drop(command.spawn().unwrap());
+    } else {
+        std::io::stdin().read_to_string(&mut String::new()).unwrap();
+        eprintln!("stayed");
+    }
+    std::process::exit(0);
+}
+
+/// Its job ends with us (Windows), but not when the command has ended by itself.
+#[test]
+fn whoever_the_command_leaves_behind_lives_on() {
+    let (from, into) = std::io::pipe().unwrap();
+    let (mut said, theirs) = std::io::pipe().unwrap();
+    let mut command = run(&["--"]);
+    command
+        .arg(std::env::current_exe().unwrap())
+        .args(DEED_ARGUMENTS)
+        .env(DEED, "leave")
+        .stdin(from)
+        .stdout(Stdio::null())
+        .stderr(theirs);
+    let status = command.status().unwrap();
+    // It has both handles, too.
+    drop(command);
+    assert_eq!(status.code(), Some(0));
+    // Only then is anything said.
+    drop(into);
+    let mut last = String::new();
+    said.read_to_string(&mut last).unwrap();
+    assert!(last.contains("stayed"), "{last}");
+}
+
+/// As CreateProcess would, and std does not.
+#[cfg(windows)]
+#[test]
+fn a_program_in_the_current_folder_is_not_started_by_its_bare_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let planted = folder.path().join("watertight-planted.exe");
+    fs::copy(EXE, &planted).unwrap();
+    let code = |name: &str| {
+        let mut command = run(&["--", name, "--version"]);
+        let output = command.current_dir(&folder).output().unwrap();
+        output.status.code()
+    };
+    assert_eq!(code("watertight-planted"), Some(127));
+    assert_eq!(code("watertight-planted.exe"), Some(127));
+    // By its path it is.
+    assert_eq!(code(planted.to_str().unwrap()), Some(0));
+}
+
+#[cfg(windows)]
+#[test]
+fn a_terminal_is_refused_with_its_reason() {
+    let output = run(&["--tty", "--", EXE, "--version"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(stderr(&output).contains("ConPTY"), "{}", stderr(&output));
+    assert!(output.stdout.is_empty());
 }

@@ -8,7 +8,7 @@
 
 mod windows_lab;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,13 +29,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the child is to do.
 const ROLE: &str = "WATERTIGHT_PROCESS_ROLE";
-/// Ends with [`CODE`] when its standard input does.
+/// Says its last words and ends with [`CODE`] when its standard input does.
 const WAITS: &str = "waits";
 /// As that, and starts one that waits in the same streams.
 const HAS_A_CHILD: &str = "has a child";
 const CODE: i32 = 7;
 /// What each says that has come so far.
 const READY: &str = "ready-and-waiting";
+/// What each says that ends by itself.
+const LAST: &str = "last-words";
 
 /// No test of its own: what the children of this file do.
 #[test]
@@ -51,6 +53,8 @@ fn be_a_child() {
     println!("{READY}");
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
     drop(grandchild);
+    // Nobody may hear it any more.
+    let _ = writeln!(std::io::stdout(), "{LAST}");
     end()
 }
 
@@ -221,6 +225,33 @@ fn a_tree_that_ends_with_us_ends_with_its_process() {
     assert_ends(stdout);
     told.recv_timeout(PATIENCE).unwrap();
     drop(streams.stdin);
+}
+
+#[test]
+fn whoever_was_let_go_outlives_the_process() {
+    let _alone = alone();
+    let options = StartOptions {
+        grouping: Grouping::Own,
+        ends_with_us: true,
+        ..StartOptions::default()
+    };
+    let (process, streams) = Process::start(
+        &mut child(HAS_A_CHILD),
+        options,
+        &mut EarlierStarts::default(),
+    )
+    .unwrap();
+    let mut stdout = BufReader::new(streams.stdout.unwrap());
+    await_ready(&mut stdout, 2);
+    process.let_go().unwrap();
+    let told = told_of(&process);
+    drop(process);
+    // Only then does either of them say its last words.
+    drop(streams.stdin);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest.matches(LAST).count(), 2, "{rest}");
+    told.recv_timeout(PATIENCE).unwrap();
 }
 
 #[test]

@@ -332,6 +332,15 @@ impl Child {
             .map_err(|error| cause(&error))
     }
 
+    /// Whoever it has left behind lives on, whatever [`kill_on_drop`](crate::Command::kill_on_drop) said.
+    pub(crate) fn let_go(&mut self) -> io::Result<()> {
+        if self.kill_on_drop {
+            self.process.let_go()?;
+            self.kill_on_drop = false;
+        }
+        Ok(())
+    }
+
     /// Waits for its end no longer.
     pub(crate) fn forget_exit(&self, wait: &mut ExitWait) {
         let is_elsewhere = self.driver.refuse_elsewhere().is_err();

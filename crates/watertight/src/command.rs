@@ -230,7 +230,7 @@ impl Command {
 
     /// Whether dropping the [`Child`] kills its tree. Off by default: then the child goes on, and is reaped when it ends. Of a child
     /// whose end was waited for, only those are reached that an earlier kill has seen; on Windows all, and also when this process
-    /// is killed.
+    /// is killed. Nobody any more once [`Communicate`] has told that the child ended by itself.
     pub fn kill_on_drop(&mut self, yes: bool) -> &mut Self {
         self.kill_on_drop = yes;
         self

@@ -46,6 +46,8 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 /// [`Limits::within`] its tree is asked to end, and killed after [`Limits::grace`]. Who wants the output as it comes sets a function
 /// first: [`Wait::on_output`], [`Wait::on_lines`].
 ///
+/// Whoever a child that ended by itself has left behind lives on, with [`kill_on_drop`](crate::Command::kill_on_drop) too.
+///
 /// **Bytes.** The [`Outcome`] has all output that arrived, whatever ended it; [`Outcome::ended`] says what did. Both streams are in
 /// the order in which each was written; the exact order across them is kept only when they are one
 /// ([`Output::to_stdout`](crate::Output::to_stdout)).
@@ -288,6 +290,17 @@ impl Communicate {
         }
     }
 
+    /// P3: whoever a child that ended by itself has left behind is not ended by us.
+    fn let_go(&mut self) {
+        if let Err(error) = self.child.let_go() {
+            // They would end with us, and nobody would hear of it.
+            self.kill();
+            if let Some(tree) = &mut self.tree {
+                tree.error.get_or_insert(error);
+            }
+        }
+    }
+
     /// Closes what is open, and waits until that is done: it takes no longer than the stop bound.
     fn poll_closed(&mut self, waker: &Waker) -> Poll<Option<Receipt>> {
         let out = self.stdout.poll_closed(waker, &mut self.told);
@@ -400,6 +413,9 @@ impl Communicate {
             Poll::Ready(stdin) => stdin,
         };
         let exit = self.child.try_wait();
+        if matches!(ended, EndedBy::Itself | EndedBy::Quiet) {
+            self.let_go();
+        }
         Poll::Ready(Ok(self.outcome(ended, exit, stdin)))
     }
 }

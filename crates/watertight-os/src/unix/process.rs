@@ -318,6 +318,14 @@ impl Process {
         self.on_tree(|tree, is_reaped| tree.kill(&self.hold, is_reaped))
     }
 
+    /// Nothing: a drop, or the end of this process, ends nobody on Unix.
+    ///
+    /// # Errors
+    /// None.
+    pub const fn let_go(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Whether all of the tree that were seen when it was last signalled are over, the child aside. Never waits.
     #[must_use]
     pub fn is_tree_over(&self) -> bool {

@@ -226,6 +226,15 @@ impl Process {
         end
     }
 
+    /// SetInformationJobObject: a child that was started to end with us, and all in its job, live on when the `Process` is dropped or
+    /// this process ends.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn let_go(&self) -> io::Result<()> {
+        self.job.let_go().map_err(error_of)
+    }
+
     /// Whether nobody but the child is left in the job. Never waits.
     #[must_use]
     pub fn is_tree_over(&self) -> bool {

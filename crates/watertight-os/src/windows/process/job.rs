@@ -8,10 +8,10 @@ use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle,
 use std::ptr::null;
 use windows_sys::Win32::Foundation::{ERROR_MORE_DATA, ERROR_SUCCESS, HANDLE, NTSTATUS};
 use windows_sys::Win32::System::JobObjects::{
-    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE,
-    JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectBasicProcessIdList,
-    JobObjectExtendedLimitInformation, QueryInformationJobObject, SetInformationJobObject,
-    TerminateJobObject,
+    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT,
+    JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
+    JobObjectBasicProcessIdList, JobObjectExtendedLimitInformation, QueryInformationJobObject,
+    SetInformationJobObject, TerminateJobObject,
 };
 
 /// How many members of a job are named at most. All of them are ended.
@@ -53,15 +53,20 @@ impl Job {
         })?;
         let job = Self(handle);
         if ends_with_us {
-            job.kill_when_closed()?;
+            job.limit(JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE)?;
         }
         Ok(job)
     }
 
-    /// SetInformationJobObject.
-    fn kill_when_closed(&self) -> Result<(), u32> {
+    /// Nobody in it is killed when its last handle is closed.
+    pub(super) fn let_go(&self) -> Result<(), u32> {
+        self.limit(0)
+    }
+
+    /// SetInformationJobObject: these limits and no others.
+    fn limit(&self, flags: JOB_OBJECT_LIMIT) -> Result<(), u32> {
         let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
-        limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
+        limits.BasicLimitInformation.LimitFlags = flags;
         let bytes = u32::try_from(size_of_val(&limits)).expect("these records are small");
         let code = said("SetInformationJobObject", Call::Start, || {
             // SAFETY: the handle is open while we have it; the record is ours, as long as is said, and only read.
