@@ -310,6 +310,38 @@ fn fifty_children_leave_no_handle() {
     for _ in 0..50 {
         round();
     }
+    assert_no_more_handles_than(before);
+}
+
+#[test]
+fn three_hundred_killed_children_leave_no_handle() {
+    let _alone = alone();
+    if !windows_lab::has_process_to_itself("three_hundred_killed_children_leave_no_handle") {
+        return;
+    }
+    let round = |number: usize| {
+        let (process, streams) = start(WAITS, Grouping::Own);
+        let told = told_of(&process);
+        if number % 2 == 0 {
+            assert!(process.kill().unwrap());
+        } else {
+            let end = process.kill_tree();
+            assert!(end.error.is_none(), "{end:?}");
+        }
+        told.recv_timeout(PATIENCE).unwrap();
+        // Its input is open: only the kill ended it.
+        assert_eq!(status(&process).code(), Some(1));
+        assert_ends(streams.stdout.unwrap());
+        drop(streams.stdin);
+    };
+    (0..2).for_each(round);
+    let before = Native::open_handles().unwrap();
+    (0..300).for_each(round);
+    assert_no_more_handles_than(before);
+}
+
+/// But for those of the system's pool.
+fn assert_no_more_handles_than(before: usize) {
     // The pool's thread lets go of the last child's a moment after it has told.
     let by = Instant::now() + PATIENCE;
     let is_more = || Native::open_handles().unwrap() > before + POOL_HANDLES_MAX;
