@@ -172,6 +172,11 @@ pub(crate) fn is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
+/// Whether it is a terminal in whose background we are. What is drawn there gets into what others show.
+pub(crate) fn is_in_background() -> bool {
+    platform::is_in_background_of_stderr()
+}
+
 /// Whether it is a terminal that can do no more than a typewriter.
 pub(crate) fn is_dumb_terminal() -> bool {
     is_terminal() && std::env::var_os("TERM").is_some_and(|name| name == "dumb")

@@ -25,6 +25,8 @@ mod endpoint;
 mod event;
 mod extent;
 mod flags;
+#[cfg(unix)]
+mod foreground;
 mod generate;
 mod hashing;
 mod how;

@@ -145,6 +145,8 @@ impl Meter {
         };
         shown.due = later(now, shown.every);
         match &mut shown.display {
+            // It comes again when we come to the foreground.
+            Display::Gauge(_) if diagnostics::is_in_background() => {}
             Display::Gauge(gauge) => gauge.draw(progress, now),
             Display::Json(lines) => lines.tell(progress, now),
         }

@@ -1,10 +1,12 @@
 //! `watertight run --tty` (Unix): a command in a terminal of its own, to which ours is passed on.
 //!
 //! While it runs, our own terminal passes everything on as it is: its line mode, its echo and its signals are the command's
-//! terminal's business. It is as it was again, whatever ends the run, but for a signal that cannot be heard (SIGKILL, SIGSTOP).
+//! terminal's business. It is as it was again, whatever ends the run, but for a signal that cannot be heard (SIGKILL, SIGSTOP). In its
+//! background we leave it alone (`foreground.rs`).
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
-use signal_hook::consts::SIGWINCH;
+use crate::foreground::{Lent, Typed};
+use rustix::termios::tcgetwinsize;
+use signal_hook::consts::{SIGCONT, SIGWINCH};
 use signal_hook::iterator::Signals;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,11 +22,12 @@ const INPUT_BYTES_MAX: usize = 4096;
 /// What a command's terminal needs of our own streams.
 pub(crate) struct OurTerminal {
     /// Our standard input, if that is a terminal.
-    typed: Option<OwnedFd>,
+    typed: Option<Typed>,
     /// The first of our standard streams that is a terminal: the command's terminal has its size.
     shown: Option<OwnedFd>,
     input: PipeReader,
-    resizes: Signals,
+    /// Signals: our terminal may have another size, or be ours again.
+    changes: Signals,
 }
 
 impl OurTerminal {
@@ -37,9 +40,9 @@ impl OurTerminal {
         let copy = |stream: BorrowedFd<'_>| stream.try_clone_to_owned();
         Ok(Self {
             shown: shown.map(copy).transpose()?,
-            typed: typed.map(copy).transpose()?,
+            typed: typed.map(|stream| Typed::new(copy(stream)?)).transpose()?,
             // From here on, so that none is missed between the first size and the command.
-            resizes: Signals::new([SIGWINCH])?,
+            changes: Signals::new([SIGCONT, SIGWINCH])?,
             input: PipeReader::adopt(watertight::inherited(0, Direction::Read)?)?,
         })
     }
@@ -65,9 +68,9 @@ fn shown_size(terminal: &OwnedFd) -> TerminalSize {
 /// What goes on while the command runs. Dropped, it gives our terminal back; the rest ends with the process.
 pub(crate) struct Meanwhile {
     /// Before anything else: whoever reads what we say has a terminal as it was.
-    raw: Option<RawMode>,
+    lent: Option<Lent>,
     feeding: Feeding,
-    resizing: Option<(signal_hook::iterator::Handle, JoinHandle<()>)>,
+    following: Option<(signal_hook::iterator::Handle, JoinHandle<()>)>,
 }
 
 impl Meanwhile {
@@ -77,22 +80,23 @@ impl Meanwhile {
             .terminal
             .as_ref()
             .expect("a command that was told to have a terminal has one");
-        let raw = ours.typed.map(RawMode::begin).transpose()?;
-        let resizing = match ours.shown {
-            Some(shown) => Some(resize(ours.resizes, shown, terminal.window())?),
+        let lent = ours.typed.map(Lent::begin).transpose()?;
+        let typed = || lent.as_ref().map(|lent| lent.0.clone());
+        let following = match ours.shown {
+            Some(shown) => Some(follow(ours.changes, typed(), shown, terminal.window())?),
             None => None,
         };
         Ok(Self {
-            raw,
-            feeding: Feeding::begin(ours.input, terminal.input.clone())?,
-            resizing,
+            feeding: Feeding::begin(ours.input, typed(), terminal.input.clone())?,
+            lent,
+            following,
         })
     }
 
     /// The command is over. Why our input did not get to it, if something failed.
     pub(crate) fn end(self) -> Option<String> {
-        drop(self.raw);
-        if let Some((handle, thread)) = self.resizing {
+        drop(self.lent);
+        if let Some((handle, thread)) = self.following {
             handle.close();
             let _ = thread.join();
         }
@@ -100,16 +104,20 @@ impl Meanwhile {
     }
 }
 
-/// Passes on the sizes of our terminal.
-fn resize(
-    mut signals: Signals,
+/// Passes on the sizes of our terminal, and tells `typed` when we go on after a stop.
+fn follow(
+    mut changes: Signals,
+    typed: Option<Arc<Typed>>,
     shown: OwnedFd,
     window: TerminalWindow,
 ) -> io::Result<(signal_hook::iterator::Handle, JoinHandle<()>)> {
-    let handle = signals.handle();
-    let thread = Builder::new().name("resizes".into()).spawn(move || {
-        for _ in signals.forever() {
-            // Refused by a terminal that is over: then nobody looks at it.
+    let handle = changes.handle();
+    let thread = Builder::new().name("changes".into()).spawn(move || {
+        for signal in changes.forever() {
+            if let Some(typed) = typed.as_ref().filter(|_| signal == SIGCONT) {
+                typed.note_continued();
+            }
+            // Also after a stop: only the foreground is told of a new size. A terminal that is over refuses it: then nobody looks at it.
             let _ = window.resize(shown_size(&shown));
         }
     })?;
@@ -124,13 +132,17 @@ struct Feeding {
 }
 
 impl Feeding {
-    fn begin(from: PipeReader, into: Arc<PipeWriter>) -> io::Result<Self> {
+    fn begin(
+        from: PipeReader,
+        typed: Option<Arc<Typed>>,
+        into: Arc<PipeWriter>,
+    ) -> io::Result<Self> {
         let from = Arc::new(from);
         let thread = {
             let (from, into) = (from.clone(), into.clone());
             Builder::new()
                 .name("input".into())
-                .spawn(move || feed(&from, &into))?
+                .spawn(move || feed(&from, typed.as_deref(), &into))?
         };
         Ok(Self { from, into, thread })
     }
@@ -153,10 +165,14 @@ impl Feeding {
 
 /// Passes on all of our input, and then says its end. Why it was not read to its end, if so. A terminal that takes no more is no
 /// failure: the command is over.
-fn feed(from: &PipeReader, into: &PipeWriter) -> Result<(), Error> {
+fn feed(from: &PipeReader, typed: Option<&Typed>, into: &PipeWriter) -> Result<(), Error> {
     let mut buf = [0; INPUT_BYTES_MAX];
     let mut is_in_line = false;
     let failed = loop {
+        let goes_on = typed.is_none_or(Typed::wait);
+        if !goes_on {
+            return Ok(());
+        }
         match from.receive(&mut buf).wait() {
             Ok(0) => break Ok(()),
             Ok(n) => {
@@ -174,27 +190,4 @@ fn feed(from: &PipeReader, into: &PipeWriter) -> Result<(), Error> {
     }
     let _ = into.send(Terminal::END_OF_INPUT).wait();
     failed
-}
-
-/// A terminal that passes everything on as it is, until this is dropped.
-struct RawMode {
-    terminal: OwnedFd,
-    before: Termios,
-}
-
-impl RawMode {
-    fn begin(terminal: OwnedFd) -> io::Result<Self> {
-        let before = tcgetattr(&terminal)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        tcsetattr(&terminal, OptionalActions::Now, &raw)?;
-        Ok(Self { terminal, before })
-    }
-}
-
-impl Drop for RawMode {
-    fn drop(&mut self) {
-        // It may be gone: then nobody needs it.
-        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
-    }
 }

@@ -1,6 +1,7 @@
 //! What is different on Unix: names and commands (`unix_words.rs`), standard error (`unix_stderr.rs`), files (`unix_files.rs`), signals
 //! (`unix_signals.rs`), what an end says of itself (`unix_outlook.rs`), and that there are FIFOs.
 
+use crate::foreground::is_in_background;
 pub(crate) use crate::run_terminal::{Meanwhile, OurTerminal};
 pub(crate) use crate::unix_files::{
     is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
@@ -121,6 +122,11 @@ pub(crate) fn socket(metadata: &Metadata) -> Option<(u64, u64)> {
 /// Whether this is a local socket's name.
 pub(crate) fn is_socket(metadata: &Metadata) -> bool {
     metadata.file_type().is_socket()
+}
+
+/// Whether standard error is a terminal in whose background we are.
+pub(crate) fn is_in_background_of_stderr() -> bool {
+    is_in_background(&io::stderr())
 }
 
 /// The signal that ended a child.

@@ -178,6 +178,11 @@ pub(crate) fn is_socket(_: &Metadata) -> bool {
     false
 }
 
+/// A console has no background.
+pub(crate) fn is_in_background_of_stderr() -> bool {
+    false
+}
+
 /// The signal that ended a child.
 pub(crate) fn ending_signal(_: ExitStatus) -> Option<i32> {
     None
