@@ -5,14 +5,10 @@
 mod harness;
 
 use harness::EXE;
-use rustix::termios::{LocalModes, tcgetattr};
+use harness::terminal::{PATIENCE, is_in_line_mode, read_until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
-use watertight::{Child, PipeReader, Terminal, TerminalSize};
-
-/// How long anything may take before the test calls it a hang.
-const PATIENCE: Duration = Duration::from_secs(60);
+use watertight::{Child, Terminal, TerminalSize};
 
 fn run(options: &[&str], script: &str) -> Command {
     let mut command = Command::new(EXE);
@@ -159,25 +155,6 @@ fn in_a_terminal(script: &str) -> (Child, Terminal) {
     let mut child = command.spawn().unwrap();
     let terminal = child.terminal.take().unwrap();
     (child, terminal)
-}
-
-/// Reads up to the end of this text.
-fn read_until(output: &PipeReader, text: &str) -> String {
-    let mut read = Vec::new();
-    let mut buf = [0; 1];
-    while !read.ends_with(text.as_bytes()) {
-        let n = output.receive(&mut buf).within(PATIENCE).wait().unwrap();
-        assert_eq!(n, 1, "it ended after {:?}", String::from_utf8_lossy(&read));
-        read.push(buf[0]);
-    }
-    String::from_utf8(read).unwrap()
-}
-
-/// Whether the terminal keeps lines back, as it does unless somebody has told it otherwise.
-fn is_in_line_mode(terminal: &Terminal) -> bool {
-    let leading = terminal.input.try_clone_handle().unwrap();
-    let modes = tcgetattr(&leading).unwrap().local_modes;
-    modes.contains(LocalModes::ICANON | LocalModes::ECHO)
 }
 
 #[test]

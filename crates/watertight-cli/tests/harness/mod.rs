@@ -4,6 +4,8 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod strace;
+#[cfg(target_os = "linux")]
+pub(crate) mod terminal;
 
 use serde_json::Value;
 use std::path::Path;
