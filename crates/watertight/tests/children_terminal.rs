@@ -5,13 +5,35 @@
 mod common;
 
 use common::{Accounted, PATIENCE, read_to_end};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use std::io;
 use std::time::Duration;
 use watertight::{
     AfterExit, Child, Command, EndedBy, Group, Input, Limits, Outcome, Output, StartStep, Terminal,
     TerminalSize,
 };
+
+/// Set, it makes this test binary a program that starts a child with this script.
+const SCRIPT: &str = "WATERTIGHT_CHILDS_SCRIPT";
+
+/// What makes it that, in its arguments.
+const STARTING: [&str; 4] = ["--exact", "starting", "--nocapture", "--quiet"];
+
+/// Whether the child is in the group of its parent, `$1`, and whether it has one of its own.
+const GROUPS: &str = r#"read -r pid name state parent group rest </proc/$$/stat
+    echo "ours $((group == $1)), its own $((group == $$))""#;
+
+/// No test of its own: what is started in a terminal, and without one.
+#[test]
+fn starting() {
+    let Ok(script) = std::env::var(SCRIPT) else {
+        return;
+    };
+    let ours = getpgrp().as_raw_nonzero().to_string();
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, "sh", &ours]);
+    assert_eq!(exit_code(&command.spawn().unwrap()), Some(0));
+}
 
 /// In a terminal of 24 by 80.
 fn shell(script: &str) -> Command {
@@ -61,6 +83,44 @@ fn the_child_leads_a_session_in_the_foreground_of_its_terminal() {
         echo $((group == $$)) $((session == $$)) $((front == $$))";
     let outcome = outcome_of(&mut shell(script));
     assert_eq!(outcome.stdout.text(), "through the terminal\r\n1 1 1\r\n");
+}
+
+#[test]
+fn a_child_in_the_foreground_of_a_terminal_is_in_our_group_and_may_read_it() {
+    let _accounted = accounted();
+    let script = format!("{GROUPS}\nread -r line </dev/tty && echo \"it read $line\"");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(STARTING)
+        .env(SCRIPT, script)
+        .terminal(TerminalSize::default());
+    let mut child = command.spawn().unwrap();
+    let Terminal { input, output } = child.terminal.take().unwrap();
+    // The terminal keeps it until somebody reads.
+    input.send(b"typed\n").within(PATIENCE).wait().unwrap();
+    let shown = read_to_end(&output);
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(shown.contains("ours 1, its own 0\r\n"), "{shown}");
+    assert!(shown.contains("it read typed\r\n"), "{shown}");
+    assert_eq!(exit_code(&child), Some(0));
+    let _ = input.abort().within(PATIENCE).wait().unwrap();
+}
+
+#[test]
+fn a_child_without_a_terminal_or_in_its_background_has_a_group_of_its_own() {
+    let _accounted = accounted();
+    let program = std::env::current_exe().unwrap();
+    // A session of its own has no terminal. Who leads no group needs no fork for that.
+    let mut without = Command::new("setsid");
+    without.group(Group::Shared).arg(&program);
+    let mut behind = shell(r#"set -m; "$0" "$@" & wait $!"#);
+    behind.arg(&program);
+    for command in [&mut without, &mut behind] {
+        let outcome = outcome_of(command.args(STARTING).env(SCRIPT, GROUPS));
+        let shown = outcome.stdout.text();
+        assert!(shown.contains("ours 0, its own 1"), "{shown}");
+        assert!(outcome.is_success(), "{shown}");
+    }
 }
 
 /// Also when it was started before, with a group of its own and with pipes.
