@@ -541,10 +541,7 @@ impl Operation for Terminate<'_> {
                 return Poll::Ready(Err(Error::without_bytes(Verb::Terminate, cause)));
             }
             let now = self.child.driver.backend.now();
-            let is_left = match self.whom {
-                Whom::Child => false,
-                Whom::Tree => !self.child.process.is_tree_over(),
-            };
+            let is_left = matches!(self.whom, Whom::Tree) && !self.child.process.is_tree_over();
             match self.phase {
                 Phase::Asked(due) if now < due && (over.is_pending() || is_left) => {
                     // Nobody tells when the tree of a child that is over has ended.
