@@ -7,8 +7,8 @@
 use crate::driver::Driver;
 use crate::handle::Native;
 use crate::passage::{Allowance, Lull, Passage, sooner};
-use crate::pump_read::{Filled, MayBlock, MoveHow, SourceWait};
-use crate::pump_write::{Blocked, DestinationWait, MoveBegun};
+use crate::pump_read::{Filled, MayBlock, MoveHow, ReaderCell, SourceWait};
+use crate::pump_write::{Blocked, DestinationWait, MoveBegun, WriterCell};
 use crate::reader::PipeReader;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
@@ -87,30 +87,13 @@ pub fn transfer<'a, B: Backend>(
     from: &'a PipeReader<B>,
     to: &'a PipeWriter<B>,
 ) -> Wait<Transfer<'a, B>> {
-    Wait::new(Transfer {
-        from,
-        to,
-        left: u64::MAX,
-        step_bytes_max: 0,
-        is_everywhere: false,
-        can_move: Arc::ptr_eq(&from.cell().driver, &to.cell().driver),
-        bytes: 0,
-        in_kernel: 0,
-        has_ended: None,
-        is_settling: false,
-        buffer: BytesMut::new(),
-        source: SourceWait::default(),
-        destination: DestinationWait::default(),
-        waits_for: TransferEnd::Source,
-        rhythm: Rhythm::default(),
-        passage: Passage::default(),
-    })
+    Wait::new(Transfer::between(from.cell().clone(), to.cell().clone()))
 }
 
 /// See [`transfer`].
 pub struct Transfer<'a, B: Backend = Native> {
-    from: &'a PipeReader<B>,
-    to: &'a PipeWriter<B>,
+    from: Arc<ReaderCell<B>>,
+    to: Arc<WriterCell<B>>,
     /// How many bytes may still be taken.
     left: u64,
     /// How many of them in this step: as many as may pass now.
@@ -170,23 +153,49 @@ impl<B: Backend> Operation for Transfer<'_, B> {
     }
 
     fn expire(&mut self) -> Self::Output {
-        let late = Cause::of(ErrorKind::TimedOut);
-        Err(self.failed(self.waits_for, late))
+        Err(self.ended_by(ErrorKind::TimedOut))
     }
 
     fn forget(&mut self) {
-        let source = self.from.cell();
+        let source = &self.from;
         source.forget_source(&self.source);
-        self.to.cell().forget_destination(&self.destination);
+        self.to.forget_destination(&self.destination);
         self.passage.forget(&source.driver);
     }
 
     fn driver(&self) -> Option<&Arc<Driver<B>>> {
-        Some(&self.from.cell().driver)
+        Some(&self.from.driver)
     }
 }
 
 impl<B: Backend> Transfer<'_, B> {
+    /// One that has not begun, between ends that somebody else keeps.
+    pub(crate) fn between(from: Arc<ReaderCell<B>>, to: Arc<WriterCell<B>>) -> Self {
+        Self {
+            can_move: Arc::ptr_eq(&from.driver, &to.driver),
+            from,
+            to,
+            left: u64::MAX,
+            step_bytes_max: 0,
+            is_everywhere: false,
+            bytes: 0,
+            in_kernel: 0,
+            has_ended: None,
+            is_settling: false,
+            buffer: BytesMut::new(),
+            source: SourceWait::default(),
+            destination: DestinationWait::default(),
+            waits_for: TransferEnd::Source,
+            rhythm: Rhythm::default(),
+            passage: Passage::default(),
+        }
+    }
+
+    /// What it came to when somebody ends it, whatever is waited for.
+    pub(crate) fn ended_by(&self, why: ErrorKind) -> TransferError {
+        self.failed(self.waits_for, Cause::of(why))
+    }
+
     /// Goes as far as it can without waiting elsewhere than in this thread; `None` once it has made its steps and there may be more
     /// to do.
     fn go_on(
@@ -194,12 +203,12 @@ impl<B: Backend> Transfer<'_, B> {
         waker: &Waker,
         may_block: MayBlock,
     ) -> Option<Poll<Result<Transferred, TransferError>>> {
-        if let Err(cause) = self.from.cell().driver.refuse_elsewhere() {
+        if let Err(cause) = self.from.driver.refuse_elsewhere() {
             return Some(Poll::Ready(Err(self.failed(TransferEnd::Source, cause))));
         }
         // Whichever end is waited for, a stop of the other one ends the waiting.
-        self.from.cell().watch_end(&mut self.source, waker);
-        self.to.cell().watch_end(&mut self.destination, waker);
+        self.from.watch_end(&mut self.source, waker);
+        self.to.watch_end(&mut self.destination, waker);
         self.look();
         for _ in 0..STEPS_MAX {
             match self.step_unless_idle(waker, may_block) {
@@ -213,7 +222,7 @@ impl<B: Backend> Transfer<'_, B> {
     }
 
     fn now(&self) -> Moment {
-        self.from.cell().driver.backend.now()
+        self.from.driver.backend.now()
     }
 
     /// A step. One that comes to waiting waits until the idle deadline at most.
@@ -237,16 +246,16 @@ impl<B: Backend> Transfer<'_, B> {
             self.has_ended = Some(false);
             return Ok(StepOutcome::Again);
         }
-        if let Some(cause) = self.to.cell().refusal() {
+        if let Some(cause) = self.to.refusal() {
             return Err(self.failed(TransferEnd::Destination, cause));
         }
-        let source = self.from.cell();
+        let source = &self.from;
         self.step_bytes_max = match self.passage.poll_allowance(source, self.left) {
             Allowance::Bytes(bytes) => bytes,
             Allowance::HeldUntil(moment) => return Ok(self.hold_back(moment, waker)),
         };
         let bytes_max = self.step_bytes_max;
-        let lent = self.from.cell().lend(&mut self.source, bytes_max, waker);
+        let lent = self.from.lend(&mut self.source, bytes_max, waker);
         match lent {
             Lent::Bytes(data) => return self.pass_on(data, waker),
             Lent::Busy => return Ok(self.pending(TransferEnd::Source)),
@@ -269,7 +278,7 @@ impl<B: Backend> Transfer<'_, B> {
         if !std::mem::replace(&mut self.is_settling, true) {
             self.destination.ask_anew();
         }
-        let cell = self.to.cell();
+        let cell = &self.to;
         match cell.poll_settled_all(&mut self.destination, waker) {
             Poll::Ready(Ok(())) => Ok(StepOutcome::Done(Transferred {
                 bytes: self.bytes,
@@ -283,16 +292,16 @@ impl<B: Backend> Transfer<'_, B> {
 
     /// Takes nothing before then: the clock calls the waker.
     fn hold_back(&mut self, until: Moment, waker: &Waker) -> StepOutcome {
-        let source = self.from.cell();
+        let source = &self.from;
         self.passage.hold_back(&source.driver, until, waker);
         self.pending(TransferEnd::Source)
     }
 
     /// Looks how much has moved, for the idle deadline.
     fn look(&mut self) {
-        let (bytes, to) = (self.bytes, self.to);
+        let (bytes, to) = (self.bytes, &self.to);
         let moved = || bytes + to.ledger().transferred();
-        self.passage.look(&self.from.cell().driver, moved);
+        self.passage.look(&self.from.driver, moved);
     }
 
     /// Nothing can be done now: the waker is called at the idle deadline too. A thread that may block did so until `blocked_until` at
@@ -303,7 +312,7 @@ impl<B: Backend> Transfer<'_, B> {
         waker: &Waker,
     ) -> Result<StepOutcome, TransferError> {
         self.look();
-        let driver = &self.from.cell().driver;
+        let driver = &self.from.driver;
         match self.passage.poll_idle(driver, blocked_until, waker) {
             Lull::Again => Ok(StepOutcome::Again),
             Lull::Idle => Err(TransferError {
@@ -316,14 +325,14 @@ impl<B: Backend> Transfer<'_, B> {
 
     /// Hands what is lent to the destination.
     fn pass_on(&mut self, mut data: Bytes, waker: &Waker) -> Result<StepOutcome, TransferError> {
-        let cell = self.to.cell();
+        let cell = &self.to;
         let seen = self.passage.has_inspector().then(|| data.clone());
         let answer = cell.poll_pass_on(&mut self.destination, &mut data, waker);
         let accepted = match &answer {
             Poll::Ready(Ok(accepted)) => *accepted,
             Poll::Ready(Err(_)) | Poll::Pending => 0,
         };
-        self.from.cell().take_back(accepted);
+        self.from.take_back(accepted);
         // An observer of the destination's may look at the source, or stop it.
         cell.end_pass_on();
         self.count(accepted);
@@ -351,7 +360,7 @@ impl<B: Backend> Transfer<'_, B> {
         waker: &Waker,
         may_block: MayBlock,
     ) -> Result<StepOutcome, TransferError> {
-        let to = match self.to.cell().begin_move() {
+        let to = match self.to.begin_move() {
             MoveBegun::Begun(to) => {
                 self.destination.ask_anew();
                 to
@@ -361,9 +370,9 @@ impl<B: Backend> Transfer<'_, B> {
                 return Ok(self.read_ahead(WAITING_BYTES, waker, may_block));
             }
         };
-        let Some(from) = self.from.cell().begin_move(self.is_everywhere) else {
+        let Some(from) = self.from.begin_move(self.is_everywhere) else {
             drop(to);
-            self.to.cell().end_move(0, None);
+            self.to.end_move(0, None);
             return Ok(self.read_ahead(WAITING_BYTES, waker, may_block));
         };
         // A thread that blocks for the wrong end comes back at once: it asks only after that.
@@ -405,7 +414,7 @@ impl<B: Backend> Transfer<'_, B> {
             everywhere: self.is_everywhere,
             asks,
         };
-        let source = self.from.cell();
+        let source = &self.from;
         let answer = source.move_to(may_block, (&*from, &*to), how);
         // O4: whoever comes next may close them.
         drop((from, to));
@@ -421,7 +430,7 @@ impl<B: Backend> Transfer<'_, B> {
         };
         // An observer of the destination's may look at the source.
         source.end_move(answer);
-        self.to.cell().end_move(moved, failure);
+        self.to.end_move(moved, failure);
         self.count(moved);
         // Before this step waits: what moved begins the silence anew.
         self.look();
@@ -436,7 +445,7 @@ impl<B: Backend> Transfer<'_, B> {
         let blocked = match may_block {
             MayBlock::No => Blocked::Unavailable,
             MayBlock::Until(until) => {
-                let cell = self.to.cell();
+                let cell = &self.to;
                 cell.block_until_writable(&mut self.destination, waker, until)
             }
         };
@@ -449,7 +458,7 @@ impl<B: Backend> Transfer<'_, B> {
 
     /// Waits until the kernel has what the destination had accepted before: it goes first.
     fn wait_settled(&mut self, waker: &Waker) -> Result<StepOutcome, TransferError> {
-        let cell = self.to.cell();
+        let cell = &self.to;
         match cell.poll_settled_all(&mut self.destination, waker) {
             Poll::Ready(Ok(())) => Ok(StepOutcome::Again),
             Poll::Ready(Err(cause)) => Err(self.failed(TransferEnd::Destination, cause)),
@@ -460,8 +469,8 @@ impl<B: Backend> Transfer<'_, B> {
     /// Reads ahead what is there: at most so much, and no more than the destination has room for; by an operation, one half of the
     /// buffer, while the destination may still write the other one.
     fn read_ahead(&mut self, bytes_max: u64, waker: &Waker, may_block: MayBlock) -> StepOutcome {
-        let cell = self.to.cell();
-        let room = if self.from.cell().reads_directly() {
+        let cell = &self.to;
+        let room = if self.from.reads_directly() {
             cell.poll_room(&mut self.destination, waker)
         } else {
             cell.poll_half(&mut self.destination, HALF_BYTES_MAX, waker)
@@ -475,7 +484,6 @@ impl<B: Backend> Transfer<'_, B> {
         let bytes = in_memory(bytes_max.min(room).min(self.step_bytes_max));
         let filled =
             self.from
-                .cell()
                 .poll_fill(&mut self.source, &mut self.buffer, bytes, waker, may_block);
         match filled {
             Filled::Pending => self.pending(TransferEnd::Source),
@@ -486,7 +494,7 @@ impl<B: Backend> Transfer<'_, B> {
 
     fn wait_readable(&mut self, waker: &Waker, may_block: MayBlock) -> StepOutcome {
         self.rhythm.handle_source_wait();
-        let cell = self.from.cell();
+        let cell = &self.from;
         match cell.poll_readable(&mut self.source, waker, may_block) {
             Poll::Ready(()) => StepOutcome::Again,
             Poll::Pending => self.pending(TransferEnd::Source),
@@ -522,8 +530,8 @@ impl<B: Backend> Transfer<'_, B> {
 impl<B: Backend> fmt::Debug for Transfer<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transfer")
-            .field("from", self.from)
-            .field("to", self.to)
+            .field("from", &self.from)
+            .field("to", &self.to)
             .field("bytes", &self.bytes)
             .finish_non_exhaustive()
     }

@@ -272,21 +272,22 @@ impl<B: Backend> ReaderCell<B> {
     /// Reads behind what is read ahead until that is `bytes` bytes, as far as they are there and nobody else reads. Somebody has had them, so
     /// that they must not stay where others find them.
     pub(crate) fn read_ahead_to(self: &Arc<Self>, bytes: u64, buffer: &mut BytesMut) {
-        loop {
-            let begun = self.lock().begin_fill_to(bytes);
-            let Some((handle, missing)) = begun else {
-                return;
-            };
-            buffer.resize(missing, 0);
-            let now = self.read_directly(&handle, buffer, MayBlock::Until(None));
-            // O4: whoever comes next may close it.
-            drop(handle);
-            self.end_fill(now, buffer);
-            // D5: each read but the last one brings some of what is missing.
-            if !matches!(now, ReadNow::Data(_)) {
-                return;
-            }
-        }
+        // D5: each read but the last one brings some of what is missing.
+        while self.read_ahead_once_to(bytes, buffer) {}
+    }
+
+    /// One read of these. Whether it brought something.
+    pub(crate) fn read_ahead_once_to(self: &Arc<Self>, bytes: u64, buffer: &mut BytesMut) -> bool {
+        let begun = self.lock().begin_fill_to(bytes);
+        let Some((handle, missing)) = begun else {
+            return false;
+        };
+        buffer.resize(missing, 0);
+        let now = self.read_directly(&handle, buffer, MayBlock::Until(None));
+        // O4: whoever comes next may close it.
+        drop(handle);
+        self.end_fill(now, buffer);
+        matches!(now, ReadNow::Data(_))
     }
 
     /// The answer to a direct read whose bytes are read ahead. The caller has let go of the handle.
