@@ -1,6 +1,7 @@
 //! `communicate`: a child's input, both its outputs and its end, driven together, so that none waits for another.
 //!
-//! `outcome.rs` has what comes of it and the limits, `capture.rs` one of the outputs, `told.rs` who is told of them;
+//! `outcome.rs` has what comes of it and the limits, `capture.rs` one of the outputs, `link.rs` one that goes on to the next command of a
+//! pipeline, `told.rs` who is told of them;
 //! `rule.rs` decides what comes next. `blocking.rs` is how a thread waits for all of it at once.
 
 use crate::child::exit_wait::ExitWait;
@@ -14,6 +15,7 @@ use crate::timers::TimerId;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
 use capture::{Capture, Looks};
+use link::Link;
 use rule::{Known, Next, Phase};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -24,11 +26,13 @@ use watertight_os::{Found, TreeEnd};
 
 mod blocking;
 mod capture;
+mod link;
 mod outcome;
 mod request;
 mod rule;
 mod told;
 
+pub use link::PipeAccount;
 pub use outcome::{AfterExit, AtBound, Captured, EndedBy, Incomplete, Limits, Outcome};
 pub use request::EndRequest;
 pub use told::OutputStream;
@@ -65,6 +69,7 @@ pub struct Communicate {
     limits: Limits,
     stdout: Capture,
     stderr: Capture,
+    link: Link,
     told: Told,
     stdin_id: u64,
     /// What it reads at its terminal: open as long as it may.
@@ -97,14 +102,16 @@ pub struct Communicate {
 
 impl Communicate {
     pub(crate) fn begin(child: Child, limits: Limits) -> Wait<Self> {
-        Wait::new(Self::new(child, limits))
+        Wait::new(Self::new(child, limits, None))
     }
 
-    pub(crate) fn new(mut child: Child, mut limits: Limits) -> Self {
+    /// With the input of the command behind, if the child's output goes there through us.
+    pub(crate) fn new(mut child: Child, mut limits: Limits, behind: Option<PipeWriter>) -> Self {
         if let Some(stdin) = &child.stdin {
             stdin.cell().finish();
         }
         let terminal = take_terminal(&mut child);
+        let link = behind.and_then(|to| Some((child.stdout.take()?, to)));
         let now = child.driver.backend.now();
         Self {
             stdout: Capture::new(
@@ -119,6 +126,7 @@ impl Communicate {
                 limits.stderr_to.take(),
                 &limits,
             ),
+            link: Link::new(link),
             told: Told::new(limits.line_bytes_max),
             due: limits.within.map(|within| now.after(within)),
             child,
@@ -141,6 +149,11 @@ impl Communicate {
             holders: Vec::new(),
             tree: None,
         }
+    }
+
+    /// What went to the command behind, once it is over.
+    pub(crate) fn pipe_account(&self) -> Option<PipeAccount> {
+        self.link.account()
     }
 
     /// As at the deadline, from the next poll on.
@@ -168,6 +181,7 @@ impl Communicate {
         for capture in [&mut self.stdout, &mut self.stderr] {
             capture.poll(waker, looks, now, is_over, &mut self.told);
         }
+        self.link.poll(waker, now);
         if let Some(terminal) = &self.terminal
             && (self.stdout.is_left() || self.stderr.is_left())
         {
@@ -177,7 +191,8 @@ impl Communicate {
         // What was written before the end may be in a pipe whose wait is answered only now.
         self.is_read_out = self.exited_at.is_some_and(|since| {
             let mut outputs = [&self.stdout, &self.stderr].into_iter();
-            !outputs.any(|output| output.is_about_to_be_told(since))
+            let is_link = self.link.is_about_to_be_told(since);
+            !is_link && !outputs.any(|output| output.is_about_to_be_told(since))
         });
         if !is_over {
             let exited = match looks {
@@ -218,12 +233,15 @@ impl Communicate {
 
     /// What the decision goes by.
     fn known(&self, now: Moment) -> Known {
+        let has_ended = self.stdout.has_ended() && self.stderr.has_ended();
+        let is_held_up = self.stdout.is_held_up() || self.stderr.is_held_up();
+        let heard_at = self.stdout.heard_at().max(self.stderr.heard_at());
         let is_past = self.stdout.is_past_bound() || self.stderr.is_past_bound();
         Known {
             now,
             exited_at: self.exited_at,
             is_unheard: self.failure.is_some(),
-            has_ended: self.stdout.has_ended() && self.stderr.has_ended(),
+            has_ended: has_ended && self.link.has_ended(),
             is_past_bound: is_past && self.limits.at_bound == AtBound::End,
             requests: self.requests,
             due: self.due,
@@ -232,8 +250,8 @@ impl Communicate {
                 AfterExit::ToEnd => None,
             },
             is_read_out: self.is_read_out,
-            is_held_up: self.stdout.is_held_up() || self.stderr.is_held_up(),
-            heard_at: self.stdout.heard_at().max(self.stderr.heard_at()),
+            is_held_up: is_held_up || self.link.is_held_up(),
+            heard_at: heard_at.max(self.link.heard_at()),
         }
     }
 
@@ -303,7 +321,7 @@ impl Communicate {
 
     /// Closes what is open, and waits until that is done: it takes no longer than the stop bound.
     fn poll_closed(&mut self, waker: &Waker) -> Poll<Option<Receipt>> {
-        let out = self.stdout.poll_closed(waker, &mut self.told);
+        let out = self.stdout.poll_closed(waker, &mut self.told) && self.link.poll_closed(waker);
         let err =
             self.stderr.poll_closed(waker, &mut self.told) && self.poll_terminal_closed(waker);
         let Some(stdin) = &self.child.stdin else {
@@ -332,11 +350,10 @@ impl Communicate {
     }
 
     fn name_holders(&mut self) {
-        for capture in [&self.stdout, &self.stderr] {
-            for one in capture.holders() {
-                if !self.holders.contains(&one) {
-                    self.holders.push(one);
-                }
+        let captured = [&self.stdout, &self.stderr].map(Capture::holders);
+        for one in captured.into_iter().flatten().chain(self.link.holders()) {
+            if !self.holders.contains(&one) {
+                self.holders.push(one);
             }
         }
     }
@@ -373,7 +390,7 @@ impl Communicate {
     /// A function that was told of output, or an observer of where it is passed on to, may have waited on this thread for something
     /// else, and with that have taken a wake that was meant for us: look again.
     fn may_have_missed_a_wake(&mut self) -> bool {
-        let passed_on = self.stdout.passed_on() + self.stderr.passed_on();
+        let passed_on = self.stdout.passed_on() + self.stderr.passed_on() + self.link.news();
         let has_passed_on = std::mem::replace(&mut self.passed_on, passed_on) != passed_on;
         self.told.was_called() || has_passed_on
     }
@@ -387,8 +404,7 @@ impl Communicate {
 
     /// Goes as far as it can without waiting.
     fn step(&mut self, waker: &Waker, looks: Looks) -> Result<Step, Error> {
-        let here = self.child.driver.refuse_elsewhere();
-        here.map_err(|cause| Error::without_bytes(Verb::Run, cause))?;
+        self.refuse_elsewhere()?;
         loop {
             if let Phase::Closing(ended) = self.phase {
                 return Ok(Step::Close(ended));
@@ -553,6 +569,7 @@ impl Operation for Communicate {
         self.kill();
         self.stdout.drain(&mut self.told);
         self.stderr.drain(&mut self.told);
+        self.link.stop(ErrorKind::TimedOut);
         if let Some(terminal) = &self.terminal {
             terminal.cell().abort();
         }
@@ -568,6 +585,7 @@ impl Operation for Communicate {
         self.forget_timer();
         self.stdout.forget();
         self.stderr.forget();
+        self.link.forget();
         if let Some(stdin) = &self.child.stdin {
             stdin.cell().forget(self.stdin_id);
         }

@@ -85,7 +85,7 @@ pub use child::{Child, Exit, Terminate, WaitExit};
 pub use command::{Command, Group, Input, Output};
 pub use communicate::{
     AfterExit, AtBound, Captured, Communicate, EndRequest, EndedBy, Incomplete, Limits, Outcome,
-    OutputStream,
+    OutputStream, PipeAccount,
 };
 #[doc(hidden)]
 pub use driver::Driver;

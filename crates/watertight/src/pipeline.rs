@@ -2,7 +2,7 @@
 
 use crate::child::{Child, Exit};
 use crate::command::{Command, Input, Output};
-use crate::communicate::{Communicate, EndedBy, Limits, Outcome};
+use crate::communicate::{Communicate, EndedBy, Limits, Outcome, PipeAccount};
 use crate::driver::Driver;
 use crate::handle::Native;
 use crate::wait::{Operation, Sealed, Wait};
@@ -15,9 +15,9 @@ use watertight_os::{StartError, StartStep};
 /// Commands that run at once, each reading what the one before writes, as `a | b | c` in a shell.
 ///
 /// The pipes between them are the system's: bytes go from program to program without passing through us, so they have no account of
-/// ours. A command that ends leaves its neighbours as a shell does: the one before is told by `SIGPIPE` when it writes, the one
-/// behind reads the end. What the first reads and the last writes goes through [`Communicate`]'s hands, with their accounts; the
-/// standard errors are kept one by one.
+/// ours, unless [`accounted`](Self::accounted) asks for one. A command that ends leaves its neighbours as a shell does: the one before
+/// is told by `SIGPIPE` when it writes, the one behind reads the end. What the first reads and the last writes goes through
+/// [`Communicate`]'s hands, with their accounts; the standard errors are kept one by one.
 ///
 /// # Examples
 ///
@@ -37,6 +37,7 @@ use watertight_os::{StartError, StartStep};
 pub struct Pipeline {
     /// At least one.
     commands: Vec<Command>,
+    is_accounted: bool,
 }
 
 impl From<Command> for Pipeline {
@@ -44,6 +45,7 @@ impl From<Command> for Pipeline {
     fn from(command: Command) -> Self {
         Self {
             commands: vec![command],
+            is_accounted: false,
         }
     }
 }
@@ -58,6 +60,52 @@ impl Pipeline {
         self
     }
 
+    /// Whether the bytes between the commands pass through this process, which accounts for them: [`PipelineOutcome::pipes`] has for
+    /// each pipe what was read of the one command, what went to the next, and how it ended. Off by default.
+    ///
+    /// Each such pipe is two, with a [`transfer`](crate::transfer()) between them, which whoever waits for the pipeline carries out: on Linux
+    /// inside the kernel, and never in a thread of its own. Nothing moves before that, nor while nobody polls.
+    ///
+    /// Otherwise all is as without it. The next command reads the end when the one before, and whoever else has its output, has closed it,
+    /// well or not. A command whose next one reads no further is told by `SIGPIPE` when it writes, but may have written once without being
+    /// told, for it is this process that hears of it first. [`Limits`] hold for the pipe as they do for an output of the command
+    /// before: that command is over when its pipe is, it is left as [`AfterExit`](crate::AfterExit) says, and the deadline ends both.
+    /// [`output_bytes_max`](Limits::output_bytes_max) does not count there.
+    ///
+    /// **Bytes.** At every ending, [`PipeAccount::passed_on`] bytes went to the next command, and [`PipeAccount::not_passed_on`] were read
+    /// and did not. When a pipe is closed before its stream has ended, what lies in it is read first, and is among these (where
+    /// the system reads straight into our memory: not on Windows). What a command writes in the moment in between, or
+    /// still has when it is killed, is in no account.
+    ///
+    /// **Cancel safety.** As that of the pipeline: given up before it is done, the commands go on without their pipes, and what was on its
+    /// way between two of them is lost without an account. A deadline of the wait itself (`.within()`, `.by()`) kills all of them and
+    /// yields the accounts as they are then.
+    ///
+    /// # Errors
+    /// None of its own: whatever a pipe fails with is in [`PipeAccount::ended`], and [`PipelineOutcome::is_success`] goes by it too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use watertight::{Command, Input, Limits, Pipeline};
+    /// let mut sort = Command::new("sort");
+    /// sort.stdin(Input::bytes("b\na\nb\n"));
+    /// let mut pipeline = Pipeline::from(sort).then(Command::new("uniq")).accounted(true);
+    /// let outcome = pipeline.output(Limits::new())?.wait()?;
+    /// assert_eq!(outcome.last().stdout.bytes, b"a\nb\n");
+    /// let between = outcome.pipes[0];
+    /// assert_eq!((between.passed_on(), between.not_passed_on()), (6, 0));
+    /// assert!(between.ended?.has_ended);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn accounted(mut self, yes: bool) -> Self {
+        self.is_accounted = yes;
+        self
+    }
+
     /// Starts all of them, feeds the first and takes the output of the last: see [`Communicate`]. The limits hold for each; one that
     /// passes its bound, or its deadline, or whose end the system cannot tell, has all of them ended. What is not said otherwise is not
     /// inherited: the first one's standard input is empty, the last one's standard output and all standard errors are kept.
@@ -69,7 +117,12 @@ impl Pipeline {
         let mut children: Vec<Child> = Vec::new();
         let mut from_before = None;
         for (index, command) in self.commands.iter_mut().enumerate() {
-            let started = start(command, from_before.take(), index + 1 == count);
+            let (is_first, is_last) = (index == 0, index + 1 == count);
+            let started = if self.is_accounted {
+                start_piped(command, is_first, is_last).map(|child| (child, None))
+            } else {
+                start(command, from_before.take(), is_last)
+            };
             match started {
                 Ok((child, onward)) => {
                     children.push(child);
@@ -84,8 +137,11 @@ impl Pipeline {
                 }
             }
         }
-        let runs = children.into_iter().map(|child| {
-            let run = Communicate::new(child, limits.clone());
+        // Each one's output goes on to the next one's input, if both are ours.
+        let behind = children.iter_mut().skip(1).map(|next| next.stdin.take());
+        let behind: Vec<_> = behind.chain([None]).collect();
+        let runs = children.into_iter().zip(behind).map(|(child, behind)| {
+            let run = Communicate::new(child, limits.clone(), behind);
             Stage { run, outcome: None }
         });
         Ok(Wait::new(RunPipeline {
@@ -102,8 +158,8 @@ fn start(
     is_last: bool,
 ) -> Result<(Child, Option<io::PipeReader>), StartError> {
     let mut onward = None;
-    let own_input = from_before.map(|from| command.replace_stdin(Some(Input::from_handle(from))));
-    let own_output = if is_last {
+    let input = from_before.map(Input::from_handle);
+    let output = if is_last {
         None
     } else {
         let (from, into) = io::pipe().map_err(|error| StartError {
@@ -114,8 +170,27 @@ fn start(
             error,
         })?;
         onward = Some(from);
-        Some(command.replace_stdout(Some(Output::from_handle(into))))
+        Some(Output::from_handle(into))
     };
+    let started = start_between(command, input, output);
+    Ok((started?, onward))
+}
+
+/// Starts one command on pipes whose other ends are ours.
+fn start_piped(command: &mut Command, is_first: bool, is_last: bool) -> Result<Child, StartError> {
+    let input = (!is_first).then(Input::piped);
+    let output = (!is_last).then(Output::piped);
+    start_between(command, input, output)
+}
+
+/// Starts one command with these in place of its own, if there are any.
+fn start_between(
+    command: &mut Command,
+    input: Option<Input>,
+    output: Option<Output>,
+) -> Result<Child, StartError> {
+    let own_input = input.map(|input| command.replace_stdin(Some(input)));
+    let own_output = output.map(|output| command.replace_stdout(Some(output)));
     let started = command.spawn_captured();
     // The pipes are the children's now, and must not stay open here.
     if let Some(input) = own_input {
@@ -124,7 +199,7 @@ fn start(
     if let Some(output) = own_output {
         command.replace_stdout(output);
     }
-    Ok((started?, onward))
+    started
 }
 
 /// One command that runs, and what came of it.
@@ -145,10 +220,13 @@ pub struct RunPipeline {
 impl RunPipeline {
     fn outcome(&mut self) -> PipelineOutcome {
         let outcomes = self.stages.iter_mut().map(|stage| stage.outcome.take());
+        let stages: Vec<Outcome> = outcomes
+            .map(|outcome| outcome.expect("all are over"))
+            .collect();
+        let runs = self.stages.iter().map(|stage| &stage.run);
         PipelineOutcome {
-            stages: outcomes
-                .map(|outcome| outcome.expect("all are over"))
-                .collect(),
+            stages,
+            pipes: runs.filter_map(Communicate::pipe_account).collect(),
         }
     }
 }
@@ -160,10 +238,12 @@ impl Operation for RunPipeline {
     type Backend = Native;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        let mut is_news = false;
         for stage in &mut self.stages {
             if stage.outcome.is_none()
                 && let Poll::Ready(outcome) = stage.run.poll(waker)
             {
+                is_news = true;
                 // It fails in a forked child only: what came is in the process that the pipeline belongs to.
                 let outcome = outcome?;
                 self.is_ending |= !matches!(outcome.ended, EndedBy::Itself | EndedBy::Quiet);
@@ -183,6 +263,9 @@ impl Operation for RunPipeline {
             }
             // Once more, so that each begins to end.
             self.is_ending = false;
+        }
+        if is_news {
+            // An observer that heard of an input's end may have waited, and have taken a wake that was another command's.
             waker.wake_by_ref();
         }
         Poll::Pending
@@ -215,6 +298,8 @@ impl Operation for RunPipeline {
 pub struct PipelineOutcome {
     /// What came of each command, in order. Only the last one's standard output is here, and only the first one's input.
     pub stages: Vec<Outcome>,
+    /// The account of each pipe between two commands, in order; nothing unless [`Pipeline::accounted`] asked for it.
+    pub pipes: Vec<PipeAccount>,
 }
 
 impl PipelineOutcome {
@@ -227,13 +312,22 @@ impl PipelineOutcome {
         self.stages.last().expect("a pipeline has a command")
     }
 
-    /// Whether every command ended well, or was ended by `SIGPIPE` because the ones behind it had enough and ended well themselves.
+    /// Whether every command ended well, or was ended by `SIGPIPE` because the ones behind it had enough and ended well themselves; and,
+    /// of pipes with an account, whether each passed on all of its stream, or as much as the ones behind it wanted.
     #[must_use]
     pub fn is_success(&self) -> bool {
         let mut are_well_behind = false;
-        for stage in self.stages.iter().rev() {
+        for (index, stage) in self.stages.iter().enumerate().rev() {
             let had_enough = are_well_behind && is_broken_pipe(stage.exit) && stage.is_whole();
             if !stage.is_success() && !had_enough {
+                return false;
+            }
+            // What is left open after the silence that was asked for is no failure, as with any output.
+            let is_left = stage.ended == EndedBy::Quiet;
+            if let Some(pipe) = self.pipes.get(index)
+                && !pipe.is_well()
+                && !is_left
+            {
                 return false;
             }
             are_well_behind = true;

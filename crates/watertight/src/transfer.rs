@@ -191,6 +191,16 @@ impl<B: Backend> Transfer<'_, B> {
         }
     }
 
+    /// How many bytes the destination has accepted.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The end that was waited for last.
+    pub(crate) const fn waits_for(&self) -> TransferEnd {
+        self.waits_for
+    }
+
     /// What it came to when somebody ends it, whatever is waited for.
     pub(crate) fn ended_by(&self, why: ErrorKind) -> TransferError {
         self.failed(self.waits_for, Cause::of(why))

@@ -6,7 +6,7 @@ use crate::handle::Native;
 use crate::pump_read::{MayRead, ReaderCell};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use watertight_core::{Backend, Cause, Moment};
+use watertight_core::{Backend, Cause, Error, Moment, Verb};
 use watertight_os::Reaped;
 
 /// An output that this thread blocks on.
@@ -54,6 +54,12 @@ impl Begun {
 }
 
 impl Communicate {
+    /// In a forked child nothing goes on: the pipes and the end are the parent's.
+    pub(super) fn refuse_elsewhere(&self) -> Result<(), Error> {
+        let here = self.child.driver.refuse_elsewhere();
+        here.map_err(|cause| Error::without_bytes(Verb::Run, cause))
+    }
+
     /// Whether the child is over. What the thread that blocked on it was told counts, also while the system does not say how it ended
     /// (somebody traces it).
     pub(super) fn look_at_exit(&mut self, waker: &Waker) -> Poll<Result<(), Cause>> {

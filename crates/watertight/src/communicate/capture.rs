@@ -30,6 +30,17 @@ fn borrowed(handle: &OsHandle) -> OsHandleRef<'_> {
     std::os::windows::io::AsHandle::as_handle(handle)
 }
 
+/// Who else has the pipe of this reader.
+pub(super) fn holders_of_pipe(reader: Option<&PipeReader>) -> Vec<Found> {
+    let copy = reader.and_then(|reader| reader.try_clone_handle().ok());
+    copy.map_or_else(Vec::new, |copy| holders_of(borrowed(&copy)))
+}
+
+/// Whether a read would bring something at once: bytes, the end or a failure.
+pub(super) fn is_readable(reader: &PipeReader) -> bool {
+    reader.cell().look(Handle::is_readable).unwrap_or(false)
+}
+
 /// Who looks at the outputs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Looks {
@@ -304,17 +315,12 @@ impl Capture {
     pub(super) fn is_about_to_be_told(&self, since: Moment) -> bool {
         let open = self.reader.as_ref().filter(|_| !self.has_ended());
         let open = open.filter(|_| self.heard_at <= since);
-        open.is_some_and(|reader| {
-            let is_readable = reader.cell().look(Handle::is_readable);
-            is_readable.unwrap_or(false)
-        })
+        open.is_some_and(is_readable)
     }
 
     /// Who else has the pipe, if its end has not come.
     pub(super) fn holders(&self) -> Vec<Found> {
-        let open = self.reader.as_ref().filter(|_| !self.has_ended());
-        let copy = open.and_then(|reader| reader.try_clone_handle().ok());
-        copy.map_or_else(Vec::new, |copy| holders_of(borrowed(&copy)))
+        holders_of_pipe(self.reader.as_ref().filter(|_| !self.has_ended()))
     }
 
     /// Takes what is in the pipe still, as far as that needs no waiting. What would be passed on is discarded: whoever it would go to
