@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A stage of the quick gate that takes longer is stopped, and has failed.
-const STAGE_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+const STAGE_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 /// How many of the parts whose turn comes next are named.
 const NEXT_TOLD: usize = 5;
 

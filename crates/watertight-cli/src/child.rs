@@ -274,6 +274,10 @@ impl ChildOfEnd {
         if let Some(child) = &self.child {
             // Its status is known already.
             let _ = child.try_wait();
+            if !self.stopped {
+                // If that fails, they end with us; what the copy came to is as it is.
+                let _ = child.let_go();
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `watertight run --tty` (Unix): a command in a terminal of its own, to which ours is passed on.
 //!
 //! While it runs, our own terminal passes everything on as it is: its line mode, its echo and its signals are the command's
-//! terminal's business. It is as it was again, whatever ends the run, but for a signal that cannot be heard (SIGKILL, SIGSTOP). In its
+//! terminal's business. It is as it was again, whatever ends the run, but for a signal that cannot be heard (SIGKILL, SIGSTOP) and a fault of our own. In its
 //! background we leave it alone (`foreground.rs`).
 
 use crate::foreground::{Lent, Typed};

@@ -79,7 +79,7 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
     // a group of its own.
     let in_foreground = !flags.tty && watertight::is_in_terminals_foreground();
     let adoption = Adoption::new();
-    let heard = match listen(in_foreground, &adoption) {
+    let heard = match listen(flags, in_foreground, &adoption) {
         Ok(heard) => heard,
         Err(error) => return not_run(&error.to_string()),
     };
@@ -131,7 +131,7 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
 }
 
 /// From now on a signal to us ends the opening of the streams, and then the command.
-fn listen(in_foreground: bool, adoption: &Adoption) -> io::Result<Heard> {
+fn listen(flags: &RunFlags, in_foreground: bool, adoption: &Adoption) -> io::Result<Heard> {
     let (mailbox, inbox) = mailbox();
     let heard = Heard {
         request: EndRequest::new(),
@@ -141,7 +141,13 @@ fn listen(in_foreground: bool, adoption: &Adoption) -> io::Result<Heard> {
     };
     let (signal, request) = (heard.signal.clone(), heard.request.clone());
     let (mailbox, asked) = (heard.mailbox.clone(), adoption.asked());
-    platform::watch_signals(&[], move |number| {
+    // Unheard they would end us with our terminal as the command has it.
+    let more: &[i32] = if flags.tty {
+        &platform::ENDING_SIGNALS
+    } else {
+        &[]
+    };
+    platform::watch_signals(more, move |number| {
         // While there is no command, every signal is for us.
         mailbox.interrupt(number);
         if !platform::is_typed(number) || !in_foreground || asked.is_command_over() {

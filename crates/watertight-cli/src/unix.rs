@@ -8,7 +8,7 @@ pub(crate) use crate::unix_files::{
     private_options, rename, rename_new, resume_options, sync_folder, take_over,
 };
 pub(crate) use crate::unix_outlook::{TELLS_ENDS, await_end, is_null, outlook, takes_an_end};
-pub(crate) use crate::unix_signals::{KeptSignals, watch_children, watch_signals};
+pub(crate) use crate::unix_signals::{ENDING_SIGNALS, KeptSignals, watch_children, watch_signals};
 pub(crate) use crate::unix_stderr::{
     STDERR_PIECE_BYTES_MAX, unread_of_stderr, write_stderr, write_stderr_at_once,
 };

@@ -5,7 +5,9 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::SigId;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{
+    SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
+};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::iterator::backend::{
@@ -26,6 +28,9 @@ pub(crate) const AT_ONCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
 };
+
+/// What ends a process that does not hear it, beside those that ask it to end and those that tell a fault of its own.
+pub(crate) const ENDING_SIGNALS: [i32; 5] = [SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU];
 
 /// Where a handler leaves a signal, and where it is taken out: the stream is readable then.
 type Delivery = SignalDelivery<UnixStream, SignalOnly>;

@@ -270,6 +270,9 @@ impl KeptSignals {
     }
 }
 
+/// There are none here.
+pub(crate) const ENDING_SIGNALS: [i32; 0] = [];
+
 /// From now on `hear` is called at Ctrl-C and Ctrl-Break. There are no others.
 pub(crate) fn watch_signals(
     _more: &[i32],

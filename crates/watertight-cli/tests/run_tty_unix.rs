@@ -6,6 +6,7 @@ mod harness;
 
 use harness::EXE;
 use harness::terminal::{PATIENCE, is_in_line_mode, read_until};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Output, Stdio};
 use watertight::{Child, Terminal, TerminalSize};
@@ -176,12 +177,16 @@ fn our_terminals_size_is_the_commands_and_stays_so() {
 
 #[test]
 fn our_terminal_is_as_it_was_after_a_signal() {
-    let (child, terminal) = in_a_terminal("echo ready; sleep 1000");
-    read_until(&terminal.output, "ready\r\n");
-    assert!(!is_in_line_mode(&terminal));
-    let exit = child.terminate(PATIENCE).within(PATIENCE * 2).wait();
-    assert_eq!(exit.unwrap().status().unwrap().code(), Some(143));
-    assert!(is_in_line_mode(&terminal));
+    for (signal, code) in [(Signal::TERM, 143), (Signal::USR1, 138)] {
+        let (child, terminal) = in_a_terminal("echo ready; sleep 1000");
+        read_until(&terminal.output, "ready\r\n");
+        assert!(!is_in_line_mode(&terminal));
+        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+        let exit = child.wait().within(PATIENCE).wait();
+        assert_eq!(exit.unwrap().status().unwrap().code(), Some(code));
+        assert!(is_in_line_mode(&terminal));
+    }
 }
 
 /// Ctrl-C is a byte like any other to our terminal: what it means is the command's terminal's business.

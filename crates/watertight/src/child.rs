@@ -15,6 +15,7 @@ use exit_wait::ExitWait;
 use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 use watertight_core::{Backend, Cause, Class, Error, ErrorKind, Moment, OsCode, Verb};
@@ -119,7 +120,7 @@ pub struct Child {
     pub(crate) exit: Arc<ExitWatch>,
     #[cfg(unix)]
     further: FurtherPipes,
-    kill_on_drop: bool,
+    kill_on_drop: AtomicBool,
     /// Tasks wait for its end in their runtime's reactor.
     is_in_reactor: bool,
 }
@@ -155,7 +156,7 @@ impl Child {
             exit: Arc::default(),
             #[cfg(unix)]
             further: ends.further,
-            kill_on_drop: kept.kill_on_drop,
+            kill_on_drop: AtomicBool::new(kept.kill_on_drop),
             is_in_reactor: kept.is_in_reactor,
         }
     }
@@ -333,10 +334,11 @@ impl Child {
     }
 
     /// Whoever it has left behind lives on, whatever [`kill_on_drop`](crate::Command::kill_on_drop) said.
-    pub(crate) fn let_go(&mut self) -> io::Result<()> {
-        if self.kill_on_drop {
+    #[doc(hidden)]
+    pub fn let_go(&self) -> io::Result<()> {
+        if self.kill_on_drop.load(Ordering::Relaxed) {
             self.process.let_go()?;
-            self.kill_on_drop = false;
+            self.kill_on_drop.store(false, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -359,7 +361,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if self.kill_on_drop {
+        if *self.kill_on_drop.get_mut() {
             // Who is left has no one to be told to.
             let _ = self.process.kill_tree_at_once();
         }
@@ -553,8 +555,7 @@ impl Operation for Terminate<'_> {
                     self.keep_time(look, waker);
                     return Poll::Pending;
                 }
-                // The grace is over; or all that were asked are, and whoever was started meanwhile is looked for: the child is not
-                // reaped yet, so its group is in reach.
+                // The grace is over, or all are who were asked: whoever was started meanwhile is in reach until the child is reaped.
                 Phase::Asked(_) if over.is_pending() || matches!(self.whom, Whom::Tree) => {
                     let killed = self.kill();
                     if over.is_pending() {

@@ -323,10 +323,11 @@ impl PipelineOutcome {
                 return false;
             }
             // What is left open after the silence that was asked for is no failure, as with any output.
-            let is_left = stage.ended == EndedBy::Quiet;
+            let is_left =
+                |pipe: &PipeAccount| stage.ended == EndedBy::Quiet && pipe.is_left_empty();
             if let Some(pipe) = self.pipes.get(index)
                 && !pipe.is_well()
-                && !is_left
+                && !is_left(pipe)
             {
                 return false;
             }

@@ -53,6 +53,12 @@ impl PipeAccount {
         self.from.accepted().saturating_sub(self.to.transferred())
     }
 
+    /// Whether it was closed before the stream's end, and all that came had gone on.
+    pub(crate) fn is_left_empty(&self) -> bool {
+        let is_left = |failed: &TransferError| failed.error.kind == ErrorKind::Aborted;
+        self.ended.as_ref().is_err_and(is_left) && self.not_passed_on() == 0
+    }
+
     /// Whether it ended as a pipe ends between commands that are well: with the stream, or because the command behind had enough.
     pub(crate) fn is_well(&self) -> bool {
         match self.ended {
