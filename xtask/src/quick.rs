@@ -1,4 +1,5 @@
-//! The quick gate: what every change passes before the next one begins. Twelve minutes from a fresh clone on two cores.
+//! The quick gate: what every change passes before the next one begins. About 25 minutes from a fresh clone on two cores, most of
+//! them compiling.
 //!
 //! Never here: what takes longer (`deep.rs`), and how commands are run (`run.rs`).
 

@@ -322,7 +322,7 @@ fn three_hundred_killed_children_leave_no_handle() {
     let round = |number: usize| {
         let (process, streams) = start(WAITS, Grouping::Own);
         let told = told_of(&process);
-        if number % 2 == 0 {
+        if number & 1 == 0 {
             assert!(process.kill().unwrap());
         } else {
             let end = process.kill_tree();

@@ -79,7 +79,8 @@ impl Pipeline {
     ///
     /// **Cancel safety.** As that of the pipeline: given up before it is done, the commands go on without their pipes, and what was on its
     /// way between two of them is lost without an account. A deadline of the wait itself (`.within()`, `.by()`) kills all of them and
-    /// yields the accounts as they are then.
+    /// yields the accounts as they are then. They are ended one after the other: the next command may read an end a moment before it
+    /// is killed, as in a pipeline without accounts.
     ///
     /// # Errors
     /// None of its own: whatever a pipe fails with is in [`PipeAccount::ended`], and [`PipelineOutcome::is_success`] goes by it too.

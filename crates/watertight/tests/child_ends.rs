@@ -32,8 +32,9 @@ fn echo_command() -> std::process::Command {
 
 /// Begins the account behind a first child: std keeps what it makes its pipes with (Windows).
 fn accounted() -> Accounted {
-    echo_command().output().unwrap();
-    Accounted::start()
+    Accounted::start_behind(|| {
+        echo_command().output().unwrap();
+    })
 }
 
 /// Feeds a child and reads both its streams to the end. The harness of the child prints a few lines of its own.

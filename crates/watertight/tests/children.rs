@@ -54,12 +54,13 @@ fn child(deed: &str) -> Command {
 
 /// Behind a first child: the thread that hears of children's ends stays, and what std makes its pipes with (Windows).
 fn accounted() -> Accounted {
-    let first = child("for ever").output(Limits::new()).unwrap();
-    // As a task waits: a thread needs no other.
-    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-    assert_eq!(first.ended, EndedBy::Deadline);
-    let _ = child("fail").output(Limits::new()).unwrap().wait().unwrap();
-    Accounted::start()
+    Accounted::start_behind(|| {
+        let first = child("for ever").output(Limits::new()).unwrap();
+        // As a task waits: a thread needs no other.
+        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
+        assert_eq!(first.ended, EndedBy::Deadline);
+        let _ = child("fail").output(Limits::new()).unwrap().wait().unwrap();
+    })
 }
 
 /// What the harness of the child prints before the deed.

@@ -24,10 +24,11 @@ fn shell(script: &str) -> Command {
 
 /// Behind a first child that a task waits for: the thread that hears of children's ends stays.
 fn accounted() -> Accounted {
-    let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
-    let first = future::block_on(first.within(Duration::from_millis(1))).unwrap();
-    assert_eq!(first.ended, EndedBy::Deadline);
-    Accounted::start()
+    Accounted::start_behind(|| {
+        let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
+        let first = future::block_on(first.within(Duration::from_millis(1))).unwrap();
+        assert_eq!(first.ended, EndedBy::Deadline);
+    })
 }
 
 /// Of these commands, with an account of each pipe.

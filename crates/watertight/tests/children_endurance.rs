@@ -16,14 +16,15 @@ const SIGKILL: i32 = 9;
 
 /// Behind a first child that is waited for: the thread that hears of children's ends stays.
 fn accounted() -> Accounted {
-    let first = Command::new("sleep")
-        .arg("1000")
-        .output(Limits::new())
-        .unwrap();
-    // As a task waits: a thread needs no other.
-    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-    assert_eq!(first.ended, EndedBy::Deadline);
-    Accounted::start()
+    Accounted::start_behind(|| {
+        let first = Command::new("sleep")
+            .arg("1000")
+            .output(Limits::new())
+            .unwrap();
+        // As a task waits: a thread needs no other.
+        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
+        assert_eq!(first.ended, EndedBy::Deadline);
+    })
 }
 
 #[test]

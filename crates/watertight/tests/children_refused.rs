@@ -56,11 +56,12 @@ fn who_may_not_be_signalled_is_named_and_the_others_are_ended() {
 
 /// Behind a first child that a task waits for: the thread that hears of children's ends stays.
 fn accounted() -> Accounted {
-    let mut first = Command::new("sleep");
-    let first = first.arg("1000").output(Limits::new()).unwrap();
-    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-    assert_eq!(first.ended, EndedBy::Deadline);
-    Accounted::start()
+    Accounted::start_behind(|| {
+        let mut first = Command::new("sleep");
+        let first = first.arg("1000").output(Limits::new()).unwrap();
+        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
+        assert_eq!(first.ended, EndedBy::Deadline);
+    })
 }
 
 /// The member says its number, and ends when its input does, which the test holds.

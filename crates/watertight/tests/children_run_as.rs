@@ -21,11 +21,12 @@ const NOBODY: u32 = 65534;
 
 /// Behind a first child that a task waits for: the thread that hears of children's ends stays.
 fn accounted() -> Accounted {
-    let mut first = Command::new("sleep");
-    let first = first.arg("1000").output(Limits::new()).unwrap();
-    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-    assert_eq!(first.ended, EndedBy::Deadline);
-    Accounted::start()
+    Accounted::start_behind(|| {
+        let mut first = Command::new("sleep");
+        let first = first.arg("1000").output(Limits::new()).unwrap();
+        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
+        assert_eq!(first.ended, EndedBy::Deadline);
+    })
 }
 
 fn refused(set: impl FnOnce(&mut Command) -> &mut Command) -> StartError {

@@ -46,12 +46,13 @@ fn shell(script: &str) -> Command {
 
 /// Behind a first child: the thread that hears of children's ends stays.
 fn accounted() -> Accounted {
-    // A child that is over before anybody waits starts no thread that is told of ends.
-    let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
-    // As a task waits: a thread needs no other.
-    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-    assert_eq!(first.ended, EndedBy::Deadline);
-    Accounted::start()
+    Accounted::start_behind(|| {
+        // A child that is over before anybody waits starts no thread that is told of ends.
+        let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
+        // As a task waits: a thread needs no other.
+        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
+        assert_eq!(first.ended, EndedBy::Deadline);
+    })
 }
 
 fn outcome_of(command: &mut Command) -> Outcome {

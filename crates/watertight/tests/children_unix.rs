@@ -22,14 +22,15 @@ fn shell(script: &str) -> Command {
 
 /// Behind a first child that a task waits for: the thread that hears of children's ends stays.
 fn accounted() -> Accounted {
-    let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
-    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-    assert_eq!(first.ended, EndedBy::Deadline);
-    Accounted::start()
+    Accounted::start_behind(|| {
+        let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
+        let late = futures_lite::future::block_on(first.within(Duration::from_millis(1)));
+        assert_eq!(late.unwrap().ended, EndedBy::Deadline);
+    })
 }
 
 fn kill(found: &Found) {
-    let pid = Pid::from_raw(i32::try_from(found.pid).unwrap()).unwrap();
+    let pid = Pid::from_raw(found.pid.cast_signed()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
 }
 
@@ -234,7 +235,6 @@ fn a_group_of_its_own_within_the_tree_is_killed_with_it() {
     let end = child.kill_tree();
     assert!(end.left.is_empty(), "{end:?}");
     assert!(end.error.is_none(), "{end:?}");
-    // Nobody holds the pipe any more.
     assert!(lines.receive().within(PATIENCE).wait().unwrap().is_none());
     assert!(!child.wait().within(PATIENCE).wait().unwrap().is_success());
 }

@@ -16,8 +16,9 @@ use watertight::{ErrorKind, PipeReader, ReaderOptions};
 
 /// Begins the account behind a first runtime: tokio keeps what it waits for signals with.
 fn accounted() -> Accounted {
-    drop(Builder::new_current_thread().enable_io().build().unwrap());
-    Accounted::start()
+    Accounted::start_behind(|| {
+        drop(Builder::new_current_thread().enable_io().build().unwrap());
+    })
 }
 
 fn runtime() -> Runtime {

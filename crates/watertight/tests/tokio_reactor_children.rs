@@ -18,13 +18,14 @@ fn runtime() -> Runtime {
 
 /// Begins the account behind a first runtime and a first child that the library's thread has told of: both stay.
 fn accounted() -> Accounted {
-    drop(runtime());
-    let mut first = Command::new("sh");
-    first.args(["-c", "exec sleep 1000"]);
-    let run = first.output(Limits::new()).unwrap();
-    let outcome = futures_lite::future::block_on(run.within(Duration::from_millis(1))).unwrap();
-    assert_eq!(outcome.ended, EndedBy::Deadline);
-    Accounted::start()
+    Accounted::start_behind(|| {
+        drop(runtime());
+        let mut first = Command::new("sh");
+        first.args(["-c", "exec sleep 1000"]);
+        let run = first.output(Limits::new()).unwrap();
+        let outcome = futures_lite::future::block_on(run.within(Duration::from_millis(1))).unwrap();
+        assert_eq!(outcome.ended, EndedBy::Deadline);
+    })
 }
 
 /// Lives until its input ends.
