@@ -111,6 +111,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
         false
     }
 
+    /// Gives the rest of the calling thread's time to whoever is ready to run on its processor. It comes back at once if nobody is.
+    fn yield_now(&self) {}
+
     /// As [`Backend::block_until_readable`], until the handle may take something.
     ///
     /// The caller is the one that makes calls for this half, so that nobody writes to the handle or closes it meanwhile (O7).

@@ -78,6 +78,7 @@ mod transfer;
 mod unread;
 mod wait;
 mod writer;
+mod yielding;
 
 /// Re-exported: what [`PipeWriter::send_bytes`] takes and receipts hand back.
 pub use bytes::Bytes;

@@ -12,6 +12,7 @@ use crate::pump_write::{Blocked, DestinationWait, MoveBegun, WriterCell};
 use crate::reader::PipeReader;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
+use crate::yielding::Yielding;
 use bytes::{Bytes, BytesMut};
 use rhythm::Rhythm;
 use std::fmt;
@@ -113,6 +114,7 @@ pub struct Transfer<'a, B: Backend = Native> {
     destination: DestinationWait,
     waits_for: TransferEnd,
     rhythm: Rhythm,
+    yielding: Yielding,
     passage: Passage<'a>,
 }
 
@@ -187,6 +189,7 @@ impl<B: Backend> Transfer<'_, B> {
             destination: DestinationWait::default(),
             waits_for: TransferEnd::Source,
             rhythm: Rhythm::default(),
+            yielding: Yielding::default(),
             passage: Passage::default(),
         }
     }
@@ -387,7 +390,8 @@ impl<B: Backend> Transfer<'_, B> {
         };
         // A thread that blocks for the wrong end comes back at once: it asks only after that.
         let can_guess = may_block != MayBlock::No && !self.source.cannot_block();
-        let asks = !can_guess || self.rhythm.asks();
+        // Nor before it has given the processor away.
+        let asks = !can_guess || (self.rhythm.asks() && !self.yielding.is_next());
         let answer = self.moved((from, to), may_block, asks);
         Ok(match answer {
             // The next step finds an end or a failure in the account of the end that has it.
@@ -410,6 +414,15 @@ impl<B: Backend> Transfer<'_, B> {
                 StepOutcome::Again
             }
         })
+    }
+
+    /// Gives the processor away instead of blocking, if that is to be tried now.
+    fn yields(&mut self, may_block: MayBlock) -> bool {
+        let yields = may_block != MayBlock::No && self.yielding.handle_wait();
+        if yields {
+            self.from.driver.backend.yield_now();
+        }
+        yields
     }
 
     /// Moves between these two, and books it at both ends (O11).
@@ -451,6 +464,9 @@ impl<B: Backend> Transfer<'_, B> {
     /// The destination takes nothing now, and there is something in the source: a thread that may block does so until it takes
     /// more; else a page goes the ordinary way, and its write is the wait.
     fn wait_writable(&mut self, waker: &Waker, may_block: MayBlock) -> StepOutcome {
+        if self.yields(may_block) {
+            return StepOutcome::Again;
+        }
         self.rhythm.handle_destination_wait();
         let blocked = match may_block {
             MayBlock::No => Blocked::Unavailable,
@@ -503,6 +519,9 @@ impl<B: Backend> Transfer<'_, B> {
     }
 
     fn wait_readable(&mut self, waker: &Waker, may_block: MayBlock) -> StepOutcome {
+        if self.yields(may_block) {
+            return StepOutcome::Again;
+        }
         self.rhythm.handle_source_wait();
         let cell = &self.from;
         match cell.poll_readable(&mut self.source, waker, may_block) {
@@ -520,6 +539,9 @@ impl<B: Backend> Transfer<'_, B> {
         self.bytes += bytes;
         self.left -= bytes;
         self.passage.handle_taken(bytes);
+        if bytes > 0 {
+            self.yielding.handle_move();
+        }
     }
 
     fn failed(&self, end: TransferEnd, cause: Cause) -> TransferError {

@@ -441,6 +441,10 @@ impl Backend for Native {
             && kernel::block_until(handle.waited_on(), PollFlags::OUT, timeout)
     }
 
+    fn yield_now(&self) {
+        std::thread::yield_now();
+    }
+
     fn may_spin(&self) -> bool {
         kernel::may_spin()
     }

@@ -11,6 +11,7 @@ use crate::handle::Native;
 use crate::passage::{Allowance, Lull, sooner};
 use crate::pump_read::{Filled, MayBlock};
 use crate::wait::{Operation, Sealed, Wait};
+use crate::yielding::Yielding;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ impl<'a, B: Backend> Tee<'a, B> {
             has_ended: None,
             is_settling: false,
             waits_for: TeeEnd::Source,
+            yielding: Yielding::default(),
         })
     }
 }
@@ -71,6 +73,7 @@ pub struct TeeTransfer<'t, 'a, B: Backend = Native> {
     /// All is accepted, and it is waited for until the kernel has it.
     is_settling: bool,
     waits_for: TeeEnd,
+    yielding: Yielding,
 }
 
 /// What one step came to.
@@ -304,7 +307,11 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         };
         match self.tee.branches.move_on(&round, &mut self.tee.buffer) {
             RoundAnswer::Again(taken) => {
+                self.yielding.handle_move();
                 self.tee.count(taken);
+                TeeStep::Again
+            }
+            RoundAnswer::Destination | RoundAnswer::Page(_) if self.yields(may_block) => {
                 TeeStep::Again
             }
             RoundAnswer::Buffer => self.read_ahead(left, waker, may_block),
@@ -318,6 +325,15 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         }
     }
 
+    /// Gives the processor away instead of waiting, if that is to be tried now.
+    fn yields(&mut self, may_block: MayBlock) -> bool {
+        let yields = may_block != MayBlock::No && self.yielding.handle_wait();
+        if yields {
+            self.tee.driver().backend.yield_now();
+        }
+        yields
+    }
+
     /// Reads ahead what is there, at most so many bytes.
     fn fill(&mut self, bytes_max: u64, waker: &Waker, may_block: MayBlock) -> TeeStep {
         let bytes = usize::try_from(WINDOW_BYTES_MAX.min(bytes_max));
@@ -327,12 +343,18 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         let filled = cell.poll_fill(&mut tee.source, &mut tee.buffer, bytes, waker, may_block);
         match filled {
             Filled::Pending => self.pending(TeeEnd::Source),
-            Filled::Ready => TeeStep::Again,
+            Filled::Ready => {
+                self.yielding.handle_move();
+                TeeStep::Again
+            }
             Filled::Wait => self.wait_readable(waker, may_block),
         }
     }
 
     fn wait_readable(&mut self, waker: &Waker, may_block: MayBlock) -> TeeStep {
+        if self.yields(may_block) {
+            return TeeStep::Again;
+        }
         // It is before this thread blocks: whatever the waker is called for calls it back.
         self.tee.set_alarm(waker);
         let cell = self.tee.from.cell();
