@@ -65,8 +65,9 @@ pub use unread::Unread;
 #[cfg(windows)]
 pub use windows::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
-    classify, holders_of, inherited, is_in_terminals_foreground, note_thread, open_terminal,
-    output_pipe, resize_terminal, say, unread_by_peer, unread_in_pipe,
+    classify, file_security, has_extended_attributes, has_further_streams, holders_of, inherited,
+    is_in_terminals_foreground, note_thread, open_terminal, output_pipe, resize_terminal, say,
+    unread_by_peer, unread_in_pipe,
 };
 
 #[cfg(unix)]
@@ -80,6 +81,8 @@ pub use unix::{
 pub use unix::{Reaping, Waiting};
 #[cfg(all(unix, feature = "fault"))]
 pub use unix::{close_for_a_test, end_of_a_test, fork_for_a_test, sigpipe_to_default};
+#[cfg(all(windows, feature = "fault"))]
+pub use windows::let_everybody_in_for_a_test;
 
 /// Prepares a thread of the library's own. Windows has no signals that could end up on it.
 #[cfg(windows)]

@@ -134,4 +134,7 @@ pub use watertight_os::{
 };
 #[doc(hidden)]
 pub use watertight_os::{block_device_bytes, fault, is_signal_ignored, orphans};
+#[cfg(windows)]
+#[doc(hidden)]
+pub use watertight_os::{file_security, has_extended_attributes, has_further_streams};
 pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

@@ -9,6 +9,7 @@ mod allowed;
 mod answer;
 mod census;
 pub mod classify;
+mod facts;
 mod handle;
 mod helper;
 mod inherited;
@@ -24,6 +25,9 @@ mod sys;
 
 #[cfg(feature = "fault")]
 pub use allowed::allowed;
+#[cfg(feature = "fault")]
+pub use facts::let_everybody_in_for_a_test;
+pub use facts::{file_security, has_extended_attributes, has_further_streams};
 pub use handle::{Handle, armed_pair, unread_by_peer, unread_in_pipe};
 pub use inherited::inherited;
 pub use pipe::output_pipe;
