@@ -21,9 +21,11 @@ pub(crate) enum How {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reason {
+    /// An access list, or an integrity label, that a new file would not have (Windows).
+    AccessList,
     Append,
     Asked,
-    /// Extended attributes, access lists among them.
+    /// Extended attributes, on Unix access lists among them.
     Attributes,
     /// The name leads to what is open already, as /dev/stdout does.
     Descriptor,
@@ -44,6 +46,8 @@ pub(crate) enum Reason {
     NoFile,
     Owner,
     Room,
+    /// Streams besides the content (Windows).
+    Streams,
     /// The system does not tell what would be lost.
     Unknown,
 }
@@ -98,6 +102,7 @@ impl Reason {
     /// For the report's text.
     pub(crate) fn text(self) -> &'static str {
         match self {
+            Self::AccessList => "its access list cannot be kept",
             Self::Append => "`append`",
             Self::Asked => "`inplace`",
             Self::Attributes => "its extended attributes or access list cannot be kept",
@@ -114,6 +119,7 @@ impl Reason {
             Self::NoFile => "it is no file",
             Self::Owner => "its owner cannot be kept",
             Self::Room => "there is no room for a file beside it",
+            Self::Streams => "its further streams cannot be kept",
             Self::Unknown => "this system does not tell what a new file would lack",
         }
     }

@@ -56,6 +56,8 @@ mod run_streams;
 #[cfg(unix)]
 mod run_terminal;
 mod seal;
+#[cfg(any(test, windows))]
+mod security;
 mod source;
 mod source_ending;
 mod supervise;

@@ -1,11 +1,13 @@
-//! Files on Windows: much of what is asked of them on Unix has no answer here, or none without unsafe code. A file that replaces
-//! another has its folder's access list and no further streams.
+//! Files on Windows: what a file has that another one in its place would lack, and how a file gets its name. But for attributes
+//! nothing is given to a new file here: what differs means in place.
 
 use crate::how::Reason;
 use crate::renaming::rename_by;
+use crate::security;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::windows::fs::{MetadataExt, OpenOptionsExt};
+use std::os::windows::io::AsHandle;
 use std::path::Path;
 use winapi_util::file::information;
 
@@ -68,18 +70,34 @@ pub(crate) fn lock_holder(_: &File) -> io::Result<Option<File>> {
     Ok(None)
 }
 
-/// Whether the new file has what the old one has, as far as that is told: it was made with all that can be given to it.
+/// Whether the new file has what the old one has: it was made with all that can be given to it. Audit rules are not told, and not
+/// compared.
 pub(crate) fn take_over(old: &File, new: &File) -> Result<(), Reason> {
-    let attributes = |file: &File| information(file).map(|known| known.file_attributes());
-    let (Ok(wanted), Ok(found)) = (attributes(old), attributes(new)) else {
-        return Err(Reason::Unknown);
-    };
-    let lacking = (wanted ^ found) & !OF_THE_CONTENT;
-    if lacking == 0 && wanted & ENCRYPTED == 0 {
-        Ok(())
-    } else {
-        Err(Reason::FileAttributes)
+    lacking(old, new)
+        .unwrap_or(Some(Reason::Unknown))
+        .map_or(Ok(()), Err)
+}
+
+/// What the new file lacks. An error: the system does not say.
+fn lacking(old: &File, new: &File) -> io::Result<Option<Reason>> {
+    let wanted = information(old)?.file_attributes();
+    let found = information(new)?.file_attributes();
+    if (wanted ^ found) & !OF_THE_CONTENT != 0 || wanted & ENCRYPTED != 0 {
+        return Ok(Some(Reason::FileAttributes));
     }
+    let (old, new) = (old.as_handle(), new.as_handle());
+    if watertight::has_further_streams(old)? {
+        return Ok(Some(Reason::Streams));
+    }
+    if watertight::has_extended_attributes(old)? {
+        return Ok(Some(Reason::Attributes));
+    }
+    // Made in the same folder by the same user: what differs is the old one's own.
+    let (wanted, found) = (
+        watertight::file_security(old)?,
+        watertight::file_security(new)?,
+    );
+    Ok(security::difference(&wanted, &found))
 }
 
 /// Gives a file a name, and takes that away from what had it.
