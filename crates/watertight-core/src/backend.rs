@@ -163,6 +163,15 @@ pub trait Backend: Send + Sync + Sized + 'static {
         None
     }
 
+    /// Whether a read would bring something now: bytes, the end or a failure. `false` too where an operation in flight takes bytes as they
+    /// come, so that they are not seen in the pipe.
+    ///
+    /// Asked under the pipe's lock, so that nobody closes the handle meanwhile: it does not wait.
+    fn is_readable(&self, handle: &Self::Handle) -> bool {
+        let _ = handle;
+        false
+    }
+
     /// Whether closing this handle throws away what the peer has not read (a pseudo-terminal's leading end).
     fn close_discards(&self, handle: &Self::Handle) -> bool {
         let _ = handle;

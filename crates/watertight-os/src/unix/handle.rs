@@ -105,8 +105,7 @@ impl Handle {
     }
 
     /// poll: whether a read would bring bytes, the end or a failure now, so that whoever waits for it is about to be told.
-    #[must_use]
-    pub fn is_readable(&self) -> bool {
+    pub(super) fn is_readable(&self) -> bool {
         polled_for(self.original(), PollFlags::IN).is_ok_and(|seen| !seen.is_empty())
     }
 

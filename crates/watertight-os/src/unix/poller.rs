@@ -555,6 +555,10 @@ impl Backend for Native {
         handle.atomic_bytes_max()
     }
 
+    fn is_readable(&self, handle: &Handle) -> bool {
+        handle.is_readable()
+    }
+
     fn close_discards(&self, handle: &Handle) -> bool {
         handle.is_leading_end()
     }

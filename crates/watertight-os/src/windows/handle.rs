@@ -46,12 +46,6 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Never: an operation in flight takes the bytes as they come, and they are not seen in the pipe.
-    #[must_use]
-    pub const fn is_readable(&self) -> bool {
-        false
-    }
-
     /// Which way its bytes go.
     #[must_use]
     pub const fn direction(&self) -> Direction {

@@ -8,8 +8,8 @@ use crate::writer::PipeWriter;
 use bytes::{Buf, Bytes};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use watertight_core::{Error, Moment, Verb};
-use watertight_os::{Found, Handle, OsHandle, OsHandleRef, holders_of};
+use watertight_core::{Backend, Error, Moment, Verb};
+use watertight_os::{Found, OsHandle, OsHandleRef, holders_of};
 
 /// How many bytes the first read asks for: more than most commands write, less than is dear to clear.
 const READ_BYTES_MIN: usize = 8 * 1024;
@@ -37,8 +37,11 @@ pub(super) fn holders_of_pipe(reader: Option<&PipeReader>) -> Vec<Found> {
 }
 
 /// Whether a read would bring something at once: bytes, the end or a failure.
-pub(super) fn is_readable(reader: &PipeReader) -> bool {
-    reader.cell().look(Handle::is_readable).unwrap_or(false)
+pub(super) fn is_readable<B: Backend>(reader: &PipeReader<B>) -> bool {
+    let cell = reader.cell();
+    let backend = &cell.driver.backend;
+    let looked = cell.look(|handle| backend.is_readable(handle));
+    looked.unwrap_or(false)
 }
 
 /// Who looks at the outputs.
