@@ -1,7 +1,7 @@
 //! `communicate`: a child's input, both its outputs and its end, driven together, so that none waits for another.
 //!
-//! `outcome.rs` has what comes of it and the limits, `capture.rs` one of the outputs, `link.rs` one that goes on to the next command of a
-//! pipeline, `told.rs` who is told of them;
+//! `outcome.rs` has what comes of it and the limits, `outputs.rs` both outputs against the child's exit, `capture.rs` one of them, `link.rs` one
+//! that goes on to the next command of a pipeline, `told.rs` who is told of them;
 //! `rule.rs` decides what comes next. `blocking.rs` is how a thread waits for all of it at once.
 
 use crate::child::exit_wait::ExitWait;
@@ -14,22 +14,24 @@ use crate::receipt::Receipt;
 use crate::timers::TimerId;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
+use blocking::look_at_exit;
 use capture::{Capture, Looks};
 use link::Link;
+use outputs::Outputs;
 use rule::{Known, Next, Phase};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
-use told::Told;
-use watertight_core::{Backend, Cause, Error, ErrorKind, Moment, Verb};
+use watertight_core::{Backend, Error, ErrorKind, Moment};
 use watertight_os::{Found, TreeEnd};
 
 mod blocking;
-mod capture;
+pub(crate) mod capture;
 mod link;
 mod outcome;
+pub(crate) mod outputs;
 mod request;
-mod rule;
+pub(crate) mod rule;
 mod told;
 
 pub use link::PipeAccount;
@@ -67,10 +69,8 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 pub struct Communicate {
     child: Child,
     limits: Limits,
-    stdout: Capture,
-    stderr: Capture,
+    outputs: Outputs<Native>,
     link: Link,
-    told: Told,
     stdin_id: u64,
     /// What it reads at its terminal: open as long as it may.
     terminal: Option<Arc<PipeWriter>>,
@@ -81,17 +81,9 @@ pub struct Communicate {
     /// No thread has found that it cannot block on them.
     can_block: bool,
     due: Option<Moment>,
-    /// When the child was seen to be over.
-    exited_at: Option<Moment>,
-    /// Why the system cannot tell whether it is.
-    failure: Option<Error>,
     request_id: u64,
     /// How often somebody asked for the end.
     requests: u32,
-    /// The outputs were looked at once more since the child was seen to be over.
-    is_read_out: bool,
-    /// A thread saw the child's end by its last look: what the child wrote before that is read before anything else is decided.
-    looks_again: bool,
     /// How much was passed on by the last look.
     passed_on: u64,
     phase: Phase,
@@ -113,21 +105,10 @@ impl Communicate {
         let terminal = take_terminal(&mut child);
         let link = behind.and_then(|to| Some((child.stdout.take()?, to)));
         let now = child.driver.backend.now();
+        let to = [limits.stdout_to.take(), limits.stderr_to.take()];
         Self {
-            stdout: Capture::new(
-                OutputStream::Stdout,
-                child.stdout.take(),
-                limits.stdout_to.take(),
-                &limits,
-            ),
-            stderr: Capture::new(
-                OutputStream::Stderr,
-                child.stderr.take(),
-                limits.stderr_to.take(),
-                &limits,
-            ),
+            outputs: Outputs::new([child.stdout.take(), child.stderr.take()], to, &limits),
             link: Link::new(link),
-            told: Told::new(limits.line_bytes_max),
             due: limits.within.map(|within| now.after(within)),
             child,
             limits,
@@ -137,12 +118,8 @@ impl Communicate {
             exit: ExitWait::default(),
             is_end_told: false,
             can_block: true,
-            exited_at: None,
-            failure: None,
             request_id: 0,
             requests: 0,
-            is_read_out: false,
-            looks_again: false,
             passed_on: 0,
             phase: Phase::Going,
             timer: None,
@@ -165,11 +142,6 @@ impl Communicate {
         self.child.driver.backend.now()
     }
 
-    /// Whether nobody asks for the child's end any more: it was told, or cannot be.
-    const fn is_over(&self) -> bool {
-        self.exited_at.is_some() || self.failure.is_some()
-    }
-
     /// Reads what is there, and looks whether the child is over.
     fn go_on(&mut self, waker: &Waker, looks: Looks) -> Result<(), Error> {
         let now = self.now();
@@ -177,81 +149,35 @@ impl Communicate {
             let sent = request.poll(&mut self.request_id, waker);
             self.requests = self.requests.max(sent);
         }
-        let is_over = self.is_over();
-        for capture in [&mut self.stdout, &mut self.stderr] {
-            capture.poll(waker, looks, now, is_over, &mut self.told);
-        }
         self.link.poll(waker, now);
+        let (child, exit) = (&self.child, &mut self.exit);
+        let poll_exited = || match looks {
+            Looks::Task => child.poll_exited(exit, waker),
+            Looks::Thread => look_at_exit(child, exit, self.is_end_told, waker),
+        };
+        self.outputs
+            .go_on(&child.driver, waker, looks, poll_exited)?;
         if let Some(terminal) = &self.terminal
-            && (self.stdout.is_left() || self.stderr.is_left())
+            && self.outputs.is_left()
         {
             // With its output gone, this is what hangs it up.
             terminal.cell().abort();
-        }
-        // What was written before the end may be in a pipe whose wait is answered only now.
-        self.is_read_out = self.exited_at.is_some_and(|since| {
-            let mut outputs = [&self.stdout, &self.stderr].into_iter();
-            let is_link = self.link.is_about_to_be_told(since);
-            !is_link && !outputs.any(|output| output.is_about_to_be_told(since))
-        });
-        if !is_over {
-            let exited = match looks {
-                Looks::Task => self.child.poll_exited(&mut self.exit, waker),
-                Looks::Thread => self.look_at_exit(waker),
-            };
-            if let Poll::Ready(exited) = exited {
-                self.note_exit(exited, waker, looks)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The child is over, or the system cannot tell.
-    fn note_exit(
-        &mut self,
-        exited: Result<(), Cause>,
-        waker: &Waker,
-        looks: Looks,
-    ) -> Result<(), Error> {
-        if let Err(cause) = exited {
-            let error = Error::without_bytes(Verb::Run, cause);
-            if cause.kind == ErrorKind::WrongProcess {
-                // C4: the process that it belongs to has all that came.
-                return Err(error);
-            }
-            self.failure = Some(error);
-            return Ok(());
-        }
-        self.exited_at = Some(self.now());
-        // What it wrote before its end is read before anything else is decided.
-        match looks {
-            Looks::Task => waker.wake_by_ref(),
-            Looks::Thread => self.looks_again = true,
         }
         Ok(())
     }
 
     /// What the decision goes by.
     fn known(&self, now: Moment) -> Known {
-        let has_ended = self.stdout.has_ended() && self.stderr.has_ended();
-        let is_held_up = self.stdout.is_held_up() || self.stderr.is_held_up();
-        let heard_at = self.stdout.heard_at().max(self.stderr.heard_at());
-        let is_past = self.stdout.is_past_bound() || self.stderr.is_past_bound();
+        let known = self.outputs.known(now);
+        let is_about_to_be_told = |since| self.link.is_about_to_be_told(since);
         Known {
-            now,
-            exited_at: self.exited_at,
-            is_unheard: self.failure.is_some(),
-            has_ended: has_ended && self.link.has_ended(),
-            is_past_bound: is_past && self.limits.at_bound == AtBound::End,
+            has_ended: known.has_ended && self.link.has_ended(),
             requests: self.requests,
             due: self.due,
-            quiet: match self.limits.after_exit {
-                AfterExit::Quiet(quiet) => Some(quiet),
-                AfterExit::ToEnd => None,
-            },
-            is_read_out: self.is_read_out,
-            is_held_up: is_held_up || self.link.is_held_up(),
-            heard_at: heard_at.max(self.link.heard_at()),
+            is_read_out: known.is_read_out && !known.exited_at.is_some_and(is_about_to_be_told),
+            is_held_up: known.is_held_up || self.link.is_held_up(),
+            heard_at: known.heard_at.max(self.link.heard_at()),
+            ..known
         }
     }
 
@@ -321,9 +247,9 @@ impl Communicate {
 
     /// Closes what is open, and waits until that is done: it takes no longer than the stop bound.
     fn poll_closed(&mut self, waker: &Waker) -> Poll<Option<Receipt>> {
-        let out = self.stdout.poll_closed(waker, &mut self.told) && self.link.poll_closed(waker);
-        let err =
-            self.stderr.poll_closed(waker, &mut self.told) && self.poll_terminal_closed(waker);
+        let [out, err] = self.outputs.poll_closed(waker);
+        let out = out && self.link.poll_closed(waker);
+        let err = err && self.poll_terminal_closed(waker);
         let Some(stdin) = &self.child.stdin else {
             return if out && err {
                 Poll::Ready(None)
@@ -350,7 +276,7 @@ impl Communicate {
     }
 
     fn name_holders(&mut self) {
-        let captured = [&self.stdout, &self.stderr].map(Capture::holders);
+        let captured = [&self.outputs.stdout, &self.outputs.stderr].map(Capture::holders);
         for one in captured.into_iter().flatten().chain(self.link.holders()) {
             if !self.holders.contains(&one) {
                 self.holders.push(one);
@@ -359,19 +285,19 @@ impl Communicate {
     }
 
     fn outcome(&mut self, ended: EndedBy, exit: Option<Exit>, stdin: Option<Receipt>) -> Outcome {
-        self.told.tell_cut();
+        let [stdout, stderr] = self.outputs.take();
         Outcome {
             exit,
             ended,
-            stdout: self.stdout.take(),
-            stderr: self.stderr.take(),
+            stdout,
+            stderr,
             stdin,
             holders: std::mem::take(&mut self.holders),
             tree: self.tree.take(),
             // Of a child whose end is not told there is none, so that both have one meaning on every system.
             usage: exit.and_then(|_| self.child.usage()),
-            failure: self.failure,
-            has_observer_panicked: self.told.has_panicked(),
+            failure: self.outputs.failure(),
+            has_observer_panicked: self.outputs.told.has_panicked(),
             is_broken_stdin_ignored: self.limits.is_broken_stdin_ignored,
         }
     }
@@ -390,9 +316,9 @@ impl Communicate {
     /// A function that was told of output, or an observer of where it is passed on to, may have waited on this thread for something
     /// else, and with that have taken a wake that was meant for us: look again.
     fn may_have_missed_a_wake(&mut self) -> bool {
-        let passed_on = self.stdout.passed_on() + self.stderr.passed_on() + self.link.news();
+        let passed_on = self.outputs.passed_on() + self.link.news();
         let has_passed_on = std::mem::replace(&mut self.passed_on, passed_on) != passed_on;
-        self.told.was_called() || has_passed_on
+        self.outputs.told.was_called() || has_passed_on
     }
 
     fn pending<T>(&mut self, waker: &Waker) -> Poll<T> {
@@ -479,7 +405,7 @@ impl Wait<Communicate> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_output(mut self, told: impl FnMut(OutputStream, &[u8]) + Send + 'static) -> Self {
-        self.operation_mut().told.set_output(Box::new(told));
+        self.operation_mut().outputs.told.set_output(Box::new(told));
         self
     }
 
@@ -505,7 +431,7 @@ impl Wait<Communicate> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_lines(mut self, told: impl FnMut(OutputStream, &Line) + Send + 'static) -> Self {
-        self.operation_mut().told.set_lines(Box::new(told));
+        self.operation_mut().outputs.told.set_lines(Box::new(told));
         self
     }
 }
@@ -555,7 +481,7 @@ impl Operation for Communicate {
             if is_late {
                 return Poll::Pending;
             }
-            let looks_again = std::mem::take(&mut self.looks_again);
+            let looks_again = self.outputs.looks_again();
             if self.may_have_missed_a_wake() || joined::send_all() || looks_again {
                 continue;
             }
@@ -567,8 +493,7 @@ impl Operation for Communicate {
 
     fn expire(&mut self) -> Self::Output {
         self.kill();
-        self.stdout.drain(&mut self.told);
-        self.stderr.drain(&mut self.told);
+        self.outputs.drain();
         self.link.stop(ErrorKind::TimedOut);
         if let Some(terminal) = &self.terminal {
             terminal.cell().abort();
@@ -583,8 +508,7 @@ impl Operation for Communicate {
             request.forget(self.request_id);
         }
         self.forget_timer();
-        self.stdout.forget();
-        self.stderr.forget();
+        self.outputs.forget();
         self.link.forget();
         if let Some(stdin) = &self.child.stdin {
             stdin.cell().forget(self.stdin_id);

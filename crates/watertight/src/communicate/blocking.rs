@@ -2,6 +2,8 @@
 
 use super::Communicate;
 use super::capture::Capture;
+use crate::child::Child;
+use crate::child::exit_wait::ExitWait;
 use crate::handle::Native;
 use crate::pump_read::{MayRead, ReaderCell};
 use std::sync::Arc;
@@ -16,7 +18,7 @@ struct Blocked {
 }
 
 impl Blocked {
-    fn begin(capture: &Capture, is_over: bool, waker: &Waker) -> Begun {
+    fn begin(capture: &Capture<Native>, is_over: bool, waker: &Waker) -> Begun {
         let Some(reader) = capture.awaited(is_over) else {
             return Begun::NotAwaited;
         };
@@ -53,6 +55,23 @@ impl Begun {
     }
 }
 
+/// Whether the child is over. What the thread that blocked on it was told counts, also while the system does not say how it ended
+/// (somebody traces it).
+pub(super) fn look_at_exit(
+    child: &Child,
+    exit: &mut ExitWait,
+    is_end_told: bool,
+    waker: &Waker,
+) -> Poll<Result<(), Cause>> {
+    child.driver.refuse_elsewhere()?;
+    match child.process.peek() {
+        Ok(Reaped::Running) if !is_end_told => Poll::Pending,
+        Ok(_) => Poll::Ready(Ok(())),
+        // The other way may be open.
+        Err(_) => child.poll_exited(exit, waker),
+    }
+}
+
 impl Communicate {
     /// In a forked child nothing goes on: the pipes and the end are the parent's.
     pub(super) fn refuse_elsewhere(&self) -> Result<(), Error> {
@@ -60,23 +79,12 @@ impl Communicate {
         here.map_err(|cause| Error::without_bytes(Verb::Run, cause))
     }
 
-    /// Whether the child is over. What the thread that blocked on it was told counts, also while the system does not say how it ended
-    /// (somebody traces it).
-    pub(super) fn look_at_exit(&mut self, waker: &Waker) -> Poll<Result<(), Cause>> {
-        self.child.driver.refuse_elsewhere()?;
-        match self.child.process.peek() {
-            Ok(Reaped::Running) if !self.is_end_told => Poll::Pending,
-            Ok(_) => Poll::Ready(Ok(())),
-            // The other way may be open.
-            Err(_) => self.child.poll_exited(&mut self.exit, waker),
-        }
-    }
-
     /// Blocks this thread until there is something to read, the child is over, somebody wakes the thread, or until then. Whether that
     /// is offered; if not, another way has to be taken.
     pub(super) fn block(&mut self, waker: &Waker, until: Option<Moment>) -> bool {
-        let is_over = self.is_over();
-        let begun = [&self.stdout, &self.stderr].map(|one| Blocked::begin(one, is_over, waker));
+        let is_over = self.outputs.is_over();
+        let outputs = [&self.outputs.stdout, &self.outputs.stderr];
+        let begun = outputs.map(|one| Blocked::begin(one, is_over, waker));
         let is_available = !begun.iter().any(|one| matches!(one, Begun::Unavailable));
         let blocked = begun.iter().filter_map(Begun::blocked);
         let handles: Vec<_> = blocked.map(|one| &*one.may_read.handle).collect();

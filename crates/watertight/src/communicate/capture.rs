@@ -2,6 +2,7 @@
 
 use super::outcome::{AtBound, Captured, Limits};
 use super::told::{OutputStream, Told};
+use crate::handle::Native;
 use crate::pump_read::MayBlock;
 use crate::reader::PipeReader;
 use crate::writer::PipeWriter;
@@ -46,7 +47,7 @@ pub(super) fn is_readable<B: Backend>(reader: &PipeReader<B>) -> bool {
 
 /// Who looks at the outputs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Looks {
+pub(crate) enum Looks {
     /// A task: it is woken when there is something to read.
     Task,
     /// A thread that blocks on the outputs by itself.
@@ -58,16 +59,16 @@ const ONCE: MayBlock = MayBlock::Until(Some(Moment(0)));
 
 /// Where a stream goes on to.
 #[derive(Debug)]
-struct Onward {
-    writer: Arc<PipeWriter>,
+struct Onward<B: Backend> {
+    writer: Arc<PipeWriter<B>>,
     id: u64,
     /// What came and is not accepted there yet.
     pending: Bytes,
     passed_on: u64,
 }
 
-impl Onward {
-    fn new(writer: Arc<PipeWriter>) -> Self {
+impl<B: Backend> Onward<B> {
+    fn new(writer: Arc<PipeWriter<B>>) -> Self {
         Self {
             writer,
             id: 0,
@@ -99,9 +100,9 @@ impl Onward {
 }
 
 #[derive(Debug)]
-pub(super) struct Capture {
+pub(super) struct Capture<B: Backend> {
     stream: OutputStream,
-    reader: Option<PipeReader>,
+    reader: Option<PipeReader<B>>,
     id: u64,
     /// Up to `filled` it is what is kept. Behind that it is room that is read into; it stays, so that each byte is cleared once.
     bytes: Vec<u8>,
@@ -119,14 +120,21 @@ pub(super) struct Capture {
     heard_at: Moment,
     is_closing: bool,
     is_aborted: bool,
-    onward: Option<Onward>,
+    onward: Option<Onward<B>>,
 }
 
-impl Capture {
+impl Capture<Native> {
+    /// Who else has the pipe, if its end has not come.
+    pub(super) fn holders(&self) -> Vec<Found> {
+        holders_of_pipe(self.reader.as_ref().filter(|_| !self.has_ended()))
+    }
+}
+
+impl<B: Backend> Capture<B> {
     pub(super) fn new(
         stream: OutputStream,
-        reader: Option<PipeReader>,
-        onward: Option<Arc<PipeWriter>>,
+        reader: Option<PipeReader<B>>,
+        onward: Option<Arc<PipeWriter<B>>>,
         limits: &Limits,
     ) -> Self {
         Self {
@@ -184,7 +192,7 @@ impl Capture {
     }
 
     /// What a thread is to block on until there is something to read here. Nobody is kept waiting at a bound when the child is over.
-    pub(super) fn awaited(&self, is_over: bool) -> Option<&PipeReader> {
+    pub(super) fn awaited(&self, is_over: bool) -> Option<&PipeReader<B>> {
         let is_read = !self.is_held_up() && !self.has_ended() && !self.is_stopped(is_over);
         self.reader.as_ref().filter(|_| is_read)
     }
@@ -319,11 +327,6 @@ impl Capture {
         let open = self.reader.as_ref().filter(|_| !self.has_ended());
         let open = open.filter(|_| self.heard_at <= since);
         open.is_some_and(is_readable)
-    }
-
-    /// Who else has the pipe, if its end has not come.
-    pub(super) fn holders(&self) -> Vec<Found> {
-        holders_of_pipe(self.reader.as_ref().filter(|_| !self.has_ended()))
     }
 
     /// Takes what is in the pipe still, as far as that needs no waiting. What would be passed on is discarded: whoever it would go to

@@ -9,7 +9,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Everything goes on.
     Going,
     /// The tree was asked to end, and is killed then.
@@ -22,7 +22,7 @@ pub(super) enum Phase {
 
 /// What is known at the moment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known {
+pub(crate) struct Known {
     pub(super) now: Moment,
     /// When the child was seen to be over.
     pub(super) exited_at: Option<Moment>,
@@ -48,7 +48,7 @@ pub(super) struct Known {
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// The tree is asked to end.
     Ask(EndedBy),
     /// The streams are closed.
@@ -62,7 +62,7 @@ pub(super) enum Next {
 }
 
 /// What comes next.
-pub(super) fn next(phase: Phase, known: &Known) -> Next {
+pub(crate) fn next(phase: Phase, known: &Known) -> Next {
     let is_over = known.exited_at.is_some() || known.is_unheard;
     let is_done = is_over && known.has_ended;
     let now = known.now;

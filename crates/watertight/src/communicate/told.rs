@@ -52,7 +52,7 @@ impl<F: ?Sized> Function<F> {
 }
 
 /// Who is told of both outputs of one child.
-pub(super) struct Told {
+pub(crate) struct Told {
     on_output: Function<OnOutput>,
     on_lines: Function<OnLine>,
     /// At least 1.
@@ -78,7 +78,7 @@ impl Told {
         }
     }
 
-    pub(super) fn set_output(&mut self, function: Box<OnOutput>) {
+    pub(crate) fn set_output(&mut self, function: Box<OnOutput>) {
         *self.on_output.slot() = Some(function);
     }
 
