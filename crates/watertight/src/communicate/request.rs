@@ -1,7 +1,7 @@
 //! A request to end a child, from anywhere.
 
 use crate::driver::{Wakes, Watchers};
-use crate::sync::StaticMutex;
+use crate::sync::Mutex;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -29,13 +29,13 @@ struct State {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct EndRequest(Arc<StaticMutex<State>>);
+pub struct EndRequest(Arc<Mutex<State>>);
 
 impl EndRequest {
     /// One that is not sent yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(StaticMutex::new(State::default())))
+        Self(Arc::new(Mutex::new(State::default())))
     }
 
     /// Sends it. The second time leaves no grace.
@@ -49,7 +49,7 @@ impl EndRequest {
     }
 
     /// How often it was sent; the waker is called when it is sent once more. The id is from an earlier call, or 0.
-    pub(super) fn poll(&self, id: &mut u64, waker: &Waker) -> u32 {
+    pub(crate) fn poll(&self, id: &mut u64, waker: &Waker) -> u32 {
         let mut state = self.0.lock();
         let sent = state.sent;
         let replaced = state.watchers.watch(id, (), waker);
@@ -59,7 +59,7 @@ impl EndRequest {
     }
 
     /// Waits no longer.
-    pub(super) fn forget(&self, id: u64) {
+    pub(crate) fn forget(&self, id: u64) {
         let forgotten = self.0.lock().watchers.forget(id);
         drop(forgotten);
     }

@@ -10,7 +10,7 @@ use watertight_os::ExitCallback;
 
 /// A child, as the system knows it.
 #[derive(Default)]
-struct Child(Mutex<State>);
+pub(super) struct Child(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -30,7 +30,7 @@ impl Child {
     }
 
     /// As `Process::on_exit`.
-    fn on_exit(&self, callback: ExitCallback) -> io::Result<()> {
+    pub(super) fn on_exit(&self, callback: ExitCallback) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         state.asked += 1;
         if state.failures > 0 {
@@ -47,7 +47,7 @@ impl Child {
     }
 
     /// It ends, and whoever asked is told.
-    fn end(&self) {
+    pub(super) fn end(&self) {
         let mut state = self.0.lock().unwrap();
         state.is_over = true;
         let callbacks = std::mem::take(&mut state.callbacks);
@@ -55,7 +55,7 @@ impl Child {
         callbacks.into_iter().for_each(|callback| callback());
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.0.lock().unwrap().is_over
     }
 
@@ -78,7 +78,7 @@ fn wait(watch: &Arc<ExitWatch>, child: &Child, task: &Arc<Task>) -> io::Result<(
 }
 
 /// Nobody waits any more.
-fn assert_forgotten(tasks: &[&Arc<Task>]) {
+pub(super) fn assert_forgotten(tasks: &[&Arc<Task>]) {
     for task in tasks {
         assert_eq!(Arc::strong_count(task), 1, "a waker nobody waits with");
     }

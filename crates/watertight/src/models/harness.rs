@@ -44,9 +44,19 @@ const BRANCHES_MAX: usize = 5_000;
 /// ends must come up: a model that never sees its race proves nothing.
 #[cfg(loom)]
 pub(super) fn explore(expected: &[&str], model: impl Fn() -> &'static str + Send + Sync + 'static) {
+    explore_within(PREEMPTIONS_MAX, expected, model);
+}
+
+/// As [`explore`], with so many preemptions at most.
+#[cfg(loom)]
+pub(super) fn explore_within(
+    preemptions_max: usize,
+    expected: &[&str],
+    model: impl Fn() -> &'static str + Send + Sync + 'static,
+) {
     let _turn = hear_panics();
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS_MAX));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions_max));
     builder.max_branches = BRANCHES_MAX;
     builder.expect_explicit_explore = true;
     let ends = Arc::new(std::sync::Mutex::new(BTreeMap::<&str, u64>::new()));

@@ -92,6 +92,23 @@ impl Kernel {
         is_there
     }
 
+    /// Whoever has the writing end of the pipe that was opened so many pipes before writes into it.
+    pub(super) fn feed(&self, number: usize, data: &[u8]) {
+        let mut state = self.lock();
+        let inside = state.books[number].inside.as_mut();
+        inside.expect("it is known what is in it").extend(data);
+        state.handle_readable(number);
+        self.rouse(state);
+    }
+
+    /// Nobody has its writing end any more.
+    pub(super) fn hang_up(&self, number: usize) {
+        let mut state = self.lock();
+        state.books[number].is_held = false;
+        state.handle_readable(number);
+        self.rouse(state);
+    }
+
     /// Calls back the thread that blocks, now or the next time.
     pub(super) fn ring(&self) {
         self.lock().rung = true;
@@ -260,10 +277,12 @@ impl Backend for Kernel {
         let submitted = match answers {
             Answers::AtOnce => now(Later::Whole, &mut state),
             Answers::FailsAtOnce => now(Later::Failed, &mut state),
-            Answers::FailsLater | Answers::Later | Answers::WhenTold => {
+            Answers::FailsLater | Answers::Later | Answers::WhenReadable | Answers::WhenTold => {
+                let is_readable = state.books[pipe.number].is_readable();
                 let later = match answers {
                     Answers::Later => Some(Later::Whole),
                     Answers::FailsLater => Some(Later::Failed),
+                    Answers::WhenReadable => is_readable.then_some(Later::Whole),
                     Answers::AtOnce | Answers::FailsAtOnce | Answers::WhenTold => None,
                 };
                 state.ops.push(Held {
@@ -293,6 +312,7 @@ impl Backend for Kernel {
             let given = book.give(buf.len());
             buf[..given.len()].copy_from_slice(&given);
             match given.len() {
+                0 if book.is_held => ReadNow::Wait,
                 0 => ReadNow::EndOfStream,
                 bytes => ReadNow::Data(bytes),
             }
@@ -401,6 +421,12 @@ impl Backend for Kernel {
         self.block_on_all(&[pipe])
     }
 
+    fn is_readable(&self, pipe: &Pipe) -> bool {
+        let mut state = self.lock();
+        state.enter(pipe.number, false, "a look");
+        state.books[pipe.number].is_readable()
+    }
+
     fn joins_after(&self) -> Option<u16> {
         self.joins.then_some(0)
     }
@@ -462,6 +488,7 @@ impl Backend for Kernel {
 fn open_in(state: &mut State, manner: Manner) -> Pipe {
     state.books.push(Book {
         inside: manner.holds.map(<[u8]>::to_vec),
+        is_held: manner.is_held,
         ..Book::default()
     });
     let number = state.books.len() - 1;

@@ -13,6 +13,8 @@ pub(super) enum Answers {
     FailsAtOnce,
     /// As a failure, by whoever waits.
     FailsLater,
+    /// By whoever waits, once there is something to read: only a wait for that.
+    WhenReadable,
     /// When the model says so, or never.
     WhenTold,
 }
@@ -44,6 +46,8 @@ pub(super) struct Manner {
     pub(super) moves: &'static [MoveNow],
     /// What is in the pipe, and behind it the end of the stream. Reads and moves take from it, copies leave it there, and no script is asked.
     pub(super) holds: Option<&'static [u8]>,
+    /// Somebody has its writing end: behind what is in the pipe a direct read waits. Until the model says otherwise.
+    pub(super) is_held: bool,
     /// A thread may block until there is something to read, or room for more, which is when it is called back, in these models.
     pub(super) blocks: bool,
     /// The most bytes that one write takes.
@@ -63,6 +67,7 @@ impl Default for Manner {
             direct_writes: &[WriteNow::Unavailable],
             moves: &[MoveNow::Unavailable],
             holds: None,
+            is_held: false,
             blocks: false,
             write_bytes_max: u64::MAX,
             is_slow: false,

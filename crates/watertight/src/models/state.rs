@@ -2,7 +2,7 @@
 
 use super::harness::complain;
 use bytes::Bytes;
-use watertight_core::{Class, Completion, Moment, Moved, Op, OpId, OsCode, Outcome};
+use watertight_core::{Class, Completion, Moment, Moved, Op, OpId, OpKind, OsCode, Outcome};
 
 /// What a read brings.
 pub(super) const DATA: &[u8] = b"data";
@@ -52,6 +52,8 @@ pub(super) struct Book {
     pub(super) stream: Vec<u8>,
     /// What is in the pipe whose reading end this is, if that is known.
     pub(super) inside: Option<Vec<u8>>,
+    /// Somebody has its writing end.
+    pub(super) is_held: bool,
     /// A thread blocks until there is something to read here, or room.
     pub(super) is_blocked_on: bool,
 }
@@ -86,6 +88,12 @@ impl Book {
         inside[..inside.len().min(bytes_max)].to_vec()
     }
 
+    /// Whether there is something in it, or the end of the stream, as far as that is known.
+    pub(super) fn is_readable(&self) -> bool {
+        let inside = self.inside.as_ref();
+        inside.is_some_and(|inside| !inside.is_empty() || !self.is_held)
+    }
+
     /// Gives the first bytes that are in it.
     pub(super) fn give(&mut self, bytes_max: usize) -> Vec<u8> {
         let given = self.front(bytes_max);
@@ -107,6 +115,16 @@ impl State {
             complain(format!("{what} on pipe {pipe} while bytes are moved to it"));
         }
         book.calls += u32::from(is_slow);
+    }
+
+    /// There is something to read in `pipe` now: whoever waits for that is answered.
+    pub(super) fn handle_readable(&mut self, pipe: usize) {
+        for held in &mut self.ops {
+            let is_wait = held.pipe == pipe && held.id.kind == OpKind::WaitReadable;
+            if is_wait && held.later.is_none() {
+                held.later = Some(Later::Whole);
+            }
+        }
     }
 
     /// How an operation on `pipe` ends, and the books with it.
