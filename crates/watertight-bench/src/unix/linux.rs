@@ -1,13 +1,15 @@
 //! What only Linux tells and does: the time that all processes used, what this one holds and how often another was switched,
-//! which core a thread stays on, a pipe's capacity, and epoll.
+//! which core a thread stays on, a pipe's capacity and the calls that fill one without copying, file systems in memory, and epoll.
 
+use nix::fcntl::SpliceFFlags;
 use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
 use rustix::pipe::SpliceFlags;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 /// /proc/stat: what all processors together have worked since the start, whoever for.
@@ -57,6 +59,76 @@ pub(super) const HAS_SPLICE: bool = true;
 pub(super) fn splice(from: impl AsFd, into: impl AsFd, bytes_max: usize) -> io::Result<usize> {
     let moved = rustix::pipe::splice(from, None, into, None, bytes_max, SpliceFlags::empty())?;
     Ok(moved)
+}
+
+/// splice with SPLICE_F_NONBLOCK: as [`splice`], and waits for no pipe.
+pub(super) fn splice_now(from: impl AsFd, into: impl AsFd, bytes_max: usize) -> io::Result<usize> {
+    let moved = rustix::pipe::splice(from, None, into, None, bytes_max, SpliceFlags::NONBLOCK)?;
+    Ok(moved)
+}
+
+/// tee: copies so many of the first bytes of a pipe at most into another one, where they stay, and waits for some and for room.
+pub(super) fn tee(from: impl AsFd, into: impl AsFd, bytes_max: usize) -> io::Result<usize> {
+    let copied = rustix::pipe::tee(from, into, bytes_max, SpliceFlags::empty())?;
+    Ok(copied)
+}
+
+/// tee with SPLICE_F_NONBLOCK: as [`tee`], and waits for no pipe.
+pub(super) fn tee_now(from: impl AsFd, into: impl AsFd, bytes_max: usize) -> io::Result<usize> {
+    let copied = rustix::pipe::tee(from, into, bytes_max, SpliceFlags::NONBLOCK)?;
+    Ok(copied)
+}
+
+/// vmsplice without SPLICE_F_GIFT: fills a pipe with the pages of this memory, as far as there is room, and waits for some. Whoever
+/// reads the pipe reads this memory, so nobody may change it, ever.
+pub(super) fn vmsplice(into: impl AsFd, memory: &'static [u8]) -> io::Result<usize> {
+    let lent = nix::fcntl::vmsplice(into, &[IoSlice::new(memory)], SpliceFFlags::empty())?;
+    Ok(lent)
+}
+
+/// An eventfd by which a loop is stopped that waits for a pipe. Here nobody stops one: it costs what it would if somebody did.
+pub(super) struct Stop {
+    eventfd: OwnedFd,
+}
+
+impl Stop {
+    pub(super) fn new() -> io::Result<Self> {
+        let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?;
+        Ok(Self { eventfd })
+    }
+
+    /// ppoll: waits until there is something to read, or the end. The stop is an error.
+    pub(super) fn until_readable(&self, from: impl AsFd) -> io::Result<()> {
+        self.until(from, PollFlags::IN)
+    }
+
+    /// ppoll: waits until there is room. The stop is an error.
+    pub(super) fn until_writable(&self, into: impl AsFd) -> io::Result<()> {
+        self.until(into, PollFlags::OUT)
+    }
+
+    fn until(&self, end: impl AsFd, wanted: PollFlags) -> io::Result<()> {
+        let mut both = [
+            PollFd::new(&end, wanted),
+            PollFd::new(&self.eventfd, PollFlags::IN),
+        ];
+        rustix::event::poll(&mut both, None)?;
+        if both[1].revents().is_empty() {
+            Ok(())
+        } else {
+            Err(io::Error::other("stopped"))
+        }
+    }
+}
+
+/// statfs: how many bytes there is room for, if that folder is on a tmpfs.
+pub(super) fn memory_room(folder: &Path) -> Option<u64> {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+
+    // Of another width on other processors.
+    let kind = rustix::fs::statfs(folder).ok()?.f_type as u64;
+    let room = rustix::fs::statvfs(folder).ok()?;
+    (kind == TMPFS_MAGIC).then(|| room.f_bavail.saturating_mul(room.f_frsize))
 }
 
 /// Anonymous in /proc/self/smaps_rollup: what this process has in memory that no file has, its heap and its stacks, to the page.
@@ -199,5 +271,46 @@ mod tests {
         let mut all = Vec::new();
         read.read_to_end(&mut all).unwrap();
         assert_eq!(all, b"passed on");
+    }
+
+    #[test]
+    fn what_is_not_to_wait_does_not() {
+        let ((from, mut fed), (_read, into)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let calls = [splice_now(&from, &into, 1), tee_now(&from, &into, 1)];
+        for error in calls.map(Result::unwrap_err) {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        }
+        fed.write_all(b"twice").unwrap();
+        assert_eq!(tee_now(&from, &into, 1 << 20).unwrap(), 5);
+        assert_eq!(splice_now(&from, &into, 1 << 20).unwrap(), 5);
+    }
+
+    #[test]
+    fn a_pipe_is_filled_with_memory() {
+        const LENT: &[u8] = b"lent";
+        let (mut read, into) = std::io::pipe().unwrap();
+        assert_eq!(vmsplice(&into, LENT).unwrap(), LENT.len());
+        drop(into);
+        let mut all = Vec::new();
+        read.read_to_end(&mut all).unwrap();
+        assert_eq!(all, LENT);
+    }
+
+    #[test]
+    fn who_waits_for_an_end_hears_a_stop() {
+        let stop = Stop::new().unwrap();
+        let (from, mut into) = std::io::pipe().unwrap();
+        stop.until_writable(&into).unwrap();
+        into.write_all(b"x").unwrap();
+        stop.until_readable(&from).unwrap();
+        rustix::io::write(&stop.eventfd, &1_u64.to_ne_bytes()).unwrap();
+        assert!(stop.until_readable(&from).is_err());
+        assert!(stop.until_writable(&into).is_err());
+    }
+
+    #[test]
+    fn proc_is_not_in_memory() {
+        assert_eq!(memory_room(Path::new("/proc")), None);
+        assert_eq!(memory_room(Path::new("/proc/nothing")), None);
     }
 }

@@ -71,7 +71,7 @@ pub(super) enum What {
     /// What `children` measures.
     #[command(hide = true)]
     ChildProbe(ChildProbe),
-    /// Times the program `watertight` beside cat, cp, dd, pv, socat, mbuffer, tee and a raw splice loop, as far as they are
+    /// Times the program `watertight` beside cat, cp, dd, pv, socat, mbuffer, tee and raw loops of splice calls, as far as they are
     /// installed, and counts its system calls. Build it first: `cargo build --release -p watertight-cli`.
     Program(Program),
     /// What `program` measures beside them.
@@ -111,7 +111,7 @@ pub(super) struct Program {
     pub(super) document: Option<PathBuf>,
 
     /// Where the files are, in a new folder that is removed at the end: on a real disk, with room for 1 GiB. Without this
-    /// TMPDIR, or /var/tmp.
+    /// TMPDIR, or /var/tmp. One file is on a memory file system besides, where there is one with room.
     #[arg(long, value_name = "FOLDER")]
     pub(super) folder: Option<PathBuf>,
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
 /// Not known here.
@@ -41,6 +42,52 @@ pub(super) const HAS_SPLICE: bool = false;
 /// Not possible here.
 pub(super) fn splice(_from: impl AsFd, _into: impl AsFd, _bytes_max: usize) -> io::Result<usize> {
     unsupported()
+}
+
+/// Not possible here.
+pub(super) fn splice_now(
+    _from: impl AsFd,
+    _into: impl AsFd,
+    _bytes_max: usize,
+) -> io::Result<usize> {
+    unsupported()
+}
+
+/// Not possible here.
+pub(super) fn tee(_from: impl AsFd, _into: impl AsFd, _bytes_max: usize) -> io::Result<usize> {
+    unsupported()
+}
+
+/// Not possible here.
+pub(super) fn tee_now(_from: impl AsFd, _into: impl AsFd, _bytes_max: usize) -> io::Result<usize> {
+    unsupported()
+}
+
+/// Not possible here.
+pub(super) fn vmsplice(_into: impl AsFd, _memory: &'static [u8]) -> io::Result<usize> {
+    unsupported()
+}
+
+/// Not made here.
+pub(super) struct Stop;
+
+impl Stop {
+    pub(super) fn new() -> io::Result<Self> {
+        unsupported()
+    }
+
+    pub(super) fn until_readable(&self, _from: impl AsFd) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(super) fn until_writable(&self, _into: impl AsFd) -> io::Result<()> {
+        unsupported()
+    }
+}
+
+/// Not known here.
+pub(super) fn memory_room(_folder: &Path) -> Option<u64> {
+    None
 }
 
 /// Not known here.

@@ -1,13 +1,14 @@
 //! The program, side by side with the tools that do the same: from files and pipes to files and pipes, from one to three, with a
 //! hash, into a child and back. Each sample is a pipeline of processes, and the relay in its middle is looked at.
 //!
-//! Counts, memory, and the relay's processor time beside a raw splice loop's of the same round are musts. Other times are aims,
-//! printed and never a failure.
+//! Counts, memory, and the relay's processor time beside a raw loop's of the same round are musts. Other times, and what is said beside a
+//! raw loop that can be stopped, are aims, printed and never a failure.
 
 mod flows;
 mod judged;
 mod place;
 mod qprocess;
+mod raw;
 mod relay;
 mod rows;
 mod stages;
@@ -15,7 +16,8 @@ mod tables;
 mod through;
 
 use super::options::Program;
-use super::{document, machine};
+use super::stats::Spread;
+use super::{ROUNDS_EXPECTED, document, machine};
 use flows::Flow;
 use judged::{Judgement, Started};
 use place::Place;
@@ -34,8 +36,6 @@ const CHECKED: Amount = Amount {
 };
 /// Where an empty copy must start no thread.
 const EMPTY_COPIES: [Flow; 2] = [Flow::FileToFile, Flow::PipeToPipe];
-/// What cannot be measured by this program, and why.
-const NOT_MEASURED: &str = "Not measured: a producer with vmsplice, a call that is unsafe, which this program forbids itself.";
 
 /// Measures, or only checks the musts.
 pub(super) fn run(options: &Program) -> Result<(), String> {
@@ -57,34 +57,39 @@ pub(super) fn run(options: &Program) -> Result<(), String> {
 fn check(options: &Program) -> Result<Vec<Judgement>, String> {
     let place = Place::make(options.folder.as_deref(), CHECKED.file_mib)?;
     let rows = rows::rows(&place, CHECKED, judged::is_in_a_must);
-    let (rows, _, started) = sampled(&place, rows, options.rounds, Scope::Musts)?;
-    let musts = judged::musts(&rows, &started);
+    let sampled = Sampled::take(&place, rows, options.rounds, Scope::Musts)?;
+    let musts = judged::musts(&sampled.rows, &sampled.started);
     print!(
-        "{}{}",
+        "{}{}{}",
         tables::judgements("Musts", &musts),
-        skipped(&started)
+        skipped(&sampled),
+        in_memory(&place)
     );
     Ok(musts)
 }
 
 fn measure(options: &Program) -> Result<Vec<Judgement>, String> {
+    if options.rounds < ROUNDS_EXPECTED {
+        eprintln!("watertight-bench: fewer than {ROUNDS_EXPECTED} rounds are not to be reported");
+    }
     let (cores, load_before) = (machine::cores()?, machine::load_average());
     let place = Place::make(options.folder.as_deref(), MEASURED.file_mib)?;
     let rows = rows::rows(&place, MEASURED, |_| true);
-    let (rows, left_out, started) = sampled(&place, rows, options.rounds, Scope::Everything)?;
-    eprintln!("watertight-bench: through a child, by the library");
+    let sampled = Sampled::take(&place, rows, options.rounds, Scope::Everything)?;
     let through = Through::measure(place.folder(), options.rounds)?;
-    let musts = judged::musts(&rows, &started);
+    let Sampled { rows, started, .. } = &sampled;
+    let musts = judged::musts(rows, started);
     let tables = format!(
-        "{}{}### By flow\n\n{}{}{}{}{}\n\n{} rounds; {}; {}; {cores} cores; {} profile; load average {load_before} before.\n",
+        "{}{}### By flow\n\n{}{}{}{}{}{} rounds of {:.0} s; {}; {}; {cores} cores; {} profile; load average {load_before} before.\n",
         tables::judgements("Musts", &musts),
-        tables::judgements("Aims", &judged::aims(&rows, &through)),
-        tables::flows(&rows),
+        tables::judgements("Aims", &judged::aims(rows, &through)),
+        tables::flows(rows),
         through.to_markdown(),
-        skipped(&started),
-        absent(&place, &left_out),
-        NOT_MEASURED,
+        skipped(&sampled),
+        in_memory(&place),
+        absent(&place, &sampled.left_out),
         options.rounds,
+        sampled.round_seconds.map_or(0.0, |seconds| seconds.median),
         machine::system(),
         machine::processor(),
         machine::PROFILE,
@@ -96,43 +101,76 @@ fn measure(options: &Program) -> Result<Vec<Judgement>, String> {
     Ok(musts)
 }
 
-/// The rows with their samples and counts, who was left out and why, and what empty copies start.
-type Sampled = (Vec<Row>, Vec<String>, Vec<(Flow, Started)>);
-
-fn sampled(place: &Place, rows: Vec<Row>, rounds: u32, scope: Scope) -> Result<Sampled, String> {
-    eprintln!("watertight-bench: trying {} contenders", rows.len());
-    let (mut rows, left_out) = rows::try_all(place, rows)?;
-    rows::measure(place, &mut rows, rounds)?;
-    if place.strace().is_ok() {
-        rows::count_calls(place, &mut rows, scope)?;
-    }
-    let mut started = Vec::new();
-    for flow in EMPTY_COPIES {
-        let count = match place.strace() {
-            Ok(_) => Ok(rows::threads_of_empty_copy(place, flow)?),
-            Err(reason) => Err(reason),
-        };
-        started.push((flow, count));
-    }
-    Ok((rows, left_out, started))
+/// What was measured.
+struct Sampled {
+    /// With their samples and counts.
+    rows: Vec<Row>,
+    /// Who failed, and why.
+    left_out: Vec<String>,
+    /// What empty copies start.
+    started: Vec<(Flow, Started)>,
+    /// How long one round of all samples took.
+    round_seconds: Option<Spread>,
 }
 
-/// What was not counted, and why.
-fn skipped(started: &[(Flow, Started)]) -> String {
-    let reason = started
-        .iter()
-        .find_map(|(_, started)| started.as_ref().err());
-    reason.map_or_else(String::new, |reason| {
-        format!("Skipped: calls and threads are counted by strace: {reason}.\n\n")
-    })
+impl Sampled {
+    fn take(place: &Place, rows: Vec<Row>, rounds: u32, scope: Scope) -> Result<Self, String> {
+        eprintln!("watertight-bench: trying {} contenders", rows.len());
+        let (mut rows, left_out) = rows::try_all(place, rows)?;
+        let round_seconds = rows::measure(place, &mut rows, rounds)?;
+        if place.strace().is_ok() {
+            rows::count_calls(place, &mut rows, scope)?;
+        }
+        let mut started = Vec::new();
+        for flow in EMPTY_COPIES {
+            let count = match place.strace() {
+                Ok(_) => Ok(rows::threads_of_empty_copy(place, flow)?),
+                Err(reason) => Err(reason),
+            };
+            started.push((flow, count));
+        }
+        Ok(Self {
+            rows,
+            left_out,
+            started,
+            round_seconds,
+        })
+    }
+}
+
+/// What was not counted or not seen, and why.
+fn skipped(sampled: &Sampled) -> String {
+    let mut text = String::new();
+    let started = sampled.started.iter();
+    let mut reasons = started.filter_map(|(_, started)| started.as_ref().err());
+    if let Some(reason) = reasons.next() {
+        text += &format!("Skipped: calls and threads are counted by strace: {reason}.\n\n");
+    }
+    for unseen in judged::unseen(&sampled.rows) {
+        text += &format!(
+            "Skipped: the memory of {unseen}: it was over too soon, or the system does not tell.\n\n"
+        );
+    }
+    text
+}
+
+/// Where the file in memory was.
+fn in_memory(place: &Place) -> String {
+    let text = if place.has_memory() {
+        "The file in memory was on a memory file system."
+    } else {
+        "Skipped: a memory file system: there is none with room enough. The file in memory was in the folder of the others."
+    };
+    format!("{text}\n\n")
 }
 
 /// Who is not there, and why.
 fn absent(place: &Place, left_out: &[String]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for tool in Flow::ALL.into_iter().flat_map(Flow::tools) {
-        if place.program(*tool).is_none() && !names.contains(&tool.name()) {
-            names.push(tool.name());
+        let name = tool.program_name().unwrap_or_else(|| tool.name());
+        if place.program(tool).is_none() && !names.contains(&name) {
+            names.push(name);
         }
     }
     let mut text = String::new();

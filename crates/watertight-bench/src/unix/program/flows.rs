@@ -24,8 +24,14 @@ pub(super) enum Flow {
     Hashed,
     OneToThree,
     PipeToFile,
+    /// From a pipe to a file on a memory file system, so that no disk has a part in what it costs.
+    PipeToMemory,
     PipeToNull,
     PipeToPipe,
+    /// From a pipe that is filled by vmsplice to an ordinary one.
+    Vmspliced,
+    /// As `Vmspliced`, both pipes wide for everybody.
+    VmsplicedWide,
     /// From a pipe to a pipe, both wide for everybody.
     WidePipes,
 }
@@ -49,14 +55,17 @@ pub(super) enum Sink {
 }
 
 impl Flow {
-    pub(super) const ALL: [Flow; 10] = [
+    pub(super) const ALL: [Flow; 13] = [
         Flow::FileToFile,
         Flow::FileToNull,
         Flow::FileToPipe,
         Flow::PipeToFile,
+        Flow::PipeToMemory,
         Flow::PipeToNull,
         Flow::PipeToPipe,
         Flow::WidePipes,
+        Flow::Vmspliced,
+        Flow::VmsplicedWide,
         Flow::OneToThree,
         Flow::Hashed,
         Flow::Child,
@@ -71,8 +80,11 @@ impl Flow {
             Flow::Hashed => "Pipe to pipe with SHA-256",
             Flow::OneToThree => "One pipe to three",
             Flow::PipeToFile => "Pipe to file",
+            Flow::PipeToMemory => "Pipe to file in memory",
             Flow::PipeToNull => "Pipe to /dev/null",
             Flow::PipeToPipe => "Pipe to pipe",
+            Flow::Vmspliced => "Pipe to pipe, vmsplice producer",
+            Flow::VmsplicedWide => "Pipe to pipe, both of 1 MiB, vmsplice producer",
             Flow::WidePipes => "Pipe to pipe, both of 1 MiB",
         }
     }
@@ -84,20 +96,27 @@ impl Flow {
             | Flow::Hashed
             | Flow::OneToThree
             | Flow::PipeToFile
+            | Flow::PipeToMemory
             | Flow::PipeToNull
             | Flow::PipeToPipe
+            | Flow::Vmspliced
+            | Flow::VmsplicedWide
             | Flow::WidePipes => Source::Pipe,
         }
     }
 
     fn sink(self) -> Sink {
         match self {
-            Flow::FileToFile | Flow::PipeToFile => Sink::File,
+            Flow::FileToFile | Flow::PipeToFile | Flow::PipeToMemory => Sink::File,
             Flow::FileToNull | Flow::PipeToNull => Sink::Null,
             Flow::OneToThree => Sink::ThreePipes,
-            Flow::Child | Flow::FileToPipe | Flow::Hashed | Flow::PipeToPipe | Flow::WidePipes => {
-                Sink::Pipe
-            }
+            Flow::Child
+            | Flow::FileToPipe
+            | Flow::Hashed
+            | Flow::PipeToPipe
+            | Flow::Vmspliced
+            | Flow::VmsplicedWide
+            | Flow::WidePipes => Sink::Pipe,
         }
     }
 
@@ -108,42 +127,50 @@ impl Flow {
 
     /// Whether its pipes are made wide before anybody has them.
     pub(super) fn is_wide(self) -> bool {
-        self == Flow::WidePipes
+        matches!(self, Flow::VmsplicedWide | Flow::WidePipes)
     }
 
-    /// Whether a loop of splice calls can do it: one end is a pipe, and nobody looks at the bytes.
+    /// Whether its producer fills the pipe by vmsplice.
+    pub(super) fn is_vmspliced(self) -> bool {
+        matches!(self, Flow::Vmspliced | Flow::VmsplicedWide)
+    }
+
+    /// Whether a loop of splice calls, or of tee and splice calls, can do it: one end is a pipe, and nobody looks at the bytes.
     pub(super) fn can_be_spliced(self) -> bool {
         self.tools().contains(&Tool::Splice)
     }
 
     /// Who takes part, ours first.
-    pub(super) fn tools(self) -> &'static [Tool] {
+    pub(super) fn tools(self) -> Vec<Tool> {
         use Tool::{
-            Cat, Cp, Dd, HashAlone, Mbuffer, Ours, OursHashed, Pv, Sha256sum, Socat, Splice,
-            SpliceAlike, SpliceWide, Tee,
+            Cat, Cp, Dd, HashAlone, Mbuffer, MbufferTuned, Ours, OursHashed, Polled, PolledAlike,
+            PolledWide, Pv, Sha256sum, Socat, SocatTuned, Splice, SpliceAlike, SpliceWide, Tee,
         };
+        let raw = [Splice, SpliceAlike, Polled, PolledAlike];
+        let raw_wide = [SpliceWide, PolledWide];
+        let peers = [Cat, Dd, Pv];
+        let buffered = [Socat, SocatTuned, Mbuffer, MbufferTuned];
         match self {
-            Flow::Child => &[Ours, Socat],
-            Flow::FileToFile => &[Ours, Cp, Cat, Dd, Pv, Socat, Mbuffer],
-            Flow::FileToNull => &[Ours, Cat, Dd, Pv],
+            Flow::Child => vec![Ours, Socat],
+            Flow::FileToFile => [&[Ours, Cp][..], &peers[..], &buffered[..]].concat(),
+            Flow::FileToNull => [&[Ours][..], &peers[..]].concat(),
             Flow::FileToPipe | Flow::PipeToFile => {
-                &[Ours, Splice, SpliceAlike, Cat, Dd, Pv, Socat, Mbuffer]
+                [&[Ours][..], &raw[..], &peers[..], &buffered[..]].concat()
             }
-            Flow::WidePipes => &[Ours, Splice, Cat, Dd, Pv, Socat, Mbuffer],
-            Flow::Hashed => &[OursHashed, Ours, HashAlone, Sha256sum],
-            Flow::OneToThree => &[Ours, Tee],
-            Flow::PipeToNull => &[Ours, Splice, SpliceAlike, Cat, Dd, Pv],
-            Flow::PipeToPipe => &[
-                Ours,
-                Splice,
-                SpliceAlike,
-                SpliceWide,
-                Cat,
-                Dd,
-                Pv,
-                Socat,
-                Mbuffer,
-            ],
+            Flow::Hashed => vec![OursHashed, Ours, HashAlone, Sha256sum],
+            Flow::OneToThree => [&[Ours][..], &raw[..], &[Tee][..]].concat(),
+            Flow::PipeToMemory | Flow::PipeToNull => [&[Ours][..], &raw[..], &peers[..]].concat(),
+            Flow::PipeToPipe => [
+                &[Ours][..],
+                &raw[..],
+                &raw_wide[..],
+                &peers[..],
+                &buffered[..],
+            ]
+            .concat(),
+            Flow::Vmspliced => [&[Ours][..], &raw[..], &raw_wide[..], &[Cat, Pv][..]].concat(),
+            Flow::VmsplicedWide => vec![Ours, Splice, Polled, Cat, Pv],
+            Flow::WidePipes => [&[Ours, Splice, Polled][..], &peers[..], &buffered[..]].concat(),
         }
     }
 }
@@ -157,12 +184,22 @@ pub(super) enum Tool {
     /// SHA-256 of as many bytes that are in memory, by the crate that ours uses.
     HashAlone,
     Mbuffer,
+    /// mbuffer with large blocks, in a buffer that is not a part of the machine's memory.
+    MbufferTuned,
     Ours,
     OursHashed,
+    /// As `Splice`, and it can be stopped: it waits in ppoll.
+    Polled,
+    /// As `Polled`, after making the pipes as large as ours does.
+    PolledAlike,
+    /// As `Polled`, after making both pipes wide.
+    PolledWide,
     Pv,
     Sha256sum,
     Socat,
-    /// A loop of splice calls and nothing else; the pipes stay as they are.
+    /// socat with a large buffer.
+    SocatTuned,
+    /// A loop of splice calls, to three of tee and splice calls, and nothing else; the pipes stay as they are.
     Splice,
     /// As `Splice`, after making the pipes as large as ours does.
     SpliceAlike,
@@ -179,14 +216,19 @@ impl Tool {
             Tool::Dd => "dd bs=64k",
             Tool::HashAlone => "the hash alone, in memory",
             Tool::Mbuffer => "mbuffer",
+            Tool::MbufferTuned => "mbuffer -m 64M -s 1M",
             Tool::Ours => "watertight copy",
             Tool::OursHashed => "watertight copy --hash",
+            Tool::Polled => "raw loop with poll",
+            Tool::PolledAlike => "raw loop with poll, pipes made 256 KiB",
+            Tool::PolledWide => "raw loop with poll, pipes made 1 MiB",
             Tool::Pv => "pv",
             Tool::Sha256sum => "sha256sum",
             Tool::Socat => "socat",
-            Tool::Splice => "raw splice",
-            Tool::SpliceAlike => "raw splice, pipes made 256 KiB",
-            Tool::SpliceWide => "raw splice, pipes made 1 MiB",
+            Tool::SocatTuned => "socat -b 1048576",
+            Tool::Splice => "raw loop",
+            Tool::SpliceAlike => "raw loop, pipes made 256 KiB",
+            Tool::SpliceWide => "raw loop, pipes made 1 MiB",
             Tool::Tee => "tee",
         }
     }
@@ -197,14 +239,17 @@ impl Tool {
             Tool::Cat => Some("cat"),
             Tool::Cp => Some("cp"),
             Tool::Dd => Some("dd"),
-            Tool::Mbuffer => Some("mbuffer"),
+            Tool::Mbuffer | Tool::MbufferTuned => Some("mbuffer"),
             Tool::Pv => Some("pv"),
             Tool::Sha256sum => Some("sha256sum"),
-            Tool::Socat => Some("socat"),
+            Tool::Socat | Tool::SocatTuned => Some("socat"),
             Tool::Tee => Some("tee"),
             Tool::HashAlone
             | Tool::Ours
             | Tool::OursHashed
+            | Tool::Polled
+            | Tool::PolledAlike
+            | Tool::PolledWide
             | Tool::Splice
             | Tool::SpliceAlike
             | Tool::SpliceWide => None,
@@ -216,7 +261,17 @@ impl Tool {
     }
 
     pub(super) fn is_raw(self) -> bool {
-        matches!(self, Tool::Splice | Tool::SpliceAlike | Tool::SpliceWide)
+        let is_inside = matches!(self, Tool::Splice | Tool::SpliceAlike | Tool::SpliceWide);
+        is_inside || self.is_polled()
+    }
+
+    fn is_polled(self) -> bool {
+        matches!(self, Tool::Polled | Tool::PolledAlike | Tool::PolledWide)
+    }
+
+    /// Whether something is said of its calls beside another's: those are counted several times.
+    pub(super) fn is_compared_by_calls(self) -> bool {
+        matches!(self, Tool::Ours | Tool::Polled | Tool::Splice)
     }
 
     /// Where it has its bytes from in that flow.
@@ -244,7 +299,15 @@ impl Tool {
 
     /// Whether it opens a target file by itself; else that is its standard output.
     pub(super) fn opens_target(self) -> bool {
-        let is_told = matches!(self, Tool::Cp | Tool::Dd | Tool::Mbuffer | Tool::Socat);
+        let is_told = matches!(
+            self,
+            Tool::Cp
+                | Tool::Dd
+                | Tool::Mbuffer
+                | Tool::MbufferTuned
+                | Tool::Socat
+                | Tool::SocatTuned
+        );
         is_told || self.is_ours()
     }
 
@@ -256,6 +319,7 @@ impl Tool {
         let flag = |word: &'static str, name: Option<&'static str>| {
             name.map_or_else(Vec::new, |name| vec![word, name])
         };
+        let tuning = words(self.tuning().iter().copied());
         match self {
             Tool::Cat => words(from),
             Tool::Cp => words(from.into_iter().chain(to)),
@@ -268,7 +332,10 @@ impl Tool {
                     .collect()
             }
             Tool::HashAlone => stage(Stage::Hash, mib),
-            Tool::Mbuffer => words([vec!["-q"], flag("-i", from), flag("-o", to)].concat()),
+            Tool::Mbuffer | Tool::MbufferTuned => {
+                let files = words([vec!["-q"], flag("-i", from), flag("-o", to)].concat());
+                [tuning, files].concat()
+            }
             Tool::Ours => words([vec!["copy", from.unwrap_or("-")], destinations(flow)].concat()),
             Tool::OursHashed => words(
                 [
@@ -281,24 +348,49 @@ impl Tool {
             Tool::Sha256sum => Vec::new(),
             // The time is how long it waits for the child's last bytes.
             Tool::Socat if flow == Flow::Child => words(["-t", "60", "-", "EXEC:cat"]),
-            Tool::Socat => vec![
-                "-u".to_owned(),
-                behind("OPEN:", from).unwrap_or_else(|| "STDIN".to_owned()),
-                behind("CREATE:", to).unwrap_or_else(|| "STDOUT".to_owned()),
-            ],
-            Tool::Splice => stage(Stage::Splice, mib),
-            Tool::SpliceAlike => splice_in(OURS_BYTES, mib),
-            Tool::SpliceWide => splice_in(WIDE_BYTES, mib),
+            Tool::Socat | Tool::SocatTuned => {
+                let from = behind("OPEN:", from).unwrap_or_else(|| "STDIN".to_owned());
+                let to = behind("CREATE:", to).unwrap_or_else(|| "STDOUT".to_owned());
+                [tuning, vec!["-u".to_owned(), from, to]].concat()
+            }
+            Tool::Polled
+            | Tool::PolledAlike
+            | Tool::PolledWide
+            | Tool::Splice
+            | Tool::SpliceAlike
+            | Tool::SpliceWide => self.raw_loop(flow, mib),
             Tool::Tee => words(FIFOS),
         }
     }
-}
 
-/// A raw loop that makes its pipes so large.
-fn splice_in(capacity: usize, mib: u64) -> Vec<String> {
-    let mut arguments = stage(Stage::Splice, mib);
-    arguments.push(format!("--capacity={capacity}"));
-    arguments
+    /// What it is told to be fast.
+    fn tuning(self) -> &'static [&'static str] {
+        if self == Tool::MbufferTuned {
+            &["-m", "64M", "-s", "1M"]
+        } else if self == Tool::SocatTuned {
+            // It knows no M.
+            &["-b", "1048576"]
+        } else {
+            &[]
+        }
+    }
+
+    fn raw_loop(self, flow: Flow, mib: u64) -> Vec<String> {
+        let mut arguments = stage(Stage::Splice, mib);
+        if flow.sink() == Sink::ThreePipes {
+            arguments.extend(FIFOS.map(|name| format!("--into={name}")));
+        }
+        if matches!(self, Tool::PolledAlike | Tool::SpliceAlike) {
+            arguments.push(format!("--capacity={OURS_BYTES}"));
+        }
+        if matches!(self, Tool::PolledWide | Tool::SpliceWide) {
+            arguments.push(format!("--capacity={WIDE_BYTES}"));
+        }
+        if self.is_polled() {
+            arguments.push("--polled".to_owned());
+        }
+        arguments
+    }
 }
 
 /// The file that has so many MiB.
@@ -315,12 +407,14 @@ fn destinations(flow: Flow) -> Vec<&'static str> {
     match flow {
         Flow::Child => vec!["exec:cat"],
         Flow::OneToThree => vec!["fifo:fifo-1", "fifo:fifo-2", "-"],
-        Flow::FileToFile | Flow::PipeToFile => vec![TARGET],
+        Flow::FileToFile | Flow::PipeToFile | Flow::PipeToMemory => vec![TARGET],
         Flow::FileToNull
         | Flow::FileToPipe
         | Flow::Hashed
         | Flow::PipeToNull
         | Flow::PipeToPipe
+        | Flow::Vmspliced
+        | Flow::VmsplicedWide
         | Flow::WidePipes => vec!["-"],
     }
 }
@@ -347,6 +441,10 @@ mod tests {
         assert_eq!(line(Tool::Pv, flow, 1), "-q source");
         assert_eq!(line(Tool::Socat, flow, 1), "-u OPEN:source CREATE:target");
         assert_eq!(line(Tool::Mbuffer, flow, 1), "-q -i source -o target");
+        let mbuffer = "-m 64M -s 1M -q -i source -o target";
+        assert_eq!(line(Tool::MbufferTuned, flow, 1), mbuffer);
+        let socat = "-b 1048576 -u OPEN:source CREATE:target";
+        assert_eq!(line(Tool::SocatTuned, flow, 1), socat);
     }
 
     #[test]
@@ -360,6 +458,10 @@ mod tests {
             line(Tool::SpliceWide, flow, 1),
             "program-probe splice 1 --capacity=1048576"
         );
+        assert_eq!(
+            line(Tool::PolledAlike, flow, 1),
+            "program-probe splice 1 --capacity=262144 --polled"
+        );
         let hashed = line(Tool::OursHashed, Flow::Hashed, 1);
         assert_eq!(hashed, "copy --hash - -");
     }
@@ -369,6 +471,8 @@ mod tests {
         let three = format!("copy - fifo:{} fifo:{} -", FIFOS[0], FIFOS[1]);
         assert_eq!(line(Tool::Ours, Flow::OneToThree, 1), three);
         assert_eq!(line(Tool::Tee, Flow::OneToThree, 1), "fifo-1 fifo-2");
+        let raw = "program-probe splice 1 --into=fifo-1 --into=fifo-2";
+        assert_eq!(line(Tool::Splice, Flow::OneToThree, 1), raw);
         assert_eq!(line(Tool::Ours, Flow::Child, 1), "copy - exec:cat");
     }
 

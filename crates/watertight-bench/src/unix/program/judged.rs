@@ -5,8 +5,13 @@ use super::rows::{Row, find};
 use super::through::Through;
 use crate::platform::stats::{Spread, ratios};
 
-/// Ours may have so many times the calls of a raw splice loop, and so many times its processor time.
+/// Ours may have so many times the calls of a raw loop, and so many times its processor time.
 const RAW_MAX: f64 = 1.2;
+/// Whose calls are compared with ours, for both find the same pipes; and whose processor time, for both make them as large. Larger pipes
+/// let relay and reader run at once, on two processors, and that costs both of them: like is compared with like.
+const WAITS_INSIDE: [Tool; 2] = [Tool::Splice, Tool::SpliceAlike];
+/// As `WAITS_INSIDE`, of the loops that can be stopped, as ours can.
+const CAN_BE_STOPPED: [Tool; 2] = [Tool::Polled, Tool::PolledAlike];
 /// Memory stays below this.
 const MEMORY_BYTES: u64 = 8 << 20;
 const MIB: f64 = 1_048_576.0;
@@ -14,6 +19,12 @@ const MIB: f64 = 1_048_576.0;
 const ORDINARY_BYTES: u64 = 64 * 1024;
 /// A copy with a hash may take so many times the slower of the copy alone and the hash alone.
 const HASHED_MAX: f64 = 1.1;
+/// So many times the speed of cat and of pv is aimed at between large pipes, with a producer that writes.
+const WRITTEN_MIN: f64 = 1.6;
+/// As `WRITTEN_MIN`, with a producer that fills its pipe by vmsplice.
+const VMSPLICED_MIN: f64 = 4.0;
+/// So many times the speed of a raw loop is aimed at, between large pipes.
+const RAW_SPEED_MIN: f64 = 0.9;
 /// So many times the speed of the best peer is aimed at, through a child.
 const THROUGH_MIN: f64 = 1.2;
 
@@ -36,20 +47,17 @@ impl Judgement {
 
 /// Whether a must is about it.
 pub(super) fn is_in_a_must(tool: Tool) -> bool {
-    tool.is_ours() || matches!(tool, Tool::Splice | Tool::SpliceAlike)
+    tool.is_ours() || WAITS_INSIDE.contains(&tool)
 }
 
 /// Every must that was measured. Without strace calls and threads are not, and without splice nothing that is compared with it.
 pub(super) fn musts(rows: &[Row], started: &[(Flow, Started)]) -> Vec<Judgement> {
     let mut musts = Vec::new();
     for flow in Flow::ALL {
-        let pair = find(rows, flow, Tool::Ours).zip(find(rows, flow, Tool::Splice));
-        if let Some((ours, raw)) = pair {
-            musts.extend(calls(ours, raw));
-            // Larger pipes let relay and reader run at once, on two processors, and that costs both of them: like is compared with like.
-            let alike = find(rows, flow, Tool::SpliceAlike);
-            musts.extend(cpu(ours, alike.unwrap_or(raw)));
-        }
+        let [calls, cpu] = beside_raw(rows, flow, WAITS_INSIDE, "must be");
+        musts.extend(calls);
+        // What a file on a disk costs depends on the disk: the must is about the one in memory.
+        musts.extend(cpu.filter(|_| flow != Flow::PipeToFile));
     }
     musts.extend(rows.iter().filter_map(memory));
     for (flow, started) in started {
@@ -69,23 +77,39 @@ pub(super) fn musts(rows: &[Row], started: &[(Flow, Started)]) -> Vec<Judgement>
     musts
 }
 
-fn calls(ours: &Row, raw: &Row) -> Option<Judgement> {
+/// Ours beside a raw loop: calls, and processor time.
+fn beside_raw(
+    rows: &[Row],
+    flow: Flow,
+    [raw, alike]: [Tool; 2],
+    wanted: &str,
+) -> [Option<Judgement>; 2] {
+    let Some((ours, raw)) = find(rows, flow, Tool::Ours).zip(find(rows, flow, raw)) else {
+        return [None, None];
+    };
+    // Where everybody's pipes are wide there is no other.
+    let alike = find(rows, flow, alike).unwrap_or(raw);
+    [calls(ours, raw, wanted), cpu(ours, alike, wanted)]
+}
+
+fn calls(ours: &Row, raw: &Row, wanted: &str) -> Option<Judgement> {
     let (ours_calls, raw_calls) = ours.calls.zip(raw.calls)?;
     Some(Judgement {
         text: format!(
-            "{}, {ours_calls:.2} calls per MiB, must be {:.2}, which is {RAW_MAX} of raw splice's {raw_calls:.2}",
+            "{}, {ours_calls:.2} calls per MiB, {:.2} of the {raw_calls:.2} of {}, {wanted} {RAW_MAX}",
             ours.flow.title(),
-            RAW_MAX * raw_calls
+            ours_calls / raw_calls,
+            raw.tool.name()
         ),
         is_met: ours_calls <= RAW_MAX * raw_calls,
     })
 }
 
-fn cpu(ours: &Row, raw: &Row) -> Option<Judgement> {
+fn cpu(ours: &Row, raw: &Row, wanted: &str) -> Option<Judgement> {
     let Spread { median, min, max } = Spread::of(ratios(&ours.cpu_per_gb(), &raw.cpu_per_gb()))?;
     Some(Judgement {
         text: format!(
-            "{}, relay CPU per GB {median:.2} ({min:.2} to {max:.2}) of that of {}, must be {RAW_MAX}",
+            "{}, relay CPU per GB {median:.2} ({min:.2} to {max:.2}) of that of {}, {wanted} {RAW_MAX}",
             ours.flow.title(),
             raw.tool.name()
         ),
@@ -107,6 +131,13 @@ fn memory(row: &Row) -> Option<Judgement> {
     })
 }
 
+/// Of which samples of ours the memory was not seen, in words: for those the must was not judged.
+pub(super) fn unseen(rows: &[Row]) -> Vec<String> {
+    let is_unseen = |row: &&Row| row.tool.is_ours() && row.resident_bytes_max().is_none();
+    let name = |row: &Row| format!("{}, {}", row.flow.title(), row.tool.name());
+    rows.iter().filter(is_unseen).map(name).collect()
+}
+
 /// Every aim that was measured.
 pub(super) fn aims(rows: &[Row], through: &Through) -> Vec<Judgement> {
     let mut aims: Vec<Judgement> = aimed_at(rows)
@@ -115,6 +146,15 @@ pub(super) fn aims(rows: &[Row], through: &Through) -> Vec<Judgement> {
         .collect();
     aims.extend(hashed(rows));
     aims.extend(through_child(through));
+    let [_, on_disk] = beside_raw(rows, Flow::PipeToFile, WAITS_INSIDE, "aim");
+    aims.extend(on_disk);
+    for flow in Flow::ALL {
+        aims.extend(
+            beside_raw(rows, flow, CAN_BE_STOPPED, "aim")
+                .into_iter()
+                .flatten(),
+        );
+    }
     aims
 }
 
@@ -124,18 +164,23 @@ fn aimed_at(rows: &[Row]) -> Vec<(Flow, Tool, f64)> {
         (Flow::FileToFile, Tool::Cp, 0.95),
         (Flow::FileToNull, Tool::Cat, 0.9),
         (Flow::PipeToNull, Tool::Cat, 0.9),
-        (Flow::WidePipes, Tool::Splice, 0.9),
-        (Flow::WidePipes, Tool::Cat, 1.6),
-        (Flow::WidePipes, Tool::Pv, 1.6),
         (Flow::OneToThree, Tool::Tee, 1.5),
     ];
-    let capacity = find(rows, Flow::PipeToPipe, Tool::Ours).and_then(Row::capacity);
-    let is_ordinary = capacity.is_some_and(|bytes| bytes <= ORDINARY_BYTES);
-    if is_ordinary {
-        aims.push((Flow::PipeToPipe, Tool::Pv, 1.0));
-    } else {
-        let wide = [(Tool::SpliceWide, 0.9), (Tool::Cat, 1.6), (Tool::Pv, 1.6)];
-        aims.extend(wide.map(|(tool, factor)| (Flow::PipeToPipe, tool, factor)));
+    for (ordinary, wide, peers_min) in [
+        (Flow::PipeToPipe, Flow::WidePipes, WRITTEN_MIN),
+        (Flow::Vmspliced, Flow::VmsplicedWide, VMSPLICED_MIN),
+    ] {
+        let between_large = |flow, raw| {
+            let peers = [(flow, Tool::Cat, peers_min), (flow, Tool::Pv, peers_min)];
+            [(flow, raw, RAW_SPEED_MIN)].into_iter().chain(peers)
+        };
+        aims.extend(between_large(wide, Tool::Splice));
+        let capacity = find(rows, ordinary, Tool::Ours).and_then(Row::capacity);
+        if capacity.is_some_and(|bytes| bytes <= ORDINARY_BYTES) {
+            aims.push((ordinary, Tool::Pv, 1.0));
+        } else {
+            aims.extend(between_large(ordinary, Tool::SpliceWide));
+        }
     }
     aims
 }
@@ -211,11 +256,13 @@ mod tests {
         }
     }
 
-    fn is_met(judgements: &[Judgement], start: &str) -> bool {
+    fn one<'a>(judgements: &'a [Judgement], start: &str) -> &'a Judgement {
         let found = judgements.iter().find(|one| one.text.starts_with(start));
-        found
-            .unwrap_or_else(|| panic!("{start}: {judgements:?}"))
-            .is_met
+        found.unwrap_or_else(|| panic!("{start}: {judgements:?}"))
+    }
+
+    fn is_met(judgements: &[Judgement], start: &str) -> bool {
+        one(judgements, start).is_met
     }
 
     #[test]
@@ -227,7 +274,10 @@ mod tests {
         ];
         (rows[0].calls, rows[1].calls) = (Some(2.5), Some(2.0));
         let judged = musts(&rows, &[]);
-        assert!(!is_met(&judged, "Pipe to pipe, 2.50 calls"));
+        assert_eq!(
+            one(&judged, "Pipe to pipe, 2.50 calls").line(),
+            "missed: Pipe to pipe, 2.50 calls per MiB, 1.25 of the 2.00 of raw loop, must be 1.2"
+        );
         assert!(is_met(&judged, "Pipe to pipe, relay CPU"));
         assert!(is_met(&judged, "Pipe to pipe, watertight copy: 3.0 MiB"));
         rows[0].calls = Some(2.4);
@@ -249,6 +299,44 @@ mod tests {
             panic!("one of each flow: {judged:?}");
         };
         assert!(must.text.contains(Tool::SpliceAlike.name()), "{must:?}");
+    }
+
+    /// Those who wait where nobody can stop them are in the musts, the others in the aims.
+    #[test]
+    fn both_kinds_of_raw_loops_are_compared_with_ours() {
+        let flow = Flow::OneToThree;
+        let mut rows =
+            [Tool::Ours, Tool::Splice, Tool::Polled].map(|tool| row(flow, tool, [1.0; 3]));
+        for (row, calls) in rows.iter_mut().zip([60.0, 48.0, 64.0]) {
+            row.calls = Some(calls);
+        }
+        let start = "One pipe to three, 60.00 calls";
+        assert!(!is_met(&musts(&rows, &[]), start));
+        let aims = aims(&rows, &Through::default());
+        assert!(is_met(&aims, start));
+        assert!(is_met(&aims, "One pipe to three, relay CPU"));
+    }
+
+    #[test]
+    fn processor_time_is_a_must_where_no_disk_has_a_part_in_it() {
+        let has_cpu =
+            |judged: &[Judgement]| judged.iter().any(|one| one.text.contains("relay CPU"));
+        for (flow, is_must) in [(Flow::PipeToFile, false), (Flow::PipeToMemory, true)] {
+            let tools = [Tool::Ours, Tool::Splice, Tool::SpliceAlike];
+            let rows = tools.map(|tool| row(flow, tool, [1.0; 3]));
+            assert_eq!(has_cpu(&musts(&rows, &[])), is_must);
+            assert_eq!(has_cpu(&aims(&rows, &Through::default())), !is_must);
+        }
+    }
+
+    #[test]
+    fn memory_that_nobody_saw_is_told() {
+        let mut rows = [Tool::Ours, Tool::Cat].map(|tool| row(Flow::FileToNull, tool, [1.0; 3]));
+        assert!(unseen(&rows).is_empty());
+        for taken in rows.iter_mut().flat_map(|row| &mut row.taken) {
+            taken.resident_bytes_max = None;
+        }
+        assert_eq!(unseen(&rows), ["File to /dev/null, watertight copy"]);
     }
 
     #[test]
@@ -284,6 +372,20 @@ mod tests {
             taken.capacity = Some(1 << 20);
         }
         assert_eq!(aims(&rows, &Through::default()).len(), 3);
+    }
+
+    #[test]
+    fn what_vmsplice_fills_is_to_go_four_times_as_fast() {
+        let flow = Flow::VmsplicedWide;
+        let rows = [
+            row(flow, Tool::Ours, [1.0; 3]),
+            row(flow, Tool::Splice, [0.95; 3]),
+            row(flow, Tool::Cat, [4.1; 3]),
+            row(flow, Tool::Pv, [3.9; 3]),
+        ];
+        let aims = aims(&rows, &Through::default());
+        let met: Vec<bool> = aims.iter().map(|aim| aim.is_met).collect();
+        assert_eq!(met, [true, true, false], "{aims:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Where a run takes place: a folder with the files and FIFOs, which is removed at the end, and the programs that are here.
+//! Where a run takes place: a folder with the files and FIFOs, one on a memory file system, which are removed at the end, and the
+//! programs that are here.
 
-use super::flows::{EMPTY, FIFOS, PART, PART_MIB, SOURCE, TARGET, Tool};
+use super::flows::{EMPTY, FIFOS, Flow, PART, PART_MIB, SOURCE, TARGET, Tool};
 use super::stages::produce;
 use crate::platform::children::find;
 use crate::platform::{kernel, text};
@@ -11,10 +12,14 @@ use std::process::{Command, Stdio};
 
 /// What the program under test is called, beside this one.
 const OURS: &str = "watertight";
+/// A memory file system has room for so many times the file: it is the machine's memory that it takes.
+const MEMORY_ROOM: u64 = 2;
 
 /// The folder and the programs.
 pub(super) struct Place {
     folder: PathBuf,
+    /// None: there is no memory file system with room enough.
+    memory: Option<PathBuf>,
     this: PathBuf,
     ours: PathBuf,
     /// Why it cannot be used, if so.
@@ -34,13 +39,14 @@ impl Place {
             ));
         }
         let within = within.map_or_else(folder_of_system, Path::to_path_buf);
-        let folder = within.join(format!("watertight-bench-program-{}", std::process::id()));
-        let folder = std::path::absolute(folder).map_err(text)?;
+        let name = format!("watertight-bench-program-{}", std::process::id());
+        let folder = std::path::absolute(within.join(&name)).map_err(text)?;
         let explain = |error: io::Error| format!("{}: {error}", folder.display());
         std::fs::create_dir(&folder).map_err(explain)?;
         // From here on it is removed, whatever happens.
         let place = Self {
             strace: strace(),
+            memory: folder_in_memory(&format!("{name}-memory"), file_mib),
             folder: folder.clone(),
             this,
             ours,
@@ -70,6 +76,26 @@ impl Place {
         &self.folder
     }
 
+    /// Where a relay is started, which names its files without a folder.
+    pub(super) fn folder_of(&self, flow: Flow) -> &Path {
+        match &self.memory {
+            Some(memory) if flow == Flow::PipeToMemory => memory,
+            Some(_) | None => &self.folder,
+        }
+    }
+
+    pub(super) fn target(&self, flow: Flow) -> PathBuf {
+        self.folder_of(flow).join(TARGET)
+    }
+
+    pub(super) fn has_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.folder].into_iter().chain(&self.memory)
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -97,20 +123,25 @@ impl Place {
         }
     }
 
-    /// Removes what the run before has written: its bytes need not go to the disk then.
+    /// Removes what the run before has written: its bytes need not go to the disk then, nor stay in memory.
     pub(super) fn remove_target(&self) -> io::Result<()> {
-        match std::fs::remove_file(self.path(TARGET)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
+        for folder in self.folders() {
+            match std::fs::remove_file(folder.join(TARGET)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
         }
+        Ok(())
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            let folder = self.folder.display();
-            eprintln!("watertight-bench: {folder} is left: {error}");
+        for folder in self.folders() {
+            if let Err(error) = std::fs::remove_dir_all(folder) {
+                let folder = folder.display();
+                eprintln!("watertight-bench: {folder} is left: {error}");
+            }
         }
     }
 }
@@ -125,6 +156,20 @@ fn folder_of_system() -> PathBuf {
     }
 }
 
+/// Makes a folder on a memory file system with room, if there is one.
+fn folder_in_memory(name: &str, file_mib: u64) -> Option<PathBuf> {
+    let needed = MEMORY_ROOM * (file_mib << 20);
+    let of_user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let known = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
+    let mut folders = known.into_iter().chain(of_user);
+    folders.find_map(|within| {
+        kernel::memory_room(&within).filter(|room| *room >= needed)?;
+        let folder = std::path::absolute(within.join(name)).ok()?;
+        std::fs::create_dir(&folder).ok()?;
+        Some(folder)
+    })
+}
+
 fn strace() -> Result<PathBuf, String> {
     let strace = find("strace").map_err(text)?;
     let mut trial = Command::new(&strace);
@@ -135,5 +180,16 @@ fn strace() -> Result<PathBuf, String> {
         Ok(strace)
     } else {
         Err(format!("strace cannot be used here: {status}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memory_file_system_without_room_is_not_used() {
+        let name = format!("watertight-bench-test-{}", std::process::id());
+        assert_eq!(folder_in_memory(&name, 1 << 40), None);
     }
 }

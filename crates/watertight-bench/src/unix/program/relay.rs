@@ -4,7 +4,7 @@
 //! The pipeline is started by the library itself, which tells what a child has used. It has a deadline, and whoever of it is left
 //! when something fails is killed.
 
-use super::flows::{FIFOS, Flow, Sink, Source, TARGET, Tool, source_name};
+use super::flows::{FIFOS, Flow, Sink, Source, Tool, source_name};
 use super::place::Place;
 use super::stages::{Stage, WIDE_BYTES, consumed, stage};
 use crate::platform::totals::Totals;
@@ -19,7 +19,10 @@ use watertight::{Child, Command, ErrorKind, Input, Output};
 const MIB: u64 = 1 << 20;
 /// Nobody takes so long: one who does hangs.
 const WITHIN: Duration = Duration::from_secs(120);
-/// How often the relay's memory is looked at. It is the most until then that is told, so that nothing between is missed.
+/// When the relay's memory is looked at first, then after twice as long, and so on: the shortest copy is over after a few
+/// milliseconds.
+const LOOK_FIRST: Duration = Duration::from_micros(500);
+/// How often it is looked at in the end. It is the most until then that is told, so that nothing between is missed.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// What a reader says at the end is shorter.
 const SAID_BYTES_MAX: usize = 256;
@@ -98,7 +101,8 @@ fn carry(
     let complaints = File::create(place.path(COMPLAINTS)).map_err(text)?;
     let streams = (stdin, stdout, Output::from_handle(complaints));
     let begin = Instant::now();
-    let relay = start(place.folder(), Path::new(program), words, streams)?;
+    let folder = place.folder_of(sample.flow);
+    let relay = start(folder, Path::new(program), words, streams)?;
     let resident_bytes_max = watch(&relay, deadline)?;
     ended(&relay, deadline).map_err(|error| {
         let said = std::fs::read_to_string(place.path(COMPLAINTS)).unwrap_or_default();
@@ -138,7 +142,12 @@ fn source(place: &Place, sample: Sample) -> Result<(Input, Option<Child>), Strin
                 Output::from_handle(into),
                 Output::inherited(),
             );
-            let words = stage(Stage::Produce, mib);
+            let producer = if flow.is_vmspliced() {
+                Stage::Vmsplice
+            } else {
+                Stage::Produce
+            };
+            let words = stage(producer, mib);
             let producer = start(place.folder(), place.this(), &words, streams)?;
             Ok((Input::from_handle(from), Some(producer)))
         }
@@ -157,7 +166,7 @@ fn sink(place: &Place, sample: Sample) -> Result<(Output, Vec<Child>), String> {
     };
     match tool.sink(flow) {
         Sink::File if !tool.opens_target() => {
-            let file = File::create(place.path(TARGET)).map_err(text)?;
+            let file = File::create(place.target(flow)).map_err(text)?;
             Ok((Output::from_handle(file), Vec::new()))
         }
         Sink::File | Sink::Null => Ok((Output::null(), Vec::new())),
@@ -203,8 +212,9 @@ fn start(
 fn watch(relay: &Child, deadline: Instant) -> Result<Option<u64>, String> {
     // None is less than any number.
     let mut most: Option<u64> = None;
+    let mut pause = LOOK_FIRST;
     loop {
-        match relay.until_exit().within(LOOK_EVERY).wait() {
+        match relay.until_exit().within(pause).wait() {
             Ok(_) => return Ok(most),
             Err(error) if error.kind != ErrorKind::TimedOut => return Err(text(error)),
             Err(_) if Instant::now() >= deadline => {
@@ -212,6 +222,7 @@ fn watch(relay: &Child, deadline: Instant) -> Result<Option<u64>, String> {
             }
             Err(_) => most = most.max(kernel::resident_bytes_max_of(relay.id()).ok()),
         }
+        pause = (2 * pause).min(LOOK_EVERY);
     }
 }
 
@@ -249,7 +260,8 @@ fn check_target(place: &Place, sample: Sample) -> Result<(), String> {
     if sample.tool.sink(sample.flow) != Sink::File {
         return Ok(());
     }
-    let bytes = std::fs::metadata(place.path(TARGET)).map_err(text)?.len();
+    let target = place.target(sample.flow);
+    let bytes = std::fs::metadata(target).map_err(text)?.len();
     let expected = sample.mib * MIB;
     if bytes == expected {
         Ok(())

@@ -3,13 +3,18 @@
 use super::flows::{Flow, PART_MIB, Tool};
 use super::place::Place;
 use super::relay::{Sample, Taken, count, take};
+use crate::platform::kernel;
+use crate::platform::stats::Spread;
 use crate::platform::totals::Totals;
+use std::time::Instant;
 
 const BYTES_PER_MIB: f64 = 1_048_576.0;
-/// Of what has a must the median of so many counts.
+/// Of what is compared the median of so many counts.
 const COUNTS: usize = 3;
 /// Processor time below this is not told apart from none.
 const CPU_SECONDS_MIN: f64 = 1e-6;
+/// What vmsplice fills a pipe with goes so many times as fast as what is written: a sample has so many times the MiB.
+const VMSPLICED_TIMES: u64 = 4;
 
 /// The samples of one tool at one flow, one for each round.
 pub(super) struct Row {
@@ -74,20 +79,30 @@ pub(super) struct Amount {
     pub(super) pipe_mib: u64,
 }
 
+impl Amount {
+    fn mib(self, flow: Flow) -> u64 {
+        if flow.has_file() {
+            self.file_mib
+        } else if flow.is_vmspliced() {
+            VMSPLICED_TIMES * self.pipe_mib
+        } else {
+            self.pipe_mib
+        }
+    }
+}
+
 /// The rows of what is here, without samples. Those that are compared with each other stand side by side.
 pub(super) fn rows(place: &Place, amount: Amount, is_wanted: impl Fn(Tool) -> bool) -> Vec<Row> {
     let mut rows = Vec::new();
-    for flow in Flow::ALL {
-        let tools = flow.tools().iter().copied();
+    // Where there is one of these calls there is the other.
+    let is_possible = |flow: &Flow| kernel::HAS_SPLICE || !flow.is_vmspliced();
+    for flow in Flow::ALL.into_iter().filter(is_possible) {
+        let tools = flow.tools().into_iter();
         let here = tools.filter(|tool| is_wanted(*tool) && place.program(*tool).is_some());
         rows.extend(here.map(|tool| Row {
             flow,
             tool,
-            mib: if flow.has_file() {
-                amount.file_mib
-            } else {
-                amount.pipe_mib
-            },
+            mib: amount.mib(flow),
             taken: Vec::new(),
             calls: None,
         }));
@@ -108,11 +123,18 @@ pub(super) fn try_all(place: &Place, rows: Vec<Row>) -> Result<(Vec<Row>, Vec<St
     Ok((able, reasons))
 }
 
-/// Measures so many rounds.
-pub(super) fn measure(place: &Place, rows: &mut [Row], rounds: u32) -> Result<(), String> {
+/// Measures so many rounds. How many seconds one takes.
+pub(super) fn measure(
+    place: &Place,
+    rows: &mut [Row],
+    rounds: u32,
+) -> Result<Option<Spread>, String> {
+    let mut seconds = Vec::new();
     for round in 0..rounds {
-        eprintln!("watertight-bench: round {} of {rounds}", round + 1);
+        let begin = Instant::now();
+        let which = format!("round {} of {rounds}", round + 1);
         for group in rows.chunk_by_mut(|a, b| a.flow == b.flow) {
+            eprintln!("watertight-bench: {which}: {}", group[0].flow.title());
             // Whoever comes first finds another machine than whoever comes last: everybody is first in turn.
             let first = round as usize % group.len();
             group.rotate_left(first);
@@ -123,8 +145,11 @@ pub(super) fn measure(place: &Place, rows: &mut [Row], rounds: u32) -> Result<()
             }
             group.rotate_right(first);
         }
+        let took = begin.elapsed().as_secs_f64();
+        eprintln!("watertight-bench: {which} took {took:.0} s");
+        seconds.push(took);
     }
-    Ok(())
+    Ok(Spread::of(seconds))
 }
 
 /// The sample, without the processor time that starting and ending the relay costs.
@@ -140,7 +165,7 @@ fn without(taken: Taken, empty: Taken) -> Taken {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Scope {
     Everything,
-    /// Only what must not exceed something.
+    /// Only what is compared in a must.
     Musts,
 }
 
@@ -148,13 +173,13 @@ pub(super) enum Scope {
 pub(super) fn count_calls(place: &Place, rows: &mut [Row], scope: Scope) -> Result<(), String> {
     for row in rows {
         let is_alone = row.flow != Flow::Child && row.tool != Tool::HashAlone;
-        let has_must = row.flow.can_be_spliced() && row.tool.program_name().is_none();
-        if !is_alone || (scope == Scope::Musts && !has_must) {
+        let is_compared = row.flow.can_be_spliced() && row.tool.is_compared_by_calls();
+        if !is_alone || (scope == Scope::Musts && !is_compared) {
             continue;
         }
         let (flow, tool) = (row.flow.title(), row.tool.name());
         eprintln!("watertight-bench: counting calls: {flow}, {tool}");
-        let times = if has_must { COUNTS } else { 1 };
+        let times = if is_compared { COUNTS } else { 1 };
         let mut counts = Vec::new();
         for _ in 0..times {
             let empty = count(place, row.sample(0))?;
@@ -215,6 +240,17 @@ mod tests {
         assert_eq!(row.cpu_per_gb(), [0.5]);
         assert_eq!(row.resident_bytes_max(), Some(4_096));
         assert_eq!(row.capacity(), Some(65_536));
+    }
+
+    #[test]
+    fn samples_without_a_file_are_larger_and_most_of_all_those_of_vmsplice() {
+        let amount = Amount {
+            file_mib: 1,
+            pipe_mib: 2,
+        };
+        assert_eq!(amount.mib(Flow::PipeToMemory), 1);
+        assert_eq!(amount.mib(Flow::PipeToPipe), 2);
+        assert_eq!(amount.mib(Flow::VmsplicedWide), 2 * VMSPLICED_TIMES);
     }
 
     #[test]

@@ -1,14 +1,18 @@
-//! What this program itself does in a pipeline: it is whoever writes, whoever reads, a raw splice loop, or a hash alone.
+//! What this program itself does in a pipeline: it is whoever writes, whoever reads, a raw loop, or a hash alone.
 
+use super::raw::{self, Waits};
 use crate::platform::probe::{CHUNK_BYTES, input, name, output};
 use crate::platform::{kernel, text};
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 const MIB: usize = 1 << 20;
+/// Every byte that is produced.
+const PRODUCED: u8 = 7;
 /// The capacity of a wide pipe: the most that Linux gives an ordinary user.
 pub(super) const WIDE_BYTES: usize = MIB;
 /// The capacity that ours gives to pipes that others made.
@@ -23,8 +27,10 @@ pub(super) enum Stage {
     Hash,
     /// Writes so many MiB.
     Produce,
-    /// Moves everything from standard input to standard output by splice.
+    /// Moves everything from standard input to standard output by splice; with two more targets to all three, by tee and splice.
     Splice,
+    /// Fills a pipe with so many MiB by vmsplice, always with the same memory.
+    Vmsplice,
 }
 
 /// One stage, for the program itself.
@@ -36,9 +42,15 @@ pub(in crate::platform) struct ProgramProbe {
     /// What is read in place of standard input.
     #[arg(long)]
     from: Option<PathBuf>,
-    /// Gives the pipes among both ends so large a capacity first.
+    /// What is written to besides standard output.
+    #[arg(long)]
+    into: Vec<PathBuf>,
+    /// Gives the pipes among all ends so large a capacity first.
     #[arg(long)]
     capacity: Option<usize>,
+    /// Waits in ppoll, where a stop would be heard, and not inside of splice and tee.
+    #[arg(long)]
+    polled: bool,
 }
 
 /// The command line of a stage.
@@ -61,7 +73,8 @@ pub(in crate::platform) fn run_probe(probe: &ProgramProbe) -> Result<(), String>
             Ok(())
         }
         Stage::Produce => output().and_then(|into| produce(File::from(into), probe.mib)),
-        Stage::Splice => splice(probe.capacity),
+        Stage::Splice => splice(probe),
+        Stage::Vmsplice => output().and_then(|into| lend(into, probe.mib)),
     }
     .map_err(text)
 }
@@ -92,15 +105,30 @@ pub(super) fn consumed(said: &str) -> Option<(u64, Option<u64>)> {
 
 /// Something else than zeros, lest anybody be clever. Also what is in the file.
 pub(super) fn produce(mut into: impl Write, mib: u64) -> io::Result<()> {
-    let chunk = vec![7; CHUNK_BYTES];
+    let chunk = vec![PRODUCED; CHUNK_BYTES];
     for _ in 0..chunks(mib) {
         into.write_all(&chunk)?;
     }
     Ok(())
 }
 
+/// What `produce` produces, by vmsplice. The memory is never changed, and stays as long as the process: the pipe has its pages.
+fn lend(into: impl AsFd, mib: u64) -> io::Result<()> {
+    let page_bytes = rustix::param::page_size();
+    let memory: &'static [u8] = vec![PRODUCED; MIB + page_bytes].leak();
+    // Of a page that begins elsewhere the pipe has two pieces, and so room for one less.
+    let whole_pages = &memory[memory.as_ptr().align_offset(page_bytes)..][..MIB];
+    for _ in 0..mib {
+        let mut rest = whole_pages;
+        while !rest.is_empty() {
+            rest = &rest[kernel::vmsplice(&into, rest)?..];
+        }
+    }
+    Ok(())
+}
+
 fn hash(mib: u64) {
-    let chunk = vec![7; CHUNK_BYTES];
+    let chunk = vec![PRODUCED; CHUNK_BYTES];
     let mut hash = Sha256::new();
     for _ in 0..chunks(mib) {
         hash.update(&chunk);
@@ -109,18 +137,31 @@ fn hash(mib: u64) {
     std::hint::black_box(hash.finalize());
 }
 
-fn splice(capacity: Option<usize>) -> io::Result<()> {
+fn splice(probe: &ProgramProbe) -> io::Result<()> {
     let (from, into) = (input()?, output()?);
-    if let Some(bytes) = capacity {
-        for end in [&from, &into] {
+    let mut others = Vec::new();
+    for path in &probe.into {
+        let other = File::options().write(true).open(path)?;
+        others.push(OwnedFd::from(other));
+    }
+    if let Some(bytes) = probe.capacity {
+        for end in [&from, &into].into_iter().chain(&others) {
             // Only a pipe has one.
             if kernel::capacity(end).is_ok() {
                 kernel::set_capacity(end, bytes)?;
             }
         }
     }
-    while kernel::splice(&from, &into, MIB)? > 0 {}
-    Ok(())
+    let waits = if probe.polled {
+        Waits::polled(&from)?
+    } else {
+        Waits::Inside
+    };
+    match &others[..] {
+        [] => raw::move_all(&from, &into, &waits),
+        [first, second] => raw::move_all_to_three(&from, [first, second, &into], &waits),
+        _ => Err(io::Error::other("it is one target or three")),
+    }
 }
 
 fn chunks(mib: u64) -> u64 {
@@ -132,14 +173,20 @@ mod tests {
     use super::*;
     use crate::platform::options::{Options, What};
     use clap::Parser;
-    use std::os::fd::OwnedFd;
 
     #[test]
     fn a_command_line_says_the_whole_stage() {
         for &value in Stage::value_variants() {
             let start = ["watertight-bench".to_owned()];
-            let more = ["--from=fifo-1".to_owned(), "--capacity=7".to_owned()];
-            let arguments = start.into_iter().chain(stage(value, 12)).chain(more);
+            let more = [
+                "--from=fifo-1",
+                "--into=a",
+                "--into=b",
+                "--capacity=7",
+                "--polled",
+            ];
+            let arguments = start.into_iter().chain(stage(value, 12));
+            let arguments = arguments.chain(more.map(str::to_owned));
             let what = Options::try_parse_from(arguments).unwrap().what;
             let Some(What::ProgramProbe(parsed)) = what else {
                 panic!("it is no stage");
@@ -148,7 +195,9 @@ mod tests {
                 stage: value,
                 mib: 12,
                 from: Some("fifo-1".into()),
+                into: vec!["a".into(), "b".into()],
                 capacity: Some(7),
+                polled: true,
             };
             assert_eq!(parsed, expected);
         }

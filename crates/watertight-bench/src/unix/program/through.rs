@@ -72,6 +72,10 @@ impl Through {
             }
         };
         for round in 0..rounds {
+            eprintln!(
+                "watertight-bench: through a child, by the library: round {} of {rounds}",
+                round + 1
+            );
             // Everybody is first in turn.
             let first = round as usize % rows.len();
             rows.rotate_left(first);
