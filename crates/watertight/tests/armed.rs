@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE};
+use common::{Accounted, PATIENCE, test_name};
 use rustix::net::sockopt::socket_linger;
 use std::io::{ErrorKind as StdKind, Read};
 use std::net::{TcpListener, TcpStream};
@@ -102,7 +102,7 @@ fn a_kill_is_a_reset() {
     let _accounted = Accounted::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_kill_is_a_reset"])
+        .args(["--exact", &test_name(module_path!(), "a_kill_is_a_reset")])
         .env(CONNECT_TO, listener.local_addr().unwrap().to_string())
         .stdout(Stdio::null())
         .spawn()

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE};
+use common::{Accounted, PATIENCE, test_name};
 use std::process::Stdio;
 use watertight::{PipeReader, PipeWriter};
 
@@ -22,7 +22,7 @@ fn echo() {
 fn echo_command() -> std::process::Command {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "echo", "--nocapture"])
+        .args(["--exact", &test_name(module_path!(), "echo"), "--nocapture"])
         .env(ECHO, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

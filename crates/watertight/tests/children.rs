@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE};
+use common::children::accounted_behind;
+use common::{Accounted, PATIENCE, test_name};
 use std::io::{Read, Write};
 use std::time::Duration;
 use watertight::{
@@ -47,18 +48,19 @@ fn deed() {
 fn child(deed: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "deed", "--nocapture", "--quiet"])
+        .args([
+            "--exact",
+            &test_name(module_path!(), "deed"),
+            "--nocapture",
+            "--quiet",
+        ])
         .env(DEED, deed);
     command
 }
 
-/// Behind a first child: the thread that hears of children's ends stays, and what std makes its pipes with (Windows).
+/// Behind a second child, too: std keeps what it makes its pipes with (Windows).
 fn accounted() -> Accounted {
-    Accounted::start_behind(|| {
-        let first = child("for ever").output(Limits::new()).unwrap();
-        // As a task waits: a thread needs no other.
-        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-        assert_eq!(first.ended, EndedBy::Deadline);
+    accounted_behind(child("for ever"), || {
         let _ = child("fail").output(Limits::new()).unwrap().wait().unwrap();
     })
 }

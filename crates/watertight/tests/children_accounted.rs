@@ -4,8 +4,9 @@
 
 mod common;
 
+use common::PATIENCE;
+use common::children::accounted;
 use common::files::Folder;
-use common::{Accounted, PATIENCE};
 use futures_lite::future;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,15 +21,6 @@ fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script]);
     command
-}
-
-/// Behind a first child that a task waits for: the thread that hears of children's ends stays.
-fn accounted() -> Accounted {
-    Accounted::start_behind(|| {
-        let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
-        let first = future::block_on(first.within(Duration::from_millis(1))).unwrap();
-        assert_eq!(first.ended, EndedBy::Deadline);
-    })
 }
 
 /// Of these commands, with an account of each pipe.

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{PATIENCE, held, is_exiting, noise};
+use common::{PATIENCE, held, is_alone, is_exiting, noise};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -116,9 +116,13 @@ fn an_end_that_came_before_the_decision_counts() {
     assert_eq!(outcome.stderr.bytes, b"err\n");
 }
 
-/// One test, for it looks at the whole process.
+/// In a process of its own, for it looks at the whole one.
 #[test]
 fn a_thread_that_waits_for_a_child_waits_alone() {
+    let test = "a_thread_that_waits_for_a_child_waits_alone";
+    if !is_alone(module_path!(), test) {
+        return;
+    }
     #[cfg(feature = "fault")]
     let guard = watertight_os::fault::guard();
     #[cfg(feature = "fault")]

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE};
+use common::{Accounted, PATIENCE, test_name};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
@@ -196,10 +196,11 @@ fn close_and_start() {
 #[test]
 fn a_child_has_its_streams_although_ours_are_closed() {
     let _accounted = Accounted::start();
+    let name = test_name(module_path!(), "close_and_start");
     for closes in ["", "0", "1", "2", "01", "02", "12", "012"] {
         for way in ["", "f"] {
             let run = std::process::Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "close_and_start", "--nocapture"])
+                .args(["--exact", &name, "--nocapture"])
                 .env(CLOSES, format!("{closes}{way}"))
                 .output()
                 .unwrap();

@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE};
+use common::PATIENCE;
+use common::children::accounted;
 use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -18,15 +19,6 @@ fn shell(script: &str) -> Command {
     command.args(["-c", script]).group(Group::Own);
     command.stdout(Output::piped()).stderr(Output::null());
     command
-}
-
-/// Behind a first child that a task waits for: the thread that hears of children's ends stays.
-fn accounted() -> Accounted {
-    Accounted::start_behind(|| {
-        let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
-        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-        assert_eq!(first.ended, EndedBy::Deadline);
-    })
 }
 
 /// A shell, its input, and its output, which whoever it starts holds too.

@@ -4,28 +4,15 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE};
+use common::PATIENCE;
+use common::children::accounted;
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
-use watertight::{Command, EndedBy, Exit, Group, Input, Limits, Output};
+use watertight::{Command, Exit, Group, Input, Output};
 
 const CHILDREN: u32 = 10_000;
 
 /// What it was killed by.
 const SIGKILL: i32 = 9;
-
-/// Behind a first child that is waited for: the thread that hears of children's ends stays.
-fn accounted() -> Accounted {
-    Accounted::start_behind(|| {
-        let first = Command::new("sleep")
-            .arg("1000")
-            .output(Limits::new())
-            .unwrap();
-        // As a task waits: a thread needs no other.
-        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-        assert_eq!(first.ended, EndedBy::Deadline);
-    })
-}
 
 #[test]
 fn ten_thousand_children_leave_nothing() {

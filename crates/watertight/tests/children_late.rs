@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE, read_to_end};
+use common::children::accounted;
+use common::{PATIENCE, read_to_end};
 use std::future::Future;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -46,13 +47,7 @@ impl Wake for Told {
 /// Who escapes keeps the output open, so that its end does not come.
 #[test]
 fn what_was_written_before_the_exit_is_waited_for_when_nobody_has_told_of_it_yet() {
-    // A first child: the thread that hears of children's ends stays.
-    let mut first = Command::new("sleep");
-    let first = first.arg("1000").output(Limits::new()).unwrap();
-    // As a task waits: a thread needs no other.
-    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-    assert_eq!(first.ended, EndedBy::Deadline);
-    let accounted = Accounted::start();
+    let accounted = accounted();
 
     let (entered, is_held_up) = channel();
     let (let_go, go) = channel();

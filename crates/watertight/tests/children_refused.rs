@@ -4,16 +4,17 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE};
-use std::process::Stdio;
+use common::PATIENCE;
+use common::children::accounted;
+use common::itself::{may_run_without, run_again_without};
 use std::time::Duration;
 use watertight::{Command, EndRequest, EndedBy, Found, Group, Input, Limits};
 
 /// Makes this test binary one that may not signal the processes of others, although it is root's.
 const WITHOUT_KILL: &str = "WATERTIGHT_WITHOUT_KILL";
 
-/// Runs a program without that right.
-const SETPRIV: [&str; 2] = ["setpriv", "--bounding-set=-kill"];
+/// Root's capability to do that.
+const WITHOUT: &str = "-kill";
 
 /// Runs a program as another user, of whom there need not be more than the number.
 const AS_ANOTHER: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
@@ -26,42 +27,13 @@ fn who_may_not_be_signalled_is_named_and_the_others_are_ended() {
     if std::env::var_os(WITHOUT_KILL).is_some() {
         return end_a_tree_with_another_users_member();
     }
-    let [setpriv, without] = SETPRIV;
-    let probe = std::process::Command::new(setpriv)
-        .arg(without)
-        .args(AS_ANOTHER.split(' '))
-        .arg("true")
-        .stderr(Stdio::null())
-        .status();
-    if !probe.is_ok_and(|status| status.success()) {
+    let trial: Vec<&str> = AS_ANOTHER.split(' ').chain(["true"]).collect();
+    if !may_run_without(WITHOUT, &trial) {
         println!("skipped: no setpriv that may run a program as another user");
         return;
     }
-    let output = std::process::Command::new(setpriv)
-        .arg(without)
-        .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "who_may_not_be_signalled_is_named_and_the_others_are_ended",
-        ])
-        .env(WITHOUT_KILL, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
-}
-
-/// Behind a first child that a task waits for: the thread that hears of children's ends stays.
-fn accounted() -> Accounted {
-    Accounted::start_behind(|| {
-        let mut first = Command::new("sleep");
-        let first = first.arg("1000").output(Limits::new()).unwrap();
-        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-        assert_eq!(first.ended, EndedBy::Deadline);
-    })
+    let test = "who_may_not_be_signalled_is_named_and_the_others_are_ended";
+    run_again_without(WITHOUT, module_path!(), test, WITHOUT_KILL);
 }
 
 /// The member says its number, and ends when its input does, which the test holds.

@@ -4,30 +4,20 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE};
+use common::PATIENCE;
+use common::children::accounted;
+use common::itself::{may_run_without, run_again_without};
 use rustix::process::getuid;
-use std::process::Stdio;
-use std::time::Duration;
-use watertight::{Command, EndedBy, Limits, StartError, StartStep};
+use watertight::{Command, Limits, StartError, StartStep};
 
 /// Makes this test binary one that may not change to another user or group, although it is root's.
 const WITHOUT_RIGHTS: &str = "WATERTIGHT_WITHOUT_SETUID";
 
-/// Runs a program without those rights.
-const SETPRIV: [&str; 2] = ["setpriv", "--bounding-set=-setuid,-setgid"];
+/// Root's capabilities to do that.
+const WITHOUT: &str = "-setuid,-setgid";
 
 /// A user and a group of which there need not be more than the number.
 const NOBODY: u32 = 65534;
-
-/// Behind a first child that a task waits for: the thread that hears of children's ends stays.
-fn accounted() -> Accounted {
-    Accounted::start_behind(|| {
-        let mut first = Command::new("sleep");
-        let first = first.arg("1000").output(Limits::new()).unwrap();
-        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-        assert_eq!(first.ended, EndedBy::Deadline);
-    })
-}
 
 fn refused(set: impl FnOnce(&mut Command) -> &mut Command) -> StartError {
     set(&mut Command::new("true")).spawn().unwrap_err()
@@ -38,30 +28,12 @@ fn a_user_that_a_child_may_not_become_is_the_step_that_failed() {
     if !getuid().is_root() || std::env::var_os(WITHOUT_RIGHTS).is_some() {
         return become_others_in_vain();
     }
-    let [setpriv, without] = SETPRIV;
-    let probe = std::process::Command::new(setpriv)
-        .args([without, "true"])
-        .stderr(Stdio::null())
-        .status();
-    if !probe.is_ok_and(|status| status.success()) {
+    if !may_run_without(WITHOUT, &["true"]) {
         println!("skipped: no setpriv that may take rights away");
         return;
     }
-    let output = std::process::Command::new(setpriv)
-        .arg(without)
-        .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "a_user_that_a_child_may_not_become_is_the_step_that_failed",
-        ])
-        .env(WITHOUT_RIGHTS, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
+    let test = "a_user_that_a_child_may_not_become_is_the_step_that_failed";
+    run_again_without(WITHOUT, module_path!(), test, WITHOUT_RIGHTS);
 }
 
 fn become_others_in_vain() {

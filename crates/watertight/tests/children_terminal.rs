@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE, read_to_end};
+use common::children::accounted_behind;
+use common::{Accounted, PATIENCE, read_to_end, test_name};
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use std::io;
 use std::time::Duration;
@@ -17,7 +18,10 @@ use watertight::{
 const SCRIPT: &str = "WATERTIGHT_CHILDS_SCRIPT";
 
 /// What makes it that, in its arguments.
-const STARTING: [&str; 4] = ["--exact", "starting", "--nocapture", "--quiet"];
+fn starting_arguments() -> [String; 4] {
+    let name = test_name(module_path!(), "starting");
+    ["--exact", &name, "--nocapture", "--quiet"].map(str::to_owned)
+}
 
 /// Whether the child is in the group of its parent, `$1`, and whether it has one of its own.
 const GROUPS: &str = r#"read -r pid name state parent group rest </proc/$$/stat
@@ -44,15 +48,8 @@ fn shell(script: &str) -> Command {
     command
 }
 
-/// Behind a first child: the thread that hears of children's ends stays.
 fn accounted() -> Accounted {
-    Accounted::start_behind(|| {
-        // A child that is over before anybody waits starts no thread that is told of ends.
-        let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
-        // As a task waits: a thread needs no other.
-        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-        assert_eq!(first.ended, EndedBy::Deadline);
-    })
+    accounted_behind(shell("exec sleep 1000"), || {})
 }
 
 fn outcome_of(command: &mut Command) -> Outcome {
@@ -92,7 +89,7 @@ fn a_child_in_the_foreground_of_a_terminal_is_in_our_group_and_may_read_it() {
     let script = format!("{GROUPS}\nread -r line </dev/tty && echo \"it read $line\"");
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(STARTING)
+        .args(starting_arguments())
         .env(SCRIPT, script)
         .terminal(TerminalSize::default());
     let mut child = command.spawn().unwrap();
@@ -117,7 +114,7 @@ fn a_child_without_a_terminal_or_in_its_background_has_a_group_of_its_own() {
     let mut behind = shell(r#"set -m; "$0" "$@" & wait $!"#);
     behind.arg(&program);
     for command in [&mut without, &mut behind] {
-        let outcome = outcome_of(command.args(STARTING).env(SCRIPT, GROUPS));
+        let outcome = outcome_of(command.args(starting_arguments()).env(SCRIPT, GROUPS));
         let shown = outcome.stdout.text();
         assert!(shown.contains("ours 0, its own 1"), "{shown}");
         assert!(outcome.is_success(), "{shown}");

@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE};
+use common::PATIENCE;
+use common::children::accounted;
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 use watertight::fault::{self, Fault};
@@ -20,15 +21,6 @@ fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script]).group(Group::Own);
     command
-}
-
-/// Behind a first child that a task waits for: the thread that hears of children's ends stays.
-fn accounted() -> Accounted {
-    Accounted::start_behind(|| {
-        let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
-        let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-        assert_eq!(first.ended, EndedBy::Deadline);
-    })
 }
 
 /// The next calls of this name fail.

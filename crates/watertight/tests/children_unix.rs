@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE};
+use common::PATIENCE;
+use common::children::accounted;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Barrier};
@@ -18,15 +19,6 @@ fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script]);
     command
-}
-
-/// Behind a first child that a task waits for: the thread that hears of children's ends stays.
-fn accounted() -> Accounted {
-    Accounted::start_behind(|| {
-        let first = shell("exec sleep 1000").output(Limits::new()).unwrap();
-        let late = futures_lite::future::block_on(first.within(Duration::from_millis(1)));
-        assert_eq!(late.unwrap().ended, EndedBy::Deadline);
-    })
 }
 
 fn kill(found: &Found) {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Accounted, PATIENCE, read_to_end};
+use common::{Accounted, PATIENCE, is_alone, read_to_end};
 use watertight::{ErrorKind, OsCode, OsHandle, PipeReader, PipeWriter, Step, fault, pipe};
 
 /// A code that no system call here gives by itself.
@@ -130,28 +130,13 @@ fn a_guard_ends_what_was_planned() {
     drop(pipe().unwrap());
 }
 
-/// The driver is made once in a process, so its failing start needs a process of its own: this test's child.
+/// The driver is made once in a process, so its failing start needs a process of its own.
 #[test]
 fn a_driver_that_cannot_start_leaves_nothing_and_is_tried_again() {
-    if std::env::var_os("WATERTIGHT_FIRST").is_some() {
-        return first_in_a_process();
+    let test = "a_driver_that_cannot_start_leaves_nothing_and_is_tried_again";
+    if !is_alone(module_path!(), test) {
+        return;
     }
-    let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "a_driver_that_cannot_start_leaves_nothing_and_is_tried_again",
-        ])
-        .env("WATERTIGHT_FIRST", "1")
-        .output()
-        .unwrap();
-    assert!(
-        child.status.success(),
-        "{}",
-        String::from_utf8_lossy(&child.stdout)
-    );
-}
-
-fn first_in_a_process() {
     for failing in [Step::CreatePoller, Step::StartDriver] {
         let (from, _into) = handles();
         fault::fail_next(failing, CODE);

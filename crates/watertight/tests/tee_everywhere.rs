@@ -203,12 +203,8 @@ fn a_tee_raises_no_signal() {
         return move_to_some_and_to_nobody();
     }
     let _accounted = Accounted::start();
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child
-        .args(["--exact", "a_tee_raises_no_signal"])
-        .env("WATERTIGHT_SIGPIPE", "1");
-    let output = child.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    let test = "a_tee_raises_no_signal";
+    crate::common::run_again(module_path!(), test, "WATERTIGHT_SIGPIPE");
 }
 
 /// As a task each call sees to it, and a thread that waits does so once for all calls.

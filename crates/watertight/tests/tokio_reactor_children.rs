@@ -5,10 +5,10 @@
 
 mod common;
 
+use common::children::accounted_behind;
 use common::{Accounted, PATIENCE};
 use futures_lite::future::poll_once;
 use std::pin::pin;
-use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use watertight::{Child, Command, EndedBy, Input, Limits, Output};
 
@@ -16,16 +16,11 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_io().build().unwrap()
 }
 
-/// Begins the account behind a first runtime and a first child that the library's thread has told of: both stay.
+/// Behind a first runtime, too: what it leaves stays.
 fn accounted() -> Accounted {
-    Accounted::start_behind(|| {
-        drop(runtime());
-        let mut first = Command::new("sh");
-        first.args(["-c", "exec sleep 1000"]);
-        let run = first.output(Limits::new()).unwrap();
-        let outcome = futures_lite::future::block_on(run.within(Duration::from_millis(1))).unwrap();
-        assert_eq!(outcome.ended, EndedBy::Deadline);
-    })
+    let mut first = Command::new("sh");
+    first.args(["-c", "exec sleep 1000"]);
+    accounted_behind(first, || drop(runtime()))
 }
 
 /// Lives until its input ends.

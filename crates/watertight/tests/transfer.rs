@@ -225,6 +225,7 @@ fn a_socket_goes_through_the_buffer() {
 mod linux {
     use super::*;
     use crate::common::files::Folder;
+    use crate::common::run_again;
     use std::fs::File;
     use std::io::{Read, Seek, SeekFrom};
     use watertight::ReaderOptions;
@@ -471,15 +472,8 @@ mod linux {
             return move_past_the_bound();
         }
         let _accounted = Accounted::start();
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        child
-            .args([
-                "--exact",
-                "linux::a_bound_on_the_size_of_files_is_an_error_and_no_signal",
-            ])
-            .env("WATERTIGHT_SIGXFSZ", "1");
-        let output = child.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        let test = "a_bound_on_the_size_of_files_is_an_error_and_no_signal";
+        run_again(module_path!(), test, "WATERTIGHT_SIGXFSZ");
     }
 
     fn move_past_the_bound() {
@@ -553,12 +547,8 @@ mod linux {
             return move_to_nobody();
         }
         let _accounted = Accounted::start();
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        child
-            .args(["--exact", "linux::a_splice_raises_no_signal"])
-            .env("WATERTIGHT_SIGPIPE", "1");
-        let output = child.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        let test = "a_splice_raises_no_signal";
+        run_again(module_path!(), test, "WATERTIGHT_SIGPIPE");
     }
 
     /// As a task each call sees to it, and a thread that waits does so once for all calls.

@@ -7,7 +7,7 @@
 mod common;
 
 use common::files::Folder;
-use common::{Accounted, PATIENCE, noise};
+use common::{Accounted, PATIENCE, noise, run_again};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -265,15 +265,8 @@ fn a_hole_past_the_bound_on_the_size_of_files_is_an_error_and_no_signal() {
         return grow_past_the_bound();
     }
     let _accounted = Accounted::start();
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child
-        .args([
-            "--exact",
-            "a_hole_past_the_bound_on_the_size_of_files_is_an_error_and_no_signal",
-        ])
-        .env("WATERTIGHT_SIGXFSZ", "1");
-    let output = child.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    let test = "a_hole_past_the_bound_on_the_size_of_files_is_an_error_and_no_signal";
+    run_again(module_path!(), test, "WATERTIGHT_SIGXFSZ");
 }
 
 fn grow_past_the_bound() {

@@ -5,7 +5,7 @@
 mod common;
 
 use common::files::{Folder, fifo_ends};
-use common::{Accounted, PATIENCE, noise, read_exactly, read_to_end};
+use common::{Accounted, PATIENCE, noise, read_exactly, read_to_end, run_again};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -312,12 +312,11 @@ fn sigpipe_never_escapes() {
         return break_every_pipe();
     }
     let _accounted = Accounted::start();
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child
-        .args(["--exact", "sigpipe_never_escapes"])
-        .env("WATERTIGHT_SIGPIPE", "1");
-    let output = child.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    run_again(
+        module_path!(),
+        "sigpipe_never_escapes",
+        "WATERTIGHT_SIGPIPE",
+    );
 }
 
 #[cfg(feature = "fault")]
@@ -411,16 +410,8 @@ fn no_descriptor_of_ours_reaches_a_child() {
 fn exhausted_descriptors_are_a_clear_error_and_pass() {
     if std::env::var_os("WATERTIGHT_EXHAUST").is_none() {
         let _accounted = Accounted::start();
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child
-            .args([
-                "--exact",
-                "exhausted_descriptors_are_a_clear_error_and_pass",
-            ])
-            .env("WATERTIGHT_EXHAUST", "1");
-        let output = child.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        return;
+        let test = "exhausted_descriptors_are_a_clear_error_and_pass";
+        return run_again(module_path!(), test, "WATERTIGHT_EXHAUST");
     }
     let (reader, writer) = watertight::pipe().unwrap();
     let mut hoard = Vec::new();

@@ -1,11 +1,11 @@
 //! Consumers of an armed input, as a machine has them, and one of our own, which says what it saw.
 
-use crate::common::{Accounted, PATIENCE};
+use crate::common::children::accounted;
+use crate::common::{PATIENCE, test_name};
 use rustix::io::Errno;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
-use std::time::Duration;
-use watertight::{Child, Command, EndedBy, ErrorKind, Input, Limits, Output};
+use watertight::{Child, Command, ErrorKind, Input, Output};
 
 /// Makes this test binary the feeder of such a consumer, which the test kills.
 const CONSUMER: &str = "WATERTIGHT_CONSUMER";
@@ -32,7 +32,8 @@ const CONSUMERS: [&str; 6] = [
 fn consumer(command: &str) -> Command {
     if command == OWN {
         let mut own = Command::new(std::env::current_exe().unwrap());
-        own.args(["--exact", "linux::read_and_tell", "--nocapture"])
+        let name = test_name(module_path!(), "read_and_tell");
+        own.args(["--exact", &name, "--nocapture"])
             .env(READS, "1")
             .stdin(Input::armed());
         return own;
@@ -85,17 +86,6 @@ fn is_there(command: &str) -> bool {
         println!("skipped {command}: it is not here");
     }
     is_there
-}
-
-fn accounted() -> Accounted {
-    let first = Command::new("sleep")
-        .arg("1000")
-        .output(Limits::new())
-        .unwrap();
-    // As a task waits: a thread needs no other.
-    let first = futures_lite::future::block_on(first.within(Duration::from_millis(1))).unwrap();
-    assert_eq!(first.ended, EndedBy::Deadline);
-    Accounted::start()
 }
 
 /// Started, and given all that it is given.
@@ -216,7 +206,11 @@ fn feeder() {
 /// What a consumer says whose feeder is killed when it has sent everything and not ended it.
 fn verdict_behind_a_kill(command: &str) -> String {
     let mut feeder = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "linux::feeder", "--nocapture"])
+        .args([
+            "--exact",
+            &test_name(module_path!(), "feeder"),
+            "--nocapture",
+        ])
         .env(CONSUMER, command)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

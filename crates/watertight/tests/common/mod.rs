@@ -8,10 +8,13 @@
 )]
 
 pub mod bytes;
+pub mod children;
 #[cfg(unix)]
 pub mod files;
+pub mod itself;
 
 pub use bytes::{PATIENCE, fill_up, joined, noise, read_exactly, read_to_end};
+pub use itself::{is_alone, run_again, test_name};
 
 use peak_alloc::PeakAlloc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
