@@ -1,0 +1,145 @@
+//! What is the same for children on every system: whose input ends whom, how each command of a pipeline ended, who lives on. The
+//! children are this test binary.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+#![allow(clippy::exit, reason = "a child ends without the harness")]
+
+use crate::common::children::accounted_behind;
+use crate::common::{Accounted, PATIENCE, test_name};
+use std::io::{Read, Write};
+use std::sync::Barrier;
+use std::time::Duration;
+use watertight::{AfterExit, Child, Command, Exit, Input, Limits, Outcome, Output, Pipeline};
+
+/// Makes this test binary a child that does this, and nothing else.
+const DEED: &str = "WATERTIGHT_CHILD";
+
+/// No test of its own: what the children do.
+#[test]
+fn deed() {
+    let Ok(deed) = std::env::var(DEED) else {
+        return;
+    };
+    let (mut input, mut output) = (std::io::stdin(), std::io::stdout());
+    let mut heard = String::new();
+    match deed.as_str() {
+        "for ever" => while output.write_all(&[b'y'; 8192]).is_ok() {},
+        "hear" => {
+            input.read_to_string(&mut heard).unwrap();
+            println!("heard: {}", heard.contains("said"));
+            std::process::exit(5);
+        }
+        // Dropped, it goes on. Its input and its standard error are ours.
+        "leave" => drop(child("stay").stdout(Output::null()).spawn().unwrap()),
+        "say" => {
+            println!("said");
+            std::process::exit(3);
+        }
+        "stay" => {
+            input.read_to_string(&mut heard).unwrap();
+            eprintln!("stayed");
+        }
+        "wait" => drop(input.read_to_string(&mut heard).unwrap()),
+        _ => panic!("no such deed: {deed}"),
+    }
+    std::process::exit(0);
+}
+
+fn child(deed: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args([
+            "--exact",
+            &test_name(module_path!(), "deed"),
+            "--nocapture",
+            "--quiet",
+        ])
+        .env(DEED, deed);
+    command
+}
+
+/// Behind a second child, too: std keeps what it makes its pipes with (Windows).
+fn accounted() -> Accounted {
+    accounted_behind(child("for ever"), || {
+        let _ = child("say").output(Limits::new()).unwrap().wait().unwrap();
+    })
+}
+
+/// Eight threads start them at once. Each is ended by the end of its own input, and those that were started after it, which may have
+/// inherited that, live on.
+#[test]
+fn a_child_ends_with_its_own_input_while_the_others_live() {
+    const THREADS: usize = 8;
+    const EACH: usize = 3;
+    let _accounted = accounted();
+    let together = Barrier::new(THREADS);
+    let start = || {
+        together.wait();
+        [(); EACH].map(|()| {
+            let mut command = child("wait");
+            command.stdin(Input::piped()).stdout(Output::null());
+            command.spawn().unwrap()
+        })
+    };
+    let children: Vec<Child> = std::thread::scope(|scope| {
+        let starting = [(); THREADS].map(|()| scope.spawn(start));
+        let started = starting.into_iter().map(|thread| thread.join().unwrap());
+        started.flatten().collect()
+    });
+    let mut left = children.into_iter();
+    while let Some(mut child) = left.next() {
+        drop(child.stdin.take());
+        assert!(child.wait().within(PATIENCE).wait().unwrap().is_success());
+        assert!(left.as_slice().iter().all(|one| one.try_wait().is_none()));
+    }
+}
+
+#[test]
+fn each_command_of_a_pipeline_has_its_own_status() {
+    let _accounted = accounted();
+    let mut pipeline = Pipeline::from(child("say")).then(child("hear"));
+    let outcome = pipeline.output(Limits::new()).unwrap().wait().unwrap();
+    let code = |stage: &Outcome| stage.exit.and_then(Exit::status).unwrap().code();
+    let codes: Vec<_> = outcome.stages.iter().map(code).collect();
+    assert_eq!(codes, [Some(3), Some(5)]);
+    let heard = outcome.last().stdout.text();
+    assert!(heard.contains("heard: true"), "{heard}");
+    assert!(!outcome.is_success());
+}
+
+/// On Windows its job ends with us until then.
+#[test]
+fn whoever_is_left_behind_lives_on_when_the_command_ended_by_itself() {
+    let _accounted = accounted();
+    let (from, into) = std::io::pipe().unwrap();
+    let (mut said, theirs) = std::io::pipe().unwrap();
+    let mut command = child("leave");
+    command
+        .stdin(Input::from_handle(from))
+        .stderr(Output::from_handle(theirs))
+        .kill_on_drop(true);
+    // On Windows whoever is left behind has inherited the output as well.
+    let limits = Limits::new().after_exit(AfterExit::Quiet(Duration::ZERO));
+    let run = command.output(limits).unwrap();
+    let outcome = run.within(PATIENCE).wait().unwrap();
+    assert!(outcome.exit.is_some_and(Exit::is_success), "{outcome:?}");
+    assert!(outcome.tree.is_none(), "{outcome:?}");
+    // It has both handles, too.
+    drop(command);
+    // Only then is anything said.
+    drop(into);
+    let mut last = String::new();
+    said.read_to_string(&mut last).unwrap();
+    assert!(last.contains("stayed"), "{last}");
+}
+
+#[cfg(windows)]
+#[test]
+fn a_terminal_is_refused_with_its_reason() {
+    let _accounted = accounted();
+    let mut command = child("wait");
+    command.terminal(watertight::TerminalSize::default());
+    let refused = command.spawn().unwrap_err();
+    assert_eq!(refused.step, watertight::StartStep::Terminal);
+    assert_eq!(refused.error.kind(), std::io::ErrorKind::Unsupported);
+    assert!(refused.to_string().contains("ConPTY"), "{refused}");
+}

@@ -1,0 +1,118 @@
+//! What becomes of a child's output when the library's own thread is late.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+
+use crate::common::children::accounted;
+use crate::common::{PATIENCE, read_to_end};
+use std::future::Future;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::ThreadId;
+use std::time::Duration;
+use watertight::{
+    AfterExit, Command, EndedBy, Ledger, Limits, Observer, ReaderOptions, WriterOptions,
+};
+
+/// Holds up the library's thread when it tells of progress first, until it is let go.
+struct HoldsUp {
+    but_not: ThreadId,
+    entered: Mutex<Sender<()>>,
+    go: Mutex<Option<Receiver<()>>>,
+}
+
+impl Observer for HoldsUp {
+    fn progress(&self, _: Ledger) {
+        if std::thread::current().id() == self.but_not {
+            return;
+        }
+        if let Some(go) = self.go.lock().unwrap().take() {
+            self.entered.lock().unwrap().send(()).unwrap();
+            go.recv_timeout(PATIENCE).unwrap();
+        }
+    }
+}
+
+/// Tells of each wake.
+struct Told(Mutex<Sender<()>>);
+
+impl Wake for Told {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.lock().unwrap().send(());
+    }
+}
+
+/// Who escapes keeps the output open, so that its end does not come.
+#[test]
+fn what_was_written_before_the_exit_is_waited_for_when_nobody_has_told_of_it_yet() {
+    let accounted = accounted();
+
+    let (entered, is_held_up) = channel();
+    let (let_go, go) = channel();
+    let observer = Arc::new(HoldsUp {
+        but_not: std::thread::current().id(),
+        entered: Mutex::new(entered),
+        go: Mutex::new(Some(go)),
+    });
+    let options = WriterOptions::new().observer(observer);
+    let (reader, writer) = watertight::pipe_with(ReaderOptions::new(), options).unwrap();
+    writer.try_send(&vec![7; 200_000]).unwrap();
+
+    let mut command = Command::new("sh");
+    command.args(["-c", "read x; sleep 1000 2>&- & echo all there is"]);
+    let child_input = watertight::Input::piped();
+    command.stdin(child_input);
+    let limits = Limits::new().after_exit(AfterExit::Quiet(Duration::ZERO));
+    let mut child = command.stdout(watertight::Output::piped()).spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    let (told, is_told) = channel();
+    let waker = Waker::from(Arc::new(Told(Mutex::new(told))));
+    let mut context = Context::from_waker(&waker);
+    let mut run = Box::pin(child.communicate(limits));
+    assert!(run.as_mut().poll(&mut context).is_pending());
+
+    // From here on nobody tells that a pipe can be read.
+    let mut room = vec![0; 100_000];
+    assert!(reader.receive(&mut room).wait().unwrap() > 0);
+    is_held_up.recv_timeout(PATIENCE).unwrap();
+    input.send(b"go on\n").wait().unwrap();
+    is_told.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..10 {
+        let polled = run.as_mut().poll(&mut context);
+        assert!(polled.is_pending(), "{polled:?}");
+    }
+
+    let_go.send(()).unwrap();
+    let outcome = loop {
+        is_told.recv_timeout(PATIENCE).unwrap();
+        if let Poll::Ready(outcome) = run.as_mut().poll(&mut context) {
+            break outcome.unwrap();
+        }
+    };
+    assert_eq!(outcome.ended, EndedBy::Quiet);
+    assert_eq!(outcome.stdout.bytes, b"all there is\n");
+    outcome.holders.iter().for_each(kill);
+    drop((run, input));
+    let reading = std::thread::spawn(move || read_to_end(&reader));
+    let _ = writer.finish().within(PATIENCE).wait().unwrap();
+    reading.join().unwrap();
+    drop(accounted);
+}
+
+/// Somebody who writes for ever has something there at every look.
+#[test]
+fn who_stays_behind_and_writes_is_not_waited_for() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "yes & exit 0"]);
+    let limits = Limits::new()
+        .after_exit(AfterExit::Quiet(Duration::ZERO))
+        .output_bytes_max(1000);
+    let run = command.output(limits).unwrap();
+    let outcome = run.within(PATIENCE).wait().unwrap();
+    assert_eq!(outcome.ended, EndedBy::Quiet);
+    outcome.holders.iter().for_each(kill);
+}
+
+fn kill(holder: &watertight::Found) {
+    let pid = rustix::process::Pid::from_raw(holder.pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}

@@ -1,0 +1,13 @@
+//! The driver on kernels of the tests' own making.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod joining;
+mod seam;
+mod spinning;
+mod still;
+mod tee_paced;
+mod tee_slow;
+mod transfer_operations;
+mod transfer_paced;
+mod turns;

@@ -1,0 +1,15 @@
+//! Transfers between pipes, to one destination and to several, on the system this runs on.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod tee;
+#[cfg(target_os = "linux")]
+mod tee_everywhere;
+mod transfer;
+#[cfg(target_os = "linux")]
+mod transfer_blocking;
+mod transfer_calls;
+#[cfg(target_os = "linux")]
+mod transfer_devices;
+#[cfg(target_os = "linux")]
+mod transfer_holes;
