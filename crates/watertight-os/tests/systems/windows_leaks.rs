@@ -1,16 +1,13 @@
 //! Guarantees G1 and G2 on Windows: everything is released once, on every path, and construction is whole or not at all.
-#![cfg(windows)]
 #![allow(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "tests state their expectations this way, in their helpers too"
 )]
 
-mod windows_lab;
-
+use crate::windows_lab::*;
 use watertight_core::{Backend, Class, Moved, Op, OpKind, Outcome};
 use watertight_os::{Direction, Native};
-use windows_lab::*;
 
 const CYCLES: usize = 1000;
 
@@ -55,7 +52,7 @@ fn cycle(lab: &mut Lab, number: usize) {
 
 #[test]
 fn a_thousand_pipes_leave_nothing_behind() {
-    if !has_process_to_itself("a_thousand_pipes_leave_nothing_behind") {
+    if !has_process_to_itself(module_path!(), "a_thousand_pipes_leave_nothing_behind") {
         return;
     }
     let mut lab = Lab::new();
@@ -75,7 +72,10 @@ fn a_thousand_pipes_leave_nothing_behind() {
 
 #[test]
 fn a_hundred_blocking_pipes_leave_no_thread_and_no_handle() {
-    if !has_process_to_itself("a_hundred_blocking_pipes_leave_no_thread_and_no_handle") {
+    if !has_process_to_itself(
+        module_path!(),
+        "a_hundred_blocking_pipes_leave_no_thread_and_no_handle",
+    ) {
         return;
     }
     let mut lab = Lab::new();
@@ -104,7 +104,10 @@ fn a_hundred_blocking_pipes_leave_no_thread_and_no_handle() {
 
 #[test]
 fn a_backend_that_goes_takes_what_is_in_flight_with_it() {
-    if !has_process_to_itself("a_backend_that_goes_takes_what_is_in_flight_with_it") {
+    if !has_process_to_itself(
+        module_path!(),
+        "a_backend_that_goes_takes_what_is_in_flight_with_it",
+    ) {
         return;
     }
     // The first use of threads and locks makes handles that stay.
@@ -183,7 +186,7 @@ mod construction {
 
     #[test]
     fn a_pipe_is_whole_or_not_at_all() {
-        if !has_process_to_itself("construction::a_pipe_is_whole_or_not_at_all") {
+        if !has_process_to_itself(module_path!(), "a_pipe_is_whole_or_not_at_all") {
             return;
         }
         let lab = Lab::new();
@@ -207,7 +210,7 @@ mod construction {
 
     #[test]
     fn a_refused_handle_comes_back_usable() {
-        if !has_process_to_itself("construction::a_refused_handle_comes_back_usable") {
+        if !has_process_to_itself(module_path!(), "a_refused_handle_comes_back_usable") {
             return;
         }
         let mut lab = Lab::new();

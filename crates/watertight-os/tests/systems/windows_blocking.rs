@@ -1,15 +1,13 @@
 //! The Windows backend on handles that can only block: the system's anonymous pipes, files and devices.
 //!
 //! Under Wine a synchronous handle does not serialise its calls (windows-facts 24); no test here depends on either.
-#![cfg(windows)]
 #![allow(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "tests state their expectations this way, in their helpers too"
 )]
 
-mod windows_lab;
-
+use crate::windows_lab::*;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::windows::fs::OpenOptionsExt;
@@ -17,7 +15,6 @@ use std::os::windows::io::OwnedHandle;
 use std::path::PathBuf;
 use watertight_core::{Backend, Cancelled, Class, Moved, Op, OpKind, Outcome};
 use watertight_os::{Direction, Native, Step};
-use windows_lab::*;
 use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OVERLAPPED};
 
 /// Enough rounds for a cancel to come before, in and after the blocking call.

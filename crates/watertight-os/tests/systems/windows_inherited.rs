@@ -1,19 +1,17 @@
 //! Taking over the standard streams: the test starts itself as a child and watches its streams from outside.
-#![cfg(windows)]
 #![allow(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "tests state their expectations this way, in their helpers too"
 )]
 
-mod windows_lab;
-
+use crate::itself::test_name;
+use crate::windows_lab::*;
 use std::io::{Read, Write};
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::process::{Command, Stdio};
 use watertight_core::Class;
 use watertight_os::{Direction, Step, inherited};
-use windows_lab::*;
 
 /// Set in the child.
 const CHILD: &str = "WATERTIGHT_INHERITED_CHILD";
@@ -23,12 +21,9 @@ fn an_inherited_stream_is_taken_over_and_borrows_of_it_stay_good() {
     if std::env::var_os(CHILD).is_some() {
         be_the_child();
     }
+    let test = "an_inherited_stream_is_taken_over_and_borrows_of_it_stay_good";
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "an_inherited_stream_is_taken_over_and_borrows_of_it_stay_good",
-            "--nocapture",
-        ])
+        .args(["--exact", &test_name(module_path!(), test), "--nocapture"])
         .env(CHILD, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,5 +1,4 @@
 //! The Unix backend by itself: what it says of a handle, and what it answers to operations that are not for it.
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use std::io::Read;

@@ -1,8 +1,7 @@
 //! What the fuzzer found worth keeping about codes, on a compiler that cannot fuzz; and every code up to where they end.
 #![allow(clippy::unwrap_used, reason = "a test names what it expects")]
 
-mod codes;
-
+use crate::codes;
 use std::path::Path;
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the tests of children share: an account of what this process holds, and children that do little.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, reason = "elsewhere than on Linux a part of it is not used")]
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use std::io::Read;
 use std::path::PathBuf;

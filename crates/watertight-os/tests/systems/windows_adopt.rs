@@ -1,16 +1,13 @@
 //! Adopting handles and giving them back: what does not fit comes back untouched.
-#![cfg(windows)]
 #![allow(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "tests state their expectations this way, in their helpers too"
 )]
 
-mod windows_lab;
-
+use crate::windows_lab::*;
 use watertight_core::{Class, OpKind};
 use watertight_os::{Direction, Step};
-use windows_lab::*;
 use windows_sys::Win32::System::Pipes::{
     PIPE_NOWAIT, PIPE_READMODE_MESSAGE, PIPE_TYPE_MESSAGE, PIPE_WAIT,
 };

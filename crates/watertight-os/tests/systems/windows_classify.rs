@@ -1,5 +1,4 @@
 //! What each Win32 code means per call, cell by cell (os-rules B.1), and that nothing is ever taken for a success.
-#![cfg(any(windows, feature = "tables"))]
 
 use watertight_core::Class::{self, *};
 #[cfg(windows)]

@@ -1,22 +1,19 @@
 //! The Windows backend on overlapped pipes, driven by hand.
 //!
 //! What Wine answers differently from Windows (windows-facts 3) is noted where it matters and not asserted.
-#![cfg(windows)]
 #![allow(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "tests state their expectations this way, in their helpers too"
 )]
 
-mod windows_lab;
-
+use crate::windows_lab::*;
 use bytes::Bytes;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::ptr::null_mut;
 use std::time::Duration;
 use watertight_core::{Backend, Class, Moment, Moved, Op, OpKind, Outcome, ReadNow, Submitted};
 use watertight_os::{Direction, Native};
-use windows_lab::*;
 use windows_sys::Win32::Storage::FileSystem::WriteFile;
 use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::Win32::System::Pipes::{PIPE_READMODE_MESSAGE, PIPE_TYPE_MESSAGE, PIPE_WAIT};

@@ -1,28 +1,20 @@
 //! Children on Windows: their end is told once, and a job object ends a tree as a whole. The test starts itself as the children.
-#![cfg(windows)]
 #![allow(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "tests state their expectations this way, in their helpers too"
 )]
 
-mod windows_lab;
-
+use crate::itself::test_name;
+use crate::windows_lab::{alone, has_process_to_itself};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use watertight_os::{
     EarlierStarts, Grouping, Native, Process, Reaped, StartOptions, StartStep, StdStreams,
     holders_of, is_in_terminals_foreground,
 };
-
-/// One test at a time: a planned failure is the whole process's.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// How long anything may take before it is a hang. Never waited for when all is well.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,7 +58,12 @@ fn end() -> ! {
 fn child(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "be_a_child", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            &test_name(module_path!(), "be_a_child"),
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(ROLE, role)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
@@ -294,7 +291,7 @@ const POOL_HANDLES_MAX: usize = 24;
 #[test]
 fn fifty_children_leave_no_handle() {
     let _alone = alone();
-    if !windows_lab::has_process_to_itself("fifty_children_leave_no_handle") {
+    if !has_process_to_itself(module_path!(), "fifty_children_leave_no_handle") {
         return;
     }
     let round = || {
@@ -316,7 +313,10 @@ fn fifty_children_leave_no_handle() {
 #[test]
 fn three_hundred_killed_children_leave_no_handle() {
     let _alone = alone();
-    if !windows_lab::has_process_to_itself("three_hundred_killed_children_leave_no_handle") {
+    if !has_process_to_itself(
+        module_path!(),
+        "three_hundred_killed_children_leave_no_handle",
+    ) {
         return;
     }
     let round = |number: usize| {

@@ -1,14 +1,12 @@
 //! The Nth-fault loop over the Windows backend: each fallible call of each scenario fails once and for ever with every code it
 //! can say. Nothing hangs, leaks, is freed early (the tests' allocator) or is told wrong.
-#![cfg(all(windows, feature = "fault"))]
 #![allow(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "tests state their expectations this way, in their helpers too"
 )]
 
-mod windows_lab;
-
+use crate::windows_lab::*;
 use std::os::windows::io::OwnedHandle;
 use std::time::{Duration, Instant};
 use watertight_core::{
@@ -17,7 +15,6 @@ use watertight_core::{
 use watertight_os::classify::Call;
 use watertight_os::fault::{self, Fault, Made, Trace};
 use watertight_os::{Direction, Handle, Native};
-use windows_lab::*;
 use windows_sys::Win32::Foundation::{ERROR_BROKEN_PIPE, ERROR_HANDLE_EOF, WAIT_TIMEOUT};
 
 /// How long anything may take before it is a hang. Never waited for when all is well.
@@ -421,7 +418,7 @@ fn times(name: &str) -> u64 {
 
 #[test]
 fn every_call_may_fail_with_every_code() {
-    if !has_process_to_itself("every_call_may_fail_with_every_code") {
+    if !has_process_to_itself(module_path!(), "every_call_may_fail_with_every_code") {
         return;
     }
     let (begin, mut faulted, mut not_reached) = (Instant::now(), 0, 0);

@@ -1,15 +1,13 @@
 //! Children on Linux: what needs /proc, pidfds, or a call that fails as planned.
-#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
-mod unix_children;
-
+use crate::itself::test_name;
+use crate::unix_children::*;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
-use unix_children::*;
 use watertight_os::{EarlierStarts, Found, Grouping, holders_of, is_in_terminals_foreground};
 
 /// A process in a session of its own that ignores SIGTERM and says when it is ready.
@@ -148,9 +146,10 @@ fn a_child_has_the_signal_mask_of_the_start() {
         assert!(main.0, "{main:?}");
         return;
     }
+    let test = "a_child_has_the_signal_mask_of_the_start";
     let mut again = Command::new(std::env::current_exe().unwrap());
     again
-        .args(["--exact", "a_child_has_the_signal_mask_of_the_start"])
+        .args(["--exact", &test_name(module_path!(), test)])
         .env(IS_STARTED_WITH_ONE, "1");
     // SAFETY: the closure runs in the child between fork and exec. Its three calls are async-signal-safe, and it touches nothing but a
     // set on its own stack.
@@ -170,10 +169,11 @@ fn without_a_terminal_nobody_is_in_its_foreground() {
         assert!(!is_in_terminals_foreground());
         return;
     }
+    let test = "without_a_terminal_nobody_is_in_its_foreground";
     let output = Command::new("setsid")
         .arg("--wait")
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "without_a_terminal_nobody_is_in_its_foreground"])
+        .args(["--exact", &test_name(module_path!(), test)])
         .env(IN_A_SESSION, "1")
         .output()
         .unwrap();

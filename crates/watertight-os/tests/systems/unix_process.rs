@@ -1,16 +1,13 @@
 //! Children on Unix: their end is told and taken once, nobody else is ever signalled, and a tree ends as a whole.
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
-mod unix_children;
-
+use crate::unix_children::*;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError, channel};
 use std::time::Duration;
-use unix_children::*;
 use watertight_os::{EarlierStarts, Grouping, Process, Reaped, StartOptions, StartStep};
 
 fn pid_of(process: &Process) -> Pid {

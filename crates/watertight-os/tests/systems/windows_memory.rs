@@ -1,19 +1,17 @@
 //! No block and no buffer is freed or moved before its packet: the tests' allocator would end the process. Here it is made to.
-#![cfg(all(windows, feature = "fault"))]
 #![allow(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "tests state their expectations this way, in their helpers too"
 )]
 
-mod windows_lab;
-
+use crate::itself::test_name;
+use crate::windows_lab::checked::MESSAGE;
+use crate::windows_lab::*;
 use std::alloc::Layout;
 use std::process::Command;
 use watertight_core::{Backend, OpKind};
 use watertight_os::fault;
-use windows_lab::checked::MESSAGE;
-use windows_lab::*;
 
 /// Tells this test's child what to give up.
 const PLANTED: &str = "WATERTIGHT_PLANTED";
@@ -54,9 +52,13 @@ fn memory_that_the_kernel_has_cannot_be_given_up() {
     if let Ok(planted) = std::env::var(PLANTED) {
         return cancel_and(&planted);
     }
+    let name = test_name(
+        module_path!(),
+        "memory_that_the_kernel_has_cannot_be_given_up",
+    );
     for planted in ["free the block", "free the buffer", "move the buffer"] {
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "memory_that_the_kernel_has_cannot_be_given_up"])
+            .args(["--exact", &name])
             .env(PLANTED, planted)
             .output()
             .unwrap();

@@ -1,9 +1,18 @@
 //! What the Windows tests share: a backend driven by hand, and the count of this process's handles.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    reason = "without the feature `fault` some of it is not used"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests state their expectations this way, in their helpers too"
+)]
 
 #[cfg(feature = "fault")]
 pub(crate) mod checked;
 
+use crate::itself::test_name;
 use bytes::Bytes;
 use std::ffi::c_void;
 use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
@@ -35,16 +44,17 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether this process runs nothing but the test of that name. If not, one that does is started and has to succeed.
+/// Whether this process runs nothing but the test of that name, which stands in the module of that `module_path!()`. If not, one that
+/// does is started and has to succeed.
 ///
 /// The test harness starts threads of its own at any moment, and they have handles: a count needs a process to itself.
-pub(crate) fn has_process_to_itself(test: &str) -> bool {
+pub(crate) fn has_process_to_itself(module: &str, test: &str) -> bool {
     const ITSELF: &str = "WATERTIGHT_TEST_BY_ITSELF";
     if std::env::var_os(ITSELF).is_some() {
         return true;
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--test-threads=1"])
+        .args(["--exact", &test_name(module, test), "--test-threads=1"])
         .env(ITSELF, "1")
         .output()
         .unwrap();
