@@ -1,0 +1,179 @@
+//! What the program does to what it opens and to what it was started with: nothing that would show outside.
+#![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
+
+use crate::harness::{EXE, Run, file, folder_with, run, strace};
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// A sector of a block device.
+const SECTOR: usize = 512;
+
+/// As of a file over a network whose server does not answer: what a stream is, is not known. The stream is there all the same.
+#[test]
+fn a_standard_stream_that_cannot_be_looked_at_stays_open() {
+    if !strace::may_trace() {
+        return;
+    }
+    let (folder, _, bytes) = folder_with(1000);
+    // As strace names it.
+    let folder = folder.path().canonicalize().unwrap();
+    let [source, target, messages, log] =
+        ["source", "target", "messages", "calls"].map(|name| folder.join(name));
+    let about = [source.to_str().unwrap(), messages.to_str().unwrap()];
+    let mut command = strace::copy(&log, "?statx", &["?statx:error=EIO"], &about);
+    command
+        .args(["--idle", "20s", "-", &file(&target)])
+        .stdin(File::open(&source).unwrap())
+        .stderr(File::create(&messages).unwrap());
+    let mut output = command.output().unwrap();
+    if strace::failed(&log) == 0 {
+        println!("skipped: std looks at files in another way here");
+        return;
+    }
+    output.stderr = fs::read(&messages).unwrap();
+    let run = Run::of(output).expect(0);
+    assert_eq!(run.bytes_read(), 1000, "{}", run.report);
+    assert!(run.report["sources"][0]["size_at_start"].is_null());
+    assert_eq!(fs::read(&target).unwrap(), bytes);
+}
+
+/// A terminal: its leading end, the other one, and the name of that.
+fn terminal() -> (File, OwnedFd, String) {
+    let leading = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&leading).unwrap();
+    unlockpt(&leading).unwrap();
+    let name = ptsname(&leading, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let following = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
+    (File::from(leading), following, name.into_string().unwrap())
+}
+
+/// Whether a process that leads its session has a controlling terminal.
+fn has_terminal(leader: &Child) -> bool {
+    let id = leader.id().to_string();
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    // Behind the name, which may be any: state, parent, group, session, terminal.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<&str> = fields.split(' ').collect();
+    assert_eq!(fields[3], id, "it leads no session: {stat}");
+    fields[4] != "0"
+}
+
+/// Only who leads a session that has none can get one by opening it, and only for reading.
+#[test]
+fn a_terminal_that_is_opened_is_not_the_controlling_one() {
+    let trial = Command::new("setsid").arg("true").status();
+    if !trial.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no setsid");
+        return;
+    }
+    for is_inherited in [false, true] {
+        let (mut leading, following, name) = terminal();
+        let mut command = Command::new("setsid");
+        command.args([EXE, "copy", "--idle", "60s"]);
+        if is_inherited {
+            // Opened once more, for a description of its own.
+            command.args(["-", "-"]).stdin(following);
+        } else {
+            command.args([name.as_str(), "-"]).stdin(Stdio::null());
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        leading.write_all(b"x\n").unwrap();
+        let mut seen = [0; 2];
+        let stdout = child.stdout.as_mut().unwrap();
+        stdout.read_exact(&mut seen).unwrap();
+        // It has the terminal open, and waits for more.
+        assert!(!has_terminal(&child), "inherited: {is_inherited}");
+        // Ctrl-D.
+        leading.write_all(b"\x04").unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+    // This is how it would be seen.
+    let (_leading, _following, name) = terminal();
+    let script = "exec 3<\"$0\"; echo x; read line";
+    let mut command = Command::new("setsid");
+    command.args(["sh", "-c", script, &name]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut seen = [0; 2];
+    let stdout = child.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut seen).unwrap();
+    let has_terminal = has_terminal(&child);
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert!(has_terminal);
+}
+
+/// A loop device, until this is dropped.
+struct LoopDevice(String);
+
+impl LoopDevice {
+    /// None: not everybody may make one, and not everywhere.
+    fn of(file: &Path) -> Option<Self> {
+        let mut command = Command::new("losetup");
+        command.args(["--find", "--show"]).arg(file);
+        let output = command.output().ok()?;
+        let name = String::from_utf8(output.stdout).ok()?;
+        output
+            .status
+            .success()
+            .then(|| Self(name.trim().to_owned()))
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let mut command = Command::new("losetup");
+        let _ = command.args(["--detach", &self.0]).status();
+    }
+}
+
+#[test]
+fn the_size_of_a_block_device_is_known_at_the_start() {
+    let (folder, source, bytes) = folder_with(2048 * SECTOR + 3 * SECTOR);
+    let Some(device) = LoopDevice::of(&source) else {
+        println!("skipped: there is no loop device for us");
+        return;
+    };
+    let run = run([device.0.as_str(), "-"]).expect(0);
+    assert_eq!(run.report["sources"][0]["size_at_start"], bytes.len());
+    assert!(run.stdout == bytes);
+    // What is left of it, where it was read before; looking does not move the position.
+    let line =
+        "{ dd bs=512 count=3 of=first 2>/dev/null; \"$0\" copy --report json - rest; } <\"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", line, EXE, &device.0]);
+    let output = command.current_dir(folder.path()).output().unwrap();
+    let run = Run::of(output).expect(0);
+    let left = &bytes[3 * SECTOR..];
+    assert_eq!(run.report["sources"][0]["size_at_start"], left.len());
+    assert!(fs::read(folder.path().join("rest")).unwrap() == left);
+}
+
+/// A device is no file, and has a disk behind it all the same.
+#[test]
+fn a_block_device_is_synced() {
+    if !strace::may_trace() {
+        return;
+    }
+    let (folder, source, bytes) = folder_with(8 * SECTOR);
+    let disk = folder.path().join("disk");
+    fs::write(&disk, [0_u8; 16 * SECTOR]).unwrap();
+    let Some(device) = LoopDevice::of(&disk) else {
+        println!("skipped: there is no loop device for us");
+        return;
+    };
+    let log = folder.path().join("calls");
+    let about = [device.0.as_str()];
+    let mut command = strace::copy(&log, "fsync", &[], &about);
+    command.args(["--sync", &file(&source), device.0.as_str()]);
+    Run::of(command.output().unwrap()).expect(0);
+    let log = fs::read_to_string(&log).unwrap();
+    assert_eq!(log.matches("fsync(").count(), 1, "{log}");
+    assert!(fs::read(&disk).unwrap().starts_with(&bytes));
+}

@@ -1,0 +1,346 @@
+//! An empty copy: it starts no thread, hears signals all the same, and comes to what it would come to with all its threads.
+#![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
+
+use crate::harness::{EXE, Run, copy};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// With so large a stack no thread can be started, and std's do not try another one.
+const NO_THREADS: (&str, &str) = ("RUST_MIN_STACK", "1000000000000000");
+/// SIGTERM and SIGUSR1 in a mask.
+const WAITED_FOR: u64 = (1 << (15 - 1)) | (1 << (10 - 1));
+/// Longer than anything here takes, and shorter than what hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder with an empty file, one with a few bytes, and one that has two names.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("empty"), "").unwrap();
+    fs::write(path("old"), "old").unwrap();
+    fs::write(path("linked"), "linked").unwrap();
+    fs::hard_link(path("linked"), path("second")).unwrap();
+    folder
+}
+
+/// Everything in a folder: names and contents.
+fn contents(folder: &Path) -> Vec<(String, String)> {
+    let mut all: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let content = fs::read_to_string(entry.path()).unwrap();
+            (entry.file_name().into_string().unwrap(), content)
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// Runs a line of shell in a folder, in which no program can start a thread; `$W` is the program.
+fn shell(folder: &Path, line: &str) -> Output {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", line])
+        .env("W", EXE)
+        .env(NO_THREADS.0, NO_THREADS.1)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn send(child: &Child, signal: &str) {
+    let mut kill = Command::new("kill");
+    let sent = kill.args(["-s", signal, &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// A copy of a pipe in which nothing comes to another pipe; it keeps its signals already, and waits.
+fn silent(command: &mut Command) -> Child {
+    let child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let path = format!("/proc/{}/status", child.id());
+    let line = |status: &str, name: &str| {
+        let found = status.lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap_or_default().trim().to_owned()
+    };
+    // SIGTERM and SIGUSR1 are caught, and the one thread sleeps.
+    let is_waiting = || {
+        let status = fs::read_to_string(&path).unwrap();
+        let (caught, state) = (line(&status, "SigCgt:"), line(&status, "State:"));
+        assert!(!state.starts_with('Z'), "it ended: {status}");
+        let caught = u64::from_str_radix(&caught, 16).unwrap_or(0);
+        caught & WAITED_FOR == WAITED_FOR && state.starts_with('S')
+    };
+    while !is_waiting() {
+        std::thread::yield_now();
+    }
+    child
+}
+
+#[test]
+fn an_empty_copy_starts_no_thread() {
+    for line in [
+        "$W copy empty target",
+        "$W copy empty old",
+        "$W copy empty old,inplace",
+        "$W copy --sync --report-to account --hash empty target linked -",
+        "$W copy /dev/null /dev/null",
+        "$W copy - - <empty >out",
+        "$W copy - - >>old",
+        "$W copy fd:5 fd:6 5<empty 6>out",
+        "cat old | { cat >out; $W copy - target; }",
+        "true | $W copy - - >out",
+    ] {
+        let folder = folder();
+        let output = shell(folder.path(), line);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{line}: {told}");
+        assert_eq!(told, "", "{line}");
+    }
+    // This is how it would be seen.
+    let folder = folder();
+    let output = shell(folder.path(), "$W copy old target");
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("the copy could not begin"), "{told}");
+}
+
+#[test]
+fn a_pipe_that_ends_without_a_byte_is_waited_for_without_a_thread() {
+    let mut child = silent(copy(["-", "-"]).env(NO_THREADS.0, NO_THREADS.1));
+    drop(child.stdin.take());
+    let run = Run::of(child.wait_with_output().unwrap()).expect(0);
+    assert_eq!(run.bytes_read(), 0);
+    assert_eq!(run.report["sources"][0]["ended"], true);
+    assert_eq!(run.stdout, b"");
+}
+
+/// What strace sees a program start.
+fn started(folder: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-qq", "-o", "calls"])
+        .args(["-e", "trace=clone,clone3,fork,vfork", EXE])
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let calls = folder.join("calls");
+    let seen = fs::read_to_string(&calls).unwrap();
+    fs::remove_file(calls).unwrap();
+    seen
+}
+
+#[test]
+fn strace_sees_an_empty_copy_start_nothing() {
+    let mut trial = Command::new("strace");
+    let trial = trial.args(["-f", "-o", "/dev/null", "true"]).output();
+    if !trial.is_ok_and(|output| output.status.success()) {
+        println!("skipped: there is no strace that may trace");
+        return;
+    }
+    let folder = folder();
+    for arguments in [
+        &["copy", "empty", "target"][..],
+        &["copy", "-", "-"],
+        &["copy", "--report-to", "account", "-", "old"],
+    ] {
+        let seen = started(folder.path(), arguments);
+        assert_eq!(seen, "", "{arguments:?}");
+    }
+    let seen = started(folder.path(), &["copy", "linked", "target"]);
+    assert!(seen.contains("clone"), "{seen}");
+    if can_write_at_once() {
+        let seen = started(folder.path(), &["copy", "--hash", "empty", "target"]);
+        assert_eq!(seen, "", "what it says goes at once");
+    } else {
+        println!("skipped: a write to a pipe cannot be told not to wait here");
+    }
+}
+
+fn can_write_at_once() -> bool {
+    use rustix::io::{ReadWriteFlags, pwritev2};
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let byte = [IoSlice::new(b"x")];
+    pwritev2(&writer, &byte, u64::MAX, ReadWriteFlags::NOWAIT).is_ok()
+}
+
+/// Each with the threads of a copy that shows its progress, and without.
+#[test]
+fn an_empty_copy_comes_to_the_same_with_and_without_threads() {
+    let others = "--limit 5 --rate 1k --idle 9s --drain-within 9s --buffer 8k --start-at 50% --slow drop --dead drop --stable";
+    let mut cases: Vec<(Vec<&str>, i32)> = [
+        ("empty target", 0),
+        ("empty old", 0),
+        ("empty linked", 0),
+        ("empty old,inplace", 0),
+        ("empty old,append", 0),
+        ("empty old,exclusive", 3),
+        ("empty target,exclusive", 0),
+        ("empty target,create=no", 3),
+        ("empty empty", 3),
+        ("empty missing/target", 3),
+        ("empty target old fd:99", 3),
+        ("empty fd:0", 3),
+        ("empty target target.partial", 3),
+        ("empty target old - /dev/null", 0),
+        ("--hash empty target", 0),
+        ("--sync empty target", 0),
+        ("--expect-bytes 0 empty old", 0),
+        ("--expect-bytes 5 empty old", 7),
+        ("--expect-bytes 5 empty old,inplace", 7),
+        ("--expect-bytes 5 - -", 7),
+        ("/dev/null target", 0),
+        ("- -", 0),
+        ("- /dev/null", 0),
+    ]
+    .into_iter()
+    .map(|(line, code)| (line.split(' ').collect(), code))
+    .collect();
+    cases.push((others.split(' ').chain(["empty", "target"]).collect(), 0));
+    for (arguments, code) in cases {
+        let few: &[&str] = &[];
+        let [without, with] = [few, &["--progress", "json"]].map(|options| {
+            let folder = folder();
+            let mut command = copy(options.iter().chain(&arguments));
+            let output = command.current_dir(folder.path()).output().unwrap();
+            let mut report = Run::of(output).expect(code).report;
+            let fields = report.as_object_mut().unwrap();
+            fields.remove("elapsed_seconds");
+            (report, contents(folder.path()))
+        });
+        assert_eq!(without, with, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_copy_whose_source_is_silent() {
+    let mut child = silent(&mut copy(["-", "-"]));
+    let stdin = child.stdin.take();
+    send(&child, "TERM");
+    let run = Run::of(child.wait_with_output().unwrap()).expect(143);
+    drop(stdin);
+    assert_eq!(run.report["ending"], "interrupted");
+    assert_eq!(run.report["sources"][0]["ended"], false);
+    assert_eq!(run.destination(0)["given_up"], "interrupted");
+}
+
+/// Comes back when it is stopped: what is sent to it now is heard when it goes on, all at once.
+fn stop(child: &Child) {
+    send(child, "STOP");
+    let path = format!("/proc/{}/stat", child.id());
+    let is_stopped = || fs::read_to_string(&path).unwrap().contains(") T ");
+    while !is_stopped() {
+        std::thread::yield_now();
+    }
+}
+
+/// The handler of a signal runs when the call is over that saw the end.
+#[test]
+fn a_signal_just_before_the_end_is_no_end() {
+    for _ in 0..10 {
+        let mut child = silent(&mut copy(["-", "-"]));
+        stop(&child);
+        send(&child, "TERM");
+        drop(child.stdin.take());
+        send(&child, "CONT");
+        let run = Run::of(child.wait_with_output().unwrap()).expect(143);
+        assert_eq!(run.report["ending"], "interrupted");
+    }
+}
+
+/// Before anybody hears signals, too.
+#[test]
+fn two_signals_to_a_silent_copy_leave_no_empty_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let account = folder.path().join("account");
+    let report = ["--report-to", account.to_str().unwrap(), "-", "-"];
+    let mut child = silent(&mut copy(report));
+    let stdin = child.stdin.take();
+    assert!(account.exists());
+    stop(&child);
+    for signal in ["TERM", "INT", "CONT"] {
+        send(&child, signal);
+    }
+    let code = child.wait().unwrap().code();
+    drop(stdin);
+    assert!([Some(130), Some(143)].contains(&code), "{code:?}");
+    assert!(!account.exists());
+}
+
+#[test]
+fn the_account_of_a_silent_source_is_told_and_the_copy_goes_on() {
+    let mut child = silent(&mut copy(["-", "-"]));
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    send(&child, "USR1");
+    let mut line = String::new();
+    told.read_line(&mut line).unwrap();
+    assert!(line.starts_with("watertight: so far 0 bytes"), "{line}");
+    stdin.write_all(b"hello").unwrap();
+    drop(stdin);
+    let mut seen = String::new();
+    stdout.read_to_string(&mut seen).unwrap();
+    assert_eq!(seen, "hello");
+    let mut report = String::new();
+    told.read_to_string(&mut report).unwrap();
+    let report = report.lines().last().unwrap();
+    let report: Value = serde_json::from_str(report).unwrap();
+    assert_eq!(report["destinations"][0]["transferred"], 5);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+fn wait_with_patience(child: &mut Child) -> ExitStatus {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() >= until {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it hangs");
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Nobody hears the first one: the one thread is held by a report that nobody takes.
+#[test]
+fn a_second_signal_ends_an_empty_copy_that_is_held() {
+    let folder = folder();
+    let account = folder.path().join("account");
+    let made = Command::new("mkfifo").arg(&account).status();
+    assert!(made.unwrap().success());
+    let mut full = File::options()
+        .read(true)
+        .write(true)
+        .open(&account)
+        .unwrap();
+    rustix::io::ioctl_fionbio(&full, true).unwrap();
+    let error = loop {
+        if let Err(error) = full.write(&[b'.'; 4096]) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    let mut command = copy(["--report-to", account.to_str().unwrap(), "-", "-"]);
+    command.env(NO_THREADS.0, NO_THREADS.1);
+    let mut child = command.spawn().unwrap();
+    // When its destination has its end, only the report is left.
+    let mut seen = Vec::new();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_to_end(&mut seen).unwrap();
+    for signal in ["TERM", "INT"] {
+        send(&child, signal);
+    }
+    let code = wait_with_patience(&mut child).code();
+    assert!([Some(130), Some(143)].contains(&code), "{code:?}");
+}

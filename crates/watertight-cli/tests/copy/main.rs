@@ -1,0 +1,45 @@
+//! `watertight copy`, run as a program.
+
+#[cfg(target_os = "linux")]
+mod commit_faults_unix;
+#[cfg(unix)]
+mod copy_unix;
+#[cfg(target_os = "linux")]
+mod deadlines_unix;
+#[cfg(target_os = "linux")]
+mod descriptors_unix;
+#[cfg(unix)]
+mod diagnostics_unix;
+#[cfg(target_os = "linux")]
+mod empty_copy_unix;
+mod everywhere;
+#[path = "../harness/mod.rs"]
+mod harness;
+#[cfg(target_os = "linux")]
+mod held_up_unix;
+#[cfg(unix)]
+mod hostile_unix;
+#[cfg(unix)]
+mod opening_unix;
+#[cfg(target_os = "linux")]
+mod partial_unix;
+#[cfg(windows)]
+mod partial_windows;
+#[cfg(target_os = "linux")]
+mod progress_lines_unix;
+#[cfg(unix)]
+mod resume_unix;
+mod seal;
+#[cfg(unix)]
+mod seal_unix;
+#[cfg(target_os = "linux")]
+mod several_unix;
+mod start_at;
+#[cfg(target_os = "linux")]
+mod sync_unix;
+mod usage;
+mod verdict;
+#[cfg(target_os = "linux")]
+mod verdict_unix;
+#[cfg(unix)]
+mod watching_unix;

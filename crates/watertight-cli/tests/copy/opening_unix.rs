@@ -1,0 +1,339 @@
+//! `watertight copy` around its opening: what a refusal leaves behind, sources that become shorter, streams that are shared.
+#![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
+
+use crate::harness::{EXE, Run, copy, file, folder_with};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Far more than a pipe, the queue of `--buffer 64k` and the chunks that are read ahead hold together.
+const LARGE: usize = 4_000_000;
+
+/// Runs a line of shell in a folder; `$W` is the program.
+fn shell(folder: &Path, line: &str) -> Output {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", line])
+        .env("W", EXE)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// The names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+    let mut names: Vec<String> = entries
+        .map(|entry| name(entry).into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Runs a copy of `source` to new files in `made` under a limit. What was not begun leaves nothing. Says whether it began.
+#[track_caller]
+fn copy_within(limit: &str, arguments: &str) -> bool {
+    let (folder, _, _) = folder_with(1000);
+    let made = folder.path().join("made");
+    fs::create_dir(&made).unwrap();
+    let line = format!("ulimit {limit} && exec \"$W\" copy -q {arguments}");
+    let output = shell(folder.path(), &line);
+    match code(&output) {
+        // 3: not opened. 1: it could not begin. Everything else is a copy that began, or no program that ran.
+        Some(1 | 3) => {
+            let left = names(&made);
+            assert!(left.is_empty(), "{limit}: {left:?}: {}", stderr(&output));
+            false
+        }
+        code => code == Some(0),
+    }
+}
+
+#[test]
+fn too_few_descriptors_leave_no_file_behind() {
+    let mut began = Vec::new();
+    for limit in 6..40 {
+        let limit = format!("-n {limit}");
+        began.push(copy_within(&limit, "source made/one"));
+        began.push(copy_within(
+            &limit,
+            "source made/one made/two made/3 made/4",
+        ));
+        began.push(copy_within(&limit, "source made/one made/two exec:cat"));
+        began.push(copy_within(&limit, "- made/one fd:3 <source 3>>other"));
+    }
+    assert!(began.contains(&true) && began.contains(&false), "{began:?}");
+    let many: Vec<String> = (0..80).map(|i| format!("made/{i}")).collect();
+    for limit in [24, 40, 70, 85, 100] {
+        let arguments = format!("source {}", many.join(" "));
+        let has_begun = copy_within(&format!("-n {limit}"), &arguments);
+        assert!(!has_begun || limit > 80, "{limit}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn threads_that_cannot_be_started_leave_no_file_behind() {
+    // Less and less room for their stacks, in KiB, but enough for all else: std itself hangs when it finds no memory while it prints
+    // a backtrace.
+    for megabytes in (30..120).rev().step_by(2) {
+        let limit = format!("-v {}", megabytes * 1024);
+        copy_within(&limit, "source made/one made/two exec:cat made/three");
+    }
+}
+
+#[test]
+fn a_refused_copy_leaves_nothing_and_overwrites_nothing() {
+    for line in [
+        "$W copy source made/one made/two missing/three",
+        "$W copy source made/one precious exec:no-such-program",
+        "$W copy source made/one made/./one",
+        "$W copy source made/link missing/three",
+        "$W copy source made/one precious fd:99",
+        "$W copy source made/one precious,exclusive",
+        "$W copy --report-to made/one source made/one",
+    ] {
+        let (folder, source, bytes) = folder_with(1000);
+        let made = folder.path().join("made");
+        fs::create_dir(&made).unwrap();
+        fs::write(folder.path().join("precious"), "precious").unwrap();
+        std::os::unix::fs::symlink("target", made.join("link")).unwrap();
+        let output = shell(folder.path(), line);
+        assert_eq!(code(&output), Some(3), "{line}: {}", stderr(&output));
+        assert_eq!(names(&made), ["link"], "{line}");
+        let precious = fs::read(folder.path().join("precious")).unwrap();
+        assert_eq!(precious, b"precious", "{line}");
+        assert_eq!(fs::read(&source).unwrap(), bytes, "{line}");
+    }
+}
+
+#[test]
+fn a_reports_file_that_stays_empty_goes() {
+    let (folder, _, _) = folder_with(1000);
+    let made = folder.path().join("made");
+    fs::create_dir(&made).unwrap();
+    // No thread can be started, not even the first.
+    let line = "RUST_MIN_STACK=1000000000000000 $W copy --report-to made/report source made/one";
+    let output = shell(folder.path(), line);
+    assert_eq!(code(&output), Some(1), "{}", stderr(&output));
+    assert_eq!(names(&made), [""; 0]);
+    // One that says why nothing was copied stays.
+    let line = "$W copy --report-to made/report missing made/one";
+    assert_eq!(code(&shell(folder.path(), line)), Some(3));
+    assert_eq!(names(&made), ["report"]);
+}
+
+/// Runs a copy to its standard output, and changes the source once the first byte has arrived. The rest waits meanwhile for
+/// its reader.
+fn changed_meanwhile(command: &mut Command, change: impl FnOnce()) -> Run {
+    let mut child = command.spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut arrived = vec![0];
+    stdout.read_exact(&mut arrived).unwrap();
+    change();
+    stdout.read_to_end(&mut arrived).unwrap();
+    let run = Run::of(child.wait_with_output().unwrap());
+    Run {
+        stdout: arrived,
+        ..run
+    }
+}
+
+fn cut(path: &Path, len: usize) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_len(len as u64).unwrap();
+}
+
+#[test]
+fn a_source_that_becomes_shorter_is_told() {
+    for is_redirected in [false, true] {
+        let (_folder, source, bytes) = folder_with(LARGE);
+        let address = if is_redirected {
+            "-".to_owned()
+        } else {
+            file(&source)
+        };
+        let mut command = copy(["--buffer", "64k", &address, "-"]);
+        if is_redirected {
+            command.stdin(File::open(&source).unwrap());
+        }
+        let run = changed_meanwhile(&mut command, || cut(&source, LARGE / 2)).expect(4);
+        assert!(run.stdout == bytes[..LARGE / 2]);
+        assert_eq!(run.report["ending"], "source_shrank");
+        let one = &run.report["sources"][0];
+        assert_eq!(one["size_at_start"], LARGE);
+        assert_eq!(one["ended"], false);
+        let error = one["error"].as_str().unwrap();
+        let told = "the source became shorter: 4000000 bytes at the start, 2000000 read";
+        assert_eq!(error, told);
+    }
+    // The text says it, too; and a file that was cut to nothing is no file without a size.
+    let (_folder, source, _) = folder_with(LARGE);
+    let mut command = Command::new(EXE);
+    command.args(["copy", "--buffer", "64k", &file(&source), "-"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = changed_meanwhile(&mut command, || cut(&source, 0)).expect(4);
+    let told = "stopped because the source became shorter,";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+    let told = "not to the end\n  error        the source became shorter: 4000000 bytes";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+}
+
+#[test]
+fn a_source_that_grows_is_copied_to_its_end() {
+    let (_folder, source, mut bytes) = folder_with(LARGE);
+    let grow = || {
+        let mut file = File::options().append(true).open(&source).unwrap();
+        file.write_all(b"more").unwrap();
+    };
+    let mut command = copy(["--buffer", "64k", &file(&source), "-"]);
+    let run = changed_meanwhile(&mut command, grow).expect(0);
+    bytes.extend(b"more");
+    assert!(run.stdout == bytes);
+    assert_eq!(run.report["sources"][0]["size_at_start"], LARGE);
+}
+
+#[test]
+fn what_is_left_of_a_redirected_file_is_its_size() {
+    let (folder, _, bytes) = folder_with(1000);
+    let line =
+        "{ dd bs=400 count=1 of=first 2>/dev/null; $W copy --report json fd:0 rest; } <source";
+    let output = shell(folder.path(), line);
+    let run = Run::of(output).expect(0);
+    assert_eq!(run.report["sources"][0]["size_at_start"], 600);
+    assert_eq!(fs::read(folder.path().join("rest")).unwrap(), bytes[400..]);
+    let line = "$W copy --report json fd:5 all 5<source";
+    let run = Run::of(shell(folder.path(), line)).expect(0);
+    assert_eq!(run.report["sources"][0]["size_at_start"], 1000);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn files_without_a_true_size_are_copied_to_their_end() {
+    // These say 0, 4,096 and 4,096; not every system has the second and the third.
+    for path in [
+        "/proc/self/status",
+        "/sys/kernel/uevent_seqnum",
+        "/sys/class/net/lo/mtu",
+    ] {
+        if Path::new(path).exists() {
+            let run = crate::harness::run([path, "-"]).expect(0);
+            assert_eq!(run.report["sources"][0]["ended"], true, "{path}");
+            assert!(!run.stdout.is_empty(), "{path}");
+        }
+    }
+}
+
+#[test]
+fn the_account_so_far_is_told_and_the_copy_goes_on() {
+    let mut child = copy(["-", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let mut pass = || {
+        stdin.write_all(b"hello").unwrap();
+        let mut seen = [0; 5];
+        stdout.read_exact(&mut seen).unwrap();
+    };
+    pass();
+    let mut kill = Command::new("kill");
+    let sent = kill.args(["-s", "USR1", &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+    let mut lines = [String::new(), String::new()];
+    for line in &mut lines {
+        told.read_line(line).unwrap();
+    }
+    assert_eq!(lines[0], "watertight: so far 5 bytes (5 B) read from -\n");
+    assert!(lines[1].starts_with("  transferred  "), "{lines:?}");
+    pass();
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut report = String::new();
+    told.read_to_string(&mut report).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["destinations"][0]["transferred"], 10);
+}
+
+#[test]
+fn messages_never_get_into_the_data() {
+    for line in [
+        "$W copy source - >log 2>&1",
+        "$W copy -q --report none source - >log 2>&1",
+        "$W copy --report json --progress always source - >log 2>&1",
+        "$W copy --report-to account source - >log 2>&1",
+        "$W copy source - 2>&1 | cat >log",
+        "$W copy source - >>log 2>&1",
+        "$W copy source log 2>log",
+        "$W copy source log 2>>log",
+        "$W copy source log,append 2>>log",
+        "$W copy source other fd:5 5>log 2>&5",
+        "$W copy \"exec:sh -c 'echo oops >&2; cat source'\" - >log 2>&1",
+        "$W copy source - 'exec:wc -c' >log",
+        // It must not grow by what is said about it.
+        "$W copy log other 2>>log && cmp log other",
+    ] {
+        let (folder, _, bytes) = folder_with(1000);
+        let log = folder.path().join("log");
+        if line.contains("copy log") {
+            fs::write(&log, &bytes).unwrap();
+        }
+        let output = shell(folder.path(), line);
+        assert_eq!(code(&output), Some(0), "{line}: {}", stderr(&output));
+        assert!(fs::read(&log).unwrap() == bytes, "{line}");
+        if line.contains("--report-to") {
+            let account = fs::read_to_string(folder.path().join("account")).unwrap();
+            assert!(account.contains("transferred  1000 bytes"), "{account}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_is_no_data_either() {
+    let (folder, _, _) = folder_with(1000);
+    for line in [
+        "$W copy missing - >log 2>&1",
+        "$W copy --report json source missing/target - >log 2>&1",
+        // What the child prints has nowhere to go.
+        "$W copy source - 'exec:wc -c' >log 2>&1",
+        "$W copy --report-to log source - >log 2>&1",
+    ] {
+        let output = shell(folder.path(), line);
+        assert_eq!(code(&output), Some(3), "{line}");
+        let log = fs::read_to_string(folder.path().join("log")).unwrap();
+        assert_eq!(log, "", "{line}");
+    }
+    let line = "$W copy --report-to account source - 'exec:wc -c' >log 2>&1";
+    assert_eq!(code(&shell(folder.path(), line)), Some(3));
+    let account = fs::read_to_string(folder.path().join("account")).unwrap();
+    assert!(account.contains("2>messages"), "{account}");
+}
+
+#[test]
+fn a_childs_output_goes_beside_the_data() {
+    let (folder, _, bytes) = folder_with(1000);
+    let output = shell(folder.path(), "$W copy -q source - 'exec:wc -c'");
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    assert!(output.stdout == bytes);
+    assert_eq!(stderr(&output).trim(), "1000");
+    // Where standard output has no data, it is the child's.
+    let output = shell(folder.path(), "$W copy -q source target 'exec:wc -c'");
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "1000");
+    // In the null device nothing is mixed.
+    let output = shell(
+        folder.path(),
+        "$W copy source - 'exec:wc -c' >/dev/null 2>&1",
+    );
+    assert_eq!(code(&output), Some(0));
+}

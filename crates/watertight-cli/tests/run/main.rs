@@ -1,0 +1,16 @@
+//! `watertight run`, run as a program, and what the program says, word for word.
+
+#[cfg(target_os = "linux")]
+mod at_terminal_unix;
+#[cfg(target_os = "linux")]
+mod background_unix;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod run_command;
+#[cfg(unix)]
+mod run_command_unix;
+#[cfg(target_os = "linux")]
+mod run_inherits_unix;
+#[cfg(target_os = "linux")]
+mod run_tty_unix;
+mod snapshots;

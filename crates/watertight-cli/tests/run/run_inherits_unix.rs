@@ -1,0 +1,127 @@
+//! `watertight run` hands on what it was started with: ignored signals, and descriptors. What the command has, /proc tells.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+
+use crate::harness::EXE;
+use std::process::Command;
+
+/// Signals that ask to end, by their names and numbers (Linux: the same everywhere).
+const ASKING: [(&str, u32); 4] = [("HUP", 1), ("INT", 2), ("QUIT", 3), ("TERM", 15)];
+
+/// Runs a shell's line, in which `$0` is the program.
+fn shell(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", line, EXE]);
+    command
+}
+
+/// The signals that a process ignores or handles, as its status in /proc has them: a bit for each, the first signal's the lowest.
+fn signals(status: &str, which: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(which));
+    u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+}
+
+/// With `nohup` a command outlives its terminal, and a shell's job in the background hears no Ctrl-C, through us as without us.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_is_ignored_by_us_and_by_the_command() {
+    // A test that is itself run by nohup can make nobody hear it.
+    let here = std::fs::read_to_string("/proc/self/status").unwrap();
+    let here = signals(&here, "SigIgn:");
+    for ignored in ["", "HUP", "INT", "INT QUIT", "HUP INT QUIT TERM"] {
+        let trap = if ignored.is_empty() {
+            String::new()
+        } else {
+            format!("trap '' {ignored};")
+        };
+        // The command's parent is the program.
+        let look = "cat /proc/self/status; echo; cat /proc/$PPID/status";
+        let line = format!("{trap} exec \"$0\" run -- sh -c '{look}'");
+        let output = shell(&line).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (command, us) = text.split_once("\n\n").unwrap();
+        for (name, number) in ASKING {
+            let bit = 1_u64 << (number - 1);
+            let is_ignored = here & bit != 0 || ignored.split(' ').any(|one| one == name);
+            let in_command = signals(command, "SigIgn:") & bit != 0;
+            assert_eq!(in_command, is_ignored, "{name} of {ignored:?}");
+            assert_eq!(signals(us, "SigIgn:") & bit != 0, is_ignored, "{name}");
+            assert_eq!(signals(us, "SigCgt:") & bit != 0, !is_ignored, "{name}");
+        }
+        // What is neither ignored nor handled is at its default.
+        assert_eq!(signals(command, "SigCgt:"), 0, "{ignored:?}");
+    }
+}
+
+/// Uses all three streams, and then says what they are and which descriptors there are: in a file, and in shells within the shell, so that no
+/// redirection shows.
+const LOOK: &str = r#"read -r line; echo "out $line"; echo "err $line" >&2
+for n in 0 1 2; do (readlink /proc/$$/fd/$n >>seen); done
+(ls /proc/$$/fd >>seen)
+exit 0"#;
+
+/// As with `<&- >&- 2>&-` in a script of cron's: what is not asked for is the null device, and nothing of ours is in a closed one's place.
+#[test]
+fn a_command_has_its_streams_although_ours_are_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().canonicalize().unwrap();
+    let path = |name: &str| place.join(name);
+    std::fs::write(path("in"), "a line\n").unwrap();
+    let listed = shell("ls /proc/$$/fd; exit 0").output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let null = || vec!["/dev/null".to_owned(); 3];
+    let files = ["in", "out", "err"].map(|name| path(name).to_str().unwrap().to_owned());
+    for (options, streams) in [
+        ("", null()),
+        ("--stdin in --stdout out --stderr err", files.to_vec()),
+        ("--stdin in --stdout out --merge", Vec::new()),
+    ] {
+        let line = format!("exec \"$0\" run {options} -- sh -c \"$LOOK\" <&- >&- 2>&-");
+        let mut command = shell(&line);
+        let status = command.env("LOOK", LOOK).current_dir(&place).status();
+        assert!(status.unwrap().success(), "{options}");
+        let seen = std::fs::read_to_string(path("seen")).unwrap();
+        std::fs::remove_file(path("seen")).unwrap();
+        let (links, numbers) = seen.split_at(seen.find("\n0\n").unwrap() + 1);
+        // What a shell has without us: its streams, and what this test was started with.
+        assert_eq!(numbers, listed, "{options}");
+        if !streams.is_empty() {
+            assert_eq!(links.lines().collect::<Vec<_>>(), streams, "{options}");
+        }
+        if options.contains("--stdout") {
+            let is_merged = options.contains("--merge");
+            let expected = if is_merged {
+                "out a line\nerr a line\n"
+            } else {
+                "out a line\n"
+            };
+            assert_eq!(std::fs::read_to_string(path("out")).unwrap(), expected);
+        }
+    }
+}
+
+/// As make's job server has it, whether the command's streams are its own or go through our hands.
+#[test]
+fn a_descriptor_from_3_on_is_the_commands_too() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in"), "there and back\n").unwrap();
+    for options in ["", "--max-output 1M", "--merge --within 1000s"] {
+        let line = format!("exec \"$0\" run {options} -- sh -c 'cat <&3 >&4' 3<in 4>out");
+        let output = shell(&line).current_dir(&folder).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let back = std::fs::read_to_string(folder.path().join("out"));
+        assert_eq!(back.unwrap(), "there and back\n", "{options}");
+    }
+}
+
+/// `<(...)`, which is a descriptor with a high number.
+#[test]
+fn what_a_shell_has_in_place_of_a_file_is_the_commands_too() {
+    let line = "exec \"$0\" run -- cat <(echo through a pipe)";
+    let output = Command::new("bash").args(["-c", line, EXE]).output();
+    let Ok(output) = output else {
+        println!("skipped: there is no bash");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text, "through a pipe\n", "{output:?}");
+}
