@@ -5,8 +5,7 @@
     reason = "a test names what it expects"
 )]
 
-mod model;
-
+use crate::model;
 use bytes::Bytes;
 use watertight_core::{
     Action, Cause, Chunks, Class, ErrorKind, Moved, Op, OpKind, OsCode, Outcome, WriteHalf,

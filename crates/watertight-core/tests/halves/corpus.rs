@@ -1,8 +1,7 @@
 //! What the fuzzer found worth keeping about both halves, on a compiler that cannot fuzz.
 #![allow(clippy::unwrap_used, reason = "a test names what it expects")]
 
-mod model;
-
+use crate::model;
 use std::path::Path;
 
 fn replay(target: &str, run: fn(&[u8])) {
