@@ -1,15 +1,12 @@
-//! What a pipe promises, on the simulated Unix.
-#![cfg(unix)]
+//! What a pipe promises, on a simulated Unix whose ends can only block.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
-#[path = "../../watertight/tests/conformance/body.rs"]
+#[path = "../../../watertight/tests/conformance/body.rs"]
 mod body;
-#[path = "ground/mod.rs"]
-mod shared;
 
 /// What a pipe is here.
 mod ground {
-    pub(super) use crate::shared::{
+    pub(super) use crate::ground::{
         PATIENCE, fill_up, joined, noise, pipe, pipe_with, read_exactly, read_to_end,
     };
     use watertight_sim::kernel::Way;
@@ -20,13 +17,13 @@ mod ground {
     pub(super) struct Accounted;
 
     impl Accounted {
-        pub(super) fn start() -> crate::shared::Accounted {
-            crate::shared::Accounted::on(
+        pub(super) fn start() -> crate::ground::Accounted {
+            crate::ground::Accounted::on(
                 Shape::Pages {
                     slots: 16,
                     page: 4096,
                 },
-                Way::Readiness,
+                Way::Thread,
             )
         }
     }

@@ -1,5 +1,4 @@
 //! The committed corpus of the fuzz target `sim`, on stable: every file is a run that has to end well.
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use std::path::Path;

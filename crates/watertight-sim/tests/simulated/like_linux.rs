@@ -1,5 +1,4 @@
 //! The simulated pipe against the real one: the same writes and reads, the same counts, to the byte.
-#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use rustix::io::Errno;
