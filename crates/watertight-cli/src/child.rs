@@ -102,6 +102,8 @@ pub(crate) struct ChildOfEnd {
     abandoned_at: Option<Instant>,
     is_abandoned: bool,
     left: Vec<OsString>,
+    /// Why those that it left behind do not live on, if they should.
+    not_let_go: Option<String>,
     /// A thread is ending its tree.
     is_ending: bool,
     is_released: bool,
@@ -159,6 +161,7 @@ impl ChildOfEnd {
             ended_by: self.ended_by,
             left: shown_names(&self.left),
             left_hex: hex_unless_texts(&self.left),
+            not_let_go: self.not_let_go.clone(),
             ..self.status.clone().unwrap_or_default()
         })
     }
@@ -275,10 +278,15 @@ impl ChildOfEnd {
             // Its status is known already.
             let _ = child.try_wait();
             if !self.stopped {
-                // If that fails, they end with us; what the copy came to is as it is.
-                let _ = child.let_go();
+                let let_go = child.let_go();
+                self.note_let_go(let_go);
             }
         }
+    }
+
+    /// If that failed, they end with us: what the copy came to is as it is, and that is told.
+    fn note_let_go(&mut self, let_go: io::Result<()>) {
+        self.not_let_go = let_go.err().map(|error| error.to_string());
     }
 }
 
@@ -315,5 +323,18 @@ mod tests {
         assert_eq!(status.left[1], "a\u{fffd}b (pid 8)");
         assert_eq!(status.left_hex.unwrap()[1], "61ff622028706964203829");
         of_end.release();
+    }
+
+    #[test]
+    fn who_cannot_be_let_go_is_told_of() {
+        let child = Command::new("true").spawn().unwrap();
+        assert!(child.wait().wait().unwrap().is_success());
+        let mut of_end = ChildOfEnd::default();
+        of_end.child = Some(Arc::new(child));
+        of_end.release();
+        assert_eq!(of_end.status().unwrap().warning(), None);
+        of_end.note_let_go(Err(io::Error::other("it is refused")));
+        let warning = of_end.status().unwrap().warning().unwrap();
+        assert!(warning.ends_with(": it is refused"), "{warning}");
     }
 }

@@ -41,11 +41,22 @@ pub(crate) struct ChildStatus {
     /// The bytes of each of `left` in hexadecimal, if a name among them is no text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) left_hex: Option<Vec<String>>,
+    /// Why whoever it left behind ends with us, if they could not be let go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_let_go: Option<String>,
 }
 
 impl ChildStatus {
     /// Whether it ended well, or badly as a mere consequence of our stopping.
     pub(crate) fn is_good(&self) -> bool {
         self.stopped || self.good
+    }
+
+    /// What there is to say of whoever it left behind, if they do not live on.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let error = self.not_let_go.as_ref()?;
+        Some(format!(
+            "whoever it left behind ends with this program: {error}"
+        ))
     }
 }

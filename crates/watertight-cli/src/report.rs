@@ -209,10 +209,23 @@ impl Report {
                 lines.push(format!("{}: what arrived is in {partial}", one.address));
             }
         }
+        lines.extend(self.warnings());
         if self.exit_code != 0 && self.ending != CopyEnding::NotOpened {
             lines.push(self.headline());
         }
         lines
+    }
+
+    /// What went wrong and is no failure of the copy.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let sources = self.sources.iter().map(|one| (&one.address, &one.child));
+        let destinations = self.destinations.iter();
+        let destinations = destinations.map(|one| (&one.address, &one.child));
+        let warnings = sources.chain(destinations).filter_map(|(address, child)| {
+            let warning = child.as_ref()?.warning()?;
+            Some(format!("{address}: {warning}"))
+        });
+        warnings.collect()
     }
 
     fn headline(&self) -> String {
@@ -453,6 +466,9 @@ fn write_details(
     });
     if !child.left.is_empty() {
         writeln!(out, "  left         {}", printable(&child.left.join(", ")))?;
+    }
+    if let Some(warning) = child.warning() {
+        writeln!(out, "  warning      {}", printable(&warning))?;
     }
     Ok(())
 }

@@ -385,6 +385,34 @@ fn a_plain_pipe_is_suggested_where_a_child_may_have_opened_its_socket_again() {
     }
 }
 
+/// The copy is as whole as it was.
+#[test]
+fn whoever_cannot_be_let_go_is_a_warning_and_no_failure() {
+    let mut report = finished();
+    assert!(report.warnings().is_empty());
+    report.destinations[0].child = Some(ChildStatus {
+        code: Some(0),
+        good: true,
+        not_let_go: Some("it is refused".to_owned()),
+        ..ChildStatus::default()
+    });
+    let report = report.conclude();
+    assert_eq!(report.exit_code, 0);
+    let warning = "whoever it left behind ends with this program: it is refused";
+    let text = report.to_text();
+    assert!(
+        text.contains(&format!("  warning      {warning}\n")),
+        "{text}"
+    );
+    assert_eq!(report.errors(), [format!("b: {warning}")]);
+    assert!(
+        report
+            .to_json()
+            .unwrap()
+            .contains("\"not_let_go\":\"it is refused\"")
+    );
+}
+
 /// It is told as an error, and what made us stop it counts.
 #[test]
 fn a_source_that_did_not_stop_has_not_failed() {

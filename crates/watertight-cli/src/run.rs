@@ -392,8 +392,9 @@ fn text(flags: &CopyFlags, report: &Report, is_saved: bool) -> Option<serde_json
     }
     // A copy that did not begin has no account to print: the error says it all.
     let has_account = is_saved || report.ending != CopyEnding::NotOpened;
-    // A hash that was asked for is wanted after a success, too.
-    let is_all_wanted = is_saved || report.exit_code != 0 || flags.hash.is_some();
+    // A hash that was asked for is wanted after a success, too, and what went wrong beside it.
+    let is_told = report.exit_code != 0 || !report.warnings().is_empty();
+    let is_all_wanted = is_saved || is_told || flags.hash.is_some();
     let all = || has_account.then(|| Ok(report.to_text()));
     match flags.report {
         Some(ReportChoice::Json) => Some(report.to_json().map(|json| json + "\n")),

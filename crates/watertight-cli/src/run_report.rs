@@ -12,8 +12,9 @@ use crate::units::{
 };
 use serde::Serialize;
 use std::fmt::Write;
+use std::io;
 use std::time::Duration;
-use watertight::{Captured, Exit, Found, Outcome, Usage};
+use watertight::{Captured, EndedBy, Exit, Found, Outcome, Usage};
 
 /// One output, if it went through our hands.
 #[derive(Debug, Serialize)]
@@ -120,7 +121,7 @@ impl RunReport {
         errors.extend(unheard.map(|error| format!("its end is not known: {error}")));
         errors.extend(
             tree.and_then(|tree| tree.error.as_ref())
-                .map(|error| format!("not everybody could be ended: {error}")),
+                .map(|error| not_ended_well(outcome.ended, error)),
         );
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -278,6 +279,16 @@ impl UsageReport {
     }
 }
 
+/// What failed with the command's tree. One that ended by itself has its tree let go: where that fails, the tree is killed, for it would end
+/// with us.
+fn not_ended_well(ended: EndedBy, error: &io::Error) -> String {
+    if matches!(ended, EndedBy::Itself | EndedBy::Quiet) {
+        format!("whoever it left behind was killed, for they could not be let go: {error}")
+    } else {
+        format!("not everybody could be ended: {error}")
+    }
+}
+
 fn named(found: &[Found]) -> Vec<Somebody> {
     let somebody = |one: &Found| Somebody {
         pid: one.pid,
@@ -297,4 +308,25 @@ fn list(all: &[Somebody]) -> String {
 
 fn line(text: &mut String, content: &str) {
     writeln!(text, "watertight: {}", printable(content)).expect("a string takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command that ended by itself is followed by no end of its tree, unless that could not be let go.
+    #[test]
+    fn a_tree_that_could_not_be_let_go_is_told_as_that() {
+        let error = io::Error::other("it is refused");
+        for (ended, is_of_let_go) in [
+            (EndedBy::Itself, true),
+            (EndedBy::Quiet, true),
+            (EndedBy::Deadline, false),
+            (EndedBy::Request, false),
+        ] {
+            let told = not_ended_well(ended, &error);
+            assert_eq!(told.contains("let go"), is_of_let_go, "{told}");
+            assert!(told.ends_with(": it is refused"), "{told}");
+        }
+    }
 }
