@@ -2,9 +2,9 @@
 //!
 //! The question is asked on a thread, for it may be held up: by a reader that splices out of this pipe and waits for room elsewhere, for
 //! as long as it waits; or by our own source's thread that splices a file into it and waits for the disk. Each destination that is asked
-//! about has its own thread, so that one that is held up hides no other; it is started by the first question. The last one is whether a
-//! stranger has read everything, and behind it the same thread ends the stream: the close waits for the lock too. Never here: when to ask
-//! (`copy.rs`), and what an answer means (`unread.rs`).
+//! about has its own thread, so that one that is held up hides no other; it is started by the first question. The last one is whether
+//! everything was read: of a stranger, behind which the same thread ends the stream, for the close waits for the lock too; or of a command
+//! that is to end. Never here: when to ask (`copy.rs`), and what an answer means (`unread.rs`).
 
 use crate::event::{Event, Mailbox};
 use crate::unread::Answer;
@@ -14,8 +14,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use watertight::{Error, ErrorKind, PipeWriter};
 
-/// A question without an answer for so long is held up, and nobody else takes anything meanwhile.
-const HELD_UP_AFTER: Duration = Duration::from_secs(1);
+/// A question without an answer for so long is held up, and nobody else takes anything meanwhile. So is an end that is on its way. What
+/// waits for nobody takes microseconds; a second is for a machine that is busy.
+pub(crate) const HELD_UP_AFTER: Duration = Duration::from_secs(1);
 
 /// The questions about one destination.
 #[derive(Default)]
@@ -31,6 +32,8 @@ enum Question {
     Unread(Arc<PipeWriter>),
     /// It asks whether all was read, and ends the stream.
     Last(Arc<PipeWriter>),
+    /// It asks whether all was read, and tells it there.
+    WhetherRead(Arc<PipeWriter>, Sender<Option<bool>>),
 }
 
 /// When it was asked.
@@ -77,6 +80,22 @@ impl Asking {
         self.send(Question::Last(writer.clone()), index, mailbox)
     }
 
+    /// Asks whether the peer has read everything by now. Whoever waits for the answer waits with a bound: the question may be held up.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(crate) fn ask_whether_read(
+        &mut self,
+        writer: &Arc<PipeWriter>,
+        index: usize,
+        mailbox: &Mailbox,
+    ) -> io::Result<Receiver<Option<bool>>> {
+        let (tell, told) = channel();
+        let question = Question::WhetherRead(writer.clone(), tell);
+        self.send(question, index, mailbox)?;
+        Ok(told)
+    }
+
     fn send(&mut self, question: Question, index: usize, mailbox: &Mailbox) -> io::Result<()> {
         let questions = match self.questions.take() {
             Some(questions) => questions,
@@ -103,6 +122,16 @@ impl Asking {
     /// From now on our own source's thread may hold up a question, which then says nothing about the reader.
     pub(crate) fn note_ours(&mut self) {
         self.times.may_be_ours = true;
+    }
+
+    /// That thread is over. What waits for an answer waits for the reader from now on.
+    pub(crate) fn forget_ours(&mut self, now: Instant) {
+        self.times.forget_ours(now);
+    }
+
+    /// Whether our own source's thread may hold up a question, or an end.
+    pub(crate) fn may_be_ours(&self) -> bool {
+        self.times.may_be_ours
     }
 
     /// Whether the question that is open is held up.
@@ -132,6 +161,12 @@ impl Asking {
 }
 
 impl Times {
+    fn forget_ours(&mut self, now: Instant) {
+        if std::mem::take(&mut self.may_be_ours) {
+            self.open = self.open.map(|asked| asked.max(now));
+        }
+    }
+
     fn is_held_up(self, now: Instant) -> bool {
         self.open.is_some_and(|asked| asked + HELD_UP_AFTER <= now)
     }
@@ -178,6 +213,12 @@ fn answer_all(questions: &Receiver<Question>, index: usize, mailbox: &Mailbox) {
                 mailbox.post(Event::ReadByPeer(index, is_all_read(&writer)));
                 finish(&writer);
             }
+            Question::WhetherRead(writer, tell) => {
+                let answer = is_all_read(&writer);
+                drop(writer);
+                // Too late, nobody is left to hear it.
+                let _ = tell.send(answer);
+            }
         }
     }
 }
@@ -198,6 +239,11 @@ pub(crate) fn knowledge(answer: Result<(), Error>) -> Option<bool> {
 /// Asking is enough: the ending arrives as an event.
 pub(crate) fn finish(writer: &PipeWriter) {
     let _ = writer.finish().within(Duration::ZERO).wait();
+}
+
+/// Likewise.
+pub(crate) fn abort(writer: &PipeWriter) {
+    let _ = writer.abort().within(Duration::ZERO).wait();
 }
 
 /// The account on both sides of the question: only if it is the same one, the answer is about it.
@@ -268,6 +314,25 @@ mod tests {
         };
         assert!(readers.is_known_at(at(500), at(1500)));
         assert_eq!(readers.locked_since(at(1500)), None);
+    }
+
+    /// The source's thread is over, and the question goes on waiting.
+    #[test]
+    fn a_question_is_the_readers_to_hold_up_once_our_own_source_is_over() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut times = Times {
+            open: Some(at(500)),
+            answered: None,
+            may_be_ours: true,
+        };
+        times.forget_ours(at(9000));
+        assert_eq!(times.locked_since(at(20_000)), None);
+        assert!(!times.is_held_up_by_reader(at(9999)), "it was ours so far");
+        assert!(times.is_held_up_by_reader(at(10_000)));
+        // It is not put off again.
+        times.forget_ours(at(10_000));
+        assert!(times.is_held_up_by_reader(at(10_000)));
     }
 
     #[test]

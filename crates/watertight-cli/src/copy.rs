@@ -9,11 +9,13 @@
 mod closed_input_checks;
 #[cfg(test)]
 mod condemned_checks;
+mod deadlines;
 mod early_end;
 mod flow;
 mod readers;
 
 use crate::account::so_far;
+use crate::asking::HELD_UP_AFTER;
 use crate::child::ChildOfEnd;
 use crate::destination::Destination;
 use crate::diagnostics;
@@ -21,7 +23,7 @@ use crate::end::End;
 use crate::endpoint::Ends;
 use crate::event::{Event, Inbox, Mailbox, is_late};
 use crate::extent::Extent;
-use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy, SlowPolicy};
+use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy};
 use crate::meter::Meter;
 use crate::moving::Moving;
 use crate::progress::CopyProgress;
@@ -283,7 +285,8 @@ impl<'a> Copy<'a> {
     }
 
     /// Whether the source's thread has seen that a destination takes no more, and how that one ended has not arrived. A child that closed
-    /// its input may have work to do: a verdict in between would have it asked to end.
+    /// its input may have work to do: a verdict in between would have it asked to end. It is not waited for without a bound: what does not
+    /// say in time how it ended is given up (`give_up_silent`).
     fn is_ending_on_its_way(&self) -> bool {
         let ending = self.source_ending.as_ref();
         ending.is_some_and(|ending| self.is_any_live(&ending.destinations_over))
@@ -298,11 +301,9 @@ impl<'a> Copy<'a> {
     fn refuse_ends(&mut self, now: Instant) {
         let kill_at = now + CHILD_GRACE;
         self.child_of(End::Source).stop(kill_at, now);
-        for index in 0..self.destinations.len() {
-            if self.destinations[index].is_child() && self.flags.on_failure == FailurePolicy::Kill {
-                self.give_up(index, GivenUp::CutShort, kill_at, now);
-            }
-        }
+        let all = 0..self.destinations.len();
+        let refused: Vec<usize> = all.filter(|index| self.is_last_to_end(*index)).collect();
+        self.give_up(&refused, GivenUp::CutShort, kill_at, now);
     }
 
     /// This program was stopped for a while, and what it did not see is nobody's idleness.
@@ -350,7 +351,7 @@ impl<'a> Copy<'a> {
                     self.stop_all(CopyEnding::Interrupted, GivenUp::Interrupted, kill_at);
                 }
             }
-            Event::ReadByPeer(index, answer) => self.destinations[index].handle_read(answer),
+            Event::ReadByPeer(index, answer) => self.destinations[index].handle_read(answer, now),
             Event::SourceEnded(ending) => self.handle_source_ending(ending, now),
             Event::TreeEnded(end, left) => self.child_of(end).handle_tree(&left),
             Event::Unread(index, answer) => self.handle_unread(index, answer, now),
@@ -375,6 +376,12 @@ impl<'a> Copy<'a> {
         }
         self.begin_drain(now);
         self.moved_at = self.moved_at.max(now);
+        for destination in &mut self.destinations {
+            destination.forget_our_lock(now);
+        }
+        for index in &ending.destinations_over {
+            self.destinations[*index].expect_ending(now);
+        }
         self.source_ending = Some(ending);
         // From here on it is waited for what is still on its way.
         self.mailbox.wants_progress(true);
@@ -416,26 +423,38 @@ impl<'a> Copy<'a> {
         self.stopping = true;
         self.stop_source(why, now);
         self.ahead.clear();
-        for index in 0..self.destinations.len() {
-            self.give_up(index, given_up, kill_at, now);
-        }
+        let all: Vec<usize> = (0..self.destinations.len()).collect();
+        self.give_up(&all, given_up, kill_at, now);
         for child in &mut self.children {
             child.stop(kill_at, now);
         }
     }
 
-    /// Stops a destination. A child's input stays open until the child has ended.
-    fn give_up(&mut self, index: usize, why: GivenUp, kill_at: Instant, now: Instant) {
-        if !self.destinations[index].is_live() {
-            return;
+    /// Stops these destinations. A child's input stays open until the child has ended.
+    fn give_up(&mut self, indices: &[usize], why: GivenUp, kill_at: Instant, now: Instant) {
+        let live = indices.iter().copied();
+        let live = live.filter(|index| self.destinations[*index].is_live());
+        let live: Vec<usize> = live.collect();
+        for &index in &live {
+            if self.is_last_to_end(index) {
+                self.destinations[index].condemn(why, &self.mailbox, now);
+            }
         }
-        self.child_of(End::Destination(index)).stop(kill_at, now);
-        let is_child = self.destinations[index].is_child();
-        if is_child && self.flags.on_failure == FailurePolicy::Kill {
-            self.destinations[index].condemn(why, now);
-        } else {
+        // All are asked by now: those that are held up are so at the same time.
+        let until = Instant::now() + HELD_UP_AFTER;
+        for &index in &live {
+            self.destinations[index].await_condemned(until);
+        }
+        for &index in &live {
+            self.child_of(End::Destination(index)).stop(kill_at, now);
+            // One that is condemned is given up already.
             self.destinations[index].give_up(why, now);
         }
+    }
+
+    /// Whether this destination's input ends only when its consumer has, if it is given up.
+    fn is_last_to_end(&self, index: usize) -> bool {
+        self.destinations[index].is_child() && self.flags.on_failure == FailurePolicy::Kill
     }
 
     fn close_condemned(&mut self, now: Instant) {
@@ -471,96 +490,5 @@ impl<'a> Copy<'a> {
         let is_undecided = self.verdict == Verdict::Open && self.stream(now) == Stream::Ended;
         let ends = (&self.destinations[..], &self.children[..]);
         CopyProgress::of(self.flags, self.bytes_read, ends, is_undecided)
-    }
-
-    /// Acts on every deadline that has passed.
-    fn keep_deadlines(&mut self, now: Instant) {
-        self.look_at_readers(now);
-        if self.is_idle(now) {
-            let kill_at = now + CHILD_GRACE;
-            self.stop_all(CopyEnding::IdleDeadline, GivenUp::IdleDeadline, kill_at);
-        }
-        if self.drain_at().is_some_and(|at| at <= now) {
-            self.stop_all(CopyEnding::DrainDeadline, GivenUp::DrainDeadline, now);
-        }
-        for index in 0..self.destinations.len() {
-            if self.is_slow(index, now) {
-                self.give_up(index, GivenUp::SlowDeadline, now + CHILD_GRACE, now);
-                if self.flags.slow == SlowPolicy::Fail {
-                    self.stop_source(CopyEnding::SlowDeadline, now);
-                }
-                self.stop_if_nobody_is_left(now);
-            }
-        }
-        if self.early_stop_at().is_some_and(|at| at <= now) {
-            self.stop_source(CopyEnding::DestinationEnded, now);
-        }
-        // Last: the deadlines above may have set these to now.
-        for child in &mut self.children {
-            child.keep_deadline(now);
-        }
-        self.close_condemned(now);
-    }
-
-    /// The next moment at which there is something to do without an event. Those up to `now` are done.
-    fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let held_back =
-            self.drain_since.is_none() && self.outstanding == 0 && self.ahead.is_empty();
-        let pace = self.pace.as_ref().filter(|_| held_back).map(Pace::due);
-        let slow = (0..self.destinations.len()).filter_map(|index| self.slow_at(index));
-        let abandoned = self
-            .destinations
-            .iter()
-            .filter_map(Destination::abandoned_at);
-        let children = self.children.iter().filter_map(ChildOfEnd::due);
-        let is_watched = self.is_movement_watched();
-        // While bytes are moved nobody is woken for them.
-        let is_unheard = self.is_moving && self.drain_since.is_none();
-        let is_looked_for = is_unheard && (is_watched || self.ended_early_at.is_some());
-        let look = is_looked_for.then(|| now + LOOK_EVERY);
-        let watched = self.destinations.iter().filter(|_| is_watched);
-        let readers = watched.filter_map(|destination| destination.look_at(LOOK_EVERY));
-        let source = self
-            .source_abandoned_at
-            .filter(|_| self.source_ending.is_none());
-        [
-            self.meter.due(),
-            pace,
-            self.idle_at(),
-            self.drain_at(),
-            source,
-            self.early_stop_at(),
-            look,
-        ]
-        .into_iter()
-        .flatten()
-        .chain(slow)
-        .chain(readers)
-        .chain(abandoned)
-        .chain(children)
-        .filter(|at| *at > now)
-        .min()
-    }
-
-    /// When the copy has been idle for too long. It is idle only while there are bytes to come or to go.
-    fn idle_at(&self) -> Option<Instant> {
-        let to_come = self.drain_since.is_none();
-        let moves = to_come || self.destinations.iter().any(Destination::has_bytes_to_go);
-        let idle = self.flags.idle.filter(|_| moves && !self.stopping)?;
-        self.moved_at.checked_add(idle)
-    }
-
-    fn drain_at(&self) -> Option<Instant> {
-        let within = self.flags.drain_within.filter(|_| !self.stopping)?;
-        self.drain_since?.checked_add(within)
-    }
-
-    fn slow_at(&self, index: usize) -> Option<Instant> {
-        if self.flags.slow == SlowPolicy::Wait || self.stopping {
-            return None;
-        }
-        self.destinations[index]
-            .stuck_since()?
-            .checked_add(self.flags.slow_after)
     }
 }

@@ -1,6 +1,9 @@
-//! One destination of a copy: its pipe, the chunk that waits for room in it, and how it ends.
+//! One destination of a copy: its pipe, the chunk that waits for room in it, and what is known of its reader. How it ends is in
+//! `destination/ending.rs`.
 
-use crate::asking::{Asking, finish, is_all_read, knowledge};
+mod ending;
+
+use crate::asking::Asking;
 use crate::child_status::InputKind;
 use crate::event::{Event, Mailbox};
 use crate::report::GivenUp;
@@ -10,11 +13,9 @@ use crate::unread::{Answer, InPipe, Seen, in_pipe};
 use crate::verdict::Consumer;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 use watertight::{Child, Ending, ErrorKind, Ledger, Observer, PipeWriter, Receipt};
-
-/// How long an aborted pipe may take to say so, beyond the library's own bound. Then its account is taken as it stands.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How far the ending has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -76,8 +77,14 @@ pub(crate) struct Destination {
     given_up: Option<GivenUp>,
     /// It takes no more, and its ending is on its way.
     has_refused: bool,
+    /// When that must be here, if it takes no more.
+    ending_due: Option<Instant>,
+    /// When its end was set on its way.
+    end_begun_at: Option<Instant>,
     /// Its consumer is to end before its input does.
     is_condemned: bool,
+    /// Where the answer comes whether that consumer has read everything.
+    condemned_read: Option<Receiver<Option<bool>>>,
     abandoned_at: Option<Instant>,
     read_by_peer: Option<bool>,
 }
@@ -135,7 +142,10 @@ impl Destination {
             receipt: None,
             given_up: None,
             has_refused: false,
+            ending_due: None,
+            end_begun_at: None,
             is_condemned: false,
+            condemned_read: None,
             abandoned_at: None,
             read_by_peer: None,
         }
@@ -220,6 +230,11 @@ impl Destination {
         self.asking.note_ours();
     }
 
+    /// That thread is over, and has no lock any more.
+    pub(crate) fn forget_our_lock(&mut self, now: Instant) {
+        self.asking.forget_ours(now);
+    }
+
     /// Since when nothing moves in its pipe, if that lock may be what holds up a question. It says nothing about the reader.
     pub(crate) fn locked_since(&self, now: Instant) -> Option<Instant> {
         self.asking.locked_since(now)
@@ -256,9 +271,16 @@ impl Destination {
         has_taken
     }
 
-    /// Since when it takes nothing although bytes wait for it.
-    pub(crate) fn stuck_since(&self) -> Option<Instant> {
-        self.has_bytes_to_go().then_some(self.content_at)
+    /// When it has taken nothing for so long although bytes wait for it, or has held up its own end for so long.
+    pub(crate) fn slow_at(&self, after: Duration) -> Option<Instant> {
+        if self.has_bytes_to_go() {
+            self.content_at.checked_add(after)
+        } else if self.asking.may_be_ours() {
+            // It may be our own source's thread that holds it up.
+            None
+        } else {
+            self.end_held_up_at(after)
+        }
     }
 
     /// Nothing more comes from the source.
@@ -269,6 +291,7 @@ impl Destination {
     /// What happened up to now is not its fault.
     pub(crate) fn forgive(&mut self, now: Instant) {
         self.content_at = self.content_at.max(now);
+        self.forgive_end(now);
     }
 
     /// How many bytes are there: those that were written, and those that its file had.
@@ -330,12 +353,10 @@ impl Destination {
 
     /// What the verdict has to know of it. One that is over counts no more: if it did, the copy would have been stopped.
     pub(crate) fn consumer(&self) -> Consumer {
-        let ledger = self.writer.ledger();
-        // One that has failed is behind until its ending, which is on its way, is here.
-        let is_failing = self.has_refused || ledger.transferred() < ledger.accepted();
         if !self.is_live() {
             Consumer::Dropped
-        } else if self.is_behind() || is_failing {
+        } else if self.is_behind() || self.has_failed(self.writer.ledger()) {
+            // One that has failed is behind until its ending, which is on its way, is here.
             Consumer::Behind
         } else {
             Consumer::Served
@@ -361,6 +382,9 @@ impl Destination {
             self.unknown_since = now;
         }
         self.transferred = ledger.transferred();
+        if self.has_failed(ledger) {
+            self.expect_ending(now);
+        }
         let waits_here = self.pending.is_some() || ledger.unsettled() > 0;
         // Behind bytes that it has not taken, what moves into its pipe is no doing of its reader's.
         if (moved || !waits_here) && self.in_pipe() != InPipe::Unread {
@@ -394,117 +418,6 @@ impl Destination {
             }
             Err(_) => self.has_refused = true,
         }
-    }
-
-    /// Everything is accepted: sees to it that the peer reads it, as far as that can be known, and then ends the stream.
-    fn begin_end(&mut self, ledger: Ledger, mailbox: &Mailbox, now: Instant) {
-        match self.kind {
-            DestinationKind::Child => {
-                self.phase = Phase::BeingRead;
-                if self.await_reading(mailbox.clone()).is_err() {
-                    self.finish();
-                }
-            }
-            DestinationKind::File => self.finish(),
-            DestinationKind::Peer => {
-                if ledger.unsettled() == 0 {
-                    self.end_asked(mailbox, now);
-                }
-            }
-        }
-    }
-
-    /// Asks whether a stranger has read everything, and ends its stream. It may read whenever it likes, after this program has ended too:
-    /// no deadline waits for that.
-    fn end_asked(&mut self, mailbox: &Mailbox, now: Instant) {
-        self.phase = Phase::Finishing;
-        let is_asked = !self.asking.is_held_up(now)
-            && self
-                .asking
-                .ask_last(&self.writer, self.index, mailbox)
-                .is_ok();
-        if !is_asked {
-            self.ask_whether_read(now);
-            self.finish();
-        }
-    }
-
-    /// Asks once, without waiting: not where a question is held up.
-    fn ask_whether_read(&mut self, now: Instant) {
-        if !self.asking.is_held_up(now) {
-            self.read_by_peer = is_all_read(&self.writer);
-        }
-    }
-
-    /// Waits on a thread of its own until the child has read everything, or has closed its end.
-    fn await_reading(&self, mailbox: Mailbox) -> std::io::Result<()> {
-        let (writer, index) = (self.writer.clone(), self.index);
-        let name = "reading".to_owned();
-        std::thread::Builder::new().name(name).spawn(move || {
-            let answer = writer.until_read().wait();
-            mailbox.post(Event::ReadByPeer(index, knowledge(answer)));
-        })?;
-        Ok(())
-    }
-
-    /// The answer to `await_reading`, or to the last question.
-    pub(crate) fn handle_read(&mut self, read_by_peer: Option<bool>) {
-        self.read_by_peer = read_by_peer;
-        if self.is_live() && self.phase == Phase::BeingRead {
-            self.finish();
-        }
-    }
-
-    fn finish(&mut self) {
-        self.phase = Phase::Finishing;
-        finish(&self.writer);
-    }
-
-    /// Its consumer is to end, and only then its input: so it never sees an end of its input.
-    pub(crate) fn condemn(&mut self, why: GivenUp, now: Instant) {
-        if self.is_live() {
-            self.given_up = Some(why);
-            self.is_condemned = true;
-            self.pending = None;
-            // One that left bytes unread has failed by itself.
-            self.ask_whether_read(now);
-        }
-    }
-
-    /// The consumer is gone: so may its input be.
-    pub(crate) fn close_condemned(&mut self, now: Instant) {
-        if std::mem::take(&mut self.is_condemned) && self.receipt.is_none() {
-            self.abandoned_at = Some(now + ANSWER_WITHIN);
-            self.abort();
-        }
-    }
-
-    /// Stops it now.
-    pub(crate) fn give_up(&mut self, why: GivenUp, now: Instant) {
-        if self.is_live() {
-            self.given_up = Some(why);
-            self.abandoned_at = Some(now + ANSWER_WITHIN);
-            self.pending = None;
-            self.abort();
-        }
-    }
-
-    /// On a thread of its own: the close may wait for whoever keeps the pipe's lock, or for a disk, and no signal ends that.
-    fn abort(&self) {
-        let writer = self.writer.clone();
-        let thread = std::thread::Builder::new().name("abort".to_owned());
-        if thread.spawn(move || abort(&writer)).is_err() {
-            abort(&self.writer);
-        }
-    }
-
-    /// Its pipe is over. Says whether that came too early.
-    pub(crate) fn handle_ending(&mut self, receipt: Receipt) -> bool {
-        self.transferred = receipt.ledger().transferred();
-        self.pending = None;
-        let early = self.given_up.is_none() && !receipt.is_complete();
-        self.receipt = Some(receipt);
-        early
     }
 
     /// Its account now, or its final one.
@@ -558,9 +471,4 @@ impl Destination {
         self.read_by_peer
             .filter(|_| self.ledger().transferred() > 0)
     }
-}
-
-/// Asking is enough: the ending arrives as an event.
-fn abort(writer: &PipeWriter) {
-    let _ = writer.abort().within(Duration::ZERO).wait();
 }

@@ -36,6 +36,8 @@ pub(crate) enum GivenUp {
     DrainDeadline,
     IdleDeadline,
     Interrupted,
+    /// It took no more, and did not say in time how it ended.
+    NoEnding,
     /// What its partial has is not the beginning of the source.
     NotResumed,
     SlowDeadline,
@@ -512,6 +514,7 @@ impl GivenUp {
             Self::DrainDeadline => "--drain-within passed",
             Self::IdleDeadline => "nothing moved for --idle",
             Self::Interrupted => "interrupted",
+            Self::NoEnding => "it took no more, and did not say how it ended",
             Self::NotResumed => "what its partial has is not the beginning of the source",
             Self::SlowDeadline => "it took nothing for --slow-after",
         }
@@ -520,7 +523,7 @@ impl GivenUp {
     fn is_deadline(self) -> bool {
         match self {
             Self::DrainDeadline | Self::IdleDeadline | Self::SlowDeadline => true,
-            Self::CutShort | Self::Interrupted | Self::NotResumed => false,
+            Self::CutShort | Self::Interrupted | Self::NoEnding | Self::NotResumed => false,
         }
     }
 }

@@ -128,15 +128,25 @@ impl Source {
         self.reader.try_clone_handle()
     }
 
-    /// Stops reading. What was read already still arrives; then the ending.
+    /// Stops reading. What was read already still arrives; then the ending. On a thread of its own: the close waits for whoever keeps the
+    /// pipe's lock, another reader of it for instance, and no signal ends that.
     pub(crate) fn stop(&mut self) {
         self.stopped.store(true, Ordering::Release);
         self.credit = None;
-        if !self.closes_by_itself {
-            // Asking is enough: the reading thread hears the answer.
-            let _ = self.reader.abort().within(Duration::ZERO).wait();
+        if self.closes_by_itself {
+            return;
+        }
+        let reader = self.reader.clone();
+        let thread = std::thread::Builder::new().name("stop".into());
+        if thread.spawn(move || abort(&reader)).is_err() {
+            abort(&self.reader);
         }
     }
+}
+
+/// Asking is enough: the reading thread hears the answer.
+fn abort(reader: &PipeReader) {
+    let _ = reader.abort().within(Duration::ZERO).wait();
 }
 
 /// The thread's own state.

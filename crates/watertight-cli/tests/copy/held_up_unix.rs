@@ -7,6 +7,7 @@ use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -20,6 +21,8 @@ const LARGE: usize = 1 << 20;
 const ASKING: u64 = 0x4007;
 /// Longer than anything here takes, and shorter than what hangs.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// So many lines of progress, at ten a second, take longer than it takes a question to count as held up.
+const HELD_UP_LINES: usize = 30;
 
 /// Keeps the lock of a pipe: it splices out of that into a socket without room.
 struct Holder {
@@ -29,7 +32,7 @@ struct Holder {
 
 impl Holder {
     /// More is in the pipe than a socket has room for.
-    fn of(pipe: PipeReader) -> Self {
+    fn of(pipe: impl AsFd + Send + 'static) -> Self {
         let (into, mut peer) = UnixStream::pair().unwrap();
         let thread = std::thread::spawn(move || {
             // It fails when the peer goes.
@@ -74,6 +77,17 @@ fn fifo(folder: &Path, name: &str) -> (File, PathBuf) {
     (reader, path)
 }
 
+/// Puts so much into a pipe that its lock can be kept.
+fn fill(mut pipe: &File) {
+    fcntl_setpipe_size(pipe, LARGE).unwrap();
+    pipe.write_all(&vec![b'x'; LARGE / 2]).unwrap();
+}
+
+/// Returns when there is more in this pipe than that.
+fn until_more_comes(pipe: impl AsFd) {
+    until(|| rustix::io::ioctl_fionread(&pipe).unwrap() > LARGE as u64 / 2);
+}
+
 /// poll: whether a FIFO has no more room.
 fn is_full(fifo: &File) -> bool {
     let mut polled = [PollFd::new(fifo, PollFlags::OUT)];
@@ -111,23 +125,54 @@ fn is_inside(child: &Child, wanted: &str) -> bool {
     })
 }
 
-fn terminate(child: &Child) {
+/// Whether the program has a thread of this name.
+fn has_thread(child: &Child, wanted: &str) -> bool {
+    threads(child).iter().any(|one| name(one) == wanted)
+}
+
+fn send(signal: &str, child: &Child) {
     let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
     assert!(sent.success());
 }
 
-/// The closing report, which the program can say while it cannot end.
-fn report(child: &mut Child) -> Receiver<Value> {
+fn terminate(child: &Child) {
+    send("-TERM", child);
+}
+
+/// What the program says, line by line, also while it cannot end.
+fn lines(child: &mut Child) -> Receiver<String> {
     let stderr = child.stderr.take().unwrap();
     let (tell, told) = channel();
     std::thread::spawn(move || {
-        let mut lines = BufReader::new(stderr).lines().map(Result::unwrap);
-        let report = lines.find(|line| line.starts_with('{'));
-        // Too late, nobody is left to hear it.
-        let _ = tell.send(serde_json::from_str(&report.unwrap()).unwrap());
+        for line in BufReader::new(stderr).lines() {
+            // Too late, nobody is left to hear it.
+            let _ = tell.send(line.unwrap());
+        }
     });
     told
+}
+
+/// The next line of this kind.
+#[track_caller]
+fn next_line(lines: &Receiver<String>, is_wanted: impl Fn(&str) -> bool) -> String {
+    loop {
+        let line = lines.recv_timeout(PATIENCE).expect("it hangs");
+        if is_wanted(&line) {
+            return line;
+        }
+    }
+}
+
+fn is_progress(line: &str) -> bool {
+    line.starts_with('{') && line.contains("\"kind\":\"progress\"")
+}
+
+/// The closing report, which the program can say while it cannot end.
+#[track_caller]
+fn report(lines: &Receiver<String>) -> Value {
+    let is_report = |line: &str| line.starts_with('{') && !is_progress(line);
+    serde_json::from_str(&next_line(lines, is_report)).unwrap()
 }
 
 /// The signals that the thread of this folder in /proc blocks; none if it has ended.
@@ -167,7 +212,7 @@ fn signals_that_ask_for_the_end_are_left_to_the_thread_that_hears_them() {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"x").unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-    until(|| threads(&child).iter().any(|one| name(one) == "signals"));
+    until(|| has_thread(&child, "signals"));
     for thread in threads(&child) {
         let name = name(&thread);
         let expected = if name == "signals" { 0 } else { ASKING };
@@ -214,9 +259,8 @@ fn a_source_that_hangs_is_given_up_once_nobody_is_behind() {
     let mut reader = File::open(&second_path).unwrap();
     drop(second);
     let rest = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
-    let told = report(&mut child).recv_timeout(PATIENCE);
+    let report = report(&lines(&mut child));
     drop((holder, into));
-    let report = told.unwrap();
     assert_eq!(report["ending"], "destination_ended", "{report}");
     assert_eq!(child.wait().unwrap().code(), Some(5), "{report}");
     rest.join().unwrap().unwrap();
@@ -232,9 +276,8 @@ fn what_a_source_that_does_not_stop_may_have_moved_is_told() {
     into_source.write_all(b"one").unwrap();
     until(|| is_inside(&child, "source"));
     terminate(&child);
-    let told = report(&mut child).recv_timeout(PATIENCE);
+    let report = report(&lines(&mut child));
     drop(holder);
-    let report = told.unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
     let ends = [&report["sources"][0], &report["destinations"][0]];
     let errors = ends.map(|end| end["error"].as_str().unwrap_or_default());
@@ -252,7 +295,7 @@ fn copy_to_a_holder(options: &[&str]) -> (Child, ChildStdin, Holder) {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"one").unwrap();
-    until(|| rustix::io::ioctl_fionread(&from).unwrap() > LARGE as u64 / 2);
+    until_more_comes(&from);
     (child, stdin, Holder::of(from))
 }
 
@@ -262,9 +305,8 @@ fn a_reader_that_keeps_the_lock_is_given_up_although_more_comes() {
     let (mut child, mut stdin, holder) = copy_to_a_holder(&slow);
     until(|| is_inside(&child, "unread"));
     stdin.write_all(b"two").unwrap();
-    let told = report(&mut child).recv_timeout(PATIENCE);
+    let report = report(&lines(&mut child));
     drop(holder);
-    let report = told.unwrap();
     assert_eq!(report["ending"], "slow_deadline", "{report}");
     assert_eq!(report["destinations"][0]["given_up"], "slow_deadline");
     assert_eq!(child.wait().unwrap().code(), Some(6), "{report}");
@@ -278,10 +320,114 @@ fn a_signal_ends_a_copy_to_a_reader_that_keeps_the_lock() {
         let stdin = (!is_source_over).then_some(stdin);
         until(|| !is_source_over || is_inside(&child, "unread"));
         terminate(&child);
-        let told = report(&mut child).recv_timeout(PATIENCE);
+        let report = report(&lines(&mut child));
         drop((holder, stdin));
-        let report = told.unwrap();
         assert_eq!(report["ending"], "interrupted", "{report}");
         assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
     }
+}
+
+/// A question is held up when the source ends, and so is the close of what was opened by its name.
+#[test]
+fn a_fifo_whose_reader_keeps_the_lock_is_closed_beside_everything_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fifo, path) = fifo(folder.path(), "fifo");
+    fill(&fifo);
+    let address = format!("fifo:{}", path.display());
+    let asked = ["--slow", "fail", "--slow-after", "1000s"];
+    let shown = ["--progress", "json", "--progress-every", "100ms"];
+    let arguments = asked.into_iter().chain(shown);
+    let mut child = copy(arguments.chain(["--hash", "-", address.as_str()]))
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = lines(&mut child);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one").unwrap();
+    until_more_comes(&fifo);
+    let holder = Holder::of(fifo);
+    until(|| is_inside(&child, "unread"));
+    for _ in 0..HELD_UP_LINES {
+        next_line(&lines, is_progress);
+    }
+    drop(stdin);
+    until(|| has_thread(&child, "finish"));
+    terminate(&child);
+    let report = report(&lines);
+    drop(holder);
+    assert_eq!(report["ending"], "interrupted", "{report}");
+    assert_eq!(report["destinations"][0]["given_up"], "interrupted");
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
+}
+
+/// The source is at its end, everything is in the pipe, and what is left is its end.
+#[test]
+fn a_deadline_counts_also_while_a_reader_holds_up_the_end() {
+    let deadlines: [(&[&str], &str); 4] = [
+        (&["--drain-within", "2s"], "drain_deadline"),
+        (&["--idle", "2s"], "idle_deadline"),
+        (&["--slow", "drop", "--slow-after", "2s"], "slow_deadline"),
+        (&["--slow", "fail", "--slow-after", "2s"], "slow_deadline"),
+    ];
+    let copies = deadlines.map(|(options, given_up)| {
+        let (mut child, stdin, holder) = copy_to_a_holder(options);
+        drop(stdin);
+        (lines(&mut child), child, holder, given_up)
+    });
+    for (lines, mut child, holder, given_up) in copies {
+        let report = report(&lines);
+        drop(holder);
+        assert_eq!(report["destinations"][0]["given_up"], given_up, "{report}");
+        assert_eq!(child.wait().unwrap().code(), Some(6), "{report}");
+    }
+}
+
+/// A command that is to end is asked before that whether it has read everything.
+#[test]
+fn a_command_whose_pipe_is_locked_is_asked_beside_everything_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = "exec:sh -c 'echo $$ >pid; exec sleep 1000',pipe";
+    let mut child = copy(["--hash", "-", command])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = lines(&mut child);
+    let pid = || fs::read_to_string(folder.path().join("pid")).unwrap_or_default();
+    until(|| pid().ends_with('\n'));
+    let input = format!("/proc/{}/fd/0", pid().trim_end());
+    let input = File::options().read(true).write(true).open(input).unwrap();
+    fill(&input);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one").unwrap();
+    until_more_comes(&input);
+    let holder = Holder::of(input);
+    terminate(&child);
+    until(|| is_inside(&child, "unread"));
+    send("-USR1", &child);
+    next_line(&lines, |line| line.contains("so far 3 bytes"));
+    drop(holder);
+    let report = report(&lines);
+    assert_eq!(report["ending"], "interrupted", "{report}");
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
+    drop(stdin);
+}
+
+/// Somebody else reads the same FIFO, and the close of our end waits for that.
+#[test]
+fn a_source_whose_lock_another_reader_keeps_is_stopped_beside_everything_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fifo, path) = fifo(folder.path(), "fifo");
+    fill(&fifo);
+    let address = format!("fifo:{}", path.display());
+    // It takes a byte, and nothing for a second.
+    let mut child = copy(["--rate", "1", &address, "-"]).spawn().unwrap();
+    let lines = lines(&mut child);
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let holder = Holder::of(fifo);
+    terminate(&child);
+    let report = report(&lines);
+    drop(holder);
+    assert_eq!(report["ending"], "interrupted", "{report}");
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
 }
