@@ -115,10 +115,17 @@ pub(crate) fn erase() {
 }
 
 /// Waits until everything is taken, or until nobody took a byte for [`STUCK_AFTER`]. The last thing that the program does.
+///
+/// How much is unread is asked only while something waits: the question waits for whoever keeps the pipe's lock, and who has nothing more to
+/// say is not to wait for that. It has no thread of its own, which would win nothing: a process ends when each of its threads has left the
+/// kernel, and nothing but that end is left to do.
 pub(crate) fn finish() {
     let mut state = lock();
+    if state.waiting.is_empty() {
+        return;
+    }
     let mut reader = LastReader::new(state.waiting.len(), platform::unread_of_stderr());
-    while !state.waiting.is_empty() && !reader.is_stuck() {
+    while !reader.is_stuck() {
         let woken = CHANGED.wait_timeout(state, LOOK_EVERY);
         let (now, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
         state = now;
@@ -127,6 +134,9 @@ pub(crate) fn finish() {
         } else {
             Duration::ZERO
         };
+        if state.waiting.is_empty() {
+            return;
+        }
         reader.look(state.waiting.len(), platform::unread_of_stderr(), passed);
     }
 }

@@ -1,7 +1,7 @@
 //! Somebody keeps the lock of a pipe, and every call on that pipe waits in the kernel, which no signal ends: what a copy still does, and says.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
-use crate::harness::{copy, run};
+use crate::harness::{EXE, copy, file, folder_with, run};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 use serde_json::Value;
@@ -430,4 +430,29 @@ fn a_source_whose_lock_another_reader_keeps_is_stopped_beside_everything_else() 
     drop(holder);
     assert_eq!(report["ending"], "interrupted", "{report}");
     assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
+}
+
+/// Whether the program is over; its status is there for whoever waits for it.
+fn is_over(child: &Child) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id()));
+    status.unwrap().contains("State:\tZ")
+}
+
+#[test]
+fn who_has_nothing_to_say_asks_nothing_of_a_locked_standard_error() {
+    let (folder, source, bytes) = folder_with(1000);
+    let target = folder.path().join("target");
+    let (from, into) = large_pipe();
+    let stderr = into.try_clone().unwrap();
+    let holder = Holder::of(from);
+    let mut child = Command::new(EXE)
+        .args(["copy", "--quiet", &file(&source), &file(&target)])
+        .stdin(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    until(|| is_over(&child));
+    drop((holder, into));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(fs::read(target).unwrap() == bytes);
 }
