@@ -134,7 +134,7 @@ fn an_access_list_of_its_own_is_kept() {
     assert!(!partial(&target).exists());
     // What a cut copy left cannot take its place either.
     fs::write(partial(&target), &bytes[..10]).unwrap();
-    let run = harness::run([file(&source), file(&target) + ",resume"]).expect(3);
+    let run = crate::harness::run([file(&source), file(&target) + ",resume"]).expect(3);
     let error = run.destination(0)["error"].as_str().unwrap();
     assert!(error.contains("access list"), "{error}");
     assert_eq!(fs::read(partial(&target)).unwrap(), bytes[..10]);

@@ -116,7 +116,8 @@ fn some(bytes: usize) -> io::Result<usize> {
     Ok(bytes)
 }
 
-#[cfg(all(test, any(target_os = "android", target_os = "linux")))]
+#[cfg(test)]
+#[cfg(any(target_os = "android", target_os = "linux"))]
 mod tests {
     use super::*;
     use std::io::{Read, Write};
