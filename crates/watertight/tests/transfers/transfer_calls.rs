@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use watertight::{
-    Driver, Native, PipeReader, PipeWriter, ReaderOptions, Tee, Transferred, WriterOptions,
-    transfer,
+    Driver, Native, PipeReader, PipeWriter, ReaderOptions, Transferred, WriterOptions, transfer,
 };
 use watertight_core::{
     Backend, Cancelled, Completion, Moment, MoveNow, Op, OpId, OsCode, ReadNow, Submitted, WriteNow,
@@ -358,7 +357,7 @@ fn who_is_ready_runs_before_a_thread_blocks_that_moves_to_several() {
             }
         };
         *turning.driver.backend().others.lock().unwrap() = Some(Box::new(others));
-        let mut tee = Tee::new(&from, [&first, &second]).unwrap();
+        let mut tee = watertight::Tee::new(&from, [&first, &second]).unwrap();
         let done = tee.transfer().within(PATIENCE).wait().unwrap();
         *turning.driver.backend().others.lock().unwrap() = None;
         assert_eq!(
