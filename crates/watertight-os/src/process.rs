@@ -161,7 +161,8 @@ pub struct TreeEnd {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum StartStep {
-    /// Passing the arguments and the environment on: too long, or with a zero byte in them.
+    /// Passing the arguments and the environment on: too long, or with a zero byte in them; on Windows also a line's end for a batch
+    /// file.
     Arguments,
     /// Running a file that somebody has open for writing.
     Busy,
@@ -188,6 +189,11 @@ pub enum StartStep {
 }
 
 #[cfg(unix)]
+const NO_ARGUMENTS: &str = "its arguments and environment are too long or have a zero byte in them";
+#[cfg(not(unix))]
+const NO_ARGUMENTS: &str = "its arguments and environment are too long, or have a zero byte in them, or a line's end for a batch file";
+
+#[cfg(unix)]
 const NO_FORMAT: &str =
     "its file is there and in no format that the system can run (a script begins with #!)";
 #[cfg(not(unix))]
@@ -198,9 +204,7 @@ impl StartStep {
     #[must_use]
     pub const fn explanation(self) -> &'static str {
         match self {
-            Self::Arguments => {
-                "its arguments and environment are too long or have a zero byte in them"
-            }
+            Self::Arguments => NO_ARGUMENTS,
             Self::Busy => "the file is open for writing",
             Self::Directory => "the directory it is to run in cannot be entered",
             Self::Format => NO_FORMAT,

@@ -16,6 +16,7 @@ use crate::itself::test_name;
 use bytes::Bytes;
 use std::ffi::c_void;
 use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::process::CommandExt;
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -49,21 +50,38 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 ///
 /// The test harness starts threads of its own at any moment, and they have handles: a count needs a process to itself.
 pub(crate) fn has_process_to_itself(module: &str, test: &str) -> bool {
+    has_process_with(module, test, 0)
+}
+
+/// As that, in a process that is started with these creation flags.
+pub(crate) fn has_process_with(module: &str, test: &str, creation_flags: u32) -> bool {
     const ITSELF: &str = "WATERTIGHT_TEST_BY_ITSELF";
     if std::env::var_os(ITSELF).is_some() {
         return true;
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &test_name(module, test), "--test-threads=1"])
+        .args(["--exact", &test_name(module, test)])
+        .args(["--nocapture", "--test-threads=1"])
         .env(ITSELF, "1")
+        .creation_flags(creation_flags)
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
+    // So that nobody takes what was skipped there for a success.
+    for line in text.lines().filter(|line| line.contains("skipped: ")) {
+        println!("{line}");
+    }
     assert!(
         output.status.success() && text.contains("1 passed"),
-        "{text}"
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
     );
     false
+}
+
+/// Whether this runs under Wine: to skip what it answers differently, never to take another path in the product.
+pub(crate) fn under_wine() -> bool {
+    std::env::var_os("WINLAB_RUN").is_some()
 }
 
 /// A backend and the answers it gave that nobody asked for yet.

@@ -1,6 +1,7 @@
 //! Why a start failed: the code that CreateProcess left, and a look at the directory, which it does not tell apart everywhere.
 
 use crate::process::{StartError, StartStep};
+use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,7 +21,7 @@ pub(super) fn explained(command: &Command, error: io::Error) -> StartError {
 
 fn step_of(command: &Command, error: &io::Error) -> (StartStep, Option<PathBuf>) {
     let Some(code) = error.raw_os_error().map(i32::cast_unsigned) else {
-        return (of_kind(error.kind()), None);
+        return (of_kind(command, error.kind()), None);
     };
     let may_be_the_directory = matches!(
         code,
@@ -37,15 +38,22 @@ fn step_of(command: &Command, error: &io::Error) -> (StartStep, Option<PathBuf>)
     (of_code(code), None)
 }
 
-/// std's own: it looks for the program itself, and refuses what cannot be passed on.
-fn of_kind(kind: io::ErrorKind) -> StartStep {
-    if kind == io::ErrorKind::NotFound {
+/// std's own: it looks for the program itself, and refuses what names none and what cannot be passed on.
+fn of_kind(command: &Command, kind: io::ErrorKind) -> StartStep {
+    let is_refused = kind == io::ErrorKind::InvalidInput;
+    if kind == io::ErrorKind::NotFound || is_refused && names_no_file(command.get_program()) {
         StartStep::Program
-    } else if kind == io::ErrorKind::InvalidInput {
+    } else if is_refused {
         StartStep::Arguments
     } else {
         StartStep::Other
     }
+}
+
+/// Nothing, or a folder.
+fn names_no_file(program: &OsStr) -> bool {
+    let last = program.as_encoded_bytes().last();
+    last.is_none_or(|last| matches!(last, b'/' | b'\\'))
 }
 
 const fn of_code(code: u32) -> StartStep {
