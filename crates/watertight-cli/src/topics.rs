@@ -64,8 +64,8 @@ pub(crate) const ADDRESSES: Topic = Topic {
                 "a child process. Of a source its standard output (its input is empty), of a destination its standard input \
                  (its output goes to ours, or to standard error if ours has the data of `-`); its exit status counts. No shell \
                  runs: Unix takes the words apart by the shell's quoting rules, Windows passes on all that follows the \
-                 program's name. For pipes, variables and patterns: 'exec:sh -c \"...\"'. When the copy fails, it and \
-                 all it started are asked to end, before the input of a destination ends, and killed after 2 s; options follow:",
+                 program's name (to a batch file word by word). For pipes, variables and patterns: 'exec:sh -c \"...\"'. \
+                 When the copy fails, it and all it started are asked to end, before the input of a destination ends, and killed after 2 s; options follow:",
             ),
             (
                 ",ok=CODES",

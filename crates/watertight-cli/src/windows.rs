@@ -46,19 +46,69 @@ pub(crate) const ACCOUNT_SIGNALS: &[i32] = &[];
 /// Which file this is, whatever its name. It is held open: only then is its number nobody else's.
 pub(crate) type Identity = Handle;
 
-/// A program and the rest of its command line, verbatim: each Windows program takes its own arguments apart.
+/// A program and the rest of its command line.
 #[derive(Clone, Debug)]
 pub(crate) struct CommandLine {
-    program: OsString,
-    rest: OsString,
+    program: String,
+    rest: String,
 }
 
 impl CommandLine {
+    /// The rest goes to the program verbatim: each takes its own arguments apart. That of a batch file would be taken apart by cmd.exe,
+    /// which runs what stands behind an `&` (CVE-2024-24576): there it is words, and std passes each on as it is, or refuses it.
     pub(crate) fn to_command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.raw_arg(&self.rest);
+        if is_batch_file(&self.program) {
+            command.args(words(&self.rest));
+        } else {
+            command.raw_arg(&self.rest);
+        }
         command
     }
+}
+
+/// Whether cmd.exe runs it.
+fn is_batch_file(program: &str) -> bool {
+    // The system takes these off the end of a name.
+    let name = program.trim_end_matches([' ', '.']);
+    let start = name.len().saturating_sub(".bat".len());
+    let extension = name.get(start..).unwrap_or_default();
+    let mut known = [".bat", ".cmd"].into_iter();
+    known.any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// Takes arguments apart as programs do: a backslash counts only before a quote, and two quotes within quotes are one of the word.
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut current: Option<String> = None;
+    let mut is_quoted = false;
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if !is_quoted && matches!(letter, ' ' | '\t') {
+            words.extend(current.take());
+            continue;
+        }
+        let word = current.get_or_insert_default();
+        match letter {
+            '\\' => {
+                let mut count = 1;
+                while letters.next_if_eq(&'\\').is_some() {
+                    count += 1;
+                }
+                let is_before_quote = letters.peek() == Some(&'"');
+                let kept = if is_before_quote { count / 2 } else { count };
+                word.extend(std::iter::repeat_n('\\', kept));
+                if is_before_quote && count % 2 == 1 {
+                    word.extend(letters.next());
+                }
+            }
+            '"' if is_quoted && letters.next_if_eq(&'"').is_some() => word.push('"'),
+            '"' => is_quoted = !is_quoted,
+            _ => word.push(letter),
+        }
+    }
+    words.extend(current);
+    words
 }
 
 /// The first word, which may be quoted, is the program.
@@ -288,3 +338,35 @@ pub(crate) fn watch_children(_: impl FnMut() + Send + 'static) -> io::Result<()>
 
 /// A pipe keeps its size here.
 pub(crate) fn enlarge(_: &OwnedHandle) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_file_is_one_however_its_name_is_written() {
+        for name in ["x.bat", r"C:\a b\X.BAT", "x.Cmd", "x.bat. .", ".bat"] {
+            assert!(is_batch_file(name), "{name}");
+        }
+        for name in ["x.exe", "x", "bat", "x.bat.exe", "x.bät", "", "..."] {
+            assert!(!is_batch_file(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn words_are_what_a_program_would_make_of_them() {
+        let known: [(&str, &[&str]); 8] = [
+            ("", &[]),
+            ("a  b\tc ", &["a", "b", "c"]),
+            (r#""a b" "" c"d e"f"#, &["a b", "", "cd ef"]),
+            (r"C:\x \\y\ z", &[r"C:\x", r"\\y\", "z"]),
+            (r#"\"a\" "b \"c\\" d"#, &["\"a\"", "b \"c\\", "d"]),
+            (r#""say ""so""" x"#, &["say \"so\"", "x"]),
+            ("a&b >c %d% ^e", &["a&b", ">c", "%d%", "^e"]),
+            (r#""not closed "#, &["not closed "]),
+        ];
+        for (text, expected) in known {
+            assert_eq!(words(text), expected, "{text}");
+        }
+    }
+}

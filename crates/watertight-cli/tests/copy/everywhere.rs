@@ -277,3 +277,23 @@ fn a_file_that_is_overwritten_in_place_has_all_of_it_every_time() {
         assert!(fs::read(&target).unwrap() == bytes);
     }
 }
+
+/// cmd.exe would run what stands behind the `&` (CVE-2024-24576).
+#[cfg(windows)]
+#[test]
+fn a_batch_file_has_its_arguments_and_none_of_them_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (script, target) = (folder.path().join("say.bat"), folder.path().join("target"));
+    fs::write(&script, "@echo %*\r\n").unwrap();
+    let command = format!(
+        "exec:\"{}\" plain a&echo x>marker \"two words\"",
+        script.display()
+    );
+    let ends = [command.replace(',', ",,"), file(&target)];
+    let output = copy(ends).current_dir(folder.path()).output().unwrap();
+    Run::of(output).expect(0);
+    let said = fs::read_to_string(&target).unwrap();
+    let expected = "plain \"a&echo\" \"x>marker\" \"two words\"";
+    assert_eq!(said.trim_end(), expected);
+    assert!(!folder.path().join("marker").exists());
+}

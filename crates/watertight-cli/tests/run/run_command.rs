@@ -292,8 +292,14 @@ fn a_program_in_the_current_folder_is_not_started_by_its_bare_name() {
     };
     assert_eq!(code("watertight-planted"), Some(127));
     assert_eq!(code("watertight-planted.exe"), Some(127));
-    // By its path it is.
-    assert_eq!(code(planted.to_str().unwrap()), Some(0));
+    let script = folder.path().join("watertight-script.bat");
+    fs::write(&script, "@exit /b 0\r\n").unwrap();
+    assert_eq!(code("watertight-script"), Some(127));
+    assert_eq!(code("watertight-script.bat"), Some(127));
+    // By their paths they are.
+    for path in [planted, script] {
+        assert_eq!(code(path.to_str().unwrap()), Some(0));
+    }
 }
 
 #[cfg(windows)]
