@@ -16,8 +16,8 @@ use watertight_os::{StartError, StartStep};
 ///
 /// The pipes between them are the system's: bytes go from program to program without passing through us, so they have no account of
 /// ours, unless [`accounted`](Self::accounted) asks for one. A command that ends leaves its neighbours as a shell does: the one before
-/// is told by `SIGPIPE` when it writes, the one behind reads the end. What the first reads and the last writes goes through
-/// [`Communicate`]'s hands, with their accounts; the standard errors are kept one by one.
+/// is told by `SIGPIPE` when it writes (on Windows by an error of that write), the one behind reads the end. What the first reads and the
+/// last writes goes through [`Communicate`]'s hands, with their accounts; the standard errors are kept one by one.
 ///
 /// # Examples
 ///
@@ -315,6 +315,9 @@ impl PipelineOutcome {
 
     /// Whether every command ended well, or was ended by `SIGPIPE` because the ones behind it had enough and ended well themselves; and,
     /// of pipes with an account, whether each passed on all of its stream, or as much as the ones behind it wanted.
+    ///
+    /// **Platform differences.** Windows has no such signal: there, as with programs that ignore it, a command whose next one had enough
+    /// ends as it likes, and with another code than 0 it has failed.
     #[must_use]
     pub fn is_success(&self) -> bool {
         let mut are_well_behind = false;

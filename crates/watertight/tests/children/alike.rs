@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 #![allow(clippy::exit, reason = "a child ends without the harness")]
 
+#[cfg(windows)]
+mod on_windows;
+mod pipelines;
+
 use crate::common::children::accounted_behind;
 use crate::common::{Accounted, PATIENCE, test_name};
 use std::io::{Read, Write};
@@ -13,6 +17,9 @@ use watertight::{AfterExit, Child, Command, Exit, Input, Limits, Outcome, Output
 /// Makes this test binary a child that does this, and nothing else.
 const DEED: &str = "WATERTIGHT_CHILD";
 
+/// Where the deeds are.
+const MODULE: &str = module_path!();
+
 /// No test of its own: what the children do.
 #[test]
 fn deed() {
@@ -22,7 +29,21 @@ fn deed() {
     let (mut input, mut output) = (std::io::stdin(), std::io::stdout());
     let mut heard = String::new();
     match deed.as_str() {
+        "arguments" => std::env::args().for_each(|argument| println!("{argument:?}")),
+        "begin and wait" => {
+            println!("begun");
+            input.read_to_string(&mut heard).unwrap();
+        }
+        // By then whoever writes to it has begun.
+        "fail at a byte" => {
+            input.read_exact(&mut [0]).unwrap();
+            std::process::exit(4);
+        }
         "for ever" => while output.write_all(&[b'y'; 8192]).is_ok() {},
+        "for ever or fail" => {
+            while output.write_all(&[b'y'; 8192]).is_ok() {}
+            std::process::exit(6);
+        }
         "hear" => {
             input.read_to_string(&mut heard).unwrap();
             println!("heard: {}", heard.contains("said"));
@@ -30,6 +51,8 @@ fn deed() {
         }
         // Dropped, it goes on. Its input and its standard error are ours.
         "leave" => drop(child("stay").stdout(Output::null()).spawn().unwrap()),
+        // Whether all of it went on is no matter here.
+        "pass on" => drop(std::io::copy(&mut input, &mut output)),
         "say" => {
             println!("said");
             std::process::exit(3);
@@ -38,6 +61,7 @@ fn deed() {
             input.read_to_string(&mut heard).unwrap();
             eprintln!("stayed");
         }
+        "take a byte" => input.read_exact(&mut [0]).unwrap(),
         "wait" => drop(input.read_to_string(&mut heard).unwrap()),
         _ => panic!("no such deed: {deed}"),
     }
@@ -49,7 +73,7 @@ fn child(deed: &str) -> Command {
     command
         .args([
             "--exact",
-            &test_name(module_path!(), "deed"),
+            &test_name(MODULE, "deed"),
             "--nocapture",
             "--quiet",
         ])

@@ -1,0 +1,187 @@
+//! What only Windows has: batch files, which cmd.exe would have interpret their arguments, and Ctrl-Break.
+
+use super::{DEED, accounted, child};
+use crate::common::{PATIENCE, test_name};
+use futures_lite::future;
+use std::os::windows::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use watertight::{Command, Input, Limits, Output, StartStep};
+use watertight_os::is_in_terminals_foreground;
+
+/// Of which cmd.exe would make something else, or which it would run. The first and the last one are plain.
+const ARGUMENTS: [&str; 18] = [
+    "plain",
+    "two words",
+    "",
+    "say \"so\"",
+    "%PATH%",
+    "%OS%",
+    "a&echo x>marker",
+    "&echo x>marker",
+    "\"&echo x>marker&\"",
+    "|echo x>marker",
+    ">marker",
+    "^",
+    "a^&echo x>marker",
+    "(x)",
+    "!OS!",
+    "a,b;c=d",
+    r"folder\",
+    "last",
+];
+
+/// A folder that goes with the test. Its name would be interpreted, too.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let name = format!("watertight {} & co", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// A batch file that hands all its arguments on to this test binary.
+    fn script(&self, name: &str) -> PathBuf {
+        let program = std::env::current_exe().unwrap();
+        let line = format!(
+            "@\"{}\" --exact {} --nocapture --quiet %*\r\n",
+            program.display(),
+            test_name(super::MODULE, "deed")
+        );
+        let path = self.0.join(name);
+        std::fs::write(&path, line).unwrap();
+        path
+    }
+
+    /// What is in it, by name.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+        let names = entries.map(|entry| name(entry).into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// Runs it in that folder, where whatever it runs would leave something.
+fn batch(script: &Path, folder: &Folder) -> Command {
+    let mut command = Command::new(script);
+    command.env(DEED, "arguments").current_dir(&folder.0);
+    command
+}
+
+/// CVE-2024-24576.
+#[test]
+fn a_batch_file_has_its_arguments_as_they_are_and_none_is_run() {
+    let _accounted = accounted();
+    let folder = Folder::new();
+    for name in ["one.bat", "other.CMD"] {
+        let script = folder.script(name);
+        let mut command = batch(&script, &folder);
+        let run = command.args(ARGUMENTS).output(Limits::new()).unwrap();
+        let outcome = run.within(PATIENCE).wait().unwrap();
+        assert!(outcome.is_success(), "{outcome:?}");
+        let said = outcome.stdout.text();
+        let (_, said) = said.split_once("--quiet\"\n").unwrap();
+        let expected = ARGUMENTS.map(|argument| format!("{argument:?}\n")).concat();
+        assert_eq!(said, expected);
+        std::fs::remove_file(script).unwrap();
+    }
+    assert_eq!(folder.names(), Vec::<String>::new());
+}
+
+/// A line's end would be the command's end.
+#[test]
+fn an_argument_that_no_batch_file_can_have_is_refused() {
+    let _accounted = accounted();
+    let folder = Folder::new();
+    let script = folder.script("one.bat");
+    for argument in ["a\necho x>marker", "a\r\necho x>marker", "a\r"] {
+        let refused = batch(&script, &folder).arg(argument).spawn().unwrap_err();
+        assert_eq!(refused.step, StartStep::Arguments);
+        assert_eq!(refused.error.kind(), std::io::ErrorKind::InvalidInput);
+        assert!(refused.to_string().contains("line's end"), "{refused}");
+    }
+    assert_eq!(folder.names(), ["one.bat"]);
+}
+
+/// Set in the process that has a console.
+const ITSELF: &str = "WATERTIGHT_TEST_IN_A_CONSOLE";
+/// A console that nobody sees: CREATE_NO_WINDOW.
+const NO_WINDOW: u32 = 0x0800_0000;
+/// CREATE_NEW_PROCESS_GROUP.
+const NEW_GROUP: u32 = 0x200;
+/// What the event ends a child with that has no handler: STATUS_CONTROL_C_EXIT.
+const CONTROL_C_EXIT: i32 = 0xC000_013A_u32.cast_signed();
+/// Longer than the test.
+const GRACE: Duration = Duration::from_secs(3600);
+
+/// Runs this test alone in a process that has a console of its own, for only in a common one can a child be asked.
+fn has_console_to_itself(test: &str) -> bool {
+    if std::env::var_os(ITSELF).is_some() {
+        return true;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &test_name(module_path!(), test)])
+        .args(["--nocapture", "--test-threads=1"])
+        .env(ITSELF, "1")
+        .creation_flags(NO_WINDOW)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in text.lines().filter(|line| line.contains("skipped: ")) {
+        println!("{line}");
+    }
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    false
+}
+
+/// On Windows the event ends it. Under Wine the event ends the harness's thread in it, and the child goes on to the end of its input.
+/// Killed, it would end with 1.
+#[test]
+fn a_child_that_can_be_asked_is_not_killed_before_the_grace() {
+    if !has_console_to_itself("a_child_that_can_be_asked_is_not_killed_before_the_grace") {
+        return;
+    }
+    if !is_in_terminals_foreground() {
+        println!("skipped: a process without a window has no console here");
+        return;
+    }
+    let _accounted = accounted();
+    let mut command = child("begin and wait");
+    command.stdin(Input::piped()).stdout(Output::piped());
+    let mut child = command.creation_flags(NEW_GROUP).spawn().unwrap();
+    let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut lines = output.lines(1024);
+    loop {
+        let line = lines.receive().within(PATIENCE).wait().unwrap();
+        if line.expect("it has begun").content() == b"begun" {
+            break;
+        }
+    }
+    let mut ending = child.terminate(GRACE).within(PATIENCE);
+    let exit = future::block_on(async {
+        // With this it is asked. If it cannot be, it is killed.
+        let early = future::poll_once(&mut ending).await;
+        drop(input);
+        match early {
+            Some(exit) => exit,
+            None => ending.await,
+        }
+    });
+    let code = exit.unwrap().status().unwrap().code();
+    assert!([Some(CONTROL_C_EXIT), Some(0)].contains(&code), "{code:?}");
+}
