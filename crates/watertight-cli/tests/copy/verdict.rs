@@ -1,17 +1,28 @@
-//! The end comes after the verdict, on every system. Every command here is the program itself.
+//! The end comes after the verdict, on every system. Every command here is the program itself, or this test binary.
 //!
 //! The consumer is a copy to a file: the file gets its name if and only if the consumer sees a clean end of its input. Its input is armed
 //! where the system has that, and a plain pipe elsewhere (Windows), in which every end is a clean one.
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::exit, reason = "a command ends without the harness")]
 
-use crate::harness::{EXE, file, folder_with, itself, partial, run};
+use crate::harness::{EXE, Run, copy, file, folder_with, itself, partial, run};
 use serde_json::Value;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use watertight::{Input, Output};
+
+/// How long anything may take before the test calls it a hang. Never waited for when all is well.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a producer puts out.
 const BYTES: usize = 1000;
+/// More than a pipe takes with nobody reading.
+const LARGE: usize = 3_000_001;
 /// How many bytes are expected in vain.
 const TOO_MANY: &str = "1001";
 
@@ -139,4 +150,126 @@ fn a_file_is_replaced_by_a_whole_copy_and_kept_by_a_cut_one() {
     assert!(destination["partial"].is_null(), "{destination}");
     assert!(fs::read(&target).unwrap() == bytes);
     assert!(!beside.exists());
+}
+
+/// A copy of a file to our pipe, which takes only a part of it until somebody reads, and to a consumer, for which there is room.
+fn with_one_behind(options: &[&str], source: &Path, target: &Path) -> Child {
+    let mut command = copy(options);
+    command
+        .args(["--buffer", "8M", &file(source), "-", &consumer(target)])
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn the_end_waits_for_a_destination_that_is_behind() {
+    let (folder, source, bytes) = folder_with(LARGE);
+    let target = folder.path().join("target");
+    let lines = ["--progress", "json", "--progress-every", "10ms"];
+    let mut child = with_one_behind(&lines, &source, &target);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let begin = Instant::now();
+    loop {
+        assert!(begin.elapsed() < PATIENCE, "no end is held");
+        let mut line = String::new();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended");
+        let line: Value = serde_json::from_str(&line).unwrap();
+        if line["destinations"][1]["state"] == "held" {
+            assert_eq!(line["destinations"][0]["state"], "behind");
+            break;
+        }
+    }
+    assert!(!target.exists());
+    // Beside us, so that neither stream is full while we read the other one.
+    let mut stdout = child.stdout.take().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        stdout.read_to_end(&mut seen).unwrap();
+        seen
+    });
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert!(reading.join().unwrap() == bytes);
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
+    assert!(fs::read(&target).unwrap() == bytes);
+}
+
+#[test]
+fn on_request_the_end_waits_for_no_other_destination() {
+    let (folder, source, bytes) = folder_with(LARGE);
+    let target = folder.path().join("target");
+    let child = with_one_behind(&["--on-failure", "end"], &source, &target);
+    let begin = Instant::now();
+    // It has its name as soon as the consumer has seen the end, and we have read nothing by then.
+    while !target.exists() {
+        assert!(begin.elapsed() < PATIENCE, "the consumer has no end");
+        std::thread::yield_now();
+    }
+    let run = Run::of(child.wait_with_output().unwrap()).expect(0);
+    assert!(run.stdout == bytes);
+    assert!(fs::read(&target).unwrap() == bytes);
+    expect_ended_by_itself(run.destination(1));
+}
+
+/// Makes this test binary a command that does this, and nothing else.
+const DEED: &str = "WATERTIGHT_COMMAND";
+const DEED_ARGUMENTS: [&str; 4] = ["--exact", "deed", "--nocapture", "--quiet"];
+/// Where a process that stays waits for a word.
+const ADDRESS: &str = "WATERTIGHT_ADDRESS";
+/// What it says when it waits there.
+const WAITS: &str = "it waits";
+
+/// No test of its own: what the command does that leaves somebody behind, and what that one does.
+#[test]
+fn deed() {
+    let Ok(deed) = std::env::var(DEED) else {
+        return;
+    };
+    if deed == "leave" {
+        let read = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        assert_eq!(read.unwrap(), BYTES as u64);
+        let mut command = watertight::Command::new(std::env::current_exe().unwrap());
+        command.args(DEED_ARGUMENTS).env(DEED, "stay");
+        command.stdin(Input::null()).stderr(Output::null());
+        // It goes on when this process ends.
+        let child = command.stdout(Output::piped()).spawn().unwrap();
+        let mut lines = child.stdout.as_ref().unwrap().lines(1024);
+        loop {
+            let line = lines.receive().wait().unwrap();
+            if line.expect("it is there").content() == WAITS.as_bytes() {
+                break;
+            }
+        }
+    } else {
+        let mut stream = TcpStream::connect(std::env::var(ADDRESS).unwrap()).unwrap();
+        println!("{WAITS}");
+        stream.read_exact(&mut [0]).unwrap();
+        stream.write_all(b"stayed").unwrap();
+    }
+    std::process::exit(0);
+}
+
+/// On Windows its job ends with the copy, but not when all is well.
+#[test]
+fn whoever_a_copys_command_leaves_behind_lives_on() {
+    let (_folder, source, _) = folder_with(BYTES);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let program = std::env::current_exe().unwrap();
+    let words = DEED_ARGUMENTS.join(" ");
+    let leaving = format!("exec:\"{}\" {words}", program.display()).replace(',', ",,");
+    let status = copy([file(&source), leaving])
+        .env(DEED, "leave")
+        .env(ADDRESS, listener.local_addr().unwrap().to_string())
+        // It may have inherited them.
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    // It was there before the command ended, and only now is anything said to it.
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut said = String::new();
+    let told = stream.write_all(b"!");
+    let heard = stream.read_to_string(&mut said);
+    assert_eq!(said, "stayed", "{told:?} {heard:?}");
 }
