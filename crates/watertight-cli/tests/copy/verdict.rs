@@ -213,7 +213,7 @@ fn on_request_the_end_waits_for_no_other_destination() {
 
 /// Makes this test binary a command that does this, and nothing else.
 const DEED: &str = "WATERTIGHT_COMMAND";
-const DEED_ARGUMENTS: [&str; 4] = ["--exact", "deed", "--nocapture", "--quiet"];
+const DEED_ARGUMENTS: [&str; 4] = ["--exact", "verdict::deed", "--nocapture", "--quiet"];
 /// Where a process that stays waits for a word.
 const ADDRESS: &str = "WATERTIGHT_ADDRESS";
 /// What it says when it waits there.
