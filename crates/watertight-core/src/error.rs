@@ -35,6 +35,8 @@ pub enum Verb {
     UntilTransferred,
     /// Waiting for a child's end.
     WaitExit,
+    /// Waiting for the end of a child and its tree.
+    WaitTree,
     /// Writing.
     Write,
 }
@@ -56,6 +58,7 @@ impl Verb {
             Self::UntilRead => "wait until the peer has read everything",
             Self::UntilTransferred => "wait until everything is transferred",
             Self::WaitExit => "wait for the child's end",
+            Self::WaitTree => "wait for the end of the child and its tree",
             Self::Write => "write",
         }
     }
@@ -293,6 +296,7 @@ mod tests {
             Verb::UntilRead,
             Verb::UntilTransferred,
             Verb::WaitExit,
+            Verb::WaitTree,
             Verb::Write,
         ];
         for (at, verb) in verbs.iter().enumerate() {

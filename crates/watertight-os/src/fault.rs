@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | start | `open (standard number)` (where a standard stream is closed), `spawn` (std's own: its pipes, fork and exec are this one call), `pidfd_open (child)`, `F_DUPFD_CLOEXEC (child)` |
 //! | ask, wait | `waitid (life)`, `ppoll (child)`, `epoll_create (children)`, `clone (children)`, `EPOLL_CTL_ADD (children)`, `epoll_wait (children)`, `EPOLL_CTL_DEL (children)`; without a pidfd `clone (child)` |
+//! | wait for the tree | besides, `open (/proc)`, `read (stat)`, `pidfd_open (tree)`, `F_DUPFD_CLOEXEC (tree)` |
 //! | reap | `waitid`; without a pidfd `wait4` |
 //! | signal | `pidfd_send_signal`, `killpg`, `pidfd_open (tree)`, `open (/proc)`, `read (stat)`; without a pidfd `kill` |
 //!

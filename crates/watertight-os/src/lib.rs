@@ -26,6 +26,8 @@ pub mod fault;
 pub mod orphans;
 mod process;
 mod step;
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+mod tree_member;
 #[cfg(unix)]
 mod unix;
 mod unread;
@@ -49,12 +51,14 @@ mod windows;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 pub use bell::Bell;
 pub use process::{
-    EarlierStarts, ExitCallback, Found, Grouping, Reaped, RunAs, StartError, StartOptions,
-    StartStep, StdStreams, TerminalEnds, TerminalSize, TreeEnd, Usage,
+    EarlierStarts, ExitCallback, Found, Grouping, MemberWatch, Reaped, RunAs, StartError,
+    StartOptions, StartStep, StdStreams, TerminalEnds, TerminalSize, TreeEnd, TreeLook, Usage,
 };
 pub use step::{Direction, Refused, Step, StepError};
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+pub use tree_member::TreeMember;
 #[cfg(any(target_os = "android", target_os = "linux"))]
-pub use unix::{Bell, block_signals, orphans};
+pub use unix::{Bell, TreeMember, block_signals, orphans};
 #[cfg(unix)]
 pub use unix::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,

@@ -2,7 +2,7 @@
 //!
 //! Nothing here touches the system: that is `unix/process.rs` and `windows/process.rs`, which look the same from outside.
 
-use crate::OsHandle;
+use crate::{OsHandle, TreeMember};
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -12,6 +12,9 @@ use std::time::Duration;
 
 /// What is called when a child has ended.
 pub type ExitCallback = Box<dyn FnOnce() + Send>;
+
+/// Keeps what is called when a member of a tree has ended: dropped before, it takes the callback back.
+pub type MemberWatch = Box<dyn fmt::Debug + Send + Sync>;
 
 /// How the tree of a child is kept together, so that it can be ended as a whole.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -155,6 +158,17 @@ pub struct TreeEnd {
     pub left: Vec<Found>,
     /// The first thing that kept us from looking at or signalling all of it.
     pub error: Option<io::Error>,
+}
+
+/// Who of a tree is alive, the child aside.
+#[derive(Debug)]
+pub enum TreeLook {
+    /// This one, and perhaps others. Its end can be waited for.
+    Held(TreeMember),
+    /// Nobody who can be seen.
+    Over,
+    /// Somebody whose end cannot be waited for: look again later.
+    Unheld,
 }
 
 /// Which step of a start failed.

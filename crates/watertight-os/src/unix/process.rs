@@ -20,6 +20,8 @@ mod listing;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod mask;
 #[cfg(any(target_os = "android", target_os = "linux"))]
+mod member;
+#[cfg(any(target_os = "android", target_os = "linux"))]
 pub mod orphans;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 mod other;
@@ -35,6 +37,8 @@ pub use self::descriptors::{Descriptors, Prepared};
 pub use self::holders::holders_of;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use self::mask::block_signals;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub use self::member::TreeMember;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 pub use self::other::holders_of;
 pub use self::reaping::{Reaping, Waiting};
@@ -53,7 +57,7 @@ use super::handle::Handle;
 use crate::fault::fallible;
 use crate::process::{
     EarlierStarts, ExitCallback, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams,
-    TreeEnd, Usage, call_back, wrong_process,
+    TreeEnd, TreeLook, Usage, call_back, wrong_process,
 };
 use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
@@ -335,6 +339,38 @@ impl Process {
         self.state.with(|is_reaped, tree| {
             let is_gone = is_reaped || !is_its_own(self.hold.life());
             tree.is_over(&self.hold, is_gone)
+        })
+    }
+
+    /// Remembers who is in the tree now, if it was not looked at before (Linux): so whoever leaves the group, and loses its parent by the
+    /// child's end, is still known to [`look_at_tree`](Self::look_at_tree). Never waits.
+    ///
+    /// # Errors
+    /// The tree cannot be looked at, or [`look_at_tree`](Self::look_at_tree) is not offered here.
+    pub fn note_tree(&self) -> io::Result<()> {
+        self.with_tree(|tree, is_gone| tree.note(&self.hold, is_gone))
+    }
+
+    /// Looks whether anybody of the tree is alive when the child is over: those first that were seen before, and then, while the child
+    /// is not reaped, whoever can be found now. Never waits.
+    ///
+    /// One that is over and was not reaped by its parent is not alive; one that is stopped is.
+    ///
+    /// # Errors
+    /// The tree cannot be looked at, or not all of it; or this process was forked from the one that started the child. Where there is no
+    /// /proc and a group's end does not show: `Unsupported`.
+    pub fn look_at_tree(&self) -> io::Result<TreeLook> {
+        self.with_tree(|tree, is_gone| tree.look(&self.hold, is_gone))
+    }
+
+    /// As `on_tree`, and what the system cannot tell is a failure.
+    fn with_tree<T>(&self, act: impl FnOnce(&mut Tree, bool) -> io::Result<T>) -> io::Result<T> {
+        if self.birth.is_elsewhere() {
+            return Err(wrong_process());
+        }
+        self.state.with(|is_reaped, tree| -> io::Result<T> {
+            let is_gone = is_reaped || self.hold.life()? == Life::Gone;
+            act(tree, is_gone)
         })
     }
 

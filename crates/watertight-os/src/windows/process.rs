@@ -13,7 +13,7 @@ use super::sys;
 use crate::fault::fallible;
 use crate::process::{
     EarlierStarts, ExitCallback, Found, Reaped, StartError, StartOptions, StartStep, StdStreams,
-    TreeEnd, Usage, call_back,
+    TreeEnd, TreeLook, Usage, call_back,
 };
 use std::fmt;
 use std::io;
@@ -240,6 +240,28 @@ impl Process {
     pub fn is_tree_over(&self) -> bool {
         let members = self.job.members();
         members.iter().all(|member| member.found.pid == self.id)
+    }
+
+    /// Nothing: the job has everybody.
+    ///
+    /// # Errors
+    /// None.
+    pub const fn note_tree(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// QueryInformationJobObject: whether anybody in the job is alive when the child is over. Never waits.
+    ///
+    /// Nobody is held. The system tells a completion port of a job that has become empty, but does not promise to
+    /// (`JOBOBJECT_ASSOCIATE_COMPLETION_PORT`); and whoever is opened by a number from the job's list may be a stranger by then.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn look_at_tree(&self) -> io::Result<TreeLook> {
+        match self.job.alive().map_err(error_of)? {
+            0 => Ok(TreeLook::Over),
+            _ => Ok(TreeLook::Unheld),
+        }
     }
 
     fn end_tree(&self, by: Instant) -> TreeEnd {

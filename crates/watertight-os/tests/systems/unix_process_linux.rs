@@ -346,6 +346,8 @@ mod planned {
                 && process.wait_for_exit(None).is_err()
                 && process.kill_tree().error.is_some()
                 && process.terminate_tree().error.is_some()
+                && process.note_tree().is_err()
+                && process.look_at_tree().is_err()
                 && process.try_reap() == Reaped::Unknown
                 && process.usage().is_none();
             drop(process);

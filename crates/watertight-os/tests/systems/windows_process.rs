@@ -14,7 +14,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use watertight_os::{
     EarlierStarts, Grouping, Native, Process, Reaped, StartOptions, StartStep, StdStreams,
-    holders_of, is_in_terminals_foreground,
+    TreeLook, holders_of, is_in_terminals_foreground,
 };
 use windows_sys::Win32::Foundation::STATUS_CONTROL_C_EXIT;
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, SetConsoleCtrlHandler};
@@ -336,6 +336,27 @@ fn a_tree_is_killed_with_everybody_in_it() {
     drop(streams.stdin);
 }
 
+/// The child is killed, and what it has started lives on in the job.
+#[test]
+fn a_tree_is_over_when_nobody_in_its_job_is_alive() {
+    let _alone = alone();
+    let (process, streams) = start(HAS_A_CHILD, Grouping::Own);
+    let mut stdout = BufReader::new(streams.stdout.unwrap());
+    await_ready(&mut stdout, 2);
+    assert!(process.kill().unwrap());
+    assert_eq!(status(&process).code(), Some(1));
+    let look = process.look_at_tree().unwrap();
+    assert!(matches!(look, TreeLook::Unheld), "{look:?}");
+    drop(streams.stdin);
+    assert_ends(stdout);
+    // It has closed its output, and is about to end.
+    let by = Instant::now() + PATIENCE;
+    while !matches!(process.look_at_tree().unwrap(), TreeLook::Over) {
+        assert!(Instant::now() < by, "somebody is left");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_tree_that_ends_with_us_ends_with_its_process() {
     let _alone = alone();
@@ -513,6 +534,26 @@ mod planned {
     use super::*;
     use watertight_core::OsCode;
     use watertight_os::fault::{self, Fault};
+
+    /// One that cannot be looked at is not said to be over.
+    #[test]
+    fn a_tree_that_nobody_sees_is_not_over() {
+        let _alone = alone();
+        let _guard = fault::guard();
+        let (process, streams) = start(WAITS, Grouping::Own);
+        drop(streams.stdin);
+        assert_ends(streams.stdout.unwrap());
+        assert_eq!(status(&process).code(), Some(CODE));
+        fault::plan(&[Fault {
+            at: 1,
+            only: Some("QueryInformationJobObject (alive)"),
+            code: OsCode(31_337),
+            times: 1,
+        }]);
+        let refused = process.look_at_tree().unwrap_err();
+        let _ = fault::stop();
+        assert_eq!(refused.raw_os_error(), Some(31_337));
+    }
 
     /// Each step between making the job and letting the child run fails: no child is left, or its output would not end.
     #[test]

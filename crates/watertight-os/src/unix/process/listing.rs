@@ -17,6 +17,8 @@ pub(super) struct Seen {
     pub(super) session: i32,
     /// When it was started, in ticks since the system was: with the number it means one process.
     pub(super) started: u64,
+    /// It is over with all of its threads, and its parent has not reaped it.
+    pub(super) is_over: bool,
     name: OsString,
 }
 
@@ -30,20 +32,32 @@ impl Seen {
     }
 }
 
-/// Every process that can be seen, and what first kept us from seeing one that is there.
-pub(super) fn all() -> io::Result<(Vec<Seen>, Option<io::Error>)> {
-    let mut seen = Vec::new();
-    let mut failure = None;
+/// What one look at all processes has found.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// Every process that can be seen.
+    pub(super) seen: Vec<Seen>,
+    /// One that was there when the look began was gone when it was its turn. Whom it has started meanwhile the look may have passed by.
+    pub(super) has_anybody_ended: bool,
+    /// What first kept us from seeing one that is there.
+    pub(super) failure: Option<io::Error>,
+}
+
+/// Looks at every process.
+pub(super) fn all() -> io::Result<Table> {
+    let mut table = Table::default();
     for pid in numbers()? {
-        match asked(pid?) {
-            // One that has ended meanwhile is not there any more.
-            Ok(one) => seen.extend(one),
+        let pid = pid?;
+        match stat(pid) {
+            Ok(line) => table.seen.extend(parsed(pid, &line)),
+            Err(error) if is_gone(&error) => table.has_anybody_ended = true,
+            Err(error) if is_hidden(&error) => {}
             Err(error) => {
-                failure.get_or_insert(error);
+                table.failure.get_or_insert(error);
             }
         }
     }
-    Ok((seen, failure))
+    Ok(table)
 }
 
 /// The number of every process that can be seen.
@@ -62,20 +76,34 @@ pub(super) fn one(pid: i32) -> Option<Seen> {
 
 /// The process of this number, if there is one that we may see.
 pub(super) fn asked(pid: i32) -> io::Result<Option<Seen>> {
-    let read = fallible("read (stat)", Call::Open, || {
-        std::fs::read(format!("/proc/{pid}/stat"))
-    });
-    match read {
+    match stat(pid) {
         Ok(line) => Ok(parsed(pid, &line)),
-        Err(error) if is_out_of_sight(&error) => Ok(None),
+        Err(error) if is_gone(&error) || is_hidden(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Whether it says that the process is over, or hidden from us: no failure of the look.
-fn is_out_of_sight(error: &io::Error) -> bool {
-    let codes = [Errno::NOENT, Errno::SRCH, Errno::ACCESS, Errno::PERM];
-    Errno::from_io_error(error).is_some_and(|code| codes.contains(&code))
+/// What /proc says of one process.
+fn stat(pid: i32) -> io::Result<Vec<u8>> {
+    fallible("read (stat)", Call::Open, || {
+        std::fs::read(format!("/proc/{pid}/stat"))
+    })
+}
+
+/// Whether it says that the process is over and reaped: no failure of the look.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOENT | Errno::SRCH)
+    )
+}
+
+/// Whether it says that the process is hidden from us: no failure of the look either.
+fn is_hidden(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::ACCESS | Errno::PERM)
+    )
 }
 
 /// proc_pid_stat(5): the name stands in parentheses and may have any bytes in it, parentheses too.
@@ -84,15 +112,18 @@ fn parsed(pid: i32, line: &[u8]) -> Option<Seen> {
     let close = line.iter().rposition(|byte| *byte == b')')?;
     let name = OsStr::from_bytes(line.get(open + 1..close)?).to_owned();
     let behind = std::str::from_utf8(line.get(close + 1..)?).ok()?;
-    // From the third field on: state, parent, group, session; the start is the 22nd.
+    // From the third field on: state, parent, group, session; how many threads is the 20th, and the start the 22nd.
     let fields: Vec<&str> = behind.split_ascii_whitespace().collect();
     let number = |at: usize| -> Option<i32> { fields.get(at)?.parse().ok() };
+    // One whose first thread has ended says so of the whole process, although other threads of it run.
+    let is_dead = matches!(*fields.first()?, "X" | "Z");
     Some(Seen {
         pid,
         parent: number(1)?,
         group: number(2)?,
         session: number(3)?,
         started: fields.get(19)?.parse().ok()?,
+        is_over: is_dead && number(17)? <= 1,
         name,
     })
 }
@@ -111,17 +142,29 @@ mod tests {
         );
         assert_eq!(seen.started, 99);
         assert_eq!(seen.found().name.unwrap().as_bytes(), b"a) b (c\xff");
+        assert!(!seen.is_over);
         assert_eq!(parsed(7, b"7 (cut"), None);
         assert_eq!(parsed(7, b"7 (cut) S 1 2"), None);
+    }
+
+    #[test]
+    fn a_process_is_over_when_its_last_thread_is() {
+        let is_over = |state: &str, threads: u32| {
+            let line = format!("7 (a) {state} 1 2 3 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 99 0");
+            parsed(7, line.as_bytes()).unwrap().is_over
+        };
+        assert!(is_over("Z", 1) && is_over("X", 0));
+        assert!(!is_over("Z", 2), "its first thread has ended");
+        assert!(!is_over("T", 1), "it is stopped");
     }
 
     #[test]
     fn this_process_is_seen_and_its_parent_too() {
         let pid = i32::try_from(std::process::id()).unwrap();
         let this = one(pid).unwrap();
-        let (all, failure) = all().unwrap();
-        assert!(failure.is_none(), "{failure:?}");
-        assert!(all.contains(&this));
+        let table = all().unwrap();
+        assert!(table.failure.is_none(), "{:?}", table.failure);
+        assert!(table.seen.contains(&this));
         let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap();
         assert_eq!(this.parent, parent);
         assert_eq!(one(i32::MAX), None);

@@ -6,7 +6,7 @@
 //! itself is left to whoever holds it.
 
 use super::life::Life;
-use super::listing::{self, Seen};
+use super::listing::{self, Seen, Table};
 use super::pidfd::Hold;
 use super::tree::Tree;
 use crate::fault::fallible;
@@ -100,9 +100,11 @@ fn end(own: u32, end_one: impl Fn(&mut Tree, &Hold) -> TreeEnd) -> TreeEnd {
 /// The children of this process, but its own, and what first kept us from seeing a process that may be one.
 fn seen(own: u32) -> io::Result<(Vec<Seen>, Option<io::Error>)> {
     let this = getpid().as_raw_pid();
-    let (mut all, failure) = listing::all()?;
-    all.retain(|seen| seen.parent == this && seen.pid.unsigned_abs() != own);
-    Ok((all, failure))
+    let Table {
+        mut seen, failure, ..
+    } = listing::all()?;
+    seen.retain(|seen| seen.parent == this && seen.pid.unsigned_abs() != own);
+    Ok((seen, failure))
 }
 
 /// Takes hold of an orphan, if nobody has reaped it.

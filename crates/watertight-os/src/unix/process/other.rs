@@ -4,11 +4,12 @@
 use super::by_number::Numbered;
 use super::life::Life;
 use crate::fault::fallible;
-use crate::process::{Found, TreeEnd};
+use crate::process::{Found, TreeEnd, TreeLook};
 use crate::unix::classify::Call;
 use crate::unix::handle::Handle;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::Command;
 use std::time::Duration;
@@ -40,6 +41,10 @@ impl Numbered {
     }
 }
 
+/// Whether killpg passes over those of a group that are over and not reaped, as XNU's does (`killpg1_pgrpfilt`). FreeBSD's counts them, and
+/// of the others it is not known: there a group has somebody in it as long as the child is not reaped.
+const IS_GROUPS_END_SEEN: bool = cfg!(target_vendor = "apple");
+
 /// Nobody but the child and its group.
 #[derive(Default)]
 pub(super) struct Tree;
@@ -55,9 +60,27 @@ impl Tree {
         signal(leader, is_reaped, Signal::TERM)
     }
 
-    /// Whether nobody is left in the child's group. Those that are over and not reaped do not count (XNU, FreeBSD: killpg(2)).
+    /// Whether nobody is left in the child's group. Not before the child is reaped, where a group's end is not seen.
     pub(super) fn is_over(&self, leader: &Hold, is_reaped: bool) -> bool {
         is_reaped || test_kill_process_group(leader.pid()).is_err()
+    }
+
+    /// Nobody is known who could be remembered. Refused where a wait for the group would not end.
+    pub(super) fn note(&mut self, _leader: &Hold, _is_reaped: bool) -> io::Result<()> {
+        if IS_GROUPS_END_SEEN {
+            return Ok(());
+        }
+        let text = "this system does not show when the last process of a group is over";
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    }
+
+    /// killpg with signal 0: whether anybody is left in the child's group. Who may not be signalled is not seen.
+    pub(super) fn look(&mut self, leader: &Hold, is_reaped: bool) -> io::Result<TreeLook> {
+        self.note(leader, is_reaped)?;
+        if self.is_over(leader, is_reaped) {
+            return Ok(TreeLook::Over);
+        }
+        Ok(TreeLook::Unheld)
     }
 
     /// Nobody is known whose death could be waited for.

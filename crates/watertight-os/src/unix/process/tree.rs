@@ -8,20 +8,26 @@
 
 use super::life::Life;
 use super::listing::{self, Seen};
+use super::member::TreeMember;
 use super::pidfd::{Hold, has_ended, send, wait_for_end};
 use crate::fault::fallible;
-use crate::process::{Found, TreeEnd};
+use crate::process::{Found, TreeEnd, TreeLook};
 use crate::unix::classify::Call;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often the tree is looked at until nobody new is in it. Those that were seen are stopped before the next look (to kill), so
 /// that each look but the last has found a process that was started during the one before it.
 const LOOKS_MAX: usize = 32;
+
+/// How often the tree is looked at until nobody is taken to be in it. One look does if nobody ends during it; on a busy system somebody
+/// ends during every one.
+const EMPTY_LOOKS_MAX: usize = 4;
 
 /// How long the deaths of the killed are waited for, all together. They come within a millisecond unless a process hangs in
 /// the kernel.
@@ -30,7 +36,7 @@ const DEATHS_WITHIN: Duration = Duration::from_millis(200);
 /// A process of the tree beside the child itself.
 struct Member {
     seen: Seen,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
 }
 
 impl Member {
@@ -43,6 +49,8 @@ impl Member {
 #[derive(Default)]
 pub(super) struct Tree {
     members: Vec<Member>,
+    /// All processes were looked at once, whatever for.
+    was_looked_at: bool,
 }
 
 /// One look at the tree, and what comes of it.
@@ -53,6 +61,10 @@ struct Look<'a> {
     root: Option<i32>,
     /// Members of the child's group that could not be held: the signal to the group reaches them.
     unheld: Vec<Found>,
+    /// Somebody who lives cannot be held, in the group or not.
+    is_anybody_unheld: bool,
+    /// Somebody ended during the last look. Whom that one has started meanwhile, the look may have passed by.
+    has_anybody_ended: bool,
     end: TreeEnd,
 }
 
@@ -88,6 +100,36 @@ impl Tree {
         !self.members.iter().any(Member::is_alive)
     }
 
+    /// Remembers who is in the tree, unless it was looked at before: whoever leaves the group and loses its parent later is still known.
+    pub(super) fn note(&mut self, leader: &Hold, is_reaped: bool) -> io::Result<()> {
+        if self.was_looked_at {
+            return Ok(());
+        }
+        let mut look = Look::new(self, leader, is_reaped);
+        look.find_new();
+        // Who cannot be held now is looked for again.
+        match look.end.error {
+            Some(error) if !look.is_anybody_unheld => Err(error),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Somebody who is alive, the child aside. Only when those are over that were seen, all processes are looked at.
+    pub(super) fn look(&mut self, leader: &Hold, is_reaped: bool) -> io::Result<TreeLook> {
+        let mut look = Look::new(self, leader, is_reaped);
+        // Without the child's number and without a member nothing leads to anybody.
+        if look.tree.members.is_empty() && look.root.is_some() {
+            look.find_anybody();
+        }
+        if let Some(member) = look.tree.members.first() {
+            return Ok(TreeLook::Held(TreeMember::new(member.pidfd.clone())));
+        }
+        if look.is_anybody_unheld {
+            return Ok(TreeLook::Unheld);
+        }
+        look.end.error.map_or(Ok(TreeLook::Over), Err)
+    }
+
     /// Waits within a bound for those that were killed, and names those that are still there.
     pub(super) fn await_deaths(&mut self, leader: &Hold, end: &mut TreeEnd) {
         let by = Instant::now() + DEATHS_WITHIN;
@@ -112,6 +154,7 @@ impl Tree {
     /// What another look has seen is remembered too.
     pub(super) fn join(&mut self, other: Self) {
         self.members.extend(other.members);
+        self.was_looked_at |= other.was_looked_at;
     }
 }
 
@@ -123,6 +166,8 @@ impl<'a> Look<'a> {
             leader,
             root: (!is_reaped).then(|| leader.pid().as_raw_pid()),
             unheld: Vec::new(),
+            is_anybody_unheld: false,
+            has_anybody_ended: false,
             end: TreeEnd::default(),
         }
     }
@@ -149,25 +194,39 @@ impl<'a> Look<'a> {
         self.end.error.get_or_insert_with(error);
     }
 
+    /// Looks until somebody is found, or a look has found nobody that has passed nobody by.
+    fn find_anybody(&mut self) {
+        for _ in 0..EMPTY_LOOKS_MAX {
+            self.find_new();
+            let is_found = !self.tree.members.is_empty() || self.is_anybody_unheld;
+            if is_found || self.end.error.is_some() || !self.has_anybody_ended {
+                return;
+            }
+        }
+    }
+
     /// Looks once, and holds whoever is in the tree and not held yet, parents before their children.
     fn find_new(&mut self) {
         let table = match listing::all() {
-            Ok((table, None)) => table,
-            Ok((table, Some(error))) => {
-                self.end.error.get_or_insert(error);
-                table
-            }
+            Ok(table) => table,
             Err(error) => {
                 self.end.error.get_or_insert(error);
                 return;
             }
         };
+        self.has_anybody_ended = table.has_anybody_ended;
+        match table.failure {
+            Some(error) => {
+                self.end.error.get_or_insert(error);
+            }
+            None => self.tree.was_looked_at = true,
+        }
         let this = i32::try_from(std::process::id()).unwrap_or_default();
         let members = self.tree.members.iter().map(|member| member.seen.pid);
         let mut known: HashSet<i32> = members.chain(self.root).collect();
         loop {
             let before = known.len();
-            for seen in &table {
+            for seen in &table.seen {
                 let belongs = known.contains(&seen.parent) || self.is_in_group(seen);
                 if belongs && seen.pid != this && known.insert(seen.pid) {
                     self.hold(seen);
@@ -194,8 +253,11 @@ impl<'a> Look<'a> {
             pidfd_open(pid, PidfdFlags::empty())
         });
         let pidfd = match opened {
-            Ok(pidfd) => pidfd,
-            Err(Errno::SRCH) => return,
+            Ok(pidfd) => Arc::new(pidfd),
+            Err(Errno::SRCH) => {
+                self.has_anybody_ended = true;
+                return;
+            }
             Err(code) => return self.note_unheld(seen, code.into()),
         };
         let now = match listing::asked(seen.pid) {
@@ -203,19 +265,26 @@ impl<'a> Look<'a> {
             Err(error) => return self.note_unheld(seen, error),
         };
         let Some(now) = now.filter(|_| !has_ended(pidfd.as_fd())) else {
+            self.has_anybody_ended = true;
             return;
         };
         if self.is_child_of_ours(&now) || self.is_in_group(&now) {
             self.tree.members.push(Member { seen: now, pidfd });
         } else {
             // Its parent ended in between. It was of the tree, most likely; not sure enough for a signal.
+            self.has_anybody_ended = true;
             note(&mut self.end.left, now.found());
         }
     }
 
     /// One that cannot be held. The signal to the child's group reaches it, if it is in there.
     fn note_unheld(&mut self, seen: &Seen, error: io::Error) {
+        if seen.is_over {
+            self.has_anybody_ended = true;
+            return;
+        }
         self.end.error.get_or_insert(error);
+        self.is_anybody_unheld = true;
         if self.root == Some(seen.group) {
             note(&mut self.unheld, seen.found());
         } else {

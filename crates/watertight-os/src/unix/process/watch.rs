@@ -12,6 +12,7 @@ use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// How long the thread rests when the system cannot wait for it (which an epoll that is open does not do): so that it does
@@ -21,9 +22,12 @@ const REST: Timespec = Timespec {
     tv_nsec: 10_000_000,
 };
 
+/// From here on the keys are those of members of trees. A child's key is the number of its pidfd, which is far below.
+const MEMBER_KEYS: usize = 1 << (usize::BITS - 1);
+
 struct Watch {
     poller: Poller,
-    /// By the number of the pidfd, which is also its key in the epoll.
+    /// By the key in the epoll.
     watched: Waiting<OwnedFd>,
     birth: Birth,
 }
@@ -33,6 +37,30 @@ static WATCH: OnceLock<Arc<Watch>> = OnceLock::new();
 /// Has `callback` called on the thread when the process behind the pidfd is over, at once if it is over already.
 pub(super) fn add(pidfd: &Arc<OwnedFd>, callback: ExitCallback) -> io::Result<()> {
     the_watch()?.add(pidfd, callback)
+}
+
+/// Has `callback` called on the thread when the process behind the pidfd is over, unless what this returns is dropped before. Nobody
+/// else may have this very descriptor in here.
+pub(super) fn add_member(pidfd: OwnedFd, callback: ExitCallback) -> io::Result<WatchedMember> {
+    // No key comes twice, for whoever is waited for no longer is taken out here while the thread may already have its key in its hands.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) % (MEMBER_KEYS - 1);
+    let key = MEMBER_KEYS + number;
+    the_watch()?.add_as(key, &Arc::new(pidfd), callback)?;
+    Ok(WatchedMember(key))
+}
+
+/// A wait for a member of a tree. Dropped, it takes the callback back, unless that is being called.
+#[derive(Debug)]
+pub(super) struct WatchedMember(usize);
+
+impl Drop for WatchedMember {
+    fn drop(&mut self) {
+        // A forked child has the epoll in common with its parent, and leaves it alone.
+        if let Ok(watch) = the_watch() {
+            drop(watch.take(self.0));
+        }
+    }
 }
 
 /// The one there is, made at the first need. A failure to make it is told, and the next one tries again.
@@ -77,9 +105,13 @@ impl Watch {
     fn add(&self, pidfd: &Arc<OwnedFd>, callback: ExitCallback) -> io::Result<()> {
         let key =
             usize::try_from(pidfd.as_raw_fd()).expect("a descriptor that is open is not negative");
+        self.add_as(key, pidfd, callback)
+    }
+
+    fn add_as(&self, key: usize, pidfd: &Arc<OwnedFd>, callback: ExitCallback) -> io::Result<()> {
         let register = || {
             fallible("EPOLL_CTL_ADD (children)", Call::Wait, || {
-                // SAFETY: it is taken out in `tell_of` before its entry, and with it the last reference to it here, goes.
+                // SAFETY: it is taken out in `take` before its entry, and with it the last reference to it here, goes.
                 unsafe { self.poller.add(pidfd.as_fd(), key, Interest::Read) }
             })
         };
@@ -103,14 +135,18 @@ impl Watch {
         }
     }
 
-    /// Takes a child out and calls those who wait for it, with no lock held.
+    /// Takes one out that is over and calls those who wait for it, with no lock held.
     fn tell_of(&self, key: usize) {
-        let callbacks = self.watched.take(key, |pidfd| {
-            // It is in there: this thread alone takes descriptors out, and under the table's lock.
+        self.take(key).into_iter().for_each(call_back);
+    }
+
+    /// Takes one out: those who wait for it.
+    fn take(&self, key: usize) -> Vec<ExitCallback> {
+        self.watched.take(key, |pidfd| {
+            // It is in there: whoever takes an entry out takes its descriptor out with it, under the table's lock.
             let _ = fallible("EPOLL_CTL_DEL (children)", Call::Wait, || {
                 self.poller.delete(pidfd.as_fd())
             });
-        });
-        callbacks.into_iter().for_each(call_back);
+        })
     }
 }

@@ -9,7 +9,8 @@ use std::ptr::null;
 use windows_sys::Win32::Foundation::{ERROR_MORE_DATA, ERROR_SUCCESS, HANDLE, NTSTATUS};
 use windows_sys::Win32::System::JobObjects::{
     AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT,
-    JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
+    JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOBOBJECT_BASIC_ACCOUNTING_INFORMATION,
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectBasicAccountingInformation,
     JobObjectBasicProcessIdList, JobObjectExtendedLimitInformation, QueryInformationJobObject,
     SetInformationJobObject, TerminateJobObject,
 };
@@ -114,6 +115,30 @@ impl Job {
             // SAFETY: the handle is open while we have it; no memory of ours is involved.
             code_of(unsafe { TerminateJobObject(self.0.as_raw_handle(), 1) })
         })
+    }
+
+    /// QueryInformationJobObject: how many of those in the job, and in the jobs within it, are alive.
+    pub(super) fn alive(&self) -> Result<u32, u32> {
+        let mut accounting = JOBOBJECT_BASIC_ACCOUNTING_INFORMATION::default();
+        let bytes = u32::try_from(size_of_val(&accounting)).expect("this record is small");
+        let code = said("QueryInformationJobObject (alive)", Call::Query, || {
+            // SAFETY: the handle is open while we have it; the record is ours and as long as is said, any numbers that the call writes
+            // are a value of it, and the call is done with it when it returns.
+            code_of(unsafe {
+                QueryInformationJobObject(
+                    self.0.as_raw_handle(),
+                    JobObjectBasicAccountingInformation,
+                    (&raw mut accounting).cast(),
+                    bytes,
+                    std::ptr::null_mut(),
+                )
+            })
+        });
+        if code == ERROR_SUCCESS {
+            Ok(accounting.ActiveProcesses)
+        } else {
+            Err(code)
+        }
     }
 
     /// QueryInformationJobObject: who is in the job. Nobody, if the system does not say.
