@@ -22,8 +22,10 @@ use watertight_os::{Process, Reaped, TreeEnd, Usage};
 pub(crate) mod exit;
 pub(crate) mod exit_wait;
 mod terminate;
+mod wait_tree;
 
 pub use terminate::Terminate;
+pub use wait_tree::WaitTree;
 
 /// How a child ended, as far as its parent can know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -329,6 +331,8 @@ impl Drop for Child {
 pub(crate) fn cause(error: &io::Error) -> Cause {
     let kind = if error.kind() == io::ErrorKind::PermissionDenied {
         ErrorKind::Denied
+    } else if error.kind() == io::ErrorKind::Unsupported {
+        ErrorKind::Unsupported
     } else {
         Class::Io.kind()
     };

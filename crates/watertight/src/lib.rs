@@ -82,7 +82,7 @@ mod yielding;
 
 /// Re-exported: what [`PipeWriter::send_bytes`] takes and receipts hand back.
 pub use bytes::Bytes;
-pub use child::{Child, Exit, Terminate, WaitExit};
+pub use child::{Child, Exit, Terminate, WaitExit, WaitTree};
 pub use command::{Command, Group, Input, Output};
 pub use communicate::{
     AfterExit, AtBound, Captured, Communicate, EndRequest, EndedBy, Incomplete, Limits, Outcome,

@@ -7,7 +7,7 @@ use crate::common::{Accounted, PATIENCE};
 use futures_lite::future::poll_once;
 use std::pin::pin;
 use tokio::runtime::{Builder, Runtime};
-use watertight::{Child, Command, EndedBy, Input, Limits, Output};
+use watertight::{Child, Command, Direction, EndedBy, Group, Input, Limits, Output};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_io().build().unwrap()
@@ -84,6 +84,29 @@ fn one_that_is_over_before_is_told_at_once() {
         assert!(child.wait().await.unwrap().is_success());
         assert!(child.wait().await.unwrap().is_success(), "reaped already");
     });
+}
+
+/// The child's own end comes from the reactor, and that of whom it leaves behind from the library's thread.
+#[test]
+fn who_is_left_of_its_tree_is_waited_for_too() {
+    let _accounted = accounted();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "cat <&3 & exit 3"]).group(Group::Own);
+    shell
+        .pipe_at(3, Direction::Read)
+        .stdout(Output::null())
+        .tokio_reactor(true);
+    let mut child = shell.spawn().unwrap();
+    let third = child.take_writer(3);
+    let exit = runtime().block_on(async {
+        let mut waiting = pin!(child.wait_tree());
+        // Once it has heard of the child's end, too.
+        child.until_exit().await.unwrap();
+        assert!(poll_once(waiting.as_mut()).await.is_none());
+        drop(third);
+        waiting.await.unwrap()
+    });
+    assert_eq!(exit.status().unwrap().code(), Some(3));
 }
 
 /// A wait that was begun in it goes on in another runtime, and in a thread that has none.
