@@ -6,11 +6,11 @@
 )]
 
 use crate::itself::test_name;
-use crate::windows_lab::{alone, has_process_to_itself, has_process_with};
+use crate::windows_lab::{alone, has_process_to_itself, has_process_with, under_wine};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 use watertight_os::{
     EarlierStarts, Grouping, Native, Process, Reaped, StartOptions, StartStep, StdStreams,
@@ -251,7 +251,7 @@ fn a_child_that_is_asked_ends_and_nobody_kills_it() {
         return;
     }
     let mut command = child(WAITS);
-    if windows_lab::under_wine() {
+    if under_wine() {
         command = Command::new("cmd.exe");
         command
             .args(["/d", "/k", "echo", READY])
@@ -264,7 +264,7 @@ fn a_child_that_is_asked_ends_and_nobody_kills_it() {
     assert!(process.terminate().unwrap());
     // Its input is open: only the event ended it.
     let code = status(&process).code();
-    if windows_lab::under_wine() {
+    if under_wine() {
         println!("skipped: what it ends with is {code:?} under Wine, and its own on Windows");
     } else {
         assert_eq!(code, Some(STATUS_CONTROL_C_EXIT));
@@ -279,7 +279,7 @@ fn a_child_that_is_asked_ends_and_nobody_kills_it() {
 #[test]
 fn a_child_that_hears_of_it_ends_in_its_own_way() {
     let _alone = alone();
-    if windows_lab::under_wine() {
+    if under_wine() {
         println!("skipped: at CTRL_BREAK Wine ends a thread of the child and calls no handler");
         return;
     }

@@ -9,3 +9,5 @@ mod armed;
 mod common;
 mod life;
 mod streaming;
+#[cfg(any(target_os = "linux", windows))]
+mod tree;

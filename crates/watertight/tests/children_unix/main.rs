@@ -23,6 +23,8 @@ mod run_as;
 mod terminal;
 #[cfg(all(target_os = "linux", feature = "tokio"))]
 mod tokio_reactor;
+#[cfg(target_os = "linux")]
+mod tree_waits;
 mod trees;
 #[cfg(all(target_os = "linux", feature = "fault"))]
 mod unheard;

@@ -1,17 +1,15 @@
 //! The wait for a child's whole tree where /proc shows it and pidfds hold it: who belongs to it, what it costs, and calls that fail.
-#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
-mod common;
-
-use common::{Accounted, PATIENCE, held};
+use crate::common::children::accounted;
+use crate::common::{PATIENCE, held};
 use futures_lite::future::{block_on, poll_once};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
 use watertight::{
-    Child, Command, Direction, EndedBy, ErrorKind, Exit, Group, Input, Limits, Lines, Output,
-    PipeReader, PipeWriter, Verb,
+    Child, Command, Direction, ErrorKind, Exit, Group, Input, Lines, Output, PipeReader,
+    PipeWriter, Verb,
 };
 
 /// One stays behind until the pipe at 3 ends.
@@ -37,16 +35,6 @@ fn start(script: &str) -> Started {
         output: child.stdout.take().unwrap(),
         child,
     }
-}
-
-/// Behind a first child that a task waits for: the thread that hears of children's ends stays.
-fn accounted() -> Accounted {
-    Accounted::start_behind(|| {
-        let mut first = Command::new("sleep");
-        let first = first.arg("1000").output(Limits::new()).unwrap();
-        let first = block_on(first.within(Duration::from_millis(1))).unwrap();
-        assert_eq!(first.ended, EndedBy::Deadline);
-    })
 }
 
 /// The next line; nothing once nobody holds the output.

@@ -1,11 +1,8 @@
 //! The wait for a child's whole tree, on every system that has it. The children are this test binary.
-#![cfg(any(target_os = "linux", windows))]
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 #![allow(clippy::exit, reason = "a child ends without the harness")]
 
-mod common;
-
-use common::{Accounted, PATIENCE};
+use crate::common::{Accounted, PATIENCE, test_name};
 use futures_lite::future::{block_on, poll_once};
 use std::io::Read;
 use std::pin::pin;
@@ -38,7 +35,8 @@ fn deed() {
 fn child(deed: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "deed", "--nocapture", "--quiet"])
+        .args(["--exact", &test_name(module_path!(), "deed")])
+        .args(["--nocapture", "--quiet"])
         .env(DEED, deed)
         .stdout(Output::null())
         .stderr(Output::null());
