@@ -3,11 +3,12 @@
 
 use crate::itself::test_name;
 use crate::unix_children::*;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 use watertight_os::{EarlierStarts, Found, Grouping, holders_of, is_in_terminals_foreground};
 
 /// A process in a session of its own that ignores SIGTERM and says when it is ready.
@@ -46,6 +47,38 @@ fn a_descendant_that_was_seen_is_killed_when_nothing_leads_to_it_any_more() {
     assert_eq!(end.signalled.len(), 1, "{end:?}");
     assert_ne!(end.signalled[0].pid, process.id());
     assert_ends(stdout);
+}
+
+/// One that the signal to the child's group reached at the first time, and would not reach at the second.
+#[test]
+fn who_has_left_the_group_since_the_last_look_is_asked_by_itself() {
+    let _accounted = Accounted::start();
+    // It hears SIGTERM and stays, and leaves the group when it is told to: from then on SIGTERM ends it.
+    let far = "exec setsid sh -c \"echo moved; exec sleep 1000\"";
+    let member = format!("trap : TERM; echo ready; until read line; do :; done; {far}");
+    let leader = "trap '' TERM; echo ready; exec sleep 1000";
+    let mut command = shell(&format!("exec 3<&0; sh -c '{member}' <&3 & {leader}"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let (process, streams) = start_grouped(&mut command, Grouping::Own);
+    let (mut stdin, mut stdout) = (streams.stdin.unwrap(), streams.stdout.unwrap());
+    for _ in 0..2 {
+        assert_eq!(first_line(&mut stdout), "ready\n");
+    }
+    let asked = process.terminate_tree();
+    assert_eq!(asked.signalled.len(), 2, "{asked:?}");
+    stdin.write_all(b"go\n").unwrap();
+    assert_eq!(first_line(&mut stdout), "moved\n");
+    assert!(!process.is_tree_over());
+    let asked = process.terminate_tree();
+    assert_eq!(asked.signalled.len(), 2, "{asked:?}");
+    let by = Instant::now() + PATIENCE;
+    while !process.is_tree_over() && Instant::now() < by {
+        std::thread::yield_now();
+    }
+    assert!(process.is_tree_over(), "it was not asked");
+    assert!(process.kill().unwrap());
+    assert_ends(stdout);
+    assert_eq!(status(&process).signal(), Some(libc::SIGKILL));
 }
 
 /// A tree that grows while it is killed.

@@ -43,6 +43,14 @@ impl Member {
     fn is_alive(&self) -> bool {
         !has_ended(self.pidfd.as_fd())
     }
+
+    /// One that was seen before may be in another group by now, where a signal to the child's group does not reach it.
+    fn note_move(&mut self, table: &[Seen]) {
+        let is_same = |seen: &&Seen| (seen.pid, seen.started) == (self.seen.pid, self.seen.started);
+        if let Some(now) = table.iter().find(is_same) {
+            self.seen = now.clone();
+        }
+    }
 }
 
 /// The members that were seen and not known to be over.
@@ -220,6 +228,9 @@ impl<'a> Look<'a> {
                 self.end.error.get_or_insert(error);
             }
             None => self.tree.was_looked_at = true,
+        }
+        for member in &mut self.tree.members {
+            member.note_move(&table.seen);
         }
         let this = i32::try_from(std::process::id()).unwrap_or_default();
         let members = self.tree.members.iter().map(|member| member.seen.pid);
