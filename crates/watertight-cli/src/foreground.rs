@@ -5,7 +5,6 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::getpgrp;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -22,7 +21,7 @@ const LOOK_EVERY: Timespec = Timespec {
 /// Whether we are in the background of this terminal. One that is not our controlling terminal has no background for us.
 pub(crate) fn is_in_background(terminal: &impl AsFd) -> bool {
     // What the system asks before it stops somebody: a foreground without a group stops nobody.
-    tcgetpgrp(terminal.as_fd()).is_ok_and(|group| group != getpgrp())
+    tcgetpgrp(terminal.as_fd()).is_ok_and(|group| Some(group) != watertight::own_group())
 }
 
 /// A terminal that people type at, and that passes everything on as it is while we are in its foreground.

@@ -77,7 +77,7 @@ pub use windows::{
 #[cfg(unix)]
 pub use unix::{
     Descriptors, Prepared, WriteSignalsHeld, block_device_bytes, is_signal_ignored, look_at,
-    quiet_thread,
+    own_group, quiet_thread,
 };
 /// For the models of `watertight`, and nobody else.
 #[cfg(unix)]

@@ -125,9 +125,6 @@ pub use watertight_core::{
 #[cfg(any(target_os = "android", target_os = "linux"))]
 #[doc(hidden)]
 pub use watertight_os::block_signals;
-#[cfg(unix)]
-#[doc(hidden)]
-pub use watertight_os::look_at;
 pub use watertight_os::{
     Direction, Found, RunAs, StartError, StartStep, Step, TerminalSize, TreeEnd, Usage,
     is_in_terminals_foreground,
@@ -137,4 +134,7 @@ pub use watertight_os::{block_device_bytes, fault, is_signal_ignored, orphans};
 #[cfg(windows)]
 #[doc(hidden)]
 pub use watertight_os::{file_security, has_extended_attributes, has_further_streams};
+#[cfg(unix)]
+#[doc(hidden)]
+pub use watertight_os::{look_at, own_group};
 pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

@@ -62,6 +62,7 @@ pub use pipe::output_pipe;
 pub use poller::Native;
 pub use process::{
     Descriptors, Prepared, Process, Reaping, Waiting, holders_of, is_in_terminals_foreground,
+    own_group,
 };
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use process::{TreeMember, block_signals, orphans};

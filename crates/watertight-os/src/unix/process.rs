@@ -42,7 +42,7 @@ pub use self::member::TreeMember;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 pub use self::other::holders_of;
 pub use self::reaping::{Reaping, Waiting};
-pub use self::terminal::is_in_terminals_foreground;
+pub use self::terminal::{is_in_terminals_foreground, own_group};
 
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 use self::other::{Hold, Tree, pass_on};
@@ -61,7 +61,7 @@ use crate::process::{
 };
 use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, getpgrp};
+use rustix::process::Pid;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -103,7 +103,8 @@ impl Process {
     /// Starts what `command` says with std's own spawn, and takes hold of the child.
     ///
     /// [`Grouping::Own`] makes `command` one with a process group of its own; [`Grouping::Ours`] leaves it as it is, unless an
-    /// earlier start made it one. `earlier` belongs to `command`, and begins empty.
+    /// earlier start made it one. (Then it stays one where our group has no number: [`own_group`].) `earlier` belongs to `command`, and
+    /// begins empty.
     /// The child has SIGPIPE at its default, as std has it, and the signal mask that this process had when it started (Linux).
     ///
     /// # Errors
@@ -120,8 +121,10 @@ impl Process {
                 earlier.has_own_group = true;
             }
             Grouping::Ours if earlier.has_own_group => {
-                // std has no way to take that back but to name our group.
-                command.process_group(getpgrp().as_raw_pid());
+                // std has no way to take that back but to name our group. One that has no number here cannot be named.
+                if let Some(group) = own_group() {
+                    command.process_group(group.as_raw_pid());
+                }
             }
             Grouping::Ours => {}
         }
