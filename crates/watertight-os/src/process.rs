@@ -69,8 +69,10 @@ impl fmt::Display for RunAs {
 pub struct EarlierStarts {
     /// A process group of its own.
     pub(crate) has_own_group: bool,
-    /// The signal mask of the start.
+    /// The signal mask of the start, and no handler.
     pub(crate) has_mask: bool,
+    /// Descriptors or a terminal of its own: for these something runs between fork and exec.
+    pub(crate) has_step: bool,
 }
 
 /// Our ends of a new child's standard streams, as far as its `Command` asked for pipes.

@@ -57,9 +57,10 @@ pub enum Group {
 ///
 /// **Platform differences.** On Unix the child gets every descriptor of this process that is not close-on-exec (as with `env`, so
 /// that make's job server and `<(…)` work), the signal mask with which this process was started, and `SIGPIPE` at its
-/// default; none of the library's own descriptors. A standard stream that this process has closed is closed in a child that is to
-/// inherit it; its number is held from the first start on, so that nothing else is opened there. On Windows it gets its standard
-/// streams only as far as std sees to it (std starts one child at a time and duplicates its handles for it alone).
+/// default; none of the library's own descriptors. A signal that is sent to it before it runs its program meets no handler of this
+/// process's (Linux; unless std forks for nothing but a `pre_exec` of yours). A standard stream that this process has closed is closed
+/// in a child that is to inherit it; its number is held from the first start on, so that nothing else is opened there. On Windows it gets
+/// its standard streams only as far as std sees to it (std starts one child at a time and duplicates its handles for it alone).
 ///
 /// # Examples
 ///
@@ -358,7 +359,7 @@ impl Command {
         #[cfg(unix)]
         let further = self
             .further
-            .prepare(&mut self.inner, following)
+            .prepare(&mut self.inner, &mut self.earlier, following)
             .map_err(short_of)?;
         let grouping = match self.group {
             // Its session has a group of its own.

@@ -44,10 +44,12 @@ pub use self::other::holders_of;
 pub use self::reaping::{Reaping, Waiting};
 pub use self::terminal::{is_in_terminals_foreground, own_group};
 
-#[cfg(not(any(target_os = "android", target_os = "linux")))]
-use self::other::{Hold, Tree, pass_on};
 #[cfg(any(target_os = "android", target_os = "linux"))]
-use self::{mask::pass_on, pidfd::Hold, tree::Tree};
+use self::mask::{pass_on, with_all_blocked};
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+use self::other::{Hold, Tree, pass_on, with_all_blocked};
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use self::{pidfd::Hold, tree::Tree};
 
 use self::life::Life;
 use super::calls::lock;
@@ -56,8 +58,8 @@ use super::fork::Birth;
 use super::handle::Handle;
 use crate::fault::fallible;
 use crate::process::{
-    EarlierStarts, ExitCallback, Grouping, Reaped, StartError, StartOptions, StartStep, StdStreams,
-    TreeEnd, TreeLook, Usage, call_back, wrong_process,
+    EarlierStarts, ExitCallback, Grouping, Reaped, RunAs, StartError, StartOptions, StartStep,
+    StdStreams, TreeEnd, TreeLook, Usage, call_back, wrong_process,
 };
 use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
@@ -105,7 +107,9 @@ impl Process {
     /// [`Grouping::Own`] makes `command` one with a process group of its own; [`Grouping::Ours`] leaves it as it is, unless an
     /// earlier start made it one. (Then it stays one where our group has no number: [`own_group`].) `earlier` belongs to `command`, and
     /// begins empty.
-    /// The child has SIGPIPE at its default, as std has it, and the signal mask that this process had when it started (Linux).
+    /// The child has SIGPIPE at its default, as std has it, and the signal mask that this process had when it started (Linux). No handler
+    /// of this process's runs in it: what is sent to it before it runs its program meets the default (Linux; unless std forks for nothing but
+    /// a `pre_exec` of the caller's).
     ///
     /// # Errors
     /// Which step failed. No child is left behind.
@@ -129,9 +133,10 @@ impl Process {
             Grouping::Ours => {}
         }
         run_as::pass_on(command, options.run_as);
-        earlier.has_mask |= !earlier.has_mask && pass_on(command);
-        let mut child =
-            spawn(command).map_err(|error| failure::explained(command, options.run_as, error))?;
+        let forks = earlier.has_step || options.run_as != RunAs::default();
+        earlier.has_mask |= !earlier.has_mask && pass_on(command, forks);
+        let mut child = spawn(command, earlier.has_mask)
+            .map_err(|error| failure::explained(command, options.run_as, error))?;
         let (hold, life) = match Hold::take(Pid::from_child(&child)) {
             Ok(held) => held,
             Err(code) => {
@@ -452,17 +457,27 @@ fn reap_left_over() {
     left_over.retain(|hold| matches!(hold.reap(), Ok((Reaped::Running, _)) | Err(_)));
 }
 
-/// std's spawn, a few times more while the program's file is open for writing.
-fn spawn(command: &mut Command) -> io::Result<Child> {
+/// std's spawn, a few times more while the program's file is open for writing. Signals wait meanwhile, if the child has the mask of the
+/// start from us.
+fn spawn(command: &mut Command, has_mask: bool) -> io::Result<Child> {
+    let mut once = || {
+        fallible("spawn", Call::Spawn, || {
+            if has_mask {
+                with_all_blocked(|| command.spawn())
+            } else {
+                command.spawn()
+            }
+        })
+    };
     let mut pause = BUSY_PAUSE_FIRST;
     for _ in 1..BUSY_ATTEMPTS_MAX {
-        match fallible("spawn", Call::Spawn, || command.spawn()) {
+        match once() {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::TXTBSY) => rest(pause),
             spawned => return spawned,
         }
         pause = BUSY_PAUSE_LONGEST.min(pause * 2);
     }
-    fallible("spawn", Call::Spawn, || command.spawn())
+    once()
 }
 
 /// ppoll of nothing. (Parking would take a wake that is meant for the caller.)

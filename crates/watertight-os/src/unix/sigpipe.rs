@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 /// Signals that the thread's own doing raises: to block them is undefined (POSIX), and silences crash reporters.
-const OF_THE_THREAD: [libc::c_int; 7] = [
+pub(super) const OF_THE_THREAD: [libc::c_int; 7] = [
     libc::SIGABRT,
     libc::SIGBUS,
     libc::SIGFPE,

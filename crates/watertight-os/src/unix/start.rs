@@ -79,7 +79,7 @@ pub(super) fn set_of(mask: u64) -> libc::sigset_t {
 }
 
 /// Linux's signals. (MIPS has more of them; nobody uses those.)
-const SIGNALS: std::ops::RangeInclusive<libc::c_int> = 1..=64;
+pub(super) const SIGNALS: std::ops::RangeInclusive<libc::c_int> = 1..=64;
 
 const fn bit_of(signal: libc::c_int) -> u64 {
     1 << (signal - 1)

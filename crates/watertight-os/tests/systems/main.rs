@@ -9,6 +9,8 @@ mod itself;
 mod unix_backend;
 #[cfg(unix)]
 mod unix_children;
+#[cfg(target_os = "linux")]
+mod unix_new_child;
 #[cfg(unix)]
 mod unix_process;
 #[cfg(target_os = "linux")]

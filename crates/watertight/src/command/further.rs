@@ -9,7 +9,7 @@ use crate::writer::PipeWriter;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::process;
-use watertight_os::{Descriptors, Direction, Prepared};
+use watertight_os::{Descriptors, Direction, EarlierStarts, Prepared};
 
 /// What a child has beside its standard streams.
 #[derive(Debug, Default)]
@@ -26,6 +26,7 @@ impl Further {
     pub(super) fn prepare(
         &mut self,
         command: &mut process::Command,
+        earlier: &mut EarlierStarts,
         terminal: Option<BorrowedFd<'_>>,
     ) -> io::Result<FurtherEnds> {
         if self.pipes.is_empty() && self.only.is_none() && terminal.is_none() {
@@ -41,9 +42,10 @@ impl Further {
             ours.push((*number, *direction, our));
             theirs.push((their, *number));
         }
+        let only = self.only.as_deref();
         let prepared = self
             .descriptors
-            .prepare(command, theirs, self.only.as_deref(), terminal)?;
+            .prepare(command, earlier, theirs, only, terminal)?;
         Ok(FurtherEnds {
             ours,
             _prepared: Some(prepared),

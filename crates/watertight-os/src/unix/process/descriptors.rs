@@ -2,6 +2,7 @@
 //! which terminal is its own.
 
 use crate::fault::fallible;
+use crate::process::EarlierStarts;
 use crate::unix::calls::lock;
 use crate::unix::classify::Call;
 use crate::unix::kernel::last_errno;
@@ -54,13 +55,15 @@ impl Descriptors {
     /// With a `terminal` the child leads a session of its own, and that is its controlling terminal. Then `command` may not be one
     /// with a process group of its own: the leader of a group can begin no session (`EPERM`).
     ///
-    /// With the first call `command` has a step between fork and exec, for good, which std's faster way of starting has not.
+    /// With the first call `command` has a step between fork and exec, for good, which std's faster way of starting has not; `earlier`,
+    /// which belongs to it, says so to the start.
     ///
     /// # Errors
     /// A number below 3, or named twice; out of descriptors.
     pub fn prepare(
         &mut self,
         command: &mut Command,
+        earlier: &mut EarlierStarts,
         placed: Vec<(OwnedFd, u32)>,
         only: Option<&[u32]>,
         terminal: Option<BorrowedFd<'_>>,
@@ -102,6 +105,7 @@ impl Descriptors {
         });
         *lock(&self.plan) = plan;
         self.put_in_place(command);
+        earlier.has_step = true;
         Ok(Prepared {
             _ours: ours,
             plan: self.plan.clone(),

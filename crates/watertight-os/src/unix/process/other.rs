@@ -126,6 +126,11 @@ pub fn holders_of(_handle: BorrowedFd<'_>) -> Vec<Found> {
 }
 
 /// The child has the mask of the thread that starts it, as std does it: these systems do not tell what the process's first one was.
-pub(super) fn pass_on(_command: &mut Command) -> bool {
+pub(super) const fn pass_on(_command: &mut Command, _forks: bool) -> bool {
     false
+}
+
+/// Nothing is to be waited for.
+pub(super) fn with_all_blocked<T>(start: impl FnOnce() -> T) -> T {
+    start()
 }
