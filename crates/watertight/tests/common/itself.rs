@@ -53,8 +53,9 @@ pub fn run_again_without(capabilities: &str, module: &str, test: &str, variable:
     assert_passes(program, module, test, variable);
 }
 
-/// A name that is no test's would pass without a test.
-fn assert_passes(mut program: Command, module: &str, test: &str, variable: &str) {
+/// Runs a test by a program that ends with this binary, with `variable` set, and expects that it passes there. A name that is no test's would
+/// pass without a test.
+pub fn assert_passes(mut program: Command, module: &str, test: &str, variable: &str) {
     let output = program
         .args(["--exact", &test_name(module, test)])
         .env(variable, "1")
