@@ -3,7 +3,9 @@
 //! Change this file and `op.rs` only in commits of their own.
 
 use crate::error::OsCode;
-use crate::op::{Cancelled, Completion, Moment, MoveNow, Op, OpId, ReadNow, Submitted, WriteNow};
+use crate::op::{
+    Cancelled, Completion, Moment, MoveNow, MoveScope, Op, OpId, ReadNow, Submitted, WriteNow,
+};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -38,8 +40,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Moves at most `bytes_max` bytes from one handle to another inside the kernel and does not wait for either end (O10). How many
     /// it were is known at the answer only (O11).
     ///
-    /// Without `everywhere` only where that is the same to everybody as a read and a write. With it also where it differs: see
-    /// the transfer that asks for it. A regular file's disk is waited for then.
+    /// Only such as `scope` asks for. Where a move differs from a read and a write, see the transfer that asks for it.
     ///
     /// The caller has a direct read of `from` and a direct write to `to` going on, so that nobody closes them meanwhile (O10).
     fn move_now(
@@ -47,9 +48,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
         from: &Self::Handle,
         to: &Self::Handle,
         bytes_max: usize,
-        everywhere: bool,
+        scope: MoveScope,
     ) -> MoveNow {
-        let _ = (from, to, bytes_max, everywhere);
+        let _ = (from, to, bytes_max, scope);
         MoveNow::Unavailable
     }
 

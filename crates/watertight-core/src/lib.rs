@@ -36,8 +36,8 @@ pub use error::{Cause, Error, ErrorKind, OsCode, Verb};
 pub use ledger::Ledger;
 pub use messages::{CutMessage, MessageReport};
 pub use op::{
-    Action, Cancelled, Chunks, Class, Completion, Key, Moment, MoveNow, Moved, Op, OpId, OpKind,
-    Outcome, ReadNow, Submitted, WriteNow,
+    Action, Cancelled, Chunks, Class, Completion, Key, Moment, MoveNow, MoveScope, Moved, Op, OpId,
+    OpKind, Outcome, ReadNow, Submitted, WriteNow,
 };
 pub use phase::{ReadEvent, ReadPhase, WriteEvent, WritePhase};
 pub use read::{Lent, ReadHalf};

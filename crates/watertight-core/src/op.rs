@@ -304,6 +304,17 @@ pub enum Cancelled {
     Requested,
 }
 
+/// Which moves of bytes from one handle to another inside the kernel are asked for (O10).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MoveScope {
+    /// Those that are the same to everybody as a read and a write. None of them waits.
+    Alike,
+    /// All that can be made. Where a regular file has a part, its disk is waited for.
+    Everywhere,
+    /// All that can be made without waiting for a disk: no regular file has a part in them.
+    WithoutDisk,
+}
+
 /// The answer to a move of bytes from one handle to another that does not wait. Unless it is [`MoveNow::Moved`], no byte left
 /// the source.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -318,7 +329,8 @@ pub enum MoveNow {
     ReadFailed(Class, Option<OsCode>),
     /// Nothing is in the source now: submit [`Op::WaitReadable`].
     SourceWait,
-    /// Between these two handles bytes go only by a read and a write, which also tell what is wrong, if something is.
+    /// Between these two handles bytes go only by a read and a write, as far as moves were asked for. Those also tell what is wrong, if
+    /// something is.
     Unavailable,
     /// One of the two has to be waited for: [`Backend::who_waits`](crate::Backend::who_waits) tells which. Said by `who_waits` itself: it
     /// cannot be told, and a read finds out.

@@ -5,8 +5,8 @@ use crate::world::preempt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use watertight_core::{
-    Backend, Cancelled, Class, Completion, Moment, MoveNow, Op, OpId, OpKind, OsCode, Outcome,
-    ReadNow, Submitted, WriteNow,
+    Backend, Cancelled, Class, Completion, Moment, MoveNow, MoveScope, Op, OpId, OpKind, OsCode,
+    Outcome, ReadNow, Submitted, WriteNow,
 };
 
 /// A simulated kernel behind the driver's seam.
@@ -167,7 +167,7 @@ impl Backend for Sim {
         from: &SimHandle,
         to: &SimHandle,
         bytes_max: usize,
-        _everywhere: bool,
+        _scope: MoveScope,
     ) -> MoveNow {
         self.enter(from.0, "move out");
         self.enter(to.0, "move in");

@@ -12,7 +12,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use watertight::{Driver, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
 use watertight_core::{
-    Backend, Cancelled, Completion, Moment, MoveNow, Op, OpId, OsCode, ReadNow, Submitted,
+    Backend, Cancelled, Completion, Moment, MoveNow, MoveScope, Op, OpId, OsCode, ReadNow,
+    Submitted,
 };
 
 /// No wait is longer: nothing here depends on it, and a test that is over must not wait for ever.
@@ -95,9 +96,9 @@ impl Backend for Live {
         from: &SimHandle,
         to: &SimHandle,
         bytes_max: usize,
-        everywhere: bool,
+        scope: MoveScope,
     ) -> MoveNow {
-        let moved = self.sim.move_now(from, to, bytes_max, everywhere);
+        let moved = self.sim.move_now(from, to, bytes_max, scope);
         self.notify();
         moved
     }

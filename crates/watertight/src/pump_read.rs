@@ -30,7 +30,7 @@ pub(crate) use attempting::MayRead;
 #[cfg(any(all(feature = "tokio", unix), loom))]
 pub(crate) use reactor::Gone;
 pub(crate) use reactor::Reactor;
-pub(crate) use source::{Filled, MoveHow, SourceWait};
+pub(crate) use source::{Filled, MoveHow, SourceWait, move_scope};
 
 /// The smallest buffer of a read-ahead: a caller that reads byte by byte must not cost a system call each.
 const READ_AHEAD_BYTES_MIN: usize = 4096;

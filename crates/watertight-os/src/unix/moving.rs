@@ -10,7 +10,7 @@ use super::kernel;
 use crate::fault::fallible;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use watertight_core::{Class, MoveNow, OsCode, ReadNow};
+use watertight_core::{Class, MoveNow, MoveScope, OsCode, ReadNow};
 
 /// The most that one call carries: while it does, no deadline is looked at and no stop is heard. A hole that is left out may be larger,
 /// for nothing is carried there.
@@ -27,8 +27,8 @@ enum Way {
 }
 
 /// splice, copy_file_range between two files, or sendfile from a file to what is neither file nor pipe: moves what it can at once.
-pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, everywhere: bool) -> MoveNow {
-    match way(from, to, everywhere) {
+pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, scope: MoveScope) -> MoveNow {
+    match way(from, to, scope) {
         None => MoveNow::Unavailable,
         Some(Way::Copy) => copy_now(from, to, bytes_max),
         Some(Way::Send) => send_now(from, to, bytes_max.min(CALL_BYTES_MAX)),
@@ -86,22 +86,25 @@ fn send_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
 }
 
 /// How bytes go between these two, if at all. To a socket they go only if nobody else has it and it is in non-blocking mode: the call
-/// would wait for one in blocking mode, whatever its flag says. A file's go only where it was asked for: the call waits for its disk,
-/// and a pipe or a socket gets the file's own pages, which whoever writes the file changes. So do those of a pipe that somebody else
-/// made: if it is written in packet mode, its packets go on as packets, and whoever reads one in pieces loses the rest. Nothing tells
-/// that mode at the reading end.
-fn way(from: &Handle, to: &Handle, everywhere: bool) -> Option<Way> {
+/// would wait for one in blocking mode, whatever its flag says. A file's go only where it was asked for, and its disk may be waited for:
+/// the call does so, and a pipe or a socket gets the file's own pages, which whoever writes the file changes. Those of a pipe that somebody
+/// else made go only where it was asked for, too: if it is written in packet mode, its packets go on as packets, and whoever reads one in
+/// pieces loses the rest. Nothing tells that mode at the reading end.
+fn way(from: &Handle, to: &Handle, scope: MoveScope) -> Option<Way> {
     // What only a helper reads cannot be waited for without being read.
     let can_wait = from.helped().is_none();
+    let everywhere = scope != MoveScope::Alike;
+    // O10: SPLICE_F_NONBLOCK keeps no call from waiting for a disk.
+    let with_disk = scope == MoveScope::Everywhere;
     let (is_offered, way) = match (from.kind(), to.kind()) {
         (Kind::Pipe, Kind::Memory | Kind::Pipe) => {
             ((everywhere || from.is_ours()) && can_wait, Way::Splice)
         }
-        (Kind::Pipe, Kind::File) => (everywhere && can_wait, Way::Splice),
-        (Kind::File, Kind::Pipe) => (everywhere, Way::Splice),
-        (Kind::File, Kind::File) => (everywhere, Way::Copy),
-        (Kind::File, Kind::Memory) => (everywhere, Way::Send),
-        (Kind::File, Kind::LocalSocket | Kind::Socket) => (everywhere && to.is_ours(), Way::Send),
+        (Kind::Pipe, Kind::File) => (with_disk && can_wait, Way::Splice),
+        (Kind::File, Kind::Pipe) => (with_disk, Way::Splice),
+        (Kind::File, Kind::File) => (with_disk, Way::Copy),
+        (Kind::File, Kind::Memory) => (with_disk, Way::Send),
+        (Kind::File, Kind::LocalSocket | Kind::Socket) => (with_disk && to.is_ours(), Way::Send),
         (
             Kind::Device
             | Kind::File

@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use table::{Armed, Table};
 use watertight_core::{
-    Backend, Cancelled, Chunks, Class, Completion, Moment, MoveNow, Op, OpId, OpKind, OsCode,
-    Outcome, ReadNow, Submitted, WriteNow,
+    Backend, Cancelled, Chunks, Class, Completion, Moment, MoveNow, MoveScope, Op, OpId, OpKind,
+    OsCode, Outcome, ReadNow, Submitted, WriteNow,
 };
 
 mod again;
@@ -396,11 +396,11 @@ impl Backend for Native {
         answer
     }
 
-    fn move_now(&self, from: &Handle, to: &Handle, bytes_max: usize, everywhere: bool) -> MoveNow {
+    fn move_now(&self, from: &Handle, to: &Handle, bytes_max: usize, scope: MoveScope) -> MoveNow {
         if self.birth.is_elsewhere() {
             return MoveNow::Unavailable;
         }
-        moving::move_now(from, to, bytes_max, everywhere)
+        moving::move_now(from, to, bytes_max, scope)
     }
 
     fn private_pipe(&self, from: &Handle, everywhere: bool) -> Option<(Handle, Handle)> {

@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use watertight_core::{
-    Backend, Cancelled, Completion, Moment, MoveNow, Op, OpId, OpKind, OsCode, Outcome, ReadNow,
-    Submitted, WriteNow,
+    Backend, Cancelled, Completion, Moment, MoveNow, MoveScope, Op, OpId, OpKind, OsCode, Outcome,
+    ReadNow, Submitted, WriteNow,
 };
 
 /// The most bytes that one copy takes: a private pipe has room for no more.
@@ -353,7 +353,7 @@ impl Backend for Kernel {
         answer
     }
 
-    fn move_now(&self, from: &Pipe, to: &Pipe, bytes_max: usize, _everywhere: bool) -> MoveNow {
+    fn move_now(&self, from: &Pipe, to: &Pipe, bytes_max: usize, _: MoveScope) -> MoveNow {
         let mut state = self.lock();
         state.enter(from.number, from.manner.is_slow, "a move");
         state.enter(to.number, to.manner.is_slow, "a move");

@@ -11,7 +11,7 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
-use watertight_core::{Backend, Lent, Moment, MoveNow, Op, ReadNow, ReadPhase};
+use watertight_core::{Backend, Lent, Moment, MoveNow, MoveScope, Op, ReadNow, ReadPhase};
 
 /// Where a transfer's wait for its source stands. Belongs to the caller's waiting value.
 #[derive(Debug, Default)]
@@ -135,7 +135,7 @@ impl<B: Backend> ReaderCell<B> {
         let mut moved = MoveNow::Unavailable;
         self.read_seen(may_block, || {
             let backend = &self.driver.backend;
-            moved = backend.move_now(from, to, how.bytes_max, how.everywhere);
+            moved = backend.move_now(from, to, how.bytes_max, move_scope(how.everywhere));
             if moved == MoveNow::Wait && how.asks {
                 moved = backend.who_waits(from, to);
             }
@@ -434,6 +434,15 @@ impl<B: Backend> State<B> {
         }
         self.half.ask(Op::WaitReadable);
         NextWait::Pump
+    }
+}
+
+/// Which moves are asked for.
+pub(crate) const fn move_scope(everywhere: bool) -> MoveScope {
+    if everywhere {
+        MoveScope::Everywhere
+    } else {
+        MoveScope::Alike
     }
 }
 

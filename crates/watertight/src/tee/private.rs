@@ -1,7 +1,7 @@
 //! A pipe of our own between the source and one destination of several: what is in it is a copy of what is in the source still.
 
 use crate::driver::Driver;
-use crate::pump_read::{MayBlock, MoveHow, ReaderCell};
+use crate::pump_read::{MayBlock, MoveHow, ReaderCell, move_scope};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::task::Waker;
@@ -69,7 +69,7 @@ impl<B: Backend> PrivatePipe<B> {
         let bytes_max = usize::try_from(self.bytes).expect("no more than a pipe holds");
         let (out, _) = self.ends();
         let backend = &self.driver.backend;
-        let moved = backend.move_now(out, to, bytes_max, everywhere);
+        let moved = backend.move_now(out, to, bytes_max, move_scope(everywhere));
         if let MoveNow::Moved(n) = moved {
             self.bytes -= n as u64;
         }

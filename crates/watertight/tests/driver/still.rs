@@ -12,8 +12,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use watertight::{Bytes, Driver, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
 use watertight_core::{
-    Backend, Cancelled, Completion, Moment, MoveNow, Op, OpId, OsCode, Outcome, ReadNow, Submitted,
-    WriteNow,
+    Backend, Cancelled, Completion, Moment, MoveNow, MoveScope, Op, OpId, OsCode, Outcome, ReadNow,
+    Submitted, WriteNow,
 };
 
 /// Something that happens while a thread blocks.
@@ -249,7 +249,7 @@ impl Backend for Still {
         }
     }
 
-    fn move_now(&self, from: &usize, to: &usize, bytes_max: usize, _: bool) -> MoveNow {
+    fn move_now(&self, from: &usize, to: &usize, bytes_max: usize, _: MoveScope) -> MoveNow {
         if !self.has_moves {
             return MoveNow::Unavailable;
         }

@@ -14,8 +14,8 @@ use watertight::{
     TeeEnd, TeeError, TeeOutcome, TeeTransfer, Wait, WriterOptions,
 };
 use watertight_core::{
-    Backend, Cancelled, Completion, Moment, MoveNow, Op, OpId, OsCode, Outcome, ReadNow, Submitted,
-    WriteNow,
+    Backend, Cancelled, Completion, Moment, MoveNow, MoveScope, Op, OpId, OsCode, Outcome, ReadNow,
+    Submitted, WriteNow,
 };
 
 /// How long a destination may make no progress.
@@ -127,7 +127,7 @@ impl Backend for Ports {
         }
     }
 
-    fn move_now(&self, from: &usize, to: &usize, bytes_max: usize, _: bool) -> MoveNow {
+    fn move_now(&self, from: &usize, to: &usize, bytes_max: usize, _: MoveScope) -> MoveNow {
         let held = self.with_pipe(*from, |pipe| pipe.len());
         let room = self.sinks.lock().unwrap()[*to - 1].room;
         if !self.copies {

@@ -11,7 +11,8 @@ use watertight::{
     Driver, Native, PipeReader, PipeWriter, ReaderOptions, Transferred, WriterOptions, transfer,
 };
 use watertight_core::{
-    Backend, Cancelled, Completion, Moment, MoveNow, Op, OpId, OsCode, ReadNow, Submitted, WriteNow,
+    Backend, Cancelled, Completion, Moment, MoveNow, MoveScope, Op, OpId, OsCode, ReadNow,
+    Submitted, WriteNow,
 };
 
 /// 16 MiB, in pieces as large as a read and a write are at most, and as what a pipe holds.
@@ -111,12 +112,12 @@ impl Backend for Counting {
         now
     }
 
-    fn move_now(&self, from: &Held, into: &Held, bytes_max: usize, everywhere: bool) -> MoveNow {
+    fn move_now(&self, from: &Held, into: &Held, bytes_max: usize, scope: MoveScope) -> MoveNow {
         if !self.moves {
             return MoveNow::Unavailable;
         }
         let (from, into) = (&from.native, &into.native);
-        self.native.move_now(from, into, bytes_max, everywhere)
+        self.native.move_now(from, into, bytes_max, scope)
     }
 
     fn who_waits(&self, from: &Held, into: &Held) -> MoveNow {
