@@ -22,15 +22,17 @@ use watertight_core::{
 };
 
 mod attempting;
+mod moves_in;
 mod reactor;
 mod source;
 mod spinning;
 
 pub(crate) use attempting::MayRead;
+pub(crate) use moves_in::MovesIn;
 #[cfg(any(all(feature = "tokio", unix), loom))]
 pub(crate) use reactor::Gone;
 pub(crate) use reactor::Reactor;
-pub(crate) use source::{Filled, MoveHow, SourceWait, move_scope};
+pub(crate) use source::{Filled, MoveHow, SourceWait};
 
 /// The smallest buffer of a read-ahead: a caller that reads byte by byte must not cost a system call each.
 const READ_AHEAD_BYTES_MIN: usize = 4096;

@@ -7,7 +7,7 @@
 use crate::driver::Driver;
 use crate::handle::Native;
 use crate::passage::{Allowance, Lull, Passage, sooner};
-use crate::pump_read::{Filled, MayBlock, MoveHow, ReaderCell, SourceWait};
+use crate::pump_read::{Filled, MayBlock, MoveHow, MovesIn, ReaderCell, SourceWait};
 use crate::pump_write::{Blocked, DestinationWait, MoveBegun, WriterCell};
 use crate::reader::PipeReader;
 use crate::wait::{Operation, Sealed, Wait};
@@ -100,8 +100,8 @@ pub struct Transfer<'a, B: Backend = Native> {
     /// How many of them in this step: as many as may pass now.
     step_bytes_max: u64,
     is_everywhere: bool,
-    /// The kernel moves bytes between these two, as far as is known.
-    can_move: bool,
+    /// In which waits the kernel moves bytes between these two.
+    moves_in: MovesIn,
     bytes: u64,
     in_kernel: u64,
     /// No more bytes are to be taken: whether the stream ended.
@@ -174,7 +174,7 @@ impl<B: Backend> Transfer<'_, B> {
     /// One that has not begun, between ends that somebody else keeps.
     pub(crate) fn between(from: Arc<ReaderCell<B>>, to: Arc<WriterCell<B>>) -> Self {
         Self {
-            can_move: Arc::ptr_eq(&from.driver, &to.driver),
+            moves_in: MovesIn::all_if(Arc::ptr_eq(&from.driver, &to.driver)),
             from,
             to,
             left: u64::MAX,
@@ -279,7 +279,7 @@ impl<B: Backend> Transfer<'_, B> {
             Lent::Ended(Err(cause)) => return Err(self.failed(TransferEnd::Source, cause)),
             Lent::Nothing => {}
         }
-        if self.can_move {
+        if self.moves_in.includes(may_block) {
             self.move_on(waker, may_block)
         } else {
             Ok(self.read_ahead(READ_BYTES_MAX, waker, may_block))
@@ -410,7 +410,7 @@ impl<B: Backend> Transfer<'_, B> {
             MoveNow::Wait if asks => self.read_ahead(WAITING_BYTES, waker, may_block),
             MoveNow::SourceWait | MoveNow::Wait => self.wait_readable(waker, may_block),
             MoveNow::Unavailable => {
-                self.can_move = false;
+                self.moves_in.refuse(may_block);
                 StepOutcome::Again
             }
         })

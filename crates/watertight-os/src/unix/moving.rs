@@ -217,9 +217,48 @@ mod tests {
     use super::super::poller::Native;
     use super::*;
     use crate::Direction;
-    use rustix::fs::SeekFrom;
+    use rustix::fs::{MemfdFlags, SeekFrom};
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
     use std::sync::Arc;
     use watertight_core::{Backend, WriteNow};
+
+    /// O10: who may not wait for a disk moves between pipes, and from a pipe to memory.
+    #[test]
+    fn without_a_disk_no_file_has_a_part_in_a_move() {
+        let native = Native::new().unwrap();
+        let adopted = |fd: OwnedFd, direction| native.adopt(fd, direction).unwrap();
+        let (theirs, _feed) = std::io::pipe().unwrap();
+        let program = File::open(std::env::current_exe().unwrap()).unwrap();
+        let sources = [OwnedFd::from(theirs), program.into()];
+        let sources = sources.map(|fd| adopted(fd, Direction::Read));
+        let (_sink, pipe) = std::io::pipe().unwrap();
+        let file = rustix::fs::memfd_create("copy", MemfdFlags::CLOEXEC).unwrap();
+        let null = File::options().write(true).open("/dev/null").unwrap();
+        let opened = [OwnedFd::from(pipe), file, null.into()];
+        let [pipe, file, null] = opened.map(|fd| adopted(fd, Direction::Write));
+        let (ours, _peer) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let socket = native.adopt_unshared(ours.into(), Direction::Write);
+        let destinations = [pipe, file, null, socket.unwrap()];
+        for from in &sources {
+            for to in &destinations {
+                let is_offered = |scope| way(from, to, scope).is_some();
+                let ends = [from.kind(), to.kind()];
+                let has_file = ends.contains(&Kind::File);
+                // From a pipe to a socket nothing is moved.
+                let is_any = has_file || !to.is_socket_kind();
+                let offered = [
+                    MoveScope::Everywhere,
+                    MoveScope::WithoutDisk,
+                    MoveScope::Alike,
+                ];
+                let offered = offered.map(is_offered);
+                assert_eq!(offered, [is_any, is_any && !has_file, false], "{ends:?}");
+            }
+        }
+    }
 
     /// The destination has been read between the call and the question: there is something in the source, and it is not waited for.
     #[test]
@@ -248,7 +287,7 @@ mod tests {
     fn a_file_is_held_up_only_if_there_is_more_of_it() {
         let native = Native::new().unwrap();
         let opened = |path: &std::path::Path| {
-            let file = std::fs::File::open(path).unwrap();
+            let file = File::open(path).unwrap();
             native.adopt(file.into(), Direction::Read).unwrap()
         };
         let ours = std::env::current_exe().unwrap();
@@ -270,7 +309,7 @@ mod tests {
             ("/dev/urandom", Kind::Device),
             ("/dev/zero", Kind::Memory),
         ] {
-            let file = std::fs::File::open(path).unwrap();
+            let file = File::open(path).unwrap();
             let handle = native.adopt(file.into(), Direction::Read).unwrap();
             assert_eq!(handle.kind(), kind, "{path}");
             drop(native.release(handle));
@@ -284,7 +323,7 @@ mod tests {
         for (is_unshared, is_nonblocking) in
             [(false, false), (false, true), (true, false), (true, true)]
         {
-            let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            let (ours, _theirs) = UnixStream::pair().unwrap();
             ours.set_nonblocking(is_nonblocking).unwrap();
             let handle = if is_unshared {
                 native.adopt_unshared(ours.into(), Direction::Write)

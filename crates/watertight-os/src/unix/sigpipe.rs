@@ -275,6 +275,49 @@ mod tests {
         .unwrap();
     }
 
+    /// Every call that may raise it (Linux). The bound is far behind every other file of this process's.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    #[test]
+    fn no_call_past_the_bound_on_files_leaves_a_sigxfsz_behind() {
+        use super::super::handle::Kind;
+        use super::super::kernel;
+        use rustix::fs::{MemfdFlags, SeekFrom};
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        use std::io::Write;
+        use std::os::fd::AsFd;
+        const BOUND: u64 = 1 << 40;
+
+        #[track_caller]
+        fn expect_silence(result: Result<usize, Errno>, name: &str) {
+            assert_eq!(result, Err(Errno::FBIG), "{name}");
+            assert!(!is_pending(libc::SIGXFSZ), "{name}");
+        }
+        std::thread::spawn(|| {
+            block(&[libc::SIGXFSZ]);
+            let file = |name: &str| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).unwrap();
+            let (source, copy) = (file("source"), file("copy"));
+            kernel::set_size(source.as_fd(), 8).unwrap();
+            rustix::fs::seek(&copy, SeekFrom::Start(BOUND)).unwrap();
+            let (pipe, mut feed) = std::io::pipe().unwrap();
+            feed.write_all(b"too much").unwrap();
+            let before = getrlimit(Resource::Fsize);
+            let bound = Rlimit {
+                current: Some(BOUND),
+                ..before
+            };
+            setrlimit(Resource::Fsize, bound).unwrap();
+            let (from, into) = ((pipe.as_fd(), Kind::Pipe), (copy.as_fd(), Kind::File));
+            expect_silence(kernel::splice(from, into, 8), "splice");
+            let copied = kernel::copy_file_range(source.as_fd(), copy.as_fd(), 8);
+            expect_silence(copied, "copy_file_range");
+            let sized = kernel::set_size(copy.as_fd(), BOUND + 1).map(|()| 0);
+            expect_silence(sized, "ftruncate");
+            setrlimit(Resource::Fsize, before).unwrap();
+        })
+        .join()
+        .unwrap();
+    }
+
     /// Many writes under one guard: nothing is delivered, nothing is left behind, and a guard within another one changes nothing.
     #[test]
     fn what_is_raised_while_it_is_held_is_taken_out() {

@@ -11,7 +11,7 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
-use watertight_core::{Backend, Lent, Moment, MoveNow, MoveScope, Op, ReadNow, ReadPhase};
+use watertight_core::{Backend, Lent, Moment, MoveNow, Op, ReadNow, ReadPhase};
 
 /// Where a transfer's wait for its source stands. Belongs to the caller's waiting value.
 #[derive(Debug, Default)]
@@ -133,9 +133,10 @@ impl<B: Backend> ReaderCell<B> {
         how: MoveHow,
     ) -> MoveNow {
         let mut moved = MoveNow::Unavailable;
+        let scope = may_block.move_scope(how.everywhere);
         self.read_seen(may_block, || {
             let backend = &self.driver.backend;
-            moved = backend.move_now(from, to, how.bytes_max, move_scope(how.everywhere));
+            moved = backend.move_now(from, to, how.bytes_max, scope);
             if moved == MoveNow::Wait && how.asks {
                 moved = backend.who_waits(from, to);
             }
@@ -434,15 +435,6 @@ impl<B: Backend> State<B> {
         }
         self.half.ask(Op::WaitReadable);
         NextWait::Pump
-    }
-}
-
-/// Which moves are asked for.
-pub(crate) const fn move_scope(everywhere: bool) -> MoveScope {
-    if everywhere {
-        MoveScope::Everywhere
-    } else {
-        MoveScope::Alike
     }
 }
 

@@ -317,7 +317,7 @@ impl<'a, B: Backend> Branch<'a, B> {
             Err(step) => return step,
         };
         let private = self.private.as_mut().expect("it has copies");
-        let answer = private.move_to(&to, round.everywhere);
+        let answer = private.move_to(&to, round);
         // O4: whoever comes next may close it.
         drop(to);
         let (moved, failure) = booked(answer);

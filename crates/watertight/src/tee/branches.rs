@@ -4,6 +4,7 @@ use super::account::TeeDestination;
 use super::branch::Branch;
 use super::policy::{DeadDestination, SlowDestination};
 use crate::driver::Driver;
+use crate::pump_read::{MayBlock, MovesIn};
 use crate::writer::PipeWriter;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -16,8 +17,8 @@ pub(super) struct Branches<'a, B: Backend> {
     pub(super) slow: SlowDestination,
     /// The one that was dropped last, if one was.
     last_dropped: usize,
-    /// The kernel moves bytes from the source to all of them, as far as is known.
-    pub(super) can_move: bool,
+    /// In which waits the kernel moves bytes from the source to all of them.
+    pub(super) moves_in: MovesIn,
 }
 
 /// The failure of one destination that ends the transfer.
@@ -50,7 +51,7 @@ impl<'a, B: Backend> Branches<'a, B> {
             dead: DeadDestination::default(),
             slow: SlowDestination::default(),
             last_dropped: 0,
-            can_move: false,
+            moves_in: MovesIn::None,
         };
         branches.try_moving(driver);
         Ok(branches)
@@ -81,12 +82,22 @@ impl<'a, B: Backend> Branches<'a, B> {
 
     /// From now on the kernel is asked to move bytes, if there is one kernel for all. The source is on this driver.
     pub(super) fn try_moving(&mut self, driver: &Arc<Driver<B>>) {
-        self.can_move = self.all.iter().all(|branch| branch.is_on(driver));
+        self.moves_in = MovesIn::all_if(self.all.iter().all(|branch| branch.is_on(driver)));
     }
 
     /// From now on all bytes go through the buffer.
     pub(super) fn stop_moving(&mut self) {
-        self.can_move = false;
+        self.moves_in = MovesIn::None;
+        self.drop_copies();
+    }
+
+    /// From now on all bytes of such waits do.
+    pub(super) fn stop_moving_in(&mut self, may_block: MayBlock) {
+        self.moves_in.refuse(may_block);
+        self.drop_copies();
+    }
+
+    fn drop_copies(&mut self) {
         for branch in &mut self.all {
             branch.drop_copies();
         }

@@ -77,7 +77,7 @@ impl<B: Backend> Branches<'_, B> {
             }
         }
         if is_unavailable {
-            self.stop_moving();
+            self.stop_moving_in(round.may_block);
         }
         is_news || is_unavailable
     }

@@ -1,7 +1,7 @@
 //! A pipe of our own between the source and one destination of several: what is in it is a copy of what is in the source still.
 
 use crate::driver::Driver;
-use crate::pump_read::{MayBlock, MoveHow, ReaderCell, move_scope};
+use crate::pump_read::{MayBlock, MoveHow, ReaderCell};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::task::Waker;
@@ -65,11 +65,12 @@ impl<B: Backend> PrivatePipe<B> {
     }
 
     /// Moves what it has to the destination.
-    pub(super) fn move_to(&mut self, to: &B::Handle, everywhere: bool) -> MoveNow {
+    pub(super) fn move_to(&mut self, to: &B::Handle, round: &Round<'_, B>) -> MoveNow {
         let bytes_max = usize::try_from(self.bytes).expect("no more than a pipe holds");
         let (out, _) = self.ends();
+        let scope = round.may_block.move_scope(round.everywhere);
         let backend = &self.driver.backend;
-        let moved = backend.move_now(out, to, bytes_max, move_scope(everywhere));
+        let moved = backend.move_now(out, to, bytes_max, scope);
         if let MoveNow::Moved(n) = moved {
             self.bytes -= n as u64;
         }

@@ -35,11 +35,15 @@ impl<'a, B: Backend> Tee<'a, B> {
     /// of packets ([`ReaderOptions::packets`](crate::ReaderOptions::packets)), and everything if one of the destinations takes nothing
     /// inside the kernel (a socket, a terminal, a file in append mode).
     ///
+    /// A move to a regular file, or from one, waits for its disk in the thread that makes it, so only a thread that waits with
+    /// [`wait`](crate::Wait::wait) makes one. Under `.await` such a file takes nothing inside the kernel: everything goes through the buffer,
+    /// and a thread of the library's waits for the disk. The next `wait()` of the same `Tee` moves inside the kernel again.
+    ///
     /// **Bytes.** Whoever else reads the same pipe meanwhile, through another copy of its reading end, may take bytes between our copy of
     /// them and the moment at which they leave the pipe; what is behind them leaves it instead. So destinations differ, or all of them
     /// lack something, and no account can tell. A pipe that is written in packet mode (`O_DIRECT`) and was not said to be one passes its
     /// packets on as packets: a peer that reads one in pieces loses the rest of it. So does everybody if a bound cuts one, or a destination
-    /// that takes a part of one. A regular file's disk is waited for in the calling thread: a deadline is looked at between two calls.
+    /// that takes a part of one. While a move waits for a file's disk, no deadline is looked at.
     ///
     /// # Examples
     ///

@@ -216,14 +216,16 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
             Allowance::HeldUntil(moment) => return Ok(self.hold_back(moment, waker)),
         };
         match cell.lend(&mut self.tee.source, left, waker) {
-            Lent::Bytes(data) => Ok(self.pass_on(data, waker)),
+            Lent::Bytes(data) => Ok(self.pass_on(data, waker, may_block)),
             Lent::Busy => Ok(self.pending(TeeEnd::Source)),
             Lent::Ended(Ok(())) => {
                 self.has_ended = Some(true);
                 Ok(TeeStep::Again)
             }
             Lent::Ended(Err(cause)) => Err(self.source_failed(cause)),
-            Lent::Nothing if self.tee.branches.can_move => Ok(self.move_on(left, waker, may_block)),
+            Lent::Nothing if self.tee.branches.moves_in.includes(may_block) => {
+                Ok(self.move_on(left, waker, may_block))
+            }
             Lent::Nothing => Ok(self.read_ahead(left, waker, may_block)),
         }
     }
@@ -236,7 +238,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
     }
 
     /// Hands what is lent to all destinations, each from where it is on.
-    fn pass_on(&mut self, data: Bytes, waker: &Waker) -> TeeStep {
+    fn pass_on(&mut self, data: Bytes, waker: &Waker, may_block: MayBlock) -> TeeStep {
         let from = self.tee.from;
         // Nobody else takes any until it comes back.
         let start = from.ledger().transferred();
@@ -266,7 +268,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
             // Nothing is taken, and no copy is made.
             left: 0,
             everywhere: self.tee.is_everywhere,
-            may_block: MayBlock::No,
+            may_block,
             now,
             waker,
         };
@@ -319,7 +321,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
             RoundAnswer::Page(bytes) => self.fill(bytes, waker, may_block),
             RoundAnswer::Source => self.wait_readable(waker, may_block),
             RoundAnswer::Unavailable => {
-                self.tee.branches.stop_moving();
+                self.tee.branches.stop_moving_in(may_block);
                 TeeStep::Again
             }
         }

@@ -1,6 +1,7 @@
 //! What is asked of a transfer before it begins.
 
 use super::Transfer;
+use crate::pump_read::MovesIn;
 use crate::wait::Wait;
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -31,17 +32,22 @@ impl<'a, B: Backend> Wait<Transfer<'a, B>> {
     /// another, where the file system copies, and from one to /dev/null or to a socket that was adopted as unshared and in non-blocking
     /// mode, in which it is to stay (Linux). Elsewhere this changes nothing.
     ///
+    /// A move with a regular file (or a block device) waits for its disk in the thread that makes it, so only a thread that waits with
+    /// [`wait`](Wait::wait) makes one. Under `.await` a file's bytes go through the buffer, and its disk is waited for by a thread of the
+    /// library's; between pipes and to /dev/null they stay in the kernel. So a task that passes a file on to a file gets neither holes nor a
+    /// reflink, of which more below: where these count, call `wait()` on a thread that may block (tokio's `spawn_blocking`).
+    ///
     /// From one regular file to another holes stay holes, and count as the bytes that a read finds there: wherever the destination's position is
     /// at its end and it was not opened to append. What is there already is overwritten with zeros. So are holes written as zeros where the
-    /// bytes go through the buffer: without this, and where the file system does not copy (mostly, from one to another).
+    /// bytes go through the buffer: without this, under `.await`, and where the file system does not copy (mostly, from one to another).
     ///
     /// Where a file system can (btrfs, XFS, bcachefs, NFS 4.2 on its server), the kernel may have both files share their blocks until one of
     /// them is overwritten (a reflink) instead of copying them.
     ///
     /// **Bytes.** A file that goes into a pipe or a socket is not copied: it gets the file's own pages, and until the peer has read them, whoever
-    /// overwrites or cuts the file changes what the peer reads. The call waits for the file's disk in the calling thread: a deadline is looked
-    /// at between two calls, and an abort of either end waits for the call. A pipe that is written in packet mode (`O_DIRECT`)
-    /// passes its packets on as packets: a peer that reads one in pieces loses the rest of it, which no account can tell.
+    /// overwrites or cuts the file changes what the peer reads. While the call waits for the file's disk, no deadline is looked at, and an
+    /// abort of either end waits for it. A pipe that is written in packet mode (`O_DIRECT`) passes its packets on as packets: a peer that reads
+    /// one in pieces loses the rest of it, which no account can tell.
     ///
     /// # Examples
     ///
@@ -139,7 +145,7 @@ impl<'a, B: Backend> Wait<Transfer<'a, B>> {
     pub fn inspect(mut self, inspect: impl FnMut(&[u8]) + Send + 'a) -> Self {
         let transfer = self.operation_mut();
         transfer.passage.set_inspector(Box::new(inspect));
-        transfer.can_move = false;
+        transfer.moves_in = MovesIn::None;
         self
     }
 }

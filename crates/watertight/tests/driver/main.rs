@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod disk;
 mod joining;
 mod seam;
 mod spinning;

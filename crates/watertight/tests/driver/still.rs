@@ -30,6 +30,10 @@ pub(crate) struct Still {
     sinks: Mutex<[Sink; 2]>,
     /// It moves bytes by itself, and copies them into private pipes.
     pub(crate) has_moves: bool,
+    /// The destinations are on a disk, for which a move waits.
+    has_disk: bool,
+    /// Which moves were asked for.
+    asked: Mutex<Vec<MoveScope>>,
     /// What is in those.
     private: Mutex<Vec<VecDeque<u8>>>,
     /// It reads only by operations.
@@ -97,6 +101,14 @@ impl Still {
         Self {
             has_moves: true,
             ..Self::default()
+        }
+    }
+
+    /// One that moves bytes by itself, to a disk.
+    pub(crate) fn on_disk() -> Self {
+        Self {
+            has_disk: true,
+            ..Self::moving()
         }
     }
 
@@ -171,6 +183,11 @@ impl Still {
     pub(crate) fn arrived_at_both(&self) -> [Vec<u8>; 2] {
         let sinks = self.sinks.lock().unwrap();
         [sinks[0].bytes.clone(), sinks[1].bytes.clone()]
+    }
+
+    /// Which moves were asked for so far.
+    pub(crate) fn asked(&self) -> Vec<MoveScope> {
+        self.asked.lock().unwrap().clone()
     }
 
     pub(crate) fn left(&self) -> usize {
@@ -249,8 +266,10 @@ impl Backend for Still {
         }
     }
 
-    fn move_now(&self, from: &usize, to: &usize, bytes_max: usize, _: MoveScope) -> MoveNow {
-        if !self.has_moves {
+    fn move_now(&self, from: &usize, to: &usize, bytes_max: usize, scope: MoveScope) -> MoveNow {
+        self.asked.lock().unwrap().push(scope);
+        let may_move = !self.has_disk || scope == MoveScope::Everywhere;
+        if !self.has_moves || !may_move {
             return MoveNow::Unavailable;
         }
         let room = self.sinks.lock().unwrap()[*to - 1].room();

@@ -186,18 +186,13 @@ pub(crate) const ALL: &[Scenario] = &[
     }),
     heard("transfer-holes", transferring::with_holes),
     heard("transfer-file-to-pipe", |s| {
-        transferring::from_file(s, Manner::Moved)
+        transferring::from_file(s, Manner::Unmoved)
     }),
     heard("transfer-file-to-pipe-blocking", |s| {
         transferring::from_file(s, Manner::Blocking)
     }),
-    heard("transfer-file-to-socket", |s| {
-        transferring::to_socket(s, Manner::Moved)
-    }),
-    heard("transfer-file-to-socket-blocking", |s| {
-        transferring::to_socket(s, Manner::Blocking)
-    }),
-    heard("transfer-pipe-to-file", transferring::to_file),
+    heard("transfer-file-to-socket-blocking", transferring::to_socket),
+    heard("transfer-pipe-to-file-blocking", transferring::to_file),
     heard("transfer-pipe-to-null", transferring::to_null),
     Scenario {
         name: "transfer-to-several",

@@ -6,15 +6,18 @@ use super::peer::Peer;
 use super::stage::Stage;
 use super::stage_read::Reading;
 use super::stage_write::Writing;
+use super::transferring::LOOK_EVERY;
 use crate::common::noise;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 use watertight::{
-    Ending, PipeReader, PipeWriter, ReaderOptions, Tee, TeeError, TeeOutcome, fault, pipe_with,
+    Ending, ErrorKind, PipeReader, PipeWriter, ReaderOptions, Tee, TeeError, TeeOutcome, fault,
+    pipe_with,
 };
 
 /// More than a pipe holds.
@@ -104,7 +107,11 @@ fn pass_all_on(
     to: &mut [Writing; 2],
     is_everywhere: bool,
 ) -> (u64, bool) {
-    let answer = pass_on(s, from, feeds, to, is_everywhere);
+    let answer = if is_everywhere {
+        block_on_all(s, from, feeds, to)
+    } else {
+        pass_on(s, from, feeds, to)
+    };
     let left = from.ledger().transferred();
     for w in to.iter_mut() {
         let accepted = usize::try_from(w.writer.ledger().accepted()).unwrap();
@@ -129,6 +136,58 @@ fn pass_all_on(
         None => s.expect(false, "it is not held up"),
     }
     (left, has_ended)
+}
+
+/// Tells a thread that it is over, also if this one panics.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// As `pass_on`, wherever it goes inside the kernel: by a thread that blocks, for a task moves no file there. Another thread does all
+/// peers' part.
+fn block_on_all(
+    s: &mut Stage<'_>,
+    from: &PipeReader,
+    feeds: &mut Peer,
+    [one, other]: &mut [Writing; 2],
+) -> Option<Result<TeeOutcome, TeeError>> {
+    let mut tee = Tee::new(from, [&one.writer, &other.writer]).expect("two that differ");
+    tee.in_kernel_everywhere();
+    let peers = [feeds, &mut one.peer, &mut other.peer];
+    let begin = Instant::now();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| step_all(peers, &is_over));
+        let _over = Over(&is_over);
+        loop {
+            let answer = tee.transfer().within(LOOK_EVERY).wait();
+            let is_late = |failed: &TeeError| {
+                failed.error.kind == ErrorKind::TimedOut && failed.error.os.is_none()
+            };
+            if !answer.as_ref().is_err_and(is_late) {
+                return Some(answer);
+            }
+            if s.gives_up(begin) {
+                return None;
+            }
+        }
+    })
+}
+
+fn step_all(mut peers: [&mut Peer; 3], is_over: &AtomicBool) {
+    while !is_over.load(Ordering::SeqCst) {
+        let mut has_stepped = false;
+        for peer in &mut peers {
+            has_stepped |= peer.step();
+        }
+        if !has_stepped {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
 }
 
 /// A pipe of our own making.
@@ -158,14 +217,10 @@ fn pass_on(
     from: &PipeReader,
     feeds: &mut Peer,
     [one, other]: &mut [Writing; 2],
-    is_everywhere: bool,
 ) -> Option<Result<TeeOutcome, TeeError>> {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = Context::from_waker(&waker);
     let mut tee = Tee::new(from, [&one.writer, &other.writer]).expect("two that differ");
-    if is_everywhere {
-        tee.in_kernel_everywhere();
-    }
     let mut wait = pin!(tee.transfer());
     let begin = Instant::now();
     loop {

@@ -20,7 +20,7 @@ const LARGE: usize = 100 * 1024;
 const HEAD: u64 = 700;
 
 /// How often a thread that blocks comes back to see whether it is held up for ever.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How a transfer is made.
 #[derive(Clone, Copy, PartialEq)]
@@ -31,6 +31,8 @@ pub(crate) enum Manner {
     Buffered,
     /// Inside the kernel, by a task.
     Moved,
+    /// Asked for inside the kernel by a task, which moves no file there.
+    Unmoved,
 }
 
 /// From pipe to pipe.
@@ -38,21 +40,22 @@ pub(crate) fn to_end(s: &mut Stage<'_>, manner: Manner) {
     pass_all(s, (End::Pipe, noise(LARGE, 50)), End::Pipe, manner);
 }
 
-/// From file to file. Holes are first, in the middle and last.
+/// From file to file, by a thread that blocks. Holes are first, in the middle and last.
 pub(crate) fn with_holes(s: &mut Stage<'_>) {
     let (hole, data) = (vec![0_u8; LARGE / 4], noise(8 * 1024, 51));
     let data = [&hole[..], &data[..], &hole[..], &data[..], &hole[..]].concat();
-    pass_all(s, (End::Sparse, data), End::File, Manner::Moved);
+    pass_all(s, (End::Sparse, data), End::File, Manner::Blocking);
 }
 
-/// From a file to a pipe, by splice: only the file's disk can fail, and only the pipe is waited for.
+/// From a file to a pipe, by splice if a thread blocks: only the file's disk can fail, and only the pipe is waited for.
 pub(crate) fn from_file(s: &mut Stage<'_>, manner: Manner) {
     pass_all(s, (End::File, noise(LARGE, 54)), End::Pipe, manner);
 }
 
-/// From a pipe to a file, by splice: only the pipe is waited for, and only the file's disk can fail.
+/// From a pipe to a file, by splice: only the pipe is waited for, and only the file's disk can fail. By a thread that blocks.
 pub(crate) fn to_file(s: &mut Stage<'_>) {
-    pass_all(s, (End::Pipe, noise(LARGE, 55)), End::File, Manner::Moved);
+    let data = noise(LARGE, 55);
+    pass_all(s, (End::Pipe, data), End::File, Manner::Blocking);
 }
 
 /// From a pipe to nobody, by splice. What came cannot be looked at: what left the pipe is what is counted.
@@ -60,9 +63,10 @@ pub(crate) fn to_null(s: &mut Stage<'_>) {
     pass_all(s, (End::Pipe, noise(LARGE, 56)), End::Null, Manner::Moved);
 }
 
-/// From a file to a socket, by sendfile.
-pub(crate) fn to_socket(s: &mut Stage<'_>, manner: Manner) {
-    pass_all(s, (End::File, noise(LARGE, 57)), End::OwnSocket, manner);
+/// From a file to a socket, by sendfile. By a thread that blocks.
+pub(crate) fn to_socket(s: &mut Stage<'_>) {
+    let data = noise(LARGE, 57);
+    pass_all(s, (End::File, data), End::OwnSocket, Manner::Blocking);
 }
 
 /// A part, then the rest to the end.
@@ -103,7 +107,7 @@ fn pass_on(
                 Some(block_between(moving, peers.0, peers.1))
             }
             Manner::Buffered => s.drive_between(moving, peers.0, peers.1),
-            Manner::Moved => {
+            Manner::Moved | Manner::Unmoved => {
                 let moving = moving.in_kernel_everywhere();
                 s.drive_between(moving, peers.0, peers.1)
             }
@@ -118,9 +122,11 @@ fn pass_on(
             })) => {
                 assert_eq!(bytes, passed, "told otherwise than it is");
                 assert!(has_ended || bytes == left, "neither end nor bound");
-                let is_tried = manner == Manner::Moved && bytes > HEAD;
+                let is_tried = [Manner::Blocking, Manner::Moved].contains(&manner) && bytes > HEAD;
                 let is_moved = in_kernel > 0 || !fault::begun().is_empty();
                 assert!(is_moved || !is_tried, "nothing goes inside the kernel");
+                let may_move = ![Manner::Buffered, Manner::Unmoved].contains(&manner);
+                assert!(may_move || in_kernel == 0, "it goes inside the kernel");
                 r.ended = has_ended;
                 return true;
             }

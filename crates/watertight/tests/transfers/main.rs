@@ -13,3 +13,5 @@ mod transfer_calls;
 mod transfer_devices;
 #[cfg(target_os = "linux")]
 mod transfer_holes;
+#[cfg(target_os = "linux")]
+mod transfer_polled;

@@ -254,8 +254,8 @@ fn a_source_that_grows_or_is_cut_in_its_last_hole_is_followed() {
     assert_eq!(std::fs::metadata(&copy).unwrap().len(), 3 * MIB);
 }
 
-/// The kernel raises SIGXFSZ besides, for a file that is made longer too. A task holds no signals back while it waits. In a process of
-/// its own, which the signal would kill.
+/// The kernel raises SIGXFSZ besides, for a file that is made longer too: in the thread that waits, and as a task in the one that writes
+/// for it. In a process of its own, which the signal would kill.
 #[test]
 fn a_hole_past_the_bound_on_the_size_of_files_is_an_error_and_no_signal() {
     if std::env::var_os("WATERTIGHT_SIGXFSZ").is_some() {
@@ -270,22 +270,30 @@ fn grow_past_the_bound() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     const BOUND: u64 = 10_000;
     let folder = Folder::new("transfer-hole-bound");
-    let (path, copy) = (folder.0.join("source"), folder.0.join("copy"));
+    let path = folder.0.join("source");
     make_sparse(&path, MIB, &[]);
-    let (from, to) = (source(&path), destination(&copy));
     let bound = Rlimit {
         current: Some(BOUND),
         ..getrlimit(Resource::Fsize)
     };
     setrlimit(Resource::Fsize, bound).unwrap();
-    let moving = transfer(&from, &to).in_kernel_everywhere();
-    let failed = futures_lite::future::block_on(moving.within(PATIENCE)).unwrap_err();
-    let told = failed.error.os.map(|code| code.0);
-    assert_eq!(failed.end, TransferEnd::Destination);
-    assert_eq!(told, Some(rustix::io::Errno::FBIG.raw_os_error()));
-    assert_same_account(&from, &to, failed.bytes);
-    assert_eq!(to.ledger().transferred(), BOUND);
-    assert_eq!(std::fs::metadata(&copy).unwrap().len(), BOUND);
+    for as_a_task in [false, true] {
+        let copy = folder.0.join("copy");
+        let (from, to) = (source(&path), destination(&copy));
+        let moving = transfer(&from, &to).in_kernel_everywhere();
+        let moving = moving.within(PATIENCE);
+        let failed = if as_a_task {
+            futures_lite::future::block_on(moving).unwrap_err()
+        } else {
+            moving.wait().unwrap_err()
+        };
+        let told = failed.error.os.map(|code| code.0);
+        assert_eq!(failed.end, TransferEnd::Destination);
+        assert_eq!(told, Some(rustix::io::Errno::FBIG.raw_os_error()));
+        assert_same_account(&from, &to, failed.bytes);
+        assert_eq!(to.ledger().transferred(), BOUND);
+        assert_eq!(std::fs::metadata(&copy).unwrap().len(), BOUND);
+    }
 }
 
 #[cfg(feature = "fault")]
