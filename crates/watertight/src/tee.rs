@@ -40,15 +40,19 @@ pub use transferring::TeeTransfer;
 /// kernel (tee and splice), with a pipe of our own for each destination that waits for another;
 /// [`in_kernel_everywhere`](Tee::in_kernel_everywhere) has the kernel do it with other pipes, and with files, too. Everything else goes
 /// through one buffer of 64 KiB, the source's read-ahead: a byte stays there until the last destination that counts has accepted it.
+/// Where the system itself has the read (Windows), the next 64 KiB are read while the last are written.
 ///
 /// A destination goes on by itself until it has all that one read, or one copy inside the kernel, has brought: what was in the source's
-/// pipe at that moment, and through the buffer 64 KiB of it at most. It gets more when the slowest one has all of that too. So it can be
-/// far ahead if the source's pipe was full, and only by a byte if the source had written only a byte.
+/// pipe at that moment, and through the buffer 64 KiB of it at most. It gets more when the slowest one has accepted all of that too. So it can
+/// be far ahead if the source's pipe was full, and only by a byte if the source had written only a byte.
 ///
 /// What a destination has accepted and not transferred is queued there as a reference to the same memory, or as a copy if it is a piece of
-/// a few hundred bytes, within the destination's own [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max). No thread waits for an end
-/// of its own: one that waits with `.wait()` blocks on the source by itself, and blocks SIGPIPE and SIGXFSZ meanwhile, also for observers
-/// that it calls.
+/// a few hundred bytes, within the destination's own [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max). Where the system itself has the
+/// read, the next one begins once the fastest destination has at most 64 KiB left to write; what a slower one has not written by then is in
+/// its queue.
+///
+/// No thread waits for an end of its own: one that waits with `.wait()` blocks on the source by itself, and blocks SIGPIPE and SIGXFSZ
+/// meanwhile, also for observers that it calls.
 ///
 /// It can be bounded ([`bytes_max`](Tee::bytes_max)), slowed down ([`rate`](Tee::rate)), given up when nothing moves
 /// ([`idle_within`](Tee::idle_within)), and shown what passes ([`inspect`](Tee::inspect)).

@@ -149,6 +149,12 @@ impl<B: Backend> WriterCell<B> {
         Poll::Pending
     }
 
+    /// Whether it has room for a byte.
+    pub(crate) fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.half.room() > 0 && state.line.is_empty()
+    }
+
     /// Waits until all that it has accepted is written but for one half of a buffer: how many bytes the other half has, into
     /// which may be read meanwhile. `None` if it accepts nothing any more. A half is no more than it ever has room for; it need not
     /// have that room now, for what is read waits in the source's read-ahead.

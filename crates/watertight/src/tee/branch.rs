@@ -69,7 +69,7 @@ pub(super) struct Branch<'a, B: Backend> {
     is_held_back: bool,
     /// All that it accepted is transferred.
     has_settled: bool,
-    /// It has no room, or not everything is transferred.
+    /// It has no room, or too much to write for the next read, or not everything is transferred.
     is_waited_for: bool,
     /// Since when. Kept only where somebody looks at the time.
     stall: Option<Stall>,
@@ -163,7 +163,7 @@ impl<'a, B: Backend> Branch<'a, B> {
         self.stall.map(|stall| stall.since.after(bound))
     }
 
-    /// Whether it has no room, or not everything is transferred.
+    /// Whether it has no room, or too much to write for the next read, or not everything is transferred.
     pub(super) const fn is_waited_for(&self) -> bool {
         self.is_waited_for
     }
@@ -243,6 +243,25 @@ impl<'a, B: Backend> Branch<'a, B> {
         let room = self.to.cell().poll_room(&mut self.wait, waker);
         self.wait_while(room.is_pending(), now);
         room
+    }
+
+    /// Whether it has at most one half of a buffer left to write; `None` if it accepts nothing any more. Else the waker is left with it.
+    /// [`Branch::handle_halves`] must follow.
+    pub(super) fn poll_half(&mut self, half_bytes_max: u64, waker: &Waker) -> Poll<Option<u64>> {
+        let cell = self.to.cell();
+        cell.poll_half(&mut self.wait, half_bytes_max, waker)
+    }
+
+    /// All were asked whether half of the buffer is free. If it is for none, all are waited for. Else only one that has no room is: how much
+    /// there is left to write is its own business.
+    pub(super) fn handle_halves(&mut self, is_any_free: bool, now: Option<Moment>) {
+        let is_waited_for = !is_any_free || !self.to.cell().has_room();
+        self.wait_while(is_waited_for, now);
+    }
+
+    /// How many bytes it ever has room for.
+    pub(super) fn queue_bytes_max(&self) -> u64 {
+        self.to.cell().queue_bytes_max()
     }
 
     /// The next wait until the kernel has everything is about what is accepted by then.

@@ -158,6 +158,50 @@ impl<'a, B: Backend> Branches<'a, B> {
         Ok(())
     }
 
+    /// How much the one with the most room has room for, at least a byte; `None` if one accepts nothing any more.
+    pub(super) fn poll_room(&mut self, now: Option<Moment>, waker: &Waker) -> Poll<Option<u64>> {
+        let mut most = 0;
+        for branch in self.counting() {
+            match branch.poll_room(now, waker) {
+                Poll::Pending => {}
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(room)) => most = most.max(room),
+            }
+        }
+        match most {
+            0 => Poll::Pending,
+            _ => Poll::Ready(Some(most)),
+        }
+    }
+
+    /// Waits until one of them has at most one half of a buffer left to write, so that it needs the next bytes: how many may be read into the
+    /// other half meanwhile, no more than one of them ever has room for. `None` if one accepts nothing any more.
+    pub(super) fn poll_half(
+        &mut self,
+        half_bytes_max: u64,
+        now: Option<Moment>,
+        waker: &Waker,
+    ) -> Poll<Option<u64>> {
+        let (mut most, mut is_any_free) = (0, false);
+        for branch in self.counting() {
+            match branch.poll_half(half_bytes_max, waker) {
+                Poll::Pending => {}
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(_)) => is_any_free = true,
+            }
+            // Also of one that lags: a small queue of the fastest one is no reason for small reads.
+            most = most.max(branch.queue_bytes_max());
+        }
+        for branch in self.counting() {
+            branch.handle_halves(is_any_free, now);
+        }
+        if is_any_free {
+            Poll::Ready(Some(half_bytes_max.min(most)))
+        } else {
+            Poll::Pending
+        }
+    }
+
     /// Waits until the kernel has all that is accepted, at each that counts: the first one for which this goes on.
     pub(super) fn poll_settled(
         &mut self,

@@ -21,6 +21,11 @@ use watertight_core::{Backend, Cause, ErrorKind, Lent, Moment, Verb};
 /// How many bytes one read asks for, and so how far one destination may be ahead of another at most: a Linux pipe's capacity.
 const WINDOW_BYTES_MAX: u64 = 64 * 1024;
 
+/// One half of the buffer where the source reads by operations (Windows, helper threads): it is read into while the destinations write the
+/// other half. A third one would not make the fastest destination faster: a pipe has one operation of a kind in flight (O1). What another one
+/// lags behind is in its queue.
+const HALF_BYTES_MAX: u64 = WINDOW_BYTES_MAX;
+
 /// How many steps are made before others have their turn, or the deadline is looked at.
 const STEPS_MAX: u32 = 16;
 
@@ -278,22 +283,22 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         self.pending_destination()
     }
 
-    /// Reads ahead what is there: no more than one of the destinations has room for.
+    /// All have what was read before. Reads ahead what is there: no more than one of the destinations has room for; by an operation, one half
+    /// of the buffer, while they may still write the other one.
     fn read_ahead(&mut self, left: u64, waker: &Waker, may_block: MayBlock) -> TeeStep {
         let now = self.tee.now();
-        let mut room = 0;
-        for branch in self.tee.branches.counting() {
-            match branch.poll_room(now, waker) {
-                Poll::Pending => {}
-                // The next step tells why.
-                Poll::Ready(None) => return TeeStep::Again,
-                Poll::Ready(Some(bytes)) => room = room.max(bytes),
-            }
+        let tee = &mut *self.tee;
+        let room = if tee.from.cell().reads_directly() {
+            tee.branches.poll_room(now, waker)
+        } else {
+            tee.branches.poll_half(HALF_BYTES_MAX, now, waker)
+        };
+        match room {
+            Poll::Pending => self.pending_destination(),
+            // The next step tells why.
+            Poll::Ready(None) => TeeStep::Again,
+            Poll::Ready(Some(room)) => self.fill(room.min(left), waker, may_block),
         }
-        if room == 0 {
-            return self.pending_destination();
-        }
-        self.fill(room.min(left), waker, may_block)
     }
 
     /// Has the kernel move what it can. Nothing is read ahead.

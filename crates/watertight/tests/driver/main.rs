@@ -7,6 +7,7 @@ mod joining;
 mod seam;
 mod spinning;
 mod still;
+mod tee_operations;
 mod tee_paced;
 mod tee_slow;
 mod transfer_operations;

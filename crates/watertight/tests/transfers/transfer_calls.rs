@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use watertight::{
-    Driver, Native, PipeReader, PipeWriter, ReaderOptions, Transferred, WriterOptions, transfer,
+    Driver, Native, PipeReader, PipeWriter, ReaderOptions, Tee, TeeOutcome, Transferred,
+    WriterOptions, transfer,
 };
 use watertight_core::{
     Backend, Cancelled, Completion, Moment, MoveNow, MoveScope, Op, OpId, OsCode, ReadNow,
@@ -258,6 +259,32 @@ fn pass_in_lock_step<B: Backend>(source: Ends<B>, destination: Ends<B>) -> Trans
     })
 }
 
+/// Passes all pieces on to both, each once the one before has arrived at both.
+fn pass_to_two_in_lock_step<B: Backend>(source: Ends<B>, destinations: [Ends<B>; 2]) -> TeeOutcome {
+    let ((from, feed), [(one_sink, one), (other_sink, other)]) = (source, destinations);
+    std::thread::scope(|scope| {
+        let moving = scope.spawn(|| {
+            let mut tee = Tee::new(&from, [&one, &other]).unwrap();
+            tee.transfer().within(PATIENCE).wait()
+        });
+        for round in 0..PIECES {
+            let piece = noise(PIECE_BYTES, round);
+            feed.send(&piece).within(PATIENCE).wait().unwrap();
+            for sink in [&one_sink, &other_sink] {
+                assert!(read_exactly(sink, PIECE_BYTES) == piece, "piece {round}");
+            }
+        }
+        let receipt = feed.finish().within(PATIENCE).wait().unwrap();
+        assert!(receipt.is_complete());
+        let done = moving.join().unwrap().unwrap();
+        for to in [&one, &other] {
+            let receipt = to.finish().within(PATIENCE).wait().unwrap();
+            assert!(receipt.is_complete());
+        }
+        done
+    })
+}
+
 #[test]
 fn a_piece_is_one_read_and_one_write_and_no_wait_is_for_nothing() {
     let _accounted = Accounted::start();
@@ -288,6 +315,32 @@ fn a_piece_is_one_read_and_one_write_and_no_wait_is_for_nothing() {
         "{waits} waits for {answers} answers and {wakes} wakes"
     );
     assert!(wakes < PIECES, "{wakes} wakes of the driver's thread");
+}
+
+#[test]
+fn a_piece_for_two_is_one_read_and_one_write_to_each_and_no_wait_is_for_nothing() {
+    let _accounted = Accounted::start();
+    let turning = Turning::start(false);
+    let source = turning.pipe(End::Source);
+    let destinations = [End::Destination; 2].map(|end| turning.pipe(end));
+    let done = pass_to_two_in_lock_step(source, destinations);
+    let bytes = PIECES * PIECE_BYTES as u64;
+    assert_eq!((done.bytes, done.has_ended), (bytes, true));
+    for to in &done.destinations {
+        assert_eq!((to.bytes, to.in_kernel), (bytes, 0));
+    }
+    // And one that finds the end.
+    assert_eq!(turning.count(|counts| &counts.reads), PIECES + 1);
+    assert_eq!(turning.count(|counts| &counts.writes), 2 * PIECES);
+    // Where operations read, none looks.
+    assert!(cfg!(unix) || turning.count(|counts| &counts.looks) == 0);
+    let waits = turning.count(|counts| &counts.waits);
+    let answers = turning.count(|counts| &counts.answers);
+    let wakes = turning.count(|counts| &counts.wakes);
+    assert!(
+        waits <= answers + wakes,
+        "{waits} waits for {answers} answers and {wakes} wakes"
+    );
 }
 
 /// Others run when a thread gives its processor away. They bring what it would have blocked for, so it never blocks.
@@ -398,6 +451,25 @@ fn who_takes_runs_before_the_thread_blocks_for_a_full_destination() {
     assert_eq!(turning.count(|counts| &counts.write_blocks), 0);
 }
 
+/// How often the system was asked to read and to write since calls are counted. Each wait has had an answer or a wake.
+#[cfg(all(windows, feature = "fault"))]
+fn reads_and_writes() -> (u64, u64) {
+    let trace = watertight::fault::stop();
+    assert_eq!(trace.count, trace.calls.len() as u64, "not all are listed");
+    let made = |name| {
+        let calls = trace.calls.iter().filter(|made| made.name == name);
+        calls.count() as u64
+    };
+    let (reads, writes) = (made("ReadFile"), made("WriteFile"));
+    let waits = made("GetQueuedCompletionStatusEx");
+    let wakes = made("PostQueuedCompletionStatus");
+    // The next wait has begun.
+    let answers = reads + writes + wakes;
+    assert!(waits <= answers + 1, "{waits} waits for {answers} answers");
+    assert!(wakes < PIECES, "{wakes} wakes of the driver's thread");
+    (reads, writes)
+}
+
 /// All that is asked for by the four ends: who feeds and who takes make one call for a piece too.
 #[cfg(all(windows, feature = "fault"))]
 #[test]
@@ -408,21 +480,27 @@ fn a_piece_is_one_call_at_each_end_and_one_wait_for_each_at_most() {
     let (source, destination) = (pipe().unwrap(), pipe().unwrap());
     fault::plan(&[]);
     let done = pass_in_lock_step(source, destination);
-    let trace = fault::stop();
+    let (reads, writes) = reads_and_writes();
     assert_eq!(done.bytes, PIECES * PIECE_BYTES as u64);
-    assert_eq!(trace.count, trace.calls.len() as u64, "not all are listed");
-    let made = |name| {
-        let calls = trace.calls.iter().filter(|made| made.name == name);
-        calls.count() as u64
-    };
-    let (reads, writes) = (made("ReadFile"), made("WriteFile"));
     // And one that finds the end.
     assert!(reads <= 2 * PIECES + 1, "{reads} reads");
     assert!(writes <= 2 * PIECES, "{writes} writes");
-    let waits = made("GetQueuedCompletionStatusEx");
-    let wakes = made("PostQueuedCompletionStatus");
-    // The next wait has begun.
-    let answers = reads + writes + wakes;
-    assert!(waits <= answers + 1, "{waits} waits for {answers} answers");
-    assert!(wakes < PIECES, "{wakes} wakes of the driver's thread");
+}
+
+/// All that is asked for by the six ends.
+#[cfg(all(windows, feature = "fault"))]
+#[test]
+fn a_piece_for_two_is_one_call_at_each_end_and_one_wait_for_each_at_most() {
+    use watertight::{fault, pipe};
+    let _accounted = Accounted::start();
+    let _guard = fault::guard();
+    let source = pipe().unwrap();
+    let destinations = [pipe().unwrap(), pipe().unwrap()];
+    fault::plan(&[]);
+    let done = pass_to_two_in_lock_step(source, destinations);
+    let (reads, writes) = reads_and_writes();
+    assert_eq!(done.bytes, PIECES * PIECE_BYTES as u64);
+    // And one that finds the end.
+    assert!(reads <= 3 * PIECES + 1, "{reads} reads");
+    assert!(writes <= 3 * PIECES, "{writes} writes");
 }
