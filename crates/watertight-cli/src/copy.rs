@@ -24,6 +24,7 @@ use crate::endpoint::Ends;
 use crate::event::{Event, Inbox, Mailbox, is_late};
 use crate::extent::Extent;
 use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy};
+use crate::hashing::Hashing;
 use crate::meter::Meter;
 use crate::moving::Moving;
 use crate::progress::CopyProgress;
@@ -133,6 +134,7 @@ impl<'a> Copy<'a> {
                 drops_dead: flags.dead == DeadPolicy::Drop,
                 limit: flags.limit,
                 to_enlarge: std::mem::take(&mut to_enlarge),
+                hashing: flags.hash.map(|_| Hashing::start()).transpose()?,
             };
             mailbox.wants_progress(false);
             Source::start_moving(reader, extent, moving, mailbox.clone())?

@@ -214,12 +214,12 @@ impl CopyFlags {
         self.buffer.unwrap_or(Self::BUFFER_BYTES)
     }
 
-    /// Whether the library can move the bytes on: nobody here has to see them, to hold them back or to read ahead of the destinations,
-    /// to copy them out of a child's pipe, nor to stop the source's child the moment it has given enough. Nor does each of several
+    /// Whether the library can move the bytes on: nobody here has to change them or to leave some out, to hold them back or to read ahead
+    /// of the destinations, to copy them out of a child's pipe, nor to stop the source's child the moment it has given enough. Nor does each of several
     /// destinations need a queue of its own: so that bytes wait for one that is slow while the others go on, or that all get the same when
     /// the stream is cut and that is its end.
     pub(crate) fn lets_bytes_pass(&self, has_child: bool) -> bool {
-        let is_seen = self.hash.is_some() || self.seal || self.sealed || self.is_resumed();
+        let is_changed = self.seal || self.sealed || self.is_resumed();
         let is_held_back = self.rate.is_some()
             || self.buffer.is_some()
             || self.start_at.is_some()
@@ -229,7 +229,7 @@ impl CopyFlags {
         let is_copied = self.stable && has_child;
         let has_policy = self.slow != SlowPolicy::Wait || self.on_failure == FailurePolicy::End;
         let is_queued = has_policy && self.destinations.len() > 1;
-        !is_seen && !is_held_back && !is_stopped && !is_copied && !is_queued
+        !is_changed && !is_held_back && !is_stopped && !is_copied && !is_queued
     }
 
     /// The ends that are our standard input and output, if their pipes may be enlarged.

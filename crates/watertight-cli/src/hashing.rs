@@ -18,7 +18,7 @@ pub(crate) fn hash_of_nothing() -> [u8; 32] {
 /// A hash under way.
 pub(crate) struct Hashing {
     chunks: SyncSender<Bytes>,
-    thread: JoinHandle<[u8; 32]>,
+    thread: JoinHandle<([u8; 32], u64)>,
 }
 
 impl Hashing {
@@ -37,20 +37,26 @@ impl Hashing {
         let _ = self.chunks.send(chunk);
     }
 
-    /// The hash of everything.
-    pub(crate) fn finish(self) -> [u8; 32] {
+    /// As [`update`](Self::update), with bytes that are lent.
+    pub(crate) fn show(&self, bytes: &[u8]) {
+        self.update(Bytes::copy_from_slice(bytes));
+    }
+
+    /// The hash of everything, and how many bytes that is.
+    pub(crate) fn finish(self) -> ([u8; 32], u64) {
         drop(self.chunks);
         let hash = self.thread.join();
         hash.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
-fn hash_of(chunks: &Receiver<Bytes>) -> [u8; 32] {
-    let mut hash = Sha256::new();
+fn hash_of(chunks: &Receiver<Bytes>) -> ([u8; 32], u64) {
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
     for chunk in chunks {
         hash.update(&chunk);
+        bytes += chunk.len() as u64;
     }
-    hash.finalize().into()
+    (hash.finalize().into(), bytes)
 }
 
 #[cfg(test)]
@@ -61,16 +67,22 @@ mod tests {
     fn more_chunks_than_may_wait_are_hashed_in_order() {
         let hashing = Hashing::start().unwrap();
         let mut expected = Sha256::new();
-        for number in 0..u8::try_from(5 * CHUNKS_MAX).unwrap() {
+        let numbers = u8::try_from(5 * CHUNKS_MAX).unwrap();
+        for number in 0..numbers {
             let chunk = Bytes::from(vec![number; 100]);
             expected.update(&chunk);
-            hashing.update(chunk);
+            if number % 2 == 0 {
+                hashing.update(chunk);
+            } else {
+                hashing.show(&chunk);
+            }
         }
-        assert_eq!(hashing.finish(), <[u8; 32]>::from(expected.finalize()));
+        let hash = <[u8; 32]>::from(expected.finalize());
+        assert_eq!(hashing.finish(), (hash, 100 * u64::from(numbers)));
     }
 
     #[test]
     fn of_nothing_there_is_a_hash_too() {
-        assert_eq!(Hashing::start().unwrap().finish(), hash_of_nothing());
+        assert_eq!(Hashing::start().unwrap().finish(), (hash_of_nothing(), 0));
     }
 }

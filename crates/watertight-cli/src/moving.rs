@@ -1,8 +1,9 @@
-//! Moving everything on from the source, where nobody has to see the bytes: to one destination by the library's `transfer`, to several by
-//! its `Tee`; inside the kernel where that is offered.
+//! Moving everything on from the source, where nobody has to hold the bytes back: to one destination by the library's `transfer`, to several
+//! by its `Tee`; inside the kernel where that is offered, and nobody has to see them.
 
 use crate::end::End;
 use crate::extent::Extent;
+use crate::hashing::Hashing;
 use crate::platform;
 use crate::source_ending::{SourceEnding, shrinkage, untaken};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(crate) struct Moving {
     pub(crate) limit: Option<u64>,
     /// The ends whose pipes may be enlarged.
     pub(crate) to_enlarge: Vec<End>,
+    /// Is shown all data, if their hash is wanted.
+    pub(crate) hashing: Option<Hashing>,
 }
 
 /// So many bytes flow before a pipe is enlarged: a small copy does not pay for it, and the pages of all pipes of a user's have one
@@ -58,7 +61,7 @@ enum NotMoved {
 
 impl Moving {
     pub(crate) fn run(
-        &self,
+        mut self,
         reader: &PipeReader,
         extent: Option<Extent>,
         stopped: &AtomicBool,
@@ -98,14 +101,23 @@ impl Moving {
             }
         }
         ending.untaken = untaken(reader);
+        ending.hash = self.hash(reader);
         ending
+    }
+
+    /// The hash of everything that was read. There is none if some of that was had by destinations only that are left out by now.
+    fn hash(&mut self, reader: &PipeReader) -> Option<[u8; 32]> {
+        let (hash, bytes) = self.hashing.take()?.finish();
+        (bytes == reader.ledger().transferred()).then_some(hash)
     }
 
     fn move_to_one(&self, reader: &PipeReader, writer: &PipeWriter) -> Result<Moved, NotMoved> {
         let mut bytes = 0;
         self.in_parts(reader, |bytes_max| {
             let moving = transfer(reader, writer).bytes_max(bytes_max - bytes);
-            let moved = if self.is_stable {
+            let moved = if let Some(hashing) = &self.hashing {
+                moving.inspect(|bytes| hashing.show(bytes)).wait()
+            } else if self.is_stable {
                 moving.wait()
             } else {
                 moving.in_kernel_everywhere().wait()
@@ -126,7 +138,9 @@ impl Moving {
         if self.drops_dead {
             tee.dead_destination(DeadDestination::Drop);
         }
-        if !self.is_stable {
+        if let Some(hashing) = &self.hashing {
+            tee.inspect(|bytes| hashing.show(bytes));
+        } else if !self.is_stable {
             tee.in_kernel_everywhere();
         }
         self.in_parts(reader, |bytes_max| {

@@ -198,7 +198,7 @@ impl Reading {
         ending.limit_reached = self.wanted() == 0;
         ending.untaken = untaken(&self.reader);
         ending.seal_bytes = self.seal_bytes;
-        ending.hash = self.hash.map(Hashing::finish);
+        ending.hash = self.hash.map(|hash| hash.finish().0);
         ending
     }
 

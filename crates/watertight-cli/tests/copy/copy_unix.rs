@@ -390,6 +390,7 @@ fn pipes_are_enlarged_once_it_pays() {
     for (option, grows) in [
         ("--stable", true),
         ("--hash", true),
+        ("--buffer=1M", true),
         ("--keep-capacity", false),
     ] {
         let mut child = copy([option, "-", "-"])

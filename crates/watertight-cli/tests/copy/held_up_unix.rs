@@ -205,7 +205,7 @@ fn signals_that_ask_for_the_end_are_left_to_the_thread_that_hears_them() {
         println!("skipped: some of the signals are blocked or ignored here");
         return;
     }
-    let mut child = copy(["--hash", "-", "-"])
+    let mut child = copy(["--buffer=1M", "-", "-"])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
@@ -229,7 +229,7 @@ fn signals_that_ask_for_the_end_are_left_to_the_thread_that_hears_them() {
 #[test]
 fn a_command_of_a_copy_blocks_the_signals_that_the_program_found_blocked() {
     let ours = blocked(Path::new("/proc/thread-self")).unwrap();
-    for options in [&["--hash"][..], &[]] {
+    for options in [&["--buffer=1M"][..], &[]] {
         let source = ["exec:cat /proc/self/status", "-"];
         let run = run(options.iter().chain(&source)).expect(0);
         let status = String::from_utf8(run.stdout).unwrap();
@@ -288,7 +288,7 @@ fn what_a_source_that_does_not_stop_may_have_moved_is_told() {
 /// A copy of what comes through this program to a reader that has got three bytes, and keeps the lock of the pipe that they are in.
 fn copy_to_a_holder(options: &[&str]) -> (Child, ChildStdin, Holder) {
     let (from, into) = large_pipe();
-    let mut child = copy(options.iter().chain(&["--hash", "-", "-"]))
+    let mut child = copy(options.iter().chain(&["--buffer=1M", "-", "-"]))
         .stdin(Stdio::piped())
         .stdout(into)
         .spawn()
@@ -337,7 +337,7 @@ fn a_fifo_whose_reader_keeps_the_lock_is_closed_beside_everything_else() {
     let asked = ["--slow", "fail", "--slow-after", "1000s"];
     let shown = ["--progress", "json", "--progress-every", "100ms"];
     let arguments = asked.into_iter().chain(shown);
-    let mut child = copy(arguments.chain(["--hash", "-", address.as_str()]))
+    let mut child = copy(arguments.chain(["--buffer=1M", "-", address.as_str()]))
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
@@ -387,7 +387,7 @@ fn a_deadline_counts_also_while_a_reader_holds_up_the_end() {
 fn a_command_whose_pipe_is_locked_is_asked_beside_everything_else() {
     let folder = tempfile::tempdir().unwrap();
     let command = "exec:sh -c 'echo $$ >pid; exec sleep 1000',pipe";
-    let mut child = copy(["--hash", "-", command])
+    let mut child = copy(["--buffer=1M", "-", command])
         .current_dir(folder.path())
         .stdin(Stdio::piped())
         .spawn()
