@@ -278,12 +278,17 @@ impl Process {
         self.signal(libc::SIGKILL)
     }
 
-    /// SIGTERM to the child alone. `false`: it is over.
+    /// SIGTERM to the child alone, and SIGCONT behind it: one that is stopped hears it when it goes on. `false`: it is over.
     ///
     /// # Errors
     /// As [`kill`](Self::kill).
     pub fn terminate(&self) -> io::Result<bool> {
-        self.signal(libc::SIGTERM)
+        let is_asked = self.signal(libc::SIGTERM)?;
+        if is_asked {
+            // It may be over by now.
+            self.signal(libc::SIGCONT)?;
+        }
+        Ok(is_asked)
     }
 
     /// A signal to the child alone. `false`: it is over.
@@ -382,7 +387,8 @@ impl Process {
         })
     }
 
-    /// SIGTERM to the child and its tree. Nobody's death is waited for.
+    /// SIGTERM to the child and its tree, and SIGCONT to the same behind it: whoever is stopped hears it when it goes on. Nobody's death is
+    /// waited for.
     pub fn terminate_tree(&self) -> TreeEnd {
         if self.birth.is_elsewhere() {
             return refused();

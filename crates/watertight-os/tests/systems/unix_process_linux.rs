@@ -81,6 +81,44 @@ fn who_has_left_the_group_since_the_last_look_is_asked_by_itself() {
     assert_eq!(status(&process).signal(), Some(libc::SIGKILL));
 }
 
+/// Whether a process is stopped.
+fn is_stopped(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().starts_with('T')
+}
+
+/// In the child's group and far from it. The child itself does not mind.
+#[test]
+fn whoever_of_a_tree_is_stopped_is_asked_too() {
+    let _accounted = Accounted::start();
+    let stops = "trap \"echo bye; exit 0\" TERM; echo $$; kill -STOP $$; echo missed";
+    let both = format!("sh -c '{stops}' & setsid sh -c '{stops}' &");
+    let mut command = shell(&format!("trap : TERM; {both} until read line; do :; done"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let (process, streams) = start_grouped(&mut command, Grouping::Own);
+    let (_stdin, mut stdout) = (streams.stdin.unwrap(), streams.stdout.unwrap());
+    let by = Instant::now() + PATIENCE;
+    for _ in 0..2 {
+        let pid = first_line(&mut stdout);
+        while !is_stopped(pid.trim()) && Instant::now() < by {
+            std::thread::yield_now();
+        }
+    }
+    let asked = process.terminate_tree();
+    assert!(asked.error.is_none() && asked.left.is_empty(), "{asked:?}");
+    assert_eq!(asked.signalled.len(), 3, "{asked:?}");
+    while !process.is_tree_over() && Instant::now() < by {
+        std::thread::yield_now();
+    }
+    assert!(process.is_tree_over(), "somebody is still stopped");
+    for _ in 0..2 {
+        assert_eq!(first_line(&mut stdout), "bye\n");
+    }
+    assert!(process.kill().unwrap());
+    assert_ends(stdout);
+    assert_eq!(status(&process).signal(), Some(libc::SIGKILL));
+}
+
 /// A tree that grows while it is killed.
 #[test]
 fn nobody_runs_from_a_kill() {
@@ -318,6 +356,50 @@ mod planned {
         assert_eq!(asked.error.unwrap().raw_os_error(), Some(libc::EPERM));
         drop(streams);
         assert!(status(&process).success());
+    }
+
+    /// The second signal that goes this way, which is SIGCONT, is refused.
+    fn refuse_continuing(name: &'static str) {
+        fault::plan(&[Fault {
+            at: 2,
+            only: Some(name),
+            code: OsCode(libc::EPERM),
+            times: 1,
+        }]);
+    }
+
+    #[test]
+    fn who_cannot_be_continued_is_told() {
+        let _accounted = Accounted::start();
+        let _guard = fault::guard();
+        for (grouping, name) in [
+            (Grouping::Own, "killpg"),
+            (Grouping::Ours, "pidfd_send_signal"),
+        ] {
+            // It hears SIGTERM and stays: else nobody would be there to go on.
+            let mut command = shell("trap '' TERM; echo ready; exec sleep 1000");
+            let (process, streams) = start_grouped(command.stdout(Stdio::piped()), grouping);
+            let mut stdout = streams.stdout.unwrap();
+            assert_eq!(first_line(&mut stdout), "ready\n");
+            refuse_continuing(name);
+            let asked = process.terminate_tree();
+            assert_eq!(fault::stop().begun.len(), 1, "{name}");
+            assert_eq!(pids(&asked.signalled), [process.id()]);
+            assert_eq!(asked.error.unwrap().raw_os_error(), Some(libc::EPERM));
+            // Where the group was refused, the child itself was not.
+            let left = match grouping {
+                Grouping::Own => Vec::new(),
+                Grouping::Ours => vec![process.id()],
+            };
+            assert_eq!(pids(&asked.left), left);
+            refuse_continuing("pidfd_send_signal");
+            let refused = process.terminate().unwrap_err();
+            assert_eq!(fault::stop().begun.len(), 1);
+            assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+            assert!(process.kill().unwrap());
+            assert_ends(stdout);
+            assert_eq!(status(&process).signal(), Some(libc::SIGKILL));
+        }
     }
 
     #[test]

@@ -17,8 +17,9 @@ use watertight_os::TreeEnd;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 impl Child {
-    /// Asks it to end, and kills it if it has not ended within `grace`. It is asked by `SIGTERM`; on Windows by Ctrl-Break, if it was
-    /// started with the creation flag `CREATE_NEW_PROCESS_GROUP` and shares our console, and else it is killed at once.
+    /// Asks it to end, and kills it if it has not ended within `grace`. It is asked by `SIGTERM`, with `SIGCONT` behind it for one that is
+    /// stopped; on Windows by Ctrl-Break, if it was started with the creation flag `CREATE_NEW_PROCESS_GROUP` and shares our console, and
+    /// else it is killed at once.
     ///
     /// **Cancel safety.** Once polled, it has been asked; a wait that is given up does not kill it.
     ///

@@ -3,7 +3,7 @@
 
 use crate::common::PATIENCE;
 use crate::common::children::accounted;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 use watertight::{
@@ -44,6 +44,39 @@ fn who_is_asked_to_end_says_its_last_words() {
     assert_eq!(exit.status().unwrap().code(), Some(3));
     assert_eq!(next(&mut lines).unwrap(), b"bye");
     assert_eq!(next(&mut lines), None);
+}
+
+/// Blocks until the child is stopped.
+fn await_stop(child: &Child) {
+    let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+    let stopped = waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED).unwrap();
+    assert!(stopped.unwrap().stopped());
+}
+
+/// By itself, with its group, and as one of our group. It would end otherwise if it went on before it is asked.
+#[test]
+fn who_is_stopped_is_asked_too_and_says_its_last_words() {
+    let _accounted = accounted();
+    let script = "trap 'echo bye; exit 3' TERM; kill -STOP $$; exit 4";
+    for (group, is_tree) in [
+        (Group::Own, false),
+        (Group::Own, true),
+        (Group::Shared, true),
+    ] {
+        let mut child = shell(script).group(group).spawn().unwrap();
+        let output = child.stdout.take().unwrap();
+        await_stop(&child);
+        let ended = if is_tree {
+            child.terminate_tree(PATIENCE)
+        } else {
+            child.terminate(PATIENCE)
+        };
+        let exit = ended.within(PATIENCE).wait().unwrap();
+        assert_eq!(exit.status().unwrap().code(), Some(3), "{group:?}");
+        let mut lines = output.lines(100);
+        assert_eq!(next(&mut lines).unwrap(), b"bye");
+        assert_eq!(next(&mut lines), None);
+    }
 }
 
 /// The child and what it has started, or only the one that does not listen. (What a shell ignores, whoever it starts ignores too.)

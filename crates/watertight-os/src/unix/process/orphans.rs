@@ -51,7 +51,7 @@ pub fn reap(own: u32) -> io::Result<Vec<Found>> {
     failure.map_or(Ok(living), Err)
 }
 
-/// SIGTERM to the orphans and their descendants.
+/// SIGTERM to the orphans and their descendants, and SIGCONT behind it.
 pub fn terminate(own: u32) -> TreeEnd {
     end(own, |tree, hold| tree.terminate(hold, false))
 }

@@ -55,9 +55,15 @@ impl Tree {
         signal(leader, is_reaped, Signal::KILL)
     }
 
-    /// killpg, or kill where there is no such group, with SIGTERM.
+    /// killpg, or kill where there is no such group, with SIGTERM, and then with SIGCONT: whoever is stopped hears it when it goes on.
     pub(super) fn terminate(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
-        signal(leader, is_reaped, Signal::TERM)
+        let mut end = signal(leader, is_reaped, Signal::TERM);
+        if !end.signalled.is_empty() {
+            let continued = signal(leader, is_reaped, Signal::CONT);
+            end.left.extend(continued.left);
+            end.error = end.error.or(continued.error);
+        }
+        end
     }
 
     /// Whether nobody is left in the child's group. Not before the child is reaped, where a group's end is not seen.

@@ -87,7 +87,8 @@ impl Tree {
         look.end
     }
 
-    /// SIGTERM to the child's group, and to all that are found outside it. Nobody is stopped, and nobody gets it twice.
+    /// SIGTERM to the child's group, and to all that are found outside it, and then SIGCONT to the same. Nobody is stopped, and nobody
+    /// gets either twice.
     pub(super) fn terminate(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
         let mut look = Look::new(self, leader, is_reaped);
         look.find_new();
@@ -95,11 +96,12 @@ impl Tree {
         let child = child.filter(|_| leader.life() == Ok(Life::Running));
         let group = look.signal_group(Signal::TERM);
         let is_told = |seen: &Seen| group == Some(seen.group);
-        match child {
-            Some(child) if is_told(&child) => look.end.signalled.insert(0, child.found()),
+        match &child {
+            Some(child) if is_told(child) => look.end.signalled.insert(0, child.found()),
             _ => look.signal_leader(libc::SIGTERM),
         }
         look.signal_members(libc::SIGTERM, |seen| !is_told(seen));
+        look.continue_asked(child.as_ref(), group);
         look.end
     }
 
@@ -343,10 +345,7 @@ impl<'a> Look<'a> {
         match self.leader.signal(signal) {
             Ok(true) => self.end.signalled.insert(0, found(pid)),
             Ok(false) => {}
-            Err(code) => {
-                self.end.error.get_or_insert(code.into());
-                note(&mut self.end.left, found(pid));
-            }
+            Err(code) => refuse(&mut self.end, found(pid), code),
         }
     }
 
@@ -365,13 +364,42 @@ impl<'a> Look<'a> {
                 Ok(false) => {}
                 // It has ended meanwhile: whose it was is asked first.
                 Err(_) if !member.is_alive() => {}
-                Err(code) => {
-                    self.end.error.get_or_insert(code.into());
-                    note(&mut self.end.left, member.seen.found());
-                }
+                Err(code) => refuse(&mut self.end, member.seen.found(), code),
             }
         }
     }
+
+    /// SIGCONT to all that were sent SIGTERM, `group` by killpg: one that is stopped hears nothing until it goes on. Who stops, and when, is
+    /// not ours to know, so it goes to everybody, as from timeout(1).
+    fn continue_asked(&mut self, child: Option<&Seen>, group: Option<i32>) {
+        // Where the group is refused, each of them is told by itself.
+        let group = group.and_then(|_| self.signal_group(Signal::CONT));
+        let is_told = |seen: &Seen| group == Some(seen.group);
+        let asked: HashSet<u32> = self.end.signalled.iter().map(|one| one.pid).collect();
+        let was_asked = |pid: i32| asked.contains(&pid.unsigned_abs());
+        let pid = self.leader.pid().as_raw_pid();
+        if was_asked(pid)
+            && !child.is_some_and(is_told)
+            && let Err(code) = self.leader.signal(libc::SIGCONT)
+        {
+            refuse(&mut self.end, found(pid), code);
+        }
+        for member in &self.tree.members {
+            if was_asked(member.seen.pid)
+                && !is_told(&member.seen)
+                && let Err(code) = send(member.pidfd.as_fd(), libc::SIGCONT)
+                && member.is_alive()
+            {
+                refuse(&mut self.end, member.seen.found(), code);
+            }
+        }
+    }
+}
+
+/// Notes one that refuses a signal.
+fn refuse(end: &mut TreeEnd, found: Found, code: Errno) {
+    end.error.get_or_insert(code.into());
+    note(&mut end.left, found);
 }
 
 /// A process and its name.
