@@ -5,7 +5,7 @@
 //!
 //! | step | names |
 //! | --- | --- |
-//! | start | `open (standard number)` (where a standard stream is closed), `spawn` (std's own: its pipes, fork and exec are this one call), `pidfd_open (child)`, `F_DUPFD_CLOEXEC (child)` |
+//! | start | `open (standard number)` (where a standard stream is closed), `spawn` (std's own: its pipes, fork and exec are this one call), `pidfd_open (child)`, `F_DUPFD_CLOEXEC (child)`; when it has failed `close_range` |
 //! | ask, wait | `waitid (life)`, `ppoll (child)`, `epoll_create (children)`, `clone (children)`, `EPOLL_CTL_ADD (children)`, `epoll_wait (children)`, `EPOLL_CTL_DEL (children)`; without a pidfd `clone (child)` |
 //! | wait for the tree | besides, `open (/proc)`, `read (stat)`, `pidfd_open (tree)`, `F_DUPFD_CLOEXEC (tree)` |
 //! | reap | `waitid`; without a pidfd `wait4` |

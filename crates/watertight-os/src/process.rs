@@ -73,6 +73,8 @@ pub struct EarlierStarts {
     pub(crate) has_mask: bool,
     /// Descriptors or a terminal of its own: for these something runs between fork and exec.
     pub(crate) has_step: bool,
+    /// The descriptors that it is to have, and no others.
+    pub(crate) keeps_only: bool,
 }
 
 /// Our ends of a new child's standard streams, as far as its `Command` asked for pipes.
@@ -182,6 +184,8 @@ pub enum StartStep {
     Arguments,
     /// Running a file that somebody has open for writing.
     Busy,
+    /// Keeping from it the descriptors that it is not to have (Unix, `inherit_only`).
+    Descriptors,
     /// Changing to the directory it is to run in.
     Directory,
     /// Making sense of the program's file: it is there, may be run, and is no program for this system.
@@ -215,6 +219,9 @@ const NO_FORMAT: &str =
 #[cfg(not(unix))]
 const NO_FORMAT: &str = "its file is there and in no format that the system can run";
 
+const NO_DESCRIPTORS_KEPT: &str = "it was to inherit no descriptors but some (inherit_only), and this system cannot see to that (Linux 5.11 can: \
+     close_range); start it without inherit_only, and mark the others close-on-exec";
+
 impl StartStep {
     /// What is wrong, for a person.
     #[must_use]
@@ -222,6 +229,7 @@ impl StartStep {
         match self {
             Self::Arguments => NO_ARGUMENTS,
             Self::Busy => "the file is open for writing",
+            Self::Descriptors => NO_DESCRIPTORS_KEPT,
             Self::Directory => "the directory it is to run in cannot be entered",
             Self::Format => NO_FORMAT,
             Self::Hold => "it could not be held on to and was killed",
@@ -317,6 +325,7 @@ mod tests {
         let steps = [
             StartStep::Arguments,
             StartStep::Busy,
+            StartStep::Descriptors,
             StartStep::Directory,
             StartStep::Format,
             StartStep::Hold,

@@ -248,7 +248,7 @@ impl Command {
     /// Unix: of the descriptors that this process has, the child gets only these beside its standard streams and the pipes of
     /// [`pipe_at`](Self::pipe_at). Without it, it gets whatever is not close-on-exec.
     ///
-    /// Linux 5.11; elsewhere the start fails and says so.
+    /// Linux 5.11; elsewhere the start fails with [`StartStep::Descriptors`].
     #[cfg(unix)]
     pub fn inherit_only(&mut self, numbers: impl IntoIterator<Item = u32>) -> &mut Self {
         self.further.only = Some(numbers.into_iter().collect());

@@ -135,8 +135,9 @@ impl Process {
         run_as::pass_on(command, options.run_as);
         let forks = earlier.has_step || options.run_as != RunAs::default();
         earlier.has_mask |= !earlier.has_mask && pass_on(command, forks);
-        let mut child = spawn(command, earlier.has_mask)
-            .map_err(|error| failure::explained(command, options.run_as, error))?;
+        let mut child = spawn(command, earlier.has_mask).map_err(|error| {
+            failure::explained(command, options.run_as, earlier.keeps_only, error)
+        })?;
         let (hold, life) = match Hold::take(Pid::from_child(&child)) {
             Ok(held) => held,
             Err(code) => {

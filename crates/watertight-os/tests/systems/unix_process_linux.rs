@@ -261,7 +261,8 @@ mod planned {
     use watertight_core::OsCode;
     use watertight_os::fault::{self, Fault};
     use watertight_os::{
-        Process, Reaped, StartOptions, StartStep, StdStreams, end_of_a_test, fork_for_a_test,
+        Descriptors, Process, Reaped, StartError, StartOptions, StartStep, StdStreams,
+        end_of_a_test, fork_for_a_test,
     };
 
     fn plan(name: &'static str, code: i32, times: u64) {
@@ -312,6 +313,45 @@ mod planned {
             plan("spawn", code, 1);
             assert_eq!(failed(&mut shell("exit 0")), step);
             let _ = fault::stop();
+        }
+    }
+
+    /// Starts a child that is to inherit nothing but its standard streams, while these calls fail. Why that failed.
+    fn alone(calls: &[&'static str], code: i32) -> StartError {
+        let (mut command, mut earlier) = (shell("exit 0"), EarlierStarts::default());
+        let mut descriptors = Descriptors::default();
+        let prepared = descriptors.prepare(&mut command, &mut earlier, Vec::new(), Some(&[]), None);
+        let _prepared = prepared.unwrap();
+        let planned = calls.iter().map(|name| Fault {
+            at: 1,
+            only: Some(*name),
+            code: OsCode(code),
+            times: 1,
+        });
+        fault::plan(&planned.collect::<Vec<_>>());
+        let started = Process::start(&mut command, StartOptions::default(), &mut earlier);
+        assert_eq!(fault::stop().begun.len(), calls.len());
+        started.unwrap_err()
+    }
+
+    /// As on a kernel without close_range, or without its flag, or where a filter forbids it: the child says the same as its parent hears
+    /// when it asks.
+    #[test]
+    fn a_system_that_cannot_keep_descriptors_from_a_child_says_so() {
+        let _accounted = Accounted::start();
+        let _guard = fault::guard();
+        for code in [libc::ENOSYS, libc::EINVAL, libc::EPERM] {
+            let error = alone(&["spawn", "close_range"], code);
+            assert_eq!(error.step, StartStep::Descriptors);
+            let text = error.to_string();
+            assert!(text.contains("inherit_only"), "{text}");
+        }
+        // It can: something else was refused.
+        for (code, step) in [
+            (libc::ENOSYS, StartStep::Other),
+            (libc::EPERM, StartStep::Permission),
+        ] {
+            assert_eq!(alone(&["spawn"], code).step, step);
         }
     }
 

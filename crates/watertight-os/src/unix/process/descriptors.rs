@@ -59,7 +59,7 @@ impl Descriptors {
     /// which belongs to it, says so to the start.
     ///
     /// # Errors
-    /// A number below 3, or named twice; out of descriptors.
+    /// A number below 3, or named twice; out of descriptors. Where the system cannot keep the others from a child, the start says so.
     pub fn prepare(
         &mut self,
         command: &mut Command,
@@ -106,6 +106,7 @@ impl Descriptors {
         *lock(&self.plan) = plan;
         self.put_in_place(command);
         earlier.has_step = true;
+        earlier.keeps_only = only.is_some();
         Ok(Prepared {
             _ours: ours,
             plan: self.plan.clone(),
@@ -198,6 +199,18 @@ fn hide(first: RawFd, last: RawFd) -> io::Result<()> {
     } else {
         Err(last_errno().into())
     }
+}
+
+/// Whether this process may make that call. A start tells a code and no call; of a number that no descriptor has the call says the same here
+/// as in the child, and changes nothing.
+#[cfg(target_os = "linux")]
+pub(super) fn can_keep_only() -> bool {
+    fallible("close_range", Call::Spawn, || hide(RawFd::MAX, RawFd::MAX)).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) const fn can_keep_only() -> bool {
+    false
 }
 
 /// No call here closes all others, and closing numbers one by one may close what the system needs.

@@ -1,6 +1,7 @@
 //! Why a start failed. std passes on one error for all its steps, so the steps are looked at once more when it is too late: the
-//! directory, the program's file, what that file wants to be run by, and as whom it may run.
+//! directory, the program's file, what that file wants to be run by, as whom it may run, and whether descriptors can be kept from it.
 
+use super::descriptors::can_keep_only;
 use super::run_as::may_be_refused;
 use crate::process::{RunAs, StartError, StartStep};
 use rustix::fs::{Access, access};
@@ -19,9 +20,14 @@ const HEAD_BYTES: u64 = 4096;
 /// Where execvp looks in an environment without PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// Makes std's error one that says what failed.
-pub(super) fn explained(command: &Command, run_as: RunAs, error: io::Error) -> StartError {
-    let (step, path) = step_of(command, run_as, &error);
+/// Makes std's error one that says what failed. The child was to be `run_as`, and, if it `keeps_only` some descriptors, to have no others.
+pub(super) fn explained(
+    command: &Command,
+    run_as: RunAs,
+    keeps_only: bool,
+    error: io::Error,
+) -> StartError {
+    let (step, path) = step_of(command, run_as, keeps_only, &error);
     StartError {
         step,
         program: command.get_program().to_owned(),
@@ -31,7 +37,12 @@ pub(super) fn explained(command: &Command, run_as: RunAs, error: io::Error) -> S
     }
 }
 
-fn step_of(command: &Command, run_as: RunAs, error: &io::Error) -> (StartStep, Option<PathBuf>) {
+fn step_of(
+    command: &Command,
+    run_as: RunAs,
+    keeps_only: bool,
+    error: &io::Error,
+) -> (StartStep, Option<PathBuf>) {
     let Some(code) = Errno::from_io_error(error) else {
         // std's own: a zero byte.
         let is_argument = error.kind() == io::ErrorKind::InvalidInput;
@@ -44,6 +55,10 @@ fn step_of(command: &Command, run_as: RunAs, error: &io::Error) -> (StartStep, O
     };
     match code {
         _ if may_be_refused(run_as, code) => (StartStep::User, None),
+        // No such call, no such flag, or forbidden.
+        Errno::NOSYS | Errno::INVAL | Errno::PERM if keeps_only && !can_keep_only() => {
+            (StartStep::Descriptors, None)
+        }
         Errno::TOOBIG => (StartStep::Arguments, None),
         Errno::TXTBSY => (StartStep::Busy, None),
         Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE => (StartStep::Resources, None),
