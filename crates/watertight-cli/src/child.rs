@@ -11,8 +11,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use watertight::{
-    Child, Command, Exit, Found, Input, Output, PipeReader, PipeWriter, ReaderOptions, StartError,
-    WriterOptions,
+    Child, Command, Exit, Found, Group, Input, Output, PipeReader, PipeWriter, ReaderOptions,
+    StartError, WriterOptions,
 };
 
 /// How long the killed may take to be gone: they are, within milliseconds, unless they hang in the kernel or may not be killed by us.
@@ -34,6 +34,7 @@ pub(crate) fn start_source(
         .stdout(Output::piped())
         .stderr(stderr)
         .output_options(options)
+        .group(group())
         .kill_on_drop(true);
     let mut child = command.spawn()?;
     let stdout = child.stdout.take().expect("it was asked to be a pipe");
@@ -54,6 +55,7 @@ pub(crate) fn start_destination(
         .stdout(stdout)
         .stderr(stderr)
         .stdin_options(options)
+        .group(group())
         .kill_on_drop(true);
     let mut start = |input: Input| command.stdin(input).spawn();
     let (mut child, kind) = if is_armed {
@@ -69,6 +71,15 @@ pub(crate) fn start_destination(
     };
     let stdin = child.stdin.take().expect("it was asked to be a pipe");
     Ok((registered(child), stdin, kind))
+}
+
+/// At a terminal a child stays in our group, in the background too: one that reads the terminal there is stopped with us, and goes on with us.
+fn group() -> Group {
+    if platform::has_controlling_terminal() {
+        Group::Shared
+    } else {
+        Group::Own
+    }
 }
 
 fn registered(child: Child) -> Arc<Child> {

@@ -1,9 +1,11 @@
-//! Our own terminal while a command has one of its own (Unix): it is ours only as long as we are in its foreground.
+//! Our own terminal (Unix): it is ours only as long as we are in its foreground, which matters above all while a command has a terminal of
+//! its own.
 //!
 //! In the background its mode and what is typed are the shell's. Whoever changes the mode or reads there is stopped (SIGTTOU, SIGTTIN),
 //! and so is the whole group. So both are left alone until we come to the foreground.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{self, OFlags};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use std::io::{self, Read, Write};
@@ -22,6 +24,22 @@ const LOOK_EVERY: Timespec = Timespec {
 pub(crate) fn is_in_background(terminal: &impl AsFd) -> bool {
     // What the system asks before it stops somebody: a foreground without a group stops nobody.
     tcgetpgrp(terminal.as_fd()).is_ok_and(|group| Some(group) != watertight::own_group())
+}
+
+/// Whether we have a controlling terminal, in its foreground or not.
+pub(crate) fn has_controlling_terminal() -> bool {
+    controlling_terminal().is_some()
+}
+
+/// Whether we are in the foreground of our controlling terminal: what is typed there reaches us.
+pub(crate) fn is_in_foreground() -> bool {
+    controlling_terminal().is_some_and(|terminal| !is_in_background(&terminal))
+}
+
+/// Without one this cannot be opened (tty(4)).
+fn controlling_terminal() -> Option<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    fs::open("/dev/tty", flags, fs::Mode::empty()).ok()
 }
 
 /// A terminal that people type at, and that passes everything on as it is while we are in its foreground.

@@ -75,11 +75,11 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
     // It may wait: for the other side of a FIFO, until the first signal.
     let path = flags.report_to.as_deref();
     let there = path.and_then(report_to::open_existing);
-    // There the command stays in our group: Ctrl-C reaches it as it reaches us, and it decides. One with a terminal of its own has
-    // a group of its own.
-    let in_foreground = !flags.tty && watertight::is_in_terminals_foreground();
+    // There the command stays in our group: Ctrl-C reaches it as it reaches us, and it decides. In the background, too: one that reads the
+    // terminal there is stopped with us, and goes on with us. One with a terminal of its own has a group of its own.
+    let is_in_our_group = !flags.tty && platform::has_controlling_terminal();
     let adoption = Adoption::new();
-    let heard = match listen(flags, in_foreground, &adoption) {
+    let heard = match listen(flags, is_in_our_group, &adoption) {
         Ok(heard) => heard,
         Err(error) => return not_run(&error.to_string()),
     };
@@ -102,7 +102,7 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
     let is_joined = opened.is_joined;
     let kills = KillsBefore::count();
     let limits = |streams: &Streams| limits(flags, streams, &heard.request, begun);
-    let performed = match perform(flags, opened, in_foreground, &adoption, limits) {
+    let performed = match perform(flags, opened, is_in_our_group, &adoption, limits) {
         Ok(performed) => performed,
         Err(code) => return code,
     };
@@ -131,7 +131,7 @@ pub(crate) fn run(flags: &RunFlags) -> u8 {
 }
 
 /// From now on a signal to us ends the opening of the streams, and then the command.
-fn listen(flags: &RunFlags, in_foreground: bool, adoption: &Adoption) -> io::Result<Heard> {
+fn listen(flags: &RunFlags, is_in_our_group: bool, adoption: &Adoption) -> io::Result<Heard> {
     let (mailbox, inbox) = mailbox();
     let heard = Heard {
         request: EndRequest::new(),
@@ -147,10 +147,14 @@ fn listen(flags: &RunFlags, in_foreground: bool, adoption: &Adoption) -> io::Res
     } else {
         &[]
     };
+    // A key that ends the shell around us may have us in the background by the time we hear it: where we began counts, too.
+    let began_in_foreground = is_in_our_group && platform::is_in_foreground();
     platform::watch_signals(more, move |number| {
         // While there is no command, every signal is for us.
         mailbox.interrupt(number);
-        if !platform::is_typed(number) || !in_foreground || asked.is_command_over() {
+        let is_the_commands = platform::is_typed(number)
+            && (began_in_foreground || (is_in_our_group && platform::is_in_foreground()));
+        if !is_the_commands || asked.is_command_over() {
             signal.store(number, Ordering::SeqCst);
             // Sent again, it leaves no grace.
             request.send();
@@ -164,7 +168,7 @@ fn listen(flags: &RunFlags, in_foreground: bool, adoption: &Adoption) -> io::Res
 fn perform(
     flags: &RunFlags,
     mut opened: RunStreams,
-    in_foreground: bool,
+    is_in_our_group: bool,
     adoption: &Adoption,
     limits: impl FnOnce(&Streams) -> Limits,
 ) -> Result<Performed, u8> {
@@ -177,7 +181,7 @@ fn perform(
     if let Some(terminal) = &terminal {
         command.terminal(terminal.size());
     }
-    command.group(if in_foreground {
+    command.group(if is_in_our_group {
         Group::Shared
     } else {
         Group::Own

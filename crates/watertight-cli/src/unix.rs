@@ -2,6 +2,7 @@
 //! (`unix_signals.rs`), what an end says of itself (`unix_outlook.rs`), and that there are FIFOs.
 
 use crate::foreground::is_in_background;
+pub(crate) use crate::foreground::{has_controlling_terminal, is_in_foreground};
 pub(crate) use crate::run_terminal::{Meanwhile, OurTerminal};
 pub(crate) use crate::unix_files::{
     is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,

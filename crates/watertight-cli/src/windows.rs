@@ -32,6 +32,16 @@ pub(crate) fn is_typed(signal: i32) -> bool {
     signal == INTERRUPT
 }
 
+/// Whether we have a console.
+pub(crate) fn has_controlling_terminal() -> bool {
+    watertight::is_in_terminals_foreground()
+}
+
+/// Whether we have a console: it has no background.
+pub(crate) fn is_in_foreground() -> bool {
+    watertight::is_in_terminals_foreground()
+}
+
 /// Whether the console moves its cursor if an escape code says so: it does where it can be told to heed such codes, and is told with this.
 pub(crate) fn moves_cursor() -> bool {
     Term::stderr().features().colors_supported()

@@ -21,15 +21,17 @@ fn folder_with(script: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_command_is_in_our_group_in_the_foreground_of_a_terminal_and_else_in_its_own() {
+fn a_command_is_in_our_group_at_a_terminal_and_else_in_its_own() {
     let folder = folder_with(GROUPS);
     for words in [
         "watertight run -- sh script",
         "watertight copy 'exec:sh script' -",
     ] {
-        let session = Session::start("sh", folder.path(), words, "");
-        session.shows("ours 1, its own 0\r\n");
-        assert_eq!(session.code(), Some(0));
+        for at_terminal in [words.to_owned(), format!("set -m; {words} & wait $!")] {
+            let session = Session::start("sh", folder.path(), &at_terminal, "");
+            session.shows("ours 1, its own 0\r\n");
+            assert_eq!(session.code(), Some(0), "{at_terminal}");
+        }
         // A session of its own has no terminal.
         let mut command = Command::new("setsid");
         command

@@ -1,6 +1,8 @@
-//! In the background of a terminal nobody is stopped and nothing is drawn: its mode and what is typed there are the shell's.
+//! In the background of a terminal nobody is stopped but whoever reads it, and nothing is drawn: its mode and what is typed there are the
+//! shell's.
 //!
-//! Nobody lets a job go on that was stopped there, and the shell's `wait` tells it. So a run that ends has not been stopped.
+//! Nobody lets a job go on that was stopped there but `fg` and `bg`, and the shell's `wait` tells it. So a run that ends without has not been
+//! stopped.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use crate::harness::terminal::Session;
@@ -22,11 +24,16 @@ fn folder_with_fifo() -> tempfile::TempDir {
     folder
 }
 
-/// Stops the program, whose number the session is about to show. Then the shell has the terminal, in the mode that it needs.
-fn stop(session: &Session) {
+/// Sends a signal to the program, whose number the session is about to show.
+fn send(session: &Session, signal: Signal) {
     session.shows("ready ");
     let pid = session.shows("\n").trim().parse().unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+/// Stops the program. Then the shell has the terminal, in the mode that it needs.
+fn stop(session: &Session) {
+    send(session, Signal::STOP);
     session.shows(&format!("code {}", 128 + Signal::STOP.as_raw()));
     session.shows("restored\r\n");
 }
@@ -60,6 +67,79 @@ fn a_run_in_the_background_is_not_stopped_and_leaves_the_terminal_alone() {
         assert_eq!(session.modes(), modes, "{options}");
         assert_eq!(session.code(), Some(0));
     }
+}
+
+/// As one job, as it is without us: the shell hears of the stop, and its `fg` reaches both.
+#[test]
+fn a_command_that_reads_the_terminal_in_the_background_is_stopped_with_us_and_fg_lets_both_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let reads = r#"read -r line </dev/tty; echo "it read $line" >/dev/tty"#;
+    for (name, text) in [
+        ("script", reads.to_owned()),
+        ("consumer", format!("cat >consumed; {reads}")),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    for words in [
+        "run -- sh script",
+        "copy 'exec:sh script' target",
+        "copy script 'exec:sh consumer'",
+    ] {
+        let script = format!(
+            r#"set -m
+            watertight {words} &
+            wait $!; echo "code $?"
+            read -r line; echo "the shell read $line"
+            fg; echo "code $?""#
+        );
+        let session = Session::start("sh", folder.path(), &script, "");
+        session.shows(&format!("code {}\r\n", 128 + Signal::TTIN.as_raw()));
+        session.types(b"first\n");
+        session.shows("the shell read first\r\n");
+        session.types(b"second\n");
+        session.shows("it read second\r\n");
+        session.shows("code 0\r\n");
+        assert_eq!(session.code(), Some(0), "{words}");
+    }
+}
+
+/// What is typed reaches both from then on, and is for the command.
+#[test]
+fn ctrl_c_reaches_a_command_that_came_to_the_foreground_once() {
+    let command = r#"count=0
+        trap 'count=$((count + 1)); echo "heard $count"' INT
+        until read -r line; do :; done
+        echo "it read $line"
+        until read -r line; do :; done
+        echo "after $line: $count"
+        exit 7"#;
+    let script = r#"set -m
+        watertight run -- sh -c "$C" &
+        wait $!; echo "code $?"
+        fg; echo "code $?""#;
+    let session = Session::start("sh", Path::new("."), script, command);
+    session.shows(&format!("code {}\r\n", 128 + Signal::TTIN.as_raw()));
+    session.types(b"this\n");
+    session.shows("it read this\r\n");
+    session.types(b"\x03");
+    session.shows("heard 1\r\n");
+    session.types(b"that\n");
+    session.shows("after that: 1\r\n");
+    session.shows("code 7\r\n");
+    assert_eq!(session.code(), Some(0));
+}
+
+/// Nobody has typed it: the command does not hear it, and we do.
+#[test]
+fn an_interrupt_that_is_sent_to_a_run_in_the_background_ends_it() {
+    let folder = folder_with_fifo();
+    let script = r#"set -m
+        watertight run -- sh -c "$C" &
+        wait $!; echo "code $?""#;
+    let session = Session::start("sh", folder.path(), script, ENDS_BY_FIFO);
+    send(&session, Signal::INT);
+    session.shows("code 130\r\n");
+    assert_eq!(session.code(), Some(0));
 }
 
 /// Also without a SIGCONT: bash sends none to a job that runs.
