@@ -198,3 +198,23 @@ fn what_is_typed_reaches_the_command_as_it_is() {
     let exit = child.wait().within(PATIENCE).wait().unwrap();
     assert_eq!(exit.status().unwrap().code(), Some(0));
 }
+
+/// Its group is orphaned, for its parent is in another session: there the system stops nobody who has no handler.
+#[test]
+fn ctrl_z_stops_no_command_that_leads_a_session() {
+    let script = r#"echo ready; until read -r line; do :; done; echo "it read $line""#;
+    for (handler, shown) in [("", "^Z"), ("trap 'echo heard' TSTP; ", "heard\r\n")] {
+        let (child, terminal) = in_a_terminal(&format!("{handler}{script}"));
+        read_until(&terminal.output, "ready\r\n");
+        let types = |keys: &'static [u8]| {
+            let typed = terminal.input.send(keys);
+            typed.within(PATIENCE).wait().unwrap();
+        };
+        types(b"\x1a");
+        read_until(&terminal.output, shown);
+        types(b"typed\n");
+        read_until(&terminal.output, "it read typed\r\n");
+        let exit = child.wait().within(PATIENCE).wait().unwrap();
+        assert_eq!(exit.status().unwrap().code(), Some(0));
+    }
+}
