@@ -208,7 +208,8 @@ pub(crate) const STREAMS: Topic = Topic {
         ]),
         Paragraph(
             "Both outputs into one file, FIFO or descriptor are one stream, in the order in which the command writes. Streams \
-             are handed to the command as they are.",
+             are handed to the command as they are, and so are our further descriptors (Unix). LISTEN_PID, which says whom \
+             those of LISTEN_FDS are for, still names us then; `sh -c 'LISTEN_PID=$$ exec CMD'` names the command.",
         ),
     ],
 };

@@ -56,7 +56,8 @@ pub enum Group {
 /// Not told otherwise, a child inherits the three standard streams, as with std.
 ///
 /// **Platform differences.** On Unix the child gets every descriptor of this process that is not close-on-exec (as with `env`, so
-/// that make's job server and `<(…)` work), the signal mask with which this process was started, and `SIGPIPE` at its
+/// that make's job server and `<(…)` work; `LISTEN_PID` in its environment still names this process, so that it takes none of
+/// `LISTEN_FDS` for its own), the signal mask with which this process was started, and `SIGPIPE` at its
 /// default; none of the library's own descriptors. A signal that is sent to it before it runs its program meets no handler of this
 /// process's (Linux; unless std forks for nothing but a `pre_exec` of yours). A standard stream that this process has closed is closed
 /// in a child that is to inherit it; its number is held from the first start on, so that nothing else is opened there. On Windows it gets
