@@ -113,7 +113,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
     }
 
     /// Gives the rest of the calling thread's time to whoever is ready to run on its processor. It comes back at once if nobody is.
-    fn yield_now(&self) {}
+    /// `false`: not offered.
+    fn yield_now(&self) -> bool {
+        false
+    }
 
     /// As [`Backend::block_until_readable`], until the handle may take something.
     ///

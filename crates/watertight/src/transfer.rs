@@ -418,11 +418,8 @@ impl<B: Backend> Transfer<'_, B> {
 
     /// Gives the processor away instead of blocking, if that is to be tried now.
     fn yields(&mut self, may_block: MayBlock) -> bool {
-        let yields = may_block != MayBlock::No && self.yielding.handle_wait();
-        if yields {
-            self.from.driver.backend.yield_now();
-        }
-        yields
+        let backend = &self.from.driver.backend;
+        self.yielding.yields(backend, may_block)
     }
 
     /// Moves between these two, and books it at both ends (O11).

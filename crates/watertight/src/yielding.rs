@@ -4,6 +4,9 @@
 //! A thread that blocks is woken by these first bytes, takes them, and blocks again: both take turns for every write. One that gives the processor
 //! away without blocking comes back when the others have had their time, to a pipe that is full, or empty behind it.
 
+use crate::pump_read::MayBlock;
+use watertight_core::Backend;
+
 /// Whether to give the processor away before the next wait.
 #[derive(Debug, Default)]
 pub(crate) struct Yielding {
@@ -13,6 +16,8 @@ pub(crate) struct Yielding {
     without: u32,
     /// As many as began without the last time.
     run: u32,
+    /// The system does not offer it.
+    is_off: bool,
 }
 
 impl Yielding {
@@ -20,8 +25,21 @@ impl Yielding {
     /// waits.
     const RUN_MAX: u32 = 32;
 
+    /// Nothing can be moved now. Gives the processor away, if that is to be tried; then the caller tries to move something once more.
+    pub(crate) fn yields<B: Backend>(&mut self, backend: &B, may_block: MayBlock) -> bool {
+        if may_block == MayBlock::No || !self.handle_wait() {
+            return false;
+        }
+        let is_offered = backend.yield_now();
+        self.is_off = !is_offered;
+        is_offered
+    }
+
     /// Nothing can be moved now. `true`: the processor is to be given away, and it is to be tried again; `false`: the wait begins.
-    pub(crate) fn handle_wait(&mut self) -> bool {
+    fn handle_wait(&mut self) -> bool {
+        if self.is_off {
+            return false;
+        }
         if std::mem::take(&mut self.has_yielded) {
             self.run = (self.run * 2).clamp(1, Self::RUN_MAX);
             self.without = self.run;
@@ -37,7 +55,7 @@ impl Yielding {
 
     /// Whether the next wait begins with it.
     pub(crate) const fn is_next(&self) -> bool {
-        self.without == 0 && !self.has_yielded
+        self.without == 0 && !self.has_yielded && !self.is_off
     }
 
     /// Something moved.

@@ -441,8 +441,9 @@ impl Backend for Native {
             && kernel::block_until(handle.waited_on(), PollFlags::OUT, timeout)
     }
 
-    fn yield_now(&self) {
+    fn yield_now(&self) -> bool {
         std::thread::yield_now();
+        true
     }
 
     fn may_spin(&self) -> bool {

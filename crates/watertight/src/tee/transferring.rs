@@ -334,11 +334,8 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
 
     /// Gives the processor away instead of waiting, if that is to be tried now.
     fn yields(&mut self, may_block: MayBlock) -> bool {
-        let yields = may_block != MayBlock::No && self.yielding.handle_wait();
-        if yields {
-            self.tee.driver().backend.yield_now();
-        }
-        yields
+        let backend = &self.tee.driver().backend;
+        self.yielding.yields(backend, may_block)
     }
 
     /// Reads ahead what is there, at most so many bytes.

@@ -125,12 +125,13 @@ impl Backend for Counting {
         self.native.who_waits(&from.native, &into.native)
     }
 
-    fn yield_now(&self) {
+    fn yield_now(&self) -> bool {
         let before = self.counts.yields.fetch_add(1, SeqCst);
         // Nobody else gives anything away meanwhile.
         if let Some(others) = &mut *self.others.lock().unwrap() {
             others(before);
         }
+        true
     }
 
     fn block_until_readable(&self, handle: &Held, timeout: Option<Duration>) -> bool {
