@@ -308,7 +308,7 @@ pub(crate) enum DeadPolicy {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum FailurePolicy {
-    /// It never sees an end: it is asked to end while its input is open, and killed after 2 s
+    /// It never sees an end: it is asked to end while its input is open, and killed after 2 s (Windows: at once)
     Kill,
     /// It gets the end at once, as from a shell's pipe: for what keeps what it got, as a live capture does
     End,

@@ -98,6 +98,9 @@ use units::printable;
 
 fn main() -> ExitCode {
     platform::survive_file_size_bound();
+    // Who waits for the end of our streams is to wait for us, and not for whom a child of ours leaves behind. Should it fail, they are what
+    // they were.
+    let _ = watertight::keep_standard_streams_from_children();
     // The second Ctrl-C: no destructor, no account, no waiting for anybody, just out. No empty report stays behind, and nobody we started
     // lives on.
     let leave: fn(i32) = |code| {
@@ -108,25 +111,30 @@ fn main() -> ExitCode {
         std::process::exit(code)
     };
     let code = match Cli::try_parse() {
-        Err(error) => complain(&on_its_line(error)),
+        Err(error) => i32::from(complain(&on_its_line(error))),
         Ok(cli) => perform(&cli, leave),
     };
     diagnostics::finish();
-    ExitCode::from(code)
+    platform::exit_code(code)
 }
 
-fn perform(cli: &Cli, leave: fn(i32)) -> u8 {
+/// Does what is asked for. The exit code: a byte, but for a command's own (`run`).
+fn perform(cli: &Cli, leave: fn(i32)) -> i32 {
+    let refused = |text: String| {
+        let error = Cli::command().error(ErrorKind::ArgumentConflict, text);
+        i32::from(complain(&error))
+    };
     match &cli.command {
-        Task::Completions { shell } => generate::completions(*shell),
+        Task::Completions { shell } => i32::from(generate::completions(*shell)),
         Task::Copy(flags) => match flags.check() {
-            Ok(()) => run::copy(flags, leave),
-            Err(text) => complain(&Cli::command().error(ErrorKind::ArgumentConflict, text)),
+            Ok(()) => i32::from(run::copy(flags, leave)),
+            Err(text) => refused(text),
         },
         Task::Run(flags) => match flags.check() {
             Ok(()) => supervise::run(flags),
-            Err(text) => complain(&Cli::command().error(ErrorKind::ArgumentConflict, text)),
+            Err(text) => refused(text),
         },
-        Task::Man { subcommand } => generate::man(subcommand.as_deref()),
+        Task::Man { subcommand } => i32::from(generate::man(subcommand.as_deref())),
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) struct RunFlags {
     pub(crate) within: Option<Duration>,
 
     /// How long they have when they are asked to end, before they are killed
+    ///
+    /// On Windows nobody is asked, and they are killed at once: only Ctrl-Break to a process group of its own could ask the command, and in such
+    /// a group Ctrl-C would not reach it any more.
     #[arg(
         long,
         value_name = "DURATION",

@@ -62,7 +62,7 @@ pub(crate) struct RunReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     command_hex: Option<Vec<String>>,
     ending: RunEnding,
-    pub(crate) exit_code: u8,
+    pub(crate) exit_code: i32,
     /// Its own exit code.
     code: Option<i32>,
     /// The signal that ended it.
@@ -86,7 +86,7 @@ pub(crate) struct RunReport {
     stderr_to_hex: Option<String>,
     stdout: Option<StreamReport>,
     stderr: Option<StreamReport>,
-    /// Who held its output still when it was left.
+    /// Who held its output still when it was left; on Windows, who of its tree was alive then.
     holders: Vec<Somebody>,
     /// Who was signalled.
     ended: Vec<Somebody>,
@@ -99,7 +99,7 @@ impl RunReport {
     pub(crate) fn new(
         flags: &RunFlags,
         outcome: &Outcome,
-        exit_code: u8,
+        exit_code: i32,
         elapsed: Duration,
         beside: Beside,
     ) -> Self {
@@ -251,7 +251,7 @@ impl RunReport {
             );
         }
         if !self.holders.is_empty() {
-            notes.push(format!("its output is held by {}", list(&self.holders)));
+            notes.push(format!("{} {}", platform::HELD_BY, list(&self.holders)));
         }
         if !self.left.is_empty() {
             notes.push(format!("not ended: {}", list(&self.left)));

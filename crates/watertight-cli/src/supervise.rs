@@ -23,11 +23,11 @@ use watertight::{
     OsHandle, Outcome, Output, PipeWriter, Receipt, StartError, StartStep, WriterOptions,
 };
 
-const DEADLINE_PASSED: u8 = 124;
+const DEADLINE_PASSED: i32 = 124;
 /// We failed, not the command.
-const OURS: u8 = 125;
-const CANNOT_RUN: u8 = 126;
-const NOT_FOUND: u8 = 127;
+const OURS: i32 = 125;
+const CANNOT_RUN: i32 = 126;
+const NOT_FOUND: i32 = 127;
 
 /// SIGKILL's number where there is an out-of-memory killer, and what a shell makes of it.
 const KILLED: i32 = 9;
@@ -67,7 +67,7 @@ struct Heard {
 }
 
 /// Runs the command and returns the exit code.
-pub(crate) fn run(flags: &RunFlags) -> u8 {
+pub(crate) fn run(flags: &RunFlags) -> i32 {
     let begun = Instant::now();
     let wanted = Wanted::new(flags);
     // Before anything else is opened: it could get one of these numbers.
@@ -171,7 +171,7 @@ fn perform(
     is_in_our_group: bool,
     adoption: &Adoption,
     limits: impl FnOnce(&Streams) -> Limits,
-) -> Result<Performed, u8> {
+) -> Result<Performed, i32> {
     let failed = |error: io::Error| not_run(&error.to_string());
     // First: it looks at our streams as they are.
     let looked = flags.tty.then(OurTerminal::look).transpose();
@@ -376,8 +376,8 @@ fn finish(flags: &RunFlags, streams: &Streams, mut patience: Patience) -> Vec<St
     failed.collect()
 }
 
-fn after_signal(signal: i32) -> u8 {
-    u8::try_from(128 + signal).unwrap_or(OURS)
+const fn after_signal(signal: i32) -> i32 {
+    128 + signal
 }
 
 /// Whether the system's out-of-memory killer may have sent the SIGKILL that ended the command, or what a shell ran: not we did.
@@ -393,7 +393,7 @@ fn out_of_memory(outcome: &Outcome, kills: &KillsBefore) -> Option<OutOfMemory> 
     }
 }
 
-fn exit_code(ended: RunEnding, outcome: &Outcome, signal: i32) -> u8 {
+fn exit_code(ended: RunEnding, outcome: &Outcome, signal: i32) -> i32 {
     match ended {
         RunEnding::Deadline => return DEADLINE_PASSED,
         RunEnding::Failure => return OURS,
@@ -403,19 +403,19 @@ fn exit_code(ended: RunEnding, outcome: &Outcome, signal: i32) -> u8 {
     let status = outcome.exit.and_then(Exit::status);
     let Some(status) = status else { return OURS };
     match (status.code(), platform::ending_signal(status)) {
-        // A Windows code may be larger; what is left of it is never 0.
-        (Some(code), _) => u8::try_from(code).unwrap_or(OURS),
+        // A byte on Unix; all 32 bits on Windows.
+        (Some(code), _) => code,
         (None, Some(signal)) => after_signal(signal),
         (None, None) => OURS,
     }
 }
 
-fn not_run(why: &str) -> u8 {
+fn not_run(why: &str) -> i32 {
     tell(&format!("the command was not run: {why}"));
     OURS
 }
 
-fn not_opened(reason: NotOpened) -> u8 {
+fn not_opened(reason: NotOpened) -> i32 {
     match reason {
         NotOpened::Failed(_, text) | NotOpened::ReportRefused(_, text) => not_run(&text),
         NotOpened::Idle => {
@@ -429,7 +429,7 @@ fn not_opened(reason: NotOpened) -> u8 {
     }
 }
 
-fn not_started(error: &StartError) -> u8 {
+fn not_started(error: &StartError) -> i32 {
     tell(&error.to_string());
     let cannot_run = [
         StartStep::Arguments,
@@ -448,7 +448,7 @@ fn not_started(error: &StartError) -> u8 {
 }
 
 /// Prints or saves the report. What went wrong is told in any case, unless the report says it.
-fn deliver(flags: &RunFlags, report: &RunReport, file: Option<File>) -> u8 {
+fn deliver(flags: &RunFlags, report: &RunReport, file: Option<File>) -> i32 {
     let text = match flags.report {
         ReportChoice::Json => Some(report.to_json().map(|json| json + "\n")),
         ReportChoice::Text => Some(Ok(report.to_text())),
@@ -474,7 +474,7 @@ fn deliver(flags: &RunFlags, report: &RunReport, file: Option<File>) -> u8 {
     }
 }
 
-fn cannot_save(flags: &RunFlags, error: &io::Error) -> u8 {
+fn cannot_save(flags: &RunFlags, error: &io::Error) -> i32 {
     let path = flags
         .report_to
         .as_deref()

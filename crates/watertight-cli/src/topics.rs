@@ -65,7 +65,8 @@ pub(crate) const ADDRESSES: Topic = Topic {
                  (its output goes to ours, or to standard error if ours has the data of `-`); its exit status counts. No shell \
                  runs: Unix takes the words apart by the shell's quoting rules, Windows passes on all that follows the \
                  program's name (to a batch file word by word). For pipes, variables and patterns: 'exec:sh -c \"...\"'. \
-                 When the copy fails, it and all it started are asked to end, before the input of a destination ends, and killed after 2 s; options follow:",
+                 When the copy fails, it and all it started are asked to end, before the input of a destination ends, and killed after 2 s \
+                 (on Windows at once, unasked); options follow:",
             ),
             (
                 ",ok=CODES",
@@ -218,7 +219,7 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
     heading: "Exit status",
     contents: &[
         Paragraph(
-            "The command's own, if it ended by itself; 128 + N if a signal N ended it (Unix); or one of these:",
+            "The command's own (on Windows all 32 bits), if it ended by itself; 128 + N if a signal N ended it (Unix); or one of these:",
         ),
         Terms(&[
             (

@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -133,6 +133,14 @@ pub(crate) fn is_in_background_of_stderr() -> bool {
 /// The signal that ended a child.
 pub(crate) fn ending_signal(status: ExitStatus) -> Option<i32> {
     status.signal()
+}
+
+/// What names those who hold a command's output: they are known to.
+pub(crate) const HELD_BY: &str = "its output is held by";
+
+/// The end of the program with this code, which is a byte.
+pub(crate) fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 /// Whether a terminal sends the signal to everybody in its foreground: Ctrl-C and Ctrl-\.

@@ -13,7 +13,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
 use watertight::{Child, TerminalSize};
 
@@ -23,6 +23,18 @@ pub(crate) const HAS_DRIVES: bool = true;
 pub(crate) const HAS_DESCRIPTORS: bool = false;
 /// Whether `fifo:PATH` means anything.
 pub(crate) const HAS_FIFOS: bool = false;
+
+/// What names those who may hold a command's output: who of its tree is alive. The system does not show who has a pipe.
+pub(crate) const HELD_BY: &str = "its output may be held by";
+
+/// The end of the program with this code. std's `ExitCode` has room for a byte, and a command's own code may have 32 bits: such a one goes by
+/// the library's `exit`, which settles what is still to be sent, for std's own kills all threads first. Nothing of ours is left to be dropped.
+pub(crate) fn exit_code(code: i32) -> ExitCode {
+    match u8::try_from(code) {
+        Ok(code) => ExitCode::from(code),
+        Err(_) => watertight::exit(code),
+    }
+}
 
 /// Ctrl-C's number, as on Unix, so that the exit code is the same.
 const INTERRUPT: i32 = 2;

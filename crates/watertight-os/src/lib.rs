@@ -69,9 +69,9 @@ pub use unread::Unread;
 #[cfg(windows)]
 pub use windows::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
-    classify, file_security, has_extended_attributes, has_further_streams, holders_of, inherited,
-    is_in_terminals_foreground, note_thread, open_terminal, output_pipe, resize_terminal, say,
-    unread_by_peer, unread_in_pipe,
+    classify, file_security, has_extended_attributes, has_further_streams, inherited,
+    is_in_terminals_foreground, keep_standard_streams_from_children, note_thread, open_terminal,
+    output_pipe, resize_terminal, say, unread_by_peer, unread_in_pipe,
 };
 
 #[cfg(unix)]
@@ -97,6 +97,18 @@ pub fn quiet_thread() {}
 pub fn exact_timeouts() {
     #[cfg(unix)]
     unix::exact_timeouts();
+}
+
+/// Keeps the standard streams that this process was started with from children that are not given them as streams of their own. On Unix
+/// there is nothing to do: a child has its own streams at their numbers. On Windows a child gets every inheritable handle of this process, as
+/// those are whenever they were redirected: so one that outlives this process keeps them open, whatever its own streams are, and whoever
+/// reads them waits for it. For a program to call before its first child; in a library these handles are somebody else's.
+///
+/// # Errors
+/// None on Unix.
+#[cfg(unix)]
+pub const fn keep_standard_streams_from_children() -> std::io::Result<()> {
+    Ok(())
 }
 
 /// A child's streams have no numbers on Windows.

@@ -61,7 +61,11 @@ pub enum Group {
 /// default; none of the library's own descriptors. A signal that is sent to it before it runs its program meets no handler of this
 /// process's (Linux; unless std forks for nothing but a `pre_exec` of yours). A standard stream that this process has closed is closed
 /// in a child that is to inherit it; its number is held from the first start on, so that nothing else is opened there. On Windows it gets
-/// its standard streams only as far as std sees to it (std starts one child at a time and duplicates its handles for it alone).
+/// its standard streams and, as std has no list of what a child is to inherit, every handle of this process that is inheritable. The library's
+/// own are not, and what std makes inheritable for one child no other child of std's gets (it starts one at a time, under a lock). The
+/// streams that this process was started with usually are: a child that outlives this process keeps them open, whatever streams it was
+/// given, and whoever reads them waits for its end, unless they are kept from children
+/// ([`keep_standard_streams_from_children`](crate::keep_standard_streams_from_children)).
 ///
 /// # Examples
 ///

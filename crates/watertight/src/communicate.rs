@@ -15,7 +15,7 @@ use crate::timers::TimerId;
 use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
 use blocking::look_at_exit;
-use capture::{Capture, Looks};
+use capture::Looks;
 use link::Link;
 use outputs::Outputs;
 use rule::{Known, Next, Phase};
@@ -53,6 +53,10 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 /// first: [`Wait::on_output`], [`Wait::on_lines`].
 ///
 /// Whoever a child that ended by itself has left behind lives on, with [`kill_on_drop`](crate::Command::kill_on_drop) too.
+///
+/// **Threads.** No thread is started for a pipe, however many children are run at once: the library's one thread serves the pipes of all of
+/// them. Their ends are heard of by one thread more (Linux 5.4 and later, and only for tasks: a thread that waits waits by itself) or by the
+/// system's pool, which waits for dozens of them with one thread (Windows); elsewhere a thread waits for each child.
 ///
 /// **Bytes.** The [`Outcome`] has all output that arrived, whatever ended it; [`Outcome::ended`] says what did. Both streams are in
 /// the order in which each was written; the exact order across them is kept only when they are one
@@ -276,8 +280,10 @@ impl Communicate {
     }
 
     fn name_holders(&mut self) {
-        let captured = [&self.outputs.stdout, &self.outputs.stderr].map(Capture::holders);
-        for one in captured.into_iter().flatten().chain(self.link.holders()) {
+        let child = &self.child.process;
+        let captured = [&self.outputs.stdout, &self.outputs.stderr].map(|one| one.holders(child));
+        let linked = self.link.holders(child);
+        for one in captured.into_iter().flatten().chain(linked) {
             if !self.holders.contains(&one) {
                 self.holders.push(one);
             }

@@ -127,7 +127,7 @@ pub use watertight_core::{
 pub use watertight_os::block_signals;
 pub use watertight_os::{
     Direction, Found, RunAs, StartError, StartStep, Step, TerminalSize, TreeEnd, Usage,
-    is_in_terminals_foreground,
+    is_in_terminals_foreground, keep_standard_streams_from_children,
 };
 #[doc(hidden)]
 pub use watertight_os::{block_device_bytes, fault, is_signal_ignored, orphans};

@@ -6,6 +6,11 @@ use crate::harness::{EXE, file, pattern};
 use std::fs;
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// How long anything may take before it is a hang. Never waited for when all is well.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn run(arguments: &[&str]) -> Command {
     let mut command = Command::new(EXE);
@@ -236,22 +241,40 @@ fn wrong_usage_is_told_and_nothing_runs() {
 const DEED: &str = "WATERTIGHT_COMMAND";
 const DEED_ARGUMENTS: [&str; 4] = ["--exact", "run_command::deed", "--nocapture", "--quiet"];
 
-/// No test of its own: what the command does that leaves somebody behind, and what that one does.
+/// No test of its own: what the command does that leaves somebody behind, and what that one does. A number is what it ends with.
 #[test]
 fn deed() {
     let Ok(deed) = std::env::var(DEED) else {
         return;
     };
-    if deed == "leave" {
-        let mut command = watertight::Command::new(std::env::current_exe().unwrap());
-        command.args(DEED_ARGUMENTS).env(DEED, "stay");
-        // Dropped, it goes on.
-        drop(command.spawn().unwrap());
-    } else {
-        std::io::stdin().read_to_string(&mut String::new()).unwrap();
-        eprintln!("stayed");
+    match deed.as_str() {
+        "leave" => {
+            let mut command = watertight::Command::new(std::env::current_exe().unwrap());
+            command.args(DEED_ARGUMENTS).env(DEED, "stay");
+            // Dropped, it goes on.
+            drop(command.spawn().unwrap());
+        }
+        // One that says nothing, and ends with its input.
+        "leave a holder" => {
+            let mut command = watertight::Command::new("cmd.exe");
+            command.args(["/d", "/c", "set /p x="]);
+            println!("left {}", command.spawn().unwrap().id());
+        }
+        "stay" => {
+            std::io::stdin().read_to_string(&mut String::new()).unwrap();
+            eprintln!("stayed");
+        }
+        code => std::process::exit(code.parse().unwrap()),
     }
     std::process::exit(0);
+}
+
+/// Has it do this.
+fn add_deed(command: &mut Command, deed: &str) {
+    command
+        .arg(std::env::current_exe().unwrap())
+        .args(DEED_ARGUMENTS)
+        .env(DEED, deed);
 }
 
 /// Its job ends with us (Windows), but not when the command has ended by itself.
@@ -260,13 +283,8 @@ fn whoever_the_command_leaves_behind_lives_on() {
     let (from, into) = std::io::pipe().unwrap();
     let (mut said, theirs) = std::io::pipe().unwrap();
     let mut command = run(&["--"]);
-    command
-        .arg(std::env::current_exe().unwrap())
-        .args(DEED_ARGUMENTS)
-        .env(DEED, "leave")
-        .stdin(from)
-        .stdout(Stdio::null())
-        .stderr(theirs);
+    add_deed(&mut command, "leave");
+    command.stdin(from).stdout(Stdio::null()).stderr(theirs);
     let status = command.status().unwrap();
     // It has both handles, too.
     drop(command);
@@ -276,6 +294,86 @@ fn whoever_the_command_leaves_behind_lives_on() {
     let mut last = String::new();
     said.read_to_string(&mut last).unwrap();
     assert!(last.contains("stayed"), "{last}");
+}
+
+/// It has another one; but on Windows a child gets whatever is inheritable, and we were started with a standard output that is.
+#[test]
+fn whoever_the_command_leaves_behind_does_not_hold_our_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = file(&folder.path().join("to"));
+    let (from, into) = std::io::pipe().unwrap();
+    let (mut ours, stdout) = std::io::pipe().unwrap();
+    let (mut said, theirs) = std::io::pipe().unwrap();
+    let mut command = run(&["--stdout", &to, "--"]);
+    add_deed(&mut command, "leave");
+    command.stdin(from).stdout(stdout).stderr(theirs);
+    let status = command.status().unwrap();
+    // It has the handles, too.
+    drop(command);
+    assert_eq!(status.code(), Some(0));
+    let (tell, told) = channel();
+    let reading = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        let read = ours.read_to_end(&mut all);
+        tell.send(read.map(|_| all)).unwrap();
+    });
+    let read = told.recv_timeout(PATIENCE);
+    // With that it ends.
+    drop(into);
+    let mut last = String::new();
+    said.read_to_string(&mut last).unwrap();
+    assert!(last.contains("stayed"), "{last}");
+    reading.join().unwrap();
+    let all = read.expect("it holds our standard output").unwrap();
+    assert!(all.is_empty());
+}
+
+/// std's `ExitCode` has room for a byte.
+#[cfg(windows)]
+#[test]
+fn a_commands_code_has_all_its_bits() {
+    for code in [256, 259, i32::MAX, -1, 0xC000_0005_u32.cast_signed()] {
+        for options in [&[][..], &["--max-output", "1M"]] {
+            let mut command = run(&["--report", "json"]);
+            command.args(options).arg("--");
+            add_deed(&mut command, &code.to_string());
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+            let report: serde_json::Value = serde_json::from_str(stderr(&output).trim()).unwrap();
+            assert_eq!(report["code"], code);
+            assert_eq!(report["exit_code"], code);
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.contains("running 1 test"), "{said}");
+        }
+    }
+}
+
+/// The system shows who of its tree is alive, and not who has a pipe.
+#[cfg(windows)]
+#[test]
+fn who_of_its_tree_may_hold_its_output_is_named() {
+    for report in ["json", "text"] {
+        let (from, into) = std::io::pipe().unwrap();
+        let mut command = run(&["--quiet-after-exit", "200ms", "--report", report, "--"]);
+        add_deed(&mut command, "leave a holder");
+        let output = command.stdin(from).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let said = String::from_utf8_lossy(&output.stdout);
+        let left = said.lines().find_map(|line| line.strip_prefix("left "));
+        let left: u32 = left.expect("all of it is there").parse().unwrap();
+        let told = stderr(&output);
+        if report == "json" {
+            let report: serde_json::Value = serde_json::from_str(told.trim()).unwrap();
+            assert_eq!(report["ending"], "quiet_after_exit");
+            let holders = report["holders"].as_array().unwrap();
+            assert!(holders.iter().any(|one| one["pid"] == left), "{report}");
+        } else {
+            assert!(told.contains("its output may be held by"), "{told}");
+            assert!(told.contains(&format!("cmd.exe ({left})")), "{told}");
+        }
+        // With that it ends.
+        drop((command, into));
+    }
 }
 
 /// As CreateProcess would, and std does not.

@@ -58,15 +58,15 @@ use super::fork::Birth;
 use super::handle::Handle;
 use crate::fault::fallible;
 use crate::process::{
-    EarlierStarts, ExitCallback, Grouping, Reaped, RunAs, StartError, StartOptions, StartStep,
-    StdStreams, TreeEnd, TreeLook, Usage, call_back, wrong_process,
+    EarlierStarts, ExitCallback, Found, Grouping, Reaped, RunAs, StartError, StartOptions,
+    StartStep, StdStreams, TreeEnd, TreeLook, Usage, call_back, wrong_process,
 };
 use rustix::event::{Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -354,6 +354,12 @@ impl Process {
             let is_gone = is_reaped || !is_its_own(self.hold.life());
             tree.is_over(&self.hold, is_gone)
         })
+    }
+
+    /// As [`holders_of`](crate::holders_of): whoever it is, of this child's tree or not.
+    #[must_use]
+    pub fn holders_of(&self, handle: BorrowedFd<'_>) -> Vec<Found> {
+        holders_of(handle)
     }
 
     /// Remembers who is in the tree now, if it was not looked at before (Linux): so whoever leaves the group, and loses its parent by the

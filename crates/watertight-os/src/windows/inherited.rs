@@ -4,7 +4,7 @@ use super::classify::{Call, classified, os};
 use super::sys;
 use crate::step::{Direction, Step, StepError, step};
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, IntoRawHandle, OwnedHandle};
 use watertight_core::{Class, OsCode};
 use windows_sys::Win32::Foundation::{ERROR_INVALID_HANDLE, INVALID_HANDLE_VALUE};
@@ -34,16 +34,51 @@ pub fn inherited(number: u32, direction: Direction) -> Result<OwnedHandle, StepE
             .and_then(|index| STREAMS.get(index));
         let stream = *stream.ok_or((Class::Unsupported, None))?;
         match number {
-            0 => take(stream, std::io::stdin().lock().as_handle(), direction),
+            0 => take(stream, io::stdin().lock().as_handle(), direction),
             1 => {
-                let mut original = std::io::stdout().lock();
+                let mut original = io::stdout().lock();
                 // Its failure is the stream's, not ours to report: std would have swallowed it at exit as well.
                 let _ = original.flush();
                 take(stream, original.as_handle(), direction)
             }
-            _ => take(stream, std::io::stderr().lock().as_handle(), direction),
+            _ => take(stream, io::stderr().lock().as_handle(), direction),
         }
     })
+}
+
+/// SetHandleInformation: from now on no child gets the standard streams that this process was started with, unless one is given to it as a
+/// stream of its own.
+///
+/// Whoever starts a process with redirected streams makes these inheritable, and so they are here. A child of std's or of this library's gets
+/// every inheritable handle of this process, whatever its own streams are; so one that outlives this process keeps our streams open, and
+/// whoever reads them waits for it. std gives a child that is to inherit a stream a duplicate, so that such a child has it all the same. Code
+/// that calls `CreateProcessW` by itself has to do so too.
+///
+/// For a program to call before its first child; in a library these handles are somebody else's.
+///
+/// # Errors
+/// The system refuses it for a stream that is there; the others are kept from children. A stream that is not there is none.
+pub fn keep_standard_streams_from_children() -> io::Result<()> {
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    let mut kept = Ok(());
+    for stream in [stdin.as_handle(), stdout.as_handle(), stderr.as_handle()] {
+        if is_missing(stream) {
+            continue;
+        }
+        let one = match sys::keep_from_children(stream) {
+            // The number that the process was started with is not open here.
+            Ok(()) | Err(ERROR_INVALID_HANDLE) => Ok(()),
+            Err(code) => Err(io::Error::from_raw_os_error(code.cast_signed())),
+        };
+        kept = kept.and(one);
+    }
+    kept
+}
+
+/// A program without a console may have no such stream.
+fn is_missing(stream: BorrowedHandle<'_>) -> bool {
+    let raw = stream.as_raw_handle();
+    raw.is_null() || raw == INVALID_HANDLE_VALUE
 }
 
 /// Everything that can fail first, then the exchange.
@@ -73,11 +108,10 @@ fn replace(stream: STD_HANDLE, by: OwnedHandle) -> Result<(), (Class, Option<OsC
     Ok(())
 }
 
-/// DuplicateHandle, not inheritable. A program without a console may have no such stream.
+/// DuplicateHandle, not inheritable.
 fn duplicate(original: BorrowedHandle<'_>) -> Result<OwnedHandle, (Class, Option<OsCode>)> {
     let missing = (Class::NotFound, Some(os(ERROR_INVALID_HANDLE)));
-    let raw = original.as_raw_handle();
-    if raw.is_null() || raw == INVALID_HANDLE_VALUE {
+    if is_missing(original) {
         return Err(missing);
     }
     original.try_clone_to_owned().map_err(|error| {
@@ -91,7 +125,7 @@ fn duplicate(original: BorrowedHandle<'_>) -> Result<OwnedHandle, (Class, Option
 
 /// The null device, inheritable as standard streams are: children expect one, and this one tells them nothing.
 fn open_null(direction: Direction) -> Result<OwnedHandle, (Class, Option<OsCode>)> {
-    let failed = |error: std::io::Error| {
+    let failed = |error: io::Error| {
         let code = error.raw_os_error().map_or(0, i32::cast_unsigned);
         classified(Call::Open, code)
     };

@@ -29,10 +29,10 @@ pub use allowed::allowed;
 pub use facts::let_everybody_in_for_a_test;
 pub use facts::{file_security, has_extended_attributes, has_further_streams};
 pub use handle::{Handle, armed_pair, unread_by_peer, unread_in_pipe};
-pub use inherited::inherited;
+pub use inherited::{inherited, keep_standard_streams_from_children};
 pub use pipe::output_pipe;
 pub use port::Native;
-pub use process::{Process, holders_of, is_in_terminals_foreground};
+pub use process::{Process, is_in_terminals_foreground};
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
 pub use pseudo_terminal::{open_terminal, resize_terminal};
 

@@ -215,6 +215,7 @@ fn made(status: NTSTATUS, raw: HANDLE) -> Result<OwnedHandle, u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use windows_sys::Wdk::Storage::FileSystem::FILE_MODE_INFORMATION;
     use windows_sys::Win32::Foundation::{GetHandleInformation, HANDLE_FLAG_INHERIT};
 
     fn ends() -> (OwnedHandle, OwnedHandle) {
@@ -247,5 +248,17 @@ mod tests {
             assert_ne!(succeeded, 0);
             assert_eq!(flags & HANDLE_FLAG_INHERIT, 0);
         }
+    }
+
+    /// Programs expect that calls on theirs wait for their answers; ours is read by operations.
+    #[test]
+    fn a_childs_end_is_synchronous_and_ours_is_not() {
+        let (ours, theirs) = output_pipe().unwrap();
+        let is_synchronous = |end: &OwnedHandle| {
+            let mode: FILE_MODE_INFORMATION = sys::query(end.as_handle()).unwrap();
+            mode.Mode & FILE_SYNCHRONOUS_IO_NONALERT != 0
+        };
+        assert!(is_synchronous(&theirs));
+        assert!(!is_synchronous(&ours));
     }
 }

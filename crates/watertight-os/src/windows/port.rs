@@ -166,6 +166,13 @@ impl Native {
         census::open_handles()
     }
 
+    /// How many threads this process has, if the system says.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn threads() -> Option<usize> {
+        census::threads()
+    }
+
     fn start_helper(&self) -> Result<Arc<Helper>, (Class, Option<OsCode>)> {
         Helper::start(self.post.clone())
     }

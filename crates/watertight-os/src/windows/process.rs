@@ -6,7 +6,7 @@ mod exit_wait;
 mod failure;
 mod job;
 
-use self::job::Job;
+use self::job::{Job, Member};
 use super::classify::Call;
 use super::handle::Handle;
 use super::sys;
@@ -214,16 +214,12 @@ impl Process {
 
     /// TerminateJobObject, and waits a moment (200 ms at most) for the deaths.
     pub fn kill_tree(&self) -> TreeEnd {
-        self.end_tree(Instant::now() + DEATHS_WITHIN)
+        self.end_tree(Some(Instant::now() + DEATHS_WITHIN))
     }
 
     /// As [`kill_tree`](Self::kill_tree), and waits for nobody's death: nobody is told to be left.
     pub fn kill_tree_at_once(&self) -> TreeEnd {
-        let mut end = self.end_tree(Instant::now());
-        if end.error.is_none() {
-            end.left.clear();
-        }
-        end
+        self.end_tree(None)
     }
 
     /// SetInformationJobObject: a child that was started to end with us, and all in its job, live on when the `Process` is dropped or
@@ -235,11 +231,24 @@ impl Process {
         self.job.let_go().map_err(error_of)
     }
 
-    /// Whether nobody but the child is left in the job. Never waits.
+    /// QueryInformationJobObject: whether nobody but the child is alive in the job. No, if the system does not tell. Never waits.
     #[must_use]
     pub fn is_tree_over(&self) -> bool {
-        let members = self.job.members();
-        members.iter().all(|member| member.found.pid == self.id)
+        match self.job.alive() {
+            Ok(0) => true,
+            // Asked after that: it is the child only if the child is alive still.
+            Ok(1) => matches!(self.is_over(), Ok(false)),
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    /// QueryInformationJobObject: who in the job is alive, whatever the handle. Which of them has it, and whether somebody else has, the
+    /// system does not show.
+    #[must_use]
+    pub fn holders_of(&self, _handle: BorrowedHandle<'_>) -> Vec<Found> {
+        let mut members = self.job.members().unwrap_or_default();
+        members.retain(Member::may_be_alive);
+        members.into_iter().map(|member| member.found).collect()
     }
 
     /// Nothing: the job has everybody.
@@ -264,20 +273,26 @@ impl Process {
         }
     }
 
-    fn end_tree(&self, by: Instant) -> TreeEnd {
+    /// Without a time nobody's death is waited for.
+    fn end_tree(&self, by: Option<Instant>) -> TreeEnd {
         let job = &self.job;
         let mut end = TreeEnd::default();
-        let mut members = job.members();
+        let mut members = job.members().unwrap_or_else(|code| {
+            // The job has them all the same, and they are killed unnamed.
+            end.error = Some(error_of(code));
+            self.itself()
+        });
         // The child first.
         members.sort_by_key(|member| member.found.pid != self.id);
         let all = || members.iter().map(|member| member.found.clone()).collect();
         let code = job.terminate();
         if code != ERROR_SUCCESS {
             end.left = all();
-            end.error = Some(error_of(code));
+            end.error.get_or_insert_with(|| error_of(code));
             return end;
         }
         end.signalled = all();
+        let Some(by) = by else { return end };
         for member in &members {
             // Whoever cannot be waited for is not known to be there.
             let handle = member.handle.as_ref();
@@ -289,6 +304,24 @@ impl Process {
         end
     }
 
+    /// The child as one of its job, if it is not over.
+    fn itself(&self) -> Vec<Member> {
+        if matches!(self.is_over(), Ok(true)) {
+            return Vec::new();
+        }
+        vec![Member {
+            found: self.found(),
+            handle: self.handle.try_clone().ok(),
+        }]
+    }
+
+    fn found(&self) -> Found {
+        Found {
+            pid: self.id,
+            name: sys::process_name(self.handle.as_handle()),
+        }
+    }
+
     /// As [`terminate`](Self::terminate): the event reaches everybody in the child's process group and console.
     pub fn terminate_tree(&self) -> TreeEnd {
         self.alone(self.terminate())
@@ -297,10 +330,7 @@ impl Process {
     /// What a tree comes to of which only the child was signalled.
     fn alone(&self, signalled: io::Result<bool>) -> TreeEnd {
         let mut end = TreeEnd::default();
-        let child = Found {
-            pid: self.id,
-            name: sys::process_name(self.handle.as_handle()),
-        };
+        let child = self.found();
         match signalled {
             Ok(true) => end.signalled.push(child),
             Ok(false) => {}
@@ -311,12 +341,6 @@ impl Process {
         }
         end
     }
-}
-
-/// Not to be asked for on Windows: nobody is known.
-#[must_use]
-pub fn holders_of(_handle: BorrowedHandle<'_>) -> Vec<Found> {
-    Vec::new()
 }
 
 /// GetConsoleCP: whether this process has a console. Then its children had better share it, and Ctrl-C reaches them.

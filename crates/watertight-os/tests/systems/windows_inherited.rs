@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::process::{Command, Stdio};
 use watertight_core::Class;
-use watertight_os::{Direction, Step, inherited};
+use watertight_os::{Direction, Step, inherited, keep_standard_streams_from_children};
 
 /// Set in the child.
 const CHILD: &str = "WATERTIGHT_INHERITED_CHILD";
@@ -82,4 +82,50 @@ fn there_are_no_other_inherited_numbers() {
         (Step::Duplicate, Class::Unsupported, None)
     );
     assert!(inherited(u32::MAX, Direction::Write).is_err());
+}
+
+/// Set in the child that keeps its streams from children, and, to [`SPEAKS`], in the child of that.
+const KEEPS: &str = "WATERTIGHT_KEEPS_CHILD";
+const SPEAKS: &str = "speaks";
+
+/// std gives a child that is to have them duplicates of its own.
+#[test]
+fn streams_are_kept_from_children_and_given_to_those_that_are_to_have_them() {
+    match std::env::var(KEEPS) {
+        Ok(role) if role == SPEAKS => println!("given"),
+        Ok(_) => keep_the_streams(),
+        Err(_) => {
+            let output = keeping("keeps").stdin(Stdio::piped()).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(text.contains("given"), "{text}{errors}");
+            assert_eq!(output.status.code(), Some(42), "{text}{errors}");
+        }
+    }
+}
+
+fn keeping(role: &str) -> Command {
+    let test = "streams_are_kept_from_children_and_given_to_those_that_are_to_have_them";
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", &test_name(module_path!(), test), "--nocapture"])
+        .env(KEEPS, role);
+    command
+}
+
+#[expect(clippy::exit, reason = "the test harness must not go on in the child")]
+fn keep_the_streams() -> ! {
+    let inherited = || {
+        [
+            is_inherited(&std::io::stdin()),
+            is_inherited(&std::io::stdout()),
+            is_inherited(&std::io::stderr()),
+        ]
+    };
+    assert_eq!(inherited(), [true; 3]);
+    keep_standard_streams_from_children().unwrap();
+    assert_eq!(inherited(), [false; 3]);
+    let status = keeping(SPEAKS).status().unwrap();
+    assert!(status.success(), "{status}");
+    std::process::exit(42)
 }

@@ -343,7 +343,7 @@ pub(crate) fn skip_packets(handle: &OwnedHandle) {
 }
 
 /// Whether children that inherit everything get a handle.
-pub(crate) fn is_inherited(handle: &OwnedHandle) -> bool {
+pub(crate) fn is_inherited(handle: &impl AsRawHandle) -> bool {
     let mut flags = 0;
     // SAFETY: the handle is open while it is borrowed; the flags are ours and written before the call returns.
     let done = unsafe { GetHandleInformation(handle.as_raw_handle(), &raw mut flags) };

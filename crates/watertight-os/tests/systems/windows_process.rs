@@ -5,16 +5,21 @@
     reason = "tests state their expectations this way, in their helpers too"
 )]
 
+#[cfg(feature = "fault")]
+mod planned;
+mod starts;
+
 use crate::itself::test_name;
 use crate::windows_lab::{alone, has_process_to_itself, has_process_with, under_wine};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::windows::io::AsHandle;
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 use watertight_os::{
-    EarlierStarts, Grouping, Native, Process, Reaped, StartOptions, StartStep, StdStreams,
-    TreeLook, holders_of, is_in_terminals_foreground,
+    EarlierStarts, Found, Grouping, Native, Process, Reaped, StartOptions, StdStreams, TreeLook,
+    is_in_terminals_foreground,
 };
 use windows_sys::Win32::Foundation::STATUS_CONTROL_C_EXIT;
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, SetConsoleCtrlHandler};
@@ -34,6 +39,8 @@ const WAITS: &str = "waits";
 const HAS_A_CHILD: &str = "has a child";
 /// Says its last words and ends with [`CODE`] when CTRL_BREAK comes.
 const HEARS: &str = "hears";
+/// Says of each of its standard streams whether calls there wait for their answers, and ends with [`CODE`].
+const TELLS: &str = "tells";
 const CODE: i32 = 7;
 /// What each says that has come so far.
 const READY: &str = "ready-and-waiting";
@@ -49,6 +56,10 @@ fn be_a_child() {
     if role == HEARS {
         await_break();
         println!("{LAST}");
+        end();
+    }
+    if role == TELLS {
+        starts::tell_of_streams();
         end();
     }
     let grandchild = (role == HAS_A_CHILD).then(|| {
@@ -343,10 +354,12 @@ fn a_tree_is_over_when_nobody_in_its_job_is_alive() {
     let (process, streams) = start(HAS_A_CHILD, Grouping::Own);
     let mut stdout = BufReader::new(streams.stdout.unwrap());
     await_ready(&mut stdout, 2);
+    assert!(!process.is_tree_over());
     assert!(process.kill().unwrap());
     assert_eq!(status(&process).code(), Some(1));
     let look = process.look_at_tree().unwrap();
     assert!(matches!(look, TreeLook::Unheld), "{look:?}");
+    assert!(!process.is_tree_over());
     drop(streams.stdin);
     assert_ends(stdout);
     // It has closed its output, and is about to end.
@@ -355,6 +368,42 @@ fn a_tree_is_over_when_nobody_in_its_job_is_alive() {
         assert!(Instant::now() < by, "somebody is left");
         std::thread::yield_now();
     }
+    assert!(process.is_tree_over());
+}
+
+#[test]
+fn a_child_that_has_started_nobody_leaves_no_tree() {
+    let _alone = alone();
+    let (process, streams) = start(WAITS, Grouping::Own);
+    assert!(process.is_tree_over(), "the child aside, nobody is there");
+    assert!(process.kill().unwrap());
+    assert_eq!(status(&process).code(), Some(1));
+    let by = Instant::now() + PATIENCE;
+    while !process.is_tree_over() {
+        assert!(Instant::now() < by, "somebody is left");
+        std::thread::yield_now();
+    }
+    assert_ends(streams.stdout.unwrap());
+    drop(streams.stdin);
+}
+
+/// Its name is that of the program, which is this one.
+#[test]
+fn who_of_the_tree_is_alive_may_hold_what_the_child_wrote_to() {
+    let _alone = alone();
+    let (process, streams) = start(HAS_A_CHILD, Grouping::Own);
+    let mut stdout = BufReader::new(streams.stdout.unwrap());
+    await_ready(&mut stdout, 2);
+    assert!(process.kill().unwrap());
+    assert_eq!(status(&process).code(), Some(1));
+    let holders = process.holders_of(stdout.get_ref().as_handle());
+    assert!(holders.iter().all(|one| one.pid != process.id()));
+    let program = std::env::current_exe().unwrap();
+    let is_this = |name: &std::ffi::OsStr| program.file_name().unwrap().eq_ignore_ascii_case(name);
+    let is_named = |one: &Found| one.name.as_deref().is_some_and(is_this);
+    assert!(holders.iter().any(is_named), "{holders:?}");
+    drop(streams.stdin);
+    assert_ends(stdout);
 }
 
 #[test]
@@ -405,40 +454,6 @@ fn whoever_was_let_go_outlives_the_process() {
     stdout.read_to_string(&mut rest).unwrap();
     assert_eq!(rest.matches(LAST).count(), 2, "{rest}");
     told.recv_timeout(PATIENCE).unwrap();
-}
-
-#[test]
-fn a_start_that_fails_says_at_which_step() {
-    let _alone = alone();
-    let step = |command: &mut Command| {
-        let error = Process::start(
-            command,
-            StartOptions::default(),
-            &mut EarlierStarts::default(),
-        )
-        .unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains(&error.error.to_string()));
-        error.step
-    };
-    assert_eq!(
-        step(&mut Command::new("no-such-program")),
-        StartStep::Program
-    );
-    for no_program in [r"C:\no\such\program.exe", r"C:\", "folder/", ""] {
-        let step = step(&mut Command::new(no_program));
-        assert_eq!(step, StartStep::Program, "{no_program}");
-    }
-    assert_eq!(
-        step(child(WAITS).current_dir(r"C:\no\such\folder")),
-        StartStep::Directory
-    );
-    assert_eq!(step(child(WAITS).arg("a\0b")), StartStep::Arguments);
-    let name = format!("watertight-no-format-{}.exe", std::process::id());
-    let no_program = std::env::temp_dir().join(name);
-    std::fs::write(&no_program, "no program").unwrap();
-    assert_eq!(step(&mut Command::new(&no_program)), StartStep::Format);
-    std::fs::remove_file(&no_program).unwrap();
 }
 
 /// Handles that the system's pool of threads opens as it grows. One that each child leaves is more.
@@ -519,74 +534,8 @@ fn assert_no_more_handles_than(before: usize) {
 }
 
 #[test]
-fn what_is_not_known_is_not_told() {
+fn whether_there_is_a_console_is_the_same_twice() {
     let _alone = alone();
-    use std::os::windows::io::AsHandle;
-    let (reader, _writer) = std::io::pipe().unwrap();
-    assert!(holders_of(reader.as_handle()).is_empty());
-    // Whichever it is, it is the same twice.
     let here = is_in_terminals_foreground();
     assert_eq!(is_in_terminals_foreground(), here);
-}
-
-#[cfg(feature = "fault")]
-mod planned {
-    use super::*;
-    use watertight_core::OsCode;
-    use watertight_os::fault::{self, Fault};
-
-    /// One that cannot be looked at is not said to be over.
-    #[test]
-    fn a_tree_that_nobody_sees_is_not_over() {
-        let _alone = alone();
-        let _guard = fault::guard();
-        let (process, streams) = start(WAITS, Grouping::Own);
-        drop(streams.stdin);
-        assert_ends(streams.stdout.unwrap());
-        assert_eq!(status(&process).code(), Some(CODE));
-        fault::plan(&[Fault {
-            at: 1,
-            only: Some("QueryInformationJobObject (alive)"),
-            code: OsCode(31_337),
-            times: 1,
-        }]);
-        let refused = process.look_at_tree().unwrap_err();
-        let _ = fault::stop();
-        assert_eq!(refused.raw_os_error(), Some(31_337));
-    }
-
-    /// Each step between making the job and letting the child run fails: no child is left, or its output would not end.
-    #[test]
-    fn a_child_that_cannot_be_put_into_its_job_is_killed() {
-        let _alone = alone();
-        let options = StartOptions {
-            grouping: Grouping::Own,
-            ends_with_us: true,
-            ..StartOptions::default()
-        };
-        for (name, step) in [
-            ("CreateJobObject", StartStep::Resources),
-            ("SetInformationJobObject", StartStep::Resources),
-            ("AssignProcessToJobObject", StartStep::Hold),
-            ("NtResumeProcess", StartStep::Hold),
-        ] {
-            let _guard = fault::guard();
-            let (mut output, into) = std::io::pipe().unwrap();
-            let mut command = child(WAITS);
-            command.stdout(into);
-            fault::plan(&[Fault {
-                at: 1,
-                only: Some(name),
-                code: OsCode(31_337),
-                times: 1,
-            }]);
-            let error =
-                Process::start(&mut command, options, &mut EarlierStarts::default()).unwrap_err();
-            let _ = fault::stop();
-            assert_eq!(error.step, step);
-            assert_eq!(error.error.raw_os_error(), Some(31_337));
-            drop(command);
-            assert_ends(&mut output);
-        }
-    }
 }

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use watertight_core::{Backend, Error, Moment, Verb};
-use watertight_os::{Found, OsHandle, OsHandleRef, holders_of};
+use watertight_os::{Found, OsHandle, OsHandleRef, Process};
 
 /// How many bytes the first read asks for: more than most commands write, less than is dear to clear.
 const READ_BYTES_MIN: usize = 8 * 1024;
@@ -31,10 +31,10 @@ fn borrowed(handle: &OsHandle) -> OsHandleRef<'_> {
     std::os::windows::io::AsHandle::as_handle(handle)
 }
 
-/// Who else has the pipe of this reader.
-pub(super) fn holders_of_pipe(reader: Option<&PipeReader>) -> Vec<Found> {
+/// Who else has the pipe of this reader, into which the child writes; where the system does not show that, who of its tree may have it.
+pub(super) fn holders_of_pipe(child: &Process, reader: Option<&PipeReader>) -> Vec<Found> {
     let copy = reader.and_then(|reader| reader.try_clone_handle().ok());
-    copy.map_or_else(Vec::new, |copy| holders_of(borrowed(&copy)))
+    copy.map_or_else(Vec::new, |copy| child.holders_of(borrowed(&copy)))
 }
 
 /// Whether a read would bring something at once: bytes, the end or a failure.
@@ -125,8 +125,8 @@ pub(super) struct Capture<B: Backend> {
 
 impl Capture<Native> {
     /// Who else has the pipe, if its end has not come.
-    pub(super) fn holders(&self) -> Vec<Found> {
-        holders_of_pipe(self.reader.as_ref().filter(|_| !self.has_ended()))
+    pub(super) fn holders(&self, child: &Process) -> Vec<Found> {
+        holders_of_pipe(child, self.reader.as_ref().filter(|_| !self.has_ended()))
     }
 }
 

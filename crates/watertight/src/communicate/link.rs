@@ -11,7 +11,7 @@ use crate::writer::PipeWriter;
 use bytes::BytesMut;
 use std::task::{Poll, Waker};
 use watertight_core::{ErrorKind, Ledger, Moment};
-use watertight_os::{Found, Handle};
+use watertight_os::{Found, Handle, Process};
 
 /// How many bytes are read of what nobody takes any more, where the system does not say how many the pipe holds: a Linux pipe's capacity.
 const READ_OUT_BYTES: u64 = 64 * 1024;
@@ -154,8 +154,8 @@ impl Link {
     }
 
     /// Who else has the pipe, if its end has not come.
-    pub(super) fn holders(&self) -> Vec<Found> {
-        holders_of_pipe(self.going().map(|ends| &ends.from))
+    pub(super) fn holders(&self, child: &Process) -> Vec<Found> {
+        holders_of_pipe(child, self.going().map(|ends| &ends.from))
     }
 
     /// Ends it, if it has not ended.

@@ -96,6 +96,10 @@ impl Limits {
     }
 
     /// How long a tree that was asked to end has, before it is killed. Zero kills at once.
+    ///
+    /// **Platform differences.** On Windows only a child that was started with the creation flag `CREATE_NEW_PROCESS_GROUP` and shares our
+    /// console can be asked ([`Child::terminate`](crate::Child::terminate)); any other is killed at once, with its tree. The flag is yours to
+    /// set, for it has a price: Ctrl-C at the console does not reach such a child any more.
     pub fn grace(mut self, duration: Duration) -> Self {
         self.grace = duration;
         self
@@ -212,7 +216,8 @@ pub struct Outcome {
     pub stderr: Captured,
     /// How much of its input got through, if that was a pipe and its ending is known.
     pub stdin: Option<Receipt>,
-    /// Who held its output still when it was left, where the system shows that (Linux).
+    /// Who held its output still when it was left (Linux). Windows does not show who has a pipe: there it is who of its tree was alive
+    /// then, each of whom may hold it. Elsewhere nobody is named.
     pub holders: Vec<Found>,
     /// Whom we ended, and who is left, if we did.
     pub tree: Option<TreeEnd>,

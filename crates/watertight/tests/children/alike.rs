@@ -49,10 +49,16 @@ fn deed() {
             println!("heard: {}", heard.contains("said"));
             std::process::exit(5);
         }
+        "keep and leave" => {
+            watertight::keep_standard_streams_from_children().unwrap();
+            drop(child("stay").stdout(Output::null()).spawn().unwrap());
+        }
         // Dropped, it goes on. Its input and its standard error are ours.
         "leave" => drop(child("stay").stdout(Output::null()).spawn().unwrap()),
         // Whether all of it went on is no matter here.
         "pass on" => drop(std::io::copy(&mut input, &mut output)),
+        #[cfg(windows)]
+        "leave a holder" => println!("left {}", on_windows::holder().spawn().unwrap().id()),
         "say" => {
             println!("said");
             std::process::exit(3);
@@ -150,6 +156,31 @@ fn whoever_is_left_behind_lives_on_when_the_command_ended_by_itself() {
     // It has both handles, too.
     drop(command);
     // Only then is anything said.
+    drop(into);
+    let mut last = String::new();
+    said.read_to_string(&mut last).unwrap();
+    assert!(last.contains("stayed"), "{last}");
+}
+
+/// What it was started with would be with whoever it leaves behind, and whoever reads it would wait for that one (Windows).
+#[test]
+fn who_is_left_behind_has_no_stream_that_it_was_not_given() {
+    let _accounted = accounted();
+    let (from, into) = std::io::pipe().unwrap();
+    let (mut said, theirs) = std::io::pipe().unwrap();
+    let mut command = child("keep and leave");
+    command
+        .stdin(Input::from_handle(from))
+        .stdout(Output::piped())
+        .stderr(Output::from_handle(theirs));
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let output = child.stdout.take().unwrap();
+    let mut rest = Vec::new();
+    // It would not end before that one does, which has its input still.
+    let ended = output.receive_to_end(&mut rest, 64 * 1024);
+    ended.within(PATIENCE).wait().unwrap();
+    assert!(child.wait().within(PATIENCE).wait().unwrap().is_success());
     drop(into);
     let mut last = String::new();
     said.read_to_string(&mut last).unwrap();

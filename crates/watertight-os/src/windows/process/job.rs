@@ -37,6 +37,14 @@ pub(super) struct Member {
     pub(super) handle: Option<OwnedHandle>,
 }
 
+impl Member {
+    /// Whether it is not known to be over. Never waits.
+    pub(super) fn may_be_alive(&self) -> bool {
+        let handle = self.handle.as_ref();
+        handle.is_none_or(|handle| !matches!(sys::wait_for(handle.as_handle(), 0), Ok(true)))
+    }
+}
+
 /// A job object without a name, which no child inherits.
 pub(super) struct Job(OwnedHandle);
 
@@ -141,8 +149,8 @@ impl Job {
         }
     }
 
-    /// QueryInformationJobObject: who is in the job. Nobody, if the system does not say.
-    pub(super) fn members(&self) -> Vec<Member> {
+    /// QueryInformationJobObject: who is in the job, or the code.
+    pub(super) fn members(&self) -> Result<Vec<Member>, u32> {
         let mut numbers = Box::new(Numbers {
             assigned: 0,
             listed: 0,
@@ -164,12 +172,12 @@ impl Job {
         });
         // More data: there are more than have room, and these are there.
         if code != ERROR_SUCCESS && code != ERROR_MORE_DATA {
-            return Vec::new();
+            return Err(code);
         }
         let count = usize::try_from(numbers.listed).unwrap_or(MEMBERS_MAX);
         let pids = numbers.pids.iter().take(count);
-        pids.filter_map(|pid| Some(member(u32::try_from(*pid).ok()?)))
-            .collect()
+        let members = pids.filter_map(|pid| Some(member(u32::try_from(*pid).ok()?)));
+        Ok(members.collect())
     }
 }
 

@@ -1,12 +1,15 @@
-//! What only Windows has: batch files, which cmd.exe would have interpret their arguments, and Ctrl-Break.
+//! What only Windows has: batch files, which cmd.exe would have interpret their arguments, Ctrl-Break, jobs that say who is in them, and a
+//! pool of threads of the system's.
 
 use super::{DEED, accounted, child};
-use crate::common::{PATIENCE, test_name};
+use crate::common::{PATIENCE, is_alone, test_name};
 use futures_lite::future;
 use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::task::Poll;
 use std::time::Duration;
-use watertight::{Command, Input, Limits, Output, StartStep};
+use watertight::{AfterExit, Command, EndedBy, Exit, Input, Limits, Native, Output, StartStep};
 use watertight_os::is_in_terminals_foreground;
 
 /// Of which cmd.exe would make something else, or which it would run. The first and the last one are plain.
@@ -184,4 +187,103 @@ fn a_child_that_can_be_asked_is_not_killed_before_the_grace() {
     });
     let code = exit.unwrap().status().unwrap().code();
     assert!([Some(CONTROL_C_EXIT), Some(0)].contains(&code), "{code:?}");
+}
+
+/// One that says nothing and ends with its input. It has the streams of whoever starts it.
+pub(super) fn holder() -> Command {
+    let mut command = Command::new("cmd.exe");
+    command.args(["/d", "/c", "set /p x="]);
+    command
+}
+
+/// Who has a pipe Windows does not show, but who of the tree is alive.
+#[test]
+fn who_of_the_tree_may_hold_the_output_is_named_with_all_that_was_said() {
+    let _accounted = accounted();
+    let (from, into) = std::io::pipe().unwrap();
+    let mut command = child("leave a holder");
+    command
+        .stdin(Input::from_handle(from))
+        .stdout(Output::piped())
+        .stderr(Output::piped());
+    let child = command.spawn().unwrap();
+    drop(command);
+    let id = child.id();
+    let limits = Limits::new().after_exit(AfterExit::Quiet(Duration::from_millis(200)));
+    let run = child.communicate(limits).within(PATIENCE);
+    let outcome = run.wait().unwrap();
+    assert_eq!(outcome.ended, EndedBy::Quiet);
+    assert!(outcome.exit.is_some_and(Exit::is_success), "{outcome:?}");
+    assert!(!outcome.stdout.is_whole() && outcome.tree.is_none());
+    let said = outcome.stdout.text();
+    let left = said.lines().find_map(|line| line.strip_prefix("left "));
+    let left: u32 = left.expect("all of it is there").parse().unwrap();
+    let named = outcome.holders.iter().find(|one| one.pid == left);
+    let name = named.and_then(|one| one.name.as_deref());
+    assert!(
+        name.is_some_and(|name| name.eq_ignore_ascii_case("cmd.exe")),
+        "{:?}",
+        outcome.holders
+    );
+    assert!(outcome.holders.iter().all(|one| one.pid != id));
+    // With that it ends.
+    drop(into);
+}
+
+/// As many threads as the system's pool may have more for some children than for one. A thread for each pipe would be more.
+const POOL_THREADS_MAX: usize = 8;
+
+/// The children are fed by pipes of the library's, read, and waited for, all by one task.
+#[test]
+fn no_pipe_of_a_child_has_a_thread() {
+    const CHILDREN: usize = 8;
+    if !is_alone(module_path!(), "no_pipe_of_a_child_has_a_thread") {
+        return;
+    }
+    // The library's own thread, and the pool, stay.
+    let first = child("say").output(Limits::new()).unwrap();
+    let first = future::block_on(first).unwrap();
+    assert!(first.stdout.has_ended);
+    let before = Native::threads().unwrap();
+    let (to, begun) = channel();
+    let mut inputs = Vec::new();
+    let mut start = || {
+        let mut command = child("begin and wait");
+        command
+            .stdin(Input::piped())
+            .stdout(Output::piped())
+            .stderr(Output::piped());
+        let mut child = command.spawn().unwrap();
+        inputs.push(child.stdin.take().unwrap());
+        let to = to.clone();
+        let run = child.communicate(Limits::new()).on_lines(move |_, line| {
+            if line.content() == b"begun" {
+                to.send(()).unwrap();
+            }
+        });
+        Box::pin(run.within(PATIENCE))
+    };
+    let mut runs: Vec<_> = (0..CHILDREN).map(|_| start()).collect();
+    let mut left = CHILDREN;
+    let all_begin = future::poll_fn(|context| {
+        for run in &mut runs {
+            assert!(run.as_mut().poll(context).is_pending(), "one is over");
+        }
+        left -= begun.try_iter().count();
+        if left == 0 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    });
+    future::block_on(all_begin);
+    let during = Native::threads().unwrap();
+    assert!(
+        during <= before + POOL_THREADS_MAX,
+        "{during} threads, {before} before"
+    );
+    drop(inputs);
+    for run in runs {
+        assert!(future::block_on(run).unwrap().is_success());
+    }
 }
