@@ -22,6 +22,7 @@ use watertight_os::{Process, Reaped, TreeEnd, Usage};
 pub(crate) mod exit;
 pub(crate) mod exit_wait;
 mod terminate;
+mod terminate_rule;
 mod wait_tree;
 
 pub use terminate::Terminate;

@@ -1,6 +1,7 @@
-//! A child that is ended, alone or with its tree: asked, given its grace, killed.
+//! A child that is ended, alone or with its tree: asked, given its grace, killed. `terminate_rule.rs` decides what comes next.
 
 use super::exit_wait::ExitWait;
+use super::terminate_rule::{self, Known, Next, Phase};
 use super::{Child, Exit, cause, exit_told, timed_out};
 use crate::driver::Driver;
 use crate::handle::Native;
@@ -10,11 +11,8 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
-use watertight_core::{Backend, Cause, Error, Moment, Verb};
+use watertight_core::{Backend, Error, Moment, Verb};
 use watertight_os::TreeEnd;
-
-/// How often to look whether a tree that was asked to end is over, when its child is: nobody tells that.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 impl Child {
     /// Asks it to end, and kills it if it has not ended within `grace`. It is asked by `SIGTERM`, with `SIGCONT` behind it for one that is
@@ -33,8 +31,7 @@ impl Child {
     /// whoever was started meanwhile, once all that were asked are over.
     ///
     /// # Errors
-    /// As [`terminate`](Self::terminate). If the tree cannot be looked at once more, the child is over and not reaped:
-    /// [`wait`](Self::wait) has its status.
+    /// As [`terminate`](Self::terminate). Of a child that is over the status is told, whatever the last look at its tree comes to.
     pub fn terminate_tree(&self, grace: Duration) -> Wait<Terminate<'_>> {
         self.end(grace, Whom::Tree)
     }
@@ -44,19 +41,10 @@ impl Child {
             child: self,
             whom,
             grace,
-            phase: Phase::Begin,
+            phase: None,
             wait: ExitWait::default(),
             timer: None,
         })
-    }
-
-    fn poll_exit(&self, wait: &mut ExitWait, waker: &Waker) -> Poll<Result<Exit, Error>> {
-        let failed = |cause: Cause| Error::without_bytes(Verb::Terminate, cause);
-        match self.poll_exited(wait, waker) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(exited) => exited.map_err(failed)?,
-        }
-        Poll::Ready(exit_told(self.process.reap(), Verb::Terminate))
     }
 }
 
@@ -66,30 +54,33 @@ enum Whom {
     Tree,
 }
 
-/// How far an ending is.
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    Begin,
-    Asked(Moment),
-    Killed,
-}
-
 /// See [`Child::terminate`].
 #[derive(Debug)]
 pub struct Terminate<'a> {
     child: &'a Child,
     whom: Whom,
     grace: Duration,
-    phase: Phase,
+    /// Nothing: nobody was asked yet.
+    phase: Option<Phase>,
     wait: ExitWait,
     timer: Option<TimerId>,
 }
 
 impl Terminate<'_> {
-    fn ask(&self) -> io::Result<bool> {
-        match self.whom {
+    /// Asks whoever is meant to end.
+    fn begin(&self) -> Phase {
+        let now = self.now();
+        let asked = match self.whom {
             Whom::Child => self.child.process.terminate(),
             Whom::Tree => all_told(self.child.process.terminate_tree()),
+        };
+        terminate_rule::begun(asked.is_ok(), now, self.grace)
+    }
+
+    fn is_tree_over(&self) -> Option<bool> {
+        match self.whom {
+            Whom::Child => None,
+            Whom::Tree => Some(self.child.process.is_tree_over()),
         }
     }
 
@@ -98,6 +89,10 @@ impl Terminate<'_> {
             Whom::Child => self.child.process.kill(),
             Whom::Tree => all_told(self.child.process.kill_tree()),
         }
+    }
+
+    fn now(&self) -> Moment {
+        self.child.driver.backend.now()
     }
 
     fn keep_time(&mut self, due: Moment, waker: &Waker) {
@@ -119,48 +114,35 @@ impl Operation for Terminate<'_> {
     type Backend = Native;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
-        let failed = |error: io::Error| Error::without_bytes(Verb::Terminate, cause(&error));
-        if let Phase::Begin = self.phase {
-            let now = self.child.driver.backend.now();
-            let due = match self.ask() {
-                Ok(_) => now.after(self.grace),
-                // One that cannot be asked is killed; if that fails too, it is told.
-                Err(_) => now,
-            };
-            self.phase = Phase::Asked(due);
-        }
+        let failed = |cause| Error::without_bytes(Verb::Terminate, cause);
+        let mut phase = self.phase.unwrap_or_else(|| self.begin());
         loop {
-            let over = self.child.poll_exited(&mut self.wait, waker);
-            if let Poll::Ready(Err(cause)) = over {
-                return Poll::Ready(Err(Error::without_bytes(Verb::Terminate, cause)));
-            }
-            let now = self.child.driver.backend.now();
-            let is_left = matches!(self.whom, Whom::Tree) && !self.child.process.is_tree_over();
-            match self.phase {
-                Phase::Asked(due) if now < due && (over.is_pending() || is_left) => {
-                    // Nobody tells when the tree of a child that is over has ended.
-                    let look = if over.is_ready() {
-                        due.min(now.after(LOOK_EVERY))
-                    } else {
-                        due
-                    };
-                    self.keep_time(look, waker);
+            self.phase = Some(phase);
+            let exited = self.child.poll_exited(&mut self.wait, waker);
+            let is_over = exited.map_err(failed)?.is_ready();
+            let known = Known {
+                now: self.now(),
+                is_over,
+                is_tree_over: self.is_tree_over(),
+            };
+            match terminate_rule::next(phase, known) {
+                Next::Kill => {
+                    let killed = self.kill();
+                    // Of one that is over the status is told, whatever the last look at its tree came to.
+                    if !is_over {
+                        killed.map_err(|error| failed(cause(&error)))?;
+                    }
+                    phase = Phase::Killed;
+                }
+                Next::Reap => {
+                    return Poll::Ready(exit_told(self.child.process.reap(), Verb::Terminate));
+                }
+                Next::Stay(look) => {
+                    if let Some(look) = look {
+                        self.keep_time(look, waker);
+                    }
                     return Poll::Pending;
                 }
-                // The grace is over, or all are who were asked: whoever was started meanwhile is in reach until the child is reaped.
-                Phase::Asked(_) if over.is_pending() || matches!(self.whom, Whom::Tree) => {
-                    let killed = self.kill();
-                    if over.is_pending() {
-                        killed.map_err(failed)?;
-                    }
-                    // Of one that is over the status is told, whatever the last look at its tree came to.
-                    self.phase = Phase::Killed;
-                }
-                // With this the child is reaped.
-                _ if over.is_ready() => {
-                    return self.child.poll_exit(&mut self.wait, waker);
-                }
-                Phase::Begin | Phase::Asked(_) | Phase::Killed => return Poll::Pending,
             }
         }
     }
