@@ -383,6 +383,13 @@ impl Process {
         self.with_tree(|tree, is_gone| tree.look(&self.hold, is_gone))
     }
 
+    /// The end of this one, whom [`look_at_tree`](Self::look_at_tree) has named, was told: it is not looked at again.
+    pub fn forget_member(&self, over: &crate::TreeMember) {
+        if !self.birth.is_elsewhere() {
+            self.state.with(|_, tree| tree.forget(over));
+        }
+    }
+
     /// As `on_tree`, and what the system cannot tell is a failure.
     fn with_tree<T>(&self, act: impl FnOnce(&mut Tree, bool) -> io::Result<T>) -> io::Result<T> {
         if self.birth.is_elsewhere() {

@@ -10,6 +10,7 @@ use self::job::{Job, Member};
 use super::classify::Call;
 use super::handle::Handle;
 use super::sys;
+use crate::TreeMember;
 use crate::fault::fallible;
 use crate::process::{
     EarlierStarts, ExitCallback, Found, Reaped, StartError, StartOptions, StartStep, StdStreams,
@@ -272,6 +273,9 @@ impl Process {
             _ => Ok(TreeLook::Unheld),
         }
     }
+
+    /// Nothing: nobody is held.
+    pub const fn forget_member(&self, _over: &TreeMember) {}
 
     /// Without a time nobody's death is waited for.
     fn end_tree(&self, by: Option<Instant>) -> TreeEnd {

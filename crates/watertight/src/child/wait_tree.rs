@@ -12,6 +12,7 @@ use crate::joined;
 use crate::timers::TimerId;
 use crate::wait::{Operation, Sealed, Wait};
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 use std::time::Duration;
@@ -73,7 +74,7 @@ impl Child {
             child: self,
             awaited: Awaited::Child,
             is_noted: false,
-            pause: PAUSE_FIRST,
+            pauses: Pauses::default(),
             exit: ExitWait::default(),
             timer: None,
         })
@@ -126,6 +127,24 @@ impl Member {
     }
 }
 
+/// The pauses between looks.
+#[derive(Debug)]
+struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(PAUSE_FIRST)
+    }
+}
+
+impl Pauses {
+    /// The next one: twice as long as the one before, up to the longest.
+    fn take(&mut self) -> Duration {
+        let longer = PAUSE_LONGEST.min(self.0 * 2);
+        mem::replace(&mut self.0, longer)
+    }
+}
+
 /// See [`Child::wait_tree`].
 #[derive(Debug)]
 pub struct WaitTree<'a> {
@@ -133,8 +152,8 @@ pub struct WaitTree<'a> {
     awaited: Awaited,
     /// Who is in the tree while the child runs is known.
     is_noted: bool,
-    /// The pause before the next look, if one is needed.
-    pause: Duration,
+    /// Before the next looks, if pauses are needed.
+    pauses: Pauses,
     exit: ExitWait,
     timer: Option<TimerId>,
 }
@@ -143,6 +162,10 @@ impl WaitTree<'_> {
     /// Looks at the tree: how the child ended, if nobody is alive, and otherwise who or what is waited for next.
     fn look(&mut self) -> Result<Option<Exit>, Error> {
         let process = &self.child.process;
+        if let Awaited::Member(over) = &self.awaited {
+            // Its end was told, whatever a question about it would say.
+            process.forget_member(&over.held);
+        }
         let look = process.look_at_tree().map_err(|error| failed(&error))?;
         self.awaited = match look {
             TreeLook::Held(member) => Awaited::Member(Member::new(member)),
@@ -154,9 +177,7 @@ impl WaitTree<'_> {
     }
 
     fn next_look(&mut self) -> Awaited {
-        let due = self.now().after(self.pause);
-        self.pause = PAUSE_LONGEST.min(self.pause * 2);
-        Awaited::Look(due)
+        Awaited::Look(self.now().after(self.pauses.take()))
     }
 
     /// Waits for what is waited for next. The waker is called when it may have come.
@@ -288,4 +309,16 @@ impl Operation for WaitTree<'_> {
 
 fn failed(error: &io::Error) -> Error {
     Error::without_bytes(Verb::WaitTree, cause(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_pause_is_twice_the_one_before_up_to_the_longest() {
+        let mut pauses = Pauses::default();
+        let millis: Vec<u128> = (0..8).map(|_| pauses.take().as_millis()).collect();
+        assert_eq!(millis, [10, 20, 40, 80, 160, 320, 500, 500]);
+    }
 }

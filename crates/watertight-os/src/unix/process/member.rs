@@ -19,6 +19,11 @@ impl TreeMember {
         Self(pidfd)
     }
 
+    /// Whether it is held by this very descriptor.
+    pub(super) fn is_held_by(&self, pidfd: &Arc<OwnedFd>) -> bool {
+        Arc::ptr_eq(&self.0, pidfd)
+    }
+
     /// ppoll: blocks this thread until it is over or the time is. Whether it is over.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 use super::by_number::Numbered;
 use super::life::Life;
+use crate::TreeMember;
 use crate::fault::fallible;
 use crate::process::{Found, TreeEnd, TreeLook};
 use crate::unix::classify::Call;
@@ -88,6 +89,9 @@ impl Tree {
         }
         Ok(TreeLook::Unheld)
     }
+
+    /// Nobody is known who could be forgotten.
+    pub(super) fn forget(&mut self, _over: &TreeMember) {}
 
     /// Nobody is known whose death could be waited for.
     pub(super) fn await_deaths(&mut self, _leader: &Hold, _end: &mut TreeEnd) {}

@@ -140,6 +140,12 @@ impl Tree {
         look.end.error.map_or(Ok(TreeLook::Over), Err)
     }
 
+    /// The end of this one was told. A question about it that fails would say that it lives.
+    pub(super) fn forget(&mut self, over: &TreeMember) {
+        self.members
+            .retain(|member| !over.is_held_by(&member.pidfd));
+    }
+
     /// Waits within a bound for those that were killed, and names those that are still there.
     pub(super) fn await_deaths(&mut self, leader: &Hold, end: &mut TreeEnd) {
         let by = Instant::now() + DEATHS_WITHIN;
@@ -277,7 +283,9 @@ impl<'a> Look<'a> {
             Ok(now) => now.filter(|now| now.started == seen.started),
             Err(error) => return self.note_unheld(seen, error),
         };
-        let Some(now) = now.filter(|_| !has_ended(pidfd.as_fd())) else {
+        // The second question may fail, and says nothing then.
+        let is_alive = |now: &Seen| !now.is_over && !has_ended(pidfd.as_fd());
+        let Some(now) = now.filter(is_alive) else {
             self.has_anybody_ended = true;
             return;
         };
