@@ -5,14 +5,17 @@
 //!
 //! | step | names |
 //! | --- | --- |
-//! | start | `open (standard number)` (where a standard stream is closed), `spawn` (std's own: its pipes, fork and exec are this one call), `pidfd_open (child)`, `F_DUPFD_CLOEXEC (child)`; when it has failed `close_range` |
+//! | start | `open (standard number)` (where a standard stream is closed), `spawn` (std's own: its pipes, fork and exec are this one call), `pidfd_open (child)`, `waitid (life)`; when it has failed `close_range` |
+//! | streams | `pipe2 (child)`, `F_DUPFD_CLOEXEC (stream)`; of an armed input `socketpair`, `send (byte)`, `shutdown (pair)`, at its orderly end `recv (byte)` |
+//! | further descriptors, a terminal | `F_DUPFD_CLOEXEC (child)`; `openpt`, `unlockpt`, `TIOCGPTPEER (make)` or `open (terminal)`, `TIOCSWINSZ` |
 //! | ask, wait | `waitid (life)`, `ppoll (child)`, `epoll_create (children)`, `clone (children)`, `EPOLL_CTL_ADD (children)`, `epoll_wait (children)`, `EPOLL_CTL_DEL (children)`; without a pidfd `clone (child)` |
-//! | wait for the tree | besides, `open (/proc)`, `read (stat)`, `pidfd_open (tree)`, `F_DUPFD_CLOEXEC (tree)` |
+//! | wait for the tree | besides, `open (/proc)`, `read (stat)` (of everybody), `read (stat again)` (of one), `pidfd_open (tree)`, `F_DUPFD_CLOEXEC (tree)`, `EPOLL_CTL_ADD (tree)` |
 //! | reap | `waitid`; without a pidfd `wait4` |
-//! | signal | `pidfd_send_signal`, `killpg`, `pidfd_open (tree)`, `open (/proc)`, `read (stat)`; without a pidfd `kill` |
+//! | signal | `pidfd_send_signal`, `killpg`, `pidfd_open (tree)`, `open (/proc)`, `read (stat)`, `read (stat again)`; without a pidfd `kill` |
 //!
-//! On Windows they are `CreateJobObject`, `spawn` and those of `windows/sys.rs`. What a child does between fork and exec is no call of
-//! this process's, and the wait of the thread that knows a child by its number alone can say nothing but that the child is over.
+//! On Windows they are `CreateJobObject`, `spawn`, `CreatePipe`, `DuplicateHandle (stream)` and those of `windows/sys.rs`. What a child
+//! does between fork and exec is no call of this process's, and the wait of the thread that knows a child by its number alone can say
+//! nothing but that the child is over.
 //!
 //! A move between two files (Linux) is `copy_file_range`, and what is asked and done about holes before it: `fstat (holes)`,
 //! `lseek (SEEK_CUR)`, `lseek (SEEK_DATA)`, `lseek (SEEK_HOLE)`, `lseek (SEEK_SET)`, `F_GETFL (holes)`, `ftruncate`. A splice of which one

@@ -62,16 +62,17 @@ pub use unix::{Bell, TreeMember, block_signals, orphans};
 #[cfg(unix)]
 pub use unix::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
-    classify, hold_standard_numbers, holders_of, inherited, is_in_terminals_foreground,
-    note_thread, open_terminal, output_pipe, resize_terminal, say, unread_by_peer, unread_in_pipe,
+    classify, duplicate, hold_standard_numbers, holders_of, inherited, is_in_terminals_foreground,
+    note_thread, open_terminal, output_pipe, plain_pipe, resize_terminal, say, unread_by_peer,
+    unread_in_pipe,
 };
 pub use unread::Unread;
 #[cfg(windows)]
 pub use windows::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,
-    classify, file_security, has_extended_attributes, has_further_streams, inherited,
+    classify, duplicate, file_security, has_extended_attributes, has_further_streams, inherited,
     is_in_terminals_foreground, keep_standard_streams_from_children, note_thread, open_terminal,
-    output_pipe, resize_terminal, say, unread_by_peer, unread_in_pipe,
+    output_pipe, plain_pipe, resize_terminal, say, unread_by_peer, unread_in_pipe,
 };
 
 #[cfg(unix)]

@@ -26,7 +26,7 @@ use watertight_core::OsCode;
 use watertight_os::Direction;
 use watertight_os::{
     EarlierStarts, Grouping, Process, RunAs, StartError, StartOptions, StartStep, StdStreams,
-    StepError, TerminalEnds, TerminalSize, armed_pair, hold_standard_numbers,
+    StepError, TerminalEnds, TerminalSize, armed_pair, duplicate, hold_standard_numbers,
     is_in_terminals_foreground, open_terminal,
 };
 
@@ -355,7 +355,7 @@ impl Command {
         let terminal = self.make_terminal(program)?;
         let has_no_input = self.stdin.is_none() && matches!(feed, Feed::Null);
         if let Some(ends) = &terminal {
-            let end = || ends.following.try_clone().map_err(short_of);
+            let end = || duplicate(&ends.following).map_err(short_of);
             (feed, sink) = (Feed::Handle(end()?), Sink::Handle(end()?));
         }
         let made = self.set_streams(program, &feed, &sink)?;
@@ -447,7 +447,7 @@ impl Command {
                 made.fed = Some(bytes.clone());
                 Stdio::piped()
             }
-            Feed::Handle(handle) => handle.try_clone().map_err(short_of)?.into(),
+            Feed::Handle(handle) => duplicate(handle).map_err(short_of)?.into(),
             Feed::Inherited => Stdio::inherit(),
             Feed::Null => Stdio::null(),
             Feed::Piped => Stdio::piped(),
@@ -456,7 +456,7 @@ impl Command {
             let (ours, theirs) = merge(out).map_err(short_of)?;
             made.merged = ours;
             self.inner
-                .stdout(theirs.try_clone().map_err(short_of)?)
+                .stdout(duplicate(&theirs).map_err(short_of)?)
                 .stderr(theirs);
         } else {
             self.inner

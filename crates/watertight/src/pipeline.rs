@@ -4,13 +4,12 @@ use crate::child::{Child, Exit};
 use crate::command::{Command, Input, Output};
 use crate::communicate::{Communicate, EndedBy, Limits, Outcome, PipeAccount};
 use crate::driver::Driver;
-use crate::handle::Native;
+use crate::handle::{Native, OsHandle};
 use crate::wait::{Operation, Sealed, Wait};
-use std::io;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use watertight_core::Error;
-use watertight_os::{StartError, StartStep};
+use watertight_os::{StartError, StartStep, plain_pipe};
 
 /// Commands that run at once, each reading what the one before writes, as `a | b | c` in a shell.
 ///
@@ -155,15 +154,15 @@ impl Pipeline {
 /// Starts one command on the pipe from the one before. With it comes the pipe to the next.
 fn start(
     command: &mut Command,
-    from_before: Option<io::PipeReader>,
+    from_before: Option<OsHandle>,
     is_last: bool,
-) -> Result<(Child, Option<io::PipeReader>), StartError> {
+) -> Result<(Child, Option<OsHandle>), StartError> {
     let mut onward = None;
     let input = from_before.map(Input::from_handle);
     let output = if is_last {
         None
     } else {
-        let (from, into) = io::pipe().map_err(|error| StartError {
+        let (from, into) = plain_pipe().map_err(|error| StartError {
             step: StartStep::Resources,
             program: command.program(),
             path: None,

@@ -6,7 +6,7 @@ use crate::reader::PipeReader;
 use crate::writer::PipeWriter;
 use std::io;
 use std::sync::Arc;
-use watertight_os::{TerminalSize, resize_terminal};
+use watertight_os::{TerminalSize, duplicate, resize_terminal};
 
 /// The leading end of a child's pseudo-terminal: see [`Command::terminal`](crate::Command::terminal).
 ///
@@ -41,7 +41,7 @@ impl Terminal {
         input: WriterOptions,
         output: ReaderOptions,
     ) -> io::Result<Self> {
-        let copy = leading.try_clone()?;
+        let copy = duplicate(&leading)?;
         let output = PipeReader::adopt_with(leading, output)?;
         let input = Arc::new(PipeWriter::adopt_with(copy, input)?);
         Ok(Self { input, output })

@@ -58,7 +58,7 @@ pub use facts::{block_device_bytes, is_signal_ignored, look_at};
 pub use fork::{end_of_a_test, fork_for_a_test};
 pub use handle::Handle;
 pub use inherited::inherited;
-pub use pipe::output_pipe;
+pub use pipe::{duplicate, output_pipe, plain_pipe};
 pub use poller::Native;
 pub use process::{
     Descriptors, Prepared, Process, Reaping, Waiting, holders_of, is_in_terminals_foreground,

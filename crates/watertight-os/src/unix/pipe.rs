@@ -1,20 +1,39 @@
-//! Making pipes, and taking over those that were made for a child.
+//! Making pipes, and what a child is given of ours; taking over our ends of a child's pipes.
 
 use super::OsHandle;
 use super::classify::{Call, classified};
 use super::handle::Handle;
 use super::kernel;
 use super::poller::Native;
+use crate::fault::fallible;
 use crate::step::{Direction, Refused, Step, StepError, step};
 use std::os::fd::OwnedFd;
 
-/// pipe2: a pipe for a child's output, both ends as everybody expects them and close-on-exec: our reading end, and the child's.
+/// pipe2: a pipe as everybody expects one, both ends close-on-exec: the reading end and the writing end. For a child, or between two.
 ///
 /// # Errors
 /// Out of descriptors. Nothing is left behind.
-pub fn output_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
-    let (from, into) = std::io::pipe()?;
+pub fn plain_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (from, into) = fallible("pipe2 (child)", Call::Make, std::io::pipe)?;
     Ok((from.into(), into.into()))
+}
+
+/// pipe2: a pipe for a child's output, which is a plain one here: our reading end, and the child's.
+///
+/// # Errors
+/// As [`plain_pipe`].
+pub fn output_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    plain_pipe()
+}
+
+/// fcntl F_DUPFD_CLOEXEC: a second descriptor of what a child is given as its stream.
+///
+/// # Errors
+/// Out of descriptors.
+pub fn duplicate(handle: &OsHandle) -> std::io::Result<OsHandle> {
+    fallible("F_DUPFD_CLOEXEC (stream)", Call::Make, || {
+        handle.try_clone()
+    })
 }
 
 impl Native {

@@ -30,7 +30,7 @@ pub use facts::let_everybody_in_for_a_test;
 pub use facts::{file_security, has_extended_attributes, has_further_streams};
 pub use handle::{Handle, armed_pair, unread_by_peer, unread_in_pipe};
 pub use inherited::{inherited, keep_standard_streams_from_children};
-pub use pipe::output_pipe;
+pub use pipe::{duplicate, output_pipe, plain_pipe};
 pub use port::Native;
 pub use process::{Process, is_in_terminals_foreground};
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};

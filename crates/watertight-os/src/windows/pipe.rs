@@ -91,6 +91,25 @@ pub fn output_pipe() -> std::io::Result<(OwnedHandle, OwnedHandle)> {
     pipe_with(FILE_SYNCHRONOUS_IO_NONALERT).map_err(failed)
 }
 
+/// std's pipe, whose ends are as programs expect them: the reading end and the writing end. Between two children.
+///
+/// # Errors
+/// The system has no more of them. Nothing is left behind.
+pub fn plain_pipe() -> std::io::Result<(OwnedHandle, OwnedHandle)> {
+    let (from, into) = fallible("CreatePipe", Call::Create, std::io::pipe)?;
+    Ok((from.into(), into.into()))
+}
+
+/// DuplicateHandle: a second handle of what a child is given as its stream.
+///
+/// # Errors
+/// The system refuses.
+pub fn duplicate(handle: &OwnedHandle) -> std::io::Result<OwnedHandle> {
+    fallible("DuplicateHandle (stream)", Call::Duplicate, || {
+        handle.try_clone()
+    })
+}
+
 fn pipe_with(writing: u32) -> Result<(OwnedHandle, OwnedHandle), StepError> {
     let root = step(Step::OpenRoot, open_root)?;
     let reading = step(Step::CreatePipe, || create(root.as_handle()))?;

@@ -9,7 +9,7 @@ use crate::writer::PipeWriter;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::process;
-use watertight_os::{Descriptors, Direction, EarlierStarts, Prepared};
+use watertight_os::{Descriptors, Direction, EarlierStarts, Prepared, plain_pipe};
 
 /// What a child has beside its standard streams.
 #[derive(Debug, Default)]
@@ -34,10 +34,10 @@ impl Further {
         }
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for (number, direction) in &self.pipes {
-            let (from, into) = io::pipe()?;
-            let (our, their): (OsHandle, OsHandle) = match direction {
-                Direction::Read => (into.into(), from.into()),
-                Direction::Write => (from.into(), into.into()),
+            let (from, into) = plain_pipe()?;
+            let (our, their) = match direction {
+                Direction::Read => (into, from),
+                Direction::Write => (from, into),
             };
             ours.push((*number, *direction, our));
             theirs.push((their, *number));

@@ -4,6 +4,7 @@ use crate::handle::OsHandle;
 use bytes::Bytes;
 use std::io;
 use std::process::Stdio;
+use watertight_os::{duplicate, output_pipe};
 
 /// What a child reads as its standard input.
 #[derive(Debug)]
@@ -133,7 +134,7 @@ impl Output {
 /// What std is told of an output.
 pub(super) fn stdio(sink: &Sink) -> io::Result<Stdio> {
     Ok(match sink {
-        Sink::Handle(handle) => handle.try_clone()?.into(),
+        Sink::Handle(handle) => duplicate(handle)?.into(),
         Sink::Inherited => Stdio::inherit(),
         Sink::Null => Stdio::null(),
         Sink::Piped | Sink::Stdout => Stdio::piped(),
@@ -143,11 +144,11 @@ pub(super) fn stdio(sink: &Sink) -> io::Result<Stdio> {
 /// Where both outputs go: our end, if it is a pipe, and the child's.
 pub(super) fn merge(out: &Sink) -> io::Result<(Option<OsHandle>, OsHandle)> {
     match out {
-        Sink::Handle(handle) => Ok((None, handle.try_clone()?)),
+        Sink::Handle(handle) => Ok((None, duplicate(handle)?)),
         Sink::Inherited => Ok((None, own_stdout()?)),
         Sink::Null => Ok((None, null()?)),
         Sink::Piped | Sink::Stdout => {
-            let (ours, theirs) = watertight_os::output_pipe()?;
+            let (ours, theirs) = output_pipe()?;
             Ok((Some(ours), theirs))
         }
     }

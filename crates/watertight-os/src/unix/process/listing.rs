@@ -48,7 +48,7 @@ pub(super) fn all() -> io::Result<Table> {
     let mut table = Table::default();
     for pid in numbers()? {
         let pid = pid?;
-        match stat(pid) {
+        match stat("read (stat)", pid) {
             Ok(line) => table.seen.extend(parsed(pid, &line)),
             Err(error) if is_gone(&error) => table.has_anybody_ended = true,
             Err(error) if is_hidden(&error) => {}
@@ -76,16 +76,16 @@ pub(super) fn one(pid: i32) -> Option<Seen> {
 
 /// The process of this number, if there is one that we may see.
 pub(super) fn asked(pid: i32) -> io::Result<Option<Seen>> {
-    match stat(pid) {
+    match stat("read (stat again)", pid) {
         Ok(line) => Ok(parsed(pid, &line)),
         Err(error) if is_gone(&error) || is_hidden(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// What /proc says of one process.
-fn stat(pid: i32) -> io::Result<Vec<u8>> {
-    fallible("read (stat)", Call::Open, || {
+/// What /proc says of one process. Among the planned failures the look at all of them has another name than the question about one.
+fn stat(name: &'static str, pid: i32) -> io::Result<Vec<u8>> {
+    fallible(name, Call::Open, || {
         std::fs::read(format!("/proc/{pid}/stat"))
     })
 }

@@ -46,7 +46,8 @@ pub(super) fn add_member(pidfd: OwnedFd, callback: ExitCallback) -> io::Result<W
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed) % (MEMBER_KEYS - 1);
     let key = MEMBER_KEYS + number;
-    the_watch()?.add_as(key, &Arc::new(pidfd), callback)?;
+    let name = "EPOLL_CTL_ADD (tree)";
+    the_watch()?.add_as(name, key, &Arc::new(pidfd), callback)?;
     Ok(WatchedMember(key))
 }
 
@@ -105,12 +106,19 @@ impl Watch {
     fn add(&self, pidfd: &Arc<OwnedFd>, callback: ExitCallback) -> io::Result<()> {
         let key =
             usize::try_from(pidfd.as_raw_fd()).expect("a descriptor that is open is not negative");
-        self.add_as(key, pidfd, callback)
+        self.add_as("EPOLL_CTL_ADD (children)", key, pidfd, callback)
     }
 
-    fn add_as(&self, key: usize, pidfd: &Arc<OwnedFd>, callback: ExitCallback) -> io::Result<()> {
+    /// EPOLL_CTL_ADD, under this name among the planned failures.
+    fn add_as(
+        &self,
+        name: &'static str,
+        key: usize,
+        pidfd: &Arc<OwnedFd>,
+        callback: ExitCallback,
+    ) -> io::Result<()> {
         let register = || {
-            fallible("EPOLL_CTL_ADD (children)", Call::Wait, || {
+            fallible(name, Call::Wait, || {
                 // SAFETY: it is taken out in `take` before its entry, and with it the last reference to it here, goes.
                 unsafe { self.poller.add(pidfd.as_fd(), key, Interest::Read) }
             })
