@@ -2,7 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use crate::common::{Accounted, PATIENCE, is_alone, read_to_end};
+#[cfg(target_os = "linux")]
+use rustix::net::sockopt::socket_linger;
+#[cfg(target_os = "linux")]
+use std::io::Read;
 use watertight::{ErrorKind, OsCode, OsHandle, PipeReader, PipeWriter, Step, fault, pipe};
+#[cfg(target_os = "linux")]
+use watertight::{WriterOptions, fault::Fault};
 
 /// A code that no system call here gives by itself.
 const CODE: OsCode = OsCode(31_337);
@@ -112,6 +118,41 @@ fn each_failing_step_of_the_ladder_gives_the_handle_back_usable() {
         assert_eq!((refused.step, refused.error.os), (failing, Some(CODE)));
         drop(PipeReader::adopt(refused.handle).unwrap());
     }
+}
+
+/// It comes back as it came, also if the call that arms it fails.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_failing_arming_gives_the_stream_back_as_it_came() {
+    let _accounted = Accounted::start();
+    let _guard = fault::guard();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut theirs, _) = listener.accept().unwrap();
+    let armed = || WriterOptions::new().armed(true);
+    fault::fail_next(Step::Arm, CODE);
+    let refused = PipeWriter::adopt_with(ours, armed()).unwrap_err();
+    assert!(!fault::clear(), "it was not reached");
+    assert_eq!((refused.step, refused.error.os), (Step::Arm, Some(CODE)));
+    let mut handle = refused.handle;
+    for call in ["SO_LINGER", "SO_LINGER (set)"] {
+        fault::plan(&[Fault {
+            at: 1,
+            only: Some(call),
+            code: CODE,
+            times: 1,
+        }]);
+        let refused = PipeWriter::adopt_with(handle, armed()).unwrap_err();
+        assert_eq!(fault::stop().begun.len(), 1, "{call}");
+        assert_eq!((refused.step, refused.error.os), (Step::Arm, Some(CODE)));
+        handle = refused.handle;
+        assert_eq!(socket_linger(&handle).unwrap(), None, "{call}");
+    }
+    let writer = PipeWriter::adopt_with(handle, armed()).unwrap();
+    let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+    assert!(receipt.is_complete());
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "a normal end");
 }
 
 /// What a test that panics had planned does not reach the next one.

@@ -250,3 +250,18 @@ fn a_consumer_that_leaves_is_told() {
     let refused = input.send(b"nobody").within(PATIENCE).wait().unwrap_err();
     assert_eq!(refused.error.kind, ErrorKind::BrokenPipe);
 }
+
+/// Nothing is started then, and nothing is left.
+#[cfg(feature = "fault")]
+#[test]
+fn an_input_that_cannot_be_armed_is_told() {
+    use watertight::{OsCode, StartStep, Step, fault};
+    let _accounted = accounted();
+    let _guard = fault::guard();
+    let code = OsCode(31_337);
+    fault::fail_next(Step::Arm, code);
+    let failed = consumer("cat").spawn().unwrap_err();
+    assert!(!fault::clear(), "it was not reached");
+    let told = (failed.step, failed.error.raw_os_error());
+    assert_eq!(told, (StartStep::Resources, Some(code.0)));
+}
