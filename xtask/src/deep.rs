@@ -48,7 +48,7 @@ const MANIFEST: &str = "Cargo.toml";
 /// A part: its name, the places whose changes bring it first (a folder, or how a file's name ends), and what it does.
 pub(crate) type Part = (&'static str, &'static [&'static str], fn(&Machine) -> Plan);
 
-pub(crate) const PARTS: [Part; 19] = [
+pub(crate) const PARTS: [Part; 20] = [
     // A quarter of the models each fail with their bugs.
     ("twins-1", &[DRIVER], |_| twins(1)),
     ("twins-2", &[DRIVER], |_| twins(2)),
@@ -63,7 +63,12 @@ pub(crate) const PARTS: [Part; 19] = [
     }),
     // All seeds, and every fault of every simulated call.
     ("simulation", &[CORE, DRIVER], |_| run("xtask sim")),
-    ("faults", &[UNIX], faults),
+    ("faults", &[UNIX], |machine| {
+        faults(machine, "every_call_may")
+    }),
+    ("faults-children", &[UNIX], |machine| {
+        faults(machine, "every_call_of_a_child")
+    }),
     ("asan", &[OS], |machine| {
         sanitized(machine, "address", "25000")
     }),
@@ -168,12 +173,13 @@ fn fuzz(machine: &Machine) -> Plan {
 }
 
 /// Every call of the real kernel fails, with every code. Its figures are in what it prints, which a passing test keeps to itself unless told.
-fn faults(machine: &Machine) -> Plan {
+fn faults(machine: &Machine, test: &str) -> Plan {
     if !machine.host.contains("-linux-") {
         return Plan::skip("only set up for Linux");
     }
-    let words = "test -p watertight --all-features --test fault_loop -- --nocapture every_call";
-    Plan::Run(vec![Step::cargo(words).env("WATERTIGHT_FAULT_ALL", "1")])
+    let words =
+        format!("test -p watertight --all-features --test fault_loop -- --nocapture {test}");
+    Plan::Run(vec![Step::cargo(&words).env("WATERTIGHT_FAULT_ALL", "1")])
 }
 
 fn sanitized(machine: &Machine, sanitizer: &str, cycles: &str) -> Plan {

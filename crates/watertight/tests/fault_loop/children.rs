@@ -1,35 +1,75 @@
-//! Scenarios of children: started, fed and read, waited for, killed.
+//! What the scenarios of children share: a child that is started, what it says of itself at its end, and who is left of it.
 
 use super::peer::Peer;
 use super::stage::{PATIENCE, Stage};
-use crate::common::noise;
+use crate::common::held;
 use std::io;
+use std::time::Instant;
+use watertight::fault::{self, Made};
 use watertight::{
     Child, Command, EndedBy, Ending, Error, ErrorKind, Exit, Group, Input, Limits, OnDrop, OsCode,
-    Outcome, Output, WriterOptions,
+    Outcome, Output, Receipt, StartError, StartStep, WriterOptions,
 };
 
-/// `cat`, which ends when its input does.
-fn cat(s: &mut Stage<'_>, input: Input) -> Option<Child> {
-    let started = Command::new("cat")
-        .stdin(input)
-        // A write that the kernel never takes would be sent for ever.
-        .stdin_options(WriterOptions::new().on_drop(OnDrop::Abort))
-        .stdout(Output::piped())
-        .group(Group::Own)
-        .kill_on_drop(true)
-        .spawn();
-    match started {
+/// Starts it in a group of its own. Whoever is left of it when the scenario is over is killed.
+pub(crate) fn start(s: &mut Stage<'_>, mut command: Command) -> Option<Child> {
+    prepare(&mut command);
+    match command.spawn() {
         Ok(child) => Some(child),
         Err(failed) => {
-            hear(s, &failed.error);
+            refused(s, &failed);
             None
         }
     }
 }
 
+/// What every command of a scenario has.
+pub(crate) fn prepare(command: &mut Command) {
+    command
+        // A write that the kernel never takes would be sent for ever.
+        .stdin_options(WriterOptions::new().on_drop(OnDrop::Abort))
+        .group(Group::Own)
+        .kill_on_drop(true);
+}
+
+/// A start that failed says why, and at which step.
+pub(crate) fn refused(s: &mut Stage<'_>, failed: &StartError) {
+    hear(s, &failed.error);
+    // What was made to fail last has stopped it.
+    if let Some(steps) = fault::begun().iter().rev().find_map(steps_of) {
+        assert!(steps.contains(&failed.step), "the step is told: {failed:?}");
+    }
+}
+
+/// The steps of a start in which this call is made. `None`: in none, or what failed depends on the code.
+fn steps_of(made: &Made) -> Option<&'static [StartStep]> {
+    let steps: &[StartStep] = match made.name {
+        // Taking over our end of a terminal is one of the last ones.
+        "F_DUPFD_CLOEXEC (stream)" => &[StartStep::Hold, StartStep::Resources],
+        "F_DUPFD_CLOEXEC (child)"
+        | "pipe2 (child)"
+        | "send (byte)"
+        | "shutdown (pair)"
+        | "socketpair" => &[StartStep::Resources],
+        "TIOCGPTPEER (make)" | "TIOCSWINSZ" | "open (terminal)" | "openpt" | "unlockpt" => {
+            &[StartStep::Terminal]
+        }
+        "F_GETFD" | "F_GETFL" | "F_SETFD" | "F_SETFL" | "SO_TYPE" | "fstat" | "getpeername"
+        | "getsockname" | "pidfd_open (child)" | "pipe2" | "waitid (life)" => &[StartStep::Hold],
+        _ => return None,
+    };
+    Some(steps)
+}
+
+/// `cat`, which ends when its input does.
+pub(crate) fn cat(s: &mut Stage<'_>, input: Input) -> Option<Child> {
+    let mut cat = Command::new("cat");
+    cat.stdin(input).stdout(Output::piped());
+    start(s, cat)
+}
+
 /// The code of an error of std's: its own, or that of ours inside.
-fn hear(s: &mut Stage<'_>, error: &io::Error) {
+pub(crate) fn hear(s: &mut Stage<'_>, error: &io::Error) {
     let inside = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<Error>());
@@ -38,31 +78,22 @@ fn hear(s: &mut Stage<'_>, error: &io::Error) {
 }
 
 /// Nobody plays the other end: the child does.
-fn nobody() -> Peer {
+pub(crate) fn nobody() -> Peer {
     Peer::content(Vec::new())
 }
 
-/// It is fed, read and waited for at once.
-pub(crate) fn communicates(s: &mut Stage<'_>) {
-    let fed = noise(3000, 50);
-    let Some(child) = cat(s, Input::bytes(fed.clone())) else {
-        return;
-    };
+/// It is fed with this, read and waited for at once.
+pub(crate) fn communicate(s: &mut Stage<'_>, child: Child, fed: &[u8]) {
     match s.drive(child.communicate(Limits::new()), &mut nobody()) {
         None => {}
-        Some(outcome) => check(s, &outcome.expect("no forked child"), &fed),
+        Some(outcome) => check(s, &outcome.expect("no forked child"), fed),
     }
 }
 
 /// Whatever failed: what came is what was sent, and what is missing is not called whole.
 fn check(s: &mut Stage<'_>, outcome: &Outcome, fed: &[u8]) {
     let out = &outcome.stdout;
-    s.hear(out.failure.and_then(|failure| failure.os));
-    if let Some(stdin) = &outcome.stdin
-        && let Ending::Failed(cause) = stdin.ending()
-    {
-        s.hear(cause.os);
-    }
+    hear_streams(s, outcome);
     assert!(
         fed.starts_with(&out.bytes),
         "not what was sent: {} bytes",
@@ -74,10 +105,7 @@ fn check(s: &mut Stage<'_>, outcome: &Outcome, fed: &[u8]) {
         assert_eq!(outcome.ended, EndedBy::Failure);
         return;
     }
-    let is_fed = outcome
-        .stdin
-        .as_ref()
-        .is_some_and(|stdin| stdin.is_complete());
+    let is_fed = outcome.stdin.as_ref().is_some_and(Receipt::is_complete);
     let is_lost = is_fed && out.is_whole() && out.bytes.len() < fed.len();
     assert!(!is_lost, "lost: {} bytes are called whole", out.bytes.len());
     assert_eq!(outcome.ended, EndedBy::Itself);
@@ -87,49 +115,20 @@ fn check(s: &mut Stage<'_>, outcome: &Outcome, fed: &[u8]) {
     );
 }
 
-/// A thread that may block waits for it.
-pub(crate) fn waited_for(s: &mut Stage<'_>) {
-    let Some(mut child) = cat(s, Input::piped()) else {
-        return;
-    };
-    drop(child.stdin.take());
-    let waited = child.wait().within(PATIENCE).wait();
-    told(s, waited);
-}
-
-/// Its end is seen first, and it is reaped after that.
-pub(crate) fn seen_and_reaped(s: &mut Stage<'_>) {
-    let Some(mut child) = cat(s, Input::piped()) else {
-        return;
-    };
-    drop(child.stdin.take());
-    let seen = child.until_exit().within(PATIENCE).wait();
-    told(s, seen);
-    let waited = child.wait().within(PATIENCE).wait();
-    told(s, waited);
-}
-
-/// It is killed with its tree, and a task waits for it.
-pub(crate) fn killed(s: &mut Stage<'_>) {
-    let Some(mut child) = cat(s, Input::piped()) else {
-        return;
-    };
-    let end = child.kill_tree();
-    if let Some(error) = &end.error {
-        hear(s, error);
+/// What failed of its streams.
+pub(crate) fn hear_streams(s: &mut Stage<'_>, outcome: &Outcome) {
+    for failure in [outcome.stdout.failure, outcome.stderr.failure] {
+        s.hear(failure.and_then(|failure| failure.os));
     }
-    s.expect(!end.signalled.is_empty(), "it is there to be killed");
-    if end.signalled.is_empty() {
-        // It may be stopped and no more: the drop kills it.
-        return;
-    }
-    drop(child.stdin.take());
-    if let Some(waited) = s.drive(child.wait(), &mut nobody()) {
-        told(s, waited);
+    if let Some(stdin) = &outcome.stdin
+        && let Ending::Failed(cause) = stdin.ending()
+    {
+        s.hear(cause.os);
     }
 }
 
-fn told(s: &mut Stage<'_>, waited: Result<Exit, Error>) {
+/// Its end was waited for.
+pub(crate) fn told(s: &mut Stage<'_>, waited: Result<Exit, Error>) {
     match waited {
         Ok(exit) => s.expect(exit.status().is_some(), "its status is told"),
         Err(error) => {
@@ -139,10 +138,25 @@ fn told(s: &mut Stage<'_>, waited: Result<Exit, Error>) {
     }
 }
 
-/// Has the thread started that hears of children's ends: only for a child that has not ended yet.
+/// One look was made while somebody was alive.
+pub(crate) fn somebody_lives(s: &mut Stage<'_>, looked: Option<Result<Exit, Error>>) {
+    let is_waited_for = match looked {
+        // Held up for ever.
+        None => return,
+        Some(Ok(_)) => false,
+        Some(Err(error)) => {
+            s.hear(error.os);
+            error.kind == ErrorKind::TimedOut
+        }
+    };
+    s.expect(is_waited_for, "who is alive is waited for");
+}
+
+/// Has the thread started that hears of children's ends: only for a child that has not ended yet. And what the first armed input finds
+/// out stays known.
 pub(crate) fn wait_for_one_that_lives() {
     let mut cat = Command::new("cat");
-    cat.stdin(Input::piped()).stdout(Output::null());
+    cat.stdin(Input::armed()).stdout(Output::null());
     let mut child = cat.spawn().expect("a child");
     let first = futures_lite::future::poll_once(child.wait());
     assert!(futures_lite::future::block_on(first).is_none());
@@ -151,9 +165,17 @@ pub(crate) fn wait_for_one_that_lives() {
     assert!(exit.expect("an end").is_success());
 }
 
-/// Starts one and waits for it: whoever is left over is reaped by a start.
-pub(crate) fn start_another() {
-    let another = Command::new("true").output(Limits::new());
-    let outcome = another.expect("a child").within(PATIENCE).wait();
-    assert!(outcome.expect("an end").is_success());
+/// Starts others and waits for them, until nobody is left: whoever is left over, and could not be reaped under the plan, is reaped by a
+/// start once it is over.
+pub(crate) fn start_others() {
+    let patience = Instant::now() + PATIENCE;
+    let is_child = |one: &String| one.starts_with("child ");
+    loop {
+        let another = Command::new("true").output(Limits::new());
+        let outcome = another.expect("a child").within(PATIENCE).wait();
+        assert!(outcome.expect("an end").is_success());
+        if !held().iter().any(is_child) || Instant::now() > patience {
+            return;
+        }
+    }
 }

@@ -18,14 +18,16 @@ pub(crate) fn codes(made: &Made) -> Vec<Errno> {
         // Nothing is done about any of them but what is done about each, and a turn costs the driver's pause.
         "epoll_wait" | "notify" => &[Errno::INTR, Errno::NOMEM, Errno::BADF, UNKNOWN],
         "epoll_wait (children)" => &[Errno::INTR, Errno::NOMEM, Errno::BADF, UNKNOWN],
-        "EPOLL_CTL_ADD (children)" | "EPOLL_CTL_DEL (children)" => {
+        "EPOLL_CTL_ADD (children)" | "EPOLL_CTL_ADD (tree)" | "EPOLL_CTL_DEL (children)" => {
             &[Errno::NOMEM, Errno::NOSPC, Errno::PERM, UNKNOWN]
         }
         "ppoll (child)" => &[Errno::INTR, Errno::NOMEM, Errno::INVAL, UNKNOWN],
         // Their arguments are good: a filter may forbid them, and nothing else can happen.
         "kill" | "killpg" | "pidfd_send_signal" => &[Errno::NOSYS, Errno::PERM, UNKNOWN],
         "wait4" | "waitid" | "waitid (life)" => &[Errno::INVAL, Errno::NOSYS, Errno::PERM, UNKNOWN],
-        "open (/proc)" | "read (stat)" => &[Errno::MFILE, Errno::NOMEM, Errno::ACCESS, UNKNOWN],
+        "open (/proc)" | "read (stat)" | "read (stat again)" => {
+            &[Errno::MFILE, Errno::NOMEM, Errno::ACCESS, UNKNOWN]
+        }
         // A cancel that does not get through waits for its bound.
         "isatty" | "write (recall)" => &[Errno::INTR, Errno::IO, UNKNOWN],
         _ => allowed(made.call),
@@ -42,6 +44,8 @@ fn is_an_answer(name: &str, code: Errno) -> bool {
         || (name == "shutdown" && code == Errno::NOTCONN)
         // A lease is a file's (fcntl(2)), and only pipes, FIFOs and terminals are opened again.
         || (name == "open (again)" && code == Errno::AGAIN)
+        // The byte lies there.
+        || (name == "recv (byte)" && code == Errno::AGAIN)
         // A child that somebody else has reaped.
         || (name.starts_with("pidfd_open") && code == Errno::SRCH)
 }
@@ -115,6 +119,10 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "spawn" => code != Errno::TXTBSY,
         // The descriptor is closed next, which takes it out.
         "EPOLL_CTL_DEL (children)" => false,
+        // The terminal's name has to do then.
+        "TIOCGPTPEER (make)" => ![Errno::INVAL, Errno::NOTTY].contains(&code),
+        // Whoever is waited for is alive for all that: the tree is looked at again.
+        "EPOLL_CTL_ADD (tree)" | "F_DUPFD_CLOEXEC (tree)" => false,
         // The child is held by its number then.
         "pidfd_open (child)" => ![Errno::NOSYS, Errno::PERM].contains(&code),
         // A handle that is going: what it leaves behind reaches nobody (rule O6), and the next adoption finds it.
@@ -140,9 +148,8 @@ pub(crate) fn is_told(made: &Made) -> bool {
         // Gone all the same (rule E4).
         "close" => code != Errno::INTR,
         // Called again.
-        "poll" | "poll (now)" | "EPOLL_CTL_ADD" | "EPOLL_CTL_MOD" | "TIOCGPTPEER" => {
-            code != Errno::INTR
-        }
+        "poll" | "poll (now)" | "EPOLL_CTL_ADD" | "EPOLL_CTL_MOD" | "TIOCGPTPEER"
+        | "recv (byte)" => code != Errno::INTR,
         // "Cancelled": after a cancel that is its answer, whoever says so.
         "write" if code == Errno::CANCELED => false,
         // The pipe's own flag is not known here: the next rung, for good.

@@ -3,7 +3,7 @@
 use super::children;
 use super::ends::Place;
 use super::rules;
-use super::scenarios::{ALL, Scenario};
+use super::scenarios::{CHILDREN, PIPES, Scenario};
 use super::stage::{PATIENCE, Stage};
 use super::watch::Watch;
 use crate::common::held;
@@ -76,7 +76,8 @@ impl Planned {
         let [name, at, mode, code] = parts[..] else {
             panic!("scenario:call#n:once|ever:code, not {name:?}");
         };
-        let scenario = ALL.iter().find(|scenario| scenario.name == name);
+        let mut all = PIPES.iter().chain(CHILDREN);
+        let scenario = all.find(|scenario| scenario.name == name);
         let numbers = at.split('+').zip(code.split('+'));
         let faults = numbers.filter_map(|(at, code)| {
             let (call, at) = at.split_once('#')?;
@@ -96,6 +97,12 @@ impl Planned {
             scenario: scenario.expect("such a scenario"),
             faults: faults.collect(),
         }
+    }
+
+    /// Whether it is a run of one of these.
+    pub(crate) fn is_of(&self, scenarios: &[Scenario]) -> bool {
+        let name = self.scenario.name;
+        scenarios.iter().any(|scenario| scenario.name == name)
     }
 
     fn is_for_ever(&self) -> bool {
@@ -181,8 +188,7 @@ impl Loop {
         }));
         let trace = fault::stop();
         if planned.scenario.name.starts_with("child-") {
-            // Who could not be reaped under the plan is reaped by the next start.
-            children::start_another();
+            children::start_others();
         }
         let Stage {
             told,

@@ -3,7 +3,7 @@
 use super::ends::End;
 use super::stage::Stage;
 use super::transferring::Manner;
-use super::{children, reading, several, special, transferring, writing};
+use super::{children_ended, children_started, reading, several, special, transferring, writing};
 
 /// One scenario.
 pub(crate) struct Scenario {
@@ -25,6 +25,7 @@ const fn heard(name: &'static str, run: fn(&mut Stage<'_>)) -> Scenario {
 /// What a child's scenario may get over without a word, or is told by another call: a question is asked in several places, of which
 /// one may do without the answer; a descriptor is closed when all is over.
 const OF_CHILDREN: &[&str] = &[
+    "FIONREAD",
     "clone (child)",
     "close",
     "kill",
@@ -35,6 +36,7 @@ const OF_CHILDREN: &[&str] = &[
     "poll (now)",
     "ppoll (child)",
     "read (stat)",
+    "read (stat again)",
     "wait4",
     "waitid",
     "waitid (life)",
@@ -56,8 +58,16 @@ const OF_COPIES: &[&str] = &[
     "splice (detour)",
 ];
 
-/// All of them.
-pub(crate) const ALL: &[Scenario] = &[
+const fn of_a_child(name: &'static str, run: fn(&mut Stage<'_>)) -> Scenario {
+    Scenario {
+        name,
+        run,
+        silent: OF_CHILDREN,
+    }
+}
+
+/// Those of pipes.
+pub(crate) const PIPES: &[Scenario] = &[
     heard("pipe-finish", |s| writing::finish(s, End::Pipe)),
     heard("fifo-finish", |s| writing::finish(s, End::Fifo)),
     heard("socket-finish", |s| writing::finish(s, End::Socket)),
@@ -215,24 +225,27 @@ pub(crate) const ALL: &[Scenario] = &[
     heard("poller", special::poller),
     heard("standard-input", special::standard_input),
     heard("one-socket-both-ways", special::both_ways),
-    Scenario {
-        name: "child-communicate",
-        run: children::communicates,
-        silent: OF_CHILDREN,
-    },
-    Scenario {
-        name: "child-wait",
-        run: children::waited_for,
-        silent: OF_CHILDREN,
-    },
-    Scenario {
-        name: "child-until-exit",
-        run: children::seen_and_reaped,
-        silent: OF_CHILDREN,
-    },
-    Scenario {
-        name: "child-kill",
-        run: children::killed,
-        silent: OF_CHILDREN,
-    },
+];
+
+/// Those of children.
+pub(crate) const CHILDREN: &[Scenario] = &[
+    of_a_child("child-communicate", children_started::with_pipes),
+    of_a_child("child-merged", children_started::with_one_output),
+    of_a_child("child-armed", children_started::with_an_armed_input),
+    of_a_child("child-terminal", children_started::with_a_terminal),
+    of_a_child("child-pipe-at", children_started::with_further_pipes),
+    of_a_child("child-pipeline", |s| {
+        children_started::in_a_pipeline(s, false)
+    }),
+    of_a_child("child-pipeline-accounted", |s| {
+        children_started::in_a_pipeline(s, true)
+    }),
+    of_a_child("child-wait", children_ended::waited_for),
+    of_a_child("child-until-exit", children_ended::seen_and_reaped),
+    of_a_child("child-kill", children_ended::killed),
+    of_a_child("child-terminate", children_ended::asked),
+    of_a_child("child-terminate-tree", children_ended::asked_with_its_tree),
+    of_a_child("child-wait-tree", children_ended::waited_for_with_its_tree),
+    of_a_child("child-wait-tree-blocking", children_ended::tree_blocked_on),
+    of_a_child("child-wait-tree-noted", children_ended::tree_noted),
 ];
