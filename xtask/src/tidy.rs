@@ -69,7 +69,8 @@ impl Tree {
 
 type Rule = fn(&Tree) -> Vec<Finding>;
 
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 6] = [
+    papers::cookbook,
     papers::gotchas,
     sources::file_length,
     sources::safety,

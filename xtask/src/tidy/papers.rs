@@ -1,4 +1,5 @@
-//! The documents: every gotcha names a test that exists, and the numbers in the README are the true ones.
+//! The documents: every gotcha names a test that exists, the cookbook's code is that of the examples, and the numbers in the README are the
+//! true ones.
 
 use super::{Finding, Tree, finding};
 use crate::machine;
@@ -6,6 +7,9 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+const COOKBOOK: &str = "docs/cookbook.md";
+/// Where the examples are. The cookbook's links go there from its own folder.
+const EXAMPLES: &str = "crates/watertight/examples/";
 const GOTCHAS: &str = "docs/gotchas.md";
 const README: &str = "README.md";
 /// The part of the gotchas that needs no tests.
@@ -26,6 +30,40 @@ fn sections(text: &str) -> Vec<(usize, &str, Vec<Line<'_>>)> {
     }
     sections.retain(|(_, title, _)| *title != UNSOLVED);
     sections
+}
+
+/// The blocks of Rust in a document: the line of each one's beginning, its code, and what stands behind it in its section.
+fn blocks(text: &str) -> Vec<(usize, &str, &str)> {
+    let mut blocks = Vec::new();
+    let mut at = 1;
+    for (index, piece) in text.split("\n```rust").enumerate() {
+        if index > 0 {
+            let (_, body) = piece.split_once('\n').unwrap_or_default();
+            let (code, behind) = body.split_once("\n```").unwrap_or((body, ""));
+            blocks.push((at, code, behind.split("\n## ").next().unwrap_or_default()));
+        }
+        at += piece.matches('\n').count() + 1;
+    }
+    blocks
+}
+
+/// Every block is a part of the example that the next link behind it leads to: that one is compiled, and checks itself.
+pub(super) fn cookbook(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (line, code, behind) in blocks(tree.text(COOKBOOK)) {
+        let link = behind.split_once(EXAMPLES);
+        let example = link.and_then(|(_, behind)| Some(behind.split_once(')')?.0));
+        let text = match example.map(|name| format!("{EXAMPLES}{name}")) {
+            None => format!("behind this code stands no link to its example in {EXAMPLES}"),
+            // Whole lines of it.
+            Some(path) if format!("\n{}", tree.text(&path)).contains(&format!("\n{code}\n")) => {
+                continue;
+            }
+            Some(path) => format!("this code is no part of {path}: take it from there"),
+        };
+        findings.push(finding(COOKBOOK, line, "cookbook", text));
+    }
+    findings
 }
 
 pub(super) fn gotchas(tree: &Tree) -> Vec<Finding> {
@@ -133,6 +171,57 @@ mod tests {
         "crates/a/tests/t.rs",
         "fn full() {}\nfn two() {}\nfn three() {}",
     );
+
+    const EXAMPLE: (&str, &str) = (
+        "crates/watertight/examples/one.rs",
+        "fn first() {\n    one();\n}\n\nfn second() {\n    two();\n}\n",
+    );
+
+    /// A recipe with this code, and what stands behind it.
+    fn recipe(code: &str, behind: &str) -> String {
+        format!("# Recipes\n\n## One\n\n```rust\n{code}\n```\n\n{behind}\n")
+    }
+
+    #[test]
+    fn code_that_is_in_no_example_is_found() {
+        let link = "([one.rs](../crates/watertight/examples/one.rs).)";
+        let gone = "([two.rs](../crates/watertight/examples/two.rs).)";
+        let elsewhere = format!("## Two\n\n{link}");
+        for (code, behind, words) in [
+            ("fn second() {\n    too();\n}", link, "one.rs: take it"),
+            // A part of a line is none of the example's.
+            ("second() {\n    two();\n}", link, "one.rs: take it"),
+            ("fn first() {\n    one();", "", "no link to its example"),
+            (
+                "fn first() {\n    one();",
+                elsewhere.as_str(),
+                "no link to its example",
+            ),
+            ("fn first() {\n    one();\n}", gone, "two.rs: take it"),
+        ] {
+            let text = recipe(code, behind);
+            let found = report(cookbook, &[(COOKBOOK, &text), EXAMPLE]);
+            assert!(
+                found.starts_with("docs/cookbook.md:5: cookbook: "),
+                "{found}"
+            );
+            assert!(found.contains(words), "{found}");
+        }
+    }
+
+    #[test]
+    fn code_of_an_example_is_quiet_and_each_block_is_looked_at() {
+        let link = "With words between ([one.rs](../crates/watertight/examples/one.rs), and more).";
+        let first = recipe("fn first() {\n    one();\n}", link);
+        let second = recipe("fn second() {\n    two();\n}", link);
+        let both = format!("{first}\n```sh\nls\n```\n{second}");
+        assert_eq!(report(cookbook, &[(COOKBOOK, &both), EXAMPLE]), "");
+        let wrong = both.replace("two()", "three()");
+        let line = wrong.lines().position(|line| line.contains("second"));
+        let found = report(cookbook, &[(COOKBOOK, &wrong), EXAMPLE]);
+        let place = format!("docs/cookbook.md:{}: ", line.unwrap());
+        assert!(found.starts_with(&place), "{found}");
+    }
 
     #[test]
     fn a_gotcha_without_a_test_is_found() {
