@@ -42,6 +42,13 @@ struct UsageReport {
     user_seconds: f64,
     system_seconds: f64,
     memory_bytes_max: Option<u64>,
+    /// Minor and major ones.
+    page_faults: Option<u64>,
+    page_faults_major: Option<u64>,
+    context_switches_voluntary: Option<u64>,
+    context_switches_involuntary: Option<u64>,
+    blocks_read: Option<u64>,
+    blocks_written: Option<u64>,
 }
 
 /// What is known of a run beside its outcome.
@@ -179,6 +186,9 @@ impl RunReport {
         line(&mut text, &format!("{} after {elapsed}", self.in_words()));
         if let Some(usage) = &self.usage {
             line(&mut text, &usage.in_words());
+            if let Some(counts) = usage.counts_in_words() {
+                line(&mut text, &counts);
+            }
         }
         if let Some(from) = &self.stdin_from {
             line(&mut text, &format!("stdin: from {from}"));
@@ -267,6 +277,12 @@ impl UsageReport {
             user_seconds: usage.user.as_secs_f64(),
             system_seconds: usage.system.as_secs_f64(),
             memory_bytes_max: usage.memory_bytes_max,
+            page_faults: usage.page_faults,
+            page_faults_major: usage.page_faults_major,
+            context_switches_voluntary: usage.context_switches_voluntary,
+            context_switches_involuntary: usage.context_switches_involuntary,
+            blocks_read: usage.blocks_read,
+            blocks_written: usage.blocks_written,
         }
     }
 
@@ -276,6 +292,28 @@ impl UsageReport {
         let memory = self.memory_bytes_max.map(shown_bytes);
         let memory = memory.map_or_else(String::new, |bytes| format!("; memory: {bytes} at most"));
         format!("processor time: {user} of its own, {system} in the system{memory}")
+    }
+
+    /// What else the system has counted, if anything.
+    fn counts_in_words(&self) -> Option<String> {
+        let mut counts = Vec::new();
+        if let Some(all) = self.page_faults {
+            let major = self.page_faults_major;
+            let major = major.map_or_else(String::new, |major| format!(", {major} major"));
+            counts.push(format!("page faults: {all}{major}"));
+        }
+        if let (Some(own), Some(other)) = (
+            self.context_switches_voluntary,
+            self.context_switches_involuntary,
+        ) {
+            counts.push(format!(
+                "context switches: {own} voluntary, {other} involuntary"
+            ));
+        }
+        if let (Some(read), Some(written)) = (self.blocks_read, self.blocks_written) {
+            counts.push(format!("blocks: {read} read, {written} written"));
+        }
+        (!counts.is_empty()).then(|| counts.join("; "))
     }
 }
 

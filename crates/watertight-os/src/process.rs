@@ -142,6 +142,20 @@ pub struct Usage {
     /// On Linux this process's own memory at the start of the child counts too, for a new process begins in its parent's: a small
     /// child of a large parent looks large.
     pub memory_bytes_max: Option<u64>,
+    /// How often memory had to be made ready for it at its first use, or once more (page faults, minor and major), where the system
+    /// counts that.
+    pub page_faults: Option<u64>,
+    /// For how many of these something had to be read from a device (major page faults), where the system counts that: not on Windows.
+    pub page_faults_major: Option<u64>,
+    /// How often it gave its processor away to wait for something, where the system counts that: not on Windows.
+    pub context_switches_voluntary: Option<u64>,
+    /// How often its processor was taken from it for somebody else, where the system counts that: not on Windows.
+    pub context_switches_involuntary: Option<u64>,
+    /// How much was read from devices for it, where the system counts that (not on Windows): on Linux in blocks of 512 bytes, elsewhere
+    /// in operations. What was in memory already does not count.
+    pub blocks_read: Option<u64>,
+    /// How much it wrote that is to go to devices, as [`blocks_read`](Self::blocks_read) is counted.
+    pub blocks_written: Option<u64>,
 }
 
 /// One process of somebody's, as far as the system lets us see it.

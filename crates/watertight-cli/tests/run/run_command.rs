@@ -162,6 +162,17 @@ fn streams_come_from_and_go_to_where_they_are_wanted() {
         assert_eq!(report["stdout_to"], to_text);
         assert!(report["stderr_to"].is_null());
         assert!(report["usage"]["user_seconds"].is_number(), "{report}");
+        for count in [
+            "page_faults",
+            "page_faults_major",
+            "context_switches_voluntary",
+            "context_switches_involuntary",
+            "blocks_read",
+            "blocks_written",
+        ] {
+            let is_told = report["usage"][count].is_number();
+            assert!(is_told || cfg!(not(target_os = "linux")), "{report}");
+        }
         assert!(report["out_of_memory"].is_null());
     }
 }

@@ -175,10 +175,15 @@ impl Process {
             return None;
         }
         let (system, user) = sys::process_times(self.handle.as_handle()).ok()?;
+        let memory = sys::process_memory(self.handle.as_handle()).ok();
+        let page_faults = memory.map(|(_, page_faults)| u64::from(page_faults));
         Some(Usage {
             user,
             system,
-            memory_bytes_max: sys::process_memory_max(self.handle.as_handle()).ok(),
+            memory_bytes_max: memory.map(|(bytes_max, _)| bytes_max),
+            // No program begins without one (Wine does not count them).
+            page_faults: page_faults.filter(|count| *count > 0),
+            ..Usage::default()
         })
     }
 

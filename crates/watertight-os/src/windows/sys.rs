@@ -407,8 +407,8 @@ fn duration_of(time: FILETIME) -> Duration {
     seconds.saturating_add(Duration::from_nanos(units % UNITS_PER_SECOND * 100))
 }
 
-/// GetProcessMemoryInfo: how many bytes a process's working set had at most.
-pub(super) fn process_memory_max(process: BorrowedHandle<'_>) -> Result<u64, u32> {
+/// GetProcessMemoryInfo: how many bytes a process's working set had at most, and how many page faults the process had.
+pub(super) fn process_memory(process: BorrowedHandle<'_>) -> Result<(u64, u32), u32> {
     let length = u32::try_from(size_of::<PROCESS_MEMORY_COUNTERS>()).expect("a small record");
     let mut counters = PROCESS_MEMORY_COUNTERS {
         cb: length,
@@ -421,7 +421,7 @@ pub(super) fn process_memory_max(process: BorrowedHandle<'_>) -> Result<u64, u32
             K32GetProcessMemoryInfo(process.as_raw_handle(), &raw mut counters, length)
         })
     });
-    result_of(code).map(|()| counters.PeakWorkingSetSize as u64)
+    result_of(code).map(|()| (counters.PeakWorkingSetSize as u64, counters.PageFaultCount))
 }
 
 /// TerminateProcess with the exit code 1.

@@ -32,8 +32,12 @@ fn what_a_child_has_used_is_told_with_its_end_and_not_before() {
     let outcome = shell(&script).output(Limits::new()).unwrap();
     let usage = outcome.wait().unwrap().usage.unwrap();
     assert!(usage.user + usage.system > Duration::ZERO, "{usage:?}");
-    #[cfg(target_os = "linux")]
-    assert!(usage.memory_bytes_max.unwrap() >= BLOCK, "{usage:?}");
+    if cfg!(target_os = "linux") {
+        assert!(usage.memory_bytes_max.unwrap() >= BLOCK, "{usage:?}");
+        assert!(usage.page_faults > usage.page_faults_major, "{usage:?}");
+        assert!(usage.context_switches_voluntary.is_some(), "{usage:?}");
+        assert!(usage.blocks_read.is_some(), "{usage:?}");
+    }
 
     let mut child = shell("read line").stdin(Input::piped()).spawn().unwrap();
     assert_eq!((child.try_wait(), child.usage()), (None, None));

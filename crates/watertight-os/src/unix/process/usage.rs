@@ -154,13 +154,28 @@ fn status(how: i32, number: i32) -> Option<ExitStatus> {
 /// What is of use of a system's record.
 #[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
 fn usage(used: &libc::rusage) -> Usage {
-    let memory = u64::try_from(used.ru_maxrss).unwrap_or(0);
+    let memory = count(used.ru_maxrss);
+    let page_faults = count(used.ru_minflt).saturating_add(count(used.ru_majflt));
+    // No program begins without a page fault: a record without one is of a system that counts none of these.
+    let if_counted = |number: u64| (page_faults > 0).then_some(number);
     Usage {
         user: duration(used.ru_utime),
         system: duration(used.ru_stime),
         // Some systems sample it, and have nothing of a child that was over before the first sample.
         memory_bytes_max: (memory > 0).then(|| memory.saturating_mul(MEMORY_UNIT_BYTES)),
+        page_faults: if_counted(page_faults),
+        page_faults_major: if_counted(count(used.ru_majflt)),
+        context_switches_voluntary: if_counted(count(used.ru_nvcsw)),
+        context_switches_involuntary: if_counted(count(used.ru_nivcsw)),
+        blocks_read: if_counted(count(used.ru_inblock)),
+        blocks_written: if_counted(count(used.ru_oublock)),
     }
+}
+
+/// No system counts backwards.
+#[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
+fn count(number: libc::c_long) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 #[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
@@ -188,6 +203,23 @@ mod tests {
         assert_eq!(told.user, Duration::from_millis(3250));
         assert_eq!(told.system, Duration::from_micros(1));
         assert_eq!(told.memory_bytes_max, Some(7 * MEMORY_UNIT_BYTES));
+        assert_eq!(told.page_faults, None, "nobody counts them");
+        used.ru_majflt = 2;
+        used.ru_nvcsw = 4;
+        used.ru_nivcsw = 5;
+        used.ru_inblock = 8;
+        used.ru_oublock = 9;
+        let told = usage(&used);
+        assert_eq!(told.page_faults, Some(2));
+        used.ru_minflt = 11;
+        let told = usage(&used);
+        assert_eq!(
+            (told.page_faults, told.page_faults_major),
+            (Some(13), Some(2))
+        );
+        assert_eq!(told.context_switches_voluntary, Some(4));
+        assert_eq!(told.context_switches_involuntary, Some(5));
+        assert_eq!((told.blocks_read, told.blocks_written), (Some(8), Some(9)));
     }
 
     #[cfg(any(target_os = "android", target_os = "linux"))]
