@@ -68,11 +68,38 @@ pub(crate) struct Adoption {
 pub(crate) struct SeenOff {
     /// What ended the run, if it was not the command's own end.
     pub(crate) ending: Option<RunEnding>,
-    /// Who was signalled and is over.
-    pub(crate) ended: Vec<Found>,
+    /// Who was asked to end.
+    pub(crate) asked: Vec<Found>,
+    /// Who was killed, asked before or not.
+    pub(crate) killed: Vec<Found>,
     /// Who is still there.
     pub(crate) left: Vec<Found>,
     pub(crate) error: Option<String>,
+}
+
+impl SeenOff {
+    /// Whether one was signalled and is over.
+    pub(crate) fn is_over(&self, pid: u32) -> bool {
+        let is_in = |list: &[Found]| list.iter().any(|one| one.pid == pid);
+        (is_in(&self.asked) || is_in(&self.killed)) && !is_in(&self.left)
+    }
+
+    fn note_asked(&mut self, end: TreeEnd) {
+        add(&mut self.asked, end.signalled);
+        self.note_error(end.error);
+    }
+
+    fn note_killed(&mut self, end: TreeEnd) {
+        add(&mut self.killed, end.signalled);
+        self.note_error(end.error);
+    }
+
+    fn note_error(&mut self, error: Option<io::Error>) {
+        if let Some(error) = error {
+            let text = format!("not everybody could be ended: {error}");
+            self.error.get_or_insert(text);
+        }
+    }
 }
 
 /// What a wait for the orphans ended with.
@@ -140,9 +167,6 @@ impl Adoption {
             let text = format!("whoever it left behind cannot be found: {error}");
             seen_off.error.get_or_insert(text);
         }
-        let left = &seen_off.left;
-        let is_over = |one: &Found| left.iter().all(|left| left.pid != one.pid);
-        seen_off.ended.retain(is_over);
         seen_off
     }
 
@@ -163,7 +187,7 @@ impl Adoption {
             };
         }
         if !flags.grace.is_zero() && !orphans::reap(own)?.is_empty() {
-            note(orphans::terminate(own), seen_off);
+            seen_off.note_asked(orphans::terminate(own));
             let due = Instant::now().checked_add(flags.grace);
             // Asked a second time, we leave them no grace.
             self.wait(own, due, 2)?;
@@ -173,7 +197,7 @@ impl Adoption {
             if seen_off.left.is_empty() {
                 return Ok(());
             }
-            note(orphans::kill(own), seen_off);
+            seen_off.note_killed(orphans::kill(own));
         }
         seen_off.left = orphans::reap(own)?;
         Ok(())
@@ -199,15 +223,11 @@ impl Adoption {
     }
 }
 
-/// Who was signalled, once each, and what failed.
-fn note(end: TreeEnd, seen_off: &mut SeenOff) {
-    for one in end.signalled {
-        if seen_off.ended.iter().all(|known| known.pid != one.pid) {
-            seen_off.ended.push(one);
+/// Adds everybody once.
+fn add(list: &mut Vec<Found>, more: Vec<Found>) {
+    for one in more {
+        if list.iter().all(|known| known.pid != one.pid) {
+            list.push(one);
         }
-    }
-    if let Some(error) = end.error {
-        let text = format!("not everybody could be ended: {error}");
-        seen_off.error.get_or_insert(text);
     }
 }

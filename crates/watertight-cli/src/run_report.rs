@@ -95,8 +95,10 @@ pub(crate) struct RunReport {
     stderr: Option<StreamReport>,
     /// Who held its output still when it was left; on Windows, who of its tree was alive then.
     holders: Vec<Somebody>,
-    /// Who was signalled.
-    ended: Vec<Somebody>,
+    /// Who was asked to end.
+    asked: Vec<Somebody>,
+    /// Who was killed, asked before or not.
+    killed: Vec<Somebody>,
     /// Who is left of those.
     left: Vec<Somebody>,
     errors: Vec<String>,
@@ -151,7 +153,8 @@ impl RunReport {
             stdout: stream(&outcome.stdout, flags.passes_output_on()),
             stderr: stream(&outcome.stderr, has_own_stderr),
             holders: named(&outcome.holders),
-            ended: tree.map_or_else(Vec::new, |tree| named(&tree.signalled)),
+            asked: tree.map_or_else(Vec::new, |tree| named(&tree.asked)),
+            killed: tree.map_or_else(Vec::new, |tree| named(&tree.killed)),
             left: tree.map_or_else(Vec::new, |tree| named(&tree.left)),
             errors,
         }
@@ -161,10 +164,10 @@ impl RunReport {
     pub(crate) fn add_seen_off(&mut self, seen_off: &SeenOff) {
         self.ending = seen_off.ending.unwrap_or(self.ending);
         // Who was left at first may be over by now.
-        let is_over = |one: &Somebody| seen_off.ended.iter().any(|ended| ended.pid == one.pid);
-        self.left.retain(|one| !is_over(one));
+        self.left.retain(|one| !seen_off.is_over(one.pid));
         for (list, more) in [
-            (&mut self.ended, &seen_off.ended),
+            (&mut self.asked, &seen_off.asked),
+            (&mut self.killed, &seen_off.killed),
             (&mut self.left, &seen_off.left),
         ] {
             for one in named(more) {
@@ -208,6 +211,11 @@ impl RunReport {
                 );
             } else if let Some(to) = to {
                 line(&mut text, &format!("{name}:{to}"));
+            }
+        }
+        for (what, whom) in [("asked to end", &self.asked), ("killed", &self.killed)] {
+            if !whom.is_empty() {
+                line(&mut text, &format!("{what}: {}", list(whom)));
             }
         }
         for note in self.notes_beside_the_ending() {

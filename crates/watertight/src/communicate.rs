@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 use watertight_core::{Backend, Error, ErrorKind, Moment};
-use watertight_os::{Found, TreeEnd};
+use watertight_os::Found;
 
 mod blocking;
 pub(crate) mod capture;
@@ -35,7 +35,7 @@ pub(crate) mod rule;
 mod told;
 
 pub use link::PipeAccount;
-pub use outcome::{AfterExit, AtBound, Captured, EndedBy, Incomplete, Limits, Outcome};
+pub use outcome::{AfterExit, AtBound, Captured, EndedBy, EndedTree, Incomplete, Limits, Outcome};
 pub use request::EndRequest;
 pub use told::OutputStream;
 
@@ -93,7 +93,7 @@ pub struct Communicate {
     phase: Phase,
     timer: Option<TimerId>,
     holders: Vec<Found>,
-    tree: Option<TreeEnd>,
+    tree: Option<EndedTree>,
 }
 
 impl Communicate {
@@ -214,7 +214,7 @@ impl Communicate {
         let asked = self.child.process.terminate_tree();
         // One that refuses is no reason to leave the others no time.
         let is_asked = asked.error.is_none() || !asked.signalled.is_empty();
-        self.tree = Some(asked);
+        self.tree.get_or_insert_default().note_asked(asked);
         let due = if is_asked {
             now.after(self.limits.grace)
         } else {
@@ -225,17 +225,7 @@ impl Communicate {
 
     fn kill(&mut self) {
         let killed = self.child.process.kill_tree();
-        match &mut self.tree {
-            Some(before) => {
-                // Who was asked and is gone by now counts all the same.
-                let is_new = |one: &Found| !before.signalled.contains(one);
-                let new: Vec<_> = killed.signalled.into_iter().filter(is_new).collect();
-                before.signalled.extend(new);
-                before.left = killed.left;
-                before.error = killed.error;
-            }
-            None => self.tree = Some(killed),
-        }
+        self.tree.get_or_insert_default().note_killed(killed);
     }
 
     /// P3: whoever a child that ended by itself has left behind is not ended by us.

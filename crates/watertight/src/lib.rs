@@ -85,8 +85,8 @@ pub use bytes::Bytes;
 pub use child::{Child, Exit, Terminate, WaitExit, WaitTree};
 pub use command::{Command, Group, Input, Output};
 pub use communicate::{
-    AfterExit, AtBound, Captured, Communicate, EndRequest, EndedBy, Incomplete, Limits, Outcome,
-    OutputStream, PipeAccount,
+    AfterExit, AtBound, Captured, Communicate, EndRequest, EndedBy, EndedTree, Incomplete, Limits,
+    Outcome, OutputStream, PipeAccount,
 };
 #[doc(hidden)]
 pub use driver::Driver;

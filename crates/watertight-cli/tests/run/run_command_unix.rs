@@ -459,11 +459,13 @@ fn who_left_the_tree_is_ended_at_the_deadline_if_we_adopt_orphans() {
     assert_eq!(report["ending"], "deadline", "{report}");
     assert_eq!(report["left"].as_array().unwrap().len(), 0, "{report}");
     assert_eq!(report["errors"].as_array().unwrap().len(), 0, "{report}");
-    let ended = report["ended"].as_array().unwrap();
+    let asked = report["asked"].as_array().unwrap();
     for name in ["sleep", "sh"] {
-        assert!(ended.iter().any(|one| one["name"] == name), "{report}");
+        assert!(asked.iter().any(|one| one["name"] == name), "{report}");
     }
-    for one in ended {
+    let killed = report["killed"].as_array().unwrap();
+    assert!(killed.iter().any(|one| one["name"] == "sh"), "{report}");
+    for one in asked.iter().chain(killed) {
         // Reaped, not only dead.
         let process = format!("/proc/{}", one["pid"]);
         assert!(!std::path::Path::new(&process).exists(), "{report}");

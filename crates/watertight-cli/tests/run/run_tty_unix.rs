@@ -107,8 +107,8 @@ fn who_left_the_tree_behind_a_terminal_is_ended_if_we_adopt_orphans() {
     let output = run(&options, script).output().unwrap();
     assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
     let report: serde_json::Value = serde_json::from_str(stderr(&output).trim()).unwrap();
-    let ended = report["ended"].as_array().unwrap();
-    assert!(ended.iter().any(|one| one["name"] == "sleep"), "{report}");
+    let asked = report["asked"].as_array().unwrap();
+    assert!(asked.iter().any(|one| one["name"] == "sleep"), "{report}");
     assert_eq!(report["left"].as_array().unwrap().len(), 0, "{report}");
 }
 

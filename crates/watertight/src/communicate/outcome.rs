@@ -5,6 +5,7 @@ use crate::child::Exit;
 use crate::receipt::{Ending, Receipt};
 use crate::writer::PipeWriter;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use watertight_core::{Error, ErrorKind};
@@ -201,6 +202,42 @@ impl Captured {
     }
 }
 
+/// What became of a child's tree that was ended. Who was asked, and was neither killed nor is left, has ended as it was asked to.
+///
+/// **Platform differences.** Where there is no /proc only the child is known, and on Windows only the child is asked.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct EndedTree {
+    /// Who was asked to end, the child first.
+    pub asked: Vec<Found>,
+    /// Who was killed, the child first: who had not ended within the grace, and who was not asked, because there was no grace, or
+    /// because it was started after the others were asked.
+    pub killed: Vec<Found>,
+    /// Who is left: the signal was refused, or they are still there after a kill, or they left the tree while it was looked at.
+    pub left: Vec<Found>,
+    /// The first thing that kept us from looking at all of it, or from killing all of it.
+    pub error: Option<io::Error>,
+}
+
+impl EndedTree {
+    pub(super) fn note_asked(&mut self, end: TreeEnd) {
+        self.asked = end.signalled;
+        self.left = end.left;
+        self.error = end.error;
+    }
+
+    /// It may be killed more than once.
+    pub(super) fn note_killed(&mut self, end: TreeEnd) {
+        for one in end.signalled {
+            if self.killed.iter().all(|known| known.pid != one.pid) {
+                self.killed.push(one);
+            }
+        }
+        self.left = end.left;
+        self.error = end.error;
+    }
+}
+
 /// What came of a child: how it ended and all its output, whatever ended it.
 #[derive(Debug)]
 #[must_use = "it says whether the child ended well"]
@@ -219,8 +256,8 @@ pub struct Outcome {
     /// Who held its output still when it was left (Linux). Windows does not show who has a pipe: there it is who of its tree was alive
     /// then, each of whom may hold it. Elsewhere nobody is named.
     pub holders: Vec<Found>,
-    /// Whom we ended, and who is left, if we did.
-    pub tree: Option<TreeEnd>,
+    /// Whom we asked to end, whom we killed, and who is left; nothing if nobody was signalled.
+    pub tree: Option<EndedTree>,
     /// What the child has used; nothing if it was not over yet, or nobody knows.
     pub usage: Option<Usage>,
     /// Why the system cannot tell the child's end, if it cannot. Nobody would hear of it, so its tree was killed, and what was written

@@ -171,7 +171,43 @@ fn a_deadline_ends_whoever_stays_behind_and_keeps_what_the_child_said() {
         let tree = outcome.tree.unwrap();
         assert!(tree.left.is_empty() && tree.error.is_none(), "{tree:?}");
         if cfg!(target_os = "linux") {
-            assert_eq!(tree.signalled.len(), 1, "{tree:?}");
+            let expected = if grace.is_zero() { (0, 1) } else { (1, 0) };
+            let ended = (tree.asked.len(), tree.killed.len());
+            assert_eq!(ended, expected, "{tree:?}");
         }
     }
+}
+
+/// The shell does as it is asked, and the one whom it has started does not listen. The word that leaves no grace comes when the shell is
+/// over.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_did_as_it_was_asked_is_told_from_who_was_killed() {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    use watertight::{EndRequest, Found};
+
+    let _accounted = accounted();
+    let script = "(trap '' TERM; echo ready; exec sleep 1000 </dev/null) & wait";
+    let child = shell(script).spawn().unwrap();
+    let id = child.id();
+    let request = EndRequest::new();
+    let limits = Limits::new().grace(PATIENCE).end_on(&request);
+    let again = request.clone();
+    let run = child
+        .communicate(limits)
+        .on_output(move |_, _| request.send());
+    let asking = std::thread::spawn(move || {
+        let pid = Pid::from_raw(id.cast_signed()).unwrap();
+        let is_over = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), is_over).unwrap();
+        again.send();
+    });
+    let outcome = run.within(PATIENCE).wait().unwrap();
+    asking.join().unwrap();
+    assert_eq!(outcome.ended, EndedBy::Request);
+    let tree = outcome.tree.unwrap();
+    let pids = |found: &[Found]| found.iter().map(|one| one.pid).collect::<Vec<_>>();
+    let (asked, killed) = (pids(&tree.asked), pids(&tree.killed));
+    assert!(asked.len() == 2 && asked[0] == id, "{tree:?}");
+    assert_eq!(killed, asked[1..], "{tree:?}");
 }

@@ -54,7 +54,11 @@ fn end_a_tree_with_another_users_member() {
         let pid: u32 = outcome.stdout.text().trim().parse().unwrap();
         let tree = outcome.tree.unwrap();
         assert_eq!(pids(&tree.left), [pid], "{tree:?}");
-        let ended = pids(&tree.signalled);
+        let ended = pids(if grace.is_zero() {
+            &tree.killed
+        } else {
+            &tree.asked
+        });
         assert!(ended.len() == 1 && ended[0] != pid, "{tree:?}");
         assert_eq!(tree.error.unwrap().raw_os_error(), Some(REFUSED));
     }
