@@ -137,6 +137,7 @@ impl<B: Backend> Capture<B> {
         onward: Option<Arc<PipeWriter<B>>>,
         limits: &Limits,
     ) -> Self {
+        let bound = limits.bound_of(stream);
         Self {
             has_ended: reader.is_none(),
             stream,
@@ -145,8 +146,8 @@ impl<B: Backend> Capture<B> {
             bytes: Vec::new(),
             filled: 0,
             wanted: READ_BYTES_MIN,
-            bytes_max: usize::try_from(limits.output_bytes_max).unwrap_or(usize::MAX),
-            at_bound: limits.at_bound,
+            bytes_max: usize::try_from(bound.bytes_max).unwrap_or(usize::MAX),
+            at_bound: bound.at_bound,
             discarded: 0,
             told: 0,
             is_past_bound: false,
@@ -164,9 +165,9 @@ impl<B: Backend> Capture<B> {
         (self.has_ended && is_passed_on) || self.failure.is_some()
     }
 
-    /// Whether there was more than is kept.
-    pub(super) const fn is_past_bound(&self) -> bool {
-        self.is_past_bound
+    /// Whether there was more than is kept, and that ends the child's tree.
+    pub(super) fn ends_the_tree(&self) -> bool {
+        self.is_past_bound && self.at_bound == AtBound::End
     }
 
     /// Whether it was closed because it cannot be passed on.

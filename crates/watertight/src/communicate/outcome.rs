@@ -1,6 +1,7 @@
 //! The limits of a `communicate`, and what comes of it.
 
 use super::request::EndRequest;
+use super::told::OutputStream;
 use crate::child::Exit;
 use crate::receipt::{Ending, Receipt};
 use crate::writer::PipeWriter;
@@ -35,12 +36,19 @@ pub enum AfterExit {
     ToEnd,
 }
 
+/// The bound of one output.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    pub(super) bytes_max: u64,
+    pub(super) at_bound: AtBound,
+}
+
 /// The limits of a [`Communicate`](super::Communicate).
 #[derive(Clone, Debug)]
 #[must_use = "limits do nothing until they are passed on"]
 pub struct Limits {
-    pub(super) output_bytes_max: u64,
-    pub(super) at_bound: AtBound,
+    stdout_bound: Bound,
+    stderr_bound: Bound,
     pub(super) within: Option<Duration>,
     pub(super) grace: Duration,
     pub(super) after_exit: AfterExit,
@@ -62,9 +70,13 @@ impl Limits {
 
     /// The defaults: no deadline, 64 MiB of each output kept and the rest counted, to the end of both streams.
     pub fn new() -> Self {
-        Self {
-            output_bytes_max: Self::OUTPUT_BYTES_MAX,
+        let bound = Bound {
+            bytes_max: Self::OUTPUT_BYTES_MAX,
             at_bound: AtBound::Discard,
+        };
+        Self {
+            stdout_bound: bound,
+            stderr_bound: bound,
             within: None,
             grace: Self::GRACE,
             after_exit: AfterExit::ToEnd,
@@ -79,14 +91,38 @@ impl Limits {
     /// How many bytes of each output are kept. What comes behind them is still told to a function that is told of the output
     /// ([`Wait::on_output`](crate::Wait::on_output), [`Wait::on_lines`](crate::Wait::on_lines)), and then it does not count as discarded.
     /// Zero keeps nothing: for a function that needs no copy beside it.
-    pub fn output_bytes_max(mut self, bytes: u64) -> Self {
-        self.output_bytes_max = bytes;
+    pub fn output_bytes_max(self, bytes: u64) -> Self {
+        self.stdout_bytes_max(bytes).stderr_bytes_max(bytes)
+    }
+
+    /// As [`output_bytes_max`](Self::output_bytes_max), for the standard output alone ([`Outcome::stdout`]). Of calls for one output the last
+    /// counts.
+    pub fn stdout_bytes_max(mut self, bytes: u64) -> Self {
+        self.stdout_bound.bytes_max = bytes;
+        self
+    }
+
+    /// As [`output_bytes_max`](Self::output_bytes_max), for the standard error alone ([`Outcome::stderr`]). Of calls for one output the last
+    /// counts.
+    pub fn stderr_bytes_max(mut self, bytes: u64) -> Self {
+        self.stderr_bound.bytes_max = bytes;
         self
     }
 
     /// What happens to output past that.
-    pub fn at_bound(mut self, at_bound: AtBound) -> Self {
-        self.at_bound = at_bound;
+    pub fn at_bound(self, at_bound: AtBound) -> Self {
+        self.stdout_at_bound(at_bound).stderr_at_bound(at_bound)
+    }
+
+    /// As [`at_bound`](Self::at_bound), for the standard output alone.
+    pub fn stdout_at_bound(mut self, at_bound: AtBound) -> Self {
+        self.stdout_bound.at_bound = at_bound;
+        self
+    }
+
+    /// As [`at_bound`](Self::at_bound), for the standard error alone.
+    pub fn stderr_at_bound(mut self, at_bound: AtBound) -> Self {
+        self.stderr_bound.at_bound = at_bound;
         self
     }
 
@@ -112,7 +148,7 @@ impl Limits {
         self
     }
 
-    /// Passes the child's standard output on as it comes, instead of keeping it; [`output_bytes_max`](Self::output_bytes_max) is then
+    /// Passes the child's standard output on as it comes, instead of keeping it; [`stdout_bytes_max`](Self::stdout_bytes_max) is then
     /// how much of it is passed on. A writer that takes nothing keeps the child waiting, as in any pipeline; when it fails (its
     /// reader has left), the child's pipe is closed, so that the child sees it. The writer stays the caller's, to be finished.
     pub fn stdout_to(mut self, writer: Arc<PipeWriter>) -> Self {
@@ -143,6 +179,13 @@ impl Limits {
     pub fn ignore_broken_stdin(mut self, yes: bool) -> Self {
         self.is_broken_stdin_ignored = yes;
         self
+    }
+
+    pub(super) const fn bound_of(&self, stream: OutputStream) -> Bound {
+        match stream {
+            OutputStream::Stderr => self.stderr_bound,
+            OutputStream::Stdout => self.stdout_bound,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! Never here: what comes next (`rule.rs`), how the exit is asked for, and what is done to the child.
 
 use super::capture::{Capture, Looks};
-use super::outcome::{AfterExit, AtBound, Captured, Limits};
+use super::outcome::{AfterExit, Captured, Limits};
 use super::rule::Known;
 use super::told::{OutputStream, Told};
 use crate::driver::Driver;
@@ -20,7 +20,6 @@ pub(crate) struct Outputs<B: Backend> {
     pub(super) stdout: Capture<B>,
     pub(super) stderr: Capture<B>,
     pub(crate) told: Told,
-    at_bound: AtBound,
     after_exit: AfterExit,
     /// When the child was seen to be over.
     exited_at: Option<Moment>,
@@ -43,7 +42,6 @@ impl<B: Backend> Outputs<B> {
             stdout: Capture::new(OutputStream::Stdout, stdout, stdout_to, limits),
             stderr: Capture::new(OutputStream::Stderr, stderr, stderr_to, limits),
             told: Told::new(limits.line_bytes_max),
-            at_bound: limits.at_bound,
             after_exit: limits.after_exit,
             exited_at: None,
             failure: None,
@@ -108,13 +106,12 @@ impl<B: Backend> Outputs<B> {
 
     /// What the decision goes by, as far as it is known here: nobody has asked for the end, and there is no deadline.
     pub(crate) fn known(&self, now: Moment) -> Known {
-        let is_past = self.stdout.is_past_bound() || self.stderr.is_past_bound();
         Known {
             now,
             exited_at: self.exited_at,
             is_unheard: self.failure.is_some(),
             has_ended: self.stdout.has_ended() && self.stderr.has_ended(),
-            is_past_bound: is_past && self.at_bound == AtBound::End,
+            is_past_bound: self.stdout.ends_the_tree() || self.stderr.ends_the_tree(),
             requests: 0,
             due: None,
             quiet: match self.after_exit {

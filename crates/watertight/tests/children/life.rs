@@ -34,6 +34,10 @@ fn deed() {
             let chunk = [b'y'; 8192];
             while output.write_all(&chunk).is_ok() {}
         }
+        "complain for ever" => {
+            let chunk = [b'e'; 8192];
+            while std::io::stderr().write_all(&chunk).is_ok() {}
+        }
         "read a byte" => input.read_exact(&mut [0]).unwrap(),
         "fail" => std::process::exit(3),
         "wait" => drop(input.read_to_end(&mut Vec::new()).unwrap()),
@@ -207,6 +211,39 @@ fn a_bound_ends_the_child_if_it_is_to() {
     assert_eq!(outcome.ended, EndedBy::Bound);
     assert_eq!(outcome.stdout.bytes.len(), 100_000);
     assert!(outcome.tree.unwrap().left.is_empty());
+}
+
+#[test]
+fn each_output_has_a_bound_of_its_own() {
+    let _accounted = accounted();
+    let kept = |limits: Limits| {
+        let outcome = child("both").output(limits).unwrap().wait().unwrap();
+        assert_eq!(outcome.ended, EndedBy::Itself);
+        assert!(outcome.stdout.discarded > 0 && outcome.stderr.discarded > 0);
+        (outcome.stdout.bytes.len(), outcome.stderr.bytes.len())
+    };
+    let limits = Limits::new().stdout_bytes_max(10).stderr_bytes_max(20);
+    assert_eq!(kept(limits), (10, 20));
+    // The last word counts.
+    let limits = Limits::new().stdout_bytes_max(10).output_bytes_max(30);
+    assert_eq!(kept(limits.stderr_bytes_max(20)), (30, 20));
+}
+
+#[test]
+fn what_happens_at_a_bound_is_each_outputs_own() {
+    let _accounted = accounted();
+    let ended = |deed: &str, limits: Limits| {
+        let run = child(deed).output(limits.grace(Duration::ZERO)).unwrap();
+        run.within(PATIENCE).wait().unwrap().ended
+    };
+    let tight = || Limits::new().stdout_bytes_max(0);
+    let limits = tight().stderr_at_bound(AtBound::End);
+    assert_eq!(ended("both", limits), EndedBy::Itself);
+    let limits = tight().stdout_at_bound(AtBound::End);
+    assert_eq!(ended("for ever", limits), EndedBy::Bound);
+    let limits = Limits::new().stderr_bytes_max(1000);
+    let limits = limits.stderr_at_bound(AtBound::End);
+    assert_eq!(ended("complain for ever", limits), EndedBy::Bound);
 }
 
 #[test]
