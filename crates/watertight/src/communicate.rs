@@ -52,7 +52,8 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 /// [`Limits::within`] its tree is asked to end, and killed after [`Limits::grace`]. Who wants the output as it comes sets a function
 /// first: [`Wait::on_output`], [`Wait::on_lines`].
 ///
-/// Whoever a child that ended by itself has left behind lives on, with [`kill_on_drop`](crate::Command::kill_on_drop) too.
+/// Whoever a child that ended by itself has left behind lives on, with [`kill_on_drop`](crate::Command::kill_on_drop) too. Only under
+/// [`AfterExit::ToEnd`] those who hold its output are a part of the run, and a limit or a request that comes before their end ends them.
 ///
 /// **Threads.** No thread is started for a pipe, however many children are run at once: the library's one thread serves the pipes of all of
 /// them. Their ends are heard of by one thread more (Linux 5.4 and later, and only for tasks: a thread that waits waits by itself) or by the
@@ -64,7 +65,8 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 ///
 /// **Cancel safety.** Dropped before it is done, the child is dropped as [`Child`] is: it goes on, without its pipes, unless
 /// [`kill_on_drop`](crate::Command::kill_on_drop) says otherwise; what it had written is lost. A deadline of the wait itself
-/// (`.within()`, `.by()`) kills the tree at once and yields the outcome as it is then, without a status.
+/// (`.within()`, `.by()`) kills the tree at once and yields the outcome as it is then, without a status. If the child has ended by itself
+/// and whoever it has left behind is no part of the run, nobody is killed, and the status is there.
 ///
 /// # Errors
 /// This process was forked from the one that began it, which goes on with it. Every other failure is in the outcome, beside all that
@@ -173,22 +175,51 @@ impl Communicate {
     /// What the decision goes by.
     fn known(&self, now: Moment) -> Known {
         let known = self.outputs.known(now);
-        let is_about_to_be_told = |since| self.link.is_about_to_be_told(since);
+        // Asked once, for another thread may change it. Nothing is read while what came before waits for the command behind.
+        let is_held_up = self.link.is_held_up();
+        let is_about_to_be_told = |since| !is_held_up && self.link.is_about_to_be_told(since);
         Known {
             has_ended: known.has_ended && self.link.has_ended(),
             requests: self.requests,
             due: self.due,
             is_read_out: known.is_read_out && !known.exited_at.is_some_and(is_about_to_be_told),
-            is_held_up: known.is_held_up || self.link.is_held_up(),
+            is_held_up: known.is_held_up || is_held_up,
             heard_at: known.heard_at.max(self.link.heard_at()),
             ..known
         }
     }
 
+    /// P3: who has ended by itself is not ended by us, and whoever tells of ends may be late. So the child is looked at itself.
+    fn look_before_the_end(&mut self, waker: &Waker, looks: Looks) -> Result<(), Error> {
+        if self.outputs.is_over() {
+            return Ok(());
+        }
+        let exited = look_at_exit(&self.child, &mut self.exit, self.is_end_told, waker);
+        if let Poll::Ready(exited) = exited {
+            let now = self.now();
+            self.outputs.note_exit(exited, now, waker, looks)?;
+        }
+        Ok(())
+    }
+
+    /// What comes next.
+    fn decide(&mut self, now: Moment, waker: &Waker, looks: Looks) -> Result<Next, Error> {
+        let next = rule::next(self.phase, &self.known(now));
+        let Next::Ask(_) = next else {
+            return Ok(next);
+        };
+        self.look_before_the_end(waker, looks)?;
+        Ok(rule::next(self.phase, &self.known(now)))
+    }
+
     /// Does what comes next: the phase then, and when to look again if nothing happens until then.
-    fn next_phase(&mut self) -> (Phase, Option<Moment>) {
+    fn next_phase(
+        &mut self,
+        waker: &Waker,
+        looks: Looks,
+    ) -> Result<(Phase, Option<Moment>), Error> {
         let now = self.now();
-        match rule::next(self.phase, &self.known(now)) {
+        Ok(match self.decide(now, waker, looks)? {
             Next::Ask(why) => self.ask(why, now),
             Next::Close(why) => (Phase::Closing(why), None),
             Next::Kill(why) => {
@@ -203,7 +234,7 @@ impl Communicate {
             }
             Next::LookAtTree(_, look) => (self.phase, Some(look)),
             Next::Stay(look) => (self.phase, look),
-        }
+        })
     }
 
     /// Asks the tree to end; where that cannot be, or there is no grace, it is killed.
@@ -274,7 +305,8 @@ impl Communicate {
         let captured = [&self.outputs.stdout, &self.outputs.stderr].map(|one| one.holders(child));
         let linked = self.link.holders(child);
         for one in captured.into_iter().flatten().chain(linked) {
-            if !self.holders.contains(&one) {
+            // It may have another name by now.
+            if self.holders.iter().all(|known| known.pid != one.pid) {
                 self.holders.push(one);
             }
         }
@@ -332,7 +364,7 @@ impl Communicate {
                 return Ok(Step::Close(ended));
             }
             self.go_on(waker, looks)?;
-            let (phase, due) = self.next_phase();
+            let (phase, due) = self.next_phase(waker, looks)?;
             if phase == self.phase {
                 return Ok(Step::Wait(due));
             }
@@ -351,10 +383,22 @@ impl Communicate {
             Poll::Ready(stdin) => stdin,
         };
         let exit = self.child.try_wait();
-        if matches!(ended, EndedBy::Itself | EndedBy::Quiet) {
+        if self.tree.is_none() {
             self.let_go();
         }
         Poll::Ready(Ok(self.outcome(ended, exit, stdin)))
+    }
+
+    /// P3: what has ended it when the deadline of the wait passes, if nobody was signalled and nobody is to be.
+    fn ended_by_itself(&self) -> Option<EndedBy> {
+        match self.phase {
+            _ if self.tree.is_some() => None,
+            Phase::Closing(ended) => Some(ended),
+            Phase::Asked(..) | Phase::Going | Phase::Killed(..) => {
+                let is_let_be = self.known(self.now()).let_be_since().is_some();
+                is_let_be.then_some(EndedBy::DeadlineAfterExit)
+            }
+        }
     }
 }
 
@@ -488,14 +532,23 @@ impl Operation for Communicate {
     }
 
     fn expire(&mut self) -> Self::Output {
-        self.kill();
+        self.look_before_the_end(Waker::noop(), Looks::Thread)?;
+        let ended_before = self.ended_by_itself();
+        if ended_before.is_none() {
+            self.kill();
+        }
         self.outputs.drain();
         self.link.stop(ErrorKind::TimedOut);
         if let Some(terminal) = &self.terminal {
             terminal.cell().abort();
         }
         self.name_holders();
-        Ok(self.outcome(EndedBy::Deadline, None, None))
+        let Some(ended) = ended_before else {
+            return Ok(self.outcome(EndedBy::Deadline, None, None));
+        };
+        let exit = self.child.try_wait();
+        self.let_go();
+        Ok(self.outcome(ended, exit, None))
     }
 
     fn forget(&mut self) {

@@ -2,7 +2,7 @@
 
 use crate::child::{Child, Exit};
 use crate::command::{Command, Input, Output};
-use crate::communicate::{Communicate, EndedBy, Limits, Outcome, PipeAccount};
+use crate::communicate::{Communicate, Limits, Outcome, PipeAccount};
 use crate::driver::Driver;
 use crate::handle::{Native, OsHandle};
 use crate::wait::{Operation, Sealed, Wait};
@@ -107,8 +107,8 @@ impl Pipeline {
     }
 
     /// Starts all of them, feeds the first and takes the output of the last: see [`Communicate`]. The limits hold for each; one that
-    /// passes its bound, or its deadline, or whose end the system cannot tell, has all of them ended. What is not said otherwise is not
-    /// inherited: the first one's standard input is empty, the last one's standard output and all standard errors are kept.
+    /// passes its bound, or its deadline, or whose end the system cannot tell, has all of them ended; whoever is left behind by those that
+    /// have ended by themselves, as [`AfterExit`](crate::AfterExit) says. What is not said otherwise is not inherited: the first one's standard input is empty, the last one's standard output and all standard errors are kept.
     ///
     /// # Errors
     /// The step that failed, with the program's name. Those that were started before it are killed: nothing is left behind.
@@ -246,7 +246,7 @@ impl Operation for RunPipeline {
                 is_news = true;
                 // It fails in a forked child only: what came is in the process that the pipeline belongs to.
                 let outcome = outcome?;
-                self.is_ending |= !matches!(outcome.ended, EndedBy::Itself | EndedBy::Quiet);
+                self.is_ending |= !outcome.ended.is_by_itself();
                 stage.outcome = Some(outcome);
             }
         }
@@ -325,9 +325,8 @@ impl PipelineOutcome {
             if !stage.is_success() && !had_enough {
                 return false;
             }
-            // What is left open after the silence that was asked for is no failure, as with any output.
-            let is_left =
-                |pipe: &PipeAccount| stage.ended == EndedBy::Quiet && pipe.is_left_empty();
+            // What is left open as it was asked for is no failure, as with any output.
+            let is_left = |pipe: &PipeAccount| stage.ended.is_by_itself() && pipe.is_left_empty();
             if let Some(pipe) = self.pipes.get(index)
                 && !pipe.is_well()
                 && !is_left(pipe)

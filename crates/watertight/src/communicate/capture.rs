@@ -323,10 +323,10 @@ impl<B: Backend> Capture<B> {
     }
 
     /// Whether there is something to read of which whoever waits here is not told yet, and nothing was read since then. (Whoever
-    /// writes on has something there at every look.)
+    /// writes on has something there at every look.) Nothing is read while what came before waits for its taker.
     pub(super) fn is_about_to_be_told(&self, since: Moment) -> bool {
         let open = self.reader.as_ref().filter(|_| !self.has_ended());
-        let open = open.filter(|_| self.heard_at <= since);
+        let open = open.filter(|_| self.heard_at <= since && !self.is_held_up());
         open.is_some_and(is_readable)
     }
 

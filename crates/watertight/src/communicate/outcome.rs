@@ -26,12 +26,18 @@ pub enum AtBound {
 }
 
 /// How long to go on after the child's exit, when somebody holds its output still: a process that it started and that outlives it.
+///
+/// With [`ToEnd`](Self::ToEnd) such a process is a part of the run, and a deadline, a bound or a request ends it as it would have ended the
+/// child. With the others it is not: once the child has ended by itself nobody is signalled, whatever ends the reading, and whoever
+/// writes on then has a broken pipe.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum AfterExit {
-    /// Until nothing has come for so long.
+    /// Until nothing has come for so long, or to the deadline.
     Quiet(Duration),
-    /// To the end of both streams: nothing is lost, and a daemon that keeps them open keeps us waiting until the deadline.
+    /// To the deadline ([`Limits::within`]); without one, to the end of both streams.
+    ToDeadline,
+    /// To the end of both streams: nothing is lost, and a daemon that keeps them open keeps us waiting until the deadline, which ends it.
     #[default]
     ToEnd,
 }
@@ -126,7 +132,8 @@ impl Limits {
         self
     }
 
-    /// The deadline, counted from the call: then the child's tree is asked to end, and killed after the grace.
+    /// The deadline, counted from the call: then the child's tree is asked to end, and killed after the grace. Of a child that has ended by
+    /// itself before that [`AfterExit`] says what becomes of whoever it has left behind.
     pub fn within(mut self, duration: Duration) -> Self {
         self.within = Some(duration);
         self
@@ -203,6 +210,9 @@ pub enum EndedBy {
     Bound,
     /// The deadline.
     Deadline,
+    /// The child ended, somebody held its output still at the deadline, and the rule for what comes after let it be
+    /// ([`AfterExit::ToDeadline`], [`AfterExit::Quiet`]).
+    DeadlineAfterExit,
     /// The system cannot tell the child's end ([`Outcome::failure`]): its tree was killed.
     Failure,
     /// The child ended, and so did its output.
@@ -211,6 +221,14 @@ pub enum EndedBy {
     Quiet,
     /// Somebody who asked for it ([`EndRequest`]).
     Request,
+}
+
+impl EndedBy {
+    /// Whether the child ended by itself, and its output ended too or was left to whoever held it: nobody was ended.
+    #[must_use]
+    pub const fn is_by_itself(self) -> bool {
+        matches!(self, Self::DeadlineAfterExit | Self::Itself | Self::Quiet)
+    }
 }
 
 /// One output of a child.
@@ -334,11 +352,14 @@ impl Outcome {
     }
 
     fn shortcoming(&self) -> Option<String> {
+        let is_left = self.tree.is_none();
         match self.ended {
+            EndedBy::Bound if is_left => return Some("its output passed the bound".into()),
             EndedBy::Bound => return Some("its output passed the bound, and it was ended".into()),
             EndedBy::Deadline => return Some("its deadline passed, and it was ended".into()),
+            EndedBy::Request if is_left => return Some("its output was left on request".into()),
             EndedBy::Request => return Some("it was ended on request".into()),
-            EndedBy::Failure | EndedBy::Itself | EndedBy::Quiet => {}
+            EndedBy::DeadlineAfterExit | EndedBy::Failure | EndedBy::Itself | EndedBy::Quiet => {}
         }
         if let Some(error) = self.failure {
             return Some(format!("its end cannot be told, and it was ended: {error}"));
@@ -365,7 +386,7 @@ impl Outcome {
 
     /// Whether it came to its end by itself and its output is whole, whatever its status and its input.
     pub(crate) fn is_whole(&self) -> bool {
-        let is_by_itself = matches!(self.ended, EndedBy::Itself | EndedBy::Quiet);
+        let is_by_itself = self.ended.is_by_itself();
         is_by_itself && self.failure.is_none() && self.lacking_output().is_none()
     }
 

@@ -79,7 +79,7 @@ impl<B: Backend> Outputs<B> {
     }
 
     /// The child is over, or the system cannot tell.
-    fn note_exit(
+    pub(super) fn note_exit(
         &mut self,
         exited: Result<(), Cause>,
         now: Moment,
@@ -114,10 +114,7 @@ impl<B: Backend> Outputs<B> {
             is_past_bound: self.stdout.ends_the_tree() || self.stderr.ends_the_tree(),
             requests: 0,
             due: None,
-            quiet: match self.after_exit {
-                AfterExit::Quiet(quiet) => Some(quiet),
-                AfterExit::ToEnd => None,
-            },
+            after_exit: self.after_exit,
             is_read_out: self.is_read_out,
             is_held_up: self.stdout.is_held_up() || self.stderr.is_held_up(),
             heard_at: self.stdout.heard_at().max(self.stderr.heard_at()),

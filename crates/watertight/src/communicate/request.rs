@@ -13,7 +13,8 @@ struct State {
 }
 
 /// Ends all that it was given to with [`Limits::end_on`](crate::Limits::end_on), as their deadline would; sent again, it kills them at
-/// once. It can be cloned, and sent from any thread.
+/// once. Whoever a child has left behind that ended by itself is ended only under [`AfterExit::ToEnd`](crate::AfterExit::ToEnd). It can be
+/// cloned, and sent from any thread.
 ///
 /// # Examples
 ///

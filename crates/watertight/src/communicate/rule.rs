@@ -1,11 +1,15 @@
 //! What comes next in a `communicate`, from what is known at the moment: a function without effects, and a table of all of it.
 
-use super::outcome::EndedBy;
+use super::outcome::{AfterExit, EndedBy};
 use std::time::Duration;
 use watertight_core::Moment;
 
 /// How often to look whether a tree that was asked to end is over, when its child is: nobody tells that.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How long after the child's exit somebody may take to tell of what it has written, when the reading is to end for another reason than
+/// silence. It takes well under a millisecond unless the machine is busy.
+const READ_OUT_WITHIN: Duration = Duration::from_millis(500);
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,14 +40,22 @@ pub(crate) struct Known {
     pub(super) requests: u32,
     /// The deadline.
     pub(super) due: Option<Moment>,
-    /// How long nothing may come after the child's exit, if that ends it.
-    pub(super) quiet: Option<Duration>,
+    /// How long to go on after the child's exit.
+    pub(super) after_exit: AfterExit,
     /// The outputs were looked at once more since the child was seen to be over.
     pub(super) is_read_out: bool,
     /// What came waits for whoever it is passed on to: that is no silence of the child's.
     pub(super) is_held_up: bool,
     /// When something came last.
     pub(super) heard_at: Moment,
+}
+
+impl Known {
+    /// P3: since when the child is over, if whoever it has left behind is no part of the run and is let be.
+    pub(super) fn let_be_since(&self) -> Option<Moment> {
+        self.exited_at
+            .filter(|_| self.after_exit != AfterExit::ToEnd)
+    }
 }
 
 /// What comes next.
@@ -86,16 +98,16 @@ pub(crate) fn next(phase: Phase, known: &Known) -> Next {
 fn next_of_going(known: &Known) -> Next {
     let now = known.now;
     if known.is_past_bound {
-        return Next::Ask(EndedBy::Bound);
+        return end(known, EndedBy::Bound);
     }
     if known.requests > 0 {
-        return Next::Ask(EndedBy::Request);
+        return end(known, EndedBy::Request);
     }
     if known.due.is_some_and(|due| due <= now) {
-        return Next::Ask(EndedBy::Deadline);
+        return end(known, EndedBy::Deadline);
     }
     let mut look = known.due;
-    if let (Some(exited_at), Some(quiet)) = (known.exited_at, known.quiet)
+    if let (Some(exited_at), AfterExit::Quiet(quiet)) = (known.exited_at, known.after_exit)
         && known.is_read_out
         && !known.is_held_up
     {
@@ -106,6 +118,23 @@ fn next_of_going(known: &Known) -> Next {
         look = Some(look.map_or(due, |known| known.min(due)));
     }
     Next::Stay(look)
+}
+
+/// How a limit or somebody's word ends what goes on.
+fn end(known: &Known, why: EndedBy) -> Next {
+    let Some(since) = known.let_be_since() else {
+        return Next::Ask(why);
+    };
+    // P4: what the child wrote is read first.
+    let by = since.after(READ_OUT_WITHIN);
+    if !known.is_read_out && known.now < by {
+        return Next::Stay(Some(by));
+    }
+    Next::Close(if why == EndedBy::Deadline {
+        EndedBy::DeadlineAfterExit
+    } else {
+        why
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::*;
 
 const NOW: Moment = Moment(1_000_000_000);
+const LONG_AGO: Moment = Moment(400_000_000);
 const PAST: Moment = Moment(900_000_000);
 const SOON: Moment = Moment(1_005_000_000);
 const LATER: Moment = Moment(2_000_000_000);
@@ -23,7 +24,7 @@ const NOTHING: Known = Known {
     is_past_bound: false,
     requests: 0,
     due: None,
-    quiet: None,
+    after_exit: AfterExit::ToEnd,
     is_read_out: false,
     is_held_up: false,
     heard_at: Moment(0),
@@ -36,7 +37,7 @@ fn all() -> Vec<Known> {
         all = all.iter().copied().flat_map(variants).collect();
     };
     vary(&|known| {
-        let times = [None, Some(PAST), Some(NOW)];
+        let times = [None, Some(LONG_AGO), Some(PAST), Some(NOW)];
         times.map(|exited_at| Known { exited_at, ..known }).to_vec()
     });
     vary(&|known| {
@@ -64,8 +65,15 @@ fn all() -> Vec<Known> {
         times.map(|due| Known { due, ..known }).to_vec()
     });
     vary(&|known| {
-        let times = [None, Some(Duration::ZERO), Some(SHORT), Some(LONG)];
-        times.map(|quiet| Known { quiet, ..known }).to_vec()
+        let quiet = [Duration::ZERO, SHORT, LONG].map(AfterExit::Quiet);
+        let rules = quiet.into_iter();
+        let rules = rules.chain([AfterExit::ToDeadline, AfterExit::ToEnd]);
+        rules
+            .map(|after_exit| Known {
+                after_exit,
+                ..known
+            })
+            .collect()
     });
     vary(&|known| {
         let variants = BOTH.map(|is_read_out| Known {
@@ -96,8 +104,22 @@ fn is_done(known: &Known) -> bool {
 fn silent_at(known: &Known) -> Option<Moment> {
     let counts = known.is_read_out && !known.is_held_up;
     let since = known.exited_at?.max(known.heard_at);
-    let quiet = known.quiet?;
+    let AfterExit::Quiet(quiet) = known.after_exit else {
+        return None;
+    };
     counts.then(|| since.after(quiet))
+}
+
+/// What a reason comes to. Once the child is over nobody is asked to end, unless whoever is left behind is a part of the run; and what the
+/// child has written is read first, as far as it is told of in time.
+fn ended(known: &Known, by: EndedBy, left: EndedBy) -> Next {
+    let is_part_of_the_run = known.after_exit == AfterExit::ToEnd;
+    match known.exited_at {
+        Some(LONG_AGO) if !is_part_of_the_run => Next::Close(left),
+        Some(_) if !is_part_of_the_run && known.is_read_out => Next::Close(left),
+        Some(since) if !is_part_of_the_run => Next::Stay(Some(since.after(READ_OUT_WITHIN))),
+        Some(_) | None => Next::Ask(by),
+    }
 }
 
 /// The first row that applies.
@@ -110,9 +132,18 @@ fn what_goes_on_is_ended_by_the_first_reason_there_is() {
         let rows = [
             (known.is_unheard, Next::Kill(EndedBy::Failure)),
             (is_done(&known), Next::Close(EndedBy::Itself)),
-            (known.is_past_bound, Next::Ask(EndedBy::Bound)),
-            (known.requests > 0, Next::Ask(EndedBy::Request)),
-            (is_due, Next::Ask(EndedBy::Deadline)),
+            (
+                known.is_past_bound,
+                ended(&known, EndedBy::Bound, EndedBy::Bound),
+            ),
+            (
+                known.requests > 0,
+                ended(&known, EndedBy::Request, EndedBy::Request),
+            ),
+            (
+                is_due,
+                ended(&known, EndedBy::Deadline, EndedBy::DeadlineAfterExit),
+            ),
             (
                 silent_at.is_some_and(|due| due <= NOW),
                 Next::Close(EndedBy::Quiet),
@@ -156,6 +187,19 @@ fn who_was_killed_is_read_to_its_end_or_the_bound() {
             };
             let phase = Phase::Killed(EndedBy::Bound, due);
             assert_eq!(next(phase, &known), expected, "{due:?} {known:?}");
+        }
+    }
+}
+
+/// Whatever else is known: a success is not followed by a signal, unless whoever is left behind is a part of the run.
+#[test]
+fn nobody_is_signalled_once_the_child_has_ended_by_itself() {
+    let is_told = |known: &Known| known.exited_at.is_some() && !known.is_unheard;
+    for known in all().iter().filter(|known| is_told(known)) {
+        let next = next(Phase::Going, known);
+        if known.after_exit != AfterExit::ToEnd {
+            let is_let_be = matches!(next, Next::Close(_) | Next::Stay(_));
+            assert!(is_let_be, "{next:?} {known:?}");
         }
     }
 }

@@ -140,26 +140,37 @@ fn each_command_of_a_pipeline_has_its_own_status() {
 #[test]
 fn whoever_is_left_behind_lives_on_when_the_command_ended_by_itself() {
     let _accounted = accounted();
-    let (from, into) = std::io::pipe().unwrap();
-    let (mut said, theirs) = std::io::pipe().unwrap();
-    let mut command = child("leave");
-    command
-        .stdin(Input::from_handle(from))
-        .stderr(Output::from_handle(theirs))
-        .kill_on_drop(true);
     // On Windows whoever is left behind has inherited the output as well.
-    let limits = Limits::new().after_exit(AfterExit::Quiet(Duration::ZERO));
-    let run = command.output(limits).unwrap();
-    let outcome = run.within(PATIENCE).wait().unwrap();
-    assert!(outcome.exit.is_some_and(Exit::is_success), "{outcome:?}");
-    assert!(outcome.tree.is_none(), "{outcome:?}");
-    // It has both handles, too.
-    drop(command);
-    // Only then is anything said.
-    drop(into);
-    let mut last = String::new();
-    said.read_to_string(&mut last).unwrap();
-    assert!(last.contains("stayed"), "{last}");
+    for limits in [
+        Limits::new().after_exit(AfterExit::Quiet(Duration::ZERO)),
+        Limits::new()
+            .after_exit(AfterExit::ToDeadline)
+            .within(Duration::ZERO),
+    ] {
+        let (from, into) = std::io::pipe().unwrap();
+        let (mut said, theirs) = std::io::pipe().unwrap();
+        let mut command = child("leave");
+        command
+            .stdin(Input::from_handle(from))
+            .stdout(Output::piped())
+            .stderr(Output::from_handle(theirs))
+            .kill_on_drop(true);
+        let leaving = command.spawn().unwrap();
+        // It has both handles, too.
+        drop(command);
+        // A deadline begins with what is called next.
+        let exit = leaving.until_exit().within(PATIENCE).wait().unwrap();
+        let run = leaving.communicate(limits).within(PATIENCE);
+        let outcome = run.wait().unwrap();
+        assert_eq!(outcome.exit, Some(exit), "{outcome:?}");
+        assert!(exit.is_success() && outcome.ended.is_by_itself());
+        assert!(outcome.tree.is_none(), "{outcome:?}");
+        // Only then is anything said.
+        drop(into);
+        let mut last = String::new();
+        said.read_to_string(&mut last).unwrap();
+        assert!(last.contains("stayed"), "{last}");
+    }
 }
 
 /// What it was started with would be with whoever it leaves behind, and whoever reads it would wait for that one (Windows).

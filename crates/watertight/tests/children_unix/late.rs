@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::ThreadId;
 use std::time::Duration;
 use watertight::{
-    AfterExit, Command, EndedBy, Ledger, Limits, Observer, ReaderOptions, WriterOptions,
+    AfterExit, Command, EndRequest, EndedBy, Ledger, Limits, Observer, ReaderOptions, WriterOptions,
 };
 
 /// Holds up the library's thread when it tells of progress first, until it is let go.
@@ -95,6 +95,83 @@ fn what_was_written_before_the_exit_is_waited_for_when_nobody_has_told_of_it_yet
     let reading = std::thread::spawn(move || read_to_end(&reader));
     let _ = writer.finish().within(PATIENCE).wait().unwrap();
     reading.join().unwrap();
+    drop(accounted);
+}
+
+/// Holds up the thread that calls it first, until it is let go.
+struct HoldsUpOnce {
+    entered: Mutex<Sender<()>>,
+    go: Mutex<Option<Receiver<()>>>,
+}
+
+impl Wake for HoldsUpOnce {
+    fn wake(self: Arc<Self>) {
+        let go = self.go.lock().unwrap().take();
+        if let Some(go) = go {
+            self.entered.lock().unwrap().send(()).unwrap();
+            go.recv_timeout(PATIENCE).unwrap();
+        }
+    }
+}
+
+/// The thread that hears of children's ends is held up by another child's waker.
+#[test]
+fn a_child_that_is_over_is_not_ended_although_nobody_has_told_of_it_yet() {
+    let accounted = accounted();
+    let shell = |script: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command.stdin(watertight::Input::piped());
+        command.stdout(watertight::Output::piped());
+        command.stderr(watertight::Output::null());
+        let mut child = command.spawn().unwrap();
+        let input = child.stdin.take().unwrap();
+        (child, input)
+    };
+    let (other, others_input) = shell("read x");
+    let (entered, is_held_up) = channel();
+    let (let_go, go) = channel();
+    let holds_up = Waker::from(Arc::new(HoldsUpOnce {
+        entered: Mutex::new(entered),
+        go: Mutex::new(Some(go)),
+    }));
+    let mut waiting = Box::pin(other.wait());
+    let mut context = Context::from_waker(&holds_up);
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+
+    let (child, input) = shell("read x; sleep 1000 </dev/null & echo said; exit 3");
+    let stat = format!("/proc/{}/stat", child.id());
+    let request = EndRequest::new();
+    let limits = Limits::new().after_exit(AfterExit::ToDeadline);
+    let (told, is_told) = channel();
+    let waker = Waker::from(Arc::new(Told(Mutex::new(told))));
+    let mut context = Context::from_waker(&waker);
+    let mut run = Box::pin(child.communicate(limits.end_on(&request)));
+    assert!(run.as_mut().poll(&mut context).is_pending());
+
+    // From here on nobody tells that a child is over.
+    drop(others_input);
+    is_held_up.recv_timeout(PATIENCE).unwrap();
+    input.send(b"go on\n").wait().unwrap();
+    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        std::thread::yield_now();
+    }
+    request.send();
+    let outcome = loop {
+        is_told.recv_timeout(PATIENCE).unwrap();
+        if let Poll::Ready(outcome) = run.as_mut().poll(&mut context) {
+            break outcome.unwrap();
+        }
+    };
+    assert_eq!(outcome.ended, EndedBy::Request);
+    assert_eq!(outcome.exit.unwrap().status().unwrap().code(), Some(3));
+    assert_eq!(outcome.stdout.bytes, b"said\n");
+    assert!(outcome.tree.is_none(), "{:?}", outcome.tree);
+    outcome.holders.iter().for_each(kill);
+
+    let_go.send(()).unwrap();
+    assert!(futures_lite::future::block_on(waiting).is_ok());
+    drop((run, input, other));
     drop(accounted);
 }
 

@@ -16,6 +16,8 @@ mod endurance;
 #[cfg(target_os = "linux")]
 mod late;
 #[cfg(target_os = "linux")]
+mod left;
+#[cfg(target_os = "linux")]
 mod numbers;
 #[cfg(target_os = "linux")]
 mod refused;
