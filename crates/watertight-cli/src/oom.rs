@@ -3,9 +3,11 @@
 //! The killer leaves its victim no sign but SIGKILL, which anybody may send. It counts what it does, though: for each control
 //! group with a limit of its own and for the whole machine. Whose death it counted is not told, so all of this is a hint.
 
+use crate::platform;
 use serde::Serialize;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use watertight::{Exit, Outcome};
 
 /// In which control group this process is.
 const OWN_GROUP: &str = "/proc/self/cgroup";
@@ -17,6 +19,10 @@ const GROUP_FILES: [&str; 2] = ["memory.events.local", "memory.events"];
 const MACHINE_FILE: &str = "/proc/vmstat";
 /// The counter's name in all of these files.
 const COUNTER: &str = "oom_kill";
+
+/// SIGKILL's number where there is an out-of-memory killer, and what a shell makes of it.
+const KILLED: i32 = 9;
+const KILLED_CODE: i32 = 128 + KILLED;
 
 /// The kills that were counted before a command was started.
 pub(crate) struct KillsBefore {
@@ -50,8 +56,21 @@ impl KillsBefore {
         Self { counters }
     }
 
+    /// Whether the killer may have sent the SIGKILL that ended the command, or what a shell ran: not we did, and it was at work since.
+    pub(crate) fn hint(&self, outcome: &Outcome) -> Option<OutOfMemory> {
+        let status = outcome.exit.and_then(Exit::status)?;
+        let is_killed =
+            platform::ending_signal(status) == Some(KILLED) || status.code() == Some(KILLED_CODE);
+        let is_ours = outcome.tree.is_some();
+        if is_killed && !is_ours {
+            self.since()
+        } else {
+            None
+        }
+    }
+
     /// What was counted since: the narrowest counter that rose.
-    pub(crate) fn since(&self) -> Option<OutOfMemory> {
+    fn since(&self) -> Option<OutOfMemory> {
         self.counters.iter().find_map(|before| {
             let now = Kills::read(&before.file)?;
             let kills = now.count.checked_sub(before.count)?;
@@ -130,6 +149,58 @@ fn kills(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(unix)]
+    use std::time::Duration;
+    #[cfg(unix)]
+    use watertight::{Command, EndedBy, Limits};
+
+    /// What comes of a line of shell.
+    #[cfg(unix)]
+    fn outcome_of(line: &str, limits: Limits) -> Outcome {
+        let mut command = Command::new("sh");
+        let run = command.args(["-c", line]).output(limits).unwrap();
+        run.wait().unwrap()
+    }
+
+    /// One counter, which says so much.
+    #[cfg(unix)]
+    fn counting(file: &Path, count: u64) -> KillsBefore {
+        fs::write(file, format!("oom_kill {count}\n")).unwrap();
+        let counters = Kills::read(file).into_iter().collect();
+        KillsBefore { counters }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_sigkill_that_was_not_ours_is_a_hint_if_a_counter_rose() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("memory.events");
+        let risen = counting(&file, 5);
+        let equal = counting(&file, 6);
+        for (line, is_killed) in [
+            ("kill -9 $$", true),
+            // What a shell has run.
+            ("sh -c 'kill -9 $$'; exit $?", true),
+            ("exit 9", false),
+            ("exit 0", false),
+            ("kill -TERM $$", false),
+        ] {
+            let outcome = outcome_of(line, Limits::new());
+            let hint = risen.hint(&outcome);
+            assert_eq!(
+                hint.map(|hint| hint.kills),
+                is_killed.then_some(1),
+                "{line}"
+            );
+            assert!(equal.hint(&outcome).is_none(), "{line}");
+        }
+        let limits = Limits::new().within(Duration::ZERO).grace(Duration::ZERO);
+        let outcome = outcome_of("exec sleep 1000", limits);
+        assert_eq!(outcome.ended, EndedBy::Deadline);
+        let status = outcome.exit.and_then(Exit::status).unwrap();
+        assert_eq!(platform::ending_signal(status), Some(KILLED));
+        assert!(risen.hint(&outcome).is_none(), "it was we");
+    }
 
     #[test]
     fn the_counter_is_found_by_its_whole_name() {

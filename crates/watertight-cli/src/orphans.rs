@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
-use watertight::{EndedBy, Found, Outcome, TreeEnd, orphans};
+use watertight::{Found, Outcome, TreeEnd, orphans};
 
 /// How often those that live are killed: a kill reaches all descendants at once, and whoever slipped through comes to us with it.
 const KILLS_MAX: u32 = 8;
@@ -178,7 +178,7 @@ impl Adoption {
         own: u32,
         seen_off: &mut SeenOff,
     ) -> io::Result<()> {
-        if matches!(outcome.ended, EndedBy::Itself | EndedBy::Quiet) {
+        if outcome.ended.is_by_itself() {
             let due = flags.within.and_then(|within| begun.checked_add(within));
             seen_off.ending = match self.wait(own, due, 1)? {
                 Waited::Asked => Some(RunEnding::Interrupted),

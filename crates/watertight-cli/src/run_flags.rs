@@ -4,17 +4,27 @@ use crate::address::Address;
 use crate::flags::ReportChoice;
 use crate::topics;
 use crate::units;
-use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+use watertight::AfterExit;
 
 /// What the short help says at its end.
 const SEE: &str = "\
 Example: watertight run --within 30s --max-output 1M -- ./flaky-test
 --help has more: addresses of streams (PATH,append fifo:PATH fd:N), the grace
 before a kill, exit codes (124: the deadline passed; 125: we failed).";
+
+/// How long to go on after the command's exit, when somebody holds its output still.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum AfterExitChoice {
+    /// To the deadline at most, and they are left then.
+    Deadline,
+    /// To the end; at the deadline they are ended.
+    End,
+}
 
 /// The flags of `run`.
 #[derive(Args, Debug)]
@@ -46,9 +56,25 @@ pub(crate) struct RunFlags {
 
     /// After its exit: until quiet for so long
     ///
-    /// When somebody it started holds its output: go on until nothing came for so long. Without this: to the end.
+    /// When somebody it started holds its output: go on until nothing came for so long, or to the deadline, and leave them then.
+    /// Without this: see --after-exit.
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub(crate) quiet_after_exit: Option<Duration>,
+
+    /// After its exit: to the end of its output, or to the deadline
+    ///
+    /// When somebody it started holds its output: go on until they let go of it, and end them at the deadline (`end`), or go on to the
+    /// deadline at most, and leave them then (`deadline`; the exit code is the command's). Without this: to the end, of what goes
+    /// through us.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "end|deadline",
+        hide_possible_values = true,
+        hide_short_help = true,
+        conflicts_with = "quiet_after_exit"
+    )]
+    pub(crate) after_exit: Option<AfterExitChoice>,
 
     /// Pass on so many bytes of each output
     ///
@@ -127,7 +153,17 @@ pub(crate) struct RunFlags {
 impl RunFlags {
     /// Whether its outputs have to go through our hands.
     pub(crate) fn passes_output_on(&self) -> bool {
-        self.is_one_stream() || self.max_output.is_some() || self.quiet_after_exit.is_some()
+        let has_rule = self.quiet_after_exit.is_some() || self.after_exit.is_some();
+        self.is_one_stream() || self.max_output.is_some() || has_rule
+    }
+
+    /// How long to go on after the command's exit.
+    pub(crate) fn rule_after_exit(&self) -> AfterExit {
+        match (self.quiet_after_exit, self.after_exit) {
+            (Some(quiet), _) => AfterExit::Quiet(quiet),
+            (None, Some(AfterExitChoice::Deadline)) => AfterExit::ToDeadline,
+            (None, Some(AfterExitChoice::End) | None) => AfterExit::ToEnd,
+        }
     }
 
     /// Whether its standard error goes where its standard output goes.
@@ -145,9 +181,18 @@ impl RunFlags {
                 "--adopt-orphans works on Linux only; --within ends the command's tree without it";
             return Err(text.to_owned());
         }
-        if self.adopt_orphans && self.quiet_after_exit.is_some() {
-            let text = "--adopt-orphans waits for whoever the command leaves behind, and --quiet-after-exit does not: choose one";
-            return Err(text.to_owned());
+        let leaves = match (self.quiet_after_exit, self.after_exit) {
+            (Some(_), _) => Some("--quiet-after-exit"),
+            (None, Some(AfterExitChoice::Deadline)) => Some("--after-exit deadline"),
+            (None, Some(AfterExitChoice::End) | None) => None,
+        };
+        if let Some(leaves) = leaves.filter(|_| self.adopt_orphans) {
+            return Err(format!(
+                "--adopt-orphans waits for whoever the command leaves behind, and {leaves} does not: choose one"
+            ));
+        }
+        if self.after_exit == Some(AfterExitChoice::Deadline) && self.within.is_none() {
+            return Err("--after-exit deadline needs a deadline: --within".to_owned());
         }
         Ok(())
     }

@@ -234,10 +234,21 @@ impl RunReport {
         notes
     }
 
+    /// Whether nobody was asked to end or killed, or should have been.
+    fn is_nobody_ended(&self) -> bool {
+        self.asked.is_empty() && self.killed.is_empty() && self.left.is_empty()
+    }
+
     fn in_words(&self) -> String {
         let words = match self.ending {
             RunEnding::Deadline => "its deadline passed, and it was ended",
+            RunEnding::DeadlineAfterExit => {
+                "it ended, and somebody held its output still at the deadline"
+            }
             RunEnding::Failure => "it was ended, for nobody would hear of its end",
+            RunEnding::Interrupted if self.is_nobody_ended() => {
+                "it had ended when a signal to us came"
+            }
             RunEnding::Interrupted => "it was ended on a signal to us",
             RunEnding::QuietAfterExit => "it ended, and somebody holds its output still",
             RunEnding::Itself => match (self.code, self.signal) {
@@ -328,7 +339,7 @@ impl UsageReport {
 /// What failed with the command's tree. One that ended by itself has its tree let go: where that fails, the tree is killed, for it would end
 /// with us.
 fn not_ended_well(ended: EndedBy, error: &io::Error) -> String {
-    if matches!(ended, EndedBy::Itself | EndedBy::Quiet) {
+    if ended.is_by_itself() {
         format!("whoever it left behind was killed, for they could not be let go: {error}")
     } else {
         format!("not everybody could be ended: {error}")
@@ -359,6 +370,108 @@ fn line(text: &mut String, content: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::{Cli, Task};
+    use clap::Parser;
+    use serde_json::{Value, json};
+    use watertight::{Command, EndedTree, Limits};
+
+    fn flags() -> RunFlags {
+        let cli = Cli::try_parse_from(["watertight", "run", "--", "command"]).unwrap();
+        let Task::Run(flags) = cli.command else {
+            panic!("not a run");
+        };
+        *flags
+    }
+
+    /// What comes of a command that ends well: this test binary, which lists its tests.
+    fn outcome() -> Outcome {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let run = command.arg("--list").output(Limits::new()).unwrap();
+        run.wait().unwrap()
+    }
+
+    fn found(pid: u32, name: &str) -> Found {
+        Found {
+            pid,
+            name: Some(name.into()),
+        }
+    }
+
+    #[test]
+    fn who_was_asked_who_was_killed_and_who_is_left_is_told() {
+        let mut outcome = outcome();
+        let tree = outcome.tree.insert(EndedTree::default());
+        tree.asked.extend([found(7, "sh"), found(8, "deaf")]);
+        tree.killed.push(found(8, "deaf"));
+        tree.left.push(found(9, "stuck"));
+        let beside = Beside {
+            lost: Vec::new(),
+            is_joined: false,
+            out_of_memory: None,
+        };
+        let mut report = RunReport::new(&flags(), &outcome, 0, Duration::ZERO, beside);
+        let told: Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+        let deaf = json!({ "pid": 8, "name": "deaf" });
+        assert_eq!(told["asked"], json!([{ "pid": 7, "name": "sh" }, deaf]));
+        assert_eq!(told["killed"], json!([deaf]));
+        assert_eq!(told["left"], json!([{ "pid": 9, "name": "stuck" }]));
+        let text = report.to_text();
+        for part in [
+            "watertight: asked to end: sh (7), deaf (8)\n",
+            "watertight: killed: deaf (8)\n",
+            "watertight: not ended: stuck (9)\n",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+
+        // Of the orphans one was left at first, and is over by now.
+        let seen_off = SeenOff {
+            asked: vec![found(10, "late")],
+            killed: vec![found(9, "stuck"), found(10, "late")],
+            left: vec![found(10, "late")],
+            ..SeenOff::default()
+        };
+        report.add_seen_off(&seen_off);
+        let pids = |list: &[Somebody]| list.iter().map(|one| one.pid).collect::<Vec<_>>();
+        assert_eq!(pids(&report.asked), [7, 8, 10]);
+        assert_eq!(pids(&report.killed), [8, 9, 10]);
+        assert_eq!(pids(&report.left), [10]);
+        assert!(report.notes().contains(&"not ended: late (10)".to_owned()));
+    }
+
+    #[test]
+    fn what_the_system_has_counted_is_told() {
+        let all = UsageReport {
+            user_seconds: 0.25,
+            system_seconds: 0.5,
+            memory_bytes_max: Some(1_000_000),
+            page_faults: Some(13),
+            page_faults_major: Some(2),
+            context_switches_voluntary: Some(4),
+            context_switches_involuntary: Some(5),
+            blocks_read: Some(8),
+            blocks_written: Some(9),
+        };
+        assert_eq!(
+            all.counts_in_words().unwrap(),
+            "page faults: 13, 2 major; context switches: 4 voluntary, 5 involuntary; blocks: 8 read, 9 written"
+        );
+        let faults_alone = UsageReport {
+            page_faults_major: None,
+            context_switches_voluntary: None,
+            context_switches_involuntary: None,
+            blocks_read: None,
+            blocks_written: None,
+            ..all
+        };
+        let told = faults_alone.counts_in_words();
+        assert_eq!(told.unwrap(), "page faults: 13");
+        let nothing = UsageReport {
+            page_faults: None,
+            ..faults_alone
+        };
+        assert_eq!(nothing.counts_in_words(), None);
+    }
 
     /// A command that ended by itself is followed by no end of its tree, unless that could not be let go.
     #[test]
@@ -367,6 +480,7 @@ mod tests {
         for (ended, is_of_let_go) in [
             (EndedBy::Itself, true),
             (EndedBy::Quiet, true),
+            (EndedBy::DeadlineAfterExit, true),
             (EndedBy::Deadline, false),
             (EndedBy::Request, false),
         ] {

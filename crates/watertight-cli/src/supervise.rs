@@ -4,7 +4,7 @@ use crate::diagnostics::{self, tell};
 use crate::end::NotOpened;
 use crate::event::{Inbox, Mailbox, mailbox};
 use crate::flags::ReportChoice;
-use crate::oom::{KillsBefore, OutOfMemory};
+use crate::oom::KillsBefore;
 use crate::orphans::{Adoption, Asked};
 use crate::platform::{self, Meanwhile, OurTerminal};
 use crate::report_to;
@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 use watertight::{
-    AfterExit, Command, Direction, EndRequest, Error, ErrorKind, Exit, Group, Input, Limits,
-    OsHandle, Outcome, Output, PipeWriter, Receipt, StartError, StartStep, WriterOptions,
+    Command, Direction, EndRequest, Error, ErrorKind, Exit, Group, Input, Limits, OsHandle,
+    Outcome, Output, PipeWriter, Receipt, StartError, StartStep, WriterOptions,
 };
 
 const DEADLINE_PASSED: i32 = 124;
@@ -28,10 +28,6 @@ const DEADLINE_PASSED: i32 = 124;
 const OURS: i32 = 125;
 const CANNOT_RUN: i32 = 126;
 const NOT_FOUND: i32 = 127;
-
-/// SIGKILL's number where there is an out-of-memory killer, and what a shell makes of it.
-const KILLED: i32 = 9;
-const KILLED_CODE: i32 = 128 + KILLED;
 
 /// No signal came.
 const NONE: i32 = 0;
@@ -123,7 +119,7 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
     let beside = Beside {
         lost,
         is_joined,
-        out_of_memory: out_of_memory(&outcome, &kills),
+        out_of_memory: kills.hint(&outcome),
     };
     let mut report = RunReport::new(flags, &outcome, code, begun.elapsed(), beside);
     report.add_seen_off(&seen_off);
@@ -281,13 +277,11 @@ fn limits(flags: &RunFlags, streams: &Streams, request: &EndRequest, begun: Inst
     let mut limits = Limits::new()
         .grace(flags.grace)
         .output_bytes_max(flags.max_output.unwrap_or(u64::MAX))
+        .after_exit(flags.rule_after_exit())
         .end_on(request);
     if let Some(within) = flags.within {
         // Opening its streams may have taken a while.
         limits = limits.within(within.saturating_sub(begun.elapsed()));
-    }
-    if let Some(quiet) = flags.quiet_after_exit {
-        limits = limits.after_exit(AfterExit::Quiet(quiet));
     }
     if let Some(stdout) = &streams.stdout {
         limits = limits.stdout_to(stdout.clone());
@@ -316,12 +310,8 @@ struct Patience {
 
 impl Patience {
     fn new(flags: &RunFlags, begun: Instant, outcome: &Outcome, asked: Arc<Asked>) -> Self {
-        let is_in_time = matches!(
-            ending(outcome),
-            RunEnding::Itself | RunEnding::QuietAfterExit
-        );
         // A command that we ended is not followed by a wait without end.
-        let until = if is_in_time {
+        let until = if ending(outcome).is_by_itself() {
             None
         } else {
             Instant::now().checked_add(flags.grace)
@@ -380,25 +370,12 @@ const fn after_signal(signal: i32) -> i32 {
     128 + signal
 }
 
-/// Whether the system's out-of-memory killer may have sent the SIGKILL that ended the command, or what a shell ran: not we did.
-fn out_of_memory(outcome: &Outcome, kills: &KillsBefore) -> Option<OutOfMemory> {
-    let status = outcome.exit.and_then(Exit::status)?;
-    let is_killed =
-        platform::ending_signal(status) == Some(KILLED) || status.code() == Some(KILLED_CODE);
-    let is_ours = outcome.tree.is_some();
-    if is_killed && !is_ours {
-        kills.since()
-    } else {
-        None
-    }
-}
-
 fn exit_code(ended: RunEnding, outcome: &Outcome, signal: i32) -> i32 {
     match ended {
         RunEnding::Deadline => return DEADLINE_PASSED,
         RunEnding::Failure => return OURS,
         RunEnding::Interrupted => return after_signal(signal),
-        RunEnding::Itself | RunEnding::QuietAfterExit => {}
+        RunEnding::DeadlineAfterExit | RunEnding::Itself | RunEnding::QuietAfterExit => {}
     }
     let status = outcome.exit.and_then(Exit::status);
     let Some(status) = status else { return OURS };

@@ -187,8 +187,8 @@ pub(crate) const STREAMS: Topic = Topic {
     contents: &[
         Paragraph(
             "Streams that no option has to see are the command's as they are ours: a terminal stays one. With --max-output, \
-             --merge or --quiet-after-exit its outputs are pipes, passed on as they come. With --tty all three are a terminal \
-             of its own.",
+             --merge, --quiet-after-exit or --after-exit its outputs are pipes, passed on as they come. With --tty all three are a \
+             terminal of its own.",
         ),
         Paragraph("The addresses of --stdin, --stdout and --stderr:"),
         Terms(&[
@@ -224,7 +224,8 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
         Terms(&[
             (
                 "124",
-                "the deadline passed (--within), and it was ended, or whoever it had left behind was (--adopt-orphans)",
+                "the deadline passed (--within), and it was ended, or whoever it had left behind was (--adopt-orphans; or they held its \
+                 output: see --after-exit)",
             ),
             (
                 "125",

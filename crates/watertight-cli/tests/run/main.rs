@@ -10,6 +10,8 @@ mod run_command;
 #[cfg(unix)]
 mod run_command_unix;
 #[cfg(target_os = "linux")]
+mod run_ends_unix;
+#[cfg(target_os = "linux")]
 mod run_inherits_unix;
 #[cfg(target_os = "linux")]
 mod run_tty_unix;

@@ -241,6 +241,9 @@ fn wrong_usage_is_told_and_nothing_runs() {
         &["--tty", "--stdin", "x", "--", EXE],
         &["--stdin", "exec:cat", "--", EXE],
         &["--stdin", "x,append", "--", EXE],
+        &["--after-exit", "never", "--within", "1s", "--", EXE],
+        &["--after-exit", "deadline", "--", EXE],
+        &["--after-exit", "end", "--quiet-after-exit", "1s", "--", EXE],
     ] {
         let output = run(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -490,13 +490,16 @@ fn a_signal_to_us_ends_who_left_the_tree_if_we_adopt_orphans() {
 
 #[test]
 fn orphans_are_adopted_or_let_be() {
-    let options = ["--adopt-orphans", "--quiet-after-exit", "1ms"];
-    let output = run(&options, "exit 0").output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    // Elsewhere than on Linux that is the reason.
-    assert!(
-        stderr(&output).contains("--adopt-orphans"),
-        "{}",
-        stderr(&output)
-    );
+    for rule in [
+        &["--quiet-after-exit", "1ms"][..],
+        &["--after-exit", "deadline", "--within", "1s"],
+    ] {
+        let options = [&["--adopt-orphans"][..], rule].concat();
+        let output = run(&options, "exit 0").output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        // Elsewhere than on Linux that is the reason.
+        let told = stderr(&output);
+        assert!(told.contains("--adopt-orphans"), "{told}");
+        assert!(told.contains(rule[0]) || cfg!(not(target_os = "linux")));
+    }
 }

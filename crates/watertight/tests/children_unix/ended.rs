@@ -183,7 +183,6 @@ fn a_deadline_ends_whoever_stays_behind_and_keeps_what_the_child_said() {
 #[cfg(target_os = "linux")]
 #[test]
 fn who_did_as_it_was_asked_is_told_from_who_was_killed() {
-    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
     use watertight::{EndRequest, Found};
 
     let _accounted = accounted();

@@ -1,0 +1,218 @@
+//! Who ended a command that `watertight run` has run, and who is left: whoever holds its output, whom we may not kill, and the system's
+//! out-of-memory killer.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+
+use crate::harness::EXE;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+
+/// Ends with 3, and leaves somebody behind who holds its output.
+const HELD: &str = "sleep 1000 & echo out; exit 3";
+
+/// The command by a program that ends with ours, in a session of its own: no terminal has a say in the command's group.
+fn run(options: &[&str], script: &str) -> Command {
+    let mut command = Command::new("setsid");
+    command
+        .args([EXE, "run"])
+        .args(options)
+        .args(["--", "sh", "-c", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_str(stderr(output).trim()).unwrap()
+}
+
+fn send(signal: &str, pid: &str) {
+    let sent = Command::new("kill").args([signal, pid]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Nobody was signalled, and the one that holds the output is named and ended by this test.
+fn assert_left(report: &Value) {
+    for list in ["asked", "killed", "left"] {
+        assert_eq!(report[list].as_array().unwrap().len(), 0, "{report}");
+    }
+    send("-KILL", &report["holders"][0]["pid"].to_string());
+}
+
+/// The command's own exit code counts.
+#[test]
+fn who_holds_the_output_at_the_deadline_is_named_and_left() {
+    let options = ["--after-exit", "deadline", "--within", "1s"];
+    let json = [&options[..], &["--report", "json"]].concat();
+    let output = run(&json, HELD).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert_eq!(output.stdout, b"out\n");
+    let report = report(&output);
+    assert_eq!(report["ending"], "deadline_after_exit");
+    assert_eq!(report["holders"][0]["name"], "sleep", "{report}");
+    assert_left(&report);
+    let output = run(&options, HELD).output().unwrap();
+    let told = stderr(&output);
+    assert!(told.contains("output still at the deadline"), "{told}");
+    let (_, held) = told.split_once("its output is held by sleep (").unwrap();
+    send("-KILL", held.split_once(')').unwrap().0);
+}
+
+#[test]
+fn who_holds_the_output_is_ended_at_the_deadline_if_its_end_is_waited_for() {
+    let options = ["--after-exit", "end", "--within", "1s", "--report", "json"];
+    let output = run(&options, HELD).output().unwrap();
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    let report = report(&output);
+    assert_eq!(report["ending"], "deadline");
+    assert_eq!(report["code"], 3, "{report}");
+    assert_eq!(report["asked"][0]["name"], "sleep", "{report}");
+    for list in ["holders", "killed", "left"] {
+        assert_eq!(report[list].as_array().unwrap().len(), 0, "{report}");
+    }
+}
+
+/// Nor does a signal to us end them.
+#[test]
+fn a_signal_to_us_leaves_those_who_are_no_part_of_the_run() {
+    let options = ["--quiet-after-exit", "1000s", "--report", "json"];
+    let script = "sleep 1000 & echo $$; exit 3";
+    let mut child = run(&options, script).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut pid = String::new();
+    out.read_line(&mut pid).unwrap();
+    let stat = format!("/proc/{}/stat", pid.trim());
+    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        std::thread::yield_now();
+    }
+    send("-TERM", &child.id().to_string());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+    let report = report(&output);
+    assert_eq!(report["ending"], "interrupted");
+    assert_eq!(report["code"], 3, "{report}");
+    assert_left(&report);
+}
+
+#[test]
+fn the_signal_that_ended_it_is_in_the_report() {
+    let told = |report: &str| run(&["--report", report], "kill -9 $$").output().unwrap();
+    let output = told("json");
+    assert_eq!(output.status.code(), Some(137));
+    let report = report(&output);
+    assert_eq!(report["ending"], "itself");
+    assert_eq!(report["signal"], 9);
+    assert!(report["code"].is_null());
+    assert_eq!(report["exit_code"], 137);
+    let output = told("text");
+    let text = stderr(&output);
+    assert!(text.contains("signal 9 ended it"), "{text}");
+}
+
+/// The command is another user's, and we may not signal it although we are root's. It ends when its input does, which this test holds.
+#[test]
+fn who_may_not_be_killed_is_told_to_be_left() {
+    const WITHOUT_KILL: &str = "--bounding-set=-kill";
+    const AS_ANOTHER: [&str; 4] = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let mut trial = Command::new("setpriv");
+    trial.arg(WITHOUT_KILL).args(AS_ANOTHER).arg("true");
+    if !trial
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        println!("skipped: no setpriv that may run a program as another user");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report");
+    let mut command = Command::new("setpriv");
+    command
+        .args([WITHOUT_KILL, "setsid", EXE, "run", "--grace", "1ms"])
+        .args(["--report", "json", "--report-to"])
+        .arg(&path)
+        .arg("--")
+        .args(AS_ANOTHER)
+        .args(["sh", "-c", "echo $$; exec cat >/dev/null 2>&1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut pid = String::new();
+    out.read_line(&mut pid).unwrap();
+    send("-TERM", &child.id().to_string());
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+    let report = std::fs::read_to_string(path).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let left = report["left"].as_array().unwrap();
+    assert_eq!(left.len(), 1, "{report}");
+    assert_eq!(left[0]["pid"].to_string(), pid.trim(), "{report}");
+    assert_eq!(report["killed"].as_array().unwrap().len(), 0, "{report}");
+    let told = stderr(&output);
+    assert!(told.contains("not ended: "), "{told}");
+    assert!(told.contains(&format!("({})", pid.trim())), "{told}");
+}
+
+/// A file system of our own over that of the control groups, with a counter that rises while the command runs.
+#[test]
+fn the_out_of_memory_killer_is_named_where_it_may_have_ended_the_command() {
+    const MOUNTED: &str =
+        "grep -q ^0:: /proc/self/cgroup && mount -t tmpfs none /sys/fs/cgroup 2>/dev/null";
+    let line = format!(
+        "{MOUNTED} && echo oom_kill 5 >$COUNTER && exec \"$W\" run $OPTIONS --report json -- sh -c \"$SCRIPT\""
+    );
+    let unshare = |namespaces: &str, line: &str| {
+        let mut command = Command::new("unshare");
+        command.args([namespaces, "sh", "-c", line]);
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    // As root, or as one who is root in a user namespace.
+    let may = |namespaces: &&str| {
+        let tried = unshare(namespaces, MOUNTED).output();
+        tried.is_ok_and(|output| output.status.success())
+    };
+    let Some(namespaces) = ["-m", "-rm"].into_iter().find(may) else {
+        println!("skipped: nobody here may mount, or the control groups are the first version's");
+        return;
+    };
+    let rises = "echo oom_kill 7 >$COUNTER;";
+    for (options, script, kills) in [
+        ("", format!("{rises} kill -9 $$"), Some(2)),
+        ("", format!("{rises} exit 137"), Some(2)),
+        ("", "kill -9 $$".to_owned(), None),
+        ("", format!("{rises} exit 3"), None),
+        // It was we who killed it.
+        (
+            "--within 1s --grace 1ms",
+            format!("{rises} trap '' TERM; exec sleep 1000"),
+            None,
+        ),
+    ] {
+        let mut command = unshare(namespaces, &line);
+        command
+            .env("W", EXE)
+            .env("COUNTER", "/sys/fs/cgroup/memory.events")
+            .env("OPTIONS", options)
+            .env("SCRIPT", &script);
+        let report = report(&command.output().unwrap());
+        let named = report["out_of_memory"]["kills"].as_u64();
+        assert_eq!(named, kills, "{script}: {report}");
+        let is_killed = report["exit_code"] == 137 || report["signal"] == 9;
+        assert!(is_killed || script.ends_with('3'), "{report}");
+    }
+}
