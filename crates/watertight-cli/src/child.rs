@@ -113,6 +113,8 @@ pub(crate) struct ChildOfEnd {
     abandoned_at: Option<Instant>,
     is_abandoned: bool,
     left: Vec<OsString>,
+    /// There were some when its tree had been killed, and nobody waits for them.
+    has_survivors: bool,
     /// Why those that it left behind do not live on, if they should.
     not_let_go: Option<String>,
     /// A thread is ending its tree.
@@ -160,6 +162,12 @@ impl ChildOfEnd {
         !self.is_over() && (self.stopped || self.is_ending)
     }
 
+    /// Whether somebody of its tree may live although it is over: nobody waits any longer for one that does not die.
+    pub(crate) fn may_live(&self) -> bool {
+        let is_lost = self.is_abandoned && (self.status.is_none() || self.is_ending);
+        self.is_over() && (is_lost || self.has_survivors)
+    }
+
     /// Whether there is a child that ended badly, and not because of us.
     pub(crate) fn has_failed(&self) -> bool {
         self.status.is_some() && self.status().is_some_and(|status| !status.is_good())
@@ -196,6 +204,7 @@ impl ChildOfEnd {
     pub(crate) fn handle_tree(&mut self, left: &[Found]) {
         self.is_ending = false;
         self.abandoned_at = self.abandoned_at.filter(|_| self.status.is_none());
+        self.has_survivors = !left.is_empty();
         self.note_left(left);
     }
 
@@ -231,11 +240,9 @@ impl ChildOfEnd {
             .name("ending".into())
             .spawn(move || {
                 let ended = child.terminate_tree(grace).within(grace + DEATH_WITHIN);
-                let left = match ended.wait() {
-                    Ok(_) => Vec::new(),
-                    Err(_) => child.kill_tree().left,
-                };
-                mailbox.post(Event::TreeEnded(end, left));
+                // Its own status is waited for elsewhere. That it is over does not say that all are whom it has started.
+                let _ = ended.wait();
+                mailbox.post(Event::TreeEnded(end, child.kill_tree().left));
             });
         if ending.is_ok() {
             self.is_ending = true;
@@ -318,14 +325,18 @@ mod tests {
     #[test]
     fn whoever_is_left_is_named_by_bytes_too_if_a_name_is_no_text() {
         let child = Command::new("true").spawn().unwrap();
-        assert!(child.wait().wait().unwrap().is_success());
+        let exit = child.wait().wait().unwrap();
+        assert!(exit.is_success());
         let mut of_end = ChildOfEnd::default();
         of_end.child = Some(Arc::new(child));
+        of_end.handle_ending(Some(exit));
         let found = |pid, name: &[u8]| Found {
             pid,
             name: Some(OsString::from_vec(name.to_vec())),
         };
+        assert!(!of_end.may_live());
         of_end.handle_tree(&[found(7, b"cat")]);
+        assert!(of_end.may_live(), "it was killed, and is there still");
         let status = of_end.status().unwrap();
         assert_eq!(status.left, ["cat (pid 7)"]);
         assert_eq!(status.left_hex, None);

@@ -17,6 +17,7 @@ mod readers;
 use crate::account::so_far;
 use crate::asking::HELD_UP_AFTER;
 use crate::child::ChildOfEnd;
+use crate::copy_ending::{CopyEnding, GivenUp};
 use crate::destination::Destination;
 use crate::diagnostics;
 use crate::end::End;
@@ -29,7 +30,6 @@ use crate::meter::Meter;
 use crate::moving::Moving;
 use crate::progress::CopyProgress;
 use crate::rate::Pace;
-use crate::report::{CopyEnding, GivenUp};
 use crate::reserve::Reserve;
 use crate::seal::{Decoder, Sealer};
 use crate::source::{Source, Wanted};
@@ -462,7 +462,7 @@ impl<'a> Copy<'a> {
     fn close_condemned(&mut self, now: Instant) {
         for (destination, child) in self.destinations.iter_mut().zip(&self.children[1..]) {
             if child.is_over() {
-                destination.close_condemned(now);
+                destination.close_condemned(child.may_live(), now);
             }
         }
     }

@@ -5,8 +5,8 @@ mod ending;
 
 use crate::asking::Asking;
 use crate::child_status::InputKind;
+use crate::copy_ending::GivenUp;
 use crate::event::{Event, Mailbox};
-use crate::report::GivenUp;
 use crate::resume::Prefix;
 use crate::seal;
 use crate::unread::{Answer, InPipe, Seen, in_pipe};
@@ -85,6 +85,8 @@ pub(crate) struct Destination {
     is_condemned: bool,
     /// Where the answer comes whether that consumer has read everything.
     condemned_read: Option<Receiver<Option<bool>>>,
+    /// Its plain pipe was closed all the same while somebody of its consumer may live.
+    looks_whole: bool,
     abandoned_at: Option<Instant>,
     read_by_peer: Option<bool>,
 }
@@ -146,6 +148,7 @@ impl Destination {
             end_begun_at: None,
             is_condemned: false,
             condemned_read: None,
+            looks_whole: false,
             abandoned_at: None,
             read_by_peer: None,
         }
@@ -455,6 +458,11 @@ impl Destination {
     /// What its child reads from, if it has one.
     pub(crate) fn input(&self) -> Option<InputKind> {
         self.input
+    }
+
+    /// Whether somebody who was to see no end of it sees a clean one.
+    pub(crate) fn looks_whole(&self) -> bool {
+        self.looks_whole
     }
 
     /// Whether a child of ours reads it.

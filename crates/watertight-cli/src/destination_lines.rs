@@ -147,7 +147,7 @@ pub(crate) fn list(lines: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::GivenUp;
+    use crate::copy_ending::GivenUp;
 
     fn destination(address: &str, state: DestinationState) -> DestinationProgress {
         DestinationProgress {

@@ -11,6 +11,7 @@ mod child_status;
 mod claimed;
 mod cli;
 mod copy;
+mod copy_ending;
 #[cfg(test)]
 mod corpus;
 mod created;

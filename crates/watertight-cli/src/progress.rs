@@ -2,9 +2,9 @@
 
 use crate::address::Address;
 use crate::child::ChildOfEnd;
+use crate::copy_ending::GivenUp;
 use crate::destination::Destination;
 use crate::flags::{CopyFlags, FailurePolicy};
-use crate::report::GivenUp;
 use crate::units::hexadecimal;
 use serde::Serialize;
 

@@ -110,8 +110,8 @@ fn seconds_for(bytes: u64, rate: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copy_ending::GivenUp;
     use crate::progress::{AwaitedCommand, DestinationState};
-    use crate::report::GivenUp;
     use serde_json::Value;
 
     #[test]

@@ -1,47 +1,12 @@
 //! The closing report: the account of every pipe, as text or as JSON, and the exit code that follows from it.
 
 use crate::child_status::{ChildStatus, EndedBy, InputKind};
+use crate::copy_ending::{CopyEnding, GivenUp};
 use crate::how::{How, Reason};
 use crate::units::{printable, shown_bytes};
 use serde::Serialize;
 use std::fmt::Write;
 use watertight::Ledger;
-
-/// How the copy as a whole ended: the first thing that stopped it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum CopyEnding {
-    DestinationEnded,
-    DrainDeadline,
-    Finished,
-    IdleDeadline,
-    /// The source was copied to its end, but not to every destination.
-    Incomplete,
-    Interrupted,
-    NotOpened,
-    /// What a partial has is not the beginning of the source.
-    NotResumed,
-    SlowDeadline,
-    SourceFailed,
-    /// It had fewer bytes in the end than at the start.
-    SourceShrank,
-}
-
-/// Why we gave a destination up.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum GivenUp {
-    /// The stream is known to be cut: its child was not given an end.
-    CutShort,
-    DrainDeadline,
-    IdleDeadline,
-    Interrupted,
-    /// It took no more, and did not say in time how it ended.
-    NoEnding,
-    /// What its partial has is not the beginning of the source.
-    NotResumed,
-    SlowDeadline,
-}
 
 /// How one destination's pipe ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -63,6 +28,9 @@ pub(crate) struct Counters {
     pub(crate) discarded: u64,
     pub(crate) in_doubt: u64,
 }
+
+/// What is said of a destination whose child sees a clean end that it was not to see.
+const LOOKS_WHOLE: &str = "its command could not be ended, and whoever of it is left sees a clean end, as of a whole stream";
 
 /// What became of the source.
 #[derive(Debug, Default, Serialize)]
@@ -126,6 +94,9 @@ pub(crate) struct DestinationReport {
     pub(crate) partial_hex: Option<String>,
     /// What its child reads from.
     pub(crate) input: Option<InputKind>,
+    /// That is a plain pipe which was closed without an end that it had deserved, while somebody of its child may live: they see a clean
+    /// end, as of a whole stream.
+    pub(crate) looks_whole: bool,
     pub(crate) child: Option<ChildStatus>,
 }
 
@@ -227,7 +198,9 @@ impl Report {
             let warning = child.as_ref()?.warning()?;
             Some(format!("{address}: {warning}"))
         });
-        warnings.collect()
+        let taken_in = self.destinations.iter().filter(|one| one.looks_whole);
+        let taken_in = taken_in.map(|one| format!("{}: {LOOKS_WHOLE}", one.address));
+        warnings.chain(taken_in).collect()
     }
 
     fn headline(&self) -> String {
@@ -369,9 +342,14 @@ impl DestinationReport {
         }
         if let Some(why) = self.given_up {
             write!(out, "; given up: {}", why.explanation())?;
+            if why == GivenUp::CutShort && !self.looks_whole {
+                out.push_str(", and it was not to take that for the end");
+            }
         }
         out.push('\n');
-        if self.input == Some(InputKind::Pipe) {
+        if self.looks_whole {
+            writeln!(out, "  input        a plain pipe; {LOOKS_WHOLE}")?;
+        } else if self.input == Some(InputKind::Pipe) {
             out.push_str(
                 "  input        a plain pipe: should we be killed, a cut stream looks whole\n",
             );
@@ -484,46 +462,6 @@ impl From<Ledger> for Counters {
             transferred: ledger.transferred(),
             discarded: ledger.discarded(),
             in_doubt: ledger.in_doubt(),
-        }
-    }
-}
-
-impl CopyEnding {
-    fn explanation(self) -> &'static str {
-        match self {
-            Self::DestinationEnded => "stopped because a destination ended early,",
-            Self::DrainDeadline => "stopped because --drain-within passed,",
-            Self::Finished => "finished",
-            Self::IdleDeadline => "stopped because nothing moved for --idle,",
-            Self::Incomplete => "finished, but bytes are missing at a destination,",
-            Self::Interrupted => "interrupted",
-            Self::NotOpened => "not begun, because an address could not be opened,",
-            Self::NotResumed => "stopped because a partial is not the beginning of the source,",
-            Self::SlowDeadline => "stopped because a destination took nothing for --slow-after,",
-            Self::SourceFailed => "stopped because the source failed,",
-            Self::SourceShrank => "stopped because the source became shorter,",
-        }
-    }
-}
-
-impl GivenUp {
-    /// In a few words, for a line.
-    pub(crate) fn explanation(self) -> &'static str {
-        match self {
-            Self::CutShort => "the stream was cut short, and it was not to take that for the end",
-            Self::DrainDeadline => "--drain-within passed",
-            Self::IdleDeadline => "nothing moved for --idle",
-            Self::Interrupted => "interrupted",
-            Self::NoEnding => "it took no more, and did not say how it ended",
-            Self::NotResumed => "what its partial has is not the beginning of the source",
-            Self::SlowDeadline => "it took nothing for --slow-after",
-        }
-    }
-
-    fn is_deadline(self) -> bool {
-        match self {
-            Self::DrainDeadline | Self::IdleDeadline | Self::SlowDeadline => true,
-            Self::CutShort | Self::Interrupted | Self::NoEnding | Self::NotResumed => false,
         }
     }
 }

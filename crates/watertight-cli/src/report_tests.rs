@@ -39,6 +39,7 @@ fn finished() -> Report {
             partial: None,
             partial_hex: None,
             input: None,
+            looks_whole: false,
             child: None,
         }],
         hash: None,
@@ -423,4 +424,37 @@ fn a_source_that_did_not_stop_has_not_failed() {
     let report = report.conclude();
     assert_eq!(report.exit_code, 6);
     assert!(report.to_text().contains("error        it did not stop\n"));
+}
+
+/// Who could not be ended sees a clean end on a plain pipe, and nobody claims the contrary.
+#[test]
+fn a_cut_stream_that_looks_whole_to_a_child_is_told() {
+    let mut report = finished();
+    report.ending = CopyEnding::SourceFailed;
+    report.destinations[0].ending = PipeEnding::Aborted;
+    report.destinations[0].given_up = Some(GivenUp::CutShort);
+    report.destinations[0].input = Some(InputKind::Pipe);
+    let claim = "; given up: the stream was cut short, and it was not to take that for the end\n";
+    assert!(report.to_text().contains(claim), "{}", report.to_text());
+    assert!(
+        report
+            .errors()
+            .iter()
+            .all(|line| !line.contains("a clean end"))
+    );
+    report.destinations[0].looks_whole = true;
+    let text = report.to_text();
+    assert!(
+        text.contains("; given up: the stream was cut short\n"),
+        "{text}"
+    );
+    let told = "its command could not be ended, and whoever of it is left sees a clean end, as of a whole stream";
+    assert!(
+        text.contains(&format!("\n  input        a plain pipe; {told}\n")),
+        "{text}"
+    );
+    assert!(!text.contains("should we be killed"), "{text}");
+    assert_eq!(report.warnings(), [format!("b: {told}")]);
+    let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+    assert_eq!(json["destinations"][0]["looks_whole"], true);
 }

@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::claimed::Claimed;
 use crate::copy::Copy;
+use crate::copy_ending::CopyEnding;
 use crate::destination::Destination;
 use crate::diagnostics::{self, tell};
 use crate::empty_copy;
@@ -16,9 +17,7 @@ use crate::identity;
 use crate::mixing::DataStreams;
 use crate::partial::{Closing, Placed};
 use crate::platform::{self, KeptSignals};
-use crate::report::{
-    CopyEnding, Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport,
-};
+use crate::report::{Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport};
 use crate::report_to;
 use crate::units::{hex_unless_text, hexadecimal, shown_name};
 
@@ -165,7 +164,7 @@ fn close(closings: Vec<Option<Closing>>, is_whole_at: impl Fn(usize) -> bool) ->
 }
 
 /// The account of a copy that is over.
-fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -> Report {
+pub(crate) fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -> Report {
     let ending = copy.source_ending.as_ref();
     let source = SourceReport {
         address: flags.source.text.clone(),
@@ -239,6 +238,7 @@ fn destination_report(
         partial: placed.partial.as_deref().map(shown_name),
         partial_hex: placed.partial.as_deref().and_then(hex_unless_text),
         input: destination.input(),
+        looks_whole: destination.looks_whole(),
         child: None,
     }
 }
@@ -311,6 +311,7 @@ fn untouched(flags: &CopyFlags, address: &Address) -> DestinationReport {
         partial: None,
         partial_hex: None,
         input: None,
+        looks_whole: false,
         child: None,
     }
 }

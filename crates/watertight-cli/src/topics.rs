@@ -74,7 +74,9 @@ pub(crate) const ADDRESSES: Topic = Topic {
             ),
             (
                 ",pipe",
-                "the input of a destination is a plain pipe, for commands that open /dev/stdin themselves",
+                "the input of a destination is a plain pipe, for commands that open /dev/stdin themselves. It has no sign for a cut \
+                 stream: one looks whole if `watertight` is killed, and to a command that it cannot kill (under sudo), which the \
+                 report tells",
             ),
         ]),
         Paragraph(

@@ -4,10 +4,10 @@
 
 use super::{CHILD_GRACE, Copy, LOOK_EVERY};
 use crate::child::ChildOfEnd;
+use crate::copy_ending::{CopyEnding, GivenUp};
 use crate::destination::Destination;
 use crate::flags::SlowPolicy;
 use crate::rate::Pace;
-use crate::report::{CopyEnding, GivenUp};
 use std::time::Instant;
 
 impl Copy<'_> {

@@ -2,10 +2,10 @@
 //! the account does not have if it does not.
 
 use super::{CHILD_GRACE, Copy, SOURCE_STOP_WITHIN};
+use crate::copy_ending::CopyEnding;
 use crate::destination::Destination;
 use crate::end::End;
 use crate::flags::DeadPolicy;
-use crate::report::CopyEnding;
 use std::time::Instant;
 
 impl Copy<'_> {

@@ -1,12 +1,12 @@
 //! How bytes get on inside a copy: credit to the source, what it brings, and chunks to the destinations.
 
 use super::Copy;
+use crate::copy_ending::CopyEnding;
 use crate::destination::Destination;
 use crate::end::End;
 use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy};
 use crate::moving::ENLARGED_AFTER_BYTES;
 use crate::platform;
-use crate::report::CopyEnding;
 use crate::reserve::Reserve;
 use crate::source::CHUNK_BYTES_MAX;
 use crate::verdict::Verdict;

@@ -6,8 +6,9 @@
 
 use super::{Destination, DestinationKind, Phase};
 use crate::asking::{HELD_UP_AFTER, abort, finish, is_all_read, knowledge};
+use crate::child_status::InputKind;
+use crate::copy_ending::GivenUp;
 use crate::event::{Event, Mailbox};
-use crate::report::GivenUp;
 use std::time::{Duration, Instant};
 use watertight::{Ledger, PipeWriter, Receipt};
 
@@ -141,9 +142,11 @@ impl Destination {
         }
     }
 
-    /// The consumer is gone: so may its input be.
-    pub(crate) fn close_condemned(&mut self, now: Instant) {
+    /// The consumer is gone: so may its input be. `may_live`: somebody of it could not be ended, and is waited for no longer. Where no sign
+    /// tells a cut stream from a whole one, it takes this one for whole: that cannot be kept from it, only told.
+    pub(crate) fn close_condemned(&mut self, may_live: bool, now: Instant) {
         if std::mem::take(&mut self.is_condemned) && self.receipt.is_none() {
+            self.looks_whole = may_live && self.input == Some(InputKind::Pipe);
             self.abandoned_at = Some(now + ANSWER_WITHIN);
             self.aside("abort", abort);
         }
