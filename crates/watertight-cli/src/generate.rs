@@ -2,6 +2,7 @@
 
 use crate::cli::Cli;
 use crate::diagnostics;
+use crate::platform;
 use crate::topics;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
@@ -90,7 +91,9 @@ fn print(text: &[u8]) -> u8 {
 
 /// The exit code after something was printed on standard output: what does not get through is told, and is no success.
 pub(crate) fn printed(result: io::Result<()>) -> u8 {
-    match result.and_then(|()| io::stdout().flush()) {
+    let flushed = result.and_then(|()| io::stdout().flush());
+    // To std a stream that is closed takes everything.
+    match flushed.and_then(|()| platform::standard_output_at_start()) {
         Ok(()) => 0,
         Err(error) => complain(&format!("cannot write to standard output: {error}"), 1),
     }

@@ -16,6 +16,7 @@ pub(crate) use crate::unix_stderr::{
 pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,
 };
+use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGQUIT, SIGUSR1, SIGXFSZ};
 use std::fs::{File, Metadata};
 use std::io;
@@ -155,6 +156,14 @@ pub(crate) fn survive_file_size_bound() {
         // Nobody asks for the flag. Should this fail, the signal is what it was.
         let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     }
+}
+
+/// An error, if standard output was closed when this program was started: what is printed goes nowhere then.
+pub(crate) fn standard_output_at_start() -> io::Result<()> {
+    if watertight::was_closed_at_start(1) {
+        return Err(Errno::BADF.into());
+    }
+    Ok(())
 }
 
 /// A second descriptor of one of our standard streams.

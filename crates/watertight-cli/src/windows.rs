@@ -10,7 +10,7 @@ use same_file::Handle;
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Write};
-use std::os::windows::io::{AsHandle, OwnedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
@@ -200,6 +200,14 @@ pub(crate) fn identity_of_path(path: &Path) -> io::Result<Identity> {
 /// Nothing: std takes a pipe for a file here, and to sync it would be to wait for its reader.
 pub(crate) fn to_sync(_: &File) -> io::Result<Option<File>> {
     Ok(None)
+}
+
+/// GetStdHandle: an error, if this program was started without a standard output. What is printed goes nowhere then.
+pub(crate) fn standard_output_at_start() -> io::Result<()> {
+    if io::stdout().as_raw_handle().is_null() {
+        return Err(io::Error::other("it is closed"));
+    }
+    Ok(())
 }
 
 /// Looks at what is behind one of our standard streams, and takes no further handle for it.

@@ -136,5 +136,5 @@ pub use watertight_os::{block_device_bytes, fault, is_signal_ignored, orphans};
 pub use watertight_os::{file_security, has_extended_attributes, has_further_streams};
 #[cfg(unix)]
 #[doc(hidden)]
-pub use watertight_os::{look_at, own_group};
+pub use watertight_os::{look_at, own_group, was_closed_at_start};
 pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

@@ -233,11 +233,31 @@ fn reports_and_pages_that_cannot_be_printed_do_not_panic() {
         Some(0)
     );
     for (closed, code) in [
-        ("$W --help >&-", 0),
         ("$W copy --help >/dev/full", 1),
         ("$W nonsense 2>&-", 2),
+        ("$W --help 2>&- </dev/null", 0),
     ] {
         assert_eq!(shell(closed).status.code(), Some(code), "{closed}");
+    }
+}
+
+/// std opens the null device in place of a standard stream that is closed at the start: nothing that is printed gets through.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_printed_on_a_closed_standard_output_is_no_success() {
+    for what in [
+        "--version",
+        "--help",
+        "copy -h",
+        "man run",
+        "completions bash",
+    ] {
+        let printed = shell(&format!("$W {what} >&-"));
+        assert_eq!(printed.status.code(), Some(1), "{what}");
+        let told = String::from_utf8_lossy(&printed.stderr).into_owned();
+        assert!(told.contains("cannot write to standard output: "), "{told}");
+        let nowhere = shell(&format!("$W {what} >/dev/null"));
+        assert_eq!(nowhere.status.code(), Some(0), "{what}");
     }
 }
 

@@ -46,6 +46,13 @@ pub fn inherited(number: u32, direction: Direction) -> Result<OsHandle, StepErro
     Ok(ours)
 }
 
+/// Whether the standard stream of this number was closed when the process started: std has put the null device there since, where every
+/// write succeeds. Known on Linux; elsewhere it is never said.
+#[must_use]
+pub fn was_closed_at_start(number: u32) -> bool {
+    kernel::was_closed(number)
+}
+
 /// fcntl F_DUPFD_CLOEXEC of a standard stream; of other numbers as the system has it.
 fn duplicate(number: u32, direction: Direction) -> Result<OsHandle, Errno> {
     let standard = match number {
