@@ -54,14 +54,12 @@ pub(crate) struct OpenedEnds {
 pub(crate) fn open(
     flags: &CopyFlags,
     mut claimed: Claimed,
-    data_streams: DataStreams,
     report_file: Option<&File>,
     events: Option<(&Mailbox, &Inbox)>,
 ) -> Result<OpenedEnds, NotOpened> {
     if let Some(failure) = claimed.take_failure() {
         return Err(failure.into());
     }
-    data_streams.refuse_children(flags)?;
     identity::refuse_same_names(flags)?;
     let mut paths = Paths::new(flags.destinations.len());
     let ends: Vec<_> = flags.ends().collect();

@@ -3,7 +3,6 @@
 use crate::address::{Address, Place};
 use crate::claimed::Claimed;
 use crate::end::End;
-use crate::end::Failure;
 use crate::flags::CopyFlags;
 use crate::identity::{self, Thing};
 use crate::platform;
@@ -35,26 +34,16 @@ impl DataStreams {
         }
     }
 
-    /// What a destination's child prints must go somewhere, and both of our streams may be ends.
-    pub(crate) fn refuse_children(self, flags: &CopyFlags) -> Result<(), Failure> {
-        if !self.stdout || !self.stderr {
-            return Ok(());
-        }
-        let mut destinations = flags.destinations.iter().enumerate();
-        match destinations.find(|(_, address)| matches!(address.place, Place::Exec(_))) {
-            None => Ok(()),
-            Some((index, address)) => Err((
-                End::Destination(index),
-                format!(
-                    "cannot start {address}: what it prints would get into the data, for standard output and standard error are both ends of the copy; send standard error elsewhere, as in `2>messages`"
-                ),
-            )),
-        }
+    /// Whether what a destination's child prints goes nowhere: both of our streams are ends.
+    pub(crate) fn discard_output(self) -> bool {
+        self.stdout && self.stderr
     }
 
     /// The standard output of a destination's child.
     pub(crate) fn child_stdout(self) -> io::Result<Output> {
-        Ok(if self.stdout {
+        Ok(if self.discard_output() {
+            Output::null()
+        } else if self.stdout {
             Output::from_handle(platform::standard_copy(STANDARD_ERROR)?)
         } else {
             Output::inherited()

@@ -97,6 +97,8 @@ pub(crate) struct DestinationReport {
     /// That is a plain pipe which was closed without an end that it had deserved, while somebody of its child may live: they see a clean
     /// end, as of a whole stream.
     pub(crate) looks_whole: bool,
+    /// What its child printed went nowhere: standard output and standard error are ends of the copy.
+    pub(crate) output_discarded: bool,
     pub(crate) child: Option<ChildStatus>,
 }
 
@@ -124,6 +126,13 @@ pub(crate) struct Report {
 impl Report {
     fn bytes_read(&self) -> u64 {
         self.sources.iter().map(|source| source.bytes_read).sum()
+    }
+
+    /// What the destinations' children printed went nowhere.
+    pub(crate) fn note_discarded_output(&mut self) {
+        for one in &mut self.destinations {
+            one.output_discarded = one.child.is_some();
+        }
     }
 
     /// Computes what follows from the accounts, and puts it in.
@@ -352,6 +361,11 @@ impl DestinationReport {
         } else if self.input == Some(InputKind::Pipe) {
             out.push_str(
                 "  input        a plain pipe: should we be killed, a cut stream looks whole\n",
+            );
+        }
+        if self.output_discarded {
+            out.push_str(
+                "  output       discarded: standard output and standard error are both ends of the copy (`2>messages` keeps it)\n",
             );
         }
         self.write_how(out)?;

@@ -40,6 +40,7 @@ fn finished() -> Report {
             partial_hex: None,
             input: None,
             looks_whole: false,
+            output_discarded: false,
             child: None,
         }],
         hash: None,

@@ -64,6 +64,9 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     match transfer(flags, claimed, data_streams, &mut report_file, events) {
         Ok(mut report) => {
             report.elapsed_seconds = begun.elapsed().as_secs_f64();
+            if data_streams.discard_output() {
+                report.note_discarded_output();
+            }
             deliver(flags, &report.conclude(), report_file)
         }
         Err(error) => cannot_begin(&error),
@@ -107,8 +110,7 @@ fn transfer(
         identity::refuse_report(flags, &claimed, file)
     });
     let events = (!may_be_empty).then_some((&mailbox, &inbox));
-    let opened =
-        refused.and_then(|()| endpoint::open(flags, claimed, data_streams, report, events));
+    let opened = refused.and_then(|()| endpoint::open(flags, claimed, report, events));
     let started = match opened {
         Ok(opened) if may_be_empty && empty_copy::is_it(flags, &opened, signals) => {
             return Ok(end_empty(flags, opened));
@@ -239,6 +241,7 @@ fn destination_report(
         partial_hex: placed.partial.as_deref().and_then(hex_unless_text),
         input: destination.input(),
         looks_whole: destination.looks_whole(),
+        output_discarded: false,
         child: None,
     }
 }
@@ -312,6 +315,7 @@ fn untouched(flags: &CopyFlags, address: &Address) -> DestinationReport {
         partial_hex: None,
         input: None,
         looks_whole: false,
+        output_discarded: false,
         child: None,
     }
 }

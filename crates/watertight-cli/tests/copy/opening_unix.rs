@@ -304,8 +304,6 @@ fn a_failure_is_no_data_either() {
     for line in [
         "$W copy missing - >log 2>&1",
         "$W copy --report json source missing/target - >log 2>&1",
-        // What the child prints has nowhere to go.
-        "$W copy source - 'exec:wc -c' >log 2>&1",
         "$W copy --report-to log source - >log 2>&1",
     ] {
         let output = shell(folder.path(), line);
@@ -313,10 +311,34 @@ fn a_failure_is_no_data_either() {
         let log = fs::read_to_string(folder.path().join("log")).unwrap();
         assert_eq!(log, "", "{line}");
     }
-    let line = "$W copy --report-to account source - 'exec:wc -c' >log 2>&1";
-    assert_eq!(code(&shell(folder.path(), line)), Some(3));
+}
+
+/// With both standard streams as ends, what a command prints goes nowhere, as what we say does; the report tells.
+#[test]
+fn what_a_child_prints_where_both_streams_are_ends_is_discarded_and_told() {
+    let (folder, _, bytes) = folder_with(1000);
+    let command = "'exec:sh -c \"cat >copied; echo printed; echo said >&2\"'";
+    for report in ["text", "json"] {
+        let line =
+            format!("$W copy --report {report} --report-to account source - {command} >log 2>&1");
+        assert_eq!(code(&shell(folder.path(), &line)), Some(0), "{line}");
+        let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+        assert!(read("log") == bytes, "{line}");
+        assert!(read("copied") == bytes, "{line}");
+        let account = String::from_utf8(read("account")).unwrap();
+        let told = match report {
+            "text" => "  output       discarded: ",
+            _ => "\"output_discarded\":true",
+        };
+        assert_eq!(account.matches(told).count(), 1, "{account}");
+    }
+    // Where standard error is nobody's end, it has what the command prints.
+    let line = format!("$W copy --report json --report-to account source - {command} 2>said");
+    assert_eq!(code(&shell(folder.path(), &line)), Some(0), "{line}");
+    let said = fs::read_to_string(folder.path().join("said")).unwrap();
+    assert_eq!(said, "printed\nsaid\n");
     let account = fs::read_to_string(folder.path().join("account")).unwrap();
-    assert!(account.contains("2>messages"), "{account}");
+    assert!(!account.contains("\"output_discarded\":true"), "{account}");
 }
 
 #[test]
