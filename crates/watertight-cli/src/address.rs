@@ -1,7 +1,7 @@
 //! Addresses: what a user writes for one end of a copy, taken apart. Nothing is opened here.
 
 use crate::platform::{self, CommandLine};
-use crate::units::{hex_unless_text, printable};
+use crate::units::{base64, bytes_unless_text, printable};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ const RESERVED: [&str; 5] = ["listen", "npipe", "pipe", "tcp", "unix"];
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
     pub(crate) text: String,
-    /// Its bytes in hexadecimal, if they are no text: `text` has lost some of them.
-    pub(crate) hex: Option<String>,
+    /// Its bytes, if they are no text: `text` has lost some of them.
+    pub(crate) bytes: Option<Vec<u8>>,
     pub(crate) place: Place,
     /// What the options say of a command.
     pub(crate) exec: ExecOptions,
@@ -151,10 +151,15 @@ impl Address {
         options.fit(&place, role)?;
         Ok(Self {
             text: argument.to_string_lossy().into_owned(),
-            hex: hex_unless_text(argument),
+            bytes: bytes_unless_text(argument).map(<[u8]>::to_vec),
             place,
             exec: options.exec,
         })
+    }
+
+    /// Its bytes in base64, if they are no text.
+    pub(crate) fn base64(&self) -> Option<String> {
+        self.bytes.as_deref().map(base64)
     }
 
     /// The path, if this address names something in the file system.

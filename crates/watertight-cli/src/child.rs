@@ -5,7 +5,7 @@ use crate::child_status::{ChildStatus, EndedBy, InputKind};
 use crate::end::End;
 use crate::event::{Event, Mailbox};
 use crate::platform::{self, CommandLine};
-use crate::units::{hex_unless_texts, shown_names};
+use crate::units::{base64_unless_texts, shown_names};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -179,7 +179,7 @@ impl ChildOfEnd {
             stopped: self.stopped,
             ended_by: self.ended_by,
             left: shown_names(&self.left),
-            left_hex: hex_unless_texts(&self.left),
+            left_base64: base64_unless_texts(&self.left),
             not_let_go: self.not_let_go.clone(),
             ..self.status.clone().unwrap_or_default()
         })
@@ -339,11 +339,11 @@ mod tests {
         assert!(of_end.may_live(), "it was killed, and is there still");
         let status = of_end.status().unwrap();
         assert_eq!(status.left, ["cat (pid 7)"]);
-        assert_eq!(status.left_hex, None);
+        assert_eq!(status.left_base64, None);
         of_end.handle_tree(&[found(8, b"a\xffb")]);
         let status = of_end.status().unwrap();
         assert_eq!(status.left[1], "a\u{fffd}b (pid 8)");
-        assert_eq!(status.left_hex.unwrap()[1], "61ff622028706964203829");
+        assert_eq!(status.left_base64.unwrap()[1], "Yf9iIChwaWQgOCk=");
         of_end.release();
     }
 

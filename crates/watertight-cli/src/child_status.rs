@@ -38,9 +38,9 @@ pub(crate) struct ChildStatus {
     pub(crate) ended_by: EndedBy,
     /// Who of its tree is still there although it was killed.
     pub(crate) left: Vec<String>,
-    /// The bytes of each of `left` in hexadecimal, if a name among them is no text.
+    /// The bytes of each of `left` in base64, if a name among them is no text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) left_hex: Option<Vec<String>>,
+    pub(crate) left_base64: Option<Vec<String>>,
     /// Why whoever it left behind ends with us, if they could not be let go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) not_let_go: Option<String>,

@@ -458,7 +458,7 @@ mod tests {
     #[test]
     fn whoever_is_waited_for_is_named() {
         let now = Duration::ZERO;
-        let command = |text: String| AwaitedCommand { text, hex: None };
+        let command = |text: String| AwaitedCommand { text, base64: None };
         let held = progress(&["a"], Awaited::Held(command("make all".to_owned())));
         assert_eq!(note(&held, now, 58), "held: waiting for make all to end");
         let ending = progress(&["a"], Awaited::Ending(command("make all".to_owned())));

@@ -5,7 +5,7 @@ use crate::child::ChildOfEnd;
 use crate::copy_ending::GivenUp;
 use crate::destination::Destination;
 use crate::flags::{CopyFlags, FailurePolicy};
-use crate::units::hexadecimal;
+use crate::units::base64;
 use serde::Serialize;
 
 /// What there is to show at one moment.
@@ -24,7 +24,7 @@ pub(crate) struct CopyProgress {
 pub(crate) struct DestinationProgress {
     pub(crate) address: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) address_hex: Option<String>,
+    pub(crate) address_base64: Option<String>,
     pub(crate) transferred: u64,
     /// Bytes that were read and wait for room in its queue.
     pub(crate) not_accepted: u64,
@@ -72,8 +72,8 @@ pub(crate) enum Awaited {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct AwaitedCommand {
     pub(crate) text: String,
-    /// Its bytes in hexadecimal, if they are no text.
-    pub(crate) hex: Option<String>,
+    /// Its bytes in base64, if they are no text.
+    pub(crate) base64: Option<String>,
 }
 
 impl CopyProgress {
@@ -114,7 +114,7 @@ impl DestinationProgress {
         let ledger = destination.ledger();
         Self {
             address: address.text.clone(),
-            address_hex: address.hex.clone(),
+            address_base64: address.base64(),
             transferred: ledger.transferred(),
             not_accepted: destination.not_accepted(),
             queued: ledger.queued(),
@@ -171,14 +171,11 @@ impl Awaited {
 impl AwaitedCommand {
     fn of(address: &Address) -> Self {
         const SCHEME: &str = "exec:";
-        let behind = |whole: &str, scheme: &str| {
-            let command = whole.strip_prefix(scheme).unwrap_or(whole);
-            command.to_owned()
-        };
-        let in_hex = hexadecimal(SCHEME.as_bytes());
+        let text = address.text.strip_prefix(SCHEME);
+        let command = |bytes: &[u8]| base64(bytes.strip_prefix(SCHEME.as_bytes()).unwrap_or(bytes));
         Self {
-            text: behind(&address.text, SCHEME),
-            hex: address.hex.as_ref().map(|hex| behind(hex, &in_hex)),
+            text: text.unwrap_or(&address.text).to_owned(),
+            base64: address.bytes.as_deref().map(command),
         }
     }
 }

@@ -36,11 +36,11 @@ struct ProgressRecord<'a> {
     waiting_for: Option<&'a str>,
     /// The command that is being ended.
     ending: Option<&'a str>,
-    /// The bytes of those two in hexadecimal, if they are no text.
+    /// The bytes of those two in base64, if they are no text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    waiting_for_hex: Option<&'a str>,
+    waiting_for_base64: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ending_hex: Option<&'a str>,
+    ending_base64: Option<&'a str>,
     destinations: &'a [DestinationProgress],
 }
 
@@ -90,8 +90,8 @@ impl ProgressLines {
             held: waiting_for.is_some(),
             waiting_for: waiting_for.map(|command| command.text.as_str()),
             ending: ending.map(|command| command.text.as_str()),
-            waiting_for_hex: waiting_for.and_then(|command| command.hex.as_deref()),
-            ending_hex: ending.and_then(|command| command.hex.as_deref()),
+            waiting_for_base64: waiting_for.and_then(|command| command.base64.as_deref()),
+            ending_base64: ending.and_then(|command| command.base64.as_deref()),
             destinations: &progress.destinations,
         };
         let json = serde_json::to_string(&record).expect("texts and finite numbers are JSON");
@@ -142,7 +142,7 @@ mod tests {
             ],
             awaited: Awaited::Held(AwaitedCommand {
                 text: "make".to_owned(),
-                hex: None,
+                base64: None,
             }),
         };
         let text = lines.line(&progress, begun + Duration::from_secs(2), 15);
@@ -154,14 +154,14 @@ mod tests {
         assert_eq!(line["eta_seconds"], 3);
         assert_eq!(line["held"], true);
         assert_eq!(line["waiting_for"], "make");
-        assert!(line.get("waiting_for_hex").is_none());
+        assert!(line.get("waiting_for_base64").is_none());
         let [one, other] = [0_usize, 1].map(|index| &line["destinations"][index]);
         assert_eq!(
             (&one["queued"], &one["not_accepted"]),
             (&6.into(), &3.into())
         );
         assert_eq!(one["state"], "behind");
-        assert!(one["given_up"].is_null() && one.get("address_hex").is_none());
+        assert!(one["given_up"].is_null() && one.get("address_base64").is_none());
         assert_eq!(other["state"], "dropped");
         assert_eq!(other["given_up"], "slow_deadline");
     }
@@ -176,14 +176,14 @@ mod tests {
             destinations: Vec::new(),
             awaited: Awaited::Ending(AwaitedCommand {
                 text: "a\u{fffd}".to_owned(),
-                hex: Some("61ff".to_owned()),
+                base64: Some("Yf8=".to_owned()),
             }),
         };
         let text = ProgressLines::new(None, begun).line(&progress, begun, 0);
         let line: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["ending"], "a\u{fffd}");
-        assert_eq!(line["ending_hex"], "61ff");
-        assert!(line["waiting_for"].is_null() && line.get("waiting_for_hex").is_none());
+        assert_eq!(line["ending_base64"], "Yf8=");
+        assert!(line["waiting_for"].is_null() && line.get("waiting_for_base64").is_none());
     }
 
     #[test]

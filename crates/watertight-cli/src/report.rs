@@ -36,9 +36,9 @@ const LOOKS_WHOLE: &str = "its command could not be ended, and whoever of it is 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct SourceReport {
     pub(crate) address: String,
-    /// The address's bytes in hexadecimal, if they are no text.
+    /// The address's bytes in base64, if they are no text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) address_hex: Option<String>,
+    pub(crate) address_base64: Option<String>,
     /// How many bytes it had at the start; null for what has no size, such as a pipe.
     pub(crate) size_at_start: Option<u64>,
     pub(crate) bytes_read: u64,
@@ -63,9 +63,9 @@ pub(crate) struct SourceReport {
 #[derive(Debug, Serialize)]
 pub(crate) struct DestinationReport {
     pub(crate) address: String,
-    /// The address's bytes in hexadecimal, if they are no text.
+    /// The address's bytes in base64, if they are no text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) address_hex: Option<String>,
+    pub(crate) address_base64: Option<String>,
     pub(crate) ending: PipeEnding,
     pub(crate) given_up: Option<GivenUp>,
     pub(crate) error: Option<String>,
@@ -89,9 +89,9 @@ pub(crate) struct DestinationReport {
     pub(crate) in_place_reason: Option<Reason>,
     /// What lies beside its file, which is as it was.
     pub(crate) partial: Option<String>,
-    /// The bytes of `partial` in hexadecimal, if they are no text.
+    /// The bytes of `partial` in base64, if they are no text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) partial_hex: Option<String>,
+    pub(crate) partial_base64: Option<String>,
     /// What its child reads from.
     pub(crate) input: Option<InputKind>,
     /// That is a plain pipe which was closed without an end that it had deserved, while somebody of its child may live: they see a clean

@@ -19,7 +19,7 @@ fn finished() -> Report {
         }],
         destinations: vec![DestinationReport {
             address: "b".to_owned(),
-            address_hex: None,
+            address_base64: None,
             ending: PipeEnding::Finished,
             given_up: None,
             error: None,
@@ -37,7 +37,7 @@ fn finished() -> Report {
             how: None,
             in_place_reason: None,
             partial: None,
-            partial_hex: None,
+            partial_base64: None,
             input: None,
             looks_whole: false,
             output_discarded: false,

@@ -19,7 +19,7 @@ use crate::partial::{Closing, Placed};
 use crate::platform::{self, KeptSignals};
 use crate::report::{Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport};
 use crate::report_to;
-use crate::units::{hex_unless_text, hexadecimal, shown_name};
+use crate::units::{base64_unless_text, hexadecimal, shown_name};
 
 use std::fs::File;
 use std::io;
@@ -170,7 +170,7 @@ pub(crate) fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -
     let ending = copy.source_ending.as_ref();
     let source = SourceReport {
         address: flags.source.text.clone(),
-        address_hex: flags.source.hex.clone(),
+        address_base64: flags.source.base64(),
         size_at_start: ending.and_then(|ending| ending.size_at_start),
         bytes_read: copy.bytes_read,
         bytes_untaken: ending.map_or(0, |ending| ending.untaken),
@@ -218,7 +218,7 @@ fn destination_report(
     let verified_bytes = destination.verified_bytes();
     DestinationReport {
         address: address.text.clone(),
-        address_hex: address.hex.clone(),
+        address_base64: address.base64(),
         ending: match destination.ending() {
             // Its pipe ended well, and its file is not where it should be.
             Some(Ending::Finished) if placed.error.is_some() => PipeEnding::Failed,
@@ -238,7 +238,7 @@ fn destination_report(
         how: placed.how,
         in_place_reason: placed.reason,
         partial: placed.partial.as_deref().map(shown_name),
-        partial_hex: placed.partial.as_deref().and_then(hex_unless_text),
+        partial_base64: placed.partial.as_deref().and_then(base64_unless_text),
         input: destination.input(),
         looks_whole: destination.looks_whole(),
         output_discarded: false,
@@ -265,7 +265,7 @@ fn account_of_nothing(flags: &CopyFlags, extent: Option<Extent>, placed: Vec<Pla
         how: placed.how,
         in_place_reason: placed.reason,
         partial: placed.partial.as_deref().map(shown_name),
-        partial_hex: placed.partial.as_deref().and_then(hex_unless_text),
+        partial_base64: placed.partial.as_deref().and_then(base64_unless_text),
         ..untouched(flags, address)
     });
     Report {
@@ -288,7 +288,7 @@ fn hash_report(flags: &CopyFlags, hash: Option<[u8; 32]>) -> Option<HashReport> 
 fn source_report(flags: &CopyFlags) -> SourceReport {
     SourceReport {
         address: flags.source.text.clone(),
-        address_hex: flags.source.hex.clone(),
+        address_base64: flags.source.base64(),
         sealed: flags.sealed,
         ..SourceReport::default()
     }
@@ -298,7 +298,7 @@ fn source_report(flags: &CopyFlags) -> SourceReport {
 fn untouched(flags: &CopyFlags, address: &Address) -> DestinationReport {
     DestinationReport {
         address: address.text.clone(),
-        address_hex: address.hex.clone(),
+        address_base64: address.base64(),
         ending: PipeEnding::NotOpened,
         given_up: None,
         error: None,
@@ -312,7 +312,7 @@ fn untouched(flags: &CopyFlags, address: &Address) -> DestinationReport {
         how: None,
         in_place_reason: None,
         partial: None,
-        partial_hex: None,
+        partial_base64: None,
         input: None,
         looks_whole: false,
         output_discarded: false,

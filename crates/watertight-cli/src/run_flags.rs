@@ -134,8 +134,8 @@ pub(crate) struct RunFlags {
 
     /// How to report at the end
     ///
-    /// On standard error. In JSON, a name that is no Unicode text has its bytes in hexadecimal beside it: `command_hex`, `name_hex`,
-    /// `stdin_from_hex` and so on.
+    /// On standard error. In JSON, a name that is no Unicode text has its bytes in base64 beside it: `command_base64`, `name_base64`,
+    /// `stdin_from_base64` and so on.
     #[arg(
         long,
         value_enum,

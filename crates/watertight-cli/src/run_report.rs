@@ -7,7 +7,7 @@ use crate::platform;
 use crate::run_ending::{RunEnding, ending};
 use crate::run_flags::RunFlags;
 use crate::units::{
-    hex_unless_text, hex_unless_texts, printable, shown_bytes, shown_duration, shown_name,
+    base64_unless_text, base64_unless_texts, printable, shown_bytes, shown_duration, shown_name,
     shown_names,
 };
 use serde::Serialize;
@@ -31,9 +31,9 @@ pub(crate) struct StreamReport {
 pub(crate) struct Somebody {
     pid: u32,
     name: Option<String>,
-    /// The name's bytes in hexadecimal, if they are no text.
+    /// The name's bytes in base64, if they are no text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    name_hex: Option<String>,
+    name_base64: Option<String>,
 }
 
 /// What the command has used, as far as the system tells.
@@ -65,9 +65,9 @@ pub(crate) struct Beside {
 pub(crate) struct RunReport {
     version: &'static str,
     command: Vec<String>,
-    /// The bytes of every word in hexadecimal, if one of them is no text.
+    /// The bytes of every word in base64, if one of them is no text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    command_hex: Option<Vec<String>>,
+    command_base64: Option<Vec<String>>,
     ending: RunEnding,
     pub(crate) exit_code: i32,
     /// Its own exit code.
@@ -84,13 +84,13 @@ pub(crate) struct RunReport {
     stdin_from: Option<String>,
     stdout_to: Option<String>,
     stderr_to: Option<String>,
-    /// The bytes of those addresses in hexadecimal, where they are no text.
+    /// The bytes of those addresses in base64, where they are no text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    stdin_from_hex: Option<String>,
+    stdin_from_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stdout_to_hex: Option<String>,
+    stdout_to_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stderr_to_hex: Option<String>,
+    stderr_to_base64: Option<String>,
     stdout: Option<StreamReport>,
     stderr: Option<StreamReport>,
     /// Who held its output still when it was left; on Windows, who of its tree was alive then.
@@ -123,7 +123,7 @@ impl RunReport {
         };
         let tree = outcome.tree.as_ref();
         let text = |address: &Option<Address>| address.as_ref().map(|known| known.text.clone());
-        let hex = |address: &Option<Address>| address.as_ref().and_then(|known| known.hex.clone());
+        let bytes = |address: &Option<Address>| address.as_ref().and_then(Address::base64);
         let has_own_stderr = flags.passes_output_on() && !beside.is_joined;
         let mut errors = beside.lost;
         let unheard = outcome.failure;
@@ -135,7 +135,7 @@ impl RunReport {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             command: shown_names(&flags.command),
-            command_hex: hex_unless_texts(&flags.command),
+            command_base64: base64_unless_texts(&flags.command),
             ending: ending(outcome),
             exit_code,
             code: status.and_then(|status| status.code()),
@@ -147,9 +147,9 @@ impl RunReport {
             stdin_from: text(&flags.stdin),
             stdout_to: text(&flags.stdout),
             stderr_to: text(&flags.stderr),
-            stdin_from_hex: hex(&flags.stdin),
-            stdout_to_hex: hex(&flags.stdout),
-            stderr_to_hex: hex(&flags.stderr),
+            stdin_from_base64: bytes(&flags.stdin),
+            stdout_to_base64: bytes(&flags.stdout),
+            stderr_to_base64: bytes(&flags.stderr),
             stdout: stream(&outcome.stdout, flags.passes_output_on()),
             stderr: stream(&outcome.stderr, has_own_stderr),
             holders: named(&outcome.holders),
@@ -350,7 +350,7 @@ fn named(found: &[Found]) -> Vec<Somebody> {
     let somebody = |one: &Found| Somebody {
         pid: one.pid,
         name: one.name.as_deref().map(shown_name),
-        name_hex: one.name.as_deref().and_then(hex_unless_text),
+        name_base64: one.name.as_deref().and_then(base64_unless_text),
     };
     found.iter().map(somebody).collect()
 }

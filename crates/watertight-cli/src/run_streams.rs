@@ -57,7 +57,7 @@ impl Wanted {
         let or_ours = |address: &Option<Address>, number: u32, name: &str| {
             let ours = || Address {
                 text: name.to_owned(),
-                hex: None,
+                bytes: None,
                 place: Place::Fd(number),
                 exec: ExecOptions::default(),
             };

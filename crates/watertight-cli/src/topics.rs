@@ -163,8 +163,8 @@ pub(crate) const COPY_SIGNALS: Topic = Topic {
              dropped.",
         ),
         Paragraph(
-            "In JSON, a name that is no Unicode text has its bytes in hexadecimal beside it: `address_hex`, `partial_hex`, \
-             `left_hex`, and in the progress `waiting_for_hex` and `ending_hex`.",
+            "In JSON, a name that is no Unicode text has its bytes in base64 beside it: `address_base64`, `partial_base64`, \
+             `left_base64`, and in the progress `waiting_for_base64` and `ending_base64`.",
         ),
     ],
 };

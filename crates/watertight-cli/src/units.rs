@@ -183,10 +183,35 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-/// The bytes of a name that is no text, in hexadecimal: what is shown of it loses some.
-pub(crate) fn hex_unless_text(name: &OsStr) -> Option<String> {
+/// Base64 with padding (RFC 4648, section 4).
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |at: usize| group.get(at).copied().map_or(0, usize::from);
+        let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
+        for at in 0..4 {
+            // So many bytes fill one digit more.
+            if at <= group.len() {
+                let digit = (bits >> (18 - 6 * at)) & 63;
+                text.push(char::from(DIGITS[digit]));
+            } else {
+                text.push('=');
+            }
+        }
+    }
+    text
+}
+
+/// The bytes of a name that is no text: what is shown of it loses some.
+pub(crate) fn bytes_unless_text(name: &OsStr) -> Option<&[u8]> {
     let is_text = name.to_str().is_some();
-    (!is_text).then(|| hexadecimal(name.as_encoded_bytes()))
+    (!is_text).then(|| name.as_encoded_bytes())
+}
+
+/// Likewise, in base64.
+pub(crate) fn base64_unless_text(name: &OsStr) -> Option<String> {
+    bytes_unless_text(name).map(base64)
 }
 
 /// A name as it is shown.
@@ -199,12 +224,10 @@ pub(crate) fn shown_names(names: &[OsString]) -> Vec<String> {
     names.iter().map(|name| shown_name(name)).collect()
 }
 
-/// The bytes of every name in hexadecimal, if one of them is no text.
-pub(crate) fn hex_unless_texts(names: &[OsString]) -> Option<Vec<String>> {
-    let is_lossy = names.iter().any(|name| hex_unless_text(name).is_some());
-    let bytes = names
-        .iter()
-        .map(|name| hexadecimal(name.as_encoded_bytes()));
+/// The bytes of every name in base64, if one of them is no text.
+pub(crate) fn base64_unless_texts(names: &[OsString]) -> Option<Vec<String>> {
+    let is_lossy = names.iter().any(|name| bytes_unless_text(name).is_some());
+    let bytes = names.iter().map(|name| base64(name.as_encoded_bytes()));
     is_lossy.then(|| bytes.collect())
 }
 
@@ -215,7 +238,25 @@ mod tests {
     #[test]
     fn hexadecimal_has_two_digits_a_byte() {
         assert_eq!(hexadecimal(&[0, 10, 255]), "000aff");
-        assert_eq!(hex_unless_text(OsStr::new("é")), None);
+    }
+
+    /// The vectors of RFC 4648, section 10; and the last digits, which are not in them.
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        for (bytes, expected) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), expected);
+        }
+        assert_eq!(base64(&[0xfb, 0xef, 0xff]), "++//");
+        assert_eq!(base64_unless_text(OsStr::new("é")), None);
+        assert_eq!(base64_unless_texts(&["a".into(), "é".into()]), None);
     }
 
     #[test]

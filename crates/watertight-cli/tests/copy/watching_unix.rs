@@ -127,12 +127,12 @@ fn while_the_end_is_held_the_progress_says_for_whom() {
     let script = "sh -c 'echo all; exec >&-; read go <gate'";
     let held = held_for(script.as_bytes());
     assert_eq!(held["waiting_for"], script);
-    assert!(held.get("waiting_for_hex").is_none(), "{held}");
+    assert!(held.get("waiting_for_base64").is_none(), "{held}");
     let command = [script.as_bytes(), b" a\xffb"].concat();
     let held = held_for(&command);
     assert_eq!(held["waiting_for"], format!("{script} a\u{fffd}b"));
-    let hex: Vec<String> = command.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(held["waiting_for_hex"], hex.concat());
+    let told = "c2ggLWMgJ2VjaG8gYWxsOyBleGVjID4mLTsgcmVhZCBnbyA8Z2F0ZScgYf9i";
+    assert_eq!(held["waiting_for_base64"], told);
 }
 
 /// Copies from a command, and returns the line of progress that says that the end is held. The copy ends well.
@@ -185,10 +185,10 @@ fn names_that_are_no_text_are_in_the_report_all_the_same() {
     let run = run_in(&[&name, OsStr::new("target")]).expect(0);
     let source = &run.report["sources"][0];
     assert_eq!(source["address"], "a\u{fffd}b");
-    assert_eq!(source["address_hex"], "61ff62");
-    assert!(run.destination(0).get("address_hex").is_none());
+    assert_eq!(source["address_base64"], "Yf9i");
+    assert!(run.destination(0).get("address_base64").is_none());
     let run = run_in(&[OsStr::new("missing"), &name]).expect(3);
-    assert_eq!(run.destination(0)["address_hex"], "61ff62");
+    assert_eq!(run.destination(0)["address_base64"], "Yf9i");
 
     let mut command = Command::new(EXE);
     command
@@ -198,8 +198,8 @@ fn names_that_are_no_text_are_in_the_report_all_the_same() {
     assert_eq!(output.stdout, [name.as_bytes(), b"\n"].concat());
     let report: Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(report["command"][1], "a\u{fffd}b");
-    assert_eq!(report["command_hex"][0], "6563686f");
-    assert_eq!(report["command_hex"][1], "61ff62");
+    assert_eq!(report["command_base64"][0], "ZWNobw==");
+    assert_eq!(report["command_base64"][1], "Yf9i");
 }
 
 #[test]
@@ -211,11 +211,11 @@ fn what_lies_beside_a_file_is_named_by_its_bytes_if_they_are_no_text() {
         return;
     }
     fs::remove_file(folder.path().join(&name)).unwrap();
-    for (name, shown, hex) in [
+    for (name, shown, bytes) in [
         (
             name.as_os_str(),
             "a\u{fffd}b.partial",
-            Some("61ff622e7061727469616c"),
+            Some("Yf9iLnBhcnRpYWw="),
         ),
         (OsStr::new("text"), "text.partial", None),
     ] {
@@ -224,8 +224,8 @@ fn what_lies_beside_a_file_is_named_by_its_bytes_if_they_are_no_text() {
         let run = Run::of(command.output().unwrap()).expect(8);
         let destination = run.destination(0);
         assert_eq!(destination["partial"], shown);
-        let told = destination.get("partial_hex").and_then(Value::as_str);
-        assert_eq!(told, hex);
+        let told = destination.get("partial_base64").and_then(Value::as_str);
+        assert_eq!(told, bytes);
     }
 }
 
@@ -255,10 +255,10 @@ fn a_process_is_named_by_its_bytes_if_they_are_no_text() {
     let report: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
     let ended = report["ended"].as_array().unwrap();
     assert_eq!(ended[0]["name"], "a\u{fffd}b", "{report}");
-    assert_eq!(ended[0]["name_hex"], "61ff62");
+    assert_eq!(ended[0]["name_base64"], "Yf9i");
     let others = &ended[1..];
     assert!(
-        others.iter().all(|one| one.get("name_hex").is_none()),
+        others.iter().all(|one| one.get("name_base64").is_none()),
         "{report}"
     );
 }
