@@ -146,6 +146,9 @@ pub(crate) struct CopyFlags {
     pub(crate) sync: bool,
 
     /// Put a hash of the bytes read into the report
+    ///
+    /// There is none, and the report says why, if some of these bytes were had only by destinations that were over before the others
+    /// had them (several destinations, and a copy that failed or dropped one), or if the source did not stop when it was told to.
     #[arg(
         long,
         value_enum,

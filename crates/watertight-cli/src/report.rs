@@ -109,6 +109,28 @@ pub(crate) struct HashReport {
     pub(crate) hex: String,
 }
 
+/// Why there is no hash of the bytes read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NoHash {
+    /// Some of them were had by some of several destinations only, when these were over: what is hashed is what all have that count.
+    LeftOut,
+    /// Nothing was copied.
+    NotBegun,
+    /// The source did not stop when it was told to, and its thread has the hash.
+    SourceHangs,
+}
+
+impl NoHash {
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::LeftOut => "some of the bytes read were had only by destinations that were over",
+            Self::NotBegun => "nothing was copied",
+            Self::SourceHangs => "the source did not stop",
+        }
+    }
+}
+
 /// Everything that is known at the end.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -121,6 +143,8 @@ pub(crate) struct Report {
     pub(crate) sources: Vec<SourceReport>,
     pub(crate) destinations: Vec<DestinationReport>,
     pub(crate) hash: Option<HashReport>,
+    /// Why there is none, if one was asked for.
+    pub(crate) no_hash: Option<NoHash>,
 }
 
 impl Report {
@@ -242,6 +266,9 @@ impl Report {
         }
         if let Some(hash) = &self.hash {
             writeln!(out, "  {:<12} {}", hash.algorithm, hash.hex)?;
+        }
+        if let Some(why) = self.no_hash {
+            writeln!(out, "  hash         none: {}", why.explanation())?;
         }
         Ok(())
     }

@@ -44,6 +44,7 @@ fn finished() -> Report {
             child: None,
         }],
         hash: None,
+        no_hash: None,
     }
 }
 
@@ -458,4 +459,24 @@ fn a_cut_stream_that_looks_whole_to_a_child_is_told() {
     assert_eq!(report.warnings(), [format!("b: {told}")]);
     let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
     assert_eq!(json["destinations"][0]["looks_whole"], true);
+}
+
+#[test]
+fn a_hash_that_there_is_not_is_told_with_the_reason() {
+    let mut report = finished();
+    assert!(!report.to_text().contains("hash"), "{}", report.to_text());
+    for (why, name) in [
+        (NoHash::LeftOut, "left_out"),
+        (NoHash::NotBegun, "not_begun"),
+        (NoHash::SourceHangs, "source_hangs"),
+    ] {
+        report.no_hash = Some(why);
+        let told = format!("\n  hash         none: {}\n", why.explanation());
+        assert!(report.to_text().contains(&told), "{}", report.to_text());
+        let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+        assert_eq!(
+            (&json["hash"], &json["no_hash"]),
+            (&serde_json::Value::Null, &name.into())
+        );
+    }
 }

@@ -17,8 +17,11 @@ use crate::identity;
 use crate::mixing::DataStreams;
 use crate::partial::{Closing, Placed};
 use crate::platform::{self, KeptSignals};
-use crate::report::{Counters, DestinationReport, HashReport, PipeEnding, Report, SourceReport};
+use crate::report::{
+    Counters, DestinationReport, HashReport, NoHash, PipeEnding, Report, SourceReport,
+};
 use crate::report_to;
+use crate::source_ending::SourceEnding;
 use crate::units::{base64_unless_text, hexadecimal, shown_name};
 
 use std::fs::File;
@@ -203,6 +206,7 @@ pub(crate) fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -
         sources: vec![source],
         destinations: destinations.collect(),
         hash: hash_report(flags, hash),
+        no_hash: no_hash(flags, ending),
         ..empty(flags, copy.ending.unwrap_or(CopyEnding::Finished))
     }
 }
@@ -284,6 +288,16 @@ fn hash_report(flags: &CopyFlags, hash: Option<[u8; 32]>) -> Option<HashReport> 
     })
 }
 
+/// Why there is no hash, if one was asked for.
+fn no_hash(flags: &CopyFlags, ending: Option<&SourceEnding>) -> Option<NoHash> {
+    flags.hash?;
+    match ending {
+        None => Some(NoHash::SourceHangs),
+        Some(ending) if ending.hash.is_none() => Some(NoHash::LeftOut),
+        Some(_) => None,
+    }
+}
+
 /// A source of which nothing was read.
 fn source_report(flags: &CopyFlags) -> SourceReport {
     SourceReport {
@@ -346,6 +360,7 @@ fn not_begun(flags: &CopyFlags, reason: &NotOpened) -> Report {
                 ..untouched(flags, address)
             })
             .collect(),
+        no_hash: flags.hash.map(|_| NoHash::NotBegun),
         ..empty(flags, ending)
     }
 }
@@ -361,6 +376,7 @@ fn empty(flags: &CopyFlags, ending: CopyEnding) -> Report {
         sources: Vec::new(),
         destinations: Vec::new(),
         hash: None,
+        no_hash: None,
     }
 }
 
@@ -426,5 +442,34 @@ impl HashChoice {
         match self {
             Self::Sha256 => "sha256",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Task};
+    use clap::Parser;
+
+    #[test]
+    fn why_there_is_no_hash_is_known() {
+        let flags = |option: &str| {
+            let line = ["watertight", "copy", option, "a", "b"];
+            let Task::Copy(flags) = Cli::try_parse_from(line).unwrap().command else {
+                panic!("not a copy");
+            };
+            flags
+        };
+        let (with, without) = (flags("--hash"), flags("--sync"));
+        let none = SourceEnding::default();
+        let some = SourceEnding {
+            hash: Some([0; 32]),
+            ..SourceEnding::default()
+        };
+        assert_eq!(no_hash(&with, Some(&some)), None);
+        assert_eq!(no_hash(&with, Some(&none)), Some(NoHash::LeftOut));
+        assert_eq!(no_hash(&with, None), Some(NoHash::SourceHangs));
+        assert_eq!(no_hash(&without, Some(&none)), None);
+        assert_eq!(no_hash(&without, None), None);
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::event::{Event, Mailbox};
 use crate::extent::Extent;
-use crate::hashing::Hashing;
+use crate::hashing::{Hashing, hash_of_nothing};
 use crate::moving::Moving;
 use crate::seal::Decoder;
 use crate::source_ending::{SourceEnding, shrinkage, untaken};
@@ -102,6 +102,7 @@ impl Source {
                     // Stopped before it began.
                     Err(_) => SourceEnding {
                         untaken: untaken(&from),
+                        hash: Some(hash_of_nothing()),
                         ..SourceEnding::default()
                     },
                 };

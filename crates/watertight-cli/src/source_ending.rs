@@ -17,7 +17,7 @@ pub(crate) struct SourceEnding {
     pub(crate) shrank: bool,
     /// How many bytes it had left at the start, if it is something that has a size.
     pub(crate) size_at_start: Option<u64>,
-    /// The hash of all data.
+    /// The hash of all data, where it is wanted and known.
     pub(crate) hash: Option<[u8; 32]>,
     /// Bytes that were read and are no data: the seal's.
     pub(crate) seal_bytes: u64,

@@ -222,6 +222,33 @@ fn what_is_left_of_a_source_after_a_stop_is_what_was_not_read() {
     }
 }
 
+/// Those bytes have no hash that all who count could have seen; the reason is told.
+#[test]
+fn a_stopped_copy_that_one_had_more_of_has_no_hash_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = nearly_full_fifo(folder.path());
+    fs::write(folder.path().join("source"), pattern(1_300_000)).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = copy(arguments).current_dir(folder.path()).output();
+        Run::of(output.unwrap())
+    };
+    let stopped = ["--hash", "--idle", "300ms", "source", "target", "fifo:fifo"];
+    let stopped = run(&stopped).expect(6);
+    drop(full);
+    assert!(stopped.count(0, "accepted") > stopped.count(1, "accepted"));
+    assert!(stopped.report["hash"].is_null(), "{}", stopped.report);
+    assert_eq!(stopped.report["no_hash"], "left_out");
+    // Nothing was read, or everybody has everything, or nobody asked.
+    let refused = run(&["--hash", "missing", "other"]).expect(3);
+    assert_eq!(refused.report["no_hash"], "not_begun");
+    for arguments in [&["--hash", "source", "a", "b"][..], &["source", "c"]] {
+        let whole = run(arguments).expect(0);
+        assert!(whole.report["no_hash"].is_null(), "{arguments:?}");
+        let has_hash = !whole.report["hash"].is_null();
+        assert_eq!(has_hash, arguments[0] == "--hash");
+    }
+}
+
 /// A copy of standard input to so many FIFOs, and who reads them.
 struct UnderWay {
     child: Child,
