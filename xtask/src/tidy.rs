@@ -69,7 +69,8 @@ impl Tree {
 
 type Rule = fn(&Tree) -> Vec<Finding>;
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
+    arrows::circles,
     papers::cookbook,
     papers::gotchas,
     sources::file_length,

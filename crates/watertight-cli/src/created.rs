@@ -1,6 +1,6 @@
 //! Files that this program makes: each has its guard from the first moment, which takes it away again unless it is kept.
 
-use crate::platform::{self, Identity};
+use crate::file_identity::{self, Identity};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ impl Created {
     pub(crate) fn of(file: &File, path: PathBuf) -> Self {
         Self {
             path,
-            identity: platform::identity(file).ok(),
+            identity: file_identity::of(file).ok(),
             is_kept: false,
         }
     }
@@ -37,7 +37,7 @@ impl Created {
     /// Whether the path still leads to the file that was made. An error: that is not known.
     pub(crate) fn look(&self) -> io::Result<bool> {
         let found = std::fs::symlink_metadata(&self.path)
-            .and_then(|known| Ok((known.is_file(), platform::identity_of_path(&self.path)?)));
+            .and_then(|known| Ok((known.is_file(), file_identity::of_path(&self.path)?)));
         let (is_file, found) = match found {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             found => found?,

@@ -4,11 +4,12 @@ use crate::address::{Address, Place};
 use crate::claimed::Claimed;
 use crate::end::End;
 use crate::end::NotOpened;
+use crate::file_identity::{self, Identity};
 use crate::flags::CopyFlags;
 use crate::opened::OpenedPath;
 use crate::partial::Names;
 use crate::paths::Paths;
-use crate::platform::{self, Identity};
+use crate::platform;
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
@@ -40,13 +41,13 @@ impl Thing {
     /// What is open here. Takes no descriptor: whoever has too few of them must know it all the same.
     pub(crate) fn of(file: &File) -> Option<Self> {
         let metadata = file.metadata().ok()?;
-        Self::known(&metadata, || platform::identity(file))
+        Self::known(&metadata, || file_identity::of(file))
     }
 
     /// What the path leads to. It is not opened where that could wait.
     fn of_path(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
-        Self::known(&metadata, || platform::identity_of_path(path))
+        Self::known(&metadata, || file_identity::of_path(path))
     }
 
     fn known(metadata: &Metadata, identity: impl FnOnce() -> io::Result<Identity>) -> Option<Self> {
@@ -139,7 +140,7 @@ fn names(end: End, address: &Address) -> Option<(Identity, Names)> {
         return None;
     }
     let names = Names::of(path).ok()??;
-    let folder = platform::identity_of_path(names.folder()).ok()?;
+    let folder = file_identity::of_path(names.folder()).ok()?;
     Some((folder, names))
 }
 

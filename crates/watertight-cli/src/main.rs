@@ -25,6 +25,7 @@ mod end;
 mod endpoint;
 mod event;
 mod extent;
+mod file_identity;
 mod flags;
 #[cfg(unix)]
 mod foreground;

@@ -5,6 +5,7 @@
 
 use crate::address::FileMode;
 use crate::created::{Created, LINKS_MAX, create, open_or_create};
+use crate::file_identity;
 use crate::how::{Facts, How, Reason, decide, refusal};
 use crate::platform;
 use crate::resume::{self, Beside, Prefix};
@@ -205,10 +206,7 @@ fn open_existing(path: &Path, mode: FileMode, file: File) -> io::Result<OpenedFi
 }
 
 fn facts(file: &File, metadata: &Metadata, mode: FileMode, names: Option<&Names>) -> Facts {
-    let is_its_name = |names: &Names| {
-        let found = platform::identity_of_path(&names.target()).ok();
-        found.is_some() && found == platform::identity(file).ok()
-    };
+    let is_its_name = |names: &Names| file_identity::is_at(file, &names.target());
     Facts {
         is_append: mode.append,
         is_in_place_asked: mode.in_place,

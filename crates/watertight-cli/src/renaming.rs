@@ -1,6 +1,6 @@
 //! A rename whose answer is not believed. Nothing here gives a file its name: `platform` knows the calls.
 
-use crate::platform::identity_of_path;
+use crate::file_identity;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -11,11 +11,11 @@ pub(crate) fn rename_by(
     to: &Path,
     call: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
-    let known = identity_of_path(from);
+    let known = file_identity::of_path(from);
     call().or_else(|error| {
         let left = std::fs::symlink_metadata(from);
         let is_gone = left.is_err_and(|error| error.kind() == ErrorKind::NotFound);
-        match (known, identity_of_path(to)) {
+        match (known, file_identity::of_path(to)) {
             (Ok(known), Ok(found)) if is_gone && known == found => Ok(()),
             _ => Err(error),
         }

@@ -2,6 +2,7 @@
 //! only what is behind that is written. Until the comparison is through, nothing of it changes.
 
 use crate::created::Created;
+use crate::file_identity;
 use crate::platform;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -61,7 +62,7 @@ fn open(path: &Path) -> io::Result<Beside> {
     let reader = platform::open_options().read(true).open(path)?;
     let bytes = file.seek(SeekFrom::End(0))?;
     let lock = platform::lock_holder(&file)?;
-    let is_same = platform::identity(&file)? == platform::identity(&reader)?;
+    let is_same = file_identity::of(&file)? == file_identity::of(&reader)?;
     let created = Created::of(&file, path.to_owned());
     if !is_same || !created.is_ours() {
         created.keep();

@@ -23,7 +23,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -53,32 +52,6 @@ pub(crate) const ACCOUNT_SIGNALS: &[i32] = &[SIGUSR1];
     target_os = "openbsd"
 ))]
 pub(crate) const ACCOUNT_SIGNALS: &[i32] = &[SIGUSR1, signal_hook::consts::SIGINFO];
-
-/// Which file this is, whatever its name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        }
-    }
-}
-
-/// fstat: which file is open here.
-pub(crate) fn identity(file: &File) -> io::Result<Identity> {
-    file.metadata().map(|metadata| Identity::of(&metadata))
-}
-
-/// stat: which file the path leads to. It is not opened.
-pub(crate) fn identity_of_path(path: &Path) -> io::Result<Identity> {
-    std::fs::metadata(path).map(|metadata| Identity::of(&metadata))
-}
 
 /// Whether this is a FIFO.
 pub(crate) fn is_fifo(metadata: &Metadata) -> bool {

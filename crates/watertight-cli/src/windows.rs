@@ -12,7 +12,6 @@ use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Write};
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
 use watertight::{Child, TerminalSize};
@@ -64,9 +63,6 @@ pub(crate) fn survive_file_size_bound() {}
 
 /// Nothing asks for the account so far.
 pub(crate) const ACCOUNT_SIGNALS: &[i32] = &[];
-
-/// Which file this is, whatever its name. It is held open: only then is its number nobody else's.
-pub(crate) type Identity = Handle;
 
 /// A program and the rest of its command line.
 #[derive(Clone, Debug)]
@@ -185,16 +181,6 @@ pub(crate) fn block_device_bytes(_: &File, _: &Metadata) -> Option<u64> {
 /// Which character device this is.
 pub(crate) fn character_device(_: &Metadata) -> Option<u64> {
     None
-}
-
-/// Which file is open here.
-pub(crate) fn identity(file: &File) -> io::Result<Identity> {
-    file.try_clone().and_then(Handle::from_file)
-}
-
-/// Which file the path leads to.
-pub(crate) fn identity_of_path(path: &Path) -> io::Result<Identity> {
-    Handle::from_path(path)
 }
 
 /// Nothing: std takes a pipe for a file here, and to sync it would be to wait for its reader.
