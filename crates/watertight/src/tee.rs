@@ -55,7 +55,8 @@ pub use transferring::TeeTransfer;
 /// meanwhile, also for observers that it calls.
 ///
 /// It can be bounded ([`bytes_max`](Tee::bytes_max)), slowed down ([`rate`](Tee::rate)), given up when nothing moves
-/// ([`idle_within`](Tee::idle_within)), and shown what passes ([`inspect`](Tee::inspect)).
+/// ([`idle_within`](Tee::idle_within)), shown what passes ([`inspect`](Tee::inspect)), and over sooner
+/// ([`until_accepted`](Tee::until_accepted)).
 /// What a [dead](DeadDestination) or a [slow](SlowDestination) destination means for the others can be said. A destination that is dropped
 /// by such a rule gets no more bytes from here, and that is all: its writer is the caller's, to finish or to abort.
 ///
@@ -93,6 +94,8 @@ pub struct Tee<'a, B: Backend = Native> {
     bytes_max: u64,
     /// Bytes are moved inside the kernel also where that differs from a read and a write.
     is_everywhere: bool,
+    /// It is not waited for until the kernel has what is accepted.
+    is_done_once_accepted: bool,
     /// What the next read reads into.
     buffer: BytesMut,
     source: SourceWait,
@@ -129,6 +132,7 @@ impl<'a, B: Backend> Tee<'a, B> {
             bytes: 0,
             bytes_max: u64::MAX,
             is_everywhere: false,
+            is_done_once_accepted: false,
             buffer: BytesMut::new(),
             source: SourceWait::default(),
             passage: Passage::default(),

@@ -57,7 +57,8 @@ const STEPS_MAX: u32 = 16;
 /// [`in_kernel_everywhere`](Wait::in_kernel_everywhere) has the kernel do more of it.
 /// How far it is, the ledgers of both ends tell meanwhile, and the destination's [`Observer`](crate::Observer) hears.
 /// It can be bounded ([`bytes_max`](Wait::bytes_max)), slowed down ([`rate`](Wait::rate)), given up when nothing moves
-/// ([`idle_within`](Wait::idle_within)), and shown what passes ([`inspect`](Wait::inspect)).
+/// ([`idle_within`](Wait::idle_within)), shown what passes ([`inspect`](Wait::inspect)), and over sooner
+/// ([`until_accepted`](Wait::until_accepted)).
 ///
 /// **Bytes.** `Ok`: the kernel has all of them ([`Transferred`]). An error says which end it is about, and how many bytes the
 /// destination had accepted ([`TransferError`]). What is not accepted there is still in the source: to be read, or handed over by
@@ -106,6 +107,8 @@ pub struct Transfer<'a, B: Backend = Native> {
     in_kernel: u64,
     /// No more bytes are to be taken: whether the stream ended.
     has_ended: Option<bool>,
+    /// It is not waited for until the kernel has what is accepted.
+    is_done_once_accepted: bool,
     /// All is accepted, and it is waited for until the kernel has it.
     is_settling: bool,
     /// What the next read reads into.
@@ -183,6 +186,7 @@ impl<B: Backend> Transfer<'_, B> {
             bytes: 0,
             in_kernel: 0,
             has_ended: None,
+            is_done_once_accepted: false,
             is_settling: false,
             buffer: BytesMut::new(),
             source: SourceWait::default(),
@@ -286,18 +290,22 @@ impl<B: Backend> Transfer<'_, B> {
         }
     }
 
-    /// All is accepted: waits until the kernel has it.
+    /// All is accepted: waits until the kernel has it, unless that is not asked for.
     fn settle(&mut self, has_ended: bool, waker: &Waker) -> Result<StepOutcome, TransferError> {
+        let done = StepOutcome::Done(Transferred {
+            bytes: self.bytes,
+            in_kernel: self.in_kernel,
+            has_ended,
+        });
+        if self.is_done_once_accepted {
+            return Ok(done);
+        }
         if !std::mem::replace(&mut self.is_settling, true) {
             self.destination.ask_anew();
         }
         let cell = &self.to;
         match cell.poll_settled_all(&mut self.destination, waker) {
-            Poll::Ready(Ok(())) => Ok(StepOutcome::Done(Transferred {
-                bytes: self.bytes,
-                in_kernel: self.in_kernel,
-                has_ended,
-            })),
+            Poll::Ready(Ok(())) => Ok(done),
             Poll::Ready(Err(cause)) => Err(self.failed(TransferEnd::Destination, cause)),
             Poll::Pending => Ok(self.pending(TransferEnd::Destination)),
         }

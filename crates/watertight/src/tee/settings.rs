@@ -133,6 +133,30 @@ impl<'a, B: Backend> Tee<'a, B> {
         self
     }
 
+    /// Each wait is over once every destination that counts has accepted everything, and does not wait until the kernel has it.
+    ///
+    /// **Bytes.** `Ok` then says of what is still in a destination's queue what it says of a [`send`](crate::PipeWriter::send): it is sent as
+    /// soon as the peer takes it, and that destination's account and its ending tell what became of it. A failure that comes after that,
+    /// or a slowness, is not told here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (from, source) = watertight::pipe()?;
+    /// let (_sink, to) = watertight::pipe()?;
+    /// let (_copy, also_to) = watertight::pipe()?;
+    /// source.send(b"to be sent").wait()?;
+    /// source.finish().wait()?.into_result()?;
+    /// let mut tee = watertight::Tee::new(&from, [&to, &also_to])?;
+    /// let done = tee.until_accepted().transfer().wait()?;
+    /// assert_eq!((done.bytes, also_to.ledger().accepted()), (10, 10));
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn until_accepted(&mut self) -> &mut Self {
+        self.is_done_once_accepted = true;
+        self
+    }
+
     /// Shows `inspect` every byte that is taken from the source, once every destination that counts has accepted it: in order, each exactly
     /// once, in all waits of this `Tee`, for a hash or a recording. It is called by whoever waits for the transfer, with no lock held. Of two
     /// functions the later one counts.

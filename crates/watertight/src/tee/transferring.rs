@@ -30,7 +30,8 @@ const HALF_BYTES_MAX: u64 = WINDOW_BYTES_MAX;
 const STEPS_MAX: u32 = 16;
 
 impl<'a, B: Backend> Tee<'a, B> {
-    /// Moves bytes until the source's stream ends, or the bound is met; and waits until the kernel has all of them.
+    /// Moves bytes until the source's stream ends, or the bound is met; and waits until the kernel has all of them, unless
+    /// [`until_accepted`](Tee::until_accepted) says otherwise.
     ///
     /// **Bytes.** `Ok`: the kernel has them, of each destination that counts ([`TeeOutcome`]). An error says which end it is about, and how
     /// many bytes each destination has accepted ([`TeeError`]). What not all of those that count have accepted is still in the source.
@@ -381,8 +382,11 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         has_sent
     }
 
-    /// All is accepted: waits until the kernel has it, at each destination.
+    /// All is accepted: waits until the kernel has it, at each destination, unless that is not asked for.
     fn settle(&mut self, has_ended: bool, waker: &Waker) -> Result<TeeStep, TeeError> {
+        if self.tee.is_done_once_accepted {
+            return Ok(TeeStep::Done(self.outcome(has_ended)));
+        }
         if self.begin_settling() {
             return Ok(TeeStep::Again);
         }
@@ -393,11 +397,15 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         if let Some(index) = waited_for {
             return Ok(self.pending(TeeEnd::Destination(index)));
         }
-        Ok(TeeStep::Done(TeeOutcome {
+        Ok(TeeStep::Done(self.outcome(has_ended)))
+    }
+
+    fn outcome(&self, has_ended: bool) -> TeeOutcome {
+        TeeOutcome {
             bytes: self.tee.bytes,
             has_ended,
             destinations: self.tee.destinations(),
-        }))
+        }
     }
 
     fn pending(&mut self, end: TeeEnd) -> TeeStep {

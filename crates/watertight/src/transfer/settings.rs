@@ -122,6 +122,31 @@ impl<'a, B: Backend> Wait<Transfer<'a, B>> {
         self
     }
 
+    /// Is over once the destination has accepted everything, and does not wait until the kernel has it.
+    ///
+    /// **Bytes.** `Ok` then says of what is still in the destination's queue what it says of a [`send`](crate::PipeWriter::send): it is sent
+    /// as soon as the peer takes it, and the destination's account and its ending tell what became of it. A failure that comes
+    /// after that is not told here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (from, source) = watertight::pipe()?;
+    /// let (sink, to) = watertight::pipe()?;
+    /// source.send(b"to be sent").wait()?;
+    /// source.finish().wait()?.into_result()?;
+    /// let done = watertight::transfer(&from, &to).until_accepted().wait()?;
+    /// assert_eq!((done.bytes, to.ledger().accepted()), (10, 10));
+    /// to.until_transferred().wait()?;
+    /// let mut buf = [0; 16];
+    /// assert_eq!(sink.receive(&mut buf).wait()?, 10);
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn until_accepted(mut self) -> Self {
+        self.operation_mut().is_done_once_accepted = true;
+        self
+    }
+
     /// Shows `inspect` every byte that the destination accepts, once it has accepted it: in order, each exactly once, for a hash or a
     /// recording. It is called by whoever waits for the transfer, with no lock held. Of two functions the later one counts.
     ///

@@ -540,3 +540,26 @@ fn one_that_has_room_is_not_slow_while_the_next_half_is_read() {
     drop(tee);
     stage.end();
 }
+
+/// What is accepted is the destinations' to send.
+#[test]
+fn a_wait_until_accepted_waits_for_no_write() {
+    const BYTES: u64 = 1_000;
+    let stage = Stage::new([QUEUE; 2]);
+    let mut tee = stage.tee();
+    tee.bytes_max(BYTES).until_accepted();
+    let mut moving = tee.transfer();
+    stage.waits(&mut moving);
+    stage.bring(BYTES);
+    let Poll::Ready(done) = stage.poll(&mut moving) else {
+        panic!("it waits");
+    };
+    let done = done.unwrap();
+    assert_eq!((done.bytes, done.has_ended), (BYTES, false));
+    for to in &stage.to {
+        assert_eq!(to.ledger().in_flight(), BYTES);
+    }
+    drop(moving);
+    drop(tee);
+    stage.end();
+}

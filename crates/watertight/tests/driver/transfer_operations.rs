@@ -302,3 +302,23 @@ fn a_destination_that_is_finished_meanwhile_ends_the_wait_for_a_half() {
     drop((moving, finishing));
     stage.end();
 }
+
+/// What is accepted is the destination's to send.
+#[test]
+fn a_transfer_until_accepted_waits_for_no_write() {
+    let stage = Stage::new(WriterOptions::new());
+    let moving = transfer(&stage.from, &stage.to).bytes_max(1_000);
+    let mut moving = moving.until_accepted();
+    assert!(stage.poll(&mut moving).is_pending());
+    stage.bring(1_000);
+    let Poll::Ready(done) = stage.poll(&mut moving) else {
+        panic!("it waits");
+    };
+    let done = done.unwrap();
+    assert_eq!((done.bytes, done.has_ended), (1_000, false));
+    assert_eq!(stage.to.ledger().in_flight(), 1_000);
+    drop(moving);
+    stage.take();
+    assert_eq!(stage.to.ledger().transferred(), 1_000);
+    stage.end();
+}
