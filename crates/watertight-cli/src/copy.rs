@@ -34,7 +34,9 @@ use crate::reserve::Reserve;
 use crate::seal::{Decoder, Sealer};
 use crate::source::{Source, Wanted};
 use crate::source_ending::SourceEnding;
-use crate::verdict::{Consumer, Producer, Stream, Verdict, consumer_at_end, judge};
+use crate::verdict::{
+    Act, Consumer, EndRule, Producer, Stream, Verdict, act, consumer_at_end, judge,
+};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
@@ -304,7 +306,9 @@ impl<'a> Copy<'a> {
         let kill_at = now + CHILD_GRACE;
         self.child_of(End::Source).stop(kill_at, now);
         let all = 0..self.destinations.len();
-        let refused: Vec<usize> = all.filter(|index| self.is_last_to_end(*index)).collect();
+        let is_refused =
+            |index: &usize| act(self.end_rule(*index), self.verdict, false) == Act::Kill;
+        let refused: Vec<usize> = all.filter(is_refused).collect();
         self.give_up(&refused, GivenUp::CutShort, kill_at, now);
     }
 
@@ -456,7 +460,11 @@ impl<'a> Copy<'a> {
 
     /// Whether this destination's input ends only when its consumer has, if it is given up.
     fn is_last_to_end(&self, index: usize) -> bool {
-        self.destinations[index].is_child() && self.flags.on_failure == FailurePolicy::Kill
+        self.end_rule(index) == EndRule::IfGood
+    }
+
+    fn end_rule(&self, index: usize) -> EndRule {
+        self.flags.end_rule(self.destinations[index].is_child())
     }
 
     fn close_condemned(&mut self, now: Instant) {

@@ -4,6 +4,7 @@ use crate::address::{Address, FileMode, Place};
 use crate::end::End;
 use crate::topics;
 use crate::units;
+use crate::verdict::EndRule;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -235,6 +236,17 @@ impl CopyFlags {
         !is_changed && !is_held_back && !is_stopped && !is_copied && !is_queued
     }
 
+    /// When a destination is given its end.
+    pub(crate) fn end_rule(&self, is_child: bool) -> EndRule {
+        match self.on_failure {
+            // A seal's last frame tells the verdict: it cannot go before that.
+            FailurePolicy::End if self.seal => EndRule::AfterVerdict,
+            FailurePolicy::End => EndRule::AtOnce,
+            FailurePolicy::Kill if is_child => EndRule::IfGood,
+            FailurePolicy::Kill => EndRule::AfterVerdict,
+        }
+    }
+
     /// The ends that are our standard input and output, if their pipes may be enlarged.
     pub(crate) fn ends_to_enlarge(&self) -> Vec<End> {
         let is_standard = |end: End, address: &Address| match (end, &address.place) {
@@ -338,4 +350,37 @@ pub(crate) enum ProgressChoice {
     /// One JSON object a line, for programs: bytes, rate, estimate, every destination, and what is waited for
     Json,
     Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Task};
+    use clap::Parser;
+
+    fn flags(line: &str) -> Box<CopyFlags> {
+        let words = ["watertight", "copy"].into_iter().chain(line.split(' '));
+        let Task::Copy(flags) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("not a copy");
+        };
+        flags
+    }
+
+    #[test]
+    fn the_end_that_a_destination_gets_depends_on_who_reads_it() {
+        for (line, of_a_child, of_others) in [
+            ("- -", EndRule::IfGood, EndRule::AfterVerdict),
+            ("--seal - -", EndRule::IfGood, EndRule::AfterVerdict),
+            ("--on-failure end - -", EndRule::AtOnce, EndRule::AtOnce),
+            (
+                "--on-failure end --seal - -",
+                EndRule::AfterVerdict,
+                EndRule::AfterVerdict,
+            ),
+        ] {
+            let flags = flags(line);
+            let rules = [true, false].map(|is_child| flags.end_rule(is_child));
+            assert_eq!(rules, [of_a_child, of_others], "{line}");
+        }
+    }
 }

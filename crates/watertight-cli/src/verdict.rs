@@ -1,7 +1,7 @@
-//! The verdict: whether a copy was whole, decided before any destination is given its end.
+//! The verdict: whether a copy was whole, decided before any destination is given its end; and what follows from it for each of them.
 //!
 //! A consumer that commits what it got at the end of its input must not see a clean end of a stream that is known to be cut. So
-//! every end waits for this. It is a pure function of what is known; nothing here acts.
+//! every end waits for this. Both are pure functions of what is known, so that a table has every case; nothing here acts.
 
 /// What is known of the source's stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,6 +46,45 @@ pub(crate) enum Verdict {
     Good,
     /// Not known yet.
     Open,
+}
+
+/// When a destination is given its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum EndRule {
+    /// Behind the verdict, whatever that is.
+    AfterVerdict,
+    /// Behind what was read: no verdict is waited for.
+    AtOnce,
+    /// Behind a good verdict. If it is bad its command is ended before its input is.
+    IfGood,
+}
+
+/// What is done about a destination's end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Act {
+    /// It is given its end.
+    End,
+    /// Its command is asked to end, and killed if it has not ended after a grace; only then its input is closed.
+    Kill,
+    /// Nothing yet.
+    Wait,
+}
+
+/// What is to be done about one destination's end. `is_drained`: nothing more comes from the source, and all that came was handed out.
+pub(crate) const fn act(rule: EndRule, verdict: Verdict, is_drained: bool) -> Act {
+    match (rule, verdict) {
+        (EndRule::IfGood, Verdict::Bad) => Act::Kill,
+        (EndRule::AfterVerdict | EndRule::IfGood, Verdict::Open) => Act::Wait,
+        (EndRule::AfterVerdict | EndRule::AtOnce, Verdict::Bad)
+        | (EndRule::AtOnce, Verdict::Open)
+        | (EndRule::AfterVerdict | EndRule::AtOnce | EndRule::IfGood, Verdict::Good) => {
+            if is_drained {
+                Act::End
+            } else {
+                Act::Wait
+            }
+        }
+    }
 }
 
 /// Decides. `is_stopped`: a deadline, a signal or a policy has stopped the copy.
@@ -143,6 +182,26 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Every combination, written out.
+    #[test]
+    fn the_table_of_acts() {
+        use Act::{End, Kill, Wait};
+        let rules = [EndRule::AfterVerdict, EndRule::AtOnce, EndRule::IfGood];
+        // Each verdict, before and after everything is handed out, and what follows by each of these rules.
+        let table = [
+            (Verdict::Open, false, [Wait, Wait, Wait]),
+            (Verdict::Open, true, [Wait, End, Wait]),
+            (Verdict::Good, false, [Wait, Wait, Wait]),
+            (Verdict::Good, true, [End, End, End]),
+            (Verdict::Bad, false, [Wait, Wait, Kill]),
+            (Verdict::Bad, true, [End, End, Kill]),
+        ];
+        for (verdict, is_drained, acts) in table {
+            let told = rules.map(|rule| act(rule, verdict, is_drained));
+            assert_eq!(told, acts, "{verdict:?} {is_drained}");
         }
     }
 

@@ -4,12 +4,12 @@ use super::Copy;
 use crate::copy_ending::CopyEnding;
 use crate::destination::Destination;
 use crate::end::End;
-use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy};
+use crate::flags::{CopyFlags, DeadPolicy};
 use crate::moving::ENLARGED_AFTER_BYTES;
 use crate::platform;
 use crate::reserve::Reserve;
 use crate::source::CHUNK_BYTES_MAX;
-use crate::verdict::Verdict;
+use crate::verdict::{Act, Verdict, act};
 use bytes::Bytes;
 use std::time::Instant;
 
@@ -43,14 +43,12 @@ impl Copy<'_> {
             if is_drained {
                 self.end_prefixes(now);
             }
-            // A seal's last frame tells the verdict: it cannot go before that.
-            let ends_at_once = self.flags.on_failure == FailurePolicy::End && !self.flags.seal;
-            let is_judged = self.verdict != Verdict::Open || ends_at_once;
-            let may_end = is_judged && is_drained;
-            if may_end {
+            if is_drained && self.verdict != Verdict::Open {
                 self.end_seal();
             }
             for destination in &mut self.destinations {
+                let rule = self.flags.end_rule(destination.is_child());
+                let may_end = act(rule, self.verdict, is_drained) == Act::End;
                 if destination.advance(may_end, now, &self.mailbox) {
                     self.moved_at = self.moved_at.max(now);
                 }
