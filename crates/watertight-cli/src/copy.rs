@@ -2,8 +2,8 @@
 //!
 //! Bytes go from the source's thread through the mailbox into every destination's queue. The source reads only on credit,
 //! and gets credit only when every live destination has taken the chunk before: memory is bounded, and the slowest sets
-//! the pace. Where nobody has to see the bytes, the source's thread moves them on by itself, and this one sees from the accounts how
-//! far it is. Nothing here knows how a pipe works.
+//! the pace. Where nobody needs a queue of ours, the source's thread has the library move the bytes on, and this one sees from the accounts
+//! how far it is. Nothing here knows how a pipe works.
 
 #[cfg(all(test, unix))]
 mod closed_input_checks;
@@ -40,6 +40,7 @@ use crate::verdict::{
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 /// How long a child that is asked to end may take, before it is killed.
@@ -55,6 +56,7 @@ pub(crate) struct Copy<'a> {
     mailbox: Mailbox,
     inbox: Inbox,
     meter: Meter,
+    /// How fast our own queues are fed, if that is bounded.
     pace: Option<Pace>,
     source: Source,
     /// Our standard streams' pipes that are still to be enlarged.
@@ -125,16 +127,18 @@ impl<'a> Copy<'a> {
             )?);
             destinations.push(Destination::new(index, end, now));
         }
-        let is_moving = flags.lets_bytes_pass(children[0].is_running());
+        let is_moving = flags.lets_bytes_pass();
         let (reader, extent) = (ends.source.reader, ends.source.extent);
+        let pace = flags.rate.filter(|_| !is_moving);
         let mut to_enlarge = flags.ends_to_enlarge();
         let source = if is_moving {
             readers::note_our_locks(flags, &reader, &mut destinations);
             let moving = Moving {
                 writers: destinations.iter().map(Destination::writer).collect(),
-                is_stable: flags.stable,
+                is_copied: flags.stable || flags.hash.is_some(),
                 drops_dead: flags.dead == DeadPolicy::Drop,
                 limit: flags.limit,
+                rate: flags.rate.and_then(NonZeroU64::new),
                 to_enlarge: std::mem::take(&mut to_enlarge),
                 hashing: flags.hash.map(|_| Hashing::start()).transpose()?,
             };
@@ -151,7 +155,7 @@ impl<'a> Copy<'a> {
         Ok(Self {
             flags,
             meter,
-            pace: flags.rate.map(|rate| Pace::new(rate, now)),
+            pace: pace.map(|rate| Pace::new(rate, now)),
             source,
             to_enlarge,
             is_moving,
@@ -335,10 +339,6 @@ impl<'a> Copy<'a> {
                     pace.spend(chunk.len() as u64, now);
                 }
                 self.enlarge_once_it_pays();
-                if self.flags.limit == Some(self.bytes_read) {
-                    // Its pipe is closed now: how the child ends is our doing.
-                    self.child_of(End::Source).stop(now + CHILD_GRACE, now);
-                }
                 self.take_in(chunk);
             }
             Event::DestinationEnded(index, receipt) => {
@@ -356,6 +356,10 @@ impl<'a> Copy<'a> {
                     let kill_at = now + CHILD_GRACE;
                     self.stop_all(CopyEnding::Interrupted, GivenUp::Interrupted, kill_at);
                 }
+            }
+            Event::LimitReached => {
+                // Its pipe is closed next: how the child ends is our doing.
+                self.child_of(End::Source).stop(now + CHILD_GRACE, now);
             }
             Event::ReadByPeer(index, answer) => self.destinations[index].handle_read(answer, now),
             Event::SourceEnded(ending) => self.handle_source_ending(ending, now),
@@ -417,7 +421,11 @@ impl<'a> Copy<'a> {
 
     /// Nothing more comes from the source.
     fn begin_drain(&mut self, now: Instant) {
-        self.drain_since.get_or_insert(now);
+        if self.drain_since.is_none() {
+            self.drain_since = Some(now);
+            // What the rate held back until now was nobody's idleness.
+            self.moved_at = self.moved_at.max(now);
+        }
         for destination in &mut self.destinations {
             destination.handle_source_over();
         }

@@ -29,6 +29,8 @@ pub(crate) enum Event {
     DestinationEnded(usize, Receipt),
     /// A signal asks us to stop.
     Interrupted(i32),
+    /// The source has given as many bytes as are wanted, and is closed next.
+    LimitReached,
     /// A path is open, or cannot be opened.
     Opened(End, Result<OpenedPath, String>),
     /// Whether a destination's peer has read everything; `None` if it cannot be known.

@@ -218,22 +218,17 @@ impl CopyFlags {
         self.buffer.unwrap_or(Self::BUFFER_BYTES)
     }
 
-    /// Whether the library can move the bytes on: nobody here has to change them or to leave some out, to hold them back or to read ahead
-    /// of the destinations, to copy them out of a child's pipe, nor to stop the source's child the moment it has given enough. Nor does each of several
-    /// destinations need a queue of its own: so that bytes wait for one that is slow while the others go on, or that all get the same when
-    /// the stream is cut and that is its end.
-    pub(crate) fn lets_bytes_pass(&self, has_child: bool) -> bool {
+    /// Whether the library can move the bytes on. Not if somebody here has to change them or to leave some out, nor if our own queues are
+    /// what is wanted: the buffer that holds them back, or that is read into although no destination takes anything, so that the end of the
+    /// source is seen and a deadline counts from there; or a queue for each of several destinations, so that bytes wait for one that is slow
+    /// while the others go on, or that all get the same when the stream is cut and that is its end.
+    pub(crate) fn lets_bytes_pass(&self) -> bool {
         let is_changed = self.seal || self.sealed || self.is_resumed();
-        let is_held_back = self.rate.is_some()
-            || self.buffer.is_some()
-            || self.start_at.is_some()
-            || self.drain_within.is_some();
-        let is_stopped = self.limit.is_some() && has_child;
-        // The library moves from a pipe of its own without being asked to, and a child may have lent that pipe a file's pages.
-        let is_copied = self.stable && has_child;
+        let is_buffered =
+            self.buffer.is_some() || self.start_at.is_some() || self.drain_within.is_some();
         let has_policy = self.slow != SlowPolicy::Wait || self.on_failure == FailurePolicy::End;
         let is_queued = has_policy && self.destinations.len() > 1;
-        !is_changed && !is_held_back && !is_stopped && !is_copied && !is_queued
+        !is_changed && !is_buffered && !is_queued
     }
 
     /// When a destination is given its end.
@@ -364,6 +359,43 @@ mod tests {
             panic!("not a copy");
         };
         flags
+    }
+
+    /// However the bytes get on, what comes of it is nearly the same: that it is the library that moves them shows here.
+    #[test]
+    fn the_library_moves_what_needs_no_queue_of_ours() {
+        for line in [
+            "- -",
+            "- one two",
+            "exec:producer -",
+            "--hash - -",
+            "--hash - one two",
+            "--stable - -",
+            "--stable exec:producer one two",
+            "--rate 1k - -",
+            "--rate 1k exec:producer one two",
+            "--rate 1k --stable --hash --limit 10 exec:producer -",
+            "--limit 10 exec:producer -",
+            "--limit 10 exec:producer one two",
+            "--idle 1s --dead drop - one two",
+            "--slow drop - -",
+            "--on-failure end - exec:consumer",
+        ] {
+            assert!(flags(line).lets_bytes_pass(), "{line}");
+        }
+        for line in [
+            "--seal - -",
+            "--sealed - -",
+            "- target,resume",
+            "--buffer 1M - -",
+            "--start-at 50% - -",
+            "--drain-within 1s - -",
+            "--slow drop - one two",
+            "--slow fail - one two",
+            "--on-failure end - one two",
+        ] {
+            assert!(!flags(line).lets_bytes_pass(), "{line}");
+        }
     }
 
     #[test]

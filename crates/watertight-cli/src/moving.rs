@@ -1,29 +1,35 @@
-//! Moving everything on from the source, where nobody has to hold the bytes back: to one destination by the library's `transfer`, to several
-//! by its `Tee`; inside the kernel where that is offered, and nobody has to see them.
+//! Moving everything on from the source, where nobody needs a queue of this program's: to one destination by the library's `transfer`, to
+//! several by its `Tee`; inside the kernel where that is offered, unless the bytes are to be seen or copied.
+//!
+//! Never here: what is in the destinations' queues when the source is over. The copy's own thread waits for that.
 
 use crate::end::End;
 use crate::extent::Extent;
 use crate::hashing::Hashing;
 use crate::platform;
 use crate::source_ending::{SourceEnding, shrinkage, untaken};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use watertight::{
     DeadDestination, Error, ErrorKind, PipeReader, PipeWriter, Tee, TeeEnd, TeeError, TeeOutcome,
-    TransferEnd, TransferError, transfer,
+    Transfer, TransferEnd, TransferError, Wait, transfer,
 };
 
 /// What moves everything on.
 pub(crate) struct Moving {
     /// Of one destination, or of several in their order.
     pub(crate) writers: Vec<Arc<PipeWriter>>,
-    /// The bytes are copied, so that nobody who changes or reads the source meanwhile changes what a destination gets.
-    pub(crate) is_stable: bool,
+    /// The bytes go through this program: so that they are seen, or that nobody who changes or reads the source meanwhile changes what a
+    /// destination gets. A pipe of our own may have been lent a file's pages, too.
+    pub(crate) is_copied: bool,
     /// Of several destinations those that take no more are left out, and the others go on.
     pub(crate) drops_dead: bool,
     /// No more than so many bytes.
     pub(crate) limit: Option<u64>,
+    /// No more than so many bytes a second.
+    pub(crate) rate: Option<NonZeroU64>,
     /// The ends whose pipes may be enlarged.
     pub(crate) to_enlarge: Vec<End>,
     /// Is shown all data, if their hash is wanted.
@@ -60,11 +66,13 @@ enum NotMoved {
 }
 
 impl Moving {
+    /// Moves everything, and closes the source. If the limit is met `tell_limit` is called, while the source is still open.
     pub(crate) fn run(
         mut self,
         reader: &PipeReader,
         extent: Option<Extent>,
         stopped: &AtomicBool,
+        tell_limit: impl FnOnce(),
     ) -> SourceEnding {
         let mut ending = SourceEnding {
             size_at_start: extent.map(Extent::left),
@@ -87,6 +95,7 @@ impl Moving {
                     ending.ended = !ending.shrank;
                 } else {
                     ending.limit_reached = true;
+                    tell_limit();
                 }
             }
             // Their own endings tell of it.
@@ -114,15 +123,8 @@ impl Moving {
     fn move_to_one(&self, reader: &PipeReader, writer: &PipeWriter) -> Result<Moved, NotMoved> {
         let mut bytes = 0;
         self.in_parts(reader, |bytes_max| {
-            let moving = transfer(reader, writer).bytes_max(bytes_max - bytes);
-            let moved = if let Some(hashing) = &self.hashing {
-                moving.inspect(|bytes| hashing.show(bytes)).wait()
-            } else if self.is_stable {
-                moving.wait()
-            } else {
-                moving.in_kernel_everywhere().wait()
-            };
-            let moved = moved.map_err(NotMoved::of_one)?;
+            let moving = self.transfer((reader, writer), bytes_max - bytes);
+            let moved = moving.wait().map_err(NotMoved::of_one)?;
             bytes += moved.bytes;
             Ok(Moved {
                 bytes,
@@ -132,17 +134,48 @@ impl Moving {
         })
     }
 
+    /// What is asked for, of one transfer. Its rate begins with a portion that passes at once, 50 ms' worth, so a second part has one too.
+    fn transfer<'a>(
+        &'a self,
+        (reader, writer): (&'a PipeReader, &'a PipeWriter),
+        bytes_max: u64,
+    ) -> Wait<Transfer<'a>> {
+        let mut moving = transfer(reader, writer)
+            .bytes_max(bytes_max)
+            .until_accepted();
+        if let Some(rate) = self.rate {
+            moving = moving.rate(rate);
+        }
+        match self.shown() {
+            Some(shown) => moving.inspect(shown),
+            None => moving.in_kernel_everywhere(),
+        }
+    }
+
+    /// What is shown the bytes, if they go through this program: the hash, or nobody. Nothing is moved past it inside the kernel.
+    fn shown(&self) -> Option<impl FnMut(&[u8]) + Send + '_> {
+        let hashing = self.hashing.as_ref();
+        self.is_copied.then_some(move |bytes: &[u8]| {
+            if let Some(hashing) = hashing {
+                hashing.show(bytes);
+            }
+        })
+    }
+
     fn move_to_all(&self, reader: &PipeReader, stopped: &AtomicBool) -> Result<Moved, NotMoved> {
         let writers = self.writers.iter().map(|writer| &**writer);
         let mut tee = Tee::new(reader, writers).map_err(NotMoved::Source)?;
+        tee.until_accepted();
         if self.drops_dead {
             tee.dead_destination(DeadDestination::Drop);
         }
-        if let Some(hashing) = &self.hashing {
-            tee.inspect(|bytes| hashing.show(bytes));
-        } else if !self.is_stable {
-            tee.in_kernel_everywhere();
+        if let Some(rate) = self.rate {
+            tee.rate(rate);
         }
+        match self.shown() {
+            Some(shown) => tee.inspect(shown),
+            None => tee.in_kernel_everywhere(),
+        };
         self.in_parts(reader, |bytes_max| {
             tee.bytes_max(bytes_max);
             let failed = match moved_unless_stopped(&mut tee, stopped) {
@@ -266,4 +299,37 @@ fn left_out(tee: &Tee<'_>) -> Vec<usize> {
     let accounts = accounts.iter().enumerate();
     let over = accounts.filter(|(_, account)| account.error.is_some());
     over.map(|(index, _)| index).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How the source's command ends from then on is our doing.
+    #[test]
+    fn that_the_limit_is_met_is_told_before_the_source_is_closed() {
+        for count in [1, 2] {
+            let (reader, source) = watertight::pipe().unwrap();
+            let pipes = (0..count).map(|_| watertight::pipe().unwrap());
+            let (_readers, writers): (Vec<_>, Vec<_>) = pipes.unzip();
+            source.send(b"wanted and left").wait().unwrap();
+            let moving = Moving {
+                writers: writers.into_iter().map(Arc::new).collect(),
+                is_copied: false,
+                drops_dead: false,
+                limit: Some(6),
+                rate: None,
+                to_enlarge: Vec::new(),
+                hashing: None,
+            };
+            let mut left = Vec::new();
+            let ending = moving.run(&reader, None, &AtomicBool::new(false), || {
+                let mut buf = [0; 16];
+                let n = reader.receive(&mut buf).wait().unwrap();
+                left.extend_from_slice(&buf[..n]);
+            });
+            assert!(ending.limit_reached);
+            assert_eq!(left, b" and left", "{count}");
+        }
+    }
 }

@@ -212,6 +212,7 @@ impl Paths {
                     Event::ChildEnded(..)
                     | Event::Data(_)
                     | Event::DestinationEnded(..)
+                    | Event::LimitReached
                     | Event::ReadByPeer(..)
                     | Event::SourceEnded(_)
                     | Event::TreeEnded(..)

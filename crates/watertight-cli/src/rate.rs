@@ -1,9 +1,21 @@
-//! The rate limit: when the next bytes may be read, and how many at once.
+//! The rate of a copy whose bytes go through this program's own queues: when the next ones may be read, and how many at once. Where the library
+//! moves them on, the rate is its own. What deadlines have to know of either is here.
 
 use std::time::{Duration, Instant};
 
 /// The flow is cut into portions of this time, so that it is even.
 const PORTION: Duration = Duration::from_millis(100);
+
+/// How long such a rate may hold everything back at most: for a portion, or for a byte if that takes longer. The library's portions are shorter.
+pub(crate) fn held_back_max(bytes_per_second: u64) -> Duration {
+    PORTION.max(cost(1, bytes_per_second))
+}
+
+/// How long so many bytes take.
+fn cost(bytes: u64, bytes_per_second: u64) -> Duration {
+    let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(bytes_per_second.max(1));
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+}
 
 /// A pace. Time not used is not saved up: after a pause there is no burst.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +45,7 @@ impl Pace {
 
     /// So many bytes were read.
     pub(crate) fn spend(&mut self, bytes: u64, now: Instant) {
-        let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
-        let cost = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+        let cost = cost(bytes, self.bytes_per_second);
         // Being a portion late is the thread's scheduling, and is caught up; a longer pause was the source's.
         let earliest = now.checked_sub(PORTION).unwrap_or(now);
         let from = self.due.max(earliest);
@@ -67,6 +78,22 @@ mod tests {
         assert_eq!(pace.due(), later);
         pace.spend(100, later);
         assert_eq!(pace.due(), later + PORTION);
+    }
+
+    #[test]
+    fn nothing_is_held_back_for_longer_than_a_portion_or_a_byte_takes() {
+        for (rate, held_back) in [
+            (1, Duration::from_secs(1)),
+            (3, Duration::from_nanos(333_333_333)),
+            (10, PORTION),
+            (u64::MAX, PORTION),
+        ] {
+            assert_eq!(held_back_max(rate), held_back, "{rate}");
+            let start = Instant::now();
+            let mut pace = Pace::new(rate, start);
+            pace.spend(pace.portion() as u64, start);
+            assert!(pace.due() <= start + held_back, "{rate}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The reading side of a copy: one thread that reads as much as it is given credit for, takes a seal off, and has the data hashed; or,
-//! where nobody has to see the bytes, one that has the library move them on.
+//! where nobody needs a queue of this program's, one that has the library move the bytes on.
 
 use crate::event::{Event, Mailbox};
 use crate::extent::Extent;
@@ -98,7 +98,9 @@ impl Source {
             .name("source".into())
             .spawn(move || {
                 let ending = match credits.recv() {
-                    Ok(_) => moving.run(&from, extent, &is_stopped),
+                    Ok(_) => moving.run(&from, extent, &is_stopped, || {
+                        mailbox.post(Event::LimitReached);
+                    }),
                     // Stopped before it began.
                     Err(_) => SourceEnding {
                         untaken: untaken(&from),
@@ -197,6 +199,9 @@ impl Reading {
             }
         }
         ending.limit_reached = self.wanted() == 0;
+        if ending.limit_reached {
+            mailbox.post(Event::LimitReached);
+        }
         ending.untaken = untaken(&self.reader);
         ending.seal_bytes = self.seal_bytes;
         ending.hash = self.hash.map(|hash| hash.finish().0);

@@ -7,8 +7,8 @@ use crate::child::ChildOfEnd;
 use crate::copy_ending::{CopyEnding, GivenUp};
 use crate::destination::Destination;
 use crate::flags::SlowPolicy;
-use crate::rate::Pace;
-use std::time::Instant;
+use crate::rate::{Pace, held_back_max};
+use std::time::{Duration, Instant};
 
 impl Copy<'_> {
     /// Acts on every deadline that has passed.
@@ -100,8 +100,11 @@ impl Copy<'_> {
     /// When the copy has been idle for too long. It is idle only while there are bytes to come or to go, or an end that is held up.
     pub(super) fn idle_at(&self) -> Option<Instant> {
         let idle = self.flags.idle.filter(|_| !self.stopping)?;
-        let at = self.moved_at.checked_add(idle)?;
         let to_come = self.drain_since.is_none();
+        // Whoever moves the bytes holds them back for that long, and tells nobody: that is no idleness.
+        let rate = self.flags.rate.filter(|_| to_come);
+        let held_back = rate.map_or(Duration::ZERO, held_back_max);
+        let at = self.moved_at.checked_add(held_back)?.checked_add(idle)?;
         if to_come || self.destinations.iter().any(Destination::has_bytes_to_go) {
             return Some(at);
         }

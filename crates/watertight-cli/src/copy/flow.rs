@@ -189,8 +189,6 @@ impl Copy<'_> {
         if self.outstanding > 0 || !self.ahead.is_empty() {
             return;
         }
-        // Holding back ourselves is no idleness.
-        self.moved_at = self.moved_at.max(pace.due());
         if pace.due() <= now {
             self.outstanding += 1;
             self.source.read(pace.portion().min(chunk));

@@ -219,6 +219,30 @@ fn a_reader_that_has_taken_everything_is_not_slow() {
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
 }
 
+/// A byte comes a second, whoever holds the others back: the library, to one or to several, or this program in front of its own queue. Each
+/// is taken at once.
+#[test]
+fn a_rate_that_holds_back_is_neither_idle_nor_slow() {
+    let copies: [&[&str]; 4] = [
+        &["--idle", "600ms", "source", "-"],
+        &["--idle", "600ms", "source", "-", "target"],
+        &["--idle", "600ms", "--buffer", "1M", "source", "-"],
+        &["--slow", "fail", "--slow-after", "600ms", "source", "-"],
+    ];
+    let (folder, _, bytes) = folder_with(2);
+    let (path, bytes) = (folder.path(), &bytes);
+    std::thread::scope(|scope| {
+        for arguments in copies {
+            scope.spawn(move || {
+                let mut command = copy(["--rate", "1"].iter().chain(arguments));
+                let output = command.current_dir(path).output().unwrap();
+                let run = Run::of(output).expect(0);
+                assert_eq!(run.stdout, *bytes, "{arguments:?}");
+            });
+        }
+    });
+}
+
 /// The source's command runs on behind its end, so that there is no verdict yet.
 #[test]
 fn a_stranger_is_not_waited_for_while_the_sources_command_runs_on() {

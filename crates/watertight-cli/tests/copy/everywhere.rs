@@ -219,7 +219,7 @@ fn a_rate_takes_its_time() {
     let (folder, source, _) = folder_with(3000);
     let target = file(&folder.path().join("target"));
     let run = run(["--rate", "10k/s", &file(&source), &target]).expect(0);
-    // The first portion, a tenth of a second's worth, goes at once.
+    // A first portion, a tenth of a second's worth at most, goes at once.
     assert!(
         run.report["elapsed_seconds"].as_f64().unwrap() >= 0.199,
         "{}",

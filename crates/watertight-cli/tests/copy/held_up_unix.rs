@@ -416,20 +416,24 @@ fn a_command_whose_pipe_is_locked_is_asked_beside_everything_else() {
 /// Somebody else reads the same FIFO, and the close of our end waits for that.
 #[test]
 fn a_source_whose_lock_another_reader_keeps_is_stopped_beside_everything_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let (fifo, path) = fifo(folder.path(), "fifo");
-    fill(&fifo);
-    let address = format!("fifo:{}", path.display());
-    // It takes a byte, and nothing for a second.
-    let mut child = copy(["--rate", "1", &address, "-"]).spawn().unwrap();
-    let lines = lines(&mut child);
-    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-    let holder = Holder::of(fifo);
-    terminate(&child);
-    let report = report(&lines);
-    drop(holder);
-    assert_eq!(report["ending"], "interrupted", "{report}");
-    assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
+    // Through a queue of the program's own, and by the library.
+    for options in [&["--buffer=1M"][..], &[]] {
+        let folder = tempfile::tempdir().unwrap();
+        let (fifo, path) = fifo(folder.path(), "fifo");
+        fill(&fifo);
+        let address = format!("fifo:{}", path.display());
+        // It takes a byte, and nothing for a second.
+        let ends = ["--rate", "1", &address, "-"];
+        let mut child = copy(options.iter().chain(&ends)).spawn().unwrap();
+        let lines = lines(&mut child);
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let holder = Holder::of(fifo);
+        terminate(&child);
+        let report = report(&lines);
+        drop(holder);
+        assert_eq!(report["ending"], "interrupted", "{report}");
+        assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");
+    }
 }
 
 /// Whether the program is over; its status is there for whoever waits for it.

@@ -1,11 +1,12 @@
-//! `watertight copy` to several destinations where nobody has to see the bytes: the library moves them on to all of them.
+//! `watertight copy` to several destinations where the library moves the bytes on to all of them; and to one or several, what stays in the kernel.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
 use crate::harness::{EXE, Run, copy, pattern};
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
 /// More than what flows before pipes are enlarged.
@@ -249,31 +250,42 @@ fn a_stopped_copy_that_one_had_more_of_has_no_hash_and_says_why() {
     }
 }
 
-/// A copy of standard input to so many FIFOs, and who reads them.
+/// What feeds a copy whose source is a command.
+const FEEDING: &str = "exec:cat feed";
+
+/// A copy to so many FIFOs, who feeds its source, and who reads them.
 struct UnderWay {
     child: Child,
-    stdin: ChildStdin,
+    feed: File,
     readers: Vec<File>,
 }
 
 impl UnderWay {
-    fn start(folder: &Path, option: &str, count: usize) -> Self {
+    /// From standard input, or from `FEEDING`.
+    fn start(folder: &Path, options: &[&str], source: &str, count: usize) -> Self {
         let names: Vec<String> = (0..count).map(|index| format!("fifo{index}")).collect();
         let made = Command::new("mkfifo")
             .args(&names)
+            .arg("feed")
             .current_dir(folder)
             .status();
         assert!(made.unwrap().success());
         let addresses = names.iter().map(|name| format!("fifo:{name}"));
-        let mut command = copy([option, "-"]);
-        command.args(addresses).current_dir(folder);
+        let mut command = copy(options);
+        command.arg(source).args(addresses).current_dir(folder);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take().unwrap();
         let opened = names.iter().map(|name| File::open(folder.join(name)));
         let readers = opened.map(Result::unwrap).collect();
+        let feed = if source == FEEDING {
+            let feed = File::options().write(true).open(folder.join("feed"));
+            feed.unwrap()
+        } else {
+            OwnedFd::from(stdin).into()
+        };
         Self {
             child,
-            stdin,
+            feed,
             readers,
         }
     }
@@ -288,7 +300,7 @@ impl UnderWay {
                     assert!(seen == bytes);
                 });
             }
-            self.stdin.write_all(bytes).unwrap();
+            self.feed.write_all(bytes).unwrap();
         });
     }
 
@@ -312,7 +324,7 @@ impl UnderWay {
     }
 
     fn end(self) {
-        drop(self.stdin);
+        drop(self.feed);
         Run::of(self.child.wait_with_output().unwrap()).expect(0);
     }
 }
@@ -323,7 +335,7 @@ fn memory_and_threads_do_not_grow_with_the_number_of_destinations() {
     for option in ["--keep-capacity", "--stable"] {
         let held = [2, 8].map(|count| {
             let folder = tempfile::tempdir().unwrap();
-            let mut copy = UnderWay::start(folder.path(), option, count);
+            let mut copy = UnderWay::start(folder.path(), &[option], "-", count);
             copy.pass(&bytes);
             let (threads, memory) = (copy.threads(), copy.number("status", "VmHWM"));
             copy.end();
@@ -342,22 +354,36 @@ fn memory_and_threads_do_not_grow_with_the_number_of_destinations() {
 /// What the program reads by itself is counted by the system.
 #[test]
 fn bytes_that_nobody_has_to_see_stay_in_the_kernel() {
+    const PASSES: usize = 50;
     let piece = pattern(4000);
-    for (option, is_seen) in [("--keep-capacity", false), ("--stable", true)] {
-        let folder = tempfile::tempdir().unwrap();
-        let mut copy = UnderWay::start(folder.path(), option, 3);
-        copy.pass(&piece);
-        let before = copy.number("io", "rchar");
-        for _ in 0..50 {
+    let copies: [(&[&str], &str, bool); 7] = [
+        (&["--keep-capacity"], "-", false),
+        (&["--stable"], "-", true),
+        (&["--buffer=1M"], "-", true),
+        // More than this test passes on, and faster.
+        (&["--rate=1G"], "-", false),
+        (&["--limit=1G"], FEEDING, false),
+        (&["--limit=1G", "--rate=1G"], FEEDING, false),
+        (&["--stable"], FEEDING, true),
+    ];
+    for (options, source, is_seen) in copies {
+        for count in [1, 3] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut copy = UnderWay::start(folder.path(), options, source, count);
             copy.pass(&piece);
+            let before = copy.number("io", "rchar");
+            for _ in 0..PASSES {
+                copy.pass(&piece);
+            }
+            let after = copy.number("io", "rchar");
+            copy.end();
+            let Some((before, after)) = before.zip(after) else {
+                println!("skipped: this kernel does not count what is read");
+                return;
+            };
+            let read = after - before;
+            let is_counted = read >= (PASSES * piece.len()) as u64;
+            assert_eq!(is_counted, is_seen, "{options:?} {source} {count}: {read}");
         }
-        let after = copy.number("io", "rchar");
-        copy.end();
-        let Some((before, after)) = before.zip(after) else {
-            println!("skipped: this kernel does not count what is read");
-            return;
-        };
-        let is_counted = after - before >= 50 * 4000;
-        assert_eq!(is_counted, is_seen, "{option}: {}", after - before);
     }
 }
