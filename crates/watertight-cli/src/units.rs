@@ -205,8 +205,10 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 
 /// The bytes of a name that is no text: what is shown of it loses some.
 pub(crate) fn bytes_unless_text(name: &OsStr) -> Option<&[u8]> {
-    let is_text = name.to_str().is_some();
-    (!is_text).then(|| name.as_encoded_bytes())
+    match name.to_str() {
+        Some(_) => None,
+        None => Some(name.as_encoded_bytes()),
+    }
 }
 
 /// Likewise, in base64.
