@@ -255,7 +255,7 @@ fn a_process_is_named_by_its_bytes_if_they_are_no_text() {
     command.stdin(Stdio::null()).stderr(Stdio::null());
     assert_eq!(command.status().unwrap().code(), Some(124));
     let report: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
-    let ended = report["ended"].as_array().unwrap();
+    let ended = report["asked"].as_array().unwrap();
     assert_eq!(ended[0]["name"], "a\u{fffd}b", "{report}");
     assert_eq!(ended[0]["name_base64"], "Yf9i");
     let others = &ended[1..];

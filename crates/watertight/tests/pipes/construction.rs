@@ -124,6 +124,8 @@ fn each_failing_step_of_the_ladder_gives_the_handle_back_usable() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_failing_arming_gives_the_stream_back_as_it_came() {
+    /// ENOBUFS: a call fails with a number that there is.
+    const REFUSED: OsCode = OsCode(105);
     let _accounted = Accounted::start();
     let _guard = fault::guard();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -139,12 +141,12 @@ fn a_failing_arming_gives_the_stream_back_as_it_came() {
         fault::plan(&[Fault {
             at: 1,
             only: Some(call),
-            code: CODE,
+            code: REFUSED,
             times: 1,
         }]);
         let refused = PipeWriter::adopt_with(handle, armed()).unwrap_err();
         assert_eq!(fault::stop().begun.len(), 1, "{call}");
-        assert_eq!((refused.step, refused.error.os), (Step::Arm, Some(CODE)));
+        assert_eq!((refused.step, refused.error.os), (Step::Arm, Some(REFUSED)));
         handle = refused.handle;
         assert_eq!(socket_linger(&handle).unwrap(), None, "{call}");
     }
