@@ -43,3 +43,5 @@ mod verdict;
 mod verdict_unix;
 #[cfg(unix)]
 mod watching_unix;
+#[cfg(target_os = "linux")]
+mod ways_out_unix;

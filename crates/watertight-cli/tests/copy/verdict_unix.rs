@@ -3,7 +3,7 @@
 //! The consumer is the most ordinary one: `cat >part && mv part final`. It commits if and only if it sees a clean end.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use crate::harness::{EXE, Run, copy, file, folder_with};
+use crate::harness::{EXE, Run, copy, file, folder_with, is_installed, is_running};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -70,12 +70,6 @@ fn a_whole_stream_is_committed() {
     assert_eq!(committed(folder.path()).as_deref(), Some("whole\n"));
     assert_eq!(run.destination(0)["input"], "armed");
     assert_eq!(run.destination(0)["ending"], "finished");
-}
-
-fn is_installed(tool: &str) -> bool {
-    let line = format!("command -v {tool}");
-    let asked = Command::new("sh").args(["-c", &line]).output().unwrap();
-    asked.status.success()
 }
 
 /// A folder with a producer and with the most ordinary consumer. The producer fails after its first line, unless there is a file `whole`.
@@ -278,16 +272,6 @@ fn a_copy_that_expected_more_leaves_nobody_of_its_producers() {
     assert_eq!(run.report["sources"][0]["child"]["stopped"], true);
     let worker = std::fs::read_to_string(folder.path().join("worker")).unwrap();
     assert!(!is_running(worker.trim()), "the worker lives on");
-}
-
-/// Whether there is such a process, and it is not dead already.
-fn is_running(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit(") ")
-        .next()
-        .and_then(|rest| rest.chars().next());
-    state.is_some_and(|state| !"ZX".contains(state))
 }
 
 #[test]

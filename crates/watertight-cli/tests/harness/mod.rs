@@ -156,3 +156,22 @@ pub(crate) fn folder_with(len: usize) -> (tempfile::TempDir, std::path::PathBuf,
     std::fs::write(&source, &bytes).unwrap();
     (folder, source, bytes)
 }
+
+/// Whether a shell finds this program.
+#[cfg(unix)]
+pub(crate) fn is_installed(tool: &str) -> bool {
+    let line = format!("command -v {tool}");
+    let asked = Command::new("sh").args(["-c", &line]).output().unwrap();
+    asked.status.success()
+}
+
+/// Whether there is such a process, and it is not dead already.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_running(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| !"ZX".contains(state))
+}
