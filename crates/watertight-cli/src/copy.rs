@@ -113,7 +113,7 @@ impl<'a> Copy<'a> {
         // Before the children, so that what fails here kills them before it ends their input.
         let mut destinations = Vec::new();
         let mut children = vec![ChildOfEnd::of(
-            ends.source.child,
+            ends.source.child.clone(),
             &flags.source.exec,
             End::Source,
             &mailbox,
@@ -128,11 +128,10 @@ impl<'a> Copy<'a> {
             destinations.push(Destination::new(index, end, now));
         }
         let is_moving = flags.lets_bytes_pass();
-        let (reader, extent) = (ends.source.reader, ends.source.extent);
         let pace = flags.rate.filter(|_| !is_moving);
         let mut to_enlarge = flags.ends_to_enlarge();
         let source = if is_moving {
-            readers::note_our_locks(flags, &reader, &mut destinations);
+            readers::note_our_locks(flags, &ends.source.reader, &mut destinations);
             let moving = Moving {
                 writers: destinations.iter().map(Destination::writer).collect(),
                 is_copied: flags.stable || flags.hash.is_some(),
@@ -143,14 +142,14 @@ impl<'a> Copy<'a> {
                 hashing: flags.hash.map(|_| Hashing::start()).transpose()?,
             };
             mailbox.wants_progress(false);
-            Source::start_moving(reader, extent, moving, mailbox.clone())?
+            Source::start_moving(ends.source, moving, mailbox.clone())?
         } else {
             let wanted = Wanted {
                 limit: flags.limit,
                 hash: flags.hash.is_some() || flags.seal,
                 seal: flags.sealed.then(Decoder::new),
             };
-            Source::start(reader, extent, wanted, mailbox.clone())?
+            Source::start(ends.source, wanted, mailbox.clone())?
         };
         Ok(Self {
             flags,

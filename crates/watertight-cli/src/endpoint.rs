@@ -14,7 +14,7 @@ use crate::mixing::DataStreams;
 use crate::partial::Closing;
 use crate::paths::{Beginning, Paths, Patience};
 use crate::seal;
-use crate::source::CHUNK_BYTES_MAX;
+use crate::source::{CHUNK_BYTES_MAX, SourceEnd};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,13 +26,6 @@ use watertight::{
 pub(crate) struct Ends {
     pub(crate) source: SourceEnd,
     pub(crate) destinations: Vec<DestinationEnd>,
-}
-
-pub(crate) struct SourceEnd {
-    pub(crate) reader: PipeReader,
-    pub(crate) child: Option<Arc<Child>>,
-    /// How much it holds, if it is a file or a block device.
-    pub(crate) extent: Option<Extent>,
 }
 
 /// A child, and our end of its stream.

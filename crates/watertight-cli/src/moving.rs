@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use watertight::{
-    DeadDestination, Error, ErrorKind, PipeReader, PipeWriter, Tee, TeeEnd, TeeError, TeeOutcome,
-    Transfer, TransferEnd, TransferError, Wait, transfer,
+    Child, DeadDestination, Error, ErrorKind, PipeReader, PipeWriter, Tee, TeeEnd, TeeError,
+    TeeOutcome, Transfer, TransferEnd, TransferError, Wait, transfer,
 };
 
 /// What moves everything on.
@@ -70,6 +70,7 @@ impl Moving {
     pub(crate) fn run(
         mut self,
         reader: &PipeReader,
+        child: Option<&Child>,
         extent: Option<Extent>,
         stopped: &AtomicBool,
         tell_limit: impl FnOnce(),
@@ -109,7 +110,7 @@ impl Moving {
                 ending.error = (!is_ours).then(|| error.to_string());
             }
         }
-        ending.untaken = untaken(reader);
+        ending.untaken = untaken(reader, child.filter(|_| !ending.ended));
         ending.hash = self.hash(reader);
         ending
     }
@@ -323,7 +324,7 @@ mod tests {
                 hashing: None,
             };
             let mut left = Vec::new();
-            let ending = moving.run(&reader, None, &AtomicBool::new(false), || {
+            let ending = moving.run(&reader, None, None, &AtomicBool::new(false), || {
                 let mut buf = [0; 16];
                 let n = reader.receive(&mut buf).wait().unwrap();
                 left.extend_from_slice(&buf[..n]);

@@ -6,7 +6,7 @@ use crate::extent::Extent;
 use crate::hashing::{Hashing, hash_of_nothing};
 use crate::moving::Moving;
 use crate::seal::Decoder;
-use crate::source_ending::{SourceEnding, shrinkage, untaken};
+use crate::source_ending::{SourceEnding, note_tree, shrinkage, untaken};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-use watertight::{OsHandle, PipeReader};
+use watertight::{Child, OsHandle, PipeReader};
 
 /// The most that is read at once: a few pipe capacities, little enough to stay in the cache.
 pub(crate) const CHUNK_BYTES_MAX: u64 = 128 * 1024;
@@ -24,6 +24,14 @@ const BUFFERS_MAX: usize = 16;
 
 /// A read that filled less than this part of its buffer is copied out, so that trickling input cannot pin large buffers.
 const FILLED_PART_MIN: usize = 4;
+
+/// A source that is open.
+pub(crate) struct SourceEnd {
+    pub(crate) reader: PipeReader,
+    pub(crate) child: Option<Arc<Child>>,
+    /// How much it holds, if it is a file or a block device.
+    pub(crate) extent: Option<Extent>,
+}
 
 /// What is wanted of a source that is read.
 pub(crate) struct Wanted {
@@ -38,6 +46,8 @@ pub(crate) struct Wanted {
 /// The reading thread, from outside.
 pub(crate) struct Source {
     reader: Arc<PipeReader>,
+    /// Who writes to it, if that is a child of ours.
+    child: Option<Arc<Child>>,
     credit: Option<Sender<usize>>,
     stopped: Arc<AtomicBool>,
     /// The thread looks whether it is stopped, and closes the source only when it has taken out what some of several destinations have
@@ -47,19 +57,15 @@ pub(crate) struct Source {
 
 impl Source {
     /// Starts the thread. It reads nothing before it is given credit.
-    pub(crate) fn start(
-        reader: PipeReader,
-        extent: Option<Extent>,
-        wanted: Wanted,
-        mailbox: Mailbox,
-    ) -> io::Result<Self> {
-        let reader = Arc::new(reader);
+    pub(crate) fn start(end: SourceEnd, wanted: Wanted, mailbox: Mailbox) -> io::Result<Self> {
+        let reader = Arc::new(end.reader);
         let stopped = Arc::new(AtomicBool::new(false));
         let (credit, credits) = channel();
         let thread = Reading {
             reader: reader.clone(),
+            child: end.child.clone(),
             stopped: stopped.clone(),
-            extent,
+            extent: end.extent,
             limit: wanted.limit,
             bytes_read: 0,
             seal: wanted.seal,
@@ -75,6 +81,7 @@ impl Source {
             })?;
         Ok(Self {
             reader,
+            child: end.child,
             credit: Some(credit),
             stopped,
             closes_by_itself: false,
@@ -84,26 +91,26 @@ impl Source {
     /// Starts a thread that moves everything on to the destinations, inside the kernel where that is offered. Not before its first
     /// credit, which is for everything: destination files are emptied until then.
     pub(crate) fn start_moving(
-        reader: PipeReader,
-        extent: Option<Extent>,
+        end: SourceEnd,
         moving: Moving,
         mailbox: Mailbox,
     ) -> io::Result<Self> {
-        let reader = Arc::new(reader);
+        let (reader, extent) = (Arc::new(end.reader), end.extent);
         let stopped = Arc::new(AtomicBool::new(false));
         let (from, is_stopped) = (reader.clone(), stopped.clone());
+        let child = end.child.clone();
         let closes_by_itself = moving.writers.len() > 1;
         let (credit, credits) = channel::<usize>();
         std::thread::Builder::new()
             .name("source".into())
             .spawn(move || {
                 let ending = match credits.recv() {
-                    Ok(_) => moving.run(&from, extent, &is_stopped, || {
+                    Ok(_) => moving.run(&from, child.as_deref(), extent, &is_stopped, || {
                         mailbox.post(Event::LimitReached);
                     }),
                     // Stopped before it began.
                     Err(_) => SourceEnding {
-                        untaken: untaken(&from),
+                        untaken: untaken(&from, child.as_deref()),
                         hash: Some(hash_of_nothing()),
                         ..SourceEnding::default()
                     },
@@ -112,6 +119,7 @@ impl Source {
             })?;
         Ok(Self {
             reader,
+            child: end.child,
             credit: Some(credit),
             stopped,
             closes_by_itself,
@@ -139,22 +147,25 @@ impl Source {
         if self.closes_by_itself {
             return;
         }
-        let reader = self.reader.clone();
+        let (reader, child) = (self.reader.clone(), self.child.clone());
         let thread = std::thread::Builder::new().name("stop".into());
-        if thread.spawn(move || abort(&reader)).is_err() {
-            abort(&self.reader);
+        let aborting = thread.spawn(move || abort(&reader, child.as_deref()));
+        if aborting.is_err() {
+            abort(&self.reader, self.child.as_deref());
         }
     }
 }
 
 /// Asking is enough: the reading thread hears the answer.
-fn abort(reader: &PipeReader) {
+fn abort(reader: &PipeReader, child: Option<&Child>) {
+    note_tree(child);
     let _ = reader.abort().within(Duration::ZERO).wait();
 }
 
 /// The thread's own state.
 struct Reading {
     reader: Arc<PipeReader>,
+    child: Option<Arc<Child>>,
     stopped: Arc<AtomicBool>,
     extent: Option<Extent>,
     limit: Option<u64>,
@@ -202,7 +213,8 @@ impl Reading {
         if ending.limit_reached {
             mailbox.post(Event::LimitReached);
         }
-        ending.untaken = untaken(&self.reader);
+        let child = self.child.as_deref().filter(|_| !ending.ended);
+        ending.untaken = untaken(&self.reader, child);
         ending.seal_bytes = self.seal_bytes;
         ending.hash = self.hash.map(|hash| hash.finish().0);
         ending

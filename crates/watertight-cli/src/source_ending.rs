@@ -2,7 +2,8 @@
 
 use crate::extent::Extent;
 use std::fs::File;
-use watertight::PipeReader;
+use std::time::Duration;
+use watertight::{Child, PipeReader};
 
 /// How the source ended.
 #[derive(Debug, Default)]
@@ -30,13 +31,23 @@ pub(crate) struct SourceEnding {
 }
 
 /// Closes our end: a producer that still writes learns of it now. Bounded by the library. How many bytes the system handed over
-/// that nobody took.
-pub(crate) fn untaken(reader: &PipeReader) -> u64 {
+/// that nobody took. `child`: who may still write, if that is a child of ours.
+pub(crate) fn untaken(reader: &PipeReader, child: Option<&Child>) -> u64 {
+    note_tree(child);
     let receipt = reader.abort().wait();
     receipt.map_or(0, |receipt| {
         let ledger = receipt.ledger();
         ledger.accepted() - ledger.transferred()
     })
+}
+
+/// Has it remembered whom this child has started so far. Before its output is closed: that may end the child, and with it all that leads
+/// to whoever is in a session of its own.
+pub(crate) fn note_tree(child: Option<&Child>) {
+    if let Some(child) = child {
+        // Nobody is waited for: the look is how the wait begins.
+        let _ = child.wait_tree().within(Duration::ZERO).wait();
+    }
 }
 
 /// The source's end was reached. What there is to say if it had more at the start, and was cut since.

@@ -58,6 +58,7 @@ const WAYS_OUT: [WayOut; 10] = [
         ..PLAIN
     },
     WayOut {
+        // It is ended by the close of its pipe, and then nothing leads from it to the worker.
         goes_on: "exec yes",
         destination: "exec:head -c 10",
         codes: &[5],
