@@ -37,6 +37,8 @@ mod several_unix;
 mod start_at;
 #[cfg(target_os = "linux")]
 mod sync_unix;
+#[cfg(target_os = "linux")]
+mod unkillable_unix;
 mod usage;
 mod verdict;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,83 @@
+//! A consumer that the copy may not end, for it has become another user: nothing but its input can tell it that the stream is cut.
+#![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
+
+use crate::harness::{EXE, Run, is_installed};
+use rustix::process::geteuid;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use tempfile::TempDir;
+
+/// `setpriv` with the set-user-ID bit, in the test's folder: whoever starts it may not signal what it runs.
+const AS_ROOT: &str = "./setpriv --reuid 0 --regid 0 --clear-groups";
+
+/// Copied by another program: no thread of ours can start anybody who has the copies open to be written.
+const MAKE: &str = "cp \"$(command -v setpriv)\" setpriv && cp \"$W\" watertight && mkfifo gate && chmod 4755 setpriv && chmod 666 gate && chmod 755 .";
+
+/// Runs what is added as a user who may do nothing to the superuser's processes.
+fn as_nobody(folder: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    command
+}
+
+/// A folder with the program, with what becomes the superuser again, and with a gate. None: that cannot be had, and the reason is told.
+fn folder() -> Option<TempDir> {
+    if !geteuid().is_root() || !is_installed("setpriv") {
+        println!("skipped: it takes the superuser and setpriv");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new("sh")
+        .args(["-c", MAKE])
+        .env("W", EXE)
+        .current_dir(folder.path())
+        .status();
+    assert!(made.unwrap().success());
+    let line = format!("./watertight --version >/dev/null && exec {AS_ROOT} id -u");
+    let asked = as_nobody(folder.path())
+        .args(["sh", "-c", &line])
+        .output()
+        .unwrap();
+    if asked.stdout != b"0\n" {
+        println!("skipped: the set-user-ID bit means nothing here: {asked:?}");
+        return None;
+    }
+    Some(folder)
+}
+
+/// The producer fails once the consumer is the superuser's.
+fn committed_by_one_that_cannot_be_killed(options: &str) -> Option<Option<String>> {
+    let folder = folder()?;
+    let producer = "exec:sh -c 'echo first; read -r go <gate; exit 1'";
+    let script = "echo go >gate; cat >part && mv part final";
+    let consumer = format!("exec:{AS_ROOT} sh -c '{script}'{options}");
+    // This waits for everybody who could write to standard error: the consumer is over then.
+    let output = as_nobody(folder.path())
+        .args(["./watertight", "copy", "--report", "json"])
+        .args([producer, &consumer])
+        .output();
+    let run = Run::of(output.unwrap()).expect(8);
+    let left = run.destination(0)["child"]["left"].as_array().unwrap();
+    assert!(!left.is_empty(), "it was killed: {}", run.report);
+    Some(fs::read_to_string(folder.path().join("final")).ok())
+}
+
+/// A plain pipe has no sign for it: so it is the arming that keeps the consumer from committing.
+#[test]
+fn a_consumer_that_cannot_be_killed_reads_an_error_and_no_end() {
+    // The copy waits for its death for a while: side by side.
+    thread::scope(|scope| {
+        let armed = scope.spawn(|| committed_by_one_that_cannot_be_killed(""));
+        let plain = scope.spawn(|| committed_by_one_that_cannot_be_killed(",pipe"));
+        let (armed, plain) = (armed.join().unwrap(), plain.join().unwrap());
+        if let Some((armed, plain)) = armed.zip(plain) {
+            assert_eq!(armed, None);
+            assert_eq!(plain.as_deref(), Some("first\n"));
+        }
+    });
+}
