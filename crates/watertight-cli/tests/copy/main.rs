@@ -21,6 +21,8 @@ mod harness;
 mod held_up_unix;
 #[cfg(unix)]
 mod hostile_unix;
+#[cfg(target_os = "linux")]
+mod kept_unix;
 #[cfg(unix)]
 mod opening_unix;
 #[cfg(target_os = "linux")]
