@@ -98,7 +98,7 @@ fn too_few_descriptors_leave_no_file_behind() {
 #[cfg(target_os = "linux")]
 fn threads_that_cannot_be_started_leave_no_file_behind() {
     const STACK_KIB: usize = 64 * 1024;
-    let copies = (0..16).map(|threads| {
+    let copies = (0..24).map(|threads| {
         let limit = STACK_KIB * threads + STACK_KIB / 2;
         let stack = STACK_KIB * 1024;
         let limit = format!("-v {limit} && export RUST_MIN_STACK={stack}");
@@ -241,11 +241,13 @@ fn files_without_a_true_size_are_copied_to_their_end() {
         "/sys/kernel/uevent_seqnum",
         "/sys/class/net/lo/mtu",
     ] {
-        if Path::new(path).exists() {
-            let run = crate::harness::run([path, "-"]).expect(0);
-            assert_eq!(run.report["sources"][0]["ended"], true, "{path}");
-            assert!(!run.stdout.is_empty(), "{path}");
+        if !Path::new(path).exists() {
+            println!("skipped: there is no {path}");
+            continue;
         }
+        let run = crate::harness::run([path, "-"]).expect(0);
+        assert_eq!(run.report["sources"][0]["ended"], true, "{path}");
+        assert!(!run.stdout.is_empty(), "{path}");
     }
 }
 

@@ -1,11 +1,11 @@
 //! A destination's file is written beside its place and renamed when the copy was whole, unless something would be lost by that.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
-use crate::harness::{EXE, Run, copy, file, folder_with, partial, run};
+use crate::harness::{EXE, Run, copy, copy_as_nobody, file, folder_with, partial, run};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -166,6 +166,9 @@ fn the_mode_and_the_attributes_are_kept() {
     // Not every file system has these.
     let name = "user.watertight";
     let has_attributes = setxattr(&target, name, b"kept", XattrFlags::empty()).is_ok();
+    if !has_attributes {
+        println!("skipped for attributes: a file has none here");
+    }
     for mode in [0o600, 0o640, 0o777, 0o604] {
         fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
         let run = run([file(&source), file(&target)]).expect(0);
@@ -196,18 +199,38 @@ fn a_partial_is_never_wider_than_the_file() {
     assert_eq!(found & 0o777, 0o600);
 }
 
+/// The superuser can give a file to anybody, and nobody else can.
 #[test]
 fn the_owner_is_kept_or_it_is_in_place() {
-    let (_folder, source, target, bytes) = with_old_file();
-    // Only who may do this can meet another owner's file here.
-    if std::os::unix::fs::chown(&target, Some(12345), Some(54321)).is_err() {
+    let (folder, source, target, bytes) = with_old_file();
+    if chown(&target, Some(12345), Some(54321)).is_err() {
+        println!("skipped: only the superuser meets another owner's file here");
         return;
     }
+    let owner = || {
+        let found = fs::metadata(&target).unwrap();
+        (found.uid(), found.gid())
+    };
     let run = run([file(&source), file(&target)]).expect(0);
-    assert!(["renamed", "in_place"].contains(&run.destination(0)["how"].as_str().unwrap()));
-    let found = fs::metadata(&target).unwrap();
-    assert_eq!((found.uid(), found.gid()), (12345, 54321));
+    assert_eq!(run.destination(0)["how"], "renamed");
+    assert_eq!(owner(), (12345, 54321));
     assert_eq!(fs::read(&target).unwrap(), bytes);
+    let Some(mut command) = copy_as_nobody(folder.path()) else {
+        return;
+    };
+    fs::write(&source, "new").unwrap();
+    for (path, mode) in [
+        (folder.path(), 0o777),
+        (source.as_path(), 0o444),
+        (target.as_path(), 0o666),
+    ] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let output = command.args(["source", "target"]).output();
+    expect_in_place(&Run::of(output.unwrap()).expect(0), "owner");
+    assert_eq!(owner(), (12345, 54321));
+    assert_eq!(fs::read(&target).unwrap(), b"new");
+    assert!(!partial(&target).exists());
 }
 
 #[test]
@@ -324,16 +347,26 @@ fn success_is_claimed_when_everything_is_on_the_disk() {
 #[test]
 fn a_folder_that_takes_no_file_means_in_place() {
     let (folder, source, target, bytes) = with_old_file();
-    let mode = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode));
-    mode(0o555).unwrap();
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(folder.path(), 0o555);
+    set_mode(&source, 0o444);
+    set_mode(&target, 0o666);
     // Nothing keeps the superuser from making a file.
-    let is_kept_out = File::create_new(folder.path().join("attempt")).is_err();
-    if is_kept_out {
-        let run = run([file(&source), file(&target)]).expect(0);
-        expect_in_place(&run, "folder");
+    let command = if File::create_new(folder.path().join("attempt")).is_ok() {
+        copy_as_nobody(folder.path())
+    } else {
+        let mut command = copy([""; 0]);
+        command.current_dir(folder.path());
+        Some(command)
+    };
+    if let Some(mut command) = command {
+        let output = command.args(["source", "target"]).output();
+        expect_in_place(&Run::of(output.unwrap()).expect(0), "folder");
         assert_eq!(fs::read(&target).unwrap(), bytes);
     }
-    mode(0o755).unwrap();
+    set_mode(folder.path(), 0o755);
 }
 
 #[test]
@@ -355,8 +388,8 @@ fn a_file_that_is_mounted_by_itself_is_written_in_place() {
     fs::write(folder.path().join("inside"), "inside").unwrap();
     let line = "exec unshare -m sh -c 'mount --bind inside target && echo ready && exec \"$W\" copy --report json source target'";
     let output = shell(folder.path(), line);
-    // Not everybody may mount.
     if BufReader::new(&*output.stdout).lines().next().is_none() {
+        println!("skipped: we may mount nothing here");
         return;
     }
     let run = Run::of(output).expect(0);

@@ -177,7 +177,7 @@ fn names_that_are_no_text_are_in_the_report_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let name = OsString::from_vec(b"a\xffb".to_vec());
     if fs::write(folder.path().join(&name), b"12345").is_err() {
-        // Some file systems take no such names.
+        println!("skipped: no such name in this file system");
         return;
     }
     let run_in = |arguments: &[&OsStr]| {

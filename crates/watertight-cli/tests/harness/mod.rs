@@ -175,3 +175,26 @@ pub(crate) fn is_running(pid: &str) -> bool {
         .and_then(|rest| rest.chars().next());
     state.is_some_and(|state| !"ZX".contains(state))
 }
+
+/// `watertight copy --report json` in this folder, as a user who may do there what everybody may. None: that cannot be had, and the reason
+/// is told.
+#[cfg(target_os = "linux")]
+pub(crate) fn copy_as_nobody(folder: &Path) -> Option<Command> {
+    let nobody = || {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(EXE)
+            .current_dir(folder)
+            .stdin(Stdio::null());
+        command
+    };
+    let asked = nobody().arg("--version").output();
+    if !asked.is_ok_and(|asked| asked.status.success()) {
+        println!("skipped: the program cannot be run as another user by us");
+        return None;
+    }
+    let mut command = nobody();
+    command.args(["copy", "--report", "json"]);
+    Some(command)
+}
