@@ -26,6 +26,8 @@ mod kept_unix;
 #[cfg(unix)]
 mod opening_unix;
 #[cfg(target_os = "linux")]
+mod other_tools_unix;
+#[cfg(target_os = "linux")]
 mod partial_unix;
 #[cfg(windows)]
 mod partial_windows;
