@@ -1,6 +1,8 @@
 //! `watertight copy`, run as a program.
 
 #[cfg(target_os = "linux")]
+mod calls_unix;
+#[cfg(target_os = "linux")]
 mod capacity_unix;
 #[cfg(target_os = "linux")]
 mod commit_faults_unix;
