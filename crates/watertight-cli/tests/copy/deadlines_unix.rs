@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 use watertight::PipeWriter;
 
@@ -60,6 +61,18 @@ fn sleepers() -> Vec<String> {
     armed.into_iter().chain([plain]).collect()
 }
 
+/// Has the deadlines of all these cases pass side by side.
+fn side_by_side<A: Sync, B: Sync>(some: &[A], others: &[B], case: impl Fn(&A, &B) + Sync) {
+    let case = &case;
+    thread::scope(|scope| {
+        for one in some {
+            for other in others {
+                scope.spawn(move || case(one, other));
+            }
+        }
+    });
+}
+
 /// How a copy ended, in words.
 fn words(run: &Run) -> [Value; 2] {
     let given_up = run.destination(0)["given_up"].clone();
@@ -77,58 +90,50 @@ fn expect_progress(stderr: &mut impl BufRead) {
 
 #[test]
 fn idle_means_the_same_for_few_and_for_many_bytes_in_a_fifo() {
-    for bytes in AMOUNTS {
+    // One is as without an option.
+    let options = ["--dead=fail", "--buffer=64k"];
+    side_by_side(&AMOUNTS, &options, |bytes, option| {
         let folder = tempfile::tempdir().unwrap();
-        let (reader, fifo) = unread_fifo(folder.path());
-        for options in [vec![], vec!["--buffer", "64k"]] {
-            let deadline = ["--idle", "200ms"].into_iter().chain(options);
-            let source = silent_after(bytes);
-            let run = run(deadline.chain([source.as_str(), &fifo])).expect(6);
-            assert_eq!(words(&run), ["idle_deadline", "idle_deadline"], "{bytes}");
-        }
-        drop(reader);
-    }
+        let (_reader, fifo) = unread_fifo(folder.path());
+        let source = silent_after(*bytes);
+        let run = run([*option, "--idle", "200ms", &source, &fifo]).expect(6);
+        assert_eq!(words(&run), ["idle_deadline", "idle_deadline"], "{bytes}");
+    });
 }
 
 #[test]
 fn idle_means_the_same_for_few_and_for_many_bytes_for_a_command() {
-    for bytes in AMOUNTS {
-        let (_folder, source, _) = folder_with(bytes);
-        for sleeper in sleepers() {
-            let run = run(["--idle", "200ms", &file(&source), &sleeper]).expect(6);
-            assert_eq!(words(&run), ["idle_deadline", "idle_deadline"], "{bytes}");
-            assert_eq!(run.destination(0)["child"]["stopped"], true);
-        }
-    }
+    side_by_side(&AMOUNTS, &sleepers(), |bytes, sleeper| {
+        let (_folder, source, _) = folder_with(*bytes);
+        let run = run(["--idle", "200ms", &file(&source), sleeper]).expect(6);
+        assert_eq!(words(&run), ["idle_deadline", "idle_deadline"], "{bytes}");
+        assert_eq!(run.destination(0)["child"]["stopped"], true);
+    });
 }
 
 #[test]
 fn slow_means_the_same_for_few_and_for_many_bytes_in_a_fifo() {
-    for bytes in AMOUNTS {
-        for (policy, ending) in [("drop", "destination_ended"), ("fail", "slow_deadline")] {
-            let folder = tempfile::tempdir().unwrap();
-            let (reader, fifo) = unread_fifo(folder.path());
-            let slow = ["--slow", policy, "--slow-after", "200ms"];
-            let source = silent_after(bytes);
-            let run = run(slow.into_iter().chain([source.as_str(), &fifo])).expect(6);
-            assert_eq!(words(&run), [ending, "slow_deadline"], "{bytes}, {policy}");
-            drop(reader);
-        }
-    }
+    let policies = [("drop", "destination_ended"), ("fail", "slow_deadline")];
+    side_by_side(&AMOUNTS, &policies, |bytes, &(policy, ending)| {
+        let folder = tempfile::tempdir().unwrap();
+        let (_reader, fifo) = unread_fifo(folder.path());
+        let slow = ["--slow", policy, "--slow-after", "200ms"];
+        let source = silent_after(*bytes);
+        let run = run(slow.into_iter().chain([source.as_str(), &fifo])).expect(6);
+        assert_eq!(words(&run), [ending, "slow_deadline"], "{bytes}, {policy}");
+    });
 }
 
 /// The queue holds everything, so that the source is at its end in both cases.
 #[test]
 fn slow_means_the_same_for_few_and_for_many_bytes_for_a_command() {
-    for bytes in AMOUNTS {
-        let (_folder, source, _) = folder_with(bytes);
+    side_by_side(&AMOUNTS, &sleepers(), |bytes, sleeper| {
+        let (_folder, source, _) = folder_with(*bytes);
         let source = file(&source);
-        for sleeper in sleepers() {
-            let slow = ["--slow", "drop", "--slow-after", "200ms", "--buffer", "8M"];
-            let run = run(slow.into_iter().chain([source.as_str(), &sleeper])).expect(6);
-            assert_eq!(words(&run), ["incomplete", "slow_deadline"], "{bytes}");
-        }
-    }
+        let slow = ["--slow", "drop", "--slow-after", "200ms", "--buffer", "8M"];
+        let run = run(slow.into_iter().chain([source.as_str(), sleeper])).expect(6);
+        assert_eq!(words(&run), ["incomplete", "slow_deadline"], "{bytes}");
+    });
 }
 
 /// A stranger may read later, and its end is given as soon as the system has everything.
@@ -168,11 +173,11 @@ fn a_reader_that_takes_a_byte_now_and_then_is_neither_idle_nor_slow() {
 /// The source is at its end, and a command takes its time with what lies in its input.
 #[test]
 fn a_command_that_takes_a_byte_now_and_then_is_not_idle() {
-    let (folder, _, bytes) = folder_with(BYTES);
-    let gate = folder.path().join("gate");
-    make_fifo(&gate);
-    let script = "while read -r go <&3; do dd bs=1 count=1 2>/dev/null; done 3<gate";
-    for options in ["", ",pipe"] {
+    side_by_side(&["", ",pipe"], &[()], |options, ()| {
+        let (folder, _, bytes) = folder_with(BYTES);
+        let gate = folder.path().join("gate");
+        make_fifo(&gate);
+        let script = "while read -r go <&3; do dd bs=1 count=1 2>/dev/null; done 3<gate";
         let command = format!("exec:sh -c '{script}'{options}");
         let arguments = ["--idle", LONG].into_iter().chain(LINES);
         let mut child = copy(arguments.chain(["source", &command]))
@@ -194,7 +199,7 @@ fn a_command_that_takes_a_byte_now_and_then_is_not_idle() {
         let mut rest = String::new();
         stderr.read_to_string(&mut rest).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
-    }
+    });
 }
 
 /// Who has taken everything has nothing to take.
@@ -335,10 +340,16 @@ fn a_reader_that_takes_nothing_is_slow_also_while_bytes_come_one_by_one() {
 /// It splices out of the pipe into a socket without room, and nobody can be told what is in the pipe as long as it waits there.
 #[test]
 fn a_reader_that_holds_up_the_question_is_idle_and_slow() {
-    let idle = report_of_a_splicing_reader(&["--idle", LONG]);
-    assert_eq!(idle["ending"], "idle_deadline");
-    let slow = report_of_a_splicing_reader(&["--slow", "drop", "--slow-after", LONG]);
-    assert_eq!(slow["destinations"][0]["given_up"], "slow_deadline");
+    let idle: &[&str] = &["--idle", LONG];
+    let slow: &[&str] = &["--slow", "drop", "--slow-after", LONG];
+    let deadlines = [
+        (idle, "/ending", "idle_deadline"),
+        (slow, "/destinations/0/given_up", "slow_deadline"),
+    ];
+    side_by_side(&deadlines, &[()], |&(options, place, word), ()| {
+        let report = report_of_a_splicing_reader(options);
+        assert_eq!(report.pointer(place).unwrap(), word, "{report}");
+    });
 }
 
 fn report_of_a_splicing_reader(options: &[&str]) -> Value {
@@ -356,7 +367,7 @@ fn report_of_a_splicing_reader(options: &[&str]) -> Value {
     stdin.write_all(b"one").unwrap();
     let stderr = child.stderr.take().unwrap();
     let (tell, told) = channel();
-    let line = std::thread::scope(|scope| {
+    let line = thread::scope(|scope| {
         // It fails when the peer goes.
         scope.spawn(move || splice(&from, None, &full, None, 3, SpliceFlags::empty()));
         scope.spawn(move || {

@@ -315,12 +315,15 @@ fn a_reader_that_keeps_the_lock_is_given_up_although_more_comes() {
 /// The close of the pipe waits for the lock, and so does the question at the source's end: nobody else waits for them.
 #[test]
 fn a_signal_ends_a_copy_to_a_reader_that_keeps_the_lock() {
-    for is_source_over in [false, true] {
+    let copies = [false, true].map(|is_source_over| {
         let (mut child, stdin, holder) = copy_to_a_holder(&[]);
         let stdin = (!is_source_over).then_some(stdin);
         until(|| !is_source_over || is_inside(&child, "unread"));
         terminate(&child);
-        let report = report(&lines(&mut child));
+        (lines(&mut child), child, holder, stdin)
+    });
+    for (lines, mut child, holder, stdin) in copies {
+        let report = report(&lines);
         drop((holder, stdin));
         assert_eq!(report["ending"], "interrupted", "{report}");
         assert_eq!(child.wait().unwrap().code(), Some(143), "{report}");

@@ -278,10 +278,19 @@ fn a_name_cannot_forge_a_line() {
     assert!(address.ends_with(forged), "JSON has the name as it is");
 }
 
+/// Another chance, and then none: side by side.
 #[test]
 fn a_stopped_program_is_not_idle() {
-    let arguments = ["--idle", "600ms", "-", "-"];
-    let (child, mut stdin, mut stdout) = under_way(&mut copy(arguments));
+    std::thread::scope(|scope| {
+        scope.spawn(a_stopped_program_goes_on);
+        scope.spawn(a_stopped_program_may_still_become_idle);
+    });
+}
+
+const IDLE: [&str; 4] = ["--idle", "600ms", "-", "-"];
+
+fn a_stopped_program_goes_on() {
+    let (child, mut stdin, mut stdout) = under_way(&mut copy(IDLE));
     child.send("STOP");
     assert!(child.lives_for(Duration::from_millis(1200)));
     child.send("CONT");
@@ -290,8 +299,10 @@ fn a_stopped_program_is_not_idle() {
     pass(&mut stdin, &mut stdout);
     drop(stdin);
     assert_eq!(child.end().expect(0).count(0, "transferred"), 10);
-    // With it, it still ends.
-    let (child, stdin, _stdout) = under_way(&mut copy(arguments));
+}
+
+fn a_stopped_program_may_still_become_idle() {
+    let (child, stdin, _stdout) = under_way(&mut copy(IDLE));
     child.send("STOP");
     assert!(child.lives_for(Duration::from_millis(1200)));
     child.send("CONT");

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 /// More than what flows before pipes are enlarged.
 const LARGE: usize = 5_000_001;
@@ -24,7 +24,7 @@ fn fed(folder: &Path, arguments: &[&str], bytes: &[u8]) -> (Child, JoinHandle<()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let bytes = bytes.to_vec();
-    let feeder = std::thread::spawn(move || {
+    let feeder = thread::spawn(move || {
         // A copy that ends early takes no more.
         let _ = stdin.write_all(&bytes);
     });
@@ -184,43 +184,50 @@ fn nearly_full_fifo(folder: &Path) -> File {
 /// amount fits into the source's pipe, the second is more than what may be queued.
 #[test]
 fn what_is_left_of_a_source_after_a_stop_is_what_was_not_read() {
-    for len in [60_000, 1_300_000] {
-        for option in ["--dead=fail", "--dead=drop", "--stable"] {
-            let folder = tempfile::tempdir().unwrap();
-            let full = nearly_full_fifo(folder.path());
-            let bytes = pattern(len);
-            let (mut source, mut feed) = std::io::pipe().unwrap();
-            let arguments = [option, "--idle", "300ms", "-", "target", "fifo:fifo"];
-            let mut command = copy(arguments);
-            command.current_dir(folder.path());
-            command.stdin(source.try_clone().unwrap());
-            let child = command.spawn().unwrap();
-            // It has its handle of the source.
-            drop(command);
-            let all = bytes.as_slice();
-            let (run, rest) = std::thread::scope(|scope| {
-                let (done, is_done) = std::sync::mpsc::channel::<()>();
-                scope.spawn(move || {
-                    feed.write_all(all).unwrap();
-                    // The source is silent, and not at its end.
-                    let _ = is_done.recv();
-                });
-                let output = child.wait_with_output().unwrap();
-                drop(done);
-                let mut rest = Vec::new();
-                source.read_to_end(&mut rest).unwrap();
-                (Run::of(output).expect(6), rest)
-            });
-            drop(full);
-            let untaken = crate::harness::number(&run.report["sources"][0], "bytes_untaken");
-            let gone = len as u64 - rest.len() as u64;
-            assert_eq!(run.bytes_read() + untaken, gone, "{option} {len}");
-            assert!(rest == bytes[len - rest.len()..], "{option} {len}");
-            let arrived = fs::read(folder.path().join("target.partial")).unwrap();
-            assert!(bytes.starts_with(&arrived), "{option} {len}");
-            assert_eq!(arrived.len() as u64, run.count(0, "transferred"));
+    // Their bounds pass side by side.
+    thread::scope(|scope| {
+        for len in [60_000, 1_300_000] {
+            for option in ["--dead=fail", "--dead=drop", "--stable"] {
+                scope.spawn(move || stop_and_read_on(len, option));
+            }
         }
-    }
+    });
+}
+
+fn stop_and_read_on(len: usize, option: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let full = nearly_full_fifo(folder.path());
+    let bytes = pattern(len);
+    let (mut source, mut feed) = std::io::pipe().unwrap();
+    let arguments = [option, "--idle", "300ms", "-", "target", "fifo:fifo"];
+    let mut command = copy(arguments);
+    command.current_dir(folder.path());
+    command.stdin(source.try_clone().unwrap());
+    let child = command.spawn().unwrap();
+    // It has its handle of the source.
+    drop(command);
+    let all = bytes.as_slice();
+    let (run, rest) = thread::scope(|scope| {
+        let (done, is_done) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            feed.write_all(all).unwrap();
+            // The source is silent, and not at its end.
+            let _ = is_done.recv();
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(done);
+        let mut rest = Vec::new();
+        source.read_to_end(&mut rest).unwrap();
+        (Run::of(output).expect(6), rest)
+    });
+    drop(full);
+    let untaken = crate::harness::number(&run.report["sources"][0], "bytes_untaken");
+    let gone = len as u64 - rest.len() as u64;
+    assert_eq!(run.bytes_read() + untaken, gone, "{option} {len}");
+    assert!(rest == bytes[len - rest.len()..], "{option} {len}");
+    let arrived = fs::read(folder.path().join("target.partial")).unwrap();
+    assert!(bytes.starts_with(&arrived), "{option} {len}");
+    assert_eq!(arrived.len() as u64, run.count(0, "transferred"));
 }
 
 /// Those bytes have no hash that all who count could have seen; the reason is told.
@@ -292,7 +299,7 @@ impl UnderWay {
 
     /// Returns when everybody has got these bytes.
     fn pass(&mut self, bytes: &[u8]) {
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for reader in &mut self.readers {
                 scope.spawn(move || {
                     let mut seen = vec![0; bytes.len()];
