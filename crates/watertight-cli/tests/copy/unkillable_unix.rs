@@ -64,10 +64,12 @@ fn committed_by_one_that_cannot_be_killed(options: &str) -> Option<Option<String
     let run = Run::of(output.unwrap()).expect(8);
     let left = run.destination(0)["child"]["left"].as_array().unwrap();
     assert!(!left.is_empty(), "it was killed: {}", run.report);
+    let looks_whole = &run.destination(0)["looks_whole"];
+    assert_eq!(*looks_whole, options == ",pipe", "{}", run.report);
     Some(fs::read_to_string(folder.path().join("final")).ok())
 }
 
-/// A plain pipe has no sign for it: so it is the arming that keeps the consumer from committing.
+/// A plain pipe has no sign for it, which is told: so it is the arming that keeps the consumer from committing.
 #[test]
 fn a_consumer_that_cannot_be_killed_reads_an_error_and_no_end() {
     // The copy waits for its death for a while: side by side.

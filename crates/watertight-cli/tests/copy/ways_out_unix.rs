@@ -30,7 +30,7 @@ const PLAIN: WayOut = WayOut {
     codes: &[],
 };
 
-const WAYS_OUT: [WayOut; 10] = [
+const WAYS_OUT: [WayOut; 12] = [
     WayOut {
         signals: &["-INT"],
         codes: &[130],
@@ -62,6 +62,19 @@ const WAYS_OUT: [WayOut; 10] = [
         goes_on: "exec yes",
         destination: "exec:head -c 10",
         codes: &[5],
+        ..PLAIN
+    },
+    WayOut {
+        options: &["--buffer", "64k"],
+        goes_on: "exec yes",
+        destination: "exec:head -c 10",
+        codes: &[5],
+        ..PLAIN
+    },
+    WayOut {
+        options: &["--limit", "3"],
+        goes_on: "exec yes",
+        codes: &[0],
         ..PLAIN
     },
     WayOut {
