@@ -7,6 +7,7 @@ use crate::asking::Asking;
 use crate::child_status::InputKind;
 use crate::copy_ending::GivenUp;
 use crate::event::{Event, Mailbox};
+use crate::platform;
 use crate::resume::Prefix;
 use crate::seal;
 use crate::unread::{Answer, InPipe, Seen, in_pipe};
@@ -177,6 +178,12 @@ impl Destination {
     /// Whether the next chunk may come.
     pub(crate) fn is_ready(&self) -> bool {
         self.pending.is_none()
+    }
+
+    /// Whether its pipe would take a byte now. Of a file nobody knows: its disk may be busy.
+    pub(crate) fn has_room(&self) -> bool {
+        let copy = self.writer.try_clone_handle();
+        self.kind != DestinationKind::File && copy.is_ok_and(|copy| platform::has_room(&copy))
     }
 
     /// Whether a byte still waits here: in our queue, or in front of it.

@@ -168,6 +168,18 @@ pub(crate) fn look_at_standard<T>(number: u32, look: impl FnOnce(&File) -> Optio
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 256 * 1024;
 
+/// Whether a write to it would not wait. poll takes no lock of a pipe's.
+pub(crate) fn has_room(end: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut polled = [PollFd::new(end, PollFlags::OUT)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let is_ready = poll(&mut polled, Some(&at_once)).is_ok_and(|ready| ready > 0);
+    is_ready && polled[0].revents().contains(PollFlags::OUT)
+}
+
 /// Enlarges the pipe that this is an end of, if it is one and smaller.
 #[cfg(target_os = "linux")]
 pub(crate) fn enlarge(end: &OwnedFd) {

@@ -54,7 +54,8 @@ impl Copy<'_> {
         let ended_at = self.ended_early_at.filter(|_| is_under_way)?;
         let is_behind = self.destinations.iter().any(|one| {
             let is_short = one.ledger().accepted() < self.bytes_read;
-            one.is_behind() || (one.is_live() && is_short)
+            // One that has room is not who the thread waits for: it is inside the source.
+            one.is_behind() || (one.is_live() && is_short && !one.has_room())
         });
         stop_at(ended_at, self.moved_at, is_behind)
     }
