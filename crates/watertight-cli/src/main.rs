@@ -48,6 +48,7 @@ mod rate;
 mod renaming;
 mod report;
 mod report_to;
+mod requests;
 mod reserve;
 mod resume;
 mod run;

@@ -124,7 +124,9 @@ pub(crate) enum NoHash {
 impl NoHash {
     fn explanation(self) -> &'static str {
         match self {
-            Self::LeftOut => "some of the bytes read were had only by destinations that were over",
+            Self::LeftOut => {
+                "some of the bytes read were had only by some destinations when the copy ended"
+            }
             Self::NotBegun => "nothing was copied",
             Self::SourceHangs => "the source did not stop",
         }

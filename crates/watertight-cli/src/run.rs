@@ -21,6 +21,7 @@ use crate::report::{
     Counters, DestinationReport, HashReport, NoHash, PipeEnding, Report, SourceReport,
 };
 use crate::report_to;
+use crate::requests::Requests;
 use crate::source_ending::SourceEnding;
 use crate::units::{base64_unless_text, hexadecimal, shown_name};
 
@@ -83,10 +84,13 @@ fn cannot_begin(error: &io::Error) -> u8 {
 
 /// What is done about each signal.
 fn hear(mailbox: Mailbox, leave: fn(i32)) -> impl FnMut(i32) + Send + 'static {
-    let mut already = false;
+    let (mut requests, mut already) = (Requests::default(), false);
     move |signal| {
         if platform::ACCOUNT_SIGNALS.contains(&signal) {
             mailbox.ask_for_account();
+            return;
+        }
+        if !requests.is_new(signal, Instant::now()) {
             return;
         }
         if already {

@@ -8,6 +8,7 @@ use crate::oom::KillsBefore;
 use crate::orphans::{Adoption, Asked};
 use crate::platform::{self, Meanwhile, OurTerminal};
 use crate::report_to;
+use crate::requests::Requests;
 use crate::run_ending::{RunEnding, ending};
 use crate::run_flags::RunFlags;
 use crate::run_report::{Beside, RunReport};
@@ -145,7 +146,11 @@ fn listen(flags: &RunFlags, is_in_our_group: bool, adoption: &Adoption) -> io::R
     };
     // A key that ends the shell around us may have us in the background by the time we hear it: where we began counts, too.
     let began_in_foreground = is_in_our_group && platform::is_in_foreground();
+    let mut requests = Requests::default();
     platform::watch_signals(more, move |number| {
+        if !requests.is_new(number, Instant::now()) {
+            return;
+        }
         // While there is no command, every signal is for us.
         mailbox.interrupt(number);
         let is_the_commands = platform::is_typed(number)

@@ -113,9 +113,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
     }
 
     /// Gives the rest of the calling thread's time to whoever is ready to run on its processor. It comes back at once if nobody is.
-    /// `false`: not offered.
-    fn yield_now(&self) -> bool {
-        false
+    /// How long that took; `None`: not offered.
+    fn yield_now(&self) -> Option<Duration> {
+        None
     }
 
     /// As [`Backend::block_until_readable`], until the handle may take something.

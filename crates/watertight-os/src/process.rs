@@ -75,6 +75,23 @@ pub struct EarlierStarts {
     pub(crate) has_step: bool,
     /// The descriptors that it is to have, and no others.
     pub(crate) keeps_only: bool,
+    /// An environment that was emptied first.
+    pub(crate) has_empty_environment: bool,
+}
+
+impl EarlierStarts {
+    /// The child's environment is emptied before anything is put into it, which std's `Command` does not show.
+    pub fn note_empty_environment(&mut self) {
+        self.has_empty_environment = true;
+    }
+
+    /// Whether std looks for the program along a `PATH` of the child's own. It does so between fork and exec.
+    #[cfg(unix)]
+    pub(crate) fn looks_in_another_path(&self, command: &std::process::Command) -> bool {
+        let is_path = command.get_program().as_encoded_bytes().contains(&b'/');
+        let has_path = || command.get_envs().any(|(name, _)| name == "PATH");
+        !is_path && (self.has_empty_environment || has_path())
+    }
 }
 
 /// Our ends of a new child's standard streams, as far as its `Command` asked for pipes.

@@ -140,6 +140,7 @@ impl Command {
     /// Begins with an empty environment.
     pub fn env_clear(&mut self) -> &mut Self {
         self.inner.env_clear();
+        self.earlier.note_empty_environment();
         self
     }
 

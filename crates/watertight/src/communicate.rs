@@ -222,11 +222,7 @@ impl Communicate {
         Ok(match self.decide(now, waker, looks)? {
             Next::Ask(why) => self.ask(why, now),
             Next::Close(why) => (Phase::Closing(why), None),
-            Next::Kill(why) => {
-                self.kill();
-                let due = now.after(DRAIN_WITHIN);
-                (Phase::Killed(why, due), Some(due))
-            }
+            Next::Kill(why) => self.kill_now(why, now),
             Next::LookAtTree(why, _) if self.child.process.is_tree_over() => {
                 // Whoever was started meanwhile. The child is not reaped yet, so its group is in reach.
                 self.kill();
@@ -239,19 +235,24 @@ impl Communicate {
 
     /// Asks the tree to end; where that cannot be, or there is no grace, it is killed.
     fn ask(&mut self, why: EndedBy, now: Moment) -> (Phase, Option<Moment>) {
-        if self.limits.grace.is_zero() {
-            return (Phase::Asked(why, now), Some(now));
+        if !self.limits.grace.is_zero() {
+            let asked = self.child.process.terminate_tree();
+            // One that refuses is no reason to leave the others no time.
+            let is_asked = !asked.signalled.is_empty();
+            self.tree.get_or_insert_default().note_asked(asked);
+            if is_asked {
+                let due = now.after(self.limits.grace);
+                return (Phase::Asked(why, due), Some(due));
+            }
         }
-        let asked = self.child.process.terminate_tree();
-        // One that refuses is no reason to leave the others no time.
-        let is_asked = asked.error.is_none() || !asked.signalled.is_empty();
-        self.tree.get_or_insert_default().note_asked(asked);
-        let due = if is_asked {
-            now.after(self.limits.grace)
-        } else {
-            now
-        };
-        (Phase::Asked(why, due), Some(due))
+        // Nobody has to be given time. At once, for the child was just looked at (P3): by the next step it may have ended by itself.
+        self.kill_now(why, now)
+    }
+
+    fn kill_now(&mut self, why: EndedBy, now: Moment) -> (Phase, Option<Moment>) {
+        self.kill();
+        let due = now.after(DRAIN_WITHIN);
+        (Phase::Killed(why, due), Some(due))
     }
 
     fn kill(&mut self) {
@@ -395,7 +396,12 @@ impl Communicate {
             _ if self.tree.is_some() => None,
             Phase::Closing(ended) => Some(ended),
             Phase::Asked(..) | Phase::Going | Phase::Killed(..) => {
-                let is_let_be = self.known(self.now()).let_be_since().is_some();
+                let known = self.known(self.now());
+                // Nobody holds an output that is at its end.
+                if known.exited_at.is_some() && known.has_ended {
+                    return Some(EndedBy::Itself);
+                }
+                let is_let_be = known.let_be_since().is_some();
                 is_let_be.then_some(EndedBy::DeadlineAfterExit)
             }
         }

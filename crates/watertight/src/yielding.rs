@@ -5,6 +5,7 @@
 //! away without blocking comes back when the others have had their time, to a pipe that is full, or empty behind it.
 
 use crate::pump_read::MayBlock;
+use std::time::Duration;
 use watertight_core::Backend;
 
 /// Whether to give the processor away before the next wait.
@@ -25,14 +26,34 @@ impl Yielding {
     /// waits.
     const RUN_MAX: u32 = 32;
 
+    /// Whoever fills or empties a pipe of 1 MiB is done with that in a fraction of this. Who takes longer computes, and a thread that blocks
+    /// instead is called back before whoever computes has had all its time: that counts as nothing that came of it.
+    const AWAY_MAX: Duration = Duration::from_millis(1);
+
     /// Nothing can be moved now. Gives the processor away, if that is to be tried; then the caller tries to move something once more.
     pub(crate) fn yields<B: Backend>(&mut self, backend: &B, may_block: MayBlock) -> bool {
         if may_block == MayBlock::No || !self.handle_wait() {
             return false;
         }
-        let is_offered = backend.yield_now();
-        self.is_off = !is_offered;
-        is_offered
+        match backend.yield_now() {
+            None => self.is_off = true,
+            Some(away) => self.handle_return(away),
+        }
+        !self.is_off
+    }
+
+    /// The processor was given away for so long.
+    fn handle_return(&mut self, away: Duration) {
+        if away > Self::AWAY_MAX {
+            self.fail();
+        }
+    }
+
+    /// Nothing came of it: so many of the next waits begin without.
+    fn fail(&mut self) {
+        self.has_yielded = false;
+        self.run = (self.run * 2).clamp(1, Self::RUN_MAX);
+        self.without = self.run;
     }
 
     /// Nothing can be moved now. `true`: the processor is to be given away, and it is to be tried again; `false`: the wait begins.
@@ -40,9 +61,8 @@ impl Yielding {
         if self.is_off {
             return false;
         }
-        if std::mem::take(&mut self.has_yielded) {
-            self.run = (self.run * 2).clamp(1, Self::RUN_MAX);
-            self.without = self.run;
+        if self.has_yielded {
+            self.fail();
             return false;
         }
         if self.without > 0 {
@@ -78,6 +98,24 @@ mod tests {
             assert!(yielding.handle_wait());
             assert!(!yielding.is_next(), "once for each wait");
             yielding.handle_move();
+        }
+    }
+
+    /// Somebody else computes on that processor, and what came meanwhile has waited for that.
+    #[test]
+    fn who_is_away_for_long_blocks_the_next_times() {
+        let mut yielding = Yielding::default();
+        assert!(yielding.handle_wait());
+        yielding.handle_return(Yielding::AWAY_MAX);
+        yielding.handle_move();
+        for without in [1, 2, 4, 8, 16, 32, 32] {
+            assert!(yielding.handle_wait());
+            yielding.handle_return(Yielding::AWAY_MAX * 2);
+            yielding.handle_move();
+            for _ in 0..without {
+                assert!(!yielding.handle_wait());
+                yielding.handle_move();
+            }
         }
     }
 

@@ -441,9 +441,10 @@ impl Backend for Native {
             && kernel::block_until(handle.waited_on(), PollFlags::OUT, timeout)
     }
 
-    fn yield_now(&self) -> bool {
+    fn yield_now(&self) -> Option<Duration> {
+        let before = self.now();
         std::thread::yield_now();
-        true
+        Some(before.until(self.now()))
     }
 
     fn may_spin(&self) -> bool {

@@ -133,7 +133,11 @@ impl Process {
             Grouping::Ours => {}
         }
         run_as::pass_on(command, options.run_as);
-        let forks = earlier.has_step || options.run_as != RunAs::default();
+        // Else std starts it by posix_spawn, in which no handler of ours can run.
+        let forks = earlier.has_step
+            || options.run_as != RunAs::default()
+            || earlier.looks_in_another_path(command)
+            || cfg!(target_os = "android");
         earlier.has_mask |= !earlier.has_mask && pass_on(command, forks);
         let mut child = spawn(command, earlier.has_mask).map_err(|error| {
             failure::explained(command, options.run_as, earlier.keeps_only, error)
@@ -286,8 +290,9 @@ impl Process {
     pub fn terminate(&self) -> io::Result<bool> {
         let is_asked = self.signal(libc::SIGTERM)?;
         if is_asked {
-            // It may be over by now.
-            self.signal(libc::SIGCONT)?;
+            // Who was asked has its grace, whatever becomes of this: it may be over by now. One that is stopped and cannot be continued is
+            // killed behind the grace.
+            let _ = self.signal(libc::SIGCONT);
         }
         Ok(is_asked)
     }
@@ -356,7 +361,7 @@ impl Process {
         })
     }
 
-    /// As [`holders_of`](crate::holders_of): whoever it is, of this child's tree or not.
+    /// As [`holders_of`]: whoever it is, of this child's tree or not.
     #[must_use]
     pub fn holders_of(&self, handle: BorrowedFd<'_>) -> Vec<Found> {
         holders_of(handle)

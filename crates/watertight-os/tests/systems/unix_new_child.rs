@@ -33,6 +33,9 @@ enum Step {
     Placed,
     /// It runs as a user who was named. std sees to that, and forks for it.
     User,
+    /// Its program is looked for along a `PATH` of its own, or along none. std forks for that.
+    Path,
+    NoPath,
 }
 
 /// A handler that takes a signal and does nothing.
@@ -67,6 +70,9 @@ fn end_of_one_that_is_sent(signal: libc::c_int, step: Step, is_in_front: bool) -
         quiet_thread();
     }
     let (mut descriptors, mut earlier) = (Descriptors::default(), EarlierStarts::default());
+    if step == Step::NoPath {
+        earlier.note_empty_environment();
+    }
     let mut end = |command: &mut Command| {
         let options = StartOptions {
             run_as: RunAs {
@@ -85,6 +91,15 @@ fn end_of_one_that_is_sent(signal: libc::c_int, step: Step, is_in_front: bool) -
         status(&process)
     };
     let mut command = Command::new("true");
+    match step {
+        Step::Path => {
+            command.env("PATH", std::env::var_os("PATH").unwrap());
+        }
+        Step::NoPath => {
+            command.env_clear();
+        }
+        Step::Mask | Step::Placed | Step::User => {}
+    }
     if !is_in_front {
         // What is added to a command behind its first start runs behind our step.
         assert!(end(&mut command).success());
@@ -105,7 +120,13 @@ fn no_handler_of_ours_takes_a_signal_from_a_new_child() {
     let mut alone = Command::new("true");
     raise_before_exec(&mut alone, libc::SIGUSR1);
     assert!(alone.status().unwrap().success(), "std lets it be taken");
-    for step in [Step::Mask, Step::Placed, Step::User] {
+    for step in [
+        Step::Mask,
+        Step::Placed,
+        Step::User,
+        Step::Path,
+        Step::NoPath,
+    ] {
         for is_in_front in [true, false] {
             let end = move |signal| {
                 let ended =

@@ -125,13 +125,13 @@ impl Backend for Counting {
         self.native.who_waits(&from.native, &into.native)
     }
 
-    fn yield_now(&self) -> bool {
+    fn yield_now(&self) -> Option<Duration> {
         let before = self.counts.yields.fetch_add(1, SeqCst);
         // Nobody else gives anything away meanwhile.
         if let Some(others) = &mut *self.others.lock().unwrap() {
             others(before);
         }
-        true
+        Some(Duration::ZERO)
     }
 
     fn block_until_readable(&self, handle: &Held, timeout: Option<Duration>) -> bool {

@@ -57,8 +57,8 @@ impl Member {
 #[derive(Default)]
 pub(super) struct Tree {
     members: Vec<Member>,
-    /// All processes were looked at once, whatever for.
-    was_looked_at: bool,
+    /// All processes were looked at once for whoever waits for the tree.
+    was_noted: bool,
 }
 
 /// One look at the tree, and what comes of it.
@@ -112,7 +112,7 @@ impl Tree {
 
     /// Remembers who is in the tree, unless it was looked at before: whoever leaves the group and loses its parent later is still known.
     pub(super) fn note(&mut self, leader: &Hold, is_reaped: bool) -> io::Result<()> {
-        if self.was_looked_at {
+        if self.was_noted {
             return Ok(());
         }
         let mut look = Look::new(self, leader, is_reaped);
@@ -120,7 +120,10 @@ impl Tree {
         // Who cannot be held now is looked for again.
         match look.end.error {
             Some(error) if !look.is_anybody_unheld => Err(error),
-            Some(_) | None => Ok(()),
+            Some(_) | None => {
+                self.was_noted = true;
+                Ok(())
+            }
         }
     }
 
@@ -170,7 +173,7 @@ impl Tree {
     /// What another look has seen is remembered too.
     pub(super) fn join(&mut self, other: Self) {
         self.members.extend(other.members);
-        self.was_looked_at |= other.was_looked_at;
+        self.was_noted |= other.was_noted;
     }
 }
 
@@ -231,11 +234,8 @@ impl<'a> Look<'a> {
             }
         };
         self.has_anybody_ended = table.has_anybody_ended;
-        match table.failure {
-            Some(error) => {
-                self.end.error.get_or_insert(error);
-            }
-            None => self.tree.was_looked_at = true,
+        if let Some(error) = table.failure {
+            self.end.error.get_or_insert(error);
         }
         for member in &mut self.tree.members {
             member.note_move(&table.seen);
