@@ -17,6 +17,7 @@ mod through;
 
 use super::options::Program;
 use super::stats::Spread;
+use super::tools::Counter;
 use super::{ROUNDS_EXPECTED, document, machine};
 use flows::Flow;
 use judged::{Judgement, Started};
@@ -111,6 +112,8 @@ struct Sampled {
     started: Vec<(Flow, Started)>,
     /// How long one round of all samples took.
     round_seconds: Option<Spread>,
+    /// Who counted calls, or why nobody did.
+    counter: Result<Counter, String>,
 }
 
 impl Sampled {
@@ -118,12 +121,12 @@ impl Sampled {
         eprintln!("watertight-bench: trying {} contenders", rows.len());
         let (mut rows, left_out) = rows::try_all(place, rows)?;
         let round_seconds = rows::measure(place, &mut rows, rounds)?;
-        if place.strace().is_ok() {
+        if place.counter().is_ok() {
             rows::count_calls(place, &mut rows, scope)?;
         }
         let mut started = Vec::new();
         for flow in EMPTY_COPIES {
-            let count = match place.strace() {
+            let count = match place.counter() {
                 Ok(_) => Ok(rows::threads_of_empty_copy(place, flow)?),
                 Err(reason) => Err(reason),
             };
@@ -134,18 +137,17 @@ impl Sampled {
             left_out,
             started,
             round_seconds,
+            counter: place.counter(),
         })
     }
 }
 
-/// What was not counted or not seen, and why.
+/// Who counted, and what was not counted or not seen, and why.
 fn skipped(sampled: &Sampled) -> String {
-    let mut text = String::new();
-    let started = sampled.started.iter();
-    let mut reasons = started.filter_map(|(_, started)| started.as_ref().err());
-    if let Some(reason) = reasons.next() {
-        text += &format!("Skipped: calls and threads are counted by strace: {reason}.\n\n");
-    }
+    let mut text = match &sampled.counter {
+        Ok(counter) => format!("Calls and threads are counted by {}.\n\n", counter.name()),
+        Err(reason) => format!("Skipped: calls and threads: {reason}.\n\n"),
+    };
     for unseen in judged::unseen(&sampled.rows) {
         text += &format!(
             "Skipped: the memory of {unseen}: it was over too soon, or the system does not tell.\n\n"

@@ -10,13 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Calls that perf names one by one; the others are in the sum.
-const NAMED: [&str; 24] = [
+const NAMED: [&str; 28] = [
+    "clone",
+    "clone3",
     "close",
     "epoll_ctl",
     "epoll_pwait",
     "epoll_pwait2",
     "epoll_wait",
     "fcntl",
+    "fork",
     "fstatfs",
     "futex",
     "madvise",
@@ -32,6 +35,7 @@ const NAMED: [&str; 24] = [
     "sendmsg",
     "sendto",
     "timerfd_settime",
+    "vfork",
     "write",
     "writev",
     "munmap",
@@ -39,14 +43,44 @@ const NAMED: [&str; 24] = [
 
 /// Who counts calls here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Counter {
+pub(super) enum Counter {
     Perf,
     Strace,
 }
 
 impl Counter {
+    /// perf, where it may use tracepoints: it slows nothing down.
+    pub(super) fn find() -> Result<Self, String> {
+        if has_perf() {
+            Ok(Counter::Perf)
+        } else if has_strace() {
+            Ok(Counter::Strace)
+        } else {
+            Err(
+                "neither perf's tracepoints nor strace can be used here, and without them calls \
+                 are not counted (Debian's packages linux-perf and strace; perf wants root)"
+                    .into(),
+            )
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Counter::Perf => "perf",
+            Counter::Strace => "strace",
+        }
+    }
+
+    /// The start of a command that counts what the rest of it does, all its threads and children, and writes that to the file.
+    pub(super) fn command(self, into: &Path) -> Command {
+        match self {
+            Counter::Perf => perf(into),
+            Counter::Strace => strace(into),
+        }
+    }
+
     /// What it wrote to its file.
-    fn read(self, file: &Path) -> Result<Totals, String> {
+    pub(super) fn read(self, file: &Path) -> Result<Totals, String> {
         let said = std::fs::read_to_string(file).map_err(text)?;
         let totals = match self {
             Counter::Perf => Totals::from_perf(&said),
@@ -67,29 +101,12 @@ pub(super) struct Tools {
 
 impl Tools {
     pub(super) fn find() -> Result<Self, String> {
-        let answers = |program: &str, arguments: &[&str]| {
-            let mut command = Command::new(program);
-            command.args(arguments).stdin(Stdio::null());
-            let output = command.stderr(Stdio::null()).output();
-            output.is_ok_and(|output| output.status.success())
-        };
-        let has_strace = answers("strace", &["-c", "-o", "/dev/null", "true"]);
-        let counter = if answers("perf", &["stat", "-e", "raw_syscalls:sys_enter", "true"]) {
-            Counter::Perf
-        } else if has_strace {
-            Counter::Strace
-        } else {
-            return Err(
-                "neither perf's tracepoints nor strace can be used here, and without them calls \
-                 are not counted (Debian's packages linux-perf and strace; perf wants root)"
-                    .into(),
-            );
-        };
+        let counter = Counter::find()?;
         let folder = std::env::temp_dir().join(format!("watertight-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(text)?;
         Ok(Self {
             counter,
-            has_strace,
+            has_strace: has_strace(),
             has_valgrind: answers("valgrind", &["--version"]),
             folder,
             program: std::env::current_exe().map_err(text)?,
@@ -102,8 +119,7 @@ impl Tools {
         let (command, counter) = match (kernel, self.counter) {
             (Kernel::Before6_18, _) if !self.has_strace => return Ok(None),
             (Kernel::Before6_18, _) => (before_6_18(&file), Counter::Strace),
-            (Kernel::ThisOne, Counter::Perf) => (perf(&file), Counter::Perf),
-            (Kernel::ThisOne, Counter::Strace) => (strace(&file), Counter::Strace),
+            (Kernel::ThisOne, counter) => (counter.command(&file), counter),
         };
         self.run(command, probe, Stdio::inherit())?;
         counter.read(&file).map(Some)
@@ -113,11 +129,12 @@ impl Tools {
     /// names every call.
     pub(super) fn count_with_children(&self, arguments: &[String]) -> Result<Totals, String> {
         let file = self.folder.join("counts");
-        let (mut command, counter) = if self.has_strace {
-            (strace(&file), Counter::Strace)
+        let counter = if self.has_strace {
+            Counter::Strace
         } else {
-            (perf(&file), Counter::Perf)
+            Counter::Perf
         };
+        let mut command = counter.command(&file);
         command.arg(&self.program).args(arguments);
         let output = command.stdin(Stdio::null()).output().map_err(text)?;
         if !output.status.success() {
@@ -238,6 +255,21 @@ impl Drop for Tools {
         // What stays of it harms nobody.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn answers(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    let output = command.stderr(Stdio::null()).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+fn has_perf() -> bool {
+    answers("perf", &["stat", "-e", "raw_syscalls:sys_enter", "true"])
+}
+
+fn has_strace() -> bool {
+    answers("strace", &["-c", "-o", "/dev/null", "true"])
 }
 
 /// The start of a command that counts what the rest of it does; so are the next two.

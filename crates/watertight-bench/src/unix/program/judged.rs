@@ -50,7 +50,7 @@ pub(super) fn is_in_a_must(tool: Tool) -> bool {
     tool.is_ours() || WAITS_INSIDE.contains(&tool)
 }
 
-/// Every must that was measured. Without strace calls and threads are not, and without splice nothing that is compared with it.
+/// Every must that was measured. Without perf and strace calls and threads are not, and without splice nothing that is compared with it.
 pub(super) fn musts(rows: &[Row], started: &[(Flow, Started)]) -> Vec<Judgement> {
     let mut musts = Vec::new();
     for flow in Flow::ALL {

@@ -4,6 +4,7 @@
 use super::flows::{EMPTY, FIFOS, Flow, PART, PART_MIB, SOURCE, TARGET, Tool};
 use super::stages::produce;
 use crate::platform::children::find;
+use crate::platform::tools::Counter;
 use crate::platform::{kernel, text};
 use std::fs::File;
 use std::io;
@@ -22,8 +23,8 @@ pub(super) struct Place {
     memory: Option<PathBuf>,
     this: PathBuf,
     ours: PathBuf,
-    /// Why it cannot be used, if so.
-    strace: Result<PathBuf, String>,
+    /// Who counts calls, or why nobody does.
+    counter: Result<Counter, String>,
 }
 
 impl Place {
@@ -45,7 +46,7 @@ impl Place {
         std::fs::create_dir(&folder).map_err(explain)?;
         // From here on it is removed, whatever happens.
         let place = Self {
-            strace: strace(),
+            counter: Counter::find(),
             memory: folder_in_memory(&format!("{name}-memory"), file_mib),
             folder: folder.clone(),
             this,
@@ -105,8 +106,8 @@ impl Place {
         &self.this
     }
 
-    pub(super) fn strace(&self) -> Result<&Path, String> {
-        self.strace.as_deref().map_err(Clone::clone)
+    pub(super) fn counter(&self) -> Result<Counter, String> {
+        self.counter.clone()
     }
 
     /// Where a tool is, if it is here.
@@ -168,19 +169,6 @@ fn folder_in_memory(name: &str, file_mib: u64) -> Option<PathBuf> {
         std::fs::create_dir(&folder).ok()?;
         Some(folder)
     })
-}
-
-fn strace() -> Result<PathBuf, String> {
-    let strace = find("strace").map_err(text)?;
-    let mut trial = Command::new(&strace);
-    trial.args(["-f", "-c", "-o", "/dev/null", "true"]);
-    trial.stdin(Stdio::null()).stdout(Stdio::null());
-    let status = trial.stderr(Stdio::null()).status().map_err(text)?;
-    if status.success() {
-        Ok(strace)
-    } else {
-        Err(format!("strace cannot be used here: {status}"))
-    }
 }
 
 #[cfg(test)]

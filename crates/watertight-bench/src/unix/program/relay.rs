@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const SAID_BYTES_MAX: usize = 256;
 /// Where a relay complains.
 const COMPLAINTS: &str = "complaints";
-/// What strace writes.
+/// What is written of calls.
 const COUNTS: &str = "counts";
 
 /// Who carries how much, from where to where.
@@ -59,17 +59,17 @@ pub(super) fn take(place: &Place, sample: Sample) -> Result<Taken, String> {
     carry(place, sample, &program, &arguments(sample)).map_err(|error| explained(sample, &error))
 }
 
-/// What the relay calls in a whole run, all its threads, counted by strace.
+/// What the relay calls in a whole run, all its threads.
 pub(super) fn count(place: &Place, sample: Sample) -> Result<Totals, String> {
     let file = place.path(COUNTS);
-    let mut words = ["-f", "-c", "-o"].map(OsString::from).to_vec();
-    words.push(OsString::from(&file));
+    let counter = place.counter()?;
+    let counting = counter.command(&file);
+    let mut words: Vec<OsString> = counting.get_args().map(OsString::from).collect();
     words.push(program(place, sample)?);
     words.extend(arguments(sample));
-    let strace = place.strace()?.as_os_str().to_owned();
-    carry(place, sample, &strace, &words).map_err(|error| explained(sample, &error))?;
-    let said = std::fs::read_to_string(file).map_err(text)?;
-    Totals::from_strace(&said).ok_or_else(|| format!("what strace said is not understood:\n{said}"))
+    let program = counting.get_program();
+    carry(place, sample, program, &words).map_err(|error| explained(sample, &error))?;
+    counter.read(&file)
 }
 
 fn program(place: &Place, sample: Sample) -> Result<OsString, String> {

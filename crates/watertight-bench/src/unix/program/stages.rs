@@ -45,7 +45,7 @@ pub(in crate::platform) struct ProgramProbe {
     /// What is written to besides standard output.
     #[arg(long)]
     into: Vec<PathBuf>,
-    /// Gives the pipes among all ends so large a capacity first.
+    /// Gives the pipes among both standard streams so large a capacity first.
     #[arg(long)]
     capacity: Option<usize>,
     /// Waits in ppoll, where a stop would be heard, and not inside of splice and tee.
@@ -145,7 +145,8 @@ fn splice(probe: &ProgramProbe) -> io::Result<()> {
         others.push(OwnedFd::from(other));
     }
     if let Some(bytes) = probe.capacity {
-        for end in [&from, &into].into_iter().chain(&others) {
+        // As ours does it: two at most, and no FIFO.
+        for end in [&from, &into] {
             // Only a pipe has one.
             if kernel::capacity(end).is_ok() {
                 kernel::set_capacity(end, bytes)?;
