@@ -74,12 +74,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
         None
     }
 
-    /// O9: copies at most `bytes_max` of the first bytes in `from` to the writing end of a [`private_pipe`](Self::private_pipe) that is empty,
-    /// inside the kernel, and does not wait. They stay in `from`, so that the next call begins with the same ones:
-    /// [`MoveNow::Moved`] says how many were copied. Without `everywhere` it is unavailable where others may read from the same pipe:
-    /// they would take what is copied. With it that is the business of the transfer that asks for it.
+    /// O9: copies at most `bytes_max` of the first bytes in `from` to the writing end of another pipe, inside the kernel, and does not wait:
+    /// that of a [`private_pipe`](Self::private_pipe) that is empty, or a destination's. They stay in `from`, so that the next call begins with
+    /// the same ones: [`MoveNow::Moved`] says how many were copied. Without `everywhere` it is unavailable where others may read from the
+    /// same pipe: they would take what is copied. With it that is the business of the transfer that asks for it. Nor is it available into what
+    /// is no pipe.
     ///
-    /// The caller has a direct read of `from` going on, so that nobody closes it meanwhile.
+    /// The caller has a direct read of `from` going on, and a direct write to a destination's, so that nobody closes them meanwhile.
     fn duplicate_now(
         &self,
         from: &Self::Handle,
@@ -118,11 +119,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
         None
     }
 
-    /// As [`Backend::block_until_readable`], until the handle may take something.
+    /// As [`Backend::block_until_readable`], until one of these handles may take something.
     ///
-    /// The caller is the one that makes calls for this half, so that nobody writes to the handle or closes it meanwhile (O7).
-    fn block_until_writable(&self, handle: &Self::Handle, timeout: Option<Duration>) -> bool {
-        let _ = (handle, timeout);
+    /// The caller is the one that makes calls for each of these halves, so that nobody writes to the handles or closes them meanwhile (O7).
+    fn block_until_writable(&self, handles: &[&Self::Handle], timeout: Option<Duration>) -> bool {
+        let _ = (handles, timeout);
         false
     }
 

@@ -108,6 +108,8 @@ pub struct Kernel {
     /// Windows' codes for what is not asked of one end.
     pub(crate) is_windows: bool,
     pub(crate) pipes: Vec<Pipe>,
+    /// Which of them are for copies that are moved on.
+    pub(crate) private_pipes: Vec<usize>,
     pub(crate) ends: Vec<End>,
     pub(crate) flights: BTreeMap<OpId, Flight>,
     pub(crate) woken: bool,
@@ -144,6 +146,7 @@ impl Kernel {
             now: Moment(1),
             is_windows,
             pipes: Vec::new(),
+            private_pipes: Vec::new(),
             ends: Vec::new(),
             flights: BTreeMap::new(),
             woken: false,

@@ -67,11 +67,12 @@ impl Kernel {
         let shape = self.pipes[self.ends[from].pipe].shape();
         self.pipes.push(Pipe::new(shape));
         let pipe = self.pipes.len() - 1;
+        self.private_pipes.push(pipe);
         let out = self.open(pipe, false, Way::Readiness);
         Some((out, self.open(pipe, true, Way::Readiness)))
     }
 
-    /// tee: copies what is at the front of the one pipe into the other one, which is empty. Of a failure a read tells.
+    /// tee: copies what is at the front of the one pipe into the other one, which is a private one that is empty, or a destination's.
     pub(crate) fn duplicate_now(&mut self, from: usize, into: usize, bytes_max: usize) -> MoveNow {
         if !self.moves_between(from, into) || self.chance.one_in(self.manner.spurious_one_in) {
             return MoveNow::Unavailable;
@@ -81,17 +82,22 @@ impl Kernel {
             match next(Call::Write, code) {
                 Next::Again if interruptions < INTERRUPTIONS_MAX => interruptions += 1,
                 Next::Again => break,
-                Next::Wait => return MoveNow::SourceWait,
-                Next::Fail(..) => return MoveNow::Unavailable,
+                Next::Wait => return MoveNow::Wait,
+                Next::Fail(class, os) => return self.move_failed(from, into, class, os),
             }
         }
         let (source, copy) = (self.ends[from].pipe, self.ends[into].pipe);
-        if self.pipes[copy].unread() > 0 {
+        let is_private = self.private_pipes.contains(&copy);
+        if is_private && self.pipes[copy].unread() > 0 {
             self.wrong("a copy goes behind another one");
+        }
+        if !self.pipes[copy].reading {
+            let (class, os) = classified(Call::Write, Errno::PIPE);
+            return self.move_failed(from, into, class, os);
         }
         let unread = self.pipes[source].unread();
         if unread == 0 && self.pipes[source].writing {
-            return MoveNow::SourceWait;
+            return MoveNow::Wait;
         }
         if unread == 0 {
             return self.nothing_moved(from);
@@ -100,8 +106,17 @@ impl Kernel {
         if bytes > 0 && self.chance.one_in(self.manner.short_one_in) {
             bytes = self.pipes[copy].shortened(bytes, &mut self.chance);
         }
+        if bytes == 0 {
+            return MoveNow::Wait;
+        }
         let data = self.pipes[source].front(bytes);
         self.pipes[copy].push(&data);
+        if !is_private {
+            self.settle(copy);
+            self.ends[into].moved += data.len() as u64;
+            let outcome = Outcome::Transferred(data.len() as u64);
+            self.note(into, OpKind::Write, &outcome, false);
+        }
         MoveNow::Moved(data.len())
     }
 

@@ -19,6 +19,7 @@ use std::task::Waker;
 use watertight_core::{Backend, Cause, Error, ErrorKind, Moment, Verb};
 
 mod account;
+mod blocking;
 mod branch;
 mod branches;
 mod moving;
@@ -37,22 +38,22 @@ pub use transferring::TeeTransfer;
 /// destination is. Neither end is closed. To one destination, [`transfer`](crate::transfer()) is the faster way.
 ///
 /// On Linux bytes from a pipe that is ours alone (made by this library, or adopted as unshared) to other pipes or to /dev/null stay in the
-/// kernel (tee and splice), with a pipe of our own for each destination that waits for another;
+/// kernel (tee and splice), with a pipe of our own only for a destination that is no pipe;
 /// [`in_kernel_everywhere`](Tee::in_kernel_everywhere) has the kernel do it with other pipes, and with files, too. Everything else goes
 /// through one buffer of 64 KiB, the source's read-ahead: a byte stays there until the last destination that counts has accepted it.
 /// Where the system itself has the read (Windows), the next 64 KiB are read while the last are written.
 ///
-/// A destination goes on by itself until it has all that one read, or one copy inside the kernel, has brought: what was in the source's
-/// pipe at that moment, and through the buffer 64 KiB of it at most. It gets more when the slowest one has accepted all of that too. So it can
-/// be far ahead if the source's pipe was full, and only by a byte if the source had written only a byte.
+/// A destination is ahead of the slowest one by what one read, or one copy inside the kernel, has brought at most: what was in the source's pipe
+/// at that moment and, of a copy, what it had room for; through the buffer 64 KiB. It gets more when the slowest one has accepted all of that
+/// too. So it can be far ahead if the source's pipe was full, and only by a byte if the source had written only a byte.
 ///
 /// What a destination has accepted and not transferred is queued there as a reference to the same memory, or as a copy if it is a piece of
 /// a few hundred bytes, within the destination's own [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max). Where the system itself has the
 /// read, the next one begins once the fastest destination has at most 64 KiB left to write; what a slower one has not written by then is in
 /// its queue.
 ///
-/// No thread waits for an end of its own: one that waits with `.wait()` blocks on the source by itself, and blocks SIGPIPE and SIGXFSZ
-/// meanwhile, also for observers that it calls.
+/// No thread waits for an end of its own: one that waits with `.wait()` blocks by itself on the source, or on all full destinations at once
+/// (Linux), and blocks SIGPIPE and SIGXFSZ meanwhile, also for observers that it calls.
 ///
 /// It can be bounded ([`bytes_max`](Tee::bytes_max)), slowed down ([`rate`](Tee::rate)), given up when nothing moves
 /// ([`idle_within`](Tee::idle_within)), shown what passes ([`inspect`](Tee::inspect)), and over sooner

@@ -77,16 +77,17 @@ impl Bell {
         self.wait(eventfd, polled, timeout)
     }
 
-    /// As `block`, for any of these that are to be read, or for `end`. Whether that one is ready; `None` where `block` says false.
+    /// As `block`, for any of these, or for `end`, which is to be read. Whether that one is ready; `None` where `block` says false.
     fn block_for_any(
         &self,
-        fds: &[BorrowedFd<'_>],
+        (fds, what): (&[BorrowedFd<'_>], PollFlags),
         end: Option<BorrowedFd<'_>>,
         timeout: Option<Duration>,
     ) -> Option<bool> {
         let eventfd = self.eventfd()?;
-        let all = fds.iter().chain(&end).chain(std::iter::once(&eventfd));
-        let mut polled: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        let mut polled: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, what)).collect();
+        let read = end.iter().chain(std::iter::once(&eventfd));
+        polled.extend(read.map(|fd| PollFd::new(fd, PollFlags::IN)));
         if !self.wait(eventfd, &mut polled, timeout) {
             return None;
         }
@@ -129,9 +130,9 @@ pub(super) fn block_until(fd: BorrowedFd<'_>, what: PollFlags, timeout: Option<D
     MINE.try_with(block).unwrap_or(false)
 }
 
-/// As `block_until`, for any of these that are to be read, or for `end`. Whether that one is ready.
+/// As `block_until`, for any of these, or for `end`, which is to be read. Whether that one is ready.
 pub(super) fn block_until_any(
-    fds: &[BorrowedFd<'_>],
+    fds: (&[BorrowedFd<'_>], PollFlags),
     end: Option<BorrowedFd<'_>>,
     timeout: Option<Duration>,
 ) -> Option<bool> {
@@ -201,18 +202,38 @@ mod tests {
         let (bell, end) = (Bell::new(), Some(fds[2]));
         for (number, is_end) in [(0, false), (1, false), (2, true)] {
             rustix::io::write(&ends[number].1, b"x").unwrap();
-            assert_eq!(bell.block_for_any(&fds[..2], end, LONG), Some(is_end));
+            assert_eq!(
+                bell.block_for_any((&fds[..2], READ), end, LONG),
+                Some(is_end)
+            );
             rustix::io::read(&ends[number].0, &mut [0; 8]).unwrap();
         }
         assert!(!bell.ring());
         assert_eq!(
-            bell.block_for_any(&fds[..2], end, LONG),
+            bell.block_for_any((&fds[..2], READ), end, LONG),
             Some(false),
             "rung"
         );
         rustix::io::write(&ends[2].1, b"x").unwrap();
         let nothing = Some(Duration::ZERO);
-        assert_eq!(bell.block_for_any(&fds[..2], None, nothing), Some(false));
+        assert_eq!(
+            bell.block_for_any((&fds[..2], READ), None, nothing),
+            Some(false)
+        );
+    }
+
+    #[test]
+    fn room_in_any_of_several_ends_the_blocking() {
+        let ends: Vec<_> = (0..2).map(|_| rustix::pipe::pipe().unwrap()).collect();
+        for (_, into) in &ends {
+            rustix::io::ioctl_fionbio(into, true).unwrap();
+            while rustix::io::write(into, &[0; 4096]).is_ok() {}
+        }
+        let fds: Vec<_> = ends.iter().map(|(_, into)| into.as_fd()).collect();
+        let bell = Bell::new();
+        rustix::io::read(&ends[1].0, &mut [0; 4096]).unwrap();
+        assert_eq!(bell.block_for_any((&fds, WRITE), None, LONG), Some(false));
+        assert!(rustix::io::write(&ends[1].1, b"x").is_ok());
     }
 
     #[test]

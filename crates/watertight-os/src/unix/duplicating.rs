@@ -6,7 +6,7 @@
 use super::classify::{Call, Next, next};
 use super::handle::{Handle, Kind};
 use super::kernel;
-use super::moving::nothing_moved;
+use super::moving::{failed, nothing_moved};
 use super::poller::Native;
 use watertight_core::MoveNow;
 
@@ -27,15 +27,15 @@ pub(super) fn private_pipe(
     Some((out, into))
 }
 
-/// tee: copies what is at the front of the pipe. The other pipe is empty, so only this one can have to be waited for. Of any failure a
-/// read tells.
+/// tee: copies what is at the front of one pipe into another one. Its EAGAIN does not say which one it is about, and a full destination
+/// hides the source's end (fs/splice.c, `ipipe_prep`, `opipe_prep`).
 pub(super) fn duplicate_now(
     from: &Handle,
     into: &Handle,
     bytes_max: usize,
     everywhere: bool,
 ) -> MoveNow {
-    if !is_offered(from, everywhere) {
+    if !is_offered(from, everywhere) || into.kind() != Kind::Pipe {
         return MoveNow::Unavailable;
     }
     loop {
@@ -44,8 +44,8 @@ pub(super) fn duplicate_now(
             Ok(n) => MoveNow::Moved(n),
             Err(code) => match next(Call::Write, code) {
                 Next::Again => continue,
-                Next::Wait => MoveNow::SourceWait,
-                Next::Fail(..) => MoveNow::Unavailable,
+                Next::Wait => MoveNow::Wait,
+                Next::Fail(class, os) => failed(from, into, class, os),
             },
         };
     }
@@ -103,11 +103,44 @@ mod tests {
         let (from, feed) = native.pipe().unwrap();
         let (out, into) = native.private_pipe(&from, false).unwrap();
         let copied = native.duplicate_now(&from, &into, 9, false);
-        assert_eq!(copied, MoveNow::SourceWait);
+        assert_eq!(copied, MoveNow::Wait);
         close(&native, [feed]);
         let copied = native.duplicate_now(&from, &into, 9, false);
         assert_eq!(copied, MoveNow::EndOfStream);
         close(&native, [from, out, into]);
+    }
+
+    /// splice and tee say EAGAIN of it, a tee behind its reader EPIPE.
+    #[test]
+    fn a_destination_gets_copies_as_long_as_it_has_room_and_a_reader() {
+        let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
+        let (sink, to) = native.pipe().unwrap();
+        assert_eq!(native.write_now(&feed, b"front"), WriteNow::Transferred(5));
+        let copy = || native.duplicate_now(&from, &to, 3, false);
+        while copy() == MoveNow::Moved(3) {}
+        assert_eq!(copy(), MoveNow::Wait);
+        assert_eq!(native.who_waits(&from, &to), MoveNow::DestinationWait);
+        assert_eq!(read(&native, &sink), b"frofrofrofrofrof");
+        close(&native, [sink]);
+        assert!(matches!(copy(), MoveNow::WriteFailed(..)));
+        assert_eq!(read(&native, &from), b"front");
+        close(&native, [feed]);
+        // O12: nothing will come any more.
+        assert_eq!(copy(), MoveNow::EndOfStream);
+        close(&native, [from, to]);
+    }
+
+    #[test]
+    fn nothing_is_copied_into_what_is_no_pipe() {
+        let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
+        assert_eq!(native.write_now(&feed, b"front"), WriteNow::Transferred(5));
+        let null = std::fs::File::create("/dev/null").unwrap();
+        let null = native.adopt(null.into(), crate::Direction::Write).unwrap();
+        let copied = native.duplicate_now(&from, &null, 5, false);
+        assert_eq!(copied, MoveNow::Unavailable);
+        close(&native, [from, feed, null]);
     }
 
     #[test]

@@ -254,15 +254,16 @@ pub(super) fn splice(
 /// This kernel has tee.
 pub(super) const HAS_TEE: bool = true;
 
-/// tee, which waits for no pipe: copies what is at the front of one pipe into another. The caller has the reading end of the other one, so
-/// no signal is raised.
+/// tee, which waits for no pipe: copies what is at the front of one pipe into another. No flag of this call keeps its signal away.
 pub(super) fn tee(
     from: BorrowedFd<'_>,
     into: BorrowedFd<'_>,
     bytes_max: usize,
 ) -> Result<usize, Errno> {
-    fallible("tee", Call::Write, || {
-        rustix::pipe::tee(from, into, bytes_max, SpliceFlags::NONBLOCK)
+    without_sigpipe(|| {
+        fallible("tee", Call::Write, || {
+            rustix::pipe::tee(from, into, bytes_max, SpliceFlags::NONBLOCK)
+        })
     })
 }
 
@@ -336,6 +337,15 @@ pub(super) fn exact_timeouts() {
 /// ppoll in the calling thread, which its bell calls back.
 pub(super) fn block_until(fd: BorrowedFd<'_>, what: PollFlags, timeout: Option<Duration>) -> bool {
     super::bell::block_until(fd, what, timeout)
+}
+
+/// As `block_until`, for any of these.
+pub(super) fn block_until_any(
+    fds: &[BorrowedFd<'_>],
+    what: PollFlags,
+    timeout: Option<Duration>,
+) -> bool {
+    super::bell::block_until_any((fds, what), None, timeout).is_some()
 }
 
 /// sched_getaffinity: whether another processor is there while the calling thread keeps one.

@@ -170,7 +170,7 @@ fn held_up(from: &Handle) -> MoveNow {
 }
 
 /// Which end a failure is about. Where that is not sure, a read and a write tell.
-fn failed(from: &Handle, to: &Handle, class: Class, os: Option<OsCode>) -> MoveNow {
+pub(super) fn failed(from: &Handle, to: &Handle, class: Class, os: Option<OsCode>) -> MoveNow {
     let has_file = from.kind() == Kind::File || to.kind() == Kind::File;
     match class {
         // O12: EPIPE comes before the end of the source. A peer that has read everything and left is no failure.

@@ -191,6 +191,15 @@ pub(super) fn block_until(
     false
 }
 
+/// As `block_until`.
+pub(super) fn block_until_any(
+    _fds: &[BorrowedFd<'_>],
+    _what: PollFlags,
+    _timeout: Option<Duration>,
+) -> bool {
+    false
+}
+
 /// Never: where no thread blocks by itself, none spins before.
 pub(super) const fn may_spin() -> bool {
     false

@@ -435,10 +435,21 @@ impl Backend for Native {
         handle.helped().is_none() && kernel::block_until(handle.waited_on(), PollFlags::IN, timeout)
     }
 
-    fn block_until_writable(&self, handle: &Handle, timeout: Option<Duration>) -> bool {
+    fn block_until_writable(&self, handles: &[&Handle], timeout: Option<Duration>) -> bool {
         // A pipe that a helper writes to is idle now, and can be waited for like any other.
-        (handle.kind() == handle::Kind::Pipe || handle.is_socket_kind())
-            && kernel::block_until(handle.waited_on(), PollFlags::OUT, timeout)
+        let can_wait =
+            |handle: &&Handle| handle.kind() == handle::Kind::Pipe || handle.is_socket_kind();
+        if !handles.iter().all(can_wait) {
+            return false;
+        }
+        match handles {
+            [] => false,
+            [one] => kernel::block_until(one.waited_on(), PollFlags::OUT, timeout),
+            several => {
+                let fds: Vec<_> = several.iter().map(|handle| handle.waited_on()).collect();
+                kernel::block_until_any(&fds, PollFlags::OUT, timeout)
+            }
+        }
     }
 
     fn yield_now(&self) -> Option<Duration> {

@@ -5,7 +5,7 @@
 use super::harness::complain;
 use super::harness::primitives::{Condvar, Mutex, MutexGuard};
 use super::manner::{Answers, Cancels, Manner};
-use super::state::{Book, DATA, Held, Later, State};
+use super::state::{Book, DATA, Held, Later, State, moved};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
@@ -391,34 +391,60 @@ impl Backend for Kernel {
             ..Manner::default()
         };
         let out = open_in(&mut state, empty);
-        Some((out, open_in(&mut state, Manner::default())))
+        let private = Manner {
+            is_private: true,
+            ..Manner::default()
+        };
+        Some((out, open_in(&mut state, private)))
     }
 
     fn duplicate_now(&self, from: &Pipe, into: &Pipe, bytes_max: usize, _: bool) -> MoveNow {
         let mut state = self.lock();
         state.enter(from.number, from.manner.is_slow, "a copy");
-        state.enter(into.number, false, "a copy");
-        let copies = state.books[from.number].front(bytes_max.min(COPY_BYTES_MAX));
-        let answer = moved(copies.len());
-        // Its reading end was opened just before it.
-        let inside = &mut state.books[into.number - 1].inside;
-        if inside.replace(copies).is_none_or(|known| !known.is_empty()) {
-            complain(format!(
-                "copies into pipe {}, which is not empty",
-                into.number
-            ));
-        }
+        state.enter(into.number, into.manner.is_slow, "a copy");
+        let answer = if into.manner.is_private {
+            let copies = state.books[from.number].front(bytes_max.min(COPY_BYTES_MAX));
+            let answer = moved(copies.len());
+            // Its reading end was opened just before it.
+            let inside = &mut state.books[into.number - 1].inside;
+            if inside.replace(copies).is_none_or(|known| !known.is_empty()) {
+                complain(format!(
+                    "copies into pipe {}, which is not empty",
+                    into.number
+                ));
+            }
+            answer
+        } else {
+            let script = (into.number, into.manner.copies);
+            let answer = state.copy_straight(from.number, script, bytes_max);
+            state.books[into.number].is_moved_to = into.manner.is_slow;
+            answer
+        };
         drop(state);
         self.come_back(from);
+        self.come_back(into);
         answer
+    }
+
+    fn who_waits(&self, from: &Pipe, to: &Pipe) -> MoveNow {
+        let mut state = self.lock();
+        state.enter(from.number, false, "a question");
+        state.enter(to.number, false, "a question");
+        let book = &state.books[from.number];
+        match &book.inside {
+            None => MoveNow::Wait,
+            Some(inside) if !inside.is_empty() => MoveNow::DestinationWait,
+            Some(_) if from.manner.is_held => MoveNow::SourceWait,
+            Some(_) => MoveNow::EndOfStream,
+        }
     }
 
     fn block_until_readable(&self, pipe: &Pipe, _timeout: Option<Duration>) -> bool {
         self.block_on_all(&[pipe])
     }
 
-    fn block_until_writable(&self, pipe: &Pipe, _timeout: Option<Duration>) -> bool {
-        self.block_on_all(&[pipe])
+    fn block_until_writable(&self, pipes: &[&Pipe], _timeout: Option<Duration>) -> bool {
+        self.block_on_all(pipes)
     }
 
     fn is_readable(&self, pipe: &Pipe) -> bool {
@@ -493,12 +519,4 @@ fn open_in(state: &mut State, manner: Manner) -> Pipe {
     });
     let number = state.books.len() - 1;
     Pipe { number, manner }
-}
-
-/// What became of so many bytes that were there: none is the end of the stream.
-fn moved(bytes: usize) -> MoveNow {
-    match bytes {
-        0 => MoveNow::EndOfStream,
-        _ => MoveNow::Moved(bytes),
-    }
 }

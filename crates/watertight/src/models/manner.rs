@@ -46,6 +46,10 @@ pub(super) struct Manner {
     pub(super) moves: &'static [MoveNow],
     /// What is in the pipe, and behind it the end of the stream. Reads and moves take from it, copies leave it there, and no script is asked.
     pub(super) holds: Option<&'static [u8]>,
+    /// What copies straight into it say, one after the other; the last for ever. Of a number, what is there of so many bytes is copied.
+    pub(super) copies: &'static [MoveNow],
+    /// Whether it is for copies that are moved on.
+    pub(super) is_private: bool,
     /// Somebody has its writing end: behind what is in the pipe a direct read waits. Until the model says otherwise.
     pub(super) is_held: bool,
     /// A thread may block until there is something to read, or room for more, which is when it is called back, in these models.
@@ -67,6 +71,8 @@ impl Default for Manner {
             direct_writes: &[WriteNow::Unavailable],
             moves: &[MoveNow::Unavailable],
             holds: None,
+            copies: &[MoveNow::Unavailable],
+            is_private: false,
             is_held: false,
             blocks: false,
             write_bytes_max: u64::MAX,

@@ -2,7 +2,9 @@
 
 use super::harness::complain;
 use bytes::Bytes;
-use watertight_core::{Class, Completion, Moment, Moved, Op, OpId, OpKind, OsCode, Outcome};
+use watertight_core::{
+    Class, Completion, Moment, MoveNow, Moved, Op, OpId, OpKind, OsCode, Outcome,
+};
 
 /// What a read brings.
 pub(super) const DATA: &[u8] = b"data";
@@ -42,6 +44,8 @@ pub(super) struct Book {
     pub(super) blocked: usize,
     /// The moves from here.
     pub(super) moves: usize,
+    /// The copies straight into it.
+    pub(super) copies: usize,
     /// Bytes are just being moved here.
     pub(super) is_moved_to: bool,
     pub(super) cancels: u32,
@@ -69,6 +73,14 @@ pub(super) struct State {
     pub(super) rung: bool,
     pub(super) waiting: bool,
     pub(super) over: bool,
+}
+
+/// What became of so many bytes that were there: none is the end of the stream.
+pub(super) fn moved(bytes: usize) -> MoveNow {
+    match bytes {
+        0 => MoveNow::EndOfStream,
+        _ => MoveNow::Moved(bytes),
+    }
 }
 
 impl Book {
@@ -106,6 +118,25 @@ impl Book {
 }
 
 impl State {
+    /// Copies what is at the front of one pipe into another one, as its manner says.
+    pub(super) fn copy_straight(
+        &mut self,
+        from: usize,
+        (into, script): (usize, &[MoveNow]),
+        bytes_max: usize,
+    ) -> MoveNow {
+        let book = &mut self.books[into];
+        let answer = script[book.copies.min(script.len() - 1)];
+        book.copies += 1;
+        let MoveNow::Moved(most) = answer else {
+            return answer;
+        };
+        let copies = self.books[from].front(bytes_max.min(most));
+        let answer = moved(copies.len());
+        self.books[into].stream.extend(copies);
+        answer
+    }
+
     pub(super) fn enter(&mut self, pipe: usize, is_slow: bool, what: &str) {
         let book = &mut self.books[pipe];
         if book.closed > 0 {

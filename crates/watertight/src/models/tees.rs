@@ -7,7 +7,7 @@ use crate::{DeadDestination, ErrorKind, PipeReader, PipeWriter, Tee, TeeEnd, Wri
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use watertight_core::ReadNow;
+use watertight_core::{MoveNow, ReadNow};
 
 /// What is in the source, in pieces of two bytes for the copies: no byte twice, and in order.
 const HELD: &[u8] = b"abcd";
@@ -67,13 +67,31 @@ fn takes() -> Manner {
     }
 }
 
+/// As `takes`, and copies go straight to it.
+fn takes_copies() -> Manner {
+    Manner {
+        copies: &[MoveNow::Moved(2)],
+        ..takes()
+    }
+}
+
 /// Copies on their way ‖ somebody else reads the source, in the middle or after the wait was given up. Of what is read there, nobody gets
 /// what it had not got before; every other byte gets to each destination, once and in order.
 #[test]
 fn copies_meet_another_reader() {
-    explore(&["first", "given up", "last", "none"], || {
+    meet_another_reader(takes());
+}
+
+/// The same without a pipe between.
+#[test]
+fn straight_copies_meet_another_reader() {
+    meet_another_reader(takes_copies());
+}
+
+fn meet_another_reader(to: Manner) {
+    explore(&["first", "given up", "last", "none"], move || {
         let world = World::new(Kernel::new());
-        let ends = Ends::new(&world, holding(), takes());
+        let ends = Ends::new(&world, holding(), to);
         world.race();
         let other = ends.from.clone();
         let reading = spawn(move || {
@@ -125,11 +143,21 @@ fn assert_whole(stream: &[u8], read: &[u8]) {
 /// everything, and of the copies that nobody takes any more nothing is left.
 #[test]
 fn copies_meet_a_stop_of_their_destination() {
-    explore(&["dropped", "moved"], || {
+    meet_a_stop_of_their_destination(takes());
+}
+
+/// The same without a pipe between.
+#[test]
+fn straight_copies_meet_a_stop_of_their_destination() {
+    meet_a_stop_of_their_destination(takes_copies());
+}
+
+fn meet_a_stop_of_their_destination(to: Manner) {
+    explore(&["dropped", "moved"], move || {
         let world = World::new(Kernel::new());
         let manner = Manner {
             is_slow: true,
-            ..takes()
+            ..to
         };
         let ends = Ends::new(&world, holding(), manner);
         world.race();
@@ -158,6 +186,41 @@ fn copies_meet_a_stop_of_their_destination() {
                 assert_eq!((kind, stopped.len()), (ErrorKind::Aborted, 0));
                 "dropped"
             }
+        }
+    });
+}
+
+/// A thread that blocks for all its destinations ‖ a stop of one of them: the thread is called back, and only then is the handle closed.
+#[test]
+fn a_thread_that_blocks_for_its_destinations_meets_a_stop_of_one() {
+    explore(&["called back", "refused"], || {
+        let world = World::new(Kernel::new());
+        let full = Manner {
+            copies: &[MoveNow::Wait],
+            blocks: true,
+            ..takes()
+        };
+        let ends = Ends::new(&world, holding(), full);
+        world.race();
+        let other = ends.to[1].clone();
+        let stopping = spawn(move || wait(other.abort()).unwrap());
+        let mut tee = ends.tee();
+        let mut moving = tee.transfer();
+        let failed = world.block_on(&mut moving).unwrap_err();
+        let receipt = stopping.join().unwrap();
+        drop(moving);
+        drop(tee);
+        world.rest();
+        assert_eq!((failed.end, failed.bytes), (TeeEnd::Destination(1), 0));
+        assert_eq!(failed.error.kind, ErrorKind::Aborted);
+        assert_eq!(receipt.ledger().accepted(), 0);
+        ends.assert_source(&world, 0);
+        let blocked = [1, 2].map(|number| world.kernel().book(number).blocked);
+        drop(ends);
+        world.end();
+        match blocked {
+            [0, 0] => "refused",
+            _ => "called back",
         }
     });
 }

@@ -145,6 +145,16 @@ impl<B: Backend> ReaderCell<B> {
         moved
     }
 
+    /// Asks which of two ends is waited for, as a move that moved nothing. `None`: somebody else has this one.
+    pub(crate) fn who_waits(self: &Arc<Self>, to: &B::Handle) -> Option<MoveNow> {
+        let from = self.begin_move(false)?;
+        let answer = self.driver.backend.who_waits(&from, to);
+        // O4: whoever comes next may close it.
+        drop(from);
+        self.end_move(answer);
+        Some(answer)
+    }
+
     /// The answer to that move. The caller has let go of the handle.
     pub(crate) fn end_move(self: &Arc<Self>, answer: MoveNow) {
         self.end_direct(as_read(answer));

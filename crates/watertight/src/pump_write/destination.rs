@@ -105,10 +105,29 @@ impl<B: Backend> WriterCell<B> {
             // Observers may have run, and have taken a wake that was about the source.
             return Blocked::Awake;
         }
+        let Some(handle) = self.begin_block(wait, waker) else {
+            return Blocked::Awake;
+        };
+        let is_offered = self.driver.backend.block_until_writable(&[&handle], left);
+        self.end_block(handle);
+        wait.cannot_block = !is_offered;
+        if is_offered {
+            Blocked::Awake
+        } else {
+            Blocked::Unavailable
+        }
+    }
+
+    /// The handle, for a thread that blocks until it takes more, and that a stop calls back. Until [`end_block`](Self::end_block) nobody else
+    /// writes. `None`: it was stopped, or somebody else was faster.
+    pub(crate) fn begin_block(
+        &self,
+        wait: &mut DestinationWait,
+        waker: &Waker,
+    ) -> Option<Arc<B::Handle>> {
         let mut state = self.lock();
         if !state.may_be_moved_to() {
-            // It was stopped, or somebody else was faster.
-            return Blocked::Awake;
+            return None;
         }
         // D3: under the lock under which it was not stopped.
         let replaced = state
@@ -121,16 +140,14 @@ impl<B: Backend> WriterCell<B> {
         if enlarges {
             self.driver.backend.enlarge(&handle);
         }
-        let is_offered = self.driver.backend.block_until_writable(&handle, left);
+        Some(handle)
+    }
+
+    /// The thread has come back, or has not blocked.
+    pub(crate) fn end_block(self: &Arc<Self>, handle: Arc<B::Handle>) {
         // O4: once this thread is no longer inside somebody may close it.
         drop(handle);
         self.change(|state| state.handle.leave());
-        wait.cannot_block = !is_offered;
-        if is_offered {
-            Blocked::Awake
-        } else {
-            Blocked::Unavailable
-        }
     }
 
     /// How much it has room for, at least a byte; `None` if it accepts nothing any more.

@@ -5,7 +5,6 @@
 use super::account::TeeDestination;
 use super::private::{PrivatePipe, Round};
 use crate::driver::Driver;
-use crate::pump_read::MoveHow;
 use crate::pump_write::{DestinationWait, MoveBegun};
 use crate::writer::PipeWriter;
 use bytes::Bytes;
@@ -14,8 +13,9 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 use watertight_core::{Backend, Cause, Error, Moment, MoveNow, Verb};
 
-/// The most that is moved straight from the source at once.
-const MOVE_BYTES_MAX: u64 = 1024 * 1024;
+mod straight;
+
+pub(super) use straight::Straight;
 
 /// How many bytes go the ordinary way when the destination takes nothing more inside the kernel: their write is the wait for it. One page,
 /// which is what a pipe takes once it says that it takes something.
@@ -27,22 +27,6 @@ pub(super) enum BranchStep {
     Again,
     /// There is nothing to move.
     Idle,
-    /// Inside the kernel nothing goes there.
-    Unavailable,
-    /// The waker is left with the destination.
-    Waits,
-}
-
-/// What came of moving straight from the source.
-pub(super) enum Straight {
-    /// There may be more to do at once.
-    Again,
-    /// Somebody else has the source.
-    Held,
-    /// So many bytes left the source.
-    Moved(u64),
-    /// At most so many bytes have to go the ordinary way.
-    Page(u64),
     /// Inside the kernel nothing goes there.
     Unavailable,
     /// The waker is left with the destination.
@@ -61,6 +45,10 @@ pub(super) struct Branch<'a, B: Backend> {
     in_kernel: u64,
     /// Copies of bytes that it has not accepted yet, from `position` on.
     private: Option<PrivatePipe<B>>,
+    /// The kernel does not copy from the source straight to it: copies go through a private pipe.
+    needs_private: bool,
+    /// It took nothing straight from the source, and nobody has waited since: so many bytes were to go the ordinary way.
+    full: Option<u64>,
     /// Why it no longer counts.
     error: Option<Error>,
     /// A call for it failed, and nobody has been told.
@@ -91,6 +79,8 @@ impl<'a, B: Backend> Branch<'a, B> {
             bytes: 0,
             in_kernel: 0,
             private: None,
+            needs_private: false,
+            full: None,
             error: None,
             failed: None,
             is_held_back: false,
@@ -290,12 +280,31 @@ impl<'a, B: Backend> Branch<'a, B> {
         settled
     }
 
-    /// Whether the next copies are for it too.
+    /// There was a wait: it may take more.
+    pub(super) const fn try_again(&mut self) {
+        self.full = None;
+    }
+
+    /// It is waited for until it takes more: the handle, until [`end_block`](Self::end_block). `None`: it has more to do first.
+    pub(super) fn begin_block(&mut self, waker: &Waker) -> Option<Arc<B::Handle>> {
+        self.to.cell().begin_block(&mut self.wait, waker)
+    }
+
+    pub(super) fn end_block(&self, handle: Arc<B::Handle>) {
+        self.to.cell().end_block(handle);
+    }
+
+    /// Whether it counts, and the next copies are for it.
     pub(super) fn wants_copies(&self, start: u64) -> bool {
         self.counts() && self.is_at(start)
     }
 
-    /// Gets copies of the source's first bytes, the first of which is at `start`. The caller has the source.
+    /// Whether its copies go through a private pipe.
+    pub(super) const fn needs_private(&self) -> bool {
+        self.needs_private
+    }
+
+    /// Gets copies of the source's first bytes, the first of which is at `start`, in its private pipe. The caller has the source.
     pub(super) fn copy(&mut self, from: &B::Handle, start: u64, round: &Round<'_, B>) -> MoveNow {
         if self.private.is_none() {
             self.private = PrivatePipe::new(&self.to.cell().driver, from, round.everywhere);
@@ -354,83 +363,6 @@ impl<'a, B: Backend> Branch<'a, B> {
             | MoveNow::ReadFailed(..)
             | MoveNow::SourceWait
             | MoveNow::Wait => self.pass_page(round),
-        }
-    }
-
-    /// Moves bytes out of the source itself: those that all others have, up to `others_end` in its stream, or all there are.
-    pub(super) fn move_straight(
-        &mut self,
-        round: &Round<'_, B>,
-        others_end: Option<u64>,
-    ) -> Straight {
-        let bytes_for_it = |start: u64| {
-            let ready = others_end.map_or(u64::MAX, |end| end.saturating_sub(start));
-            ready.min(round.left)
-        };
-        let source = round.from;
-        let to = match self.begin_move(round) {
-            Ok(to) => to,
-            Err(BranchStep::Again) => return Straight::Again,
-            Err(BranchStep::Idle) => {
-                let start = source.ledger().transferred();
-                return self.page_of(bytes_for_it(start), round);
-            }
-            Err(BranchStep::Unavailable) => return Straight::Unavailable,
-            Err(BranchStep::Waits) => return Straight::Waits,
-        };
-        let cell = self.to.cell();
-        let Some(from) = source.begin_move(false) else {
-            drop(to);
-            cell.end_move(0, None);
-            return Straight::Held;
-        };
-        // Nobody else takes any now. If others were faster, the next step looks again.
-        let start = source.ledger().transferred();
-        let bytes = bytes_for_it(start);
-        let is_late = bytes == 0 || self.behind(start) > 0;
-        let how = MoveHow {
-            bytes_max: usize::try_from(bytes.min(MOVE_BYTES_MAX)).expect("a bound of ours"),
-            everywhere: round.everywhere,
-            asks: false,
-        };
-        let answer = if is_late {
-            MoveNow::Unavailable
-        } else {
-            source.move_to(round.may_block, (&*from, &*to), how)
-        };
-        // O4: whoever comes next may close them.
-        drop((from, to));
-        let (moved, failure) = booked(answer);
-        // An observer of the destination's may look at the source.
-        source.end_move(answer);
-        cell.end_move(moved, failure);
-        if is_late {
-            return Straight::Again;
-        }
-        self.moved_straight(answer, (start, bytes), round)
-    }
-
-    /// What such a move, of at most `bytes` bytes from `start` on, came to.
-    fn moved_straight(
-        &mut self,
-        answer: MoveNow,
-        (start, bytes): (u64, u64),
-        round: &Round<'_, B>,
-    ) -> Straight {
-        match answer {
-            MoveNow::Moved(n) => {
-                let moved = n as u64;
-                self.count_moved(start + moved, moved, round.now);
-                Straight::Moved(moved)
-            }
-            // The next step finds it in the account of the end that has it.
-            MoveNow::EndOfStream | MoveNow::ReadFailed(..) | MoveNow::WriteFailed(..) => {
-                Straight::Again
-            }
-            MoveNow::Unavailable => Straight::Unavailable,
-            MoveNow::DestinationWait | MoveNow::SourceWait | MoveNow::Wait => {
-                self.page_of(bytes, round)
-            }
         }
     }
 
@@ -521,22 +453,8 @@ impl<'a, B: Backend> Branch<'a, B> {
         }
     }
 
-    /// How much of the source's first bytes, of which so many are for it, is to go the ordinary way.
-    fn page_of(&mut self, bytes: u64, round: &Round<'_, B>) -> Straight {
-        if bytes == 0 {
-            // Others were faster.
-            return Straight::Again;
-        }
-        match self.poll_room(round.now, round.waker) {
-            Poll::Pending => Straight::Waits,
-            // The next step tells why.
-            Poll::Ready(None) => Straight::Again,
-            Poll::Ready(Some(room)) => Straight::Page(bytes.min(room).min(PAGE_BYTES_MAX)),
-        }
-    }
-
     /// Bytes wait for it or not: since now, if they have not before.
-    fn wait_while(&mut self, is_waited_for: bool, now: Option<Moment>) {
+    pub(super) fn wait_while(&mut self, is_waited_for: bool, now: Option<Moment>) {
         self.is_waited_for = is_waited_for;
         self.stall = match (self.stall, now) {
             (Some(stall), _) if is_waited_for => Some(stall),

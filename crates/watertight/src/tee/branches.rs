@@ -19,6 +19,8 @@ pub(super) struct Branches<'a, B: Backend> {
     last_dropped: usize,
     /// In which waits the kernel moves bytes from the source to all of them.
     pub(super) moves_in: MovesIn,
+    /// No thread waits for them by itself.
+    pub(super) cannot_block: bool,
 }
 
 /// The failure of one destination that ends the transfer.
@@ -52,6 +54,7 @@ impl<'a, B: Backend> Branches<'a, B> {
             slow: SlowDestination::default(),
             last_dropped: 0,
             moves_in: MovesIn::None,
+            cannot_block: false,
         };
         branches.try_moving(driver);
         Ok(branches)
@@ -78,6 +81,13 @@ impl<'a, B: Backend> Branches<'a, B> {
         let counting = self.all.iter().filter(|branch| branch.counts());
         let behind = counting.map(|branch| branch.behind(start));
         behind.max().unwrap_or(0)
+    }
+
+    /// There was a wait: those that were full may take more.
+    pub(super) fn try_again(&mut self) {
+        for branch in &mut self.all {
+            branch.try_again();
+        }
     }
 
     /// From now on the kernel is asked to move bytes, if there is one kernel for all. The source is on this driver.

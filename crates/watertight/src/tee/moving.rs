@@ -1,15 +1,15 @@
 //! Bytes that reach several destinations without leaving the kernel.
 //!
-//! Each destination but the last gets a copy of the source's first bytes in a private pipe, and what is in there is moved on to it. The last
-//! one gets the bytes themselves, as far as all others have them, and so they leave the source. A copy always begins at the source's front,
-//! so one that was begun is never continued: a destination gets the next one when it has all of the last one, and the source has let go
-//! of that. The accounts are as if there were no copies: a byte leaves the source when all that count have accepted it.
+//! Of the destinations that are at the source's front, each but the last gets copies of the first bytes, as many as it has room for. The last
+//! one gets the bytes themselves, as far as all others have them, and so they leave the source. A copy always begins at the source's
+//! front, so one that was cut short is not continued before the source has let go of what was copied. To what is no pipe the kernel makes no
+//! copies: they go to a private pipe, and what is in there is moved on. The accounts are as if there were no copies: a byte leaves the source
+//! when all that count have accepted it.
 
 use super::branch::{Branch, BranchStep, Straight};
 use super::branches::Branches;
 use super::private::Round;
 use bytes::BytesMut;
-use std::ops::Range;
 use watertight_core::{Backend, MoveNow, ReadNow};
 
 /// The most that is read out of the source at once because nobody needs it any more.
@@ -49,15 +49,20 @@ struct RoundSeen {
 impl<B: Backend> Branches<'_, B> {
     /// Moves what can be moved at once. Nothing is read ahead.
     pub(super) fn move_on(&mut self, round: &Round<'_, B>, buffer: &mut BytesMut) -> RoundAnswer {
-        let Some(last) = self.all.iter().rposition(Branch::counts) else {
-            return RoundAnswer::Unavailable;
-        };
         let start = round.from.ledger().transferred();
         for branch in self.counting() {
             branch.drop_stale_copies(start);
         }
+        // Whoever has everything before the front can take what is there away; one that is ahead cannot.
+        let at_front = |branch: &Branch<'_, B>| branch.wants_copies(start);
+        let last = self.all.iter().rposition(at_front);
+        let Some(last) = last.or_else(|| self.all.iter().rposition(Branch::counts)) else {
+            return RoundAnswer::Unavailable;
+        };
         let mut seen = RoundSeen::default();
-        self.serve(0..last, round, &mut seen);
+        for index in (0..self.all.len()).filter(|index| *index != last) {
+            serve(&mut self.all[index], round, &mut seen);
+        }
         self.serve_last(last, round, &mut seen);
         self.let_go_of_front(round, buffer, &mut seen);
         seen.answer(self.waited_for().is_some())
@@ -82,38 +87,18 @@ impl<B: Backend> Branches<'_, B> {
         is_news || is_unavailable
     }
 
-    /// Those in the range that count get copies, and what is in their private pipes.
-    fn serve(&mut self, range: Range<usize>, round: &Round<'_, B>, seen: &mut RoundSeen) {
-        let branches = &mut self.all[range];
-        copy(branches, round, seen);
-        for branch in branches.iter_mut().filter(|branch| branch.counts()) {
-            match branch.move_copies(round) {
-                BranchStep::Again => seen.is_news = true,
-                BranchStep::Idle | BranchStep::Waits => {}
-                BranchStep::Unavailable => seen.is_unavailable = true,
-            }
-        }
-    }
-
-    /// The last one that counts gets what all others have; if that is nothing, it gets a copy too, so that it is not held up by one of them.
+    /// The last one gets what all others have; if that is nothing, it gets copies too, so that it is not held up by one of them.
     fn serve_last(&mut self, last: usize, round: &Round<'_, B>, seen: &mut RoundSeen) {
         let start = round.from.ledger().transferred();
-        let (last_one, others) = self.all[..=last]
-            .split_last_mut()
-            .expect("it is one of them");
-        let others = others.iter().filter(|branch| branch.counts());
-        let others_end = others.map(|branch| branch.position()).min();
+        let others = self.all.iter().enumerate();
+        let others = others.filter(|(index, branch)| *index != last && branch.counts());
+        let others_end = others.map(|(_, branch)| branch.position()).min();
         let is_behind = others_end.is_none_or(|end| end > start);
-        if !is_behind || !last_one.is_at(start) {
-            return self.serve(last..last + 1, round, seen);
-        }
-        match last_one.move_straight(round, others_end) {
-            Straight::Again => seen.is_news = true,
-            Straight::Held => seen.is_held = true,
-            Straight::Moved(bytes) => seen.taken += bytes,
-            Straight::Page(bytes) => seen.page = Some(bytes),
-            Straight::Unavailable => seen.is_unavailable = true,
-            Straight::Waits => {}
+        let last = &mut self.all[last];
+        if is_behind && last.is_at(start) {
+            seen.see(last.move_straight(round, others_end));
+        } else {
+            serve(last, round, seen);
         }
     }
 
@@ -139,10 +124,27 @@ impl<B: Backend> Branches<'_, B> {
     }
 }
 
-/// Copies the source's first bytes for those that have everything before them.
-fn copy<B: Backend>(branches: &mut [Branch<'_, B>], round: &Round<'_, B>, seen: &mut RoundSeen) {
+/// One that counts gets copies, and what is in its private pipe.
+fn serve<B: Backend>(branch: &mut Branch<'_, B>, round: &Round<'_, B>, seen: &mut RoundSeen) {
+    if !branch.counts() {
+        return;
+    }
     let start = round.from.ledger().transferred();
-    if seen.is_empty || !branches.iter().any(|branch| branch.wants_copies(start)) {
+    if branch.wants_copies(start) && !branch.needs_private() {
+        return seen.see(branch.copy_straight(round));
+    }
+    copy(branch, round, seen);
+    match branch.move_copies(round) {
+        BranchStep::Again => seen.is_news = true,
+        BranchStep::Idle | BranchStep::Waits => {}
+        BranchStep::Unavailable => seen.is_unavailable = true,
+    }
+}
+
+/// Copies the source's first bytes into the private pipe of one that has everything before them.
+fn copy<B: Backend>(branch: &mut Branch<'_, B>, round: &Round<'_, B>, seen: &mut RoundSeen) {
+    let start = round.from.ledger().transferred();
+    if seen.is_empty || !branch.wants_copies(start) {
         return;
     }
     let Some(from) = round.from.begin_move(false) else {
@@ -151,15 +153,15 @@ fn copy<B: Backend>(branches: &mut [Branch<'_, B>], round: &Round<'_, B>, seen: 
     };
     // Nobody else takes any now.
     let start = round.from.ledger().transferred();
-    let mut last = MoveNow::Moved(0);
-    for branch in branches {
-        if matches!(last, MoveNow::Moved(_)) && branch.wants_copies(start) {
-            last = branch.copy(&from, start, round);
-        }
-    }
+    let copied = if branch.wants_copies(start) {
+        branch.copy(&from, start, round)
+    } else {
+        MoveNow::Moved(0)
+    };
+    // O4: whoever comes next may close it.
     drop(from);
-    round.from.end_duplicates(last);
-    match last {
+    round.from.end_duplicates(copied);
+    match copied {
         MoveNow::EndOfStream | MoveNow::Moved(_) | MoveNow::ReadFailed(..) => seen.is_news = true,
         MoveNow::SourceWait | MoveNow::Wait => seen.is_empty = true,
         MoveNow::DestinationWait | MoveNow::Unavailable | MoveNow::WriteFailed(..) => {
@@ -169,6 +171,18 @@ fn copy<B: Backend>(branches: &mut [Branch<'_, B>], round: &Round<'_, B>, seen: 
 }
 
 impl RoundSeen {
+    /// What came of going straight from the source to one of them.
+    fn see(&mut self, straight: Straight) {
+        match straight {
+            Straight::Again => self.is_news = true,
+            Straight::Held => self.is_held = true,
+            Straight::Moved(bytes) => self.taken += bytes,
+            Straight::Page(bytes) => self.page = Some(bytes),
+            Straight::Unavailable => self.is_unavailable = true,
+            Straight::Waits => {}
+        }
+    }
+
     fn answer(&self, is_destination_waited_for: bool) -> RoundAnswer {
         if self.is_news || self.taken > 0 {
             return RoundAnswer::Again(self.taken);

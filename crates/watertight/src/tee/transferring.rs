@@ -4,6 +4,7 @@
 
 use super::Tee;
 use super::account::{TeeEnd, TeeError, TeeOutcome};
+use super::blocking::AllBlocked;
 use super::moving::RoundAnswer;
 use super::private::Round;
 use crate::driver::Driver;
@@ -158,6 +159,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
             branch.watch_end(waker);
         }
         self.tee.look();
+        self.tee.branches.try_again();
         for _ in 0..STEPS_MAX {
             match self.step_unless_idle(waker, may_block) {
                 Ok(TeeStep::Again) => {}
@@ -324,7 +326,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
             }
             RoundAnswer::Buffer => self.read_ahead(left, waker, may_block),
             RoundAnswer::Destination => self.pending_destination(),
-            RoundAnswer::Page(bytes) => self.fill(bytes, waker, may_block),
+            RoundAnswer::Page(bytes) => self.wait_writable(bytes, &round),
             RoundAnswer::Source => self.wait_readable(waker, may_block),
             RoundAnswer::Unavailable => {
                 self.tee.branches.stop_moving_in(may_block);
@@ -333,10 +335,29 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         }
     }
 
+    /// Waits until one of those for which the source has something takes it: by itself, if it is a thread that may block; else at most so many
+    /// bytes go the ordinary way, and their write is the wait.
+    fn wait_writable(&mut self, bytes: u64, round: &Round<'_, B>) -> TeeStep {
+        self.tee.branches.try_again();
+        self.tee.branches.wait_for_front(round);
+        // It is before this thread blocks: whatever the waker is called for calls it back.
+        self.tee.set_alarm(round.waker);
+        match self.tee.branches.block(round) {
+            AllBlocked::Awake => TeeStep::Again,
+            AllBlocked::Late => self.pending_destination(),
+            AllBlocked::Source => self.wait_readable(round.waker, round.may_block),
+            AllBlocked::Unavailable => self.fill(bytes, round.waker, round.may_block),
+        }
+    }
+
     /// Gives the processor away instead of waiting, if that is to be tried now.
     fn yields(&mut self, may_block: MayBlock) -> bool {
         let backend = &self.tee.driver().backend;
-        self.yielding.yields(backend, may_block)
+        let has_yielded = self.yielding.yields(backend, may_block);
+        if has_yielded {
+            self.tee.branches.try_again();
+        }
+        has_yielded
     }
 
     /// Reads ahead what is there, at most so many bytes.

@@ -293,7 +293,11 @@ impl Backend for Still {
         })
     }
 
+    /// Only into a pipe of a destination's own.
     fn duplicate_now(&self, _: &usize, into: &usize, bytes_max: usize, _: bool) -> MoveNow {
+        if *into < PRIVATE {
+            return MoveNow::Unavailable;
+        }
         let source = self.source.lock().unwrap();
         let copies: VecDeque<u8> = source.bytes.iter().copied().take(bytes_max).collect();
         let copied = copies.len();

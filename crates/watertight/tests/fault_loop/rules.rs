@@ -156,11 +156,11 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "preadv2 (NOWAIT)" | "pwritev2 (NOWAIT)" if code == Errno::NOTSUP => false,
         "send" | "sendmsg" if is_passing(code) => false,
         // A read and a write do it then, unless it is the destination's: the transfer's scenario knows whether it had to be told.
-        "splice" => false,
+        "splice" | "tee" => false,
         // It does the same, but for what a file's disk says: a pipe has none.
         "splice (file)" => matches!(classify(Call::Write, code), Class::Io | Class::Limit),
         // The buffer does it then.
-        "sendfile" | "tee" => false,
+        "sendfile" => false,
         // Whether there is more of a file that would wait: a read tells.
         "fstat (source)" | "lseek" => false,
         // What cannot be asked or done about a hole is copied, and what the file system does not copy goes through the buffer.
@@ -180,7 +180,7 @@ pub(crate) fn changes(made: &Made) -> bool {
         "EPOLL_CTL_DEL" | "epoll_wait" | "open (again)" => true,
         "write (recall)" | "read (recall)" => code != Errno::INTR.raw_os_error(),
         "write" => code == Errno::CANCELED.raw_os_error(),
-        "splice" => classify(Call::Write, Errno::from_raw_os_error(code)) == Class::Gone,
+        "splice" | "tee" => classify(Call::Write, Errno::from_raw_os_error(code)) == Class::Gone,
         _ => false,
     }
 }

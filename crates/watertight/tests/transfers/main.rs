@@ -4,6 +4,8 @@
 mod common;
 mod tee;
 #[cfg(target_os = "linux")]
+mod tee_blocking;
+#[cfg(target_os = "linux")]
 mod tee_everywhere;
 mod transfer;
 #[cfg(target_os = "linux")]

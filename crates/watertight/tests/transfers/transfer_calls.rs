@@ -139,9 +139,10 @@ impl Backend for Counting {
         self.native.block_until_readable(&handle.native, timeout)
     }
 
-    fn block_until_writable(&self, handle: &Held, timeout: Option<Duration>) -> bool {
+    fn block_until_writable(&self, handles: &[&Held], timeout: Option<Duration>) -> bool {
         count(&self.counts.write_blocks);
-        self.native.block_until_writable(&handle.native, timeout)
+        let natives: Vec<_> = handles.iter().map(|handle| &*handle.native).collect();
+        self.native.block_until_writable(&natives, timeout)
     }
 
     fn cancel(&self, handle: &Arc<Held>, id: OpId) -> Cancelled {

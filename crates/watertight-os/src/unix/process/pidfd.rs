@@ -140,7 +140,7 @@ impl Hold {
             Self::Number(_) => return None,
             Self::Pidfd(_, pidfd) => Some(pidfd.as_fd()),
         };
-        bell::block_until_any(&fds, end, timeout)
+        bell::block_until_any((&fds, PollFlags::IN), end, timeout)
     }
 
     /// Waits until the child is over or the time is. Whether it is over.

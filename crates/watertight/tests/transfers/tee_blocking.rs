@@ -1,0 +1,267 @@
+//! A transfer to several by a thread that blocks: it waits for all full destinations by itself, in one call, and whatever happens ends
+//! the waiting.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+
+use crate::common::{Accounted, PATIENCE, noise, read_exactly};
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+use watertight::{
+    ErrorKind, PipeReader, PipeWriter, ReaderOptions, SlowDestination, Tee, TeeEnd, WriterOptions,
+};
+
+/// Soon: for a deadline that passes while nothing can happen.
+const SOON: Duration = Duration::from_millis(20);
+
+/// A source, and who writes into it.
+fn source() -> (PipeReader, std::io::PipeWriter) {
+    let (from, feed) = std::io::pipe().unwrap();
+    let from = PipeReader::adopt_unshared(from, ReaderOptions::new()).unwrap();
+    (from, feed)
+}
+
+/// A destination, and who reads from it.
+fn destination() -> (std::io::PipeReader, PipeWriter) {
+    let (sink, into) = std::io::pipe().unwrap();
+    let to = PipeWriter::adopt_unshared(into, WriterOptions::new()).unwrap();
+    (sink, to)
+}
+
+/// A destination that is full, and how many bytes are in it.
+fn full() -> (std::io::PipeReader, PipeWriter, usize) {
+    let (sink, into) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&into, true).unwrap();
+    let mut bytes = 0;
+    while let Ok(n) = rustix::io::write(&into, &[0; 4096]) {
+        bytes += n;
+    }
+    rustix::io::ioctl_fionbio(&into, false).unwrap();
+    let to = PipeWriter::adopt_unshared(into, WriterOptions::new()).unwrap();
+    (sink, to, bytes)
+}
+
+fn took(sink: &mut std::io::PipeReader, bytes: usize) -> Vec<u8> {
+    let mut data = vec![0; bytes];
+    sink.read_exact(&mut data).unwrap();
+    data
+}
+
+/// Not a page of it goes through the buffer, although all ends are waited for, and there is no pipe between.
+#[test]
+fn a_long_stream_to_three_never_leaves_the_kernel() {
+    let _accounted = Accounted::start();
+    #[cfg(feature = "fault")]
+    let _guard = watertight::fault::guard();
+    let (from, mut feed) = source();
+    let (sinks, to): (Vec<_>, Vec<_>) = (0..3).map(|_| destination()).unzip();
+    let data = noise(3_000_000, 61);
+    #[cfg(feature = "fault")]
+    watertight::fault::plan(&[]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for piece in data.chunks(50_001) {
+                feed.write_all(piece).unwrap();
+            }
+            drop(feed);
+        });
+        let collect = |mut sink: std::io::PipeReader| {
+            scope.spawn(move || {
+                let mut all = Vec::new();
+                sink.read_to_end(&mut all).unwrap();
+                all
+            })
+        };
+        let collectors: Vec<_> = sinks.into_iter().map(collect).collect();
+        let mut tee = Tee::new(&from, &to).unwrap();
+        let done = tee.transfer().within(PATIENCE).wait().unwrap();
+        assert_eq!((done.bytes, done.has_ended), (3_000_000, true));
+        for one in &done.destinations {
+            assert_eq!((one.bytes, one.in_kernel), (3_000_000, 3_000_000));
+        }
+        for to in &to {
+            let receipt = to.finish().within(PATIENCE).wait().unwrap();
+            assert_eq!(receipt.ledger().transferred(), 3_000_000);
+        }
+        for collector in collectors {
+            assert!(collector.join().unwrap() == data);
+        }
+    });
+    #[cfg(feature = "fault")]
+    {
+        let calls = watertight::fault::stop().calls;
+        let is_unneeded = |name: &str| ["pipe2", "pwritev2", "pwritev2 (NOWAIT)"].contains(&name);
+        assert!(!calls.iter().any(|made| is_unneeded(made.name)));
+    }
+    assert_eq!(from.ledger().transferred(), 3_000_000);
+}
+
+/// The first one is full all the time, and the second one has room then: it gets its bytes.
+#[test]
+fn room_in_any_of_them_ends_the_wait() {
+    let _accounted = Accounted::start();
+    let (from, mut feed) = source();
+    let (mut first, to_first, before_first) = full();
+    let (mut second, to_second, before_second) = full();
+    let data = noise(20_000, 62);
+    feed.write_all(&data).unwrap();
+    drop(feed);
+    let mut tee = Tee::new(&from, [&to_first, &to_second]).unwrap();
+    let done = std::thread::scope(|scope| {
+        let moving = scope.spawn(|| tee.transfer().within(PATIENCE).wait());
+        took(&mut second, before_second);
+        assert!(took(&mut second, data.len()) == data);
+        assert_eq!(to_first.ledger().accepted(), 0);
+        took(&mut first, before_first);
+        assert!(took(&mut first, data.len()) == data);
+        moving.join().unwrap().unwrap()
+    });
+    assert_eq!((done.bytes, done.has_ended), (20_000, true));
+    for one in &done.destinations {
+        assert_eq!((one.bytes, one.in_kernel), (20_000, 20_000));
+    }
+}
+
+/// How a wait for full destinations is ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ending {
+    AbortOfDestination,
+    AbortOfSource,
+    Deadline,
+    LeavingReader,
+    Slowness,
+}
+
+#[test]
+fn whatever_ends_the_wait_for_full_destinations_loses_nothing() {
+    let _accounted = Accounted::start();
+    let endings = [
+        (Ending::AbortOfDestination, ErrorKind::Aborted),
+        (Ending::AbortOfSource, ErrorKind::Aborted),
+        (Ending::Deadline, ErrorKind::TimedOut),
+        (Ending::LeavingReader, ErrorKind::BrokenPipe),
+        (Ending::Slowness, ErrorKind::Busy),
+    ];
+    for (ending, kind) in endings.into_iter().cycle().take(50) {
+        let (from, mut feed) = source();
+        let (_first, to_first, _) = full();
+        let (second, to_second, _) = full();
+        feed.write_all(b"nobody's").unwrap();
+        let mut second = Some(second);
+        let mut tee = Tee::new(&from, [&to_first, &to_second]).unwrap();
+        if ending == Ending::Slowness {
+            tee.slow_destination(SlowDestination::FailAfter(SOON));
+        }
+        let within = match ending {
+            Ending::Deadline => SOON,
+            Ending::AbortOfDestination
+            | Ending::AbortOfSource
+            | Ending::LeavingReader
+            | Ending::Slowness => PATIENCE,
+        };
+        let failed = std::thread::scope(|scope| {
+            let moving = tee.transfer().within(within);
+            let waiting = scope.spawn(|| moving.wait().unwrap_err());
+            match ending {
+                Ending::AbortOfDestination => {
+                    let receipt = to_second.abort().within(PATIENCE).wait().unwrap();
+                    assert_eq!(receipt.ledger().accepted(), 0);
+                }
+                Ending::AbortOfSource => {
+                    let receipt = from.abort().within(PATIENCE).wait().unwrap();
+                    assert_eq!(receipt.ledger().transferred(), 0);
+                }
+                Ending::Deadline | Ending::Slowness => {}
+                Ending::LeavingReader => drop(second.take()),
+            }
+            waiting.join().unwrap()
+        });
+        assert_eq!((failed.error.kind, failed.bytes), (kind, 0), "{ending:?}");
+        match ending {
+            Ending::AbortOfSource => assert_eq!(failed.end, TeeEnd::Source),
+            Ending::AbortOfDestination | Ending::LeavingReader => {
+                assert_eq!(failed.end, TeeEnd::Destination(1), "{ending:?}");
+            }
+            Ending::Slowness => assert_eq!(failed.end, TeeEnd::Destination(0)),
+            // Whichever was looked at last.
+            Ending::Deadline => {}
+        }
+        drop(tee);
+        for to in [&to_first, &to_second] {
+            assert_eq!(to.ledger().accepted(), 0);
+        }
+        if ending != Ending::AbortOfSource {
+            assert_eq!(read_exactly(&from, 8), b"nobody's");
+        }
+    }
+}
+
+#[test]
+fn others_send_while_full_destinations_are_waited_for() {
+    let _accounted = Accounted::start();
+    let (from, mut feed) = source();
+    let (mut first, to_first, before_first) = full();
+    let (mut second, to_second, before_second) = full();
+    feed.write_all(b"ours").unwrap();
+    let mut tee = Tee::new(&from, [&to_first, &to_second]).unwrap();
+    tee.bytes_max(4);
+    let done = std::thread::scope(|scope| {
+        let moving = scope.spawn(|| tee.transfer().within(PATIENCE).wait());
+        let patience = Instant::now() + PATIENCE;
+        // There is no room only while bytes are copied, which does not wait.
+        while to_second.try_send(b" between ").is_err() {
+            assert!(Instant::now() < patience, "there is never room");
+            std::thread::yield_now();
+        }
+        took(&mut first, before_first);
+        took(&mut second, before_second);
+        moving.join().unwrap().unwrap()
+    });
+    assert_eq!((done.bytes, done.has_ended), (4, false));
+    assert_eq!(took(&mut first, 4), b"ours");
+    let orders = [" between ours", "ours between "];
+    let got = String::from_utf8(took(&mut second, 13)).unwrap();
+    assert!(orders.contains(&&*got), "{got:?}");
+    assert_eq!(to_second.ledger().transferred(), 13);
+}
+
+/// The kernel says the same of full destinations whatever is in the source, and nobody reads here.
+#[test]
+fn a_source_at_its_end_waits_for_no_destination() {
+    let _accounted = Accounted::start();
+    let (from, feed) = source();
+    drop(feed);
+    let (_first, to_first, _) = full();
+    let (_second, to_second, _) = full();
+    let mut tee = Tee::new(&from, [&to_first, &to_second]).unwrap();
+    let done = tee.transfer().within(PATIENCE).wait().unwrap();
+    assert_eq!((done.bytes, done.has_ended), (0, true));
+}
+
+/// Destinations with room do not end a wait for a source in which nothing is: it would be a loop.
+#[cfg(feature = "fault")]
+#[test]
+fn an_empty_source_is_waited_for_and_not_asked_again_and_again() {
+    use watertight::fault;
+    let _accounted = Accounted::start();
+    let _guard = fault::guard();
+    let (from, mut feed) = source();
+    let (mut first, to_first) = destination();
+    let (mut second, to_second) = destination();
+    let mut tee = Tee::new(&from, [&to_first, &to_second]).unwrap();
+    fault::plan(&[]);
+    let late = tee.transfer().within(SOON).wait().unwrap_err();
+    let calls = fault::stop().calls;
+    assert_eq!(
+        (late.end, late.error.kind),
+        (TeeEnd::Source, ErrorKind::TimedOut)
+    );
+    // Two turns, with a processor given away between, and the wait.
+    let copies = calls.iter().filter(|made| made.name == "tee").count();
+    assert!(copies <= 8, "{copies} copies were tried");
+    feed.write_all(b"then").unwrap();
+    drop(feed);
+    let done = tee.transfer().within(PATIENCE).wait().unwrap();
+    assert_eq!((done.bytes, done.has_ended), (4, true));
+    for sink in [&mut first, &mut second] {
+        assert_eq!(took(sink, 4), b"then");
+    }
+}
