@@ -12,6 +12,8 @@ mod condemned_checks;
 mod deadlines;
 mod early_end;
 mod flow;
+#[cfg(all(test, unix))]
+mod limit_checks;
 mod readers;
 
 use crate::account::so_far;
@@ -282,10 +284,12 @@ impl<'a> Copy<'a> {
                 let read = self.bytes_read;
                 let is_expected = self.flags.expect_bytes.is_none_or(|bytes| bytes == read);
                 let is_all = ending.ended || ending.limit_reached;
-                if is_all && ending.error.is_none() && is_expected {
-                    Stream::Ended
-                } else {
+                if !is_all || ending.error.is_some() || !is_expected {
                     Stream::Failed
+                } else if ending.limit_reached {
+                    Stream::Enough
+                } else {
+                    Stream::Ended
                 }
             }
         }
@@ -504,7 +508,8 @@ impl<'a> Copy<'a> {
 
     /// What those who watch are shown.
     fn progress(&self, now: Instant) -> CopyProgress {
-        let is_undecided = self.verdict == Verdict::Open && self.stream(now) == Stream::Ended;
+        let is_all_there = matches!(self.stream(now), Stream::Ended | Stream::Enough);
+        let is_undecided = self.verdict == Verdict::Open && is_all_there;
         let ends = (&self.destinations[..], &self.children[..]);
         CopyProgress::of(self.flags, self.bytes_read, ends, is_undecided)
     }

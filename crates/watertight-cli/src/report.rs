@@ -514,7 +514,9 @@ fn exit_code(report: &Report) -> u8 {
     let read = report.bytes_read();
     let deadline =
         |destination: &DestinationReport| destination.given_up.is_some_and(GivenUp::is_deadline);
-    let sources = report.sources.iter().map(|source| &source.child);
+    // A child that has given as much as is wanted may end as it likes.
+    let sources = report.sources.iter().filter(|one| !one.limit_reached);
+    let sources = sources.map(|source| &source.child);
     let destinations = report
         .destinations
         .iter()

@@ -95,6 +95,18 @@ fn a_limit_that_was_reached_is_as_good_as_the_end() {
         report.sources[0].limit_reached = true;
     };
     assert_eq!(code(limited), 0);
+    // Whoever has given enough may end as it likes, and nobody else.
+    let bad = || Some(ChildStatus::default());
+    let of_source = |report: &mut Report| {
+        limited(report);
+        report.sources[0].child = bad();
+    };
+    assert_eq!(code(of_source), 0);
+    let of_destination = |report: &mut Report| {
+        limited(report);
+        report.destinations[0].child = bad();
+    };
+    assert_eq!(code(of_destination), 8);
     let mut report = finished();
     limited(&mut report);
     let text = report.conclude().to_text();

@@ -130,7 +130,7 @@ pub(crate) const COPY_EXIT_STATUS: Topic = Topic {
             (
                 "8",
                 "a child ended badly (a non-zero status, or a signal). One whose pipe we closed before its end, or that we \
-                 killed, does not count: its status is a consequence",
+                 killed, does not count: its status is a consequence. Nor does that of the source, once --limit was reached",
             ),
             ("7", "--expect-bytes was not met"),
             (

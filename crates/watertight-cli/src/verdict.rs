@@ -8,6 +8,8 @@
 pub(crate) enum Stream {
     /// Its end was read, and every check on it is met.
     Ended,
+    /// As much as is wanted was read (`--limit`), and every check on that is met. Its producer has done what was asked of it.
+    Enough,
     /// It failed, or it ended and a check on it is not met.
     Failed,
     /// More may come.
@@ -89,7 +91,8 @@ pub(crate) const fn act(rule: EndRule, verdict: Verdict, is_drained: bool) -> Ac
 
 /// Decides. `is_stopped`: a deadline, a signal or a policy has stopped the copy.
 ///
-/// A producer that failed is judged when its stream is over: what it wrote before still goes to those who keep what they get.
+/// A producer that failed is judged when its stream is over: what it wrote before still goes to those who keep what they get. One that has
+/// given enough may end as it likes, before that is known or after: it is not asked how, and not waited for.
 pub(crate) fn judge(
     is_stopped: bool,
     stream: Stream,
@@ -102,7 +105,8 @@ pub(crate) fn judge(
     if stream == Stream::Open {
         return Verdict::Open;
     }
-    if producer == Producer::EndedBadly {
+    let is_producer_asked = stream == Stream::Ended;
+    if is_producer_asked && producer == Producer::EndedBadly {
         return Verdict::Bad;
     }
     let mut is_behind = false;
@@ -113,7 +117,7 @@ pub(crate) fn judge(
             Consumer::Dropped | Consumer::Served => {}
         }
     }
-    if is_behind || producer == Producer::Running {
+    if is_behind || is_producer_asked && producer == Producer::Running {
         Verdict::Open
     } else {
         Verdict::Good
@@ -135,7 +139,7 @@ pub(crate) fn consumer_at_end(consumer: Consumer, accepted: u64, read: u64) -> C
 mod tests {
     use super::*;
 
-    const STREAMS: [Stream; 3] = [Stream::Ended, Stream::Failed, Stream::Open];
+    const STREAMS: [Stream; 4] = [Stream::Ended, Stream::Enough, Stream::Failed, Stream::Open];
     const PRODUCERS: [Producer; 4] = [
         Producer::EndedBadly,
         Producer::EndedWell,
@@ -159,16 +163,18 @@ mod tests {
                         for other in CONSUMERS {
                             let verdict = judge(is_stopped, stream, producer, [one, other]);
                             let both = [one, other];
+                            let is_all = [Stream::Ended, Stream::Enough].contains(&stream);
+                            let is_well = stream == Stream::Enough
+                                || [Producer::EndedWell, Producer::Nobody].contains(&producer);
                             let is_good = !is_stopped
-                                && stream == Stream::Ended
-                                && [Producer::EndedWell, Producer::Nobody].contains(&producer)
+                                && is_all
+                                && is_well
                                 && !both.contains(&Consumer::Behind)
                                 && !both.contains(&Consumer::Failed);
                             let is_bad = is_stopped
                                 || stream == Stream::Failed
-                                || stream == Stream::Ended
-                                    && (producer == Producer::EndedBadly
-                                        || both.contains(&Consumer::Failed));
+                                || stream == Stream::Ended && producer == Producer::EndedBadly
+                                || is_all && both.contains(&Consumer::Failed);
                             let expected = if is_good {
                                 Verdict::Good
                             } else if is_bad {
@@ -215,6 +221,17 @@ mod tests {
         }
         let running = judge(false, Stream::Ended, Producer::Running, [Consumer::Served]);
         assert_eq!(running, Verdict::Open);
+    }
+
+    /// Whether its end is seen before the limit or after it is chance.
+    #[test]
+    fn who_has_given_enough_may_end_as_it_likes() {
+        for producer in PRODUCERS {
+            let verdict = |consumer| judge(false, Stream::Enough, producer, [consumer]);
+            assert_eq!(verdict(Consumer::Served), Verdict::Good, "{producer:?}");
+            assert_eq!(verdict(Consumer::Behind), Verdict::Open, "{producer:?}");
+            assert_eq!(verdict(Consumer::Failed), Verdict::Bad, "{producer:?}");
+        }
     }
 
     /// One that is behind is judged when it is known what becomes of it; one that is dropped counts no more.

@@ -83,6 +83,20 @@ fn a_limit_ends_the_sources_command() {
     }
 }
 
+/// Whether it ends before we have seen that it has given enough is chance.
+#[test]
+fn who_has_given_enough_may_end_as_it_likes() {
+    for options in [&["--stable"][..], &["--buffer=1M"], &[]] {
+        for ending in ["exit 1", "kill -KILL $$", "exec yes"] {
+            let source = format!("exec:sh -c 'printf enough; {ending}'");
+            let consumer = "exec:sh -c 'cat && echo \" is whole\"'";
+            let ends = ["--limit", "6", source.as_str(), consumer];
+            let run = run(options.iter().chain(&ends)).expect(0);
+            assert_eq!(run.stdout, b"enough is whole\n", "{options:?} {ending}");
+        }
+    }
+}
+
 #[test]
 fn progress_for_programs_is_one_object_a_line() {
     let (folder, source, _) = folder_with(1000);
