@@ -16,7 +16,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
-use watertight::{Child, Ending, ErrorKind, Ledger, Observer, PipeWriter, Receipt};
+use watertight::{Child, Ending, Error, ErrorKind, Ledger, Observer, PipeWriter, Receipt};
 
 /// How far the ending has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,6 +80,8 @@ pub(crate) struct Destination {
     has_refused: bool,
     /// When that must be here, if it takes no more.
     ending_due: Option<Instant>,
+    /// Why it takes no more, which is known before its ending.
+    refusal: Option<Error>,
     /// When its end was set on its way.
     end_begun_at: Option<Instant>,
     /// Its consumer is to end before its input does.
@@ -146,6 +148,7 @@ impl Destination {
             given_up: None,
             has_refused: false,
             ending_due: None,
+            refusal: None,
             end_begun_at: None,
             is_condemned: false,
             condemned_read: None,
@@ -455,7 +458,10 @@ impl Destination {
         if self.wrong_prefix.is_some() {
             return self.wrong_prefix.clone();
         }
-        let error = self.receipt.as_ref().and_then(Receipt::error);
+        let Some(receipt) = &self.receipt else {
+            return self.untold_failure();
+        };
+        let error = receipt.error();
         // That we aborted it is told as what made us do it.
         let error =
             error.filter(|error| self.given_up.is_none() || error.kind != ErrorKind::Aborted);

@@ -12,7 +12,9 @@ use crate::copy_ending::{CopyEnding, GivenUp};
 use crate::destination::Herald;
 use crate::event::{Event, mailbox};
 use crate::flags::CopyFlags;
+use crate::partial::Placed;
 use crate::platform;
+use crate::run::account;
 use crate::source_ending::SourceEnding;
 use crate::verdict::Verdict;
 use bytes::Bytes;
@@ -126,10 +128,19 @@ fn an_ending_that_is_not_told_is_waited_for_with_a_bound() {
     assert!(copy.judge(due));
     assert_eq!(copy.verdict, Verdict::Bad);
     assert!(!copy.children[1].is_being_ended());
+    // What is wrong with it is known all the same.
+    let report = account(&flags, &copy, vec![Placed::default()]).conclude();
+    let error = report.destinations[0].error.as_ref().unwrap();
+    assert!(error.contains("the peer closed its end"), "{error}");
+    assert!(error.ends_with("; how it ended is not known"), "{error}");
     // Its account is taken as it stands, if nothing more is told.
     let over = copy.destinations[0].abandoned_at().unwrap();
     assert_eq!(copy.next_deadline(due), Some(over));
     assert!(copy.destinations[0].is_over(over));
+    // It is told too late, and says the same.
+    copy.handle(worker.ended, over);
+    let told = copy.destinations[0].error().unwrap();
+    assert!(!told.contains("not known"), "{told}");
     drop(copy);
     assert_eq!(worker.output.read_line(&mut String::new()).unwrap(), 0);
 }

@@ -9,8 +9,9 @@ use crate::asking::{HELD_UP_AFTER, abort, finish, is_all_read, knowledge};
 use crate::child_status::InputKind;
 use crate::copy_ending::GivenUp;
 use crate::event::{Event, Mailbox};
+use bytes::Bytes;
 use std::time::{Duration, Instant};
-use watertight::{Ledger, PipeWriter, Receipt};
+use watertight::{Error, Ledger, PipeWriter, Receipt};
 
 /// How long an aborted pipe may take to say so, beyond the library's own bound. Then its account is taken as it stands.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -95,9 +96,18 @@ impl Destination {
         self.has_refused || is_cut
     }
 
-    /// It takes no more: how it ended is to be here in time.
+    /// It takes no more: how it ended is to be here in time. Why it takes no more is known already.
     pub(crate) fn expect_ending(&mut self, now: Instant) {
-        self.ending_due.get_or_insert(now + ENDING_WITHIN);
+        if self.is_live() && self.ending_due.is_none() {
+            self.ending_due = Some(now + ENDING_WITHIN);
+            self.refusal = refusal(&self.writer);
+        }
+    }
+
+    /// What is wrong with it, if it was given up and has not told how it ended.
+    pub(super) fn untold_failure(&self) -> Option<String> {
+        let refusal = self.refusal.filter(|_| self.given_up.is_some())?;
+        Some(format!("{refusal}; how it ended is not known"))
     }
 
     /// When it is given up, if it takes no more and does not say how it ended.
@@ -179,6 +189,12 @@ impl Destination {
         self.receipt = Some(receipt);
         early
     }
+}
+
+/// Why it takes no more: whoever has more for it is told that at once, also one who has nothing to send.
+fn refusal(writer: &PipeWriter) -> Option<Error> {
+    let refused = writer.try_send_bytes(Bytes::new()).err()?;
+    Some(refused.error)
 }
 
 #[cfg(test)]
