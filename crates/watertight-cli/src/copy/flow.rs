@@ -150,7 +150,8 @@ impl Copy<'_> {
         }
     }
 
-    /// Enough has flowed for larger pipes to pay.
+    /// Enough has flowed for larger pipes to pay. Each is enlarged on a thread of its own: that waits for whoever keeps the pipe's lock, and
+    /// keeps only that pipe open meanwhile.
     pub(super) fn enlarge_once_it_pays(&mut self) {
         if self.bytes_read < ENLARGED_AFTER_BYTES {
             return;
@@ -162,7 +163,9 @@ impl Copy<'_> {
             };
             // One that is over needs no room any more.
             if let Ok(copy) = copy {
-                platform::enlarge(&copy);
+                let thread = std::thread::Builder::new().name("enlarge".to_owned());
+                // Without a thread it stays as it is.
+                let _ = thread.spawn(move || platform::enlarge(&copy));
             }
         }
     }

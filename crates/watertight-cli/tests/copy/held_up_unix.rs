@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// A pipe of this size has room for more than a socket has.
 const LARGE: usize = 1 << 20;
+/// So many bytes flow before a pipe is enlarged.
+const ENLARGED_AFTER: usize = 4 << 20;
 /// SIGHUP, SIGINT, SIGQUIT and SIGTERM in a mask.
 const ASKING: u64 = 0x4007;
 /// Longer than anything here takes, and shorter than what hangs.
@@ -309,6 +311,39 @@ fn a_reader_that_keeps_the_lock_is_given_up_although_more_comes() {
     drop(holder);
     assert_eq!(report["ending"], "slow_deadline", "{report}");
     assert_eq!(report["destinations"][0]["given_up"], "slow_deadline");
+    assert_eq!(child.wait().unwrap().code(), Some(6), "{report}");
+}
+
+/// The byte with which it pays to enlarge the pipe comes when the lock is kept. (To ask for a pipe's size waits for it, too.)
+#[test]
+fn a_pipe_whose_lock_is_kept_is_enlarged_beside_everything_else() {
+    let (mut from, into) = large_pipe();
+    let arguments = "--slow fail --slow-after 3s --buffer=1M - -";
+    let mut child = copy(arguments.split(' '))
+        .stdin(Stdio::piped())
+        .stdout(into)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut bytes = vec![0; ENLARGED_AFTER - 1];
+    let feeding = std::thread::spawn(move || {
+        stdin.write_all(&vec![b'y'; ENLARGED_AFTER - 1]).unwrap();
+        stdin
+    });
+    from.read_exact(&mut bytes).unwrap();
+    let mut stdin = feeding.join().unwrap();
+    // What was in there at first is what is left.
+    until(|| rustix::io::ioctl_fionread(&from).unwrap() == LARGE as u64 / 2);
+    let holder = Holder::of(from);
+    until(|| is_inside(&child, "unread"));
+    stdin.write_all(b"y").unwrap();
+    let report = report(&lines(&mut child));
+    drop(holder);
+    assert_eq!(
+        report["sources"][0]["bytes_read"], ENLARGED_AFTER,
+        "{report}"
+    );
+    assert_eq!(report["ending"], "slow_deadline", "{report}");
     assert_eq!(child.wait().unwrap().code(), Some(6), "{report}");
 }
 
