@@ -114,6 +114,11 @@ pub(crate) fn erase() {
     print("");
 }
 
+/// Whether something of what was said waits to be taken.
+pub(crate) fn is_anything_waiting() -> bool {
+    !lock().waiting.is_empty()
+}
+
 /// Waits until everything is taken, or until nobody took a byte for [`STUCK_AFTER`]. The last thing that the program does.
 ///
 /// How much is unread is asked only while something waits: the question waits for whoever keeps the pipe's lock, and who has nothing more to

@@ -54,6 +54,12 @@ pub(crate) fn open_existing(path: &Path) -> Option<File> {
     options().open(path).ok()
 }
 
+/// Whether somebody has to take the report, who may take all the time in the world: it is no file.
+pub(crate) fn is_taken_by_others(file: &File) -> bool {
+    let is_file = file.metadata().is_ok_and(|known| known.is_file());
+    !is_file && !platform::is_null_device(file)
+}
+
 /// Makes the file. Signals are kept by now, so that none of them leaves it behind.
 pub(crate) fn make(path: &Path) -> io::Result<(File, Made)> {
     let (file, created) = open_or_create(&options(), path, false)?;

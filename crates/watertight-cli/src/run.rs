@@ -65,16 +65,32 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     };
     let mut report_file = there.or(made);
     let events = (&mut signals, mailbox, inbox);
-    match transfer(flags, claimed, data_streams, &mut report_file, events) {
+    let code = match transfer(flags, claimed, data_streams, &mut report_file, events) {
         Ok(mut report) => {
             report.elapsed_seconds = begun.elapsed().as_secs_f64();
             if data_streams.discard_output() {
                 report.note_discarded_output();
             }
+            if report_file
+                .as_ref()
+                .is_some_and(report_to::is_taken_by_others)
+            {
+                hear_at_last(&mut signals);
+            }
             deliver(flags, &report.conclude(), report_file)
         }
         Err(error) => cannot_begin(&error),
+    };
+    if diagnostics::is_anything_waiting() {
+        hear_at_last(&mut signals);
     }
+    code
+}
+
+/// Somebody is waited for who takes what is said, and of an empty copy nobody hears signals so far. Without a thread for that a signal ends
+/// it that is another one than the first.
+fn hear_at_last(signals: &mut KeptSignals) {
+    let _ = signals.begin();
 }
 
 fn cannot_begin(error: &io::Error) -> u8 {

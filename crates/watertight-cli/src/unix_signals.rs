@@ -39,8 +39,8 @@ type Delivery = SignalDelivery<UnixStream, SignalOnly>;
 pub(crate) struct KeptSignals {
     /// None: the thread has them.
     kept: Option<Kept>,
-    /// What ends the program at the second signal as long as nobody hears them.
-    at_the_second: Vec<SigId>,
+    /// What ends the program at another signal as long as nobody hears them.
+    at_another: Vec<SigId>,
 }
 
 struct Kept {
@@ -49,12 +49,12 @@ struct Kept {
 }
 
 impl KeptSignals {
-    /// From now on each signal that asks us to end, and those of `more`, are kept for `hear`. If `ends_at_second`, a second signal that asks
-    /// us to end ends the program at once as long as nobody hears them: for when nothing has been started or made by then that would have
-    /// to be ended or removed first.
+    /// From now on each signal that asks us to end, and those of `more`, are kept for `hear`. If `ends_at_another`, another signal that asks
+    /// us to end than the first one ends the program at once as long as nobody hears them: for when nothing has been started or made by then
+    /// that would have to be ended or removed first. The same one once more may be the same request (`requests.rs`): it waits for the thread.
     pub(crate) fn keep(
         more: &[i32],
-        ends_at_second: bool,
+        ends_at_another: bool,
         hear: impl FnMut(i32) + Send + 'static,
     ) -> io::Result<Self> {
         let asking = asking();
@@ -63,18 +63,19 @@ impl KeptSignals {
             delivery: delivery(&asking, more)?,
             hear: Box::new(hear),
         };
-        let has_come = Arc::new(AtomicBool::new(false));
-        let mut at_the_second = Vec::new();
-        for signal in asking.into_iter().filter(|_| ends_at_second) {
-            // In this order: the first one finds that none has come.
+        let mut at_another = Vec::new();
+        for &signal in asking.iter().filter(|_| ends_at_another) {
+            let has_come = Arc::new(AtomicBool::new(false));
             let code = 128 + signal;
             let end = flag::register_conditional_shutdown(signal, code, has_come.clone())?;
-            let note = flag::register(signal, has_come.clone())?;
-            at_the_second.extend([end, note]);
+            at_another.push(end);
+            for &other in asking.iter().filter(|other| **other != signal) {
+                at_another.push(flag::register(other, has_come.clone())?);
+            }
         }
         Ok(Self {
             kept: Some(kept),
-            at_the_second,
+            at_another,
         })
     }
 
@@ -86,7 +87,7 @@ impl KeptSignals {
         };
         spawn(kept.delivery, kept.hear)?;
         block_signals(&asking());
-        for id in self.at_the_second.drain(..) {
+        for id in self.at_another.drain(..) {
             unregister(id);
         }
         Ok(())

@@ -319,7 +319,7 @@ impl KeptSignals {
     /// From now on `hear` is called with each.
     pub(crate) fn keep(
         more: &[i32],
-        _ends_at_second: bool,
+        _ends_at_another: bool,
         hear: impl FnMut(i32) + Send + 'static,
     ) -> io::Result<Self> {
         watch_signals(more, hear).map(|()| Self)

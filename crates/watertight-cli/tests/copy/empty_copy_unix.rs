@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
 use crate::harness::{EXE, Run, copy};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
@@ -312,35 +313,146 @@ fn wait_with_patience(child: &mut Child) -> ExitStatus {
     }
 }
 
+/// Who is to take the report of an empty copy, and does not.
+#[derive(Clone, Copy, Debug)]
+enum Reader {
+    /// Of what `--report-to` names.
+    Named,
+    OfStandardError,
+}
+
+/// An empty copy that is held: nobody takes its report. Its destination has its end by then.
+struct Held {
+    child: Child,
+    /// Where the report goes. There is no room, for bytes of others are in front of it.
+    account: File,
+    _folder: TempDir,
+}
+
+impl Held {
+    fn start(reader: Reader, has_threads: bool) -> Self {
+        let folder = folder();
+        let path = folder.path().join("account");
+        let made = Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let open = |reads| File::options().read(reads).write(true).open(&path).unwrap();
+        let mut account = open(true);
+        rustix::io::ioctl_fionbio(&account, true).unwrap();
+        let error = loop {
+            if let Err(error) = account.write(&[b'.'; 4096]) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        let mut command = match reader {
+            Reader::Named => copy(["--report-to", path.to_str().unwrap(), "-", "-"]),
+            Reader::OfStandardError => {
+                let mut command = copy(["-", "-"]);
+                command.stderr(open(false));
+                command
+            }
+        };
+        if !has_threads {
+            command.env(NO_THREADS.0, NO_THREADS.1);
+        }
+        let mut child = command.spawn().unwrap();
+        // When its destination has its end, only the report is left.
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_to_end(&mut Vec::new()).unwrap();
+        Self {
+            child,
+            account,
+            _folder: folder,
+        }
+    }
+
+    /// Comes back when the program has taken the signal.
+    fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let path = format!("/proc/{}/status", self.child.id());
+        let is_pending = || {
+            let status = fs::read_to_string(&path).unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+            // One that has ended takes none.
+            let mask = mask.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+            mask & (1 << (15 - 1)) != 0 && !status.contains("State:\tZ")
+        };
+        while is_pending() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Takes everything until it ends. How it ended, and what it reported.
+    fn take(&mut self) -> (Option<i32>, String) {
+        let (until, mut seen) = (Instant::now() + PATIENCE, Vec::new());
+        loop {
+            // Before the look at what there is: then that is all.
+            let ended = self.child.try_wait().unwrap();
+            let mut buffer = [0; 4096];
+            while let Ok(bytes) = self.account.read(&mut buffer) {
+                seen.extend_from_slice(&buffer[..bytes]);
+            }
+            if let Some(status) = ended {
+                let report = String::from_utf8(seen).unwrap();
+                return (status.code(), report.trim_start_matches('.').to_owned());
+            }
+            assert!(Instant::now() < until, "it hangs");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Nobody hears the first one: the one thread is held by a report that nobody takes.
 #[test]
 fn a_second_signal_ends_an_empty_copy_that_is_held() {
-    let folder = folder();
-    let account = folder.path().join("account");
-    let made = Command::new("mkfifo").arg(&account).status();
-    assert!(made.unwrap().success());
-    let mut full = File::options()
-        .read(true)
-        .write(true)
-        .open(&account)
-        .unwrap();
-    rustix::io::ioctl_fionbio(&full, true).unwrap();
-    let error = loop {
-        if let Err(error) = full.write(&[b'.'; 4096]) {
-            break error;
-        }
-    };
-    assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    let mut command = copy(["--report-to", account.to_str().unwrap(), "-", "-"]);
-    command.env(NO_THREADS.0, NO_THREADS.1);
-    let mut child = command.spawn().unwrap();
-    // When its destination has its end, only the report is left.
-    let mut seen = Vec::new();
-    let mut stdout = child.stdout.take().unwrap();
-    stdout.read_to_end(&mut seen).unwrap();
+    let mut held = Held::start(Reader::Named, false);
     for signal in ["TERM", "INT"] {
-        send(&child, signal);
+        send(&held.child, signal);
     }
-    let code = wait_with_patience(&mut child).code();
+    let code = wait_with_patience(&mut held.child).code();
     assert!([Some(130), Some(143)].contains(&code), "{code:?}");
+}
+
+/// As GNU timeout sends it: to the process, and to the group in which that is. On a busy machine it may come too late for one request.
+#[test]
+fn a_signal_that_comes_twice_at_once_does_not_end_an_empty_copy_that_is_held() {
+    for (reader, has_threads) in [
+        (Reader::Named, true),
+        (Reader::Named, false),
+        (Reader::OfStandardError, true),
+    ] {
+        let is_reported = |_| {
+            let mut held = Held::start(reader, has_threads);
+            held.terminate();
+            held.terminate();
+            let (code, report) = held.take();
+            code == Some(0) && report.contains("\"exit_code\":0")
+        };
+        assert!((0..5).any(is_reported), "{reader:?} {has_threads}");
+    }
+}
+
+/// Later it is a request of its own, and that is heard although the one thread of the copy is held.
+#[test]
+fn a_signal_that_is_repeated_ends_an_empty_copy_that_is_held() {
+    for reader in [Reader::Named, Reader::OfStandardError] {
+        let mut held = Held::start(reader, true);
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = held.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "{reader:?} hangs");
+            held.terminate();
+        };
+        assert_eq!(status.code(), Some(143), "{reader:?}");
+    }
 }
