@@ -100,20 +100,43 @@ fn cannot_begin(error: &io::Error) -> u8 {
 
 /// What is done about each signal.
 fn hear(mailbox: Mailbox, leave: fn(i32)) -> impl FnMut(i32) + Send + 'static {
-    let (mut requests, mut already) = (Requests::default(), false);
-    move |signal| {
+    let mut signals = CopySignals::new(mailbox, leave);
+    move |signal| signals.handle(signal, Instant::now())
+}
+
+/// The signals to a copy.
+struct CopySignals {
+    mailbox: Mailbox,
+    /// Ends the process at once.
+    leave: fn(i32),
+    requests: Requests,
+    /// It was asked to end.
+    is_asked: bool,
+}
+
+impl CopySignals {
+    fn new(mailbox: Mailbox, leave: fn(i32)) -> Self {
+        Self {
+            mailbox,
+            leave,
+            requests: Requests::default(),
+            is_asked: false,
+        }
+    }
+
+    fn handle(&mut self, signal: i32, now: Instant) {
         if platform::ACCOUNT_SIGNALS.contains(&signal) {
-            mailbox.ask_for_account();
+            self.mailbox.ask_for_account();
             return;
         }
-        if !requests.is_new(signal, Instant::now()) {
+        if !self.requests.is_new(signal, now) {
             return;
         }
-        if already {
-            leave(128 + signal);
+        if self.is_asked {
+            (self.leave)(128 + signal);
         }
-        already = true;
-        mailbox.interrupt(signal);
+        self.is_asked = true;
+        self.mailbox.interrupt(signal);
     }
 }
 
@@ -469,7 +492,32 @@ impl HashChoice {
 mod tests {
     use super::*;
     use crate::cli::{Cli, Task};
+    use crate::event::Event;
     use clap::Parser;
+    use std::sync::atomic::{AtomicI32, Ordering};
+    use std::time::Duration;
+
+    /// As GNU timeout sends it. The second request leaves at once.
+    #[test]
+    fn a_signal_that_comes_twice_at_once_is_one_request_to_a_copy() {
+        const TERMINATE: i32 = 15;
+        static LEFT_WITH: AtomicI32 = AtomicI32::new(0);
+        let (mailbox, inbox) = mailbox();
+        let leave = |code| LEFT_WITH.store(code, Ordering::SeqCst);
+        let mut signals = CopySignals::new(mailbox, leave);
+        let now = Instant::now();
+        for _ in 0..2 {
+            signals.handle(TERMINATE, now);
+        }
+        assert_eq!(LEFT_WITH.load(Ordering::SeqCst), 0);
+        signals.handle(TERMINATE, now + Duration::from_secs(1));
+        assert_eq!(LEFT_WITH.load(Ordering::SeqCst), 128 + TERMINATE);
+        drop(signals);
+        let events = std::iter::from_fn(|| inbox.next(None));
+        let interrupts = events.filter(|event| matches!(event, Event::Interrupted(TERMINATE)));
+        // Here the process has not ended at the second one.
+        assert_eq!(interrupts.count(), 2);
+    }
 
     #[test]
     fn why_there_is_no_hash_is_known() {

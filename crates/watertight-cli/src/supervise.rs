@@ -63,6 +63,18 @@ struct Heard {
     inbox: Inbox,
 }
 
+impl Heard {
+    fn new() -> Self {
+        let (mailbox, inbox) = mailbox();
+        Self {
+            request: EndRequest::new(),
+            signal: Arc::new(AtomicI32::new(NONE)),
+            mailbox,
+            inbox,
+        }
+    }
+}
+
 /// Runs the command and returns the exit code.
 pub(crate) fn run(flags: &RunFlags) -> i32 {
     let begun = Instant::now();
@@ -129,40 +141,58 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
 
 /// From now on a signal to us ends the opening of the streams, and then the command.
 fn listen(flags: &RunFlags, is_in_our_group: bool, adoption: &Adoption) -> io::Result<Heard> {
-    let (mailbox, inbox) = mailbox();
-    let heard = Heard {
-        request: EndRequest::new(),
-        signal: Arc::new(AtomicI32::new(NONE)),
-        mailbox,
-        inbox,
-    };
-    let (signal, request) = (heard.signal.clone(), heard.request.clone());
-    let (mailbox, asked) = (heard.mailbox.clone(), adoption.asked());
+    let heard = Heard::new();
     // Unheard they would end us with our terminal as the command has it.
     let more: &[i32] = if flags.tty {
         &platform::ENDING_SIGNALS
     } else {
         &[]
     };
-    // A key that ends the shell around us may have us in the background by the time we hear it: where we began counts, too.
-    let began_in_foreground = is_in_our_group && platform::is_in_foreground();
-    let mut requests = Requests::default();
-    platform::watch_signals(more, move |number| {
-        if !requests.is_new(number, Instant::now()) {
+    let mut signals = RunSignals::new(&heard, adoption.asked(), is_in_our_group);
+    platform::watch_signals(more, move |number| signals.handle(number, Instant::now()))?;
+    Ok(heard)
+}
+
+/// The signals to a run.
+struct RunSignals {
+    requests: Requests,
+    mailbox: Mailbox,
+    request: EndRequest,
+    signal: Arc<AtomicI32>,
+    asked: Arc<Asked>,
+    is_in_our_group: bool,
+    began_in_foreground: bool,
+}
+
+impl RunSignals {
+    fn new(heard: &Heard, asked: Arc<Asked>, is_in_our_group: bool) -> Self {
+        Self {
+            requests: Requests::default(),
+            mailbox: heard.mailbox.clone(),
+            request: heard.request.clone(),
+            signal: heard.signal.clone(),
+            asked,
+            is_in_our_group,
+            // A key that ends the shell around us may have us in the background by the time we hear it: where we began counts, too.
+            began_in_foreground: is_in_our_group && platform::is_in_foreground(),
+        }
+    }
+
+    fn handle(&mut self, number: i32, now: Instant) {
+        if !self.requests.is_new(number, now) {
             return;
         }
         // While there is no command, every signal is for us.
-        mailbox.interrupt(number);
+        self.mailbox.interrupt(number);
         let is_the_commands = platform::is_typed(number)
-            && (began_in_foreground || (is_in_our_group && platform::is_in_foreground()));
-        if !is_the_commands || asked.is_command_over() {
-            signal.store(number, Ordering::SeqCst);
+            && (self.began_in_foreground || (self.is_in_our_group && platform::is_in_foreground()));
+        if !is_the_commands || self.asked.is_command_over() {
+            self.signal.store(number, Ordering::SeqCst);
             // Sent again, it leaves no grace.
-            request.send();
-            asked.note();
+            self.request.send();
+            self.asked.note();
         }
-    })?;
-    Ok(heard)
+    }
 }
 
 /// Runs the command to its end, on its streams or in a terminal of its own. What came of it, or the exit code, if that is not known.
@@ -466,4 +496,26 @@ fn cannot_save(flags: &RunFlags, error: &io::Error) -> i32 {
         path.display()
     ));
     OURS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As GNU timeout sends it. The second request leaves the command no grace.
+    #[test]
+    fn a_signal_that_comes_twice_at_once_is_one_request_to_a_run() {
+        const TERMINATE: i32 = 15;
+        let heard = Heard::new();
+        let asked = Adoption::new().asked();
+        let mut signals = RunSignals::new(&heard, asked.clone(), false);
+        let now = Instant::now();
+        for _ in 0..2 {
+            signals.handle(TERMINATE, now);
+        }
+        assert_eq!(asked.times(), 1);
+        assert_eq!(heard.signal.load(Ordering::SeqCst), TERMINATE);
+        signals.handle(TERMINATE, now + Duration::from_secs(1));
+        assert_eq!(asked.times(), 2);
+    }
 }
