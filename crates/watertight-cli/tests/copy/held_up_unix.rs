@@ -90,9 +90,9 @@ fn until_more_comes(pipe: impl AsFd) {
     until(|| rustix::io::ioctl_fionread(&pipe).unwrap() > LARGE as u64 / 2);
 }
 
-/// poll: whether a FIFO has no more room.
-fn is_full(fifo: &File) -> bool {
-    let mut polled = [PollFd::new(fifo, PollFlags::OUT)];
+/// poll: whether a pipe has no more room.
+fn is_full(pipe: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&pipe, PollFlags::OUT)];
     let at_once = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -345,6 +345,30 @@ fn a_pipe_whose_lock_is_kept_is_enlarged_beside_everything_else() {
     );
     assert_eq!(report["ending"], "slow_deadline", "{report}");
     assert_eq!(child.wait().unwrap().code(), Some(6), "{report}");
+}
+
+/// What this program reads before it writes it has come from the disk by then: whoever keeps the lock, it is not our own thread.
+#[test]
+fn a_reader_that_keeps_the_lock_is_given_up_although_the_source_is_a_file() {
+    let (_folder, source, _) = folder_with(2 * LARGE);
+    let source = file(&source);
+    let copies = ["--stable", "--hash"].map(|option| {
+        let (from, into) = large_pipe();
+        let slow = [option, "--slow", "fail", "--slow-after", "3s"];
+        let ends = [source.as_str(), "-"];
+        let mut child = copy(slow.iter().chain(&ends))
+            .stdout(into.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        until(|| is_full(&into));
+        (lines(&mut child), child, Holder::of(from))
+    });
+    for (lines, mut child, holder) in copies {
+        let report = report(&lines);
+        drop(holder);
+        assert_eq!(report["ending"], "slow_deadline", "{report}");
+        assert_eq!(child.wait().unwrap().code(), Some(6), "{report}");
+    }
 }
 
 /// The close of the pipe waits for the lock, and so does the question at the source's end: nobody else waits for them.
