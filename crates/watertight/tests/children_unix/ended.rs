@@ -210,3 +210,47 @@ fn who_did_as_it_was_asked_is_told_from_who_was_killed() {
     assert!(asked.len() == 2 && asked[0] == id, "{tree:?}");
     assert_eq!(killed, asked[1..], "{tree:?}");
 }
+
+/// The child passes a bound that leaves no grace: it is looked at once more, and lives. If its other output were read between that look and the
+/// kill, it would end by itself, with 3.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_has_no_grace_is_killed_before_anything_else_is_read() {
+    use crate::common::read_exactly;
+    use watertight::{AtBound, Direction, OutputStream};
+
+    let _accounted = accounted();
+    let script = "echo ready >&2; read line; echo out; echo said >&4; read line; exit 3";
+    let mut command = shell(script);
+    command.stdin(Input::piped()).stderr(Output::piped());
+    let mut child = command.pipe_at(4, Direction::Write).spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    let said = child.take_reader(4).unwrap();
+    let stat = format!("/proc/{}/stat", child.id());
+    let limits = Limits::new()
+        .grace(Duration::ZERO)
+        .stderr_bytes_max(0)
+        .stderr_at_bound(AtBound::End);
+    let run = child.communicate(limits).on_output(move |stream, _| {
+        // One that was killed reads no line.
+        let _ = input.try_send(b"go on\n");
+        match stream {
+            OutputStream::Stderr => assert_eq!(read_exactly(&said, 5), b"said\n"),
+            OutputStream::Stdout => await_end(&stat),
+        }
+    });
+    let outcome = run.within(PATIENCE).wait().unwrap();
+    assert!(!outcome.has_observer_panicked);
+    assert_eq!(outcome.ended, EndedBy::Bound);
+    assert_eq!(outcome.stdout.bytes, b"out\n");
+    let status = outcome.exit.unwrap().status().unwrap();
+    assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
+}
+
+/// Waits until a process is over that nobody reaps meanwhile.
+#[cfg(target_os = "linux")]
+fn await_end(stat: &str) {
+    while std::fs::read_to_string(stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        std::thread::yield_now();
+    }
+}
