@@ -3,6 +3,7 @@
 
 use crate::common::children::accounted;
 use crate::common::{PATIENCE, read_to_end};
+use futures_lite::future::{block_on, poll_once};
 use std::future::Future;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::ThreadId;
 use std::time::Duration;
 use watertight::{
-    AfterExit, Command, EndRequest, EndedBy, Ledger, Limits, Observer, ReaderOptions, WriterOptions,
+    AfterExit, Child, Command, EndRequest, EndedBy, Input, Ledger, Limits, Observer, Output,
+    PipeWriter, ReaderOptions, WriterOptions,
 };
 
 /// Holds up the library's thread when it tells of progress first, until it is let go.
@@ -114,21 +116,32 @@ impl Wake for HoldsUpOnce {
     }
 }
 
-/// The thread that hears of children's ends is held up by another child's waker.
-#[test]
-fn a_child_that_is_over_is_not_ended_although_nobody_has_told_of_it_yet() {
-    let accounted = accounted();
-    let shell = |script: &str| {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command.stdin(watertight::Input::piped());
-        command.stdout(watertight::Output::piped());
-        command.stderr(watertight::Output::null());
-        let mut child = command.spawn().unwrap();
-        let input = child.stdin.take().unwrap();
-        (child, input)
-    };
-    let (other, others_input) = shell("read x");
+/// A shell whose input is a pipe. Its outputs are nothing of the test's.
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdin(Input::piped());
+    command.stdout(Output::null()).stderr(Output::null());
+    command
+}
+
+/// The child, and its input.
+fn start(command: &mut Command) -> (Child, PipeWriter) {
+    let mut child = command.spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    (child, input)
+}
+
+/// Waits until a child is over. Nobody reaps it meanwhile.
+fn await_end(id: u32) {
+    let stat = format!("/proc/{id}/stat");
+    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        std::thread::yield_now();
+    }
+}
+
+/// Calls `act` while the thread that hears of children's ends is held up by another child's waker, so that nobody tells that a child is over.
+fn while_no_end_is_told(act: impl FnOnce()) {
+    let (other, input) = start(&mut shell("read x"));
     let (entered, is_held_up) = channel();
     let (let_go, go) = channel();
     let holds_up = Waker::from(Arc::new(HoldsUpOnce {
@@ -138,41 +151,62 @@ fn a_child_that_is_over_is_not_ended_although_nobody_has_told_of_it_yet() {
     let mut waiting = Box::pin(other.wait());
     let mut context = Context::from_waker(&holds_up);
     assert!(waiting.as_mut().poll(&mut context).is_pending());
-
-    let (child, input) = shell("read x; sleep 1000 </dev/null & echo said; exit 3");
-    let stat = format!("/proc/{}/stat", child.id());
-    let request = EndRequest::new();
-    let limits = Limits::new().after_exit(AfterExit::ToDeadline);
-    let (told, is_told) = channel();
-    let waker = Waker::from(Arc::new(Told(Mutex::new(told))));
-    let mut context = Context::from_waker(&waker);
-    let mut run = Box::pin(child.communicate(limits.end_on(&request)));
-    assert!(run.as_mut().poll(&mut context).is_pending());
-
-    // From here on nobody tells that a child is over.
-    drop(others_input);
+    drop(input);
     is_held_up.recv_timeout(PATIENCE).unwrap();
-    input.send(b"go on\n").wait().unwrap();
-    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
-        std::thread::yield_now();
-    }
-    request.send();
-    let outcome = loop {
-        is_told.recv_timeout(PATIENCE).unwrap();
-        if let Poll::Ready(outcome) = run.as_mut().poll(&mut context) {
-            break outcome.unwrap();
-        }
-    };
-    assert_eq!(outcome.ended, EndedBy::Request);
-    assert_eq!(outcome.exit.unwrap().status().unwrap().code(), Some(3));
-    assert_eq!(outcome.stdout.bytes, b"said\n");
-    assert!(outcome.tree.is_none(), "{:?}", outcome.tree);
-    outcome.holders.iter().for_each(kill);
-
+    act();
     let_go.send(()).unwrap();
-    assert!(futures_lite::future::block_on(waiting).is_ok());
-    drop((run, input, other));
-    drop(accounted);
+    assert!(block_on(waiting).is_ok());
+}
+
+#[test]
+fn a_child_that_is_over_is_not_ended_although_nobody_has_told_of_it_yet() {
+    let _accounted = accounted();
+    while_no_end_is_told(|| {
+        let mut command = shell("read x; sleep 1000 </dev/null & echo said; exit 3");
+        let (child, input) = start(command.stdout(Output::piped()));
+        let id = child.id();
+        let request = EndRequest::new();
+        let limits = Limits::new().after_exit(AfterExit::ToDeadline);
+        let (told, is_told) = channel();
+        let waker = Waker::from(Arc::new(Told(Mutex::new(told))));
+        let mut context = Context::from_waker(&waker);
+        let mut run = Box::pin(child.communicate(limits.end_on(&request)));
+        assert!(run.as_mut().poll(&mut context).is_pending());
+        input.send(b"go on\n").wait().unwrap();
+        await_end(id);
+        request.send();
+        let outcome = loop {
+            is_told.recv_timeout(PATIENCE).unwrap();
+            if let Poll::Ready(outcome) = run.as_mut().poll(&mut context) {
+                break outcome.unwrap();
+            }
+        };
+        assert_eq!(outcome.ended, EndedBy::Request);
+        assert_eq!(outcome.exit.unwrap().status().unwrap().code(), Some(3));
+        assert_eq!(outcome.stdout.bytes, b"said\n");
+        assert!(outcome.tree.is_none(), "{:?}", outcome.tree);
+        outcome.holders.iter().for_each(kill);
+    });
+}
+
+/// Its outputs are at their ends. So that was its own end and nobody is signalled, whatever the rule for those who stay behind.
+#[test]
+fn a_wait_that_is_given_up_tells_the_end_of_a_child_that_is_over() {
+    let _accounted = accounted();
+    for rule in [AfterExit::ToDeadline, AfterExit::ToEnd] {
+        while_no_end_is_told(|| {
+            let (child, input) = start(&mut shell("read x; exit 3"));
+            let id = child.id();
+            let mut run = child.communicate(Limits::new().after_exit(rule));
+            assert!(block_on(poll_once(&mut run)).is_none());
+            drop(input);
+            await_end(id);
+            let outcome = block_on(run.within(Duration::ZERO)).unwrap();
+            assert_eq!(outcome.ended, EndedBy::Itself, "{rule:?}");
+            assert_eq!(outcome.exit.unwrap().status().unwrap().code(), Some(3));
+            assert!(outcome.tree.is_none(), "{:?}", outcome.tree);
+        });
+    }
 }
 
 /// Somebody who writes for ever has something there at every look.
