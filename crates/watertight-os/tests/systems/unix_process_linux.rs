@@ -9,7 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 use std::time::Instant;
-use watertight_os::{EarlierStarts, Found, Grouping, holders_of, is_in_terminals_foreground};
+use watertight_os::{
+    EarlierStarts, Found, Grouping, TreeLook, holders_of, is_in_terminals_foreground,
+};
 
 /// A process in a session of its own that ignores SIGTERM and says when it is ready.
 const FAR_AWAY: &str = "setsid /bin/sh -c 'trap \"\" TERM; echo ready; exec sleep 1000'";
@@ -77,6 +79,31 @@ fn who_has_left_the_group_since_the_last_look_is_asked_by_itself() {
     }
     assert!(process.is_tree_over(), "it was not asked");
     assert!(process.kill().unwrap());
+    assert_ends(stdout);
+    assert_eq!(status(&process).signal(), Some(libc::SIGKILL));
+}
+
+/// The request has looked at the tree for itself. Nothing leads to the one who came later once the child is over.
+#[test]
+fn who_is_started_behind_a_request_to_end_is_noted_for_whoever_waits() {
+    let _accounted = Accounted::start();
+    let script = format!("trap '' TERM; echo ready; read line; {FAR_AWAY} & wait");
+    let mut command = shell(&script);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let (process, streams) = start_grouped(&mut command, Grouping::Own);
+    let (mut stdin, mut stdout) = (streams.stdin.unwrap(), streams.stdout.unwrap());
+    assert_eq!(first_line(&mut stdout), "ready\n");
+    let asked = process.terminate_tree();
+    assert_eq!(asked.signalled.len(), 1, "{asked:?}");
+    stdin.write_all(b"go\n").unwrap();
+    assert_eq!(first_line(&mut stdout), "ready\n");
+    process.note_tree().unwrap();
+    assert!(process.kill().unwrap());
+    assert!(process.wait_for_exit(Some(PATIENCE)).unwrap());
+    let look = process.look_at_tree().unwrap();
+    assert!(matches!(look, TreeLook::Held(_)), "{look:?}");
+    let killed = process.kill_tree();
+    assert_eq!(killed.signalled.len(), 1, "{killed:?}");
     assert_ends(stdout);
     assert_eq!(status(&process).signal(), Some(libc::SIGKILL));
 }
