@@ -367,7 +367,7 @@ impl Process {
         holders_of(handle)
     }
 
-    /// Remembers who is in the tree now, if it was not looked at before (Linux): so whoever leaves the group, and loses its parent by the
+    /// Remembers who is in the tree now, if that was not done before (Linux): so whoever leaves the group, and loses its parent by the
     /// child's end, is still known to [`look_at_tree`](Self::look_at_tree). Never waits.
     ///
     /// # Errors

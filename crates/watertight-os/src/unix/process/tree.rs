@@ -110,7 +110,7 @@ impl Tree {
         !self.members.iter().any(Member::is_alive)
     }
 
-    /// Remembers who is in the tree, unless it was looked at before: whoever leaves the group and loses its parent later is still known.
+    /// Remembers who is in the tree, unless that was done before: whoever leaves the group and loses its parent later is still known.
     pub(super) fn note(&mut self, leader: &Hold, is_reaped: bool) -> io::Result<()> {
         if self.was_noted {
             return Ok(());
@@ -170,10 +170,9 @@ impl Tree {
         });
     }
 
-    /// What another look has seen is remembered too.
+    /// What a kill has seen is remembered too. Who waits looks anew behind it: whom it has not ended may have started others.
     pub(super) fn join(&mut self, other: Self) {
         self.members.extend(other.members);
-        self.was_noted |= other.was_noted;
     }
 }
 
