@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{self, OFlags};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use signal_hook::consts::{SIGINT, SIGQUIT};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,8 +32,49 @@ pub(crate) fn has_controlling_terminal() -> bool {
     controlling_terminal().is_some()
 }
 
+/// Ctrl-C and Ctrl-\: a terminal sends these signals to everybody in its foreground.
+const KEYS: [i32; 2] = [SIGINT, SIGQUIT];
+
+/// Tells the signals that keys have sent from those that processes have sent.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub(crate) struct Keyboard;
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+impl Keyboard {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+
+    /// Whether a key has sent a signal to us that has this `si_code`: that of a signal from a process is 0 or less (sigaction(2)).
+    pub(crate) fn has_sent(&self, signal: i32, code: i32) -> bool {
+        KEYS.contains(&signal) && code > 0
+    }
+}
+
+/// Tells the signals that keys may have sent from others. Here a signal does not say who has sent it.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+pub(crate) struct Keyboard {
+    began_in_foreground: bool,
+}
+
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+impl Keyboard {
+    /// A key that ends the shell around us may have us in the background by the time we hear it: where we begin counts, too.
+    pub(crate) fn new() -> Self {
+        Self {
+            began_in_foreground: is_in_foreground(),
+        }
+    }
+
+    /// Whether a key may have sent a signal to us: we are in the foreground, where it would reach us.
+    pub(crate) fn has_sent(&self, signal: i32, _: i32) -> bool {
+        KEYS.contains(&signal) && (self.began_in_foreground || is_in_foreground())
+    }
+}
+
 /// Whether we are in the foreground of our controlling terminal: what is typed there reaches us.
-pub(crate) fn is_in_foreground() -> bool {
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn is_in_foreground() -> bool {
     controlling_terminal().is_some_and(|terminal| !is_in_background(&terminal))
 }
 

@@ -1,6 +1,14 @@
-//! Signals that ask us to end: which of them are requests of their own.
+//! Signals to us: what is known of one, and which of those that ask us to end are requests of their own.
 
 use std::time::{Duration, Instant};
+
+/// A signal to us.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Signal {
+    pub(crate) number: i32,
+    /// A key has sent it to everybody in the terminal's foreground, or may have, where the system does not tell that.
+    pub(crate) is_typed: bool,
+}
 
 /// GNU timeout sends its signal to its child and then to its own group, in which the child is: that is one request, which comes twice within
 /// microseconds. Nobody presses a key twice that fast, and who does without a grace may wait as long as this.

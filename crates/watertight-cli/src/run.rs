@@ -21,7 +21,7 @@ use crate::report::{
     Counters, DestinationReport, HashReport, NoHash, PipeEnding, Report, SourceReport,
 };
 use crate::report_to;
-use crate::requests::Requests;
+use crate::requests::{Requests, Signal};
 use crate::source_ending::SourceEnding;
 use crate::units::{base64_unless_text, hexadecimal, shown_name};
 
@@ -99,9 +99,9 @@ fn cannot_begin(error: &io::Error) -> u8 {
 }
 
 /// What is done about each signal.
-fn hear(mailbox: Mailbox, leave: fn(i32)) -> impl FnMut(i32) + Send + 'static {
+fn hear(mailbox: Mailbox, leave: fn(i32)) -> impl FnMut(Signal) + Send + 'static {
     let mut signals = CopySignals::new(mailbox, leave);
-    move |signal| signals.handle(signal, Instant::now())
+    move |signal| signals.handle(signal.number, Instant::now())
 }
 
 /// The signals to a copy.

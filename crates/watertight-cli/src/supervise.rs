@@ -8,7 +8,7 @@ use crate::oom::KillsBefore;
 use crate::orphans::{Adoption, Asked};
 use crate::platform::{self, Meanwhile, OurTerminal};
 use crate::report_to;
-use crate::requests::Requests;
+use crate::requests::{Requests, Signal};
 use crate::run_ending::{RunEnding, ending};
 use crate::run_flags::RunFlags;
 use crate::run_report::{Beside, RunReport};
@@ -149,7 +149,7 @@ fn listen(flags: &RunFlags, is_in_our_group: bool, adoption: &Adoption) -> io::R
         &[]
     };
     let mut signals = RunSignals::new(&heard, adoption.asked(), is_in_our_group);
-    platform::watch_signals(more, move |number| signals.handle(number, Instant::now()))?;
+    platform::watch_signals(more, move |signal| signals.handle(signal, Instant::now()))?;
     Ok(heard)
 }
 
@@ -160,8 +160,8 @@ struct RunSignals {
     request: EndRequest,
     signal: Arc<AtomicI32>,
     asked: Arc<Asked>,
+    /// The command is in our group.
     is_in_our_group: bool,
-    began_in_foreground: bool,
 }
 
 impl RunSignals {
@@ -173,21 +173,19 @@ impl RunSignals {
             signal: heard.signal.clone(),
             asked,
             is_in_our_group,
-            // A key that ends the shell around us may have us in the background by the time we hear it: where we began counts, too.
-            began_in_foreground: is_in_our_group && platform::is_in_foreground(),
         }
     }
 
-    fn handle(&mut self, number: i32, now: Instant) {
-        if !self.requests.is_new(number, now) {
+    fn handle(&mut self, signal: Signal, now: Instant) {
+        if !self.requests.is_new(signal.number, now) {
             return;
         }
         // While there is no command, every signal is for us.
-        self.mailbox.interrupt(number);
-        let is_the_commands = platform::is_typed(number)
-            && (self.began_in_foreground || (self.is_in_our_group && platform::is_in_foreground()));
+        self.mailbox.interrupt(signal.number);
+        // It has heard the key as we have.
+        let is_the_commands = signal.is_typed && self.is_in_our_group;
         if !is_the_commands || self.asked.is_command_over() {
-            self.signal.store(number, Ordering::SeqCst);
+            self.signal.store(signal.number, Ordering::SeqCst);
             // Sent again, it leaves no grace.
             self.request.send();
             self.asked.note();
@@ -505,16 +503,19 @@ mod tests {
     /// As GNU timeout sends it. The second request leaves the command no grace.
     #[test]
     fn a_signal_that_comes_twice_at_once_is_one_request_to_a_run() {
-        const TERMINATE: i32 = 15;
+        const TERMINATE: Signal = Signal {
+            number: 15,
+            is_typed: false,
+        };
         let heard = Heard::new();
         let asked = Adoption::new().asked();
-        let mut signals = RunSignals::new(&heard, asked.clone(), false);
+        let mut signals = RunSignals::new(&heard, asked.clone(), true);
         let now = Instant::now();
         for _ in 0..2 {
             signals.handle(TERMINATE, now);
         }
         assert_eq!(asked.times(), 1);
-        assert_eq!(heard.signal.load(Ordering::SeqCst), TERMINATE);
+        assert_eq!(heard.signal.load(Ordering::SeqCst), TERMINATE.number);
         signals.handle(TERMINATE, now + Duration::from_secs(1));
         assert_eq!(asked.times(), 2);
     }

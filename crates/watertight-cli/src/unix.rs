@@ -1,8 +1,8 @@
 //! What is different on Unix: names and commands (`unix_words.rs`), standard error (`unix_stderr.rs`), files (`unix_files.rs`), signals
 //! (`unix_signals.rs`), what an end says of itself (`unix_outlook.rs`), and that there are FIFOs.
 
+pub(crate) use crate::foreground::has_controlling_terminal;
 use crate::foreground::is_in_background;
-pub(crate) use crate::foreground::{has_controlling_terminal, is_in_foreground};
 pub(crate) use crate::run_terminal::{Meanwhile, OurTerminal};
 pub(crate) use crate::unix_files::{
     is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
@@ -17,7 +17,7 @@ pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,
 };
 use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGQUIT, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::{SIGUSR1, SIGXFSZ};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -115,11 +115,6 @@ pub(crate) const HELD_BY: &str = "its output is held by";
 /// The end of the program with this code, which is a byte.
 pub(crate) fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
-}
-
-/// Whether a terminal sends the signal to everybody in its foreground: Ctrl-C and Ctrl-\.
-pub(crate) fn is_typed(signal: i32) -> bool {
-    signal == SIGINT || signal == SIGQUIT
 }
 
 /// From now on a file that may grow no more (`ulimit -f`) is the failure of the write that finds out, and not the end of this

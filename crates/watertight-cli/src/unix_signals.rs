@@ -3,6 +3,8 @@
 //! The system gives a signal to the main thread if that does not block it, and while that is inside a call which no signal ends, nobody hears
 //! it. So those that ask us to end are left to the thread that hears them.
 
+use crate::foreground::Keyboard;
+use crate::requests::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::SigId;
 use signal_hook::consts::{
@@ -13,7 +15,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::iterator::backend::{
     OwningSignalIterator, PollResult, SignalDelivery, SignalIterator,
 };
-use signal_hook::iterator::exfiltrator::SignalOnly;
+use signal_hook::iterator::exfiltrator::WithRawSiginfo;
 use signal_hook::low_level::unregister;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -33,7 +35,7 @@ pub(crate) const AT_ONCE: Timespec = Timespec {
 pub(crate) const ENDING_SIGNALS: [i32; 5] = [SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU];
 
 /// Where a handler leaves a signal, and where it is taken out: the stream is readable then.
-type Delivery = SignalDelivery<UnixStream, SignalOnly>;
+type Delivery = SignalDelivery<UnixStream, WithRawSiginfo>;
 
 /// Signals that are kept until there is a thread that hears them.
 pub(crate) struct KeptSignals {
@@ -45,7 +47,7 @@ pub(crate) struct KeptSignals {
 
 struct Kept {
     delivery: Delivery,
-    hear: Box<dyn FnMut(i32) + Send>,
+    hear: Box<dyn FnMut(Signal) + Send>,
 }
 
 impl KeptSignals {
@@ -55,7 +57,7 @@ impl KeptSignals {
     pub(crate) fn keep(
         more: &[i32],
         ends_at_another: bool,
-        hear: impl FnMut(i32) + Send + 'static,
+        hear: impl FnMut(Signal) + Send + 'static,
     ) -> io::Result<Self> {
         let asking = asking();
         // First, so that none is lost.
@@ -112,7 +114,7 @@ impl KeptSignals {
 /// From now on `hear` is called with each signal that asks us to end, and with those of `more`.
 pub(crate) fn watch_signals(
     more: &[i32],
-    hear: impl FnMut(i32) + Send + 'static,
+    hear: impl FnMut(Signal) + Send + 'static,
 ) -> io::Result<()> {
     spawn(delivery(&asking(), more)?, hear)
 }
@@ -147,25 +149,30 @@ fn delivery(asking: &[i32], more: &[i32]) -> io::Result<Delivery> {
     let more = more.iter().copied().filter(is_wanted);
     let signals = asking.iter().copied().chain(more).chain([SIGCHLD]);
     let (read, write) = UnixStream::pair()?;
-    SignalDelivery::with_pipe(read, write, SignalOnly, signals)
+    SignalDelivery::with_pipe(read, write, WithRawSiginfo, signals)
 }
 
 /// Starts the thread that hears them. What has come by now is heard before that: nothing that happens from here on comes before it.
-fn spawn(delivery: Delivery, mut hear: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
-    let mut signals: OwningSignalIterator<UnixStream, SignalOnly> =
-        SignalIterator::new::<UnixStream>(delivery);
-    while let PollResult::Signal(signal) = signals.poll_signal(&mut look) {
-        if signal != SIGCHLD {
-            hear(signal);
+fn spawn(delivery: Delivery, mut hear: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
+    let keyboard = Keyboard::new();
+    let mut tell = move |number: i32, code: i32| {
+        if number != SIGCHLD {
+            let is_typed = keyboard.has_sent(number, code);
+            hear(Signal { number, is_typed });
         }
+    };
+    let mut signals: OwningSignalIterator<UnixStream, WithRawSiginfo> =
+        SignalIterator::new::<UnixStream>(delivery);
+    while let PollResult::Signal(info) = signals.poll_signal(&mut look) {
+        tell(info.si_signo, info.si_code);
     }
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
             loop {
                 match signals.poll_signal(&mut wait) {
-                    PollResult::Signal(SIGCHLD) | PollResult::Pending => {}
-                    PollResult::Signal(signal) => hear(signal),
+                    PollResult::Pending => {}
+                    PollResult::Signal(info) => tell(info.si_signo, info.si_code),
                     // Nobody closes it, and nothing keeps a socket of our own from being read.
                     PollResult::Closed | PollResult::Err(_) => return,
                 }

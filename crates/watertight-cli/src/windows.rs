@@ -1,6 +1,7 @@
 //! What is different on Windows: names are Unicode, a command's arguments are one string, and there are drives.
 
 use crate::outlook::Outlook;
+use crate::requests::Signal;
 pub(crate) use crate::windows_files::{
     is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
     private_options, rename, rename_new, resume_options, sync_folder, take_over,
@@ -38,18 +39,8 @@ pub(crate) fn exit_code(code: i32) -> ExitCode {
 /// Ctrl-C's number, as on Unix, so that the exit code is the same.
 const INTERRUPT: i32 = 2;
 
-/// Whether a console sends it to everybody who is there.
-pub(crate) fn is_typed(signal: i32) -> bool {
-    signal == INTERRUPT
-}
-
 /// Whether we have a console.
 pub(crate) fn has_controlling_terminal() -> bool {
-    watertight::is_in_terminals_foreground()
-}
-
-/// Whether we have a console: it has no background.
-pub(crate) fn is_in_foreground() -> bool {
     watertight::is_in_terminals_foreground()
 }
 
@@ -320,7 +311,7 @@ impl KeptSignals {
     pub(crate) fn keep(
         more: &[i32],
         _ends_at_another: bool,
-        hear: impl FnMut(i32) + Send + 'static,
+        hear: impl FnMut(Signal) + Send + 'static,
     ) -> io::Result<Self> {
         watch_signals(more, hear).map(|()| Self)
     }
@@ -342,9 +333,14 @@ pub(crate) const ENDING_SIGNALS: [i32; 0] = [];
 /// From now on `hear` is called at Ctrl-C and Ctrl-Break. There are no others.
 pub(crate) fn watch_signals(
     _more: &[i32],
-    mut hear: impl FnMut(i32) + Send + 'static,
+    mut hear: impl FnMut(Signal) + Send + 'static,
 ) -> io::Result<()> {
-    ctrlc::set_handler(move || hear(INTERRUPT)).map_err(io::Error::other)
+    let signal = Signal {
+        number: INTERRUPT,
+        // The console sends it to everybody who is there.
+        is_typed: true,
+    };
+    ctrlc::set_handler(move || hear(signal)).map_err(io::Error::other)
 }
 
 /// Not to be had here.

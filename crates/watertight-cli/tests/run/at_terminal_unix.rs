@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use crate::harness::terminal::{Session, path, until};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -80,6 +80,24 @@ fn ctrl_c_reaches_a_command_once() {
         session.shows("after this: 1\r\n");
         // It ended by itself: nobody has asked it to.
         session.shows("code 7\r\n");
+        assert_eq!(session.code(), Some(0));
+    }
+}
+
+/// Nobody has typed it: the command does not hear it, and we end that as on any other signal to us.
+#[test]
+fn an_interrupt_that_is_sent_to_a_run_in_the_foreground_ends_it() {
+    let command = r#"trap 'echo heard' INT QUIT
+        echo "ready $PPID"
+        until read -r line; do :; done"#;
+    let run = r#"watertight run -- sh -c "$C"; echo "code $?""#;
+    for (signal, code) in [(Signal::INT, "130"), (Signal::QUIT, "131")] {
+        let session = Session::start("sh", Path::new("."), run, command);
+        session.shows("ready ");
+        let pid = session.shows("\n").trim().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        let shown = session.shows(&format!("code {code}\r\n"));
+        assert!(!shown.contains("heard"), "{shown}");
         assert_eq!(session.code(), Some(0));
     }
 }
