@@ -14,7 +14,7 @@ use super::kernel::{self, Features};
 use super::moving;
 use super::passing::{Passing, is_passing, is_short_of_memory};
 use super::readiness::{Events, Poller};
-use super::until_read::{self, Asking};
+use super::until_read::{self, Questions};
 use crate::fault::fallible;
 use crate::step::{Direction, Refused, Step, StepError, step};
 use rustix::event::PollFlags;
@@ -45,7 +45,7 @@ struct Posted(Mutex<Vec<Completion>>);
 pub struct Native {
     poller: Arc<Poller>,
     armed: Mutex<Table>,
-    asking: Mutex<Vec<Asking>>,
+    asking: Questions,
     passing: Mutex<Vec<Passing>>,
     events: Mutex<Events>,
     posted: Arc<Posted>,
@@ -83,7 +83,7 @@ impl Native {
         Ok(Self {
             poller,
             armed: Mutex::default(),
-            asking: Mutex::default(),
+            asking: Questions::default(),
             passing: Mutex::default(),
             events: Mutex::new(Events::new()),
             posted,
@@ -181,7 +181,7 @@ impl Native {
         if let Some(outcome) = until_read::ask(handle) {
             return Submitted::Done(outcome);
         }
-        lock(&self.asking).push(Asking::new(id, handle.clone()));
+        self.asking.add(id, handle.clone());
         self.wake();
         Submitted::InFlight
     }
@@ -295,9 +295,7 @@ impl Native {
 
     /// A forked child lets go of what an operation refers to. A table that another thread had at the fork stays as it is.
     fn forget_elsewhere(&self, handle: &Handle, id: OpId) {
-        if let Ok(mut asking) = self.asking.try_lock() {
-            asking.retain(|asking| asking.id != id);
-        }
+        self.asking.forget_elsewhere(id);
         let armed = self.armed.try_lock().ok();
         let removed = armed.and_then(|mut armed| armed.remove(handle.poll_key));
         drop(removed);
@@ -476,14 +474,7 @@ impl Backend for Native {
             return Cancelled::Done(Outcome::cancelled());
         }
         if id.kind == OpKind::UntilRead {
-            let mut asking = lock(&self.asking);
-            let before = asking.len();
-            asking.retain(|asking| asking.id != id);
-            return if asking.len() < before {
-                Cancelled::Done(Outcome::cancelled())
-            } else {
-                Cancelled::Requested
-            };
+            return self.asking.cancel(id);
         }
         if let Some(helped) = handle.helped() {
             return helped.helper.cancel();
@@ -548,7 +539,7 @@ impl Backend for Native {
             (until, question) => until.or(question),
         };
         let polled = self.poll(deadline, completions);
-        self.ask_again(completions);
+        self.asking.ask_again(completions);
         self.write_again(completions);
         completions.append(&mut lock(&self.posted.0));
         polled

@@ -3,6 +3,7 @@
 //! No Unix tells when a pipe becomes empty for its writer, so this is the library's one polling loop: from 50 µs up to
 //! 10 ms between questions, and only while somebody waits for the answer.
 
+use super::calls::lock;
 use super::classify::{Call, classified};
 use super::handle::{Handle, Kind, polled};
 use super::kernel;
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use watertight_core::{Class, OpId, Outcome};
+use watertight_core::{Cancelled, Class, Completion, OpId, Outcome};
 
 const PAUSE_FIRST: Duration = Duration::from_micros(50);
 const PAUSE_MAX: Duration = Duration::from_millis(10);
@@ -54,33 +55,108 @@ fn failed(call: Call, code: Errno) -> Outcome {
     Outcome::failed(class, os)
 }
 
+/// Those that wait for an answer. A question may be held up in the kernel, by whoever keeps the pipe's lock, so the table's own lock is
+/// released meanwhile: nobody who asks about another pipe, or takes a question back, waits for that.
+#[derive(Debug, Default)]
+pub(super) struct Questions(Mutex<Vec<Asking>>);
+
 /// One that waits.
 #[derive(Debug)]
-pub(super) struct Asking {
-    pub(super) id: OpId,
-    pub(super) next: Instant,
+struct Asking {
+    id: OpId,
+    next: Instant,
     handle: Arc<Handle>,
     pause: Duration,
+    /// It is being asked right now.
+    is_running: bool,
+    /// A cancel came meanwhile: it must not wait again.
+    is_cancelled: bool,
 }
 
-impl Asking {
-    pub(super) fn new(id: OpId, handle: Arc<Handle>) -> Self {
-        Self {
+impl Questions {
+    /// Adds one that was not answered at once.
+    pub(super) fn add(&self, id: OpId, handle: Arc<Handle>) {
+        lock(&self.0).push(Asking {
             id,
             next: Instant::now() + PAUSE_FIRST,
             handle,
             pause: PAUSE_FIRST,
+            is_running: false,
+            is_cancelled: false,
+        });
+    }
+
+    /// When one is to be asked again.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let all = lock(&self.0);
+        let waiting = all.iter().filter(|asking| !asking.is_running);
+        waiting.map(|asking| asking.next).min()
+    }
+
+    /// Asks those again whose time has come.
+    pub(super) fn ask_again(&self, completions: &mut Vec<Completion>) {
+        // Whoever waits on is due later than now, so each is asked once.
+        let now = Instant::now();
+        while let Some((id, handle)) = self.run(now) {
+            let answer = ask(&handle);
+            // O4: the handle may be closed as soon as the answer is seen, so let go of it first.
+            drop(handle);
+            if let Some(outcome) = self.settle(id, answer, now) {
+                completions.push(Completion { id, outcome });
+            }
         }
     }
 
-    /// Asks again; `None`: not yet, and the next time is set.
-    pub(super) fn ask(&mut self, now: Instant) -> Option<Outcome> {
-        let answer = ask(&self.handle);
-        if answer.is_none() {
-            self.pause = (self.pause * 2).min(PAUSE_MAX);
-            self.next = now + self.pause;
+    /// One whose time has come begins to run: what it is about.
+    fn run(&self, now: Instant) -> Option<(OpId, Arc<Handle>)> {
+        let mut all = lock(&self.0);
+        let due = all
+            .iter_mut()
+            .find(|asking| asking.next <= now && !asking.is_running)?;
+        due.is_running = true;
+        Some((due.id, due.handle.clone()))
+    }
+
+    /// One that ran is answered, or waits again. Either way a cancel that came meanwhile has its answer.
+    fn settle(&self, id: OpId, answer: Option<Outcome>, now: Instant) -> Option<Outcome> {
+        let mut all = lock(&self.0);
+        let place = all.iter().position(|asking| asking.id == id);
+        let place = place.expect("one that runs is taken out only here");
+        let asking = &mut all[place];
+        asking.is_running = false;
+        let cancelled = asking.is_cancelled.then(Outcome::cancelled);
+        let Some(outcome) = answer.or(cancelled) else {
+            asking.pause = (asking.pause * 2).min(PAUSE_MAX);
+            asking.next = now + asking.pause;
+            return None;
+        };
+        let removed = all.remove(place);
+        drop(all);
+        drop(removed);
+        Some(outcome)
+    }
+
+    /// Takes one back, unless it is answered; one that is being asked has its answer behind that.
+    pub(super) fn cancel(&self, id: OpId) -> Cancelled {
+        let mut all = lock(&self.0);
+        let Some(place) = all.iter().position(|asking| asking.id == id) else {
+            return Cancelled::Requested;
+        };
+        if all[place].is_running {
+            all[place].is_cancelled = true;
+            return Cancelled::Requested;
         }
-        answer
+        let removed = all.remove(place);
+        drop(all);
+        drop(removed);
+        Cancelled::Done(Outcome::cancelled())
+    }
+
+    /// A forked child lets go of one. If another thread had the table at the fork, it stays as it is.
+    pub(super) fn forget_elsewhere(&self, id: OpId) {
+        if let Ok(mut all) = self.0.try_lock() {
+            all.retain(|asking| asking.id != id);
+        }
     }
 }
 
@@ -118,5 +194,72 @@ pub(super) fn ask(handle: &Handle) -> Option<Outcome> {
         0 => Some(Outcome::Ready),
         _ if seen.contains(PollFlags::ERR) => Some(Outcome::failed(Class::Gone, None)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::poller::Native;
+    use super::*;
+    use watertight_core::{Backend, Key, OpKind};
+
+    fn id(slot: u32) -> OpId {
+        let pipe = Key {
+            slot,
+            generation: 0,
+        };
+        let kind = OpKind::UntilRead;
+        OpId { pipe, kind }
+    }
+
+    /// The question may be held up.
+    #[test]
+    fn a_question_that_is_taken_back_while_it_is_asked_is_answered_behind_that() {
+        let native = Native::new().unwrap();
+        let (from, into) = native.pipe().unwrap();
+        let (questions, into) = (Questions::default(), Arc::new(into));
+        let (first, second) = (id(1), id(2));
+        for answer in [None, Some(Outcome::Ready)] {
+            questions.add(first, into.clone());
+            let due = questions.next().unwrap();
+            let (running, asked) = questions.run(due).unwrap();
+            assert_eq!(running, first);
+            drop(asked);
+            assert!(questions.run(due).is_none(), "it is being asked");
+            assert!(matches!(questions.cancel(first), Cancelled::Requested));
+            // Another one does not wait for that.
+            questions.add(second, into.clone());
+            assert!(matches!(questions.cancel(second), Cancelled::Done(_)));
+            let is_answered = answer.is_some();
+            let told = questions.settle(first, answer, due);
+            let told = told.expect("it waits on");
+            assert_eq!(matches!(told, Outcome::Ready), is_answered, "{told:?}");
+            assert!(questions.next().is_none());
+            assert!(matches!(questions.cancel(first), Cancelled::Requested));
+        }
+        native.close(into, false).unwrap();
+        native.close(Arc::new(from), false).unwrap();
+    }
+
+    #[test]
+    fn a_question_is_asked_again_ever_less_often() {
+        let native = Native::new().unwrap();
+        let (from, into) = native.pipe().unwrap();
+        let (questions, into) = (Questions::default(), Arc::new(into));
+        questions.add(id(1), into.clone());
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            let due = questions.next().unwrap();
+            drop(questions.run(due).unwrap());
+            assert!(questions.settle(id(1), None, due).is_none());
+            assert!(questions.run(due).is_none(), "it is asked later");
+            pauses.push(questions.next().unwrap() - due);
+        }
+        assert_eq!(pauses[0], 2 * PAUSE_FIRST);
+        assert!(pauses.is_sorted());
+        assert_eq!(pauses.last(), Some(&PAUSE_MAX));
+        assert!(matches!(questions.cancel(id(1)), Cancelled::Done(_)));
+        native.close(into, false).unwrap();
+        native.close(Arc::new(from), false).unwrap();
     }
 }

@@ -126,6 +126,16 @@ fn await_sleep(task: &std::path::Path) {
     }
 }
 
+/// A socket without room, and its peer.
+#[cfg(target_os = "linux")]
+fn full_socket() -> (UnixStream, UnixStream) {
+    let (mut full, peer) = UnixStream::pair().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.write(&[0; 65536]).is_ok() {}
+    full.set_nonblocking(false).unwrap();
+    (full, peer)
+}
+
 /// A reader that splices out of the pipe into a socket without room keeps the kernel's lock of the pipe for as long.
 #[cfg(target_os = "linux")]
 #[test]
@@ -137,10 +147,7 @@ fn a_question_that_is_held_up_holds_up_nobody() {
     let writer = PipeWriter::adopt(into).unwrap();
     writer.send(b"unread").wait().unwrap();
     writer.until_transferred().within(PATIENCE).wait().unwrap();
-    let (mut full, peer) = UnixStream::pair().unwrap();
-    full.set_nonblocking(true).unwrap();
-    while full.write(&[0; 65536]).is_ok() {}
-    full.set_nonblocking(false).unwrap();
+    let (full, peer) = full_socket();
     let task = || std::fs::read_link("/proc/thread-self").unwrap();
     let (tell, told) = channel();
     let asking = tell.clone();
@@ -165,6 +172,72 @@ fn a_question_that_is_held_up_holds_up_nobody() {
     });
     assert_eq!(asked, Ok(6));
     let _ = writer.abort().within(PATIENCE).wait().unwrap();
+}
+
+/// Whether the library's thread is inside a call that no signal ends.
+#[cfg(target_os = "linux")]
+fn is_driver_inside() -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let mut tasks = tasks.map(|task| task.unwrap().path().join("stat"));
+    tasks.any(|stat| {
+        let stat = std::fs::read_to_string(stat).unwrap_or_default();
+        stat.contains(" (watertight) D ")
+    })
+}
+
+/// Whoever begins to wait for a reader, or gives that up, makes no question wait for another pipe's lock.
+#[cfg(target_os = "linux")]
+#[test]
+fn whoever_asks_is_not_held_up_by_a_question_about_another_pipe() {
+    use rustix::pipe::{SpliceFlags, splice};
+    use std::pin::Pin;
+    use std::sync::mpsc::channel;
+    use std::task::{Context, Waker};
+    use std::time::Instant;
+    let _accounted = Accounted::start();
+    let (from, into) = std::io::pipe().unwrap();
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let ends: [OwnedFd; 2] = [into.into(), ours.into()];
+    let writers = ends.map(|end| PipeWriter::adopt(end).unwrap());
+    for writer in &writers {
+        writer.send(b"unread").wait().unwrap();
+        writer.until_transferred().within(PATIENCE).wait().unwrap();
+    }
+    let [first, second] = &writers;
+    // From now on the library's thread asks about the first one.
+    let mut reading = first.until_read();
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut reading).poll(&mut context).is_pending());
+    let (full, peer) = full_socket();
+    let (know, known) = channel();
+    let answers = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // It fails when the peer goes.
+            let _ = splice(&from, None, &full, None, 6, SpliceFlags::empty());
+        });
+        let begun = Instant::now();
+        while !is_driver_inside() {
+            assert!(begun.elapsed() < PATIENCE, "nobody keeps the lock");
+            std::thread::yield_now();
+        }
+        let told = know.clone();
+        scope.spawn(move || {
+            let asked = second.until_read().within(Duration::ZERO).wait();
+            told.send(asked.is_err())
+        });
+        let asked = known.recv_timeout(PATIENCE);
+        scope.spawn(move || {
+            drop(reading);
+            know.send(true)
+        });
+        let given_up = known.recv_timeout(PATIENCE);
+        drop(peer);
+        [asked, given_up]
+    });
+    assert_eq!(answers, [Ok(true), Ok(true)]);
+    for writer in &writers {
+        let _ = writer.abort().within(PATIENCE).wait().unwrap();
+    }
 }
 
 #[cfg(all(target_os = "linux", feature = "fault"))]

@@ -1,4 +1,4 @@
-//! What readiness does not tell: questions and writes that are tried again when their time has come.
+//! What readiness does not tell: writes that are tried again when their time has come, and when the next question has its own.
 
 use super::super::calls::{lock, write_now};
 use super::super::passing::{Passing, is_passing};
@@ -46,25 +46,8 @@ impl Native {
         }
     }
 
-    pub(super) fn ask_again(&self, completions: &mut Vec<Completion>) {
-        let now = Instant::now();
-        lock(&self.asking).retain_mut(|asking| {
-            if asking.next > now {
-                return true;
-            }
-            let Some(outcome) = asking.ask(now) else {
-                return true;
-            };
-            completions.push(Completion {
-                id: asking.id,
-                outcome,
-            });
-            false
-        });
-    }
-
     pub(super) fn next_question(&self) -> Option<Instant> {
-        let asking = lock(&self.asking).iter().map(|asking| asking.next).min();
+        let asking = self.asking.next();
         let passing = lock(&self.passing).iter().map(|passing| passing.next).min();
         match (asking, passing) {
             (Some(asking), Some(passing)) => Some(asking.min(passing)),
