@@ -1,6 +1,7 @@
-//! Children of `exec:` addresses: started, watched by a thread of their own, ended as a tree, and reaped on every path.
+//! Children of `exec:` addresses: started, waited for by the copy's own thread, ended as a tree, and reaped on every path.
 
 use crate::address::ExecOptions;
+use crate::awaited::Awaited;
 use crate::child_status::{ChildStatus, EndedBy, InputKind};
 use crate::end::End;
 use crate::event::{Event, Mailbox};
@@ -11,8 +12,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use watertight::{
-    Child, Command, Exit, Found, Group, Input, Output, PipeReader, PipeWriter, ReaderOptions,
-    StartError, WriterOptions,
+    Child, Command, Error, Exit, Found, Group, Input, Output, PipeReader, PipeWriter,
+    ReaderOptions, StartError, WriterOptions,
 };
 
 /// How long the killed may take to be gone: they are, within milliseconds, unless they hang in the kernel or may not be killed by us.
@@ -103,6 +104,8 @@ pub(crate) fn kill_all() {
 #[derive(Default)]
 pub(crate) struct ChildOfEnd {
     child: Option<Arc<Child>>,
+    /// The wait for its end, until that is known.
+    exit: Option<Awaited<Result<Exit, Error>>>,
     end: Option<(End, Mailbox)>,
     ok: Vec<i32>,
     status: Option<ChildStatus>,
@@ -124,27 +127,31 @@ pub(crate) struct ChildOfEnd {
 
 impl ChildOfEnd {
     /// Begins to wait for the child.
+    ///
+    /// # Errors
+    /// The system would not tell its end.
     pub(crate) fn of(
         child: Option<Arc<Child>>,
         exec: &ExecOptions,
         end: End,
         mailbox: &Mailbox,
     ) -> io::Result<Self> {
-        if let Some(child) = child.clone() {
-            let mailbox = mailbox.clone();
-            std::thread::Builder::new()
-                .name("child".into())
-                .spawn(move || {
-                    // Not reaped: its tree stays in reach until the copy is over.
-                    let exit = child.until_exit().wait().ok();
-                    mailbox.post(Event::ChildEnded(end, exit));
-                })?;
-        }
         let mut of_end = Self::default();
+        of_end.exit = child.clone().map(|child| until_exit(child, end, mailbox));
         of_end.child = child;
         of_end.end = Some((end, mailbox.clone()));
         of_end.ok.clone_from(&exec.ok);
+        if let Some(exit) = Awaited::poll(&mut of_end.exit) {
+            of_end.handle_ending(Some(exit?));
+        }
         Ok(of_end)
+    }
+
+    /// The child may be over.
+    pub(crate) fn look_at_child(&mut self) {
+        if let Some(exit) = Awaited::poll(&mut self.exit) {
+            self.handle_ending(exit.ok());
+        }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -185,7 +192,7 @@ impl ChildOfEnd {
         })
     }
 
-    pub(crate) fn handle_ending(&mut self, exit: Option<Exit>) {
+    fn handle_ending(&mut self, exit: Option<Exit>) {
         let status = exit.and_then(Exit::status);
         let code = status.and_then(|status| status.code());
         self.status = Some(ChildStatus {
@@ -308,9 +315,15 @@ impl ChildOfEnd {
     }
 }
 
+/// The wait for a child's end, which takes no thread. It is not reaped: its tree stays in reach until the copy is over.
+fn until_exit(child: Arc<Child>, end: End, mailbox: &Mailbox) -> Awaited<Result<Exit, Error>> {
+    let exit = async move { child.until_exit().await };
+    Awaited::new(exit, mailbox, move || Event::ChildMayBeOver(end))
+}
+
 impl Drop for ChildOfEnd {
     fn drop(&mut self) {
-        // The copy did not begin: the thread that waits for the child has a reference too.
+        // The copy did not begin: the thread that reads what the child writes has a reference too.
         if let Some(child) = self.child.as_ref().filter(|_| !self.is_released) {
             let _ = child.kill_tree();
         }

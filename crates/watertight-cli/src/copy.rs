@@ -333,7 +333,7 @@ impl<'a> Copy<'a> {
                 self.look(now);
                 self.tell_account();
             }
-            Event::ChildEnded(end, exit) => self.child_of(end).handle_ending(exit),
+            Event::ChildMayBeOver(end) => self.child_of(end).look_at_child(),
             Event::Data(chunk) => {
                 self.outstanding -= 1;
                 self.bytes_read += chunk.len() as u64;

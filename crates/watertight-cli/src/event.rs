@@ -1,7 +1,7 @@
 //! The one mailbox of a copy: everything that can happen arrives here, so that one `recv` waits for all of it.
 //!
 //! It has no bound of its own, and needs none: the source may only send as many chunks as it was given credit for, and
-//! everything else happens once, or is coalesced (`AccountAsked`, `Wake`).
+//! everything else happens once, is coalesced (`AccountAsked`, `Wake`), or comes once for each time that it was looked (`ChildMayBeOver`).
 
 use crate::end::End;
 use crate::opened::OpenedPath;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
-use watertight::{Exit, Found, Receipt};
+use watertight::{Found, Receipt};
 
 /// Who wakes so much later than it asked for was stopped meanwhile (Ctrl-Z, a debugger, a sleeping machine).
 const LATE_BY: Duration = Duration::from_millis(250);
@@ -21,8 +21,8 @@ const LATE_BY: Duration = Duration::from_millis(250);
 pub(crate) enum Event {
     /// Somebody wants to know how far everything is.
     AccountAsked,
-    /// A child is over; how, if that is known.
-    ChildEnded(End, Option<Exit>),
+    /// A child may be over: it is to be looked at.
+    ChildMayBeOver(End),
     /// The source's next bytes.
     Data(Bytes),
     /// A destination's pipe is over.

@@ -6,6 +6,7 @@ mod address;
 #[cfg(test)]
 mod address_checks;
 mod asking;
+mod awaited;
 mod child;
 mod child_status;
 mod claimed;

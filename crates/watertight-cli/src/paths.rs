@@ -209,7 +209,7 @@ impl Paths {
                 }
                 Some(Event::AccountAsked) => diagnostics::offer(account::NOT_BEGUN),
                 Some(
-                    Event::ChildEnded(..)
+                    Event::ChildMayBeOver(_)
                     | Event::Data(_)
                     | Event::DestinationEnded(..)
                     | Event::LimitReached

@@ -46,6 +46,8 @@ mod start_at;
 #[cfg(target_os = "linux")]
 mod sync_unix;
 #[cfg(target_os = "linux")]
+mod threads_unix;
+#[cfg(target_os = "linux")]
 mod unkillable_unix;
 mod usage;
 mod verdict;

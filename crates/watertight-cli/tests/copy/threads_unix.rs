@@ -1,0 +1,91 @@
+//! Which threads a copy has for its commands: however many these are, none that only waits for what it could be told.
+#![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
+
+use crate::harness::terminal::until;
+use crate::harness::{Run, copy, strace};
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command};
+
+/// Without them the library has a thread for each child.
+fn has_pidfds() -> bool {
+    let has_pidfds = pidfd_open(getpid(), PidfdFlags::empty()).is_ok();
+    if !has_pidfds {
+        println!("skipped: there are no pidfds here");
+    }
+    has_pidfds
+}
+
+/// A FIFO that lets through whoever reads a line of it. Nobody waits to open it.
+fn gate(folder: &Path) -> File {
+    let path = folder.join("gate");
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    File::options().read(true).write(true).open(path).unwrap()
+}
+
+/// The names of the program's threads, of which the system keeps 15 letters. The one that writes what there is to say is left out.
+fn threads(child: &Child) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
+    // A thread that ends has none.
+    let names = names.filter_map(Result::ok);
+    let names = names.map(|name| name.trim_end().to_owned());
+    let mut names: Vec<String> = names.filter(|name| name != "diagnostics").collect();
+    names.sort();
+    names
+}
+
+/// The main thread and the library's own have one name.
+#[test]
+fn one_thread_hears_of_the_ends_of_all_commands() {
+    if !has_pidfds() {
+        return;
+    }
+    for count in [1, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gate = gate(folder.path());
+        let source = "exec:sh -c 'echo x; read -r go <gate'";
+        let destinations = vec!["exec:sh -c 'cat >/dev/null'"; count];
+        let mut command = copy([source].iter().chain(&destinations));
+        let child = command.current_dir(folder.path()).spawn().unwrap();
+        let expected = [
+            "signals",
+            "source",
+            "watertight",
+            "watertight",
+            "watertight-chil",
+        ];
+        let what = format!("the threads for {count} destinations");
+        until(&what, || threads(&child) == expected);
+        gate.write_all(b"go\n").unwrap();
+        let run = Run::of(child.wait_with_output().unwrap()).expect(0);
+        for index in 0..count {
+            assert_eq!(run.destination(index)["child"]["code"], 0);
+        }
+    }
+}
+
+/// Of a child whose end is not told nobody would know that the copy is over.
+#[test]
+fn a_copy_that_would_not_be_told_of_a_commands_end_does_not_begin() {
+    if !strace::may_trace() || !has_pidfds() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("calls");
+    // The first one is for the pipes.
+    let fault = "epoll_create1:error=EMFILE:when=2";
+    let mut command = strace::copy(&log, "epoll_create1", &[fault], &[]);
+    command.args(["--idle", "1s", "exec:sleep 1000", "made"]);
+    let output = command.current_dir(folder.path()).output().unwrap();
+    let run = Run::of(output).expect(1);
+    assert_eq!(strace::failed(&log), 1);
+    let told = &run.stderr;
+    assert!(told.contains("the copy could not begin"), "{told}");
+    let left = fs::read_dir(folder.path()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [log], "the file that was made is still there");
+}
