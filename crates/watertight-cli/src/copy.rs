@@ -364,6 +364,7 @@ impl<'a> Copy<'a> {
                 // Its pipe is closed next: how the child ends is our doing.
                 self.child_of(End::Source).stop(now + CHILD_GRACE, now);
             }
+            Event::MayBeRead(index) => self.destinations[index].look_at_reading(now),
             Event::ReadByPeer(index, answer) => self.destinations[index].handle_read(answer, now),
             Event::SourceEnded(ending) => self.handle_source_ending(ending, now),
             Event::TreeEnded(end, left) => self.child_of(end).handle_tree(&left),

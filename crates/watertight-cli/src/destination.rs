@@ -4,6 +4,7 @@
 mod ending;
 
 use crate::asking::Asking;
+use crate::awaited::Awaited;
 use crate::child_status::InputKind;
 use crate::copy_ending::GivenUp;
 use crate::event::{Event, Mailbox};
@@ -92,6 +93,8 @@ pub(crate) struct Destination {
     looks_whole: bool,
     abandoned_at: Option<Instant>,
     read_by_peer: Option<bool>,
+    /// The wait until its child has read everything, where that takes no thread.
+    reading: Option<Awaited<Result<(), Error>>>,
 }
 
 /// What the pipe leads to, as far as ending it is concerned.
@@ -155,6 +158,7 @@ impl Destination {
             looks_whole: false,
             abandoned_at: None,
             read_by_peer: None,
+            reading: None,
         }
     }
 

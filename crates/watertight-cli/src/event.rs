@@ -1,7 +1,8 @@
 //! The one mailbox of a copy: everything that can happen arrives here, so that one `recv` waits for all of it.
 //!
 //! It has no bound of its own, and needs none: the source may only send as many chunks as it was given credit for, and
-//! everything else happens once, is coalesced (`AccountAsked`, `Wake`), or comes once for each time that it was looked (`ChildMayBeOver`).
+//! everything else happens once, is coalesced (`AccountAsked`, `Wake`), or comes once for each time that it was looked (`ChildMayBeOver`,
+//! `MayBeRead`).
 
 use crate::end::End;
 use crate::opened::OpenedPath;
@@ -31,6 +32,8 @@ pub(crate) enum Event {
     Interrupted(i32),
     /// The source has given as many bytes as are wanted, and is closed next.
     LimitReached,
+    /// A destination's child may have read everything: it is to be asked.
+    MayBeRead(usize),
     /// A path is open, or cannot be opened.
     Opened(End, Result<OpenedPath, String>),
     /// Whether a destination's peer has read everything; `None` if it cannot be known.

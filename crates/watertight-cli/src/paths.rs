@@ -213,6 +213,7 @@ impl Paths {
                     | Event::Data(_)
                     | Event::DestinationEnded(..)
                     | Event::LimitReached
+                    | Event::MayBeRead(_)
                     | Event::ReadByPeer(..)
                     | Event::SourceEnded(_)
                     | Event::TreeEnded(..)

@@ -29,6 +29,8 @@ use std::sync::atomic::AtomicBool;
 
 /// Whether `fifo:PATH` means anything.
 pub(crate) const HAS_FIFOS: bool = true;
+/// Whether a question about a pipe may wait: for whoever keeps the pipe's lock.
+pub(crate) const QUESTIONS_MAY_WAIT: bool = true;
 
 /// Whether a terminal moves its cursor if an escape code says so. One that is dumb says that itself.
 pub(crate) fn moves_cursor() -> bool {

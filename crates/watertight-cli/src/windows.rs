@@ -23,6 +23,8 @@ pub(crate) const HAS_DRIVES: bool = true;
 pub(crate) const HAS_DESCRIPTORS: bool = false;
 /// Whether `fifo:PATH` means anything.
 pub(crate) const HAS_FIFOS: bool = false;
+/// Whether a question about a pipe may wait. A thread of the library's asks it.
+pub(crate) const QUESTIONS_MAY_WAIT: bool = false;
 
 /// What names those who may hold a command's output: who of its tree is alive. The system does not show who has a pipe.
 pub(crate) const HELD_BY: &str = "its output may be held by";

@@ -1,14 +1,16 @@
 //! How a destination ends: in order once everything is accepted, behind its consumer where that is to see no end, or at once.
 //!
 //! A call on a pipe waits for whoever keeps its lock, a close for a disk too, and no signal ends that: what asks a pipe at its end or ends
-//! it is done on threads of its own. Never here: when a destination is to end (`copy.rs`), and what goes to it before that
-//! (`destination.rs`).
+//! it is done on threads of its own. (A question about a socket waits for nobody.) Never here: when a destination is to end (`copy.rs`), and
+//! what goes to it before that (`destination.rs`).
 
 use super::{Destination, DestinationKind, Phase};
 use crate::asking::{HELD_UP_AFTER, abort, finish, is_all_read, knowledge};
+use crate::awaited::Awaited;
 use crate::child_status::InputKind;
 use crate::copy_ending::GivenUp;
 use crate::event::{Event, Mailbox};
+use crate::platform;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 use watertight::{Error, Ledger, PipeWriter, Receipt};
@@ -26,9 +28,7 @@ impl Destination {
         match self.kind {
             DestinationKind::Child => {
                 self.phase = Phase::BeingRead;
-                if self.await_reading(mailbox.clone()).is_err() {
-                    self.finish(now);
-                }
+                self.await_reading(mailbox, now);
             }
             DestinationKind::File => self.finish(now),
             DestinationKind::Peer => {
@@ -56,8 +56,31 @@ impl Destination {
         }
     }
 
-    /// Waits on a thread of its own until the child has read everything, or has closed its end.
-    fn await_reading(&self, mailbox: Mailbox) -> std::io::Result<()> {
+    /// Waits until the child has read everything, or has closed its end: on a thread of its own only where the question may be held up.
+    fn await_reading(&mut self, mailbox: &Mailbox, now: Instant) {
+        // An armed input is a socket.
+        let may_be_held_up = platform::QUESTIONS_MAY_WAIT && self.input != Some(InputKind::Armed);
+        if may_be_held_up {
+            if self.await_reading_aside(mailbox.clone()).is_err() {
+                self.finish(now);
+            }
+            return;
+        }
+        let (writer, index) = (self.writer.clone(), self.index);
+        let reading = async move { writer.until_read().await };
+        let reading = Awaited::new(reading, mailbox, move || Event::MayBeRead(index));
+        self.reading = Some(reading);
+        self.look_at_reading(now);
+    }
+
+    /// The child may have read everything.
+    pub(crate) fn look_at_reading(&mut self, now: Instant) {
+        if let Some(answer) = Awaited::poll(&mut self.reading) {
+            self.handle_read(knowledge(answer), now);
+        }
+    }
+
+    fn await_reading_aside(&self, mailbox: Mailbox) -> std::io::Result<()> {
         let (writer, index) = (self.writer.clone(), self.index);
         let name = "reading".to_owned();
         std::thread::Builder::new().name(name).spawn(move || {

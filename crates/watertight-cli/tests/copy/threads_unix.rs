@@ -5,9 +5,9 @@ use crate::harness::terminal::until;
 use crate::harness::{Run, copy, strace};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output, Stdio};
 
 /// Without them the library has a thread for each child.
 fn has_pidfds() -> bool {
@@ -36,6 +36,26 @@ fn threads(child: &Child) -> Vec<String> {
     let mut names: Vec<String> = names.filter(|name| name != "diagnostics").collect();
     names.sort();
     names
+}
+
+fn has_thread(child: &Child, wanted: &str) -> bool {
+    threads(child).iter().any(|name| name == wanted)
+}
+
+/// Asks for the account so far until it is that of two bytes. What had happened before the last question is dealt with then.
+fn await_account(child: &Child, told: &mut impl BufRead) {
+    let mut line = String::new();
+    while !line.contains("so far 2 bytes") {
+        let pid = child.id().to_string();
+        let sent = Command::new("kill").args(["-USR1", &pid]).status().unwrap();
+        assert!(sent.success());
+        // What is told of the destinations stands behind that line.
+        line.clear();
+        while !line.starts_with("watertight: ") {
+            line.clear();
+            assert!(told.read_line(&mut line).unwrap() > 0, "it is over");
+        }
+    }
 }
 
 /// The main thread and the library's own have one name.
@@ -88,4 +108,46 @@ fn a_copy_that_would_not_be_told_of_a_commands_end_does_not_begin() {
     let left = fs::read_dir(folder.path()).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
     assert_eq!(left, [log], "the file that was made is still there");
+}
+
+/// The account is told when the source's end has come and the verdict is given: from then on the readers are waited for.
+#[test]
+fn no_thread_waits_until_armed_inputs_are_read() {
+    if !has_pidfds() {
+        return;
+    }
+    for count in [1, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gate = gate(folder.path());
+        let destinations = vec!["exec:sh -c 'read -r go <gate; cat >/dev/null'"; count];
+        let mut child = copy(["-"].iter().chain(&destinations))
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap());
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"x\n").unwrap();
+        drop(stdin);
+        until("signals to be heard", || has_thread(&child, "signals"));
+        await_account(&child, &mut told);
+        until("the source's end", || !has_thread(&child, "source"));
+        await_account(&child, &mut told);
+        let expected = ["signals", "watertight", "watertight", "watertight-chil"];
+        let what = format!("the threads while {count} read");
+        until(&what, || threads(&child) == expected);
+        gate.write_all(&b"go\n".repeat(count)).unwrap();
+        let mut stderr = Vec::new();
+        told.read_to_end(&mut stderr).unwrap();
+        let run = Run::of(Output {
+            status: child.wait().unwrap(),
+            stdout: Vec::new(),
+            stderr,
+        });
+        let run = run.expect(0);
+        for index in 0..count {
+            assert_eq!(run.destination(index)["input"], "armed");
+            assert_eq!(run.destination(index)["read_by_peer"], true);
+        }
+    }
 }
