@@ -46,7 +46,7 @@ pub(crate) struct CopyFlags {
         long,
         value_name = "DURATION",
         default_value = "5s",
-        value_parser = units::duration,
+        value_parser = units::some_duration,
         hide_short_help = true
     )]
     pub(crate) slow_after: Duration,
@@ -129,13 +129,13 @@ pub(crate) struct CopyFlags {
     /// Only while some are to come or to go; while addresses are opened, too. Bytes that a reader has not taken out of its pipe are to
     /// go, where the system tells of them (Linux: pipes, FIFOs, local sockets); after the end of SRC only if the reader is a command of
     /// ours.
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = units::some_duration)]
     pub(crate) idle: Option<Duration>,
 
     /// After the end of SRC, give the rest so long
     ///
     /// Destinations and children that have not ended by then are stopped.
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = units::some_duration)]
     pub(crate) drain_within: Option<Duration>,
 
     /// Fail unless exactly so many bytes came
@@ -194,7 +194,7 @@ pub(crate) struct CopyFlags {
     pub(crate) progress: ProgressChoice,
 
     /// How often --progress json has a line (without this: every second)
-    #[arg(long, value_name = "DURATION", value_parser = units::duration, hide_short_help = true)]
+    #[arg(long, value_name = "DURATION", value_parser = units::some_duration, hide_short_help = true)]
     pub(crate) progress_every: Option<Duration>,
 
     /// The expected size, to estimate the rest where the source does not tell its own

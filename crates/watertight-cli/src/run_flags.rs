@@ -38,13 +38,13 @@ pub(crate) struct RunFlags {
     pub(crate) command: Vec<OsString>,
 
     /// End it, and all it started, after so long
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = units::some_duration)]
     pub(crate) within: Option<Duration>,
 
     /// How long they have when they are asked to end, before they are killed
     ///
-    /// On Windows nobody is asked, and they are killed at once: only Ctrl-Break to a process group of its own could ask the command, and in such
-    /// a group Ctrl-C would not reach it any more.
+    /// With 0 they are killed at once, unasked. So they are on Windows in any case: only Ctrl-Break to a process group of its own could ask the
+    /// command, and in such a group Ctrl-C would not reach it any more.
     #[arg(
         long,
         value_name = "DURATION",
@@ -57,7 +57,7 @@ pub(crate) struct RunFlags {
     /// After its exit: until quiet for so long
     ///
     /// When somebody it started holds its output: go on until nothing came for so long, or to the deadline, and leave them then.
-    /// Without this: see --after-exit.
+    /// With 0 only what it has written by its end is waited for. Without this: see --after-exit.
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub(crate) quiet_after_exit: Option<Duration>,
 

@@ -53,15 +53,21 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
     some_bytes(text.trim().strip_suffix("/s").unwrap_or(text))
 }
 
-/// A duration that is more than 0: `500ms`, `1.5s`, `2m`, `1h`; a bare number means seconds.
+/// A duration, 0 included: `500ms`, `1.5s`, `2m`, `1h`; a bare number means seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let lower = text.trim().to_ascii_lowercase();
-    match scale(&lower, &UNITS) {
-        None => Err("not a duration; write it like 500ms, 1.5s, 2m or 1h".to_owned()),
-        Some(0) => Err(
+    scale(&lower, &UNITS)
+        .map(Duration::from_nanos)
+        .ok_or_else(|| "not a duration; write it like 500ms, 1.5s, 2m or 1h".to_owned())
+}
+
+/// A duration that is more than 0.
+pub(crate) fn some_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(
             "0 would end everything at once; leave the option out, or give more than 0".to_owned(),
         ),
-        Some(nanoseconds) => Ok(Duration::from_nanos(nanoseconds)),
+        some => Ok(some),
     }
 }
 
@@ -316,13 +322,19 @@ mod tests {
     fn zero_is_refused_with_a_way_out() {
         assert!(rate("0").unwrap_err().contains("leave the option out"));
         assert!(some_bytes("0.1").unwrap_err().contains("at least 1"));
-        assert!(duration("0s").unwrap_err().contains("leave the option out"));
+        assert!(
+            some_duration("0s")
+                .unwrap_err()
+                .contains("leave the option out")
+        );
+        assert_eq!(some_duration("1ms"), Ok(Duration::from_millis(1)));
         assert_eq!(rate("10M/s"), Ok(10_000_000));
     }
 
     #[test]
     fn durations_have_units_and_default_to_seconds() {
         for (text, milliseconds) in [
+            ("0", 0),
             ("500ms", 500),
             ("1.5s", 1_500),
             ("2", 2_000),
@@ -335,7 +347,7 @@ mod tests {
                 "{text}"
             );
         }
-        assert!(duration("soon").is_err());
+        assert!(duration("soon").is_err() && some_duration("soon").is_err());
     }
 
     #[test]

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test names what it expects")]
 
 use crate::rate::Pace;
-use crate::units::{bytes, duration, printable, rate, shown_bytes, shown_duration, some_bytes};
+use crate::units::{
+    bytes, duration, printable, rate, shown_bytes, shown_duration, some_bytes, some_duration,
+};
 use std::time::{Duration, Instant};
 
 pub(crate) fn check(data: &[u8]) {
@@ -18,9 +20,14 @@ pub(crate) fn check(data: &[u8]) {
         assert_eq!(crate::units::rate(&format!("{rate}/s")), Ok(rate));
         paced(rate, data);
     }
-    if let Ok(duration) = duration(&text) {
-        lasting(&text, duration);
+    let time = duration(&text);
+    if let Ok(time) = time {
+        lasting(&text, time);
     }
+    assert_eq!(
+        some_duration(&text).ok(),
+        time.ok().filter(|time| !time.is_zero())
+    );
     let safe = printable(&text);
     assert!(!safe.chars().any(char::is_control));
     assert_eq!(printable(&safe), safe, "escaped once is enough");
@@ -64,7 +71,6 @@ fn sized(text: &str, size: u64) {
 }
 
 fn lasting(text: &str, told: Duration) {
-    assert!(!told.is_zero());
     let (number, unit) = taken_apart(text);
     let nanoseconds = match unit.as_str() {
         "us" => 1e3,
