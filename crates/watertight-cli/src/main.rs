@@ -115,7 +115,7 @@ fn main() -> ExitCode {
         std::process::exit(code)
     };
     let code = match Cli::try_parse() {
-        Err(error) => i32::from(complain(&on_its_line(error))),
+        Err(error) => complain(&on_its_line(error)),
         Ok(cli) => perform(&cli, leave),
     };
     diagnostics::finish();
@@ -126,7 +126,7 @@ fn main() -> ExitCode {
 fn perform(cli: &Cli, leave: fn(i32)) -> i32 {
     let refused = |text: String| {
         let error = Cli::command().error(ErrorKind::ArgumentConflict, text);
-        i32::from(complain(&error))
+        complain(&error)
     };
     match &cli.command {
         Task::Completions { shell } => i32::from(generate::completions(*shell)),
@@ -156,10 +156,10 @@ fn on_its_line(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Prints help or the version on standard output, or what is wrong with the arguments on standard error.
-fn complain(error: &clap::Error) -> u8 {
+/// Prints help or the version on standard output, or what is wrong with the arguments on standard error. The exit code.
+fn complain(error: &clap::Error) -> i32 {
     if !error.use_stderr() {
-        return generate::printed(error.print());
+        return i32::from(generate::printed(error.print()));
     }
     let text = error.render();
     if diagnostics::has_colours() {
@@ -167,5 +167,11 @@ fn complain(error: &clap::Error) -> u8 {
     } else {
         diagnostics::print(&text.to_string());
     }
-    u8::try_from(error.exit_code()).unwrap_or(2)
+    let subcommand = std::env::args_os().nth(1);
+    if subcommand.is_some_and(|name| name == "run") {
+        // 2 may be the code of the command that it runs.
+        supervise::OURS
+    } else {
+        error.exit_code()
+    }
 }

@@ -25,8 +25,8 @@ use watertight::{
 };
 
 const DEADLINE_PASSED: i32 = 124;
-/// We failed, not the command.
-const OURS: i32 = 125;
+/// We failed, or were used wrongly: it is no code of the command's. `env` and `timeout` have the same.
+pub(crate) const OURS: i32 = 125;
 const CANNOT_RUN: i32 = 126;
 const NOT_FOUND: i32 = 127;
 

@@ -232,8 +232,8 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
             ),
             (
                 "125",
-                "`watertight` itself failed: a stream could not be opened, the report could not be saved, the system has no \
-                 more processes; or the command ended with 0 and not all of its output got through",
+                "wrong usage, and nothing was run; or `watertight` itself failed: a stream could not be opened, the report could \
+                 not be saved, the system has no more processes; or the command ended with 0 and not all of its output got through",
             ),
             ("126", "the command was found and cannot be run"),
             ("127", "there is no such command"),
@@ -243,7 +243,6 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
                  of a terminal those two keys reach the command itself, and the exit code is what it makes of that. Asked a \
                  second time, we leave it no grace",
             ),
-            ("2", "wrong usage; nothing was run"),
         ]),
     ],
 };

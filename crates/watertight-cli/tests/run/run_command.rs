@@ -234,6 +234,7 @@ fn a_file_that_would_destroy_itself_is_refused_and_unchanged() {
 fn wrong_usage_is_told_and_nothing_runs() {
     for arguments in [
         &[][..],
+        &["--no-such-option", "--", EXE],
         &["--within", "soon", "--", EXE],
         &["--report-to", "x", "--", EXE],
         &["--merge", "--stderr", "x", "--", EXE],
@@ -246,8 +247,16 @@ fn wrong_usage_is_told_and_nothing_runs() {
         &["--after-exit", "end", "--quiet-after-exit", "1s", "--", EXE],
     ] {
         let output = run(arguments).output().unwrap();
+        // No code of the command's: that may be 2 as well.
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+    }
+    let helped = run(&["--help"]).output().unwrap();
+    assert_eq!(helped.status.code(), Some(0));
+    // Where there is no command, it is as it was.
+    for arguments in [&["--no-such-option", "run"][..], &["copy"], &["walk"]] {
+        let output = Command::new(EXE).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(output.stdout.is_empty());
     }
 }
 
