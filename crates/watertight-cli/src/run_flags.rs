@@ -84,7 +84,8 @@ pub(crate) struct RunFlags {
 
     /// Put its standard error into its output
     ///
-    /// In the order in which it writes.
+    /// In the order in which it writes: it has one stream for both. That is our standard output itself, and nobody who holds it is waited
+    /// for, unless another option has to see what it writes (see Streams).
     #[arg(long)]
     pub(crate) merge: bool,
 
@@ -154,7 +155,7 @@ impl RunFlags {
     /// Whether its outputs have to go through our hands.
     pub(crate) fn passes_output_on(&self) -> bool {
         let has_rule = self.quiet_after_exit.is_some() || self.after_exit.is_some();
-        self.is_one_stream() || self.max_output.is_some() || has_rule
+        self.tty || self.max_output.is_some() || has_rule
     }
 
     /// How long to go on after the command's exit.

@@ -189,9 +189,9 @@ pub(crate) const STREAMS: Topic = Topic {
     heading: "Streams",
     contents: &[
         Paragraph(
-            "Streams that no option has to see are the command's as they are ours: a terminal stays one. With --max-output, \
-             --merge, --quiet-after-exit or --after-exit its outputs are pipes, passed on as they come. With --tty all three are a \
-             terminal of its own.",
+            "Streams that no option has to see are the command's as they are ours, with --merge too: a terminal stays one, and \
+             whoever holds one when the command is over is not waited for. With --max-output, --quiet-after-exit or --after-exit its \
+             outputs are pipes, passed on as they come. With --tty all three are a terminal of its own.",
         ),
         Paragraph("The addresses of --stdin, --stdout and --stderr:"),
         Terms(&[

@@ -165,7 +165,14 @@ fn streams_that_no_option_sees_are_inherited_as_they_are() {
             here=$(readlink /proc/$$/fd/$n)
             test -t $n && test "$here" = "$T" && echo "$n is it" >/dev/tty
         done"#;
-    for options in ["", "--within 1h", "--grace 1s", "--report json"] {
+    for options in [
+        "",
+        "--within 1h",
+        "--grace 1s",
+        "--report json",
+        "--merge",
+        "--merge --within 1h",
+    ] {
         let script = format!(
             r#"export T=$(readlink /proc/$$/fd/0); watertight run {options} -- sh -c "$C"; echo over"#
         );

@@ -85,15 +85,44 @@ fn streams_that_no_option_sees_stay_what_they_are() {
     let mut command = run(&[], "exec 3>&1; readlink /proc/$$/fd/3 >&2");
     let output = command.stdout(file).output().unwrap();
     assert!(!stderr(&output).starts_with("pipe:"), "{}", stderr(&output));
+    // One stream for both, and it is ours.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap().join("out");
+    let script = "readlink /proc/$$/fd/1; readlink /proc/$$/fd/2 >&2";
+    let mut command = run(&["--merge"], script);
+    let output = command.stdout(File::create(&path).unwrap()).output();
+    assert_eq!(stderr(&output.unwrap()), "");
+    let seen = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(seen, format!("{0}\n{0}\n", path.display()));
+}
+
+/// Its output does not go through our hands: only an option that has to see it waits for them.
+#[test]
+fn who_holds_a_merged_output_is_not_waited_for() {
+    let (from, into) = std::io::pipe().unwrap();
+    let mut command = run(&["--merge", "--within", "60s"], "sleep 1000 & echo $!");
+    command.stdout(into).stderr(Stdio::null());
+    let status = command.status().unwrap();
+    drop(command);
+    assert_eq!(status.code(), Some(0));
+    let mut out = BufReader::new(from);
+    let mut pid = String::new();
+    out.read_line(&mut pid).unwrap();
+    // It lives, and is ended here. With that nobody writes any more.
+    let kill = Command::new("kill").arg(pid.trim()).status();
+    assert!(kill.unwrap().success());
+    assert_eq!(out.read_to_string(&mut pid).unwrap(), 0);
 }
 
 #[test]
 fn merged_outputs_come_in_the_order_in_which_they_were_written() {
     let script = "for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; done";
-    let output = run(&["--merge"], script).output().unwrap();
     let expected: String = (1..6).map(|i| format!("out {i}\nerr {i}\n")).collect();
-    assert_eq!(stdout(&output), expected);
-    assert_eq!(stderr(&output), "");
+    for options in [&["--merge"][..], &["--merge", "--max-output", "1M"]] {
+        let output = run(options, script).output().unwrap();
+        assert_eq!(stdout(&output), expected, "{options:?}");
+        assert_eq!(stderr(&output), "");
+    }
 }
 
 /// However the one file is called, and whether we see the streams or not.
@@ -335,7 +364,7 @@ fn the_status_is_known_although_ends_of_children_are_ignored() {
 #[test]
 fn output_that_does_not_get_through_is_no_success() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
-    let output = run(&["--merge"], "echo hi")
+    let output = run(&["--merge", "--max-output", "1M"], "echo hi")
         .stdout(full.unwrap())
         .output()
         .unwrap();

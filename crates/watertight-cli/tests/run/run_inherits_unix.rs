@@ -69,11 +69,21 @@ fn a_command_has_its_streams_although_ours_are_closed() {
     let listed = shell("ls /proc/$$/fd; exit 0").output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let null = || vec!["/dev/null".to_owned(); 3];
-    let files = ["in", "out", "err"].map(|name| path(name).to_str().unwrap().to_owned());
+    let files = |names: [&str; 3]| names.map(|name| path(name).to_str().unwrap().to_owned());
     for (options, streams) in [
         ("", null()),
-        ("--stdin in --stdout out --stderr err", files.to_vec()),
-        ("--stdin in --stdout out --merge", Vec::new()),
+        (
+            "--stdin in --stdout out --stderr err",
+            files(["in", "out", "err"]).to_vec(),
+        ),
+        (
+            "--stdin in --stdout out --merge",
+            files(["in", "out", "out"]).to_vec(),
+        ),
+        (
+            "--stdin in --stdout out --merge --max-output 1M",
+            Vec::new(),
+        ),
     ] {
         let line = format!("exec \"$0\" run {options} -- sh -c \"$LOOK\" <&- >&- 2>&-");
         let mut command = shell(&line);
