@@ -290,12 +290,26 @@ pub struct StartError {
     pub error: io::Error,
 }
 
+impl StartError {
+    /// Whether a script's first line has a carriage return behind its interpreter: to Unix that is a part of the name.
+    fn is_of_windows_line(&self) -> bool {
+        let path = self.path.as_ref();
+        let path = path.filter(|_| self.step == StartStep::Interpreter);
+        path.is_some_and(|path| path.as_os_str().as_encoded_bytes().ends_with(b"\r"))
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let explanation = self.step.explanation();
         write!(f, "cannot start {:?}: {explanation}", self.program)?;
         if let Some(path) = &self.path {
-            write!(f, " ({})", path.display())?;
+            // Quoted: what it ends with may be what is wrong with it.
+            write!(f, " ({path:?}")?;
+            if self.is_of_windows_line() {
+                f.write_str(", for the script's lines end as on Windows: CR LF")?;
+            }
+            f.write_str(")")?;
         }
         if let Some(run_as) = self.run_as {
             write!(f, " ({run_as})")?;
@@ -337,10 +351,27 @@ mod tests {
             error: io::Error::other("what the system said"),
         };
         let text = error.to_string();
-        for part in ["\"tool\"", "(/no/such)", "what the system said"] {
+        for part in ["\"tool\"", "(\"/no/such\")", "what the system said"] {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains('\n'));
+    }
+
+    #[test]
+    fn a_script_with_windows_line_ends_is_told_as_one() {
+        let mut error = StartError {
+            step: StartStep::Interpreter,
+            program: "tool".into(),
+            path: Some("/bin/sh\r".into()),
+            run_as: None,
+            error: io::Error::other("what the system said"),
+        };
+        let text = error.to_string();
+        let told = r#"("/bin/sh\r", for the script's lines end as on Windows: CR LF)"#;
+        assert!(text.contains(told) && !text.contains('\r'), "{text}");
+        // A folder may be called anything.
+        error.step = StartStep::Directory;
+        assert!(!error.to_string().contains("Windows"));
     }
 
     #[test]

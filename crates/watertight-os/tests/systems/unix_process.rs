@@ -203,6 +203,7 @@ fn a_start_that_fails_says_at_which_step() {
     let _accounted = Accounted::start();
     let folder = Folder::new("steps");
     let script = folder.file("script", "#!/no/such/interpreter -x\n", 0o755);
+    let of_windows = folder.file("of-windows", "#!/bin/sh\r\nexit\r\n", 0o755);
     let plain = folder.file("plain", "#!/bin/sh\n", 0o644);
     let long = "x".repeat(8 << 20);
     let failed = |command: &mut Command| {
@@ -213,7 +214,7 @@ fn a_start_that_fails_says_at_which_step() {
         )
         .unwrap_err();
         let text = error.to_string();
-        assert!(text.contains(&error.error.to_string()) && !text.contains('\n'));
+        assert!(text.contains(&error.error.to_string()) && !text.contains(['\n', '\r']));
         (error.step, error.path)
     };
     let step = |command: &mut Command| failed(command).0;
@@ -233,6 +234,9 @@ fn a_start_that_fails_says_at_which_step() {
     let (at, path) = failed(&mut Command::new(&script));
     assert_eq!(at, StartStep::Interpreter);
     assert_eq!(path.unwrap().to_str(), Some("/no/such/interpreter"));
+    let (at, path) = failed(&mut Command::new(&of_windows));
+    assert_eq!(at, StartStep::Interpreter);
+    assert_eq!(path.unwrap().to_str(), Some("/bin/sh\r"));
     // Through the child's PATH, and relative to its directory.
     let mut by_name = Command::new("script");
     by_name.env("PATH", &folder.0);

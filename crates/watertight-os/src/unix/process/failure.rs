@@ -128,10 +128,12 @@ fn interpreter_of(file: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(OsString::from_vec(name.to_owned())))
 }
 
-/// The first word behind `#!`.
+/// The first word behind `#!`, as the kernel takes it: only a blank, a tab or the line's end ends it, and a carriage return is a part of it.
 fn of_script(line: &[u8]) -> &[u8] {
-    let line = line.split(|byte| *byte == b'\n').next().unwrap_or(line);
-    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+    let line = line.split(|byte| matches!(byte, b'\n' | 0)).next();
+    let mut words = line
+        .unwrap_or_default()
+        .split(|byte| matches!(byte, b' ' | b'\t'));
     words.find(|word| !word.is_empty()).unwrap_or_default()
 }
 
@@ -177,10 +179,19 @@ mod tests {
 
     #[test]
     fn the_first_line_of_a_script_names_its_interpreter() {
-        for line in ["/bin/x\nrest", " /bin/x -a b\n", "\t/bin/x\r\n", "/bin/x"] {
+        for line in [
+            "/bin/x\nrest",
+            " /bin/x -a b\n",
+            "\t/bin/x\t\n",
+            "/bin/x -a\r\n",
+            "/bin/x\0rest",
+            "/bin/x",
+        ] {
             assert_eq!(of_script(line.as_bytes()), b"/bin/x", "{line:?}");
         }
         assert_eq!(of_script(b"\n/bin/x"), b"");
+        // A line that ends as on Windows.
+        assert_eq!(of_script(b" /bin/x\r\n"), b"/bin/x\r");
     }
 
     #[test]
