@@ -446,6 +446,7 @@ fn not_started(error: &StartError) -> i32 {
         StartStep::Busy,
         StartStep::Format,
         StartStep::Interpreter,
+        StartStep::Name,
         StartStep::Permission,
     ];
     if error.step == StartStep::Program {

@@ -223,8 +223,11 @@ pub enum StartStep {
     Format,
     /// Taking hold of the new child. It was killed and reaped.
     Hold,
-    /// Loading what a script's first line or a program's header names.
+    /// Running what a script's first line or a program's header names: it is not there, or may not be run itself.
     Interpreter,
+    /// Following the program's name to a file: through what is no directory, or through symbolic links that lead round in a circle; or it is
+    /// too long.
+    Name,
     /// Something else.
     Other,
     /// Being allowed to.
@@ -264,7 +267,8 @@ impl StartStep {
             Self::Directory => "the directory it is to run in cannot be entered",
             Self::Format => NO_FORMAT,
             Self::Hold => "it could not be held on to and was killed",
-            Self::Interpreter => "the program is there, but what is to run it is not",
+            Self::Interpreter => "the program is there, but what is to run it cannot be run",
+            Self::Name => "no file can be found by its name",
             Self::Other => "the system refused",
             Self::Permission => "it may not be run",
             Self::Program => "there is no such program",
@@ -282,7 +286,7 @@ pub struct StartError {
     pub step: StartStep,
     /// The program, as the `Command` names it.
     pub program: OsString,
-    /// The directory that cannot be entered, or the interpreter that is missing.
+    /// The directory that cannot be entered, or the interpreter that is missing or may not be run.
     pub path: Option<PathBuf>,
     /// As whom it was to run, if it is that which failed.
     pub run_as: Option<RunAs>,
@@ -392,6 +396,7 @@ mod tests {
             StartStep::Format,
             StartStep::Hold,
             StartStep::Interpreter,
+            StartStep::Name,
             StartStep::Other,
             StartStep::Permission,
             StartStep::Program,

@@ -9,6 +9,7 @@ mod descriptors;
 mod failure;
 mod life;
 mod reaping;
+mod refusal;
 mod run_as;
 mod terminal;
 mod usage;

@@ -249,6 +249,52 @@ fn a_start_that_fails_says_at_which_step() {
     assert_eq!(step(shell("exit 0").arg("a\0b")), StartStep::Arguments);
 }
 
+/// The program may be as it should be, and not what is to run it, or what is to run that.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_is_refused_is_told_apart_from_the_others() {
+    use std::path::{Path, PathBuf};
+    let _accounted = Accounted::start();
+    let folder = Folder::new("refused");
+    let text = |interpreter: &Path| format!("#!{} -x\n", interpreter.display());
+    let failed = |program: &Path| {
+        let mut command = Command::new(program);
+        let mut earlier = EarlierStarts::default();
+        Process::start(&mut command, StartOptions::default(), &mut earlier).unwrap_err()
+    };
+    let (missing, circle) = (folder.0.join("missing"), folder.0.join("circle"));
+    std::os::unix::fs::symlink(&circle, &circle).unwrap();
+    let plain = folder.file("plain", "", 0o644);
+    let below = plain.join("below");
+    let inner = folder.file("inner", &text(&missing), 0o755);
+    for (interpreter, refused) in [
+        (&missing, &missing),
+        (&plain, &plain),
+        (&folder.0, &folder.0),
+        (&below, &below),
+        (&circle, &circle),
+        (&inner, &missing),
+    ] {
+        let script = folder.file("script", &text(interpreter), 0o755);
+        let error = failed(&script);
+        assert_eq!(error.step, StartStep::Interpreter, "{error}");
+        assert_eq!(error.path.as_ref(), Some(refused), "{error}");
+    }
+    let long = PathBuf::from("x".repeat(5000));
+    for (program, step) in [
+        (&missing, StartStep::Program),
+        (&plain, StartStep::Permission),
+        (&folder.0, StartStep::Permission),
+        (&below, StartStep::Name),
+        (&circle, StartStep::Name),
+        (&long, StartStep::Name),
+        (&folder.0.join(&long), StartStep::Name),
+    ] {
+        let error = failed(program);
+        assert_eq!((error.step, &error.path), (step, &None), "{error}");
+    }
+}
+
 /// The kernel knows no way to run it (ENOEXEC). glibc's `execvp` has a shell run it then, which std calls only where something is to be
 /// done in the child first; its `posix_spawn` has not.
 #[cfg(target_os = "linux")]

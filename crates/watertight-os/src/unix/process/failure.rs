@@ -2,13 +2,15 @@
 //! directory, the program's file, what that file wants to be run by, as whom it may run, and whether descriptors can be kept from it.
 
 use super::descriptors::can_keep_only;
+use super::refusal::first_refused;
 use super::run_as::may_be_refused;
 use crate::process::{RunAs, StartError, StartStep};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
+use std::iter;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +18,9 @@ use std::process::Command;
 /// How much of a program's file is looked at for what it wants to be run by. The kernel takes the first 256 bytes of a script;
 /// linkers put the name of the loader within the first kilobyte.
 const HEAD_BYTES: u64 = 4096;
+
+/// How many files are looked at, each of which is to run the one before. The kernel goes on to the fifth script's.
+const FILES_MAX: usize = 8;
 
 /// Where execvp looks in an environment without PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -71,39 +76,58 @@ fn step_of(
     }
 }
 
-/// The directory, the program or its interpreter.
+/// The directory, or that one of the program's files of which the system says the same as of the start.
 fn at_a_path(command: &Command, code: Errno) -> (StartStep, Option<PathBuf>) {
     let directory = command.get_current_dir();
     if let Some(directory) = directory.filter(|directory| !can_be_entered(directory)) {
         return (StartStep::Directory, Some(directory.to_owned()));
     }
-    if code == Errno::ACCESS {
-        return (StartStep::Permission, None);
+    // The child is in its directory when it looks, so that a relative path is relative to that.
+    let here = directory.unwrap_or(Path::new(""));
+    let files = files_of(command, here);
+    let seen: Vec<CString> = files.iter().map(|file| c_name(&here.join(file))).collect();
+    match first_refused(&seen, code) {
+        Some(at) if at > 0 => (StartStep::Interpreter, files.get(at).cloned()),
+        // The file may be run, and we do not see what is to run it.
+        None if !files.is_empty() && code != Errno::ACCESS => (StartStep::Interpreter, None),
+        Some(_) | None => (of_program(code), None),
     }
-    match file_of(command) {
-        Some(file) if code == Errno::NOENT || code == Errno::NOTDIR => {
-            (StartStep::Interpreter, interpreter_of(&file))
-        }
-        Some(_) => (StartStep::Interpreter, None),
-        None => (StartStep::Program, None),
+}
+
+/// What is wrong with the program itself.
+fn of_program(code: Errno) -> StartStep {
+    match code {
+        Errno::ACCESS => StartStep::Permission,
+        Errno::NOENT => StartStep::Program,
+        _ => StartStep::Name,
     }
+}
+
+/// A path as the system has it. std has refused those with a zero byte.
+fn c_name(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
 }
 
 fn can_be_entered(directory: &Path) -> bool {
     directory.is_dir() && access(directory, Access::EXEC_OK).is_ok()
 }
 
-/// The file that would have been run, if there is one.
-fn file_of(command: &Command) -> Option<PathBuf> {
+/// The program's file, what is to run it, what is to run that, and so on, as the child names them when it is `here`. Empty, if its PATH
+/// leads to no such file.
+fn files_of(command: &Command, here: &Path) -> Vec<PathBuf> {
+    let runs = |file: &PathBuf| interpreter_of(&here.join(file));
+    let files = iter::successors(file_of(command, here), runs);
+    files.take(FILES_MAX).collect()
+}
+
+fn file_of(command: &Command, here: &Path) -> Option<PathBuf> {
     let program = command.get_program();
-    // The child is in its directory when it looks, so that a relative path is relative to that.
-    let here = command.get_current_dir().unwrap_or(Path::new(""));
     if program.as_bytes().contains(&b'/') {
-        return Some(here.join(program)).filter(|file| file.is_file());
+        return Some(PathBuf::from(program));
     }
     let folders = path_of(command);
-    let mut folders = std::env::split_paths(&folders);
-    folders.find_map(|folder| Some(here.join(folder).join(program)).filter(|file| file.is_file()))
+    let mut files = std::env::split_paths(&folders).map(|folder| folder.join(program));
+    files.find(|file| here.join(file).is_file())
 }
 
 /// The PATH that the program is looked for in: the child's, if the `Command` changes it.
@@ -118,6 +142,10 @@ fn path_of(command: &Command) -> OsString {
 
 /// What a file wants to be run by.
 fn interpreter_of(file: &Path) -> Option<PathBuf> {
+    // Opening a FIFO would wait.
+    if !file.is_file() {
+        return None;
+    }
     let mut head = Vec::new();
     let file = File::open(file).ok()?;
     file.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
@@ -125,7 +153,8 @@ fn interpreter_of(file: &Path) -> Option<PathBuf> {
         Some(line) => of_script(line),
         None => of_elf(&head)?,
     };
-    Some(PathBuf::from(OsString::from_vec(name.to_owned())))
+    let name = OsString::from_vec(name.to_owned());
+    Some(PathBuf::from(name)).filter(|name| !name.as_os_str().is_empty())
 }
 
 /// The first word behind `#!`, as the kernel takes it: only a blank, a tab or the line's end ends it, and a carriage return is a part of it.
