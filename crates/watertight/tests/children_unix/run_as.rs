@@ -3,8 +3,12 @@
 
 use crate::common::PATIENCE;
 use crate::common::children::accounted;
+use crate::common::files::Folder;
 use crate::common::itself::{may_run_without, run_again_without};
 use rustix::process::getuid;
+use std::fs::{Permissions, create_dir, set_permissions, write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use watertight::{Command, Limits, StartError, StartStep};
 
 /// Makes this test binary one that may not change to another user or group, although it is root's.
@@ -64,6 +68,67 @@ fn a_user_that_there_is_not_is_the_step_that_failed() {
     let error = refused(|command| command.user(u32::MAX));
     assert_eq!(error.step, StartStep::User, "{error}");
     assert_eq!(error.run_as.unwrap().user, Some(u32::MAX));
+}
+
+/// std has the child become that user before it enters its directory: what we may do, root above all, says nothing of that.
+#[test]
+fn what_the_user_may_not_enter_or_run_is_named() {
+    if !getuid().is_root() {
+        println!("skipped: only root may run a child as another user");
+        return;
+    }
+    let _accounted = accounted();
+    let folder = Folder::new("run-as");
+    let (open, closed) = (folder.0.join("open"), folder.0.join("closed"));
+    create_dir(&open).unwrap();
+    create_dir(&closed).unwrap();
+    let allow = |path: &Path, mode| set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    allow(&folder.0, 0o755);
+    allow(&open, 0o755);
+    allow(&closed, 0o700);
+    let program = |folder: &Path, interpreter: &Path| -> PathBuf {
+        let path = folder.join("program");
+        write(&path, format!("#!{}\n", interpreter.display())).unwrap();
+        allow(&path, 0o755);
+        path
+    };
+    let start = |program: &Path, directory: &Path| {
+        let mut command = Command::new(program);
+        command
+            .current_dir(directory)
+            .user(NOBODY)
+            .kill_on_drop(true);
+        command.spawn()
+    };
+    let nothing = PathBuf::from("true");
+    match start(&nothing, &open) {
+        Ok(child) => assert!(child.wait().within(PATIENCE).wait().unwrap().is_success()),
+        // Without the right to, or with a folder for such files that not everybody may enter.
+        Err(error) => {
+            println!("skipped: {error}");
+            return;
+        }
+    }
+    let theirs = program(&closed, Path::new("/bin/sh"));
+    let scripts = program(&open, &theirs);
+    let here = PathBuf::from("./program");
+    for (program, directory, step, path) in [
+        (&nothing, &closed, StartStep::Directory, Some(&closed)),
+        (&theirs, &open, StartStep::Permission, None),
+        (&scripts, &open, StartStep::Interpreter, Some(&theirs)),
+        (&here, &open, StartStep::Interpreter, Some(&theirs)),
+        (&open.join("no"), &open, StartStep::Program, None),
+        (
+            &nothing,
+            &open.join("no"),
+            StartStep::Directory,
+            Some(&open.join("no")),
+        ),
+    ] {
+        let error = start(program, directory).unwrap_err();
+        assert_eq!(error.step, step, "{error}");
+        assert_eq!(error.path.as_ref(), path, "{error}");
+    }
 }
 
 #[test]

@@ -2,12 +2,11 @@
 //! directory, the program's file, what that file wants to be run by, as whom it may run, and whether descriptors can be kept from it.
 
 use super::descriptors::can_keep_only;
-use super::refusal::first_refused;
+use super::refusal::{Refusal, look};
 use super::run_as::may_be_refused;
 use crate::process::{RunAs, StartError, StartStep};
-use rustix::fs::{Access, access};
 use rustix::io::Errno;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::iter;
@@ -69,7 +68,7 @@ fn step_of(
         Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE => (StartStep::Resources, None),
         Errno::NOEXEC => (StartStep::Format, None),
         Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP | Errno::NAMETOOLONG => {
-            at_a_path(command, code)
+            at_a_path(command, run_as, code)
         }
         Errno::PERM => (StartStep::Permission, None),
         _ => (StartStep::Other, None),
@@ -77,20 +76,18 @@ fn step_of(
 }
 
 /// The directory, or that one of the program's files of which the system says the same as of the start.
-fn at_a_path(command: &Command, code: Errno) -> (StartStep, Option<PathBuf>) {
+fn at_a_path(command: &Command, run_as: RunAs, code: Errno) -> (StartStep, Option<PathBuf>) {
     let directory = command.get_current_dir();
-    if let Some(directory) = directory.filter(|directory| !can_be_entered(directory)) {
-        return (StartStep::Directory, Some(directory.to_owned()));
-    }
     // The child is in its directory when it looks, so that a relative path is relative to that.
-    let here = directory.unwrap_or(Path::new(""));
-    let files = files_of(command, here);
-    let seen: Vec<CString> = files.iter().map(|file| c_name(&here.join(file))).collect();
-    match first_refused(&seen, code) {
-        Some(at) if at > 0 => (StartStep::Interpreter, files.get(at).cloned()),
+    let files = files_of(command, directory.unwrap_or(Path::new("")));
+    match look(run_as, directory, &files, code) {
+        Refusal::Directory => (StartStep::Directory, directory.map(Path::to_owned)),
+        Refusal::File(at) if at > 0 => (StartStep::Interpreter, files.get(at).cloned()),
         // The file may be run, and we do not see what is to run it.
-        None if !files.is_empty() && code != Errno::ACCESS => (StartStep::Interpreter, None),
-        Some(_) | None => (of_program(code), None),
+        Refusal::Nothing if !files.is_empty() && code != Errno::ACCESS => {
+            (StartStep::Interpreter, None)
+        }
+        Refusal::File(_) | Refusal::Nothing => (of_program(code), None),
     }
 }
 
@@ -101,15 +98,6 @@ fn of_program(code: Errno) -> StartStep {
         Errno::NOENT => StartStep::Program,
         _ => StartStep::Name,
     }
-}
-
-/// A path as the system has it. std has refused those with a zero byte.
-fn c_name(path: &Path) -> CString {
-    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
-}
-
-fn can_be_entered(directory: &Path) -> bool {
-    directory.is_dir() && access(directory, Access::EXEC_OK).is_ok()
 }
 
 /// The program's file, what is to run it, what is to run that, and so on, as the child names them when it is `here`. Empty, if its PATH
