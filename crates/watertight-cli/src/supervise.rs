@@ -441,7 +441,13 @@ fn not_opened(reason: NotOpened) -> i32 {
 
 fn not_started(error: &StartError) -> i32 {
     tell(&error.to_string());
-    let cannot_run = [
+    code_of_start(error)
+}
+
+/// As `env` has it: what exec refuses is 127 if the program, or what is to run it, is not there, and 126 if there is any other reason.
+/// What comes before exec is ours.
+fn code_of_start(error: &StartError) -> i32 {
+    let of_exec = [
         StartStep::Arguments,
         StartStep::Busy,
         StartStep::Format,
@@ -449,9 +455,12 @@ fn not_started(error: &StartError) -> i32 {
         StartStep::Name,
         StartStep::Permission,
     ];
-    if error.step == StartStep::Program {
+    let is_missing = error.error.kind() == io::ErrorKind::NotFound;
+    // A code that has no step of its own, such as that of a program's file that is cut. Without a code it is we who refuse.
+    let is_unnamed = error.step == StartStep::Other && error.error.raw_os_error().is_some();
+    if error.step == StartStep::Program || (error.step == StartStep::Interpreter && is_missing) {
         NOT_FOUND
-    } else if cannot_run.contains(&error.step) {
+    } else if is_unnamed || of_exec.contains(&error.step) {
         CANNOT_RUN
     } else {
         OURS
@@ -519,5 +528,41 @@ mod tests {
         assert_eq!(heard.signal.load(Ordering::SeqCst), TERMINATE.number);
         signals.handle(TERMINATE, now + Duration::from_secs(1));
         assert_eq!(asked.times(), 2);
+    }
+
+    #[test]
+    fn what_exec_refuses_is_told_apart_from_what_comes_before_it() {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        // EIO on Unix, ERROR_ACCESS_DENIED on Windows.
+        let refused = || io::Error::from_raw_os_error(5);
+        let unsupported = io::Error::from(io::ErrorKind::Unsupported);
+        for (step, error, code) in [
+            (StartStep::Arguments, refused(), CANNOT_RUN),
+            (StartStep::Busy, refused(), CANNOT_RUN),
+            (StartStep::Descriptors, refused(), OURS),
+            (StartStep::Directory, missing(), OURS),
+            (StartStep::Directory, refused(), OURS),
+            (StartStep::Format, refused(), CANNOT_RUN),
+            (StartStep::Hold, refused(), OURS),
+            (StartStep::Interpreter, missing(), NOT_FOUND),
+            (StartStep::Interpreter, refused(), CANNOT_RUN),
+            (StartStep::Name, refused(), CANNOT_RUN),
+            (StartStep::Other, refused(), CANNOT_RUN),
+            (StartStep::Other, unsupported, OURS),
+            (StartStep::Permission, refused(), CANNOT_RUN),
+            (StartStep::Program, missing(), NOT_FOUND),
+            (StartStep::Resources, refused(), OURS),
+            (StartStep::Terminal, refused(), OURS),
+            (StartStep::User, refused(), OURS),
+        ] {
+            let error = StartError {
+                step,
+                program: "tool".into(),
+                path: None,
+                run_as: None,
+                error,
+            };
+            assert_eq!(code_of_start(&error), code, "{error:?}");
+        }
     }
 }

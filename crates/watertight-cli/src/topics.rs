@@ -235,8 +235,15 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
                 "wrong usage, and nothing was run; or `watertight` itself failed: a stream could not be opened, the report could \
                  not be saved, the system has no more processes; or the command ended with 0 and not all of its output got through",
             ),
-            ("126", "the command was found and cannot be run"),
-            ("127", "there is no such command"),
+            (
+                "126",
+                "the command, or what is to run it, was found and cannot be run; or no file can be found by its name (it is too \
+                 long, or a circle of symbolic links)",
+            ),
+            (
+                "127",
+                "there is no such command, or what is to run it, which its first line (#!) or its header names, is not there",
+            ),
             (
                 "129, 130, 131, 143",
                 "we were asked to end (SIGHUP, SIGINT or Ctrl-C, SIGQUIT or Ctrl-\\, SIGTERM), and ended it. In the foreground \

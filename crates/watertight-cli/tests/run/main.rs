@@ -14,5 +14,7 @@ mod run_ends_unix;
 #[cfg(target_os = "linux")]
 mod run_inherits_unix;
 #[cfg(target_os = "linux")]
+mod run_not_started_unix;
+#[cfg(target_os = "linux")]
 mod run_tty_unix;
 mod snapshots;

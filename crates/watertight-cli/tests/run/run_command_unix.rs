@@ -47,7 +47,7 @@ fn exit_codes_are_the_shells() {
     assert_eq!(output.status.code(), Some(126), "{}", stderr(&output));
     std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
     let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(126));
+    assert_eq!(output.status.code(), Some(127));
     assert!(
         stderr(&output).contains("/no/such/interpreter"),
         "{}",

@@ -1,0 +1,117 @@
+//! Commands that `watertight run` cannot start: its exit code is that of `env`, and its message names what was refused.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations")]
+
+use crate::harness::{EXE, is_installed};
+use std::fs::{self, File, Permissions};
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A folder with what there is to be started.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let plain = place.join("plain");
+    fs::write(&plain, "").unwrap();
+    fs::set_permissions(&plain, Permissions::from_mode(0o644)).unwrap();
+    symlink("circle", place.join("circle")).unwrap();
+    let of_plain = format!("#!{}\n", plain.display());
+    add_program(place, "of-plain", of_plain.as_bytes());
+    add_program(place, "of-missing", b"#!/no/such\n");
+    add_program(place, "of-folder", b"#!/\n");
+    add_program(place, "of-windows", b"#!/bin/sh\r\nexit 0\r\n");
+    folder
+}
+
+fn add_program(folder: &Path, name: &str, content: &[u8]) {
+    let path = folder.join(name);
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The beginning of a program whose file ends before the name of its loader, if it has one.
+fn cut_program() -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    let program = File::open(EXE).unwrap();
+    program.take(4096).read_to_end(&mut head).unwrap();
+    let at = head.windows(4).position(|part| part == b"/lib")?;
+    head.truncate(at);
+    Some(head)
+}
+
+fn run(program: &str, folder: &Path) -> Output {
+    let mut command = Command::new(EXE);
+    command.args(["run", "--", program]).current_dir(folder);
+    command.output().unwrap()
+}
+
+fn told(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn what_cannot_be_started_has_the_exit_code_that_env_gives_it() {
+    let folder = folder();
+    let long = "x".repeat(5000);
+    let long_path = format!("./{long}");
+    let mut programs = vec![
+        ("", 127),
+        ("no-such-program-here", 127),
+        ("./missing", 127),
+        ("./of-missing", 127),
+        ("./of-windows", 127),
+        ("/", 126),
+        ("./plain", 126),
+        ("./plain/below", 126),
+        ("./circle", 126),
+        (long.as_str(), 126),
+        (long_path.as_str(), 126),
+        ("./of-plain", 126),
+        ("./of-folder", 126),
+    ];
+    match cut_program() {
+        Some(head) => {
+            add_program(folder.path(), "cut", &head);
+            programs.push(("./cut", 126));
+        }
+        None => println!("skipped: no program with a loader to cut"),
+    }
+    let has_env = is_installed("env");
+    if !has_env {
+        println!("skipped: there is no env to compare with");
+    }
+    for (program, code) in programs {
+        let output = run(program, folder.path());
+        assert_eq!(output.status.code(), Some(code), "{}", told(&output));
+        if has_env {
+            let mut env = Command::new("env");
+            let output = env.arg(program).current_dir(&folder).output().unwrap();
+            assert_eq!(output.status.code(), Some(code), "{}", told(&output));
+        }
+    }
+}
+
+#[test]
+fn what_the_system_refused_is_named() {
+    let folder = folder();
+    let plain = folder.path().join("plain");
+    for (program, words) in [
+        ("./missing", "there is no such program".to_owned()),
+        ("./plain", "it may not be run".to_owned()),
+        ("./circle", "no file can be found by its name".to_owned()),
+        (
+            "./of-missing",
+            r#"run it cannot be run ("/no/such")"#.to_owned(),
+        ),
+        ("./of-plain", format!("run it cannot be run ({plain:?})")),
+        (
+            "./of-windows",
+            r#"("/bin/sh\r", for the script's lines"#.to_owned(),
+        ),
+    ] {
+        let output = run(program, folder.path());
+        let told = told(&output);
+        assert!(told.contains(&words) && !told.contains('\r'), "{told}");
+    }
+}
