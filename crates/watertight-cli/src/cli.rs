@@ -44,9 +44,9 @@ pub(crate) enum Task {
     Copy(Box<CopyFlags>),
     /// Run a command with limits, end it as a tree, and say what became of it
     ///
-    /// A deadline ends the command and everybody it has started, not only its first process. What it wrote until then is there. A
-    /// daemon that holds its output is waited for, or named (--quiet-after-exit), where that output goes through us (see
-    /// Streams); else only --adopt-orphans sees it.
+    /// A deadline ends the command and its tree, not only its first process (see --within). What it wrote until then is there. A
+    /// daemon that holds its output is waited for, or named (--quiet-after-exit), where that output goes through us (see Streams);
+    /// else only --adopt-orphans sees it.
     Run(Box<RunFlags>),
     /// Print the manual page (roff), of the program or of one subcommand
     Man {

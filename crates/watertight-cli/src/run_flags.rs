@@ -37,7 +37,11 @@ pub(crate) struct RunFlags {
     #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
     pub(crate) command: Vec<OsString>,
 
-    /// End it, and all it started, after so long
+    /// End it and its tree after so long
+    ///
+    /// Its tree is all that it started and that can be found: whoever has lost its parent in a session of its own cannot. At a terminal the command
+    /// is in our process group, perhaps with others: an orphan there is ended if it holds a stream that goes through us (see Streams), and else it
+    /// is named and left. With --adopt-orphans all of them are ended (Linux).
     #[arg(long, value_name = "DURATION", value_parser = units::some_duration)]
     pub(crate) within: Option<Duration>,
 

@@ -189,7 +189,8 @@ pub struct Found {
 pub struct TreeEnd {
     /// Whom a signal was sent to, the child first.
     pub signalled: Vec<Found>,
-    /// Who is left: the signal was refused, or they are still there after a kill, or they left the tree while it was looked at.
+    /// Who is left: the signal was refused, or they are still there after a kill, or they left the tree while it was looked at. Also orphans
+    /// in our own group (Linux) that may be of the tree of a child there, and of whom nothing says so: they are not signalled.
     pub left: Vec<Found>,
     /// The first thing that kept us from looking at or signalling all of it.
     pub error: Option<io::Error>,

@@ -271,7 +271,8 @@ impl Child {
 
     /// Kills it and everybody it started: its group (Unix) or job (Windows), and on Linux all its descendants, also those in groups of
     /// their own. Who escaped (a session of its own whose parent is gone, another user) is named where the system shows it. It waits a
-    /// moment for the deaths, 200 ms at most.
+    /// moment for the deaths, 200 ms at most. Of a child in our own group ([`Group::Shared`](crate::Group::Shared)) an orphan is killed only
+    /// if it has one of the child's pipes open (Linux); one that has none is named and lives on, for it may be another command's.
     ///
     /// Before [`wait`](Self::wait) has told the child's end: with that the child is reaped, and then its group is out of reach, and
     /// only those are ended that an earlier call has seen.

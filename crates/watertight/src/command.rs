@@ -36,8 +36,9 @@ mod streams;
 
 pub use streams::{Input, Output};
 
-/// Which process group a child is in (Unix); it decides whom Ctrl-C reaches, and how well its tree is ended. On Windows every child
-/// has a job object of its own, whatever this says.
+/// Which process group a child is in (Unix); it decides whom Ctrl-C reaches, and how well its tree is ended: in our group nobody is killed
+/// who has lost its parent, unless it has one of the child's pipes open or was seen before that (Linux; who is left is named). On Windows
+/// every child has a job object of its own, whatever this says.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Group {
@@ -382,6 +383,10 @@ impl Command {
             ends_with_us: self.kill_on_drop,
         };
         let (process, streams) = Process::start(&mut self.inner, options, &mut self.earlier)?;
+        #[cfg(unix)]
+        if let (Grouping::Ours, Some(merged)) = (grouping, &made.merged) {
+            process.note_given(merged.as_fd());
+        }
         let fed = made.fed.clone();
         let leading = terminal.map(|ends| ends.leading);
         let adopted = self.adopt(streams, made, leading);

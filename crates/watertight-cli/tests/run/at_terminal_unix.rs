@@ -1,6 +1,7 @@
 //! Commands of `watertight run` and of a copy at a terminal: they have it as if they had been started without us.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
+use crate::harness::is_running;
 use crate::harness::terminal::{Session, path, until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -180,6 +181,46 @@ fn streams_that_no_option_sees_are_inherited_as_they_are() {
         let shown = session.shows("over\r\n");
         let begins = "0 is it\r\n1 is it\r\n2 is it\r\n";
         assert!(shown.starts_with(begins), "{options}: {shown}");
+        assert_eq!(session.code(), Some(0));
+    }
+}
+
+/// It is in our group, as the other commands of a script may be, and holds nothing but the terminal.
+#[test]
+fn an_orphan_in_our_group_is_named_at_the_deadline_and_lives_on() {
+    let command = r#"(sleep 1000 & echo "orphan $!"); sleep 1000"#;
+    for report in ["none", "text"] {
+        let script = format!(
+            r#"watertight run --within 1s --grace 100ms --report {report} -- sh -c "$C"; echo "code $?"; read -r line"#
+        );
+        let session = Session::start("sh", Path::new("."), &script, command);
+        session.shows("orphan ");
+        let pid = session.shows("\r\n").trim().to_owned();
+        session.shows(&format!("watertight: not ended: sleep ({pid})\r\n"));
+        session.shows("code 124\r\n");
+        assert!(is_running(&pid));
+        let orphan = Pid::from_raw(pid.parse().unwrap()).unwrap();
+        kill_process(orphan, Signal::KILL).unwrap();
+        session.types(b"\n");
+        assert_eq!(session.code(), Some(0));
+    }
+}
+
+/// It holds a pipe that was made for the command.
+#[test]
+fn an_orphan_in_our_group_whose_output_goes_through_us_is_ended_at_the_deadline() {
+    let command = r#"(sleep 1000 2>/dev/null & echo "orphan $!"); sleep 1000"#;
+    for options in ["--max-output 1M", "--merge"] {
+        let script = format!(
+            r#"watertight run {options} --within 1s --grace 100ms -- sh -c "$C"; echo "code $?"; read -r line"#
+        );
+        let session = Session::start("sh", Path::new("."), &script, command);
+        session.shows("orphan ");
+        let pid = session.shows("\r\n").trim().to_owned();
+        let told = session.shows("code 124\r\n");
+        assert!(!told.contains("not ended"), "{options}: {told}");
+        assert!(!is_running(&pid), "{options}: {told}");
+        session.types(b"\n");
         assert_eq!(session.code(), Some(0));
     }
 }

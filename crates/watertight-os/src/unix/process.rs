@@ -15,6 +15,8 @@ mod terminal;
 mod usage;
 
 #[cfg(any(target_os = "android", target_os = "linux"))]
+mod group_orphans;
+#[cfg(any(target_os = "android", target_os = "linux"))]
 mod holders;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod listing;
@@ -162,10 +164,14 @@ impl Process {
             stderr: child.stderr.take(),
         };
         let end = (life == Life::Gone).then_some(Reaped::Unknown);
+        let tree = match options.grouping {
+            Grouping::Ours => Tree::in_our_group(&streams),
+            Grouping::Own => Tree::default(),
+        };
         // std's own record of the child goes here, and does nothing by that.
         let process = Self {
             hold: Arc::new(hold),
-            state: Reaping::new(end, Tree::default()),
+            state: Reaping::new(end, tree),
             birth: Birth::here(),
         };
         Ok((process, streams))
@@ -175,6 +181,12 @@ impl Process {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.hold.pid().as_raw_pid().unsigned_abs()
+    }
+
+    /// A child in our group was given the other end of this pipe, beside its standard streams: an orphan in our group that has it open is
+    /// of its tree (Linux).
+    pub fn note_given(&self, ours: BorrowedFd<'_>) {
+        self.state.with(|_, tree| tree.note_given(ours));
     }
 
     /// Has `callback` called once when the child has ended, on a thread of the library's own that everybody's calls share: it may

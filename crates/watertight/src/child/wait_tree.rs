@@ -37,7 +37,7 @@ impl Child {
     ///
     /// Nobody is waited for who has left the group and the session and whose parent is gone (a daemon), unless an earlier look has seen
     /// it. Start the child with [`Group::Own`](crate::Group::Own): in our own group it has no group by which those can be found
-    /// that it leaves behind.
+    /// that it leaves behind, but for those that have one of its pipes open (Linux).
     ///
     /// Before [`wait`](Self::wait) or [`try_wait`](Self::try_wait) has told the child's end: with that it is reaped, and only those are
     /// waited for that an earlier look has seen.

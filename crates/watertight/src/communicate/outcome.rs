@@ -274,7 +274,8 @@ pub struct EndedTree {
     /// Who was killed, the child first: who had not ended within the grace, and who was not asked, because there was no grace, or
     /// because it was started after the others were asked.
     pub killed: Vec<Found>,
-    /// Who is left: the signal was refused, or they are still there after a kill, or they left the tree while it was looked at.
+    /// Who is left: the signal was refused, or they are still there after a kill, or they left the tree while it was looked at. Also whoever
+    /// may be of the tree and was therefore not signalled: an orphan in our own group ([`Group::Shared`](crate::Group::Shared), Linux).
     pub left: Vec<Found>,
     /// The first thing that kept us from looking at all of it, or from killing all of it.
     pub error: Option<io::Error>,

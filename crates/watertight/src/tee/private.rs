@@ -57,15 +57,15 @@ impl<B: Backend> PrivatePipe<B> {
         };
         let (_, into) = self.ends();
         let source = round.from;
-        match source.duplicate_to(round.may_block, (from, into), how) {
-            MoveNow::Moved(n) => {
-                self.bytes = n as u64;
-                MoveNow::Moved(n)
-            }
-            // It is empty, so only the source can have to be waited for.
-            MoveNow::Wait => MoveNow::SourceWait,
-            copied => copied,
+        let copied = source.duplicate_to(round.may_block, (from, into), how);
+        if let MoveNow::Moved(n) = copied {
+            self.bytes = n as u64;
         }
+        // It is empty, so only the source can have to be waited for.
+        if copied == MoveNow::Wait {
+            return MoveNow::SourceWait;
+        }
+        copied
     }
 
     /// Moves what it has to the destination.

@@ -14,6 +14,8 @@ mod common;
 mod ended;
 mod endurance;
 #[cfg(target_os = "linux")]
+mod in_our_group;
+#[cfg(target_os = "linux")]
 mod late;
 #[cfg(target_os = "linux")]
 mod left;

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 /// The two ways a descriptor may be used.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 struct Access {
     reads: bool,
     writes: bool,
@@ -41,15 +41,9 @@ pub fn holders_of(handle: BorrowedFd<'_>) -> Vec<Found> {
         let name = OsString::from_vec(name.into_bytes());
         return who(|pid| has_open(pid, |target, _| target == name));
     }
-    let Some(pipe) = target(format!("/proc/self/fd/{}", handle.as_raw_fd())) else {
+    let Some((pipe, ours)) = pipe(handle) else {
         return Vec::new();
     };
-    let is_fifo = rustix::fs::fstat(handle)
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-    let (true, Ok(flags)) = (is_fifo, rustix::fs::fcntl_getfl(handle)) else {
-        return Vec::new();
-    };
-    let ours = Access::of(flags);
     let is_other_end =
         |pid, number: &OsStr| access(pid, number).is_none_or(|theirs| theirs.is_other_end_of(ours));
     who(|pid| {
@@ -57,6 +51,40 @@ pub fn holders_of(handle: BorrowedFd<'_>) -> Vec<Found> {
             target == pipe && is_other_end(pid, number)
         })
     })
+}
+
+/// The end of a pipe that a child was given, known by the one that is ours.
+pub(super) struct GivenEnd {
+    pipe: OsString,
+    access: Access,
+}
+
+impl GivenEnd {
+    /// The other end of this pipe. `None`: it is no pipe's, or cannot be told.
+    pub(super) fn of(ours: BorrowedFd<'_>) -> Option<Self> {
+        let (pipe, ours) = pipe(ours)?;
+        let access = Access {
+            reads: ours.writes,
+            writes: ours.reads,
+        };
+        Some(Self { pipe, access })
+    }
+
+    /// Whether this process is known to have it open.
+    pub(super) fn is_open_in(&self, pid: i32) -> bool {
+        has_open(pid, |target, number| {
+            target == self.pipe && access(pid, number) == Some(self.access)
+        })
+    }
+}
+
+/// What the descriptor of a pipe or a FIFO is of, and which way it may be used.
+fn pipe(handle: BorrowedFd<'_>) -> Option<(OsString, Access)> {
+    let stat = rustix::fs::fstat(handle).ok()?;
+    let is_fifo = FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
+    let flags = rustix::fs::fcntl_getfl(handle).ok()?;
+    let name = target(format!("/proc/self/fd/{}", handle.as_raw_fd()))?;
+    is_fifo.then(|| (name, Access::of(flags)))
 }
 
 /// The other processes of which this is so.

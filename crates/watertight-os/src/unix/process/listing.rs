@@ -107,7 +107,7 @@ fn is_hidden(error: &io::Error) -> bool {
 }
 
 /// proc_pid_stat(5): the name stands in parentheses and may have any bytes in it, parentheses too.
-fn parsed(pid: i32, line: &[u8]) -> Option<Seen> {
+pub(super) fn parsed(pid: i32, line: &[u8]) -> Option<Seen> {
     let open = line.iter().position(|byte| *byte == b'(')?;
     let close = line.iter().rposition(|byte| *byte == b')')?;
     let name = OsStr::from_bytes(line.get(open + 1..close)?).to_owned();

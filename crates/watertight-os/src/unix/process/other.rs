@@ -5,7 +5,7 @@ use super::by_number::Numbered;
 use super::life::Life;
 use crate::TreeMember;
 use crate::fault::fallible;
-use crate::process::{Found, TreeEnd, TreeLook};
+use crate::process::{Found, StdStreams, TreeEnd, TreeLook};
 use crate::unix::classify::Call;
 use crate::unix::handle::Handle;
 use rustix::io::Errno;
@@ -51,6 +51,14 @@ const IS_GROUPS_END_SEEN: bool = cfg!(target_vendor = "apple");
 pub(super) struct Tree;
 
 impl Tree {
+    /// What the child was given leads to nobody here.
+    pub(super) const fn in_our_group(_streams: &StdStreams) -> Self {
+        Self
+    }
+
+    /// Likewise.
+    pub(super) const fn note_given(&mut self, _ours: BorrowedFd<'_>) {}
+
     /// killpg and kill, with SIGKILL.
     pub(super) fn kill(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
         signal(leader, is_reaped, Signal::KILL)

@@ -4,14 +4,19 @@
 //! that has the child's number, for only the child can have made these. Whoever leaves both (a daemon that forks twice in a
 //! session of its own) is seen no more, unless an earlier look has seen it.
 //!
+//! A child that is in our group has made none. An orphan there (`group_orphans.rs`) is of its tree if it has an end of a pipe open that the
+//! child was given. Else it may be another command's: it is named, and not signalled.
+//!
 //! Nobody is signalled by number but the child's own group, and that only while the child is not reaped, which keeps the number.
 
+use super::group_orphans;
+use super::holders::GivenEnd;
 use super::life::Life;
 use super::listing::{self, Seen};
 use super::member::TreeMember;
 use super::pidfd::{Hold, has_ended, send, wait_for_end};
 use crate::fault::fallible;
-use crate::process::{Found, TreeEnd, TreeLook};
+use crate::process::{Found, StdStreams, TreeEnd, TreeLook};
 use crate::unix::classify::Call;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -59,6 +64,8 @@ pub(super) struct Tree {
     members: Vec<Member>,
     /// All processes were looked at once for whoever waits for the tree.
     was_noted: bool,
+    /// The ends of pipes that a child in our group was given. Nobody else had them before it.
+    given: Vec<GivenEnd>,
 }
 
 /// One look at the tree, and what comes of it.
@@ -73,10 +80,34 @@ struct Look<'a> {
     is_anybody_unheld: bool,
     /// Somebody ended during the last look. Whom that one has started meanwhile, the look may have passed by.
     has_anybody_ended: bool,
+    /// Orphans in our group, and their descendants, of whom the last look could not tell whether they are of the tree.
+    doubtful: Vec<Found>,
     end: TreeEnd,
 }
 
 impl Tree {
+    /// Of a child in our group, which was given the other ends of these.
+    pub(super) fn in_our_group(streams: &StdStreams) -> Self {
+        let ours = [
+            streams.stdin.as_ref().map(AsFd::as_fd),
+            streams.stdout.as_ref().map(AsFd::as_fd),
+            streams.stderr.as_ref().map(AsFd::as_fd),
+        ];
+        Self {
+            given: ours
+                .into_iter()
+                .flatten()
+                .filter_map(GivenEnd::of)
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The child was given the other end of this pipe, too.
+    pub(super) fn note_given(&mut self, ours: BorrowedFd<'_>) {
+        self.given.extend(GivenEnd::of(ours));
+    }
+
     /// SIGSTOP to all that are found, until nobody new is; then SIGKILL to all of them and to the child's group.
     pub(super) fn kill(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
         let mut look = Look::new(self, leader, is_reaped);
@@ -84,7 +115,7 @@ impl Tree {
         look.signal_leader(libc::SIGKILL);
         look.signal_group(Signal::KILL);
         look.signal_members(libc::SIGKILL, |_| true);
-        look.end
+        look.ended()
     }
 
     /// SIGTERM to the child's group, and to all that are found outside it, and then SIGCONT to the same. Nobody is stopped, and nobody
@@ -102,7 +133,7 @@ impl Tree {
         }
         look.signal_members(libc::SIGTERM, |seen| !is_told(seen));
         look.continue_asked(child.as_ref(), group);
-        look.end
+        look.ended()
     }
 
     /// Whether all that were seen are over.
@@ -172,6 +203,7 @@ impl Tree {
 
     /// What a kill has seen is remembered too. Who waits looks anew behind it: whom it has not ended may have started others.
     pub(super) fn join(&mut self, other: Self) {
+        self.given.extend(other.given);
         self.members.extend(other.members);
     }
 }
@@ -186,8 +218,17 @@ impl<'a> Look<'a> {
             unheld: Vec::new(),
             is_anybody_unheld: false,
             has_anybody_ended: false,
+            doubtful: Vec::new(),
             end: TreeEnd::default(),
         }
+    }
+
+    /// What came of it. Who may be of the tree is left, too.
+    fn ended(mut self) -> TreeEnd {
+        for one in self.doubtful {
+            note(&mut self.end.left, one);
+        }
+        self.end
     }
 
     fn stop_all(&mut self) {
@@ -240,26 +281,42 @@ impl<'a> Look<'a> {
             member.note_move(&table.seen);
         }
         let this = i32::try_from(std::process::id()).unwrap_or_default();
+        let orphans = self
+            .root
+            .map_or_else(Vec::new, |root| group_orphans::of(&table.seen, this, root));
+        let (proven, doubtful): (Vec<&Seen>, Vec<&Seen>) = orphans
+            .into_iter()
+            .partition(|seen| self.has_given_end(seen.pid));
         let members = self.tree.members.iter().map(|member| member.seen.pid);
         let mut known: HashSet<i32> = members.chain(self.root).collect();
         loop {
             let before = known.len();
             for seen in &table.seen {
-                let belongs = known.contains(&seen.parent) || self.is_in_group(seen);
+                let belongs = known.contains(&seen.parent)
+                    || self.is_in_group(seen)
+                    || proven.contains(&seen);
                 if belongs && seen.pid != this && known.insert(seen.pid) {
                     self.hold(seen);
                 }
             }
             if known.len() == before {
-                return;
+                break;
             }
         }
+        let doubtful = group_orphans::with_descendants(&table.seen, doubtful);
+        let unknown = doubtful.iter().filter(|seen| !known.contains(&seen.pid));
+        self.doubtful = unknown.map(|seen| seen.found()).collect();
     }
 
     /// In the group or the session that has the child's number.
     fn is_in_group(&self, seen: &Seen) -> bool {
         self.root
             .is_some_and(|root| [seen.group, seen.session].contains(&root))
+    }
+
+    /// Whether it has an end of a pipe open that the child was given.
+    fn has_given_end(&self, pid: i32) -> bool {
+        self.tree.given.iter().any(|given| given.is_open_in(pid))
     }
 
     /// pidfd_open of a number that was just seen, and a second look at whose it is: the same process, still of the tree.
@@ -288,7 +345,7 @@ impl<'a> Look<'a> {
             self.has_anybody_ended = true;
             return;
         };
-        if self.is_child_of_ours(&now) || self.is_in_group(&now) {
+        if self.is_child_of_ours(&now) || self.is_in_group(&now) || self.has_given_end(now.pid) {
             self.tree.members.push(Member { seen: now, pidfd });
         } else {
             // Its parent ended in between. It was of the tree, most likely; not sure enough for a signal.
