@@ -99,8 +99,10 @@ pub(crate) struct RunReport {
     asked: Vec<Somebody>,
     /// Who was killed, asked before or not.
     killed: Vec<Somebody>,
-    /// Who is left of those.
+    /// Who is left of those, or may be of the tree and was not signalled.
     left: Vec<Somebody>,
+    /// Who of the tree is in none of these lists, should there be one; nothing, if nobody was to be ended.
+    unseen: Option<&'static str>,
     errors: Vec<String>,
 }
 
@@ -156,6 +158,7 @@ impl RunReport {
             asked: tree.map_or_else(Vec::new, |tree| named(&tree.asked)),
             killed: tree.map_or_else(Vec::new, |tree| named(&tree.killed)),
             left: tree.map_or_else(Vec::new, |tree| named(&tree.left)),
+            unseen: tree.and(platform::UNSEEN).filter(|_| !flags.adopt_orphans),
             errors,
         }
     }
@@ -220,6 +223,9 @@ impl RunReport {
         }
         for note in self.notes_beside_the_ending() {
             line(&mut text, &note);
+        }
+        if let Some(unseen) = self.unseen {
+            line(&mut text, &format!("not seen: {unseen}"));
         }
         text
     }
@@ -437,6 +443,36 @@ mod tests {
         assert_eq!(pids(&report.killed), [8, 9, 10]);
         assert_eq!(pids(&report.left), [10]);
         assert!(report.notes().contains(&"not ended: late (10)".to_owned()));
+    }
+
+    /// And nothing, if nobody was to be ended or all are seen.
+    #[test]
+    fn a_report_on_an_ended_tree_says_who_is_not_seen() {
+        let report = |outcome: &Outcome, flags: &RunFlags| {
+            let beside = Beside {
+                lost: Vec::new(),
+                is_joined: false,
+                out_of_memory: None,
+            };
+            RunReport::new(flags, outcome, 0, Duration::ZERO, beside)
+        };
+        let is_told = |report: &RunReport| {
+            let told: Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+            let is_in_json = told["unseen"].is_string();
+            let is_in_text = report.to_text().contains("watertight: not seen: ");
+            assert_eq!(is_in_json, is_in_text);
+            assert!(!report.notes().iter().any(|note| note.contains("not seen")));
+            is_in_json
+        };
+        let mut outcome = outcome();
+        assert!(!is_told(&report(&outcome, &flags())));
+        outcome.tree = Some(EndedTree::default());
+        assert_eq!(is_told(&report(&outcome, &flags())), cfg!(unix));
+        let adopting = RunFlags {
+            adopt_orphans: true,
+            ..flags()
+        };
+        assert!(!is_told(&report(&outcome, &adopting)));
     }
 
     #[test]

@@ -114,6 +114,14 @@ pub(crate) fn ending_signal(status: ExitStatus) -> Option<i32> {
 /// What names those who hold a command's output: they are known to.
 pub(crate) const HELD_BY: &str = "its output is held by";
 
+/// Who of a command's tree is not seen when that is ended.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub(crate) const UNSEEN: Option<&str> = Some(
+    "whoever has lost its parent in a session of its own and holds no stream that goes through us; --adopt-orphans sees these",
+);
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+pub(crate) const UNSEEN: Option<&str> = Some("whoever has left the command's process group");
+
 /// The end of the program with this code, which is a byte.
 pub(crate) fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))

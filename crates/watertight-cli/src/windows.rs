@@ -29,6 +29,9 @@ pub(crate) const QUESTIONS_MAY_WAIT: bool = false;
 /// What names those who may hold a command's output: who of its tree is alive. The system does not show who has a pipe.
 pub(crate) const HELD_BY: &str = "its output may be held by";
 
+/// Who of a command's tree is not seen when that is ended: all of it are in its job.
+pub(crate) const UNSEEN: Option<&str> = None;
+
 /// The end of the program with this code. std's `ExitCode` has room for a byte, and a command's own code may have 32 bits: such a one goes by
 /// the library's `exit`, which settles what is still to be sent, for std's own kills all threads first. Nothing of ours is left to be dropped.
 pub(crate) fn exit_code(code: i32) -> ExitCode {

@@ -189,7 +189,7 @@ fn streams_that_no_option_sees_are_inherited_as_they_are() {
 #[test]
 fn an_orphan_in_our_group_is_named_at_the_deadline_and_lives_on() {
     let command = r#"(sleep 1000 & echo "orphan $!"); sleep 1000"#;
-    for report in ["none", "text"] {
+    for (report, unseen) in [("none", ""), ("text", "watertight: not seen: ")] {
         let script = format!(
             r#"watertight run --within 1s --grace 100ms --report {report} -- sh -c "$C"; echo "code $?"; read -r line"#
         );
@@ -197,6 +197,7 @@ fn an_orphan_in_our_group_is_named_at_the_deadline_and_lives_on() {
         session.shows("orphan ");
         let pid = session.shows("\r\n").trim().to_owned();
         session.shows(&format!("watertight: not ended: sleep ({pid})\r\n"));
+        session.shows(unseen);
         session.shows("code 124\r\n");
         assert!(is_running(&pid));
         let orphan = Pid::from_raw(pid.parse().unwrap()).unwrap();
