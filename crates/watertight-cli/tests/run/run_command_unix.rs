@@ -73,6 +73,27 @@ fn a_file_of_no_format_is_126_and_said_to_be_there() {
     }
 }
 
+/// Also where there is no PATH.
+#[test]
+fn a_bare_name_is_no_program_of_the_current_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let planted = folder.path().join("watertight-planted");
+    std::fs::write(&planted, "#!/bin/sh\nexit 0\n").unwrap();
+    std::fs::set_permissions(&planted, PermissionsExt::from_mode(0o755)).unwrap();
+    for has_path in [true, false] {
+        for (name, code) in [("watertight-planted", 127), ("./watertight-planted", 0)] {
+            let mut command = Command::new(EXE);
+            command.args(["run", "--", name]).current_dir(&folder);
+            if !has_path {
+                command.env_remove("PATH");
+            }
+            let output = command.output().unwrap();
+            let told = stderr(&output);
+            assert_eq!(output.status.code(), Some(code), "{name}: {told}");
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn streams_that_no_option_sees_stay_what_they_are() {

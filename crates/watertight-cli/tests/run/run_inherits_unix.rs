@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use crate::harness::EXE;
+use rustix::process::Signal;
 use std::process::Command;
 
 /// Signals that ask to end, by their names and numbers (Linux: the same everywhere).
@@ -49,6 +50,25 @@ fn a_signal_that_was_ignored_at_the_start_is_ignored_by_us_and_by_the_command() 
         }
         // What is neither ignored nor handled is at its default.
         assert_eq!(signals(command, "SigCgt:"), 0, "{ignored:?}");
+    }
+}
+
+/// An ignored SIGCHLD would take the command's status from us. We have a handler for it, and no handler outlives an exec.
+#[test]
+fn ends_of_children_that_were_ignored_at_the_start_are_at_their_default_in_the_command() {
+    let look = "cat /proc/self/status";
+    for (line, is_ignored) in [
+        (format!("trap '' CHLD; exec {look}"), true),
+        (format!("trap '' CHLD; exec \"$0\" run -- {look}"), false),
+    ] {
+        let mut command = Command::new("bash");
+        let Ok(output) = command.args(["-c", &line, EXE]).output() else {
+            println!("skipped: there is no bash");
+            return;
+        };
+        let status = String::from_utf8(output.stdout).unwrap();
+        let bit = 1_u64 << (Signal::CHILD.as_raw() - 1);
+        assert_eq!(signals(&status, "SigIgn:") & bit != 0, is_ignored, "{line}");
     }
 }
 
@@ -120,6 +140,28 @@ fn a_descriptor_from_3_on_is_the_commands_too() {
         assert!(output.status.success(), "{output:?}");
         let back = std::fs::read_to_string(folder.path().join("out"));
         assert_eq!(back.unwrap(), "there and back\n", "{options}");
+    }
+}
+
+/// What systemd hands to a service on sockets: the descriptors reach the command, and LISTEN_PID says that they are for its parent, unless
+/// the command is told otherwise right before it runs.
+#[test]
+fn listen_fds_reach_the_command_and_listen_pid_names_us() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in"), "there\n").unwrap();
+    let look = r#"echo "$LISTEN_FDS $((LISTEN_PID == PPID)) $((LISTEN_PID == $$))"; cat <&3"#;
+    for (line, said) in [
+        ("sh -c \"$LOOK\"", "1 1 0\nthere\n"),
+        (
+            "sh -c 'LISTEN_PID=$$ exec sh -c \"$LOOK\"'",
+            "1 0 1\nthere\n",
+        ),
+    ] {
+        let line = format!("export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" run -- {line} 3<in");
+        let mut command = shell(&line);
+        let output = command.env("LOOK", look).current_dir(&folder).output();
+        let output = output.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), said, "{output:?}");
     }
 }
 

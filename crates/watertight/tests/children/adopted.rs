@@ -89,6 +89,43 @@ fn the_streams_of_a_child_of_tokio() {
     round();
 }
 
+/// tokio says that it is done, and the stream is open as before: only a drop ends it there.
+#[cfg(all(unix, feature = "tokio"))]
+#[test]
+fn a_shutdown_ends_a_childs_input_here_and_not_in_tokio() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let round = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut child = tokio::process::Command::new("cat")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap();
+            let mut input = child.stdin.take().unwrap();
+            let mut output = child.stdout.take().unwrap();
+            input.shutdown().await.unwrap();
+            input.write_all(b"behind").await.unwrap();
+            let mut back = [0; 6];
+            output.read_exact(&mut back).await.unwrap();
+            assert_eq!(&back, b"behind");
+            let mut input = PipeWriter::try_from(input).unwrap();
+            AsyncWriteExt::shutdown(&mut input).await.unwrap();
+            let end = tokio::time::timeout(PATIENCE, output.read(&mut back));
+            assert_eq!(end.await.unwrap().unwrap(), 0);
+            assert!(child.wait().await.unwrap().success());
+        });
+    };
+    // tokio keeps what it waits for signals with.
+    round();
+    let _accounted = Accounted::start();
+    round();
+}
+
 /// What cannot be taken over comes back as what it was.
 #[cfg(feature = "fault")]
 #[test]
