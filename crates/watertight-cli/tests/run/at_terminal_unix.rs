@@ -211,7 +211,7 @@ fn an_orphan_in_our_group_is_named_at_the_deadline_and_lives_on() {
 #[test]
 fn an_orphan_in_our_group_whose_output_goes_through_us_is_ended_at_the_deadline() {
     let command = r#"(sleep 1000 2>/dev/null & echo "orphan $!"); sleep 1000"#;
-    for options in ["--max-output 1M", "--merge"] {
+    for options in ["--max-output 1M", "--merge --max-output 1M"] {
         let script = format!(
             r#"watertight run {options} --within 1s --grace 100ms -- sh -c "$C"; echo "code $?"; read -r line"#
         );
