@@ -169,6 +169,12 @@ impl Child {
         self.process.id()
     }
 
+    /// Whether it was started in a control group of its own: see [`Command::cgroup`](crate::Command::cgroup).
+    #[must_use]
+    pub const fn has_cgroup(&self) -> bool {
+        self.process.has_cgroup()
+    }
+
     /// The writing end of the further pipe that the child reads at this number, once: see
     /// [`Command::pipe_at`](crate::Command::pipe_at).
     #[cfg(unix)]
@@ -272,10 +278,11 @@ impl Child {
     /// Kills it and everybody it started: its group (Unix) or job (Windows), and on Linux all its descendants, also those in groups of
     /// their own. Who escaped (a session of its own whose parent is gone, another user) is named where the system shows it. It waits a
     /// moment for the deaths, 200 ms at most. Of a child in our own group ([`Group::Shared`](crate::Group::Shared)) an orphan is killed only
-    /// if it has one of the child's pipes open (Linux); one that has none is named and lives on, for it may be another command's.
+    /// if it has one of the child's pipes open (Linux); one that has none is named and lives on, for it may be another command's. Of a child
+    /// in a [control group](crate::Command::cgroup) of its own nobody escapes who is in there, and no orphan is anybody else's.
     ///
     /// Before [`wait`](Self::wait) has told the child's end: with that the child is reaped, and then its group is out of reach, and
-    /// only those are ended that an earlier call has seen.
+    /// only those are ended that an earlier call has seen, and those in its control group.
     pub fn kill_tree(&self) -> TreeEnd {
         self.process.kill_tree()
     }

@@ -30,6 +30,7 @@ use watertight_os::{
     is_in_terminals_foreground, open_terminal,
 };
 
+mod cgroup;
 #[cfg(unix)]
 mod further;
 mod streams;
@@ -92,6 +93,11 @@ pub struct Command {
     group: Group,
     terminal: Option<TerminalSize>,
     kill_on_drop: bool,
+    #[cfg_attr(
+        not(unix),
+        allow(dead_code, reason = "there are no control groups there")
+    )]
+    cgroup: bool,
     is_in_reactor: bool,
     creation_flags: u32,
     run_as: RunAs,
@@ -237,8 +243,8 @@ impl Command {
     }
 
     /// Whether dropping the [`Child`] kills its tree. Off by default: then the child goes on, and is reaped when it ends. Of a child
-    /// whose end was waited for, only those are reached that an earlier kill has seen; on Windows all, and also when this process
-    /// is killed. Nobody any more once [`Communicate`] has told that the child ended by itself.
+    /// whose end was waited for, only those are reached that an earlier kill has seen, in a [`cgroup`](Self::cgroup) too; on Windows all, and
+    /// also when this process is killed. Nobody any more once [`Communicate`] has told that the child ended by itself.
     pub fn kill_on_drop(&mut self, yes: bool) -> &mut Self {
         self.kill_on_drop = yes;
         self
@@ -364,9 +370,9 @@ impl Command {
         #[cfg(unix)]
         let following = terminal.as_ref().map(|ends| ends.following.as_fd());
         #[cfg(unix)]
-        let further = self
+        let mut further = self
             .further
-            .prepare(&mut self.inner, &mut self.earlier, following)
+            .prepare(&mut self.inner, &mut self.earlier, following, self.cgroup)
             .map_err(short_of)?;
         let grouping = match self.group {
             // Its session has a group of its own.
@@ -387,6 +393,8 @@ impl Command {
         if let (Grouping::Ours, Some(merged)) = (grouping, &made.merged) {
             process.note_given(merged.as_fd());
         }
+        #[cfg(unix)]
+        let process = process.in_cgroup(further.joined_cgroup());
         let fed = made.fed.clone();
         let leading = terminal.map(|ends| ends.leading);
         let adopted = self.adopt(streams, made, leading);
@@ -528,6 +536,7 @@ impl From<process::Command> for Command {
             group: Group::default(),
             terminal: None,
             kill_on_drop: false,
+            cgroup: false,
             is_in_reactor: false,
             creation_flags: 0,
             run_as: RunAs::default(),

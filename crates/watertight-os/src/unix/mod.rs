@@ -61,8 +61,8 @@ pub use inherited::{inherited, was_closed_at_start};
 pub use pipe::{duplicate, output_pipe, plain_pipe};
 pub use poller::Native;
 pub use process::{
-    Descriptors, Prepared, Process, Reaping, Waiting, holders_of, is_in_terminals_foreground,
-    own_group,
+    Cgroup, Descriptors, Prepared, Process, Reaping, Waiting, holders_of,
+    is_in_terminals_foreground, own_group,
 };
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use process::{TreeMember, block_signals, orphans};

@@ -5,6 +5,10 @@
 //! else's reaping can turn a signal on a stranger.
 
 mod by_number;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod cgroup;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod cgroup_place;
 mod descriptors;
 mod failure;
 mod life;
@@ -35,6 +39,8 @@ mod tree;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod watch;
 
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub use self::cgroup::Cgroup;
 pub use self::descriptors::{Descriptors, Prepared};
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use self::holders::holders_of;
@@ -43,7 +49,7 @@ pub use self::mask::block_signals;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use self::member::TreeMember;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
-pub use self::other::holders_of;
+pub use self::other::{Cgroup, holders_of};
 pub use self::reaping::{Reaping, Waiting};
 pub use self::terminal::{is_in_terminals_foreground, own_group};
 
@@ -93,6 +99,8 @@ pub struct Process {
     hold: Arc<Hold>,
     /// Beside its end and what it has used, those of its tree that were seen when it was last signalled.
     state: Reaping<Tree>,
+    /// The control group that it was started in, if that is its own.
+    cgroup: Option<Cgroup>,
     birth: Birth,
 }
 
@@ -172,9 +180,24 @@ impl Process {
         let process = Self {
             hold: Arc::new(hold),
             state: Reaping::new(end, tree),
+            cgroup: None,
             birth: Birth::here(),
         };
         Ok((process, streams))
+    }
+
+    /// The child was started in this control group ([`Prepared::joined`]): from now on everybody in there belongs to its tree. The group is
+    /// removed when the child is reaped or this is dropped, once nobody lives in it.
+    #[must_use]
+    pub fn in_cgroup(mut self, cgroup: Option<Cgroup>) -> Self {
+        self.cgroup = cgroup;
+        self
+    }
+
+    /// Whether the child was started in a control group of its own.
+    #[must_use]
+    pub const fn has_cgroup(&self) -> bool {
+        self.cgroup.is_some()
     }
 
     /// The child's number. Once it is reaped it may be somebody else's.
@@ -264,7 +287,13 @@ impl Process {
         if self.birth.is_elsewhere() {
             return Ok(Reaped::Unknown);
         }
-        self.state.reap(|| Ok(self.hold.reap()?))
+        let reaped = self.state.reap(|| Ok(self.hold.reap()?))?;
+        if reaped != Reaped::Running
+            && let Some(cgroup) = &self.cgroup
+        {
+            cgroup.remove();
+        }
+        Ok(reaped)
     }
 
     /// What became of the child, as [`reap`](Self::reap) says it, and it is not reaped: its number and its group stay its own.
@@ -327,10 +356,11 @@ impl Process {
     }
 
     /// SIGKILL to the child and its tree: its group, if it has one of its own, and on Linux all its descendants that can be
-    /// found, which are stopped first so that they cannot run from it. Waits a moment (200 ms at most) for their deaths.
+    /// found, which are stopped first so that they cannot run from it, and everybody in its control group, if it has one. Waits a moment
+    /// (200 ms at most) for their deaths.
     ///
     /// Reap the child afterwards: when it is reaped its group is out of reach, and only those descendants are still known
-    /// that an earlier call has seen.
+    /// that an earlier call has seen, and those in its control group.
     pub fn kill_tree(&self) -> TreeEnd {
         if self.birth.is_elsewhere() {
             return refused();
@@ -338,20 +368,23 @@ impl Process {
         let mut seen = Tree::default();
         let mut end = self.on_tree(|tree, is_reaped| {
             seen = std::mem::take(tree);
-            seen.kill(&self.hold, is_reaped)
+            seen.kill(&self.hold, is_reaped, self.cgroup.as_ref())
         });
         // The child may be reaped meanwhile.
-        seen.await_deaths(&self.hold, &mut end);
+        seen.await_deaths(&self.hold, &mut end, self.cgroup.as_ref());
         self.state.with(|_, tree| tree.join(seen));
         end
     }
 
-    /// As [`kill_tree`](Self::kill_tree), and waits for nobody's death: nobody is told to be left.
+    /// As [`kill_tree`](Self::kill_tree), and waits for nobody's death: nobody is told to be left. Once the child is reaped its control
+    /// group is left alone: whoever lives on there may be meant to.
     pub fn kill_tree_at_once(&self) -> TreeEnd {
         if self.birth.is_elsewhere() {
             return refused();
         }
-        self.on_tree(|tree, is_reaped| tree.kill(&self.hold, is_reaped))
+        let is_told = self.state.with(|is_reaped, _| is_reaped);
+        let cgroup = self.cgroup.as_ref().filter(|_| !is_told);
+        self.on_tree(|tree, is_reaped| tree.kill(&self.hold, is_reaped, cgroup))
     }
 
     /// Nothing: a drop, or the end of this process, ends nobody on Unix.
@@ -386,7 +419,7 @@ impl Process {
     /// # Errors
     /// The tree cannot be looked at, or [`look_at_tree`](Self::look_at_tree) is not offered here.
     pub fn note_tree(&self) -> io::Result<()> {
-        self.with_tree(|tree, is_gone| tree.note(&self.hold, is_gone))
+        self.with_tree(|tree, is_gone| tree.note(&self.hold, is_gone, self.cgroup.as_ref()))
     }
 
     /// Looks whether anybody of the tree is alive when the child is over: those first that were seen before, and then, while the child
@@ -398,7 +431,7 @@ impl Process {
     /// The tree cannot be looked at, or not all of it; or this process was forked from the one that started the child. Where there is no
     /// /proc and a group's end does not show: `Unsupported`.
     pub fn look_at_tree(&self) -> io::Result<TreeLook> {
-        self.with_tree(|tree, is_gone| tree.look(&self.hold, is_gone))
+        self.with_tree(|tree, is_gone| tree.look(&self.hold, is_gone, self.cgroup.as_ref()))
     }
 
     /// The end of this one, whom [`look_at_tree`](Self::look_at_tree) has named, was told: it is not looked at again.
@@ -425,7 +458,7 @@ impl Process {
         if self.birth.is_elsewhere() {
             return refused();
         }
-        self.on_tree(|tree, is_reaped| tree.terminate(&self.hold, is_reaped))
+        self.on_tree(|tree, is_reaped| tree.terminate(&self.hold, is_reaped, self.cgroup.as_ref()))
     }
 
     /// Signals the tree while nobody of us can reap the child. `act` is told whether the child's number may be somebody else's: so it
@@ -465,11 +498,13 @@ impl Drop for Process {
                 return;
             }
         }
-        let hold = self.hold.clone();
+        let (hold, cgroup) = (self.hold.clone(), self.cgroup.take());
         let reap = move || {
             if hold.reap().is_err() {
                 lock(&LEFT_OVER).push(hold);
             }
+            // Removes it, if nobody else is in there.
+            drop(cgroup);
         };
         if self.hold.watch(Box::new(reap)).is_err() {
             lock(&LEFT_OVER).push(self.hold.clone());

@@ -96,6 +96,12 @@ impl Process {
         self.id
     }
 
+    /// There are no control groups on Windows.
+    #[must_use]
+    pub const fn has_cgroup(&self) -> bool {
+        false
+    }
+
     /// Has `callback` called once when the child has ended, on a thread of the system's pool. At once, on this thread, if the
     /// child has ended already. The call comes although the `Process` was dropped.
     ///

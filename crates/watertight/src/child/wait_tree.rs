@@ -36,11 +36,11 @@ impl Child {
     /// be held (too few descriptors, a kernel without pidfds): the tree is looked at again for these, after a pause.
     ///
     /// Nobody is waited for who has left the group and the session and whose parent is gone (a daemon), unless an earlier look has seen
-    /// it. Start the child with [`Group::Own`](crate::Group::Own): in our own group it has no group by which those can be found
-    /// that it leaves behind, but for those that have one of its pipes open (Linux).
+    /// it, or it is in the child's [control group](crate::Command::cgroup). Start the child with [`Group::Own`](crate::Group::Own): in our own
+    /// group it has no group by which those can be found that it leaves behind, but for those that have one of its pipes open (Linux).
     ///
     /// Before [`wait`](Self::wait) or [`try_wait`](Self::try_wait) has told the child's end: with that it is reaped, and only those are
-    /// waited for that an earlier look has seen.
+    /// waited for that an earlier look has seen, and those in its control group.
     ///
     /// **Cancel safety.** Only the waiting is given up: nobody is signalled, the child is not reaped, and the wait can be begun again. Whom
     /// it has seen [`kill_tree`](Self::kill_tree) reaches.

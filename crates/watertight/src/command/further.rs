@@ -1,5 +1,5 @@
-//! What a child has beside its standard streams (Unix): pipes at numbers of its own, a terminal, and, if asked, nothing else of
-//! ours.
+//! What a child has beside its standard streams (Unix): pipes at numbers of its own, a terminal, a control group, and, if asked, nothing
+//! else of ours.
 
 use crate::child::FurtherPipes;
 use crate::handle::OsHandle;
@@ -9,7 +9,7 @@ use crate::writer::PipeWriter;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::process;
-use watertight_os::{Descriptors, Direction, EarlierStarts, Prepared, plain_pipe};
+use watertight_os::{Cgroup, Descriptors, Direction, EarlierStarts, Prepared, plain_pipe};
 
 /// What a child has beside its standard streams.
 #[derive(Debug, Default)]
@@ -21,15 +21,18 @@ pub(super) struct Further {
 }
 
 impl Further {
-    /// Makes the pipes, and has the next child find its ends, and lead a session with this terminal. With it come ours, until the
-    /// child is started.
+    /// Makes the pipes, and has the next child find its ends, lead a session with this terminal, and be in a control group of its own, where
+    /// there can be one. With it come ours, until the child is started.
     pub(super) fn prepare(
         &mut self,
         command: &mut process::Command,
         earlier: &mut EarlierStarts,
         terminal: Option<BorrowedFd<'_>>,
+        has_cgroup: bool,
     ) -> io::Result<FurtherEnds> {
-        if self.pipes.is_empty() && self.only.is_none() && terminal.is_none() {
+        let cgroup = if has_cgroup { Cgroup::make() } else { None };
+        let has_pipes = !self.pipes.is_empty();
+        if !has_pipes && self.only.is_none() && terminal.is_none() && cgroup.is_none() {
             return Ok(FurtherEnds::default());
         }
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -48,7 +51,7 @@ impl Further {
             .prepare(command, earlier, theirs, only, terminal)?;
         Ok(FurtherEnds {
             ours,
-            _prepared: Some(prepared),
+            prepared: Some(prepared.join(cgroup)),
         })
     }
 }
@@ -58,10 +61,15 @@ impl Further {
 pub(super) struct FurtherEnds {
     ours: Vec<(u32, Direction, OsHandle)>,
     /// The child's, until it is started.
-    _prepared: Option<Prepared>,
+    prepared: Option<Prepared>,
 }
 
 impl FurtherEnds {
+    /// The control group that the child is in, once it was started, if that is its own.
+    pub(super) fn joined_cgroup(&mut self) -> Option<Cgroup> {
+        self.prepared.as_mut()?.joined()
+    }
+
     pub(super) fn adopt(self) -> io::Result<FurtherPipes> {
         let mut pipes = FurtherPipes::default();
         for (number, direction, ours) in self.ours {

@@ -181,6 +181,32 @@ fn an_orphan_with_our_end_of_a_pipe_is_not_the_childs() {
     assert_ends(&child);
 }
 
+/// Neither one that the child has left behind nor another command's is in doubt.
+#[test]
+fn a_control_group_tells_whose_an_orphan_is() {
+    if !is_in_a_terminal("a_control_group_tells_whose_an_orphan_is") {
+        return;
+    }
+    let _accounted = accounted();
+    let mut apart = shell();
+    apart.cgroup(true);
+    let first = start(apart, "", NOTHING);
+    let second = start(shell(), "", NOTHING);
+    if first.child.has_cgroup() {
+        let end = first.child.kill_tree();
+        assert!(end.error.is_none() && end.left.is_empty(), "{end:?}");
+        assert_eq!(pids(&end.signalled), [first.child.id(), first.orphan]);
+    } else {
+        println!("skipped: no control group can be made here");
+        kill(first.orphan);
+        assert!(first.child.kill().unwrap());
+    }
+    assert_ends(&first.child);
+    assert_left(&second.child, second.orphan);
+    kill(second.orphan);
+    assert_ends(&second.child);
+}
+
 #[test]
 fn an_orphan_with_one_of_the_childs_pipes_is_waited_for() {
     if !is_in_a_terminal("an_orphan_with_one_of_the_childs_pipes_is_waited_for") {

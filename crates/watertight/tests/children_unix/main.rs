@@ -7,6 +7,8 @@ mod accounted;
 mod alone;
 #[cfg(target_os = "linux")]
 mod capacity;
+#[cfg(target_os = "linux")]
+mod cgroup;
 #[cfg(all(target_os = "linux", feature = "fault"))]
 mod closed;
 #[path = "../common/mod.rs"]

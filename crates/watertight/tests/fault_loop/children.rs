@@ -166,12 +166,13 @@ pub(crate) fn wait_for_one_that_lives() {
 }
 
 /// Starts others and waits for them, until nobody is left: whoever is left over, and could not be reaped under the plan, is reaped by a
-/// start once it is over.
-pub(crate) fn start_others() {
+/// start once it is over. So is a control group that could not be removed, by a start with one.
+pub(crate) fn start_others(has_cgroup: bool) {
     let patience = Instant::now() + PATIENCE;
     let is_child = |one: &String| one.starts_with("child ");
     loop {
-        let another = Command::new("true").output(Limits::new());
+        let mut another = Command::new("true");
+        let another = another.cgroup(has_cgroup).output(Limits::new());
         let outcome = another.expect("a child").within(PATIENCE).wait();
         assert!(outcome.expect("an end").is_success());
         if !held().iter().any(is_child) || Instant::now() > patience {

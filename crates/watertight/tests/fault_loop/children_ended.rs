@@ -14,11 +14,20 @@ const FAMILY: &str =
 /// A shell that ends at once. Whom it leaves behind ends with its input.
 const LEAVES_ONE: &str = "exec 3<&0; cat <&3 >/dev/null & echo ready";
 
+/// A shell, and one in a session of its own whose parent is gone. That one ends with the shell's input.
+const LEAVES_A_DAEMON: &str =
+    "exec 3<&0; sh -c 'setsid sh -c \"echo ready; exec cat <&3 >/dev/null\" &'; exec sleep 1000";
+
 /// What says "alive" for ever of somebody who is over holds an ending up for so long.
 const GRACE: Duration = Duration::from_millis(20);
 
 /// Starts a shell, and waits until it says that it is ready.
 fn shell(s: &mut Stage<'_>, script: &str) -> Option<Child> {
+    shell_apart(s, script, false)
+}
+
+/// In a control group of its own, if that is asked for and can be had.
+fn shell_apart(s: &mut Stage<'_>, script: &str, has_cgroup: bool) -> Option<Child> {
     let (mut says, into) = std::io::pipe().unwrap();
     let mut shell = Command::new("sh");
     shell
@@ -26,7 +35,8 @@ fn shell(s: &mut Stage<'_>, script: &str) -> Option<Child> {
         .stdin(Input::piped())
         .stdout(Output::from_handle(into))
         // What it says of those whom a signal has ended.
-        .stderr(Output::null());
+        .stderr(Output::null())
+        .cgroup(has_cgroup);
     let child = start(s, shell)?;
     let mut ready = [0; 6];
     says.read_exact(&mut ready).unwrap();
@@ -74,6 +84,26 @@ pub(crate) fn killed(s: &mut Stage<'_>) {
     if let Some(waited) = s.drive(child.wait(), &mut nobody()) {
         told(s, waited);
     }
+}
+
+/// It is killed with all that are in its control group. Where none can be had the daemon is not found.
+pub(crate) fn killed_in_a_cgroup(s: &mut Stage<'_>) {
+    let Some(mut child) = shell_apart(s, LEAVES_A_DAEMON, true) else {
+        return;
+    };
+    let end = child.kill_tree();
+    if let Some(error) = &end.error {
+        hear(s, error);
+    }
+    let count = if child.has_cgroup() { 2 } else { 1 };
+    s.expect(end.signalled.len() >= count, "all of them are killed");
+    if end.signalled.is_empty() {
+        // It may be stopped and no more: the drop kills it.
+        return;
+    }
+    drop(child.stdin.take());
+    let waited = child.wait().within(PATIENCE).wait();
+    told(s, waited);
 }
 
 /// It is asked to end.

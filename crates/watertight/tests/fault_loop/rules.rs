@@ -12,6 +12,9 @@ const UNKNOWN: Errno = Errno::from_raw_os_error(3999);
 /// How often EINTR comes if it comes "for ever": a kernel says it once per signal, so no storm is endless.
 pub(crate) const STORM: u64 = 50;
 
+/// What is said of control groups: all of these mean the same.
+const OF_CGROUPS: &[Errno] = &[Errno::MFILE, Errno::NOMEM, Errno::ACCESS, UNKNOWN];
+
 /// The codes to try at a call.
 pub(crate) fn codes(made: &Made) -> Vec<Errno> {
     let codes: &[Errno] = match made.name {
@@ -28,6 +31,8 @@ pub(crate) fn codes(made: &Made) -> Vec<Errno> {
         "open (/proc)" | "read (stat)" | "read (stat again)" => {
             &[Errno::MFILE, Errno::NOMEM, Errno::ACCESS, UNKNOWN]
         }
+        "read (mountinfo)" | "stat (pid namespace)" => OF_CGROUPS,
+        name if name.contains("cgroup") => OF_CGROUPS,
         // A cancel that does not get through waits for its bound.
         "isatty" | "write (recall)" => &[Errno::INTR, Errno::IO, UNKNOWN],
         _ => allowed(made.call),
@@ -112,6 +117,22 @@ pub(crate) fn is_told(made: &Made) -> bool {
     };
     let code = Errno::from_raw_os_error(code.0);
     match made.name {
+        // The child starts without a control group of its own.
+        "eventfd (cgroup)"
+        | "mkdir (cgroup)"
+        | "open (cgroup.kill)"
+        | "open (cgroup.procs)"
+        | "read (eventfd cgroup)"
+        | "read (mountinfo)"
+        | "read (own cgroup)"
+        | "stat (pid namespace)" => false,
+        // A later start removes it, or what other processes have left; and who is over is known by another call.
+        "kill (left cgroup)"
+        | "open (cgroup.events)"
+        | "ppoll (cgroup)"
+        | "read (cgroup of one)"
+        | "read (cgroup.events)"
+        | "rmdir (cgroup)" => false,
         // Counted in the census, since it is no pipe's own.
         "epoll_wait" => false,
         // Tried again.

@@ -3,7 +3,7 @@
 use super::children;
 use super::ends::Place;
 use super::rules;
-use super::scenarios::{CHILDREN, PIPES, Scenario};
+use super::scenarios::{CHILD_IN_A_CGROUP, CHILDREN, PIPES, Scenario};
 use super::stage::{PATIENCE, Stage};
 use super::watch::Watch;
 use crate::common::held;
@@ -188,7 +188,7 @@ impl Loop {
         }));
         let trace = fault::stop();
         if planned.scenario.name.starts_with("child-") {
-            children::start_others();
+            children::start_others(planned.scenario.name == CHILD_IN_A_CGROUP);
         }
         let Stage {
             told,

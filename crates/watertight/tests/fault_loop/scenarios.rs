@@ -31,6 +31,7 @@ const OF_CHILDREN: &[&str] = &[
     "kill",
     "killpg",
     "open (/proc)",
+    "open (cgroup)",
     "pidfd_open (tree)",
     "pidfd_send_signal",
     "poll (now)",
@@ -227,6 +228,9 @@ pub(crate) const PIPES: &[Scenario] = &[
     heard("one-socket-both-ways", special::both_ways),
 ];
 
+/// The one that leaves a control group behind, if that cannot be removed.
+pub(crate) const CHILD_IN_A_CGROUP: &str = "child-cgroup-kill";
+
 /// Those of children.
 pub(crate) const CHILDREN: &[Scenario] = &[
     of_a_child("child-communicate", children_started::with_pipes),
@@ -243,6 +247,7 @@ pub(crate) const CHILDREN: &[Scenario] = &[
     of_a_child("child-wait", children_ended::waited_for),
     of_a_child("child-until-exit", children_ended::seen_and_reaped),
     of_a_child("child-kill", children_ended::killed),
+    of_a_child(CHILD_IN_A_CGROUP, children_ended::killed_in_a_cgroup),
     of_a_child("child-terminate", children_ended::asked),
     of_a_child("child-terminate-tree", children_ended::asked_with_its_tree),
     of_a_child("child-wait-tree", children_ended::waited_for_with_its_tree),

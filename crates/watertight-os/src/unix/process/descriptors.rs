@@ -1,6 +1,10 @@
 //! Which descriptors a child has beside its standard streams: some of ours at numbers of its own, and, if asked, no others. And
-//! which terminal is its own.
+//! which terminal and which control group are its own.
 
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use super::cgroup::{Cgroup, Entrance, enter};
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+use super::other::{Cgroup, Entrance, enter};
 use crate::fault::fallible;
 use crate::process::EarlierStarts;
 use crate::unix::calls::lock;
@@ -19,6 +23,8 @@ const FIRST: RawFd = 3;
 /// What the child of the next start gets.
 #[derive(Debug, Default)]
 struct Plan {
+    /// The way into a control group of the child's own.
+    entrance: Option<[RawFd; 2]>,
     /// The child leads a session of its own, whose controlling terminal this is.
     terminal: Option<RawFd>,
     /// Where a descriptor of ours is in the child.
@@ -39,7 +45,27 @@ pub struct Descriptors {
 #[must_use = "the numbers are held as long as this lives"]
 pub struct Prepared {
     _ours: Vec<OwnedFd>,
+    cgroup: Option<(Cgroup, Entrance)>,
     plan: Arc<Mutex<Plan>>,
+}
+
+impl Prepared {
+    /// Has the child be in this control group before it runs its program. One that is refused there runs it all the same.
+    pub fn join(mut self, cgroup: Option<Cgroup>) -> Self {
+        self.cgroup = cgroup.and_then(|cgroup| {
+            let entrance = cgroup.entrance()?;
+            Some((cgroup, entrance))
+        });
+        let entrance = self.cgroup.as_ref().map(|(_, entrance)| entrance.numbers());
+        lock(&self.plan).entrance = entrance;
+        self
+    }
+
+    /// The control group that the child is in, once it was started. None: it is in ours.
+    pub fn joined(&mut self) -> Option<Cgroup> {
+        let (cgroup, entrance) = self.cgroup.take()?;
+        entrance.was_taken().then_some(cgroup)
+    }
 }
 
 impl Drop for Prepared {
@@ -109,6 +135,7 @@ impl Descriptors {
         earlier.keeps_only = only.is_some();
         Ok(Prepared {
             _ours: ours,
+            cgroup: None,
             plan: self.plan.clone(),
         })
     }
@@ -118,12 +145,15 @@ impl Descriptors {
             return;
         }
         let plan = self.plan.clone();
-        // SAFETY: between fork and exec only what is async-signal-safe may run. The closure makes system calls (setsid, ioctl, dup2,
+        // SAFETY: between fork and exec only what is async-signal-safe may run. The closure makes system calls (write, setsid, ioctl, dup2,
         // close_range) and allocates nothing. Its lock is this command's own, which nobody else holds: the thread that forked has the command.
         unsafe {
             command.pre_exec(move || {
                 let plan = lock(&plan);
-                // First: what is placed may take the terminal's number.
+                // First: what is placed may take their numbers.
+                if let Some(numbers) = plan.entrance {
+                    enter(numbers);
+                }
                 plan.terminal.map_or(Ok(()), lead_session)?;
                 plan.placed
                     .iter()

@@ -53,15 +53,15 @@ pub fn reap(own: u32) -> io::Result<Vec<Found>> {
 
 /// SIGTERM to the orphans and their descendants, and SIGCONT behind it.
 pub fn terminate(own: u32) -> TreeEnd {
-    end(own, |tree, hold| tree.terminate(hold, false))
+    end(own, |tree, hold| tree.terminate(hold, false, None))
 }
 
 /// SIGKILL to the orphans and their descendants, which are stopped first. Waits a moment for their deaths; whoever a death has made
 /// an orphan meanwhile is there at the next call.
 pub fn kill(own: u32) -> TreeEnd {
     end(own, |tree, hold| {
-        let mut end = tree.kill(hold, false);
-        tree.await_deaths(hold, &mut end);
+        let mut end = tree.kill(hold, false, None);
+        tree.await_deaths(hold, &mut end, None);
         end
     })
 }

@@ -11,7 +11,7 @@ use crate::unix::handle::Handle;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::process::Command;
 use std::time::Duration;
 
@@ -46,6 +46,41 @@ impl Numbered {
 /// of the others it is not known: there a group has somebody in it as long as the child is not reaped.
 const IS_GROUPS_END_SEEN: bool = cfg!(target_vendor = "apple");
 
+/// There are no control groups here.
+#[derive(Debug)]
+pub enum Cgroup {}
+
+impl Cgroup {
+    /// None.
+    #[must_use]
+    pub const fn make() -> Option<Self> {
+        None
+    }
+
+    pub(super) const fn entrance(&self) -> Option<Entrance> {
+        None
+    }
+
+    pub(super) const fn remove(&self) {}
+}
+
+/// The way into one.
+#[derive(Debug)]
+pub(super) enum Entrance {}
+
+impl Entrance {
+    pub(super) const fn numbers(&self) -> [RawFd; 2] {
+        match *self {}
+    }
+
+    pub(super) const fn was_taken(&self) -> bool {
+        match *self {}
+    }
+}
+
+/// There is nothing to be entered.
+pub(super) const fn enter(_: [RawFd; 2]) {}
+
 /// Nobody but the child and its group.
 #[derive(Default)]
 pub(super) struct Tree;
@@ -60,12 +95,22 @@ impl Tree {
     pub(super) const fn note_given(&mut self, _ours: BorrowedFd<'_>) {}
 
     /// killpg and kill, with SIGKILL.
-    pub(super) fn kill(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
+    pub(super) fn kill(
+        &mut self,
+        leader: &Hold,
+        is_reaped: bool,
+        _cgroup: Option<&Cgroup>,
+    ) -> TreeEnd {
         signal(leader, is_reaped, Signal::KILL)
     }
 
     /// killpg, or kill where there is no such group, with SIGTERM, and then with SIGCONT: whoever is stopped hears it when it goes on.
-    pub(super) fn terminate(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
+    pub(super) fn terminate(
+        &mut self,
+        leader: &Hold,
+        is_reaped: bool,
+        _cgroup: Option<&Cgroup>,
+    ) -> TreeEnd {
         let mut end = signal(leader, is_reaped, Signal::TERM);
         if !end.signalled.is_empty() {
             let continued = signal(leader, is_reaped, Signal::CONT);
@@ -81,7 +126,12 @@ impl Tree {
     }
 
     /// Nobody is known who could be remembered. Refused where a wait for the group would not end.
-    pub(super) fn note(&mut self, _leader: &Hold, _is_reaped: bool) -> io::Result<()> {
+    pub(super) fn note(
+        &mut self,
+        _leader: &Hold,
+        _is_reaped: bool,
+        _cgroup: Option<&Cgroup>,
+    ) -> io::Result<()> {
         if IS_GROUPS_END_SEEN {
             return Ok(());
         }
@@ -90,8 +140,13 @@ impl Tree {
     }
 
     /// killpg with signal 0: whether anybody is left in the child's group. Who may not be signalled is not seen.
-    pub(super) fn look(&mut self, leader: &Hold, is_reaped: bool) -> io::Result<TreeLook> {
-        self.note(leader, is_reaped)?;
+    pub(super) fn look(
+        &mut self,
+        leader: &Hold,
+        is_reaped: bool,
+        cgroup: Option<&Cgroup>,
+    ) -> io::Result<TreeLook> {
+        self.note(leader, is_reaped, cgroup)?;
         if self.is_over(leader, is_reaped) {
             return Ok(TreeLook::Over);
         }
@@ -102,7 +157,13 @@ impl Tree {
     pub(super) fn forget(&mut self, _over: &TreeMember) {}
 
     /// Nobody is known whose death could be waited for.
-    pub(super) fn await_deaths(&mut self, _leader: &Hold, _end: &mut TreeEnd) {}
+    pub(super) fn await_deaths(
+        &mut self,
+        _leader: &Hold,
+        _end: &mut TreeEnd,
+        _cgroup: Option<&Cgroup>,
+    ) {
+    }
 
     /// There is nothing to remember.
     pub(super) fn join(&mut self, _other: Self) {}

@@ -2,13 +2,15 @@
 //!
 //! To the tree belong the child's descendants as long as the chain of parents lives, and everybody in the group or the session
 //! that has the child's number, for only the child can have made these. Whoever leaves both (a daemon that forks twice in a
-//! session of its own) is seen no more, unless an earlier look has seen it.
+//! session of its own) is seen no more, unless an earlier look has seen it, or the child was started in a control group of its own: to
+//! the tree belongs everybody who is in there, too.
 //!
 //! A child that is in our group has made none. An orphan there (`group_orphans.rs`) is of its tree if it has an end of a pipe open that the
-//! child was given. Else it may be another command's: it is named, and not signalled.
+//! child was given. Else it may be another command's: it is named, and not signalled. A control group tells them apart.
 //!
 //! Nobody is signalled by number but the child's own group, and that only while the child is not reaped, which keeps the number.
 
+use super::cgroup::Cgroup;
 use super::group_orphans;
 use super::holders::GivenEnd;
 use super::life::Life;
@@ -82,6 +84,12 @@ struct Look<'a> {
     has_anybody_ended: bool,
     /// Orphans in our group, and their descendants, of whom the last look could not tell whether they are of the tree.
     doubtful: Vec<Found>,
+    /// The child's own, if it has one.
+    cgroup: Option<&'a Cgroup>,
+    /// Who was in there at the last look.
+    in_cgroup: HashSet<i32>,
+    /// Not everybody could be looked at.
+    is_incomplete: bool,
     end: TreeEnd,
 }
 
@@ -108,20 +116,31 @@ impl Tree {
         self.given.extend(GivenEnd::of(ours));
     }
 
-    /// SIGSTOP to all that are found, until nobody new is; then SIGKILL to all of them and to the child's group.
-    pub(super) fn kill(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
-        let mut look = Look::new(self, leader, is_reaped);
+    /// SIGSTOP to all that are found, until nobody new is; then SIGKILL to all of them, to the child's group and to all in its control group.
+    pub(super) fn kill(
+        &mut self,
+        leader: &Hold,
+        is_reaped: bool,
+        cgroup: Option<&Cgroup>,
+    ) -> TreeEnd {
+        let mut look = Look::new(self, leader, is_reaped, cgroup);
         look.stop_all();
         look.signal_leader(libc::SIGKILL);
         look.signal_group(Signal::KILL);
         look.signal_members(libc::SIGKILL, |_| true);
+        look.kill_cgroup();
         look.ended()
     }
 
     /// SIGTERM to the child's group, and to all that are found outside it, and then SIGCONT to the same. Nobody is stopped, and nobody
     /// gets either twice.
-    pub(super) fn terminate(&mut self, leader: &Hold, is_reaped: bool) -> TreeEnd {
-        let mut look = Look::new(self, leader, is_reaped);
+    pub(super) fn terminate(
+        &mut self,
+        leader: &Hold,
+        is_reaped: bool,
+        cgroup: Option<&Cgroup>,
+    ) -> TreeEnd {
+        let mut look = Look::new(self, leader, is_reaped, cgroup);
         look.find_new();
         let child = look.root.and_then(listing::one);
         let child = child.filter(|_| leader.life() == Ok(Life::Running));
@@ -142,11 +161,16 @@ impl Tree {
     }
 
     /// Remembers who is in the tree, unless that was done before: whoever leaves the group and loses its parent later is still known.
-    pub(super) fn note(&mut self, leader: &Hold, is_reaped: bool) -> io::Result<()> {
+    pub(super) fn note(
+        &mut self,
+        leader: &Hold,
+        is_reaped: bool,
+        cgroup: Option<&Cgroup>,
+    ) -> io::Result<()> {
         if self.was_noted {
             return Ok(());
         }
-        let mut look = Look::new(self, leader, is_reaped);
+        let mut look = Look::new(self, leader, is_reaped, cgroup);
         look.find_new();
         // Who cannot be held now is looked for again.
         match look.end.error {
@@ -159,10 +183,16 @@ impl Tree {
     }
 
     /// Somebody who is alive, the child aside. Only when those are over that were seen, all processes are looked at.
-    pub(super) fn look(&mut self, leader: &Hold, is_reaped: bool) -> io::Result<TreeLook> {
-        let mut look = Look::new(self, leader, is_reaped);
-        // Without the child's number and without a member nothing leads to anybody.
-        if look.tree.members.is_empty() && look.root.is_some() {
+    pub(super) fn look(
+        &mut self,
+        leader: &Hold,
+        is_reaped: bool,
+        cgroup: Option<&Cgroup>,
+    ) -> io::Result<TreeLook> {
+        let mut look = Look::new(self, leader, is_reaped, cgroup);
+        // Without the child's number, a control group and a member nothing leads to anybody.
+        let is_led = look.root.is_some() || look.cgroup.is_some();
+        if look.tree.members.is_empty() && is_led {
             look.find_anybody();
         }
         if let Some(member) = look.tree.members.first() {
@@ -181,7 +211,12 @@ impl Tree {
     }
 
     /// Waits within a bound for those that were killed, and names those that are still there.
-    pub(super) fn await_deaths(&mut self, leader: &Hold, end: &mut TreeEnd) {
+    pub(super) fn await_deaths(
+        &mut self,
+        leader: &Hold,
+        end: &mut TreeEnd,
+        cgroup: Option<&Cgroup>,
+    ) {
         let by = Instant::now() + DEATHS_WITHIN;
         let left = || Some(by.saturating_duration_since(Instant::now()));
         // A question that fails is answered with "not over".
@@ -199,6 +234,14 @@ impl Tree {
             }
             is_left
         });
+        if let Some(cgroup) = cgroup
+            && !cgroup.wait_until_empty(by)
+        {
+            // A question that fails names nobody more.
+            for pid in cgroup.members().unwrap_or_default() {
+                note(&mut end.left, found(pid));
+            }
+        }
     }
 
     /// What a kill has seen is remembered too. Who waits looks anew behind it: whom it has not ended may have started others.
@@ -209,7 +252,12 @@ impl Tree {
 }
 
 impl<'a> Look<'a> {
-    fn new(tree: &'a mut Tree, leader: &'a Hold, is_reaped: bool) -> Self {
+    fn new(
+        tree: &'a mut Tree,
+        leader: &'a Hold,
+        is_reaped: bool,
+        cgroup: Option<&'a Cgroup>,
+    ) -> Self {
         tree.members.retain(Member::is_alive);
         Self {
             tree,
@@ -219,6 +267,9 @@ impl<'a> Look<'a> {
             is_anybody_unheld: false,
             has_anybody_ended: false,
             doubtful: Vec::new(),
+            cgroup,
+            in_cgroup: HashSet::new(),
+            is_incomplete: false,
             end: TreeEnd::default(),
         }
     }
@@ -266,24 +317,22 @@ impl<'a> Look<'a> {
 
     /// Looks once, and holds whoever is in the tree and not held yet, parents before their children.
     fn find_new(&mut self) {
-        let table = match listing::all() {
+        let mut table = match listing::all() {
             Ok(table) => table,
-            Err(error) => {
-                self.end.error.get_or_insert(error);
-                return;
-            }
+            Err(error) => return self.note_incomplete(error),
         };
         self.has_anybody_ended = table.has_anybody_ended;
         if let Some(error) = table.failure {
-            self.end.error.get_or_insert(error);
+            self.note_incomplete(error);
         }
+        self.look_into_cgroup(&mut table.seen);
         for member in &mut self.tree.members {
             member.note_move(&table.seen);
         }
         let this = i32::try_from(std::process::id()).unwrap_or_default();
-        let orphans = self
-            .root
-            .map_or_else(Vec::new, |root| group_orphans::of(&table.seen, this, root));
+        // With a control group of its own nobody has to be taken for the child's: who is, is in there.
+        let root = self.root.filter(|_| self.cgroup.is_none());
+        let orphans = root.map_or_else(Vec::new, |root| group_orphans::of(&table.seen, this, root));
         let (proven, doubtful): (Vec<&Seen>, Vec<&Seen>) = orphans
             .into_iter()
             .partition(|seen| self.has_given_end(seen.pid));
@@ -294,7 +343,8 @@ impl<'a> Look<'a> {
             for seen in &table.seen {
                 let belongs = known.contains(&seen.parent)
                     || self.is_in_group(seen)
-                    || proven.contains(&seen);
+                    || proven.contains(&seen)
+                    || self.in_cgroup.contains(&seen.pid);
                 if belongs && seen.pid != this && known.insert(seen.pid) {
                     self.hold(seen);
                 }
@@ -306,6 +356,25 @@ impl<'a> Look<'a> {
         let doubtful = group_orphans::with_descendants(&table.seen, doubtful);
         let unknown = doubtful.iter().filter(|seen| !known.contains(&seen.pid));
         self.doubtful = unknown.map(|seen| seen.found()).collect();
+    }
+
+    /// Who is in the child's control group now. Those who have come since all processes were looked at are added to them.
+    fn look_into_cgroup(&mut self, seen: &mut Vec<Seen>) {
+        let Some(cgroup) = self.cgroup else {
+            return;
+        };
+        match cgroup.members() {
+            Ok(members) => self.in_cgroup = members,
+            Err(error) => return self.note_incomplete(error),
+        }
+        let known: HashSet<i32> = seen.iter().map(|one| one.pid).collect();
+        let new = self.in_cgroup.difference(&known);
+        seen.extend(new.filter_map(|pid| listing::one(*pid)));
+    }
+
+    fn note_incomplete(&mut self, error: io::Error) {
+        self.is_incomplete = true;
+        self.end.error.get_or_insert(error);
     }
 
     /// In the group or the session that has the child's number.
@@ -345,7 +414,9 @@ impl<'a> Look<'a> {
             self.has_anybody_ended = true;
             return;
         };
-        if self.is_child_of_ours(&now) || self.is_in_group(&now) || self.has_given_end(now.pid) {
+        let is_in_cgroup = || self.cgroup.is_some_and(|cgroup| cgroup.has(now.pid));
+        let is_proven = || self.has_given_end(now.pid) || is_in_cgroup();
+        if self.is_child_of_ours(&now) || self.is_in_group(&now) || is_proven() {
             self.tree.members.push(Member { seen: now, pidfd });
         } else {
             // Its parent ended in between. It was of the tree, most likely; not sure enough for a signal.
@@ -397,6 +468,40 @@ impl<'a> Look<'a> {
                 self.end.left.extend(unheld);
                 None
             }
+        }
+    }
+
+    /// cgroup.kill. It reaches whoever was started since the last look, those who refuse our signals, and those who could not be held.
+    fn kill_cgroup(&mut self) {
+        let Some(cgroup) = self.cgroup else {
+            return;
+        };
+        if let Err(code) = cgroup.kill() {
+            self.end.error.get_or_insert(code.into());
+            return;
+        }
+        let left = std::mem::take(&mut self.end.left);
+        for one in left {
+            let is_in = self
+                .in_cgroup
+                .iter()
+                .any(|pid| pid.unsigned_abs() == one.pid);
+            let list = if is_in {
+                &mut self.end.signalled
+            } else {
+                &mut self.end.left
+            };
+            note(list, one);
+        }
+        for pid in &self.in_cgroup {
+            let is_known = |one: &Found| one.pid == pid.unsigned_abs();
+            if !self.end.signalled.iter().any(is_known) {
+                self.end.signalled.push(found(*pid));
+            }
+        }
+        // What failed with single ones has cost nothing.
+        if self.end.left.is_empty() && !self.is_incomplete {
+            self.end.error = None;
         }
     }
 
