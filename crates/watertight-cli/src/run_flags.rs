@@ -41,7 +41,8 @@ pub(crate) struct RunFlags {
     ///
     /// Its tree is all that it started and that can be found: whoever has lost its parent in a session of its own cannot. At a terminal the command
     /// is in our process group, perhaps with others: an orphan there is ended if it holds a stream that goes through us (see Streams), and else it
-    /// is named and left. With --adopt-orphans all of them are ended (Linux).
+    /// is named and left. All of them are ended where the command has a control group of its own (see --no-cgroup), and with --adopt-orphans
+    /// (Linux).
     #[arg(long, value_name = "DURATION", value_parser = units::some_duration)]
     pub(crate) within: Option<Duration>,
 
@@ -136,6 +137,13 @@ pub(crate) struct RunFlags {
     /// In sessions of their own as well; they are ended as it would be ended.
     #[arg(long)]
     pub(crate) adopt_orphans: bool,
+
+    /// Start it in our control group (Linux)
+    ///
+    /// Else it has one of its own, where we may make one (cgroups version 2), and whoever it has started is ended with it, also who has left its
+    /// session and lost its parent. What it finds in /proc/self/cgroup is another one then, and its start takes some milliseconds longer.
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_cgroup: bool,
 
     /// How to report at the end
     ///

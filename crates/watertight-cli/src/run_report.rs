@@ -58,6 +58,8 @@ pub(crate) struct Beside {
     /// Its standard error went where its standard output went.
     pub(crate) is_joined: bool,
     pub(crate) out_of_memory: Option<OutOfMemory>,
+    /// It was started in a control group of its own.
+    pub(crate) has_cgroup: bool,
 }
 
 /// What became of a command.
@@ -80,6 +82,8 @@ pub(crate) struct RunReport {
     usage: Option<UsageReport>,
     /// The system's out-of-memory killer was at work, and probably ended it.
     out_of_memory: Option<OutOfMemory>,
+    /// It was started in a control group of its own.
+    has_cgroup: bool,
     /// Where its streams came from and went to; nothing: ours.
     stdin_from: Option<String>,
     stdout_to: Option<String>,
@@ -127,6 +131,7 @@ impl RunReport {
         let text = |address: &Option<Address>| address.as_ref().map(|known| known.text.clone());
         let bytes = |address: &Option<Address>| address.as_ref().and_then(Address::base64);
         let has_own_stderr = flags.passes_output_on() && !beside.is_joined;
+        let are_all_seen = flags.adopt_orphans || beside.has_cgroup;
         let mut errors = beside.lost;
         let unheard = outcome.failure;
         errors.extend(unheard.map(|error| format!("its end is not known: {error}")));
@@ -146,6 +151,7 @@ impl RunReport {
             elapsed_seconds: elapsed.as_secs_f64(),
             usage: outcome.usage.map(UsageReport::of),
             out_of_memory: beside.out_of_memory,
+            has_cgroup: beside.has_cgroup,
             stdin_from: text(&flags.stdin),
             stdout_to: text(&flags.stdout),
             stderr_to: text(&flags.stderr),
@@ -158,7 +164,7 @@ impl RunReport {
             asked: tree.map_or_else(Vec::new, |tree| named(&tree.asked)),
             killed: tree.map_or_else(Vec::new, |tree| named(&tree.killed)),
             left: tree.map_or_else(Vec::new, |tree| named(&tree.left)),
-            unseen: tree.and(platform::UNSEEN).filter(|_| !flags.adopt_orphans),
+            unseen: tree.and(platform::UNSEEN).filter(|_| !are_all_seen),
             errors,
         }
     }
@@ -414,6 +420,7 @@ mod tests {
             lost: Vec::new(),
             is_joined: false,
             out_of_memory: None,
+            has_cgroup: true,
         };
         let mut report = RunReport::new(&flags(), &outcome, 0, Duration::ZERO, beside);
         let told: Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
@@ -421,6 +428,7 @@ mod tests {
         assert_eq!(told["asked"], json!([{ "pid": 7, "name": "sh" }, deaf]));
         assert_eq!(told["killed"], json!([deaf]));
         assert_eq!(told["left"], json!([{ "pid": 9, "name": "stuck" }]));
+        assert_eq!(told["has_cgroup"], true);
         let text = report.to_text();
         for part in [
             "watertight: asked to end: sh (7), deaf (8)\n",
@@ -448,11 +456,12 @@ mod tests {
     /// And nothing, if nobody was to be ended or all are seen.
     #[test]
     fn a_report_on_an_ended_tree_says_who_is_not_seen() {
-        let report = |outcome: &Outcome, flags: &RunFlags| {
+        let report = |outcome: &Outcome, flags: &RunFlags, has_cgroup: bool| {
             let beside = Beside {
                 lost: Vec::new(),
                 is_joined: false,
                 out_of_memory: None,
+                has_cgroup,
             };
             RunReport::new(flags, outcome, 0, Duration::ZERO, beside)
         };
@@ -465,14 +474,15 @@ mod tests {
             is_in_json
         };
         let mut outcome = outcome();
-        assert!(!is_told(&report(&outcome, &flags())));
+        assert!(!is_told(&report(&outcome, &flags(), false)));
         outcome.tree = Some(EndedTree::default());
-        assert_eq!(is_told(&report(&outcome, &flags())), cfg!(unix));
+        assert_eq!(is_told(&report(&outcome, &flags(), false)), cfg!(unix));
+        assert!(!is_told(&report(&outcome, &flags(), true)));
         let adopting = RunFlags {
             adopt_orphans: true,
             ..flags()
         };
-        assert!(!is_told(&report(&outcome, &adopting)));
+        assert!(!is_told(&report(&outcome, &adopting, false)));
     }
 
     #[test]

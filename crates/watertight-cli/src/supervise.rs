@@ -50,6 +50,8 @@ struct Performed {
     streams: Streams,
     /// Why our input did not get to its terminal, if something failed.
     unfed: Option<String>,
+    /// It was started in a control group of its own.
+    has_cgroup: bool,
 }
 
 /// What signals to us come to.
@@ -133,6 +135,7 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
         lost,
         is_joined,
         out_of_memory: kills.hint(&outcome),
+        has_cgroup: performed.has_cgroup,
     };
     let mut report = RunReport::new(flags, &outcome, code, begun.elapsed(), beside);
     report.add_seen_off(&seen_off);
@@ -215,6 +218,7 @@ fn perform(
     } else {
         Group::Own
     });
+    command.cgroup(!flags.no_cgroup);
     opened.empty_files().map_err(|text| not_run(&text))?;
     let started = command.spawn();
     if let Ok(child) = &started {
@@ -229,6 +233,7 @@ fn perform(
         drop(opened);
     }
     let child = started.map_err(|error| not_started(&error))?;
+    let has_cgroup = child.has_cgroup();
     let passing_on = terminal.map(|terminal| Meanwhile::begin(terminal, &child));
     // Returned from here, the child is dropped, and with that killed.
     let meanwhile = passing_on.transpose().map_err(|error| {
@@ -248,6 +253,7 @@ fn perform(
         outcome,
         streams,
         unfed,
+        has_cgroup,
     })
 }
 

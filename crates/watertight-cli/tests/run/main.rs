@@ -6,6 +6,8 @@ mod at_terminal_unix;
 mod background_unix;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[cfg(target_os = "linux")]
+mod run_cgroup_unix;
 mod run_command;
 #[cfg(unix)]
 mod run_command_unix;
