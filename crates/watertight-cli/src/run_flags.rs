@@ -138,10 +138,10 @@ pub(crate) struct RunFlags {
     #[arg(long)]
     pub(crate) adopt_orphans: bool,
 
-    /// Start it in our control group (Linux)
+    /// Start it in our control group, with --within too (Linux)
     ///
-    /// Else it has one of its own, where we may make one (cgroups version 2), and whoever it has started is ended with it, also who has left its
-    /// session and lost its parent. What it finds in /proc/self/cgroup is another one then, and its start takes some milliseconds longer.
+    /// With --within it has one of its own, where we may make one (cgroups version 2): whoever it has started is ended with it then, also who has
+    /// left its session and lost its parent. What it finds in /proc/self/cgroup is another one, and its start takes some milliseconds longer.
     #[arg(long, hide_short_help = true)]
     pub(crate) no_cgroup: bool,
 

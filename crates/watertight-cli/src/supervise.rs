@@ -218,7 +218,8 @@ fn perform(
     } else {
         Group::Own
     });
-    command.cgroup(!flags.no_cgroup);
+    // It costs milliseconds, so only where a tree is likely to be ended by us.
+    command.cgroup(flags.within.is_some() && !flags.no_cgroup);
     opened.empty_files().map_err(|text| not_run(&text))?;
     let started = command.spawn();
     if let Ok(child) = &started {

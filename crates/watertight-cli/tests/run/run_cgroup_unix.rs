@@ -101,7 +101,11 @@ fn kill(pid: &str) {
 
 fn is_in(report: &Value, list: &str, pid: &str) -> bool {
     let mut list = report[list].as_array().unwrap().iter();
-    list.any(|one| one["pid"].to_string() == pid)
+    list.any(|one| {
+        one["pid"]
+            .as_u64()
+            .is_some_and(|number| number.to_string() == pid)
+    })
 }
 
 /// Without a group of the command's own nothing leads to it.
@@ -160,7 +164,7 @@ fn a_daemon_outlives_a_command_that_ends_by_itself() {
     assert!(is_running(&ended.daemon));
     assert_eq!(ended.groups.len(), 1);
     kill(&ended.daemon);
-    let next = Command::new(EXE).args(["run", "--", "true"]).status();
+    let next = Command::new(EXE).args(["run", "--within", "1h", "--", "true"]).status();
     assert!(next.unwrap().success());
     assert!(!ended.groups[0].exists());
 }
