@@ -164,7 +164,9 @@ fn a_daemon_outlives_a_command_that_ends_by_itself() {
     assert!(is_running(&ended.daemon));
     assert_eq!(ended.groups.len(), 1);
     kill(&ended.daemon);
-    let next = Command::new(EXE).args(["run", "--within", "1h", "--", "true"]).status();
+    let next = Command::new(EXE)
+        .args(["run", "--within", "1h", "--", "true"])
+        .status();
     assert!(next.unwrap().success());
     assert!(!ended.groups[0].exists());
 }

@@ -2,10 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -157,14 +155,13 @@ impl Backend for Ports {
 
     /// Only into a pipe of a destination's own.
     fn duplicate_now(&self, from: &usize, into: &usize, bytes_max: usize, _: bool) -> MoveNow {
-        if *into < PRIVATE {
-            return MoveNow::Unavailable;
-        }
         let take = |pipe: &mut VecDeque<u8>| pipe.iter().copied().take(bytes_max).collect();
         let copies: VecDeque<u8> = self.with_pipe(*from, take);
         let copied = copies.len();
-        if copied == 0 {
-            return MoveNow::EndOfStream;
+        match copied {
+            _ if *into < PRIVATE => return MoveNow::Unavailable,
+            0 => return MoveNow::EndOfStream,
+            _ => {}
         }
         self.with_pipe(*into, |pipe| *pipe = copies);
         MoveNow::Moved(copied)
