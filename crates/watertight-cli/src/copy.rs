@@ -2,8 +2,8 @@
 //!
 //! Bytes go from the source's thread through the mailbox into every destination's queue. The source reads only on credit,
 //! and gets credit only when every live destination has taken the chunk before: memory is bounded, and the slowest sets
-//! the pace. Where nobody needs a queue of ours, the source's thread has the library move the bytes on, and this one sees from the accounts
-//! how far it is. Nothing here knows how a pipe works.
+//! the pace. From where nobody needs a queue of ours, the source's thread has the library move the bytes on, and this one sees from the
+//! accounts how far it is. Nothing here knows how a pipe works.
 
 #[cfg(all(test, unix))]
 mod closed_input_checks;
@@ -27,9 +27,7 @@ use crate::endpoint::Ends;
 use crate::event::{Event, Inbox, Mailbox, is_late};
 use crate::extent::Extent;
 use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy};
-use crate::hashing::Hashing;
 use crate::meter::Meter;
-use crate::moving::Moving;
 use crate::progress::CopyProgress;
 use crate::rate::Pace;
 use crate::reserve::Reserve;
@@ -42,7 +40,6 @@ use crate::verdict::{
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
-use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 /// How long a child that is asked to end may take, before it is killed.
@@ -63,6 +60,8 @@ pub(crate) struct Copy<'a> {
     source: Source,
     /// Our standard streams' pipes that are still to be enlarged.
     to_enlarge: Vec<End>,
+    /// Once so many bytes are read, and compared with what all destinations have already, the library moves the rest on; if it does.
+    moves_from: Option<u64>,
     /// The library moves the bytes from the source to the destinations, and nobody is told of each piece.
     is_moving: bool,
     /// What puts the data into frames, if they are to be sealed.
@@ -129,37 +128,24 @@ impl<'a> Copy<'a> {
             )?);
             destinations.push(Destination::new(index, end, now));
         }
-        let is_moving = flags.lets_bytes_pass();
-        let pace = flags.rate.filter(|_| !is_moving);
-        let mut to_enlarge = flags.ends_to_enlarge();
-        let source = if is_moving {
+        let moves_from = flow::moves_from(flags, &destinations);
+        if moves_from.is_some() {
             readers::note_our_locks(flags, &ends.source.reader, &mut destinations);
-            let moving = Moving {
-                writers: destinations.iter().map(Destination::writer).collect(),
-                is_copied: flags.stable || flags.hash.is_some(),
-                drops_dead: flags.dead == DeadPolicy::Drop,
-                limit: flags.limit,
-                rate: flags.rate.and_then(NonZeroU64::new),
-                to_enlarge: std::mem::take(&mut to_enlarge),
-                hashing: flags.hash.map(|_| Hashing::start()).transpose()?,
-            };
-            mailbox.wants_progress(false);
-            Source::start_moving(ends.source, moving, mailbox.clone())?
-        } else {
-            let wanted = Wanted {
-                limit: flags.limit,
-                hash: flags.hash.is_some() || flags.seal,
-                seal: flags.sealed.then(Decoder::new),
-            };
-            Source::start(ends.source, wanted, mailbox.clone())?
+        }
+        let wanted = Wanted {
+            limit: flags.limit,
+            hash: flags.hash.is_some() || flags.seal,
+            seal: flags.sealed.then(Decoder::new),
         };
+        let source = Source::start(ends.source, wanted, mailbox.clone())?;
         Ok(Self {
             flags,
             meter,
-            pace: pace.map(|rate| Pace::new(rate, now)),
+            pace: flags.rate.map(|rate| Pace::new(rate, now)),
             source,
-            to_enlarge,
-            is_moving,
+            to_enlarge: flags.ends_to_enlarge(),
+            moves_from,
+            is_moving: moves_from == Some(0),
             sealer: flags.seal.then(Sealer::default),
             source_ending: None,
             source_abandoned_at: None,
@@ -184,7 +170,7 @@ impl<'a> Copy<'a> {
     /// Copies until the source, every destination and every child is over.
     pub(crate) fn run(&mut self) {
         if self.is_moving {
-            self.source.read(usize::MAX);
+            self.move_on();
         }
         loop {
             let now = Instant::now();
@@ -228,7 +214,7 @@ impl<'a> Copy<'a> {
             }
         }
         // What one of them has accepted was read, although it is in the source as long as another one has not.
-        let accepted = self.destinations.iter().map(|one| one.ledger().accepted());
+        let accepted = self.destinations.iter().map(Destination::bytes_accepted);
         self.bytes_read = accepted.max().unwrap_or(0);
     }
 
@@ -252,7 +238,7 @@ impl<'a> Copy<'a> {
             } else if child.has_failed() {
                 Consumer::Dropped
             } else if self.is_moving {
-                let accepted = destination.ledger().accepted();
+                let accepted = destination.bytes_accepted();
                 consumer_at_end(destination.consumer(), accepted, self.bytes_read)
             } else {
                 destination.consumer()

@@ -316,6 +316,11 @@ impl Destination {
         self.transferred + self.verified_bytes()
     }
 
+    /// How many bytes it has or is to have: those that it accepted, and those that its file had.
+    pub(crate) fn bytes_accepted(&self) -> u64 {
+        self.ledger().accepted() + self.verified_bytes()
+    }
+
     /// Hands it a chunk, `seal_bytes` of which are no data. It must be ready. What its file has already is compared with that,
     /// and not written. False: it is something else, and the destination is given up.
     #[must_use]

@@ -218,12 +218,12 @@ impl CopyFlags {
         self.buffer.unwrap_or(Self::BUFFER_BYTES)
     }
 
-    /// Whether the library can move the bytes on. Not if somebody here has to change them or to leave some out, nor if our own queues are
-    /// what is wanted: the buffer that holds them back, or that is read into although no destination takes anything, so that the end of the
-    /// source is seen and a deadline counts from there; or a queue for each of several destinations, so that bytes wait for one that is slow
-    /// while the others go on, or that all get the same when the stream is cut and that is its end.
+    /// Whether the library can move the bytes on, those that no destination has already (`,resume`). Not if somebody here has to change
+    /// them, nor if our own queues are what is wanted: the buffer that holds them back, or that is read into although no destination takes
+    /// anything, so that the end of the source is seen and a deadline counts from there; or a queue for each of several destinations, so that
+    /// bytes wait for one that is slow while the others go on, or that all get the same when the stream is cut and that is its end.
     pub(crate) fn lets_bytes_pass(&self) -> bool {
-        let is_changed = self.seal || self.sealed || self.is_resumed();
+        let is_changed = self.seal || self.sealed;
         let is_buffered =
             self.buffer.is_some() || self.start_at.is_some() || self.drain_within.is_some();
         let has_policy = self.slow != SlowPolicy::Wait || self.on_failure == FailurePolicy::End;
@@ -380,13 +380,13 @@ mod tests {
             "--idle 1s --dead drop - one two",
             "--slow drop - -",
             "--on-failure end - exec:consumer",
+            "- target,resume",
         ] {
             assert!(flags(line).lets_bytes_pass(), "{line}");
         }
         for line in [
             "--seal - -",
             "--sealed - -",
-            "- target,resume",
             "--buffer 1M - -",
             "--start-at 50% - -",
             "--drain-within 1s - -",

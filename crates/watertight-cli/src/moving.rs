@@ -21,18 +21,20 @@ use watertight::{
 pub(crate) struct Moving {
     /// Of one destination, or of several in their order.
     pub(crate) writers: Vec<Arc<PipeWriter>>,
+    /// So many bytes were read before, and compared with what the destinations have.
+    pub(crate) bytes_before: u64,
     /// The bytes go through this program: so that they are seen, or that nobody who changes or reads the source meanwhile changes what a
     /// destination gets. A pipe of our own may have been lent a file's pages, too.
     pub(crate) is_copied: bool,
     /// Of several destinations those that take no more are left out, and the others go on.
     pub(crate) drops_dead: bool,
-    /// No more than so many bytes.
+    /// No more than so many bytes behind those.
     pub(crate) limit: Option<u64>,
     /// No more than so many bytes a second.
     pub(crate) rate: Option<NonZeroU64>,
     /// The ends whose pipes may be enlarged.
     pub(crate) to_enlarge: Vec<End>,
-    /// Is shown all data, if their hash is wanted.
+    /// Is shown all data, if their hash is wanted. The source's thread gives it what has seen those that were read before.
     pub(crate) hashing: Option<Hashing>,
 }
 
@@ -91,7 +93,8 @@ impl Moving {
             Ok(moved) => {
                 ending.destinations_over = moved.over;
                 if moved.has_ended {
-                    ending.error = shrinkage(reader, extent, moved.bytes);
+                    let read = self.bytes_before + moved.bytes;
+                    ending.error = shrinkage(reader, extent, read);
                     ending.shrank = ending.error.is_some();
                     ending.ended = !ending.shrank;
                 } else {
@@ -205,7 +208,7 @@ impl Moving {
     /// is to read it again.
     fn take_front(&self, reader: &PipeReader) {
         let accepted = self.writers.iter().map(|one| one.ledger().accepted());
-        let had = accepted.max().unwrap_or(0);
+        let had = self.bytes_before + accepted.max().unwrap_or(0);
         let mut buffer = Vec::<u8>::new();
         loop {
             let missing = had.saturating_sub(reader.ledger().transferred());
@@ -306,6 +309,20 @@ fn left_out(tee: &Tee<'_>) -> Vec<usize> {
 mod tests {
     use super::*;
 
+    /// To these, with nothing else wanted.
+    fn moving_to(writers: impl IntoIterator<Item = PipeWriter>) -> Moving {
+        Moving {
+            writers: writers.into_iter().map(Arc::new).collect(),
+            bytes_before: 0,
+            is_copied: false,
+            drops_dead: false,
+            limit: None,
+            rate: None,
+            to_enlarge: Vec::new(),
+            hashing: None,
+        }
+    }
+
     /// How the source's command ends from then on is our doing.
     #[test]
     fn that_the_limit_is_met_is_told_before_the_source_is_closed() {
@@ -315,13 +332,8 @@ mod tests {
             let (_readers, writers): (Vec<_>, Vec<_>) = pipes.unzip();
             source.send(b"wanted and left").wait().unwrap();
             let moving = Moving {
-                writers: writers.into_iter().map(Arc::new).collect(),
-                is_copied: false,
-                drops_dead: false,
                 limit: Some(6),
-                rate: None,
-                to_enlarge: Vec::new(),
-                hashing: None,
+                ..moving_to(writers)
             };
             let mut left = Vec::new();
             let ending = moving.run(&reader, None, None, &AtomicBool::new(false), || {
@@ -332,5 +344,50 @@ mod tests {
             assert!(ending.limit_reached);
             assert_eq!(left, b" and left", "{count}");
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_was_read_before_counts_when_the_source_became_shorter() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("source");
+        std::fs::write(&path, b"compared and moved").unwrap();
+        let source = std::fs::File::open(&path).unwrap();
+        let extent = Extent::of(&source);
+        let options = watertight::ReaderOptions::new().exact(true);
+        let reader = PipeReader::adopt_with(source, options).unwrap();
+        assert_eq!(reader.receive(&mut [0; 8]).wait().unwrap(), 8);
+        let cut = std::fs::File::options().write(true).open(&path).unwrap();
+        cut.set_len(3).unwrap();
+        let (_sink, writer) = watertight::pipe().unwrap();
+        let moving = Moving {
+            bytes_before: 8,
+            ..moving_to([writer])
+        };
+        let ending = moving.run(&reader, None, extent, &AtomicBool::new(false), || {});
+        assert!(ending.shrank);
+        let told = ending.error.unwrap();
+        assert!(told.ends_with("18 bytes at the start, 8 read"), "{told}");
+    }
+
+    /// One has had it, and another one has not: nobody is to read it again. It counts behind what was read before.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_one_has_had_is_out_of_a_source_that_is_stopped() {
+        use std::io::Write;
+        let (reader, source) = watertight::pipe().unwrap();
+        source.send(b"comparedand had").wait().unwrap();
+        assert_eq!(reader.receive(&mut [0; 8]).wait().unwrap(), 8);
+        let (_sink, writer) = watertight::pipe().unwrap();
+        let (_full_sink, mut full) = std::io::pipe().unwrap();
+        let room = rustix::pipe::fcntl_getpipe_size(&full).unwrap();
+        full.write_all(&vec![0; room]).unwrap();
+        let moving = Moving {
+            bytes_before: 8,
+            ..moving_to([writer, PipeWriter::adopt(full).unwrap()])
+        };
+        let ending = moving.run(&reader, None, None, &AtomicBool::new(true), || {});
+        assert_eq!((ending.error, ending.untaken), (None, 0));
+        assert_eq!(reader.ledger().transferred(), 15);
     }
 }

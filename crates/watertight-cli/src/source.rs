@@ -1,9 +1,9 @@
-//! The reading side of a copy: one thread that reads as much as it is given credit for, takes a seal off, and has the data hashed; or,
-//! where nobody needs a queue of this program's, one that has the library move the bytes on.
+//! The reading side of a copy: one thread that reads as much as it is given credit for, takes a seal off, and has the data hashed; and that
+//! has the library move everything on from where nobody needs a queue of this program's.
 
 use crate::event::{Event, Mailbox};
 use crate::extent::Extent;
-use crate::hashing::{Hashing, hash_of_nothing};
+use crate::hashing::Hashing;
 use crate::moving::Moving;
 use crate::seal::Decoder;
 use crate::source_ending::{SourceEnding, note_tree, shrinkage, untaken};
@@ -43,12 +43,21 @@ pub(crate) struct Wanted {
     pub(crate) seal: Option<Decoder>,
 }
 
+/// What the thread is to do.
+enum Order {
+    /// To have the library move on everything that is left.
+    Move(Moving),
+    /// To read so many bytes at most.
+    Read(usize),
+}
+
 /// The reading thread, from outside.
 pub(crate) struct Source {
     reader: Arc<PipeReader>,
     /// Who writes to it, if that is a child of ours.
     child: Option<Arc<Child>>,
-    credit: Option<Sender<usize>>,
+    /// None once it is stopped.
+    orders: Option<Sender<Order>>,
     stopped: Arc<AtomicBool>,
     /// The thread looks whether it is stopped, and closes the source only when it has taken out what some of several destinations have
     /// had already.
@@ -56,11 +65,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Starts the thread. It reads nothing before it is given credit.
+    /// Starts the thread. It does nothing before it is told to: destination files are emptied until then.
     pub(crate) fn start(end: SourceEnd, wanted: Wanted, mailbox: Mailbox) -> io::Result<Self> {
         let reader = Arc::new(end.reader);
         let stopped = Arc::new(AtomicBool::new(false));
-        let (credit, credits) = channel();
+        let (orders, given) = channel();
         let thread = Reading {
             reader: reader.clone(),
             child: end.child.clone(),
@@ -76,61 +85,34 @@ impl Source {
         std::thread::Builder::new()
             .name("source".into())
             .spawn(move || {
-                let ending = thread.run(&credits, &mailbox);
+                let ending = thread.run(&given, &mailbox);
                 mailbox.post(Event::SourceEnded(ending));
             })?;
         Ok(Self {
             reader,
             child: end.child,
-            credit: Some(credit),
+            orders: Some(orders),
             stopped,
             closes_by_itself: false,
         })
     }
 
-    /// Starts a thread that moves everything on to the destinations, inside the kernel where that is offered. Not before its first
-    /// credit, which is for everything: destination files are emptied until then.
-    pub(crate) fn start_moving(
-        end: SourceEnd,
-        moving: Moving,
-        mailbox: Mailbox,
-    ) -> io::Result<Self> {
-        let (reader, extent) = (Arc::new(end.reader), end.extent);
-        let stopped = Arc::new(AtomicBool::new(false));
-        let (from, is_stopped) = (reader.clone(), stopped.clone());
-        let child = end.child.clone();
-        let closes_by_itself = moving.writers.len() > 1;
-        let (credit, credits) = channel::<usize>();
-        std::thread::Builder::new()
-            .name("source".into())
-            .spawn(move || {
-                let ending = match credits.recv() {
-                    Ok(_) => moving.run(&from, child.as_deref(), extent, &is_stopped, || {
-                        mailbox.post(Event::LimitReached);
-                    }),
-                    // Stopped before it began.
-                    Err(_) => SourceEnding {
-                        untaken: untaken(&from, child.as_deref()),
-                        hash: Some(hash_of_nothing()),
-                        ..SourceEnding::default()
-                    },
-                };
-                mailbox.post(Event::SourceEnded(ending));
-            })?;
-        Ok(Self {
-            reader,
-            child: end.child,
-            credit: Some(credit),
-            stopped,
-            closes_by_itself,
-        })
-    }
-
     /// Has up to so many bytes read: one chunk, and one event, at most. (Of a sealed stream as often as it takes to get data.)
     pub(crate) fn read(&self, bytes_max: usize) {
-        if let Some(credit) = &self.credit {
+        self.order(Order::Read(bytes_max));
+    }
+
+    /// Has everything that is left moved on to the destinations, inside the kernel where that is offered. Nothing that it was told to read
+    /// may be under way.
+    pub(crate) fn move_on(&mut self, moving: Moving) {
+        self.closes_by_itself = moving.writers.len() > 1;
+        self.order(Order::Move(moving));
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
             // A thread that is gone has posted its ending.
-            let _ = credit.send(bytes_max);
+            let _ = orders.send(order);
         }
     }
 
@@ -143,7 +125,7 @@ impl Source {
     /// pipe's lock, another reader of it for instance, and no signal ends that.
     pub(crate) fn stop(&mut self) {
         self.stopped.store(true, Ordering::Release);
-        self.credit = None;
+        self.orders = None;
         if self.closes_by_itself {
             return;
         }
@@ -178,14 +160,18 @@ struct Reading {
 }
 
 impl Reading {
-    fn run(mut self, credits: &Receiver<usize>, mailbox: &Mailbox) -> SourceEnding {
+    fn run(mut self, orders: &Receiver<Order>, mailbox: &Mailbox) -> SourceEnding {
         let mut ending = SourceEnding {
             size_at_start: self.extent.map(Extent::left),
             ..SourceEnding::default()
         };
         while self.wanted() > 0
-            && let Ok(bytes_max) = credits.recv()
+            && let Ok(order) = orders.recv()
         {
+            let bytes_max = match order {
+                Order::Move(moving) => return self.move_on(moving, mailbox),
+                Order::Read(bytes_max) => bytes_max,
+            };
             let mut buffer = self.buffers.take(bytes_max.min(self.wanted()));
             match self.receive(&mut buffer) {
                 Ok(0) => {
@@ -218,6 +204,17 @@ impl Reading {
         ending.seal_bytes = self.seal_bytes;
         ending.hash = self.hash.map(|hash| hash.finish().0);
         ending
+    }
+
+    /// Has the library move on everything that is left.
+    fn move_on(mut self, mut moving: Moving, mailbox: &Mailbox) -> SourceEnding {
+        // None of them is used again.
+        self.buffers = Buffers::default();
+        moving.hashing = self.hash.take();
+        let (child, extent) = (self.child.as_deref(), self.extent);
+        moving.run(&self.reader, child, extent, &self.stopped, || {
+            mailbox.post(Event::LimitReached);
+        })
     }
 
     /// Reads until there are data, and puts them at the front; 0 is the end. A broken seal is told after the data before it.

@@ -53,7 +53,7 @@ impl Copy<'_> {
         let is_under_way = self.source_ending.is_none() && self.source_abandoned_at.is_none();
         let ended_at = self.ended_early_at.filter(|_| is_under_way)?;
         let is_behind = self.destinations.iter().any(|one| {
-            let is_short = one.ledger().accepted() < self.bytes_read;
+            let is_short = one.bytes_accepted() < self.bytes_read;
             // One that has room is not who the thread waits for: it is inside the source.
             one.is_behind() || (one.is_live() && is_short && !one.has_room())
         });

@@ -1,16 +1,18 @@
-//! How bytes get on inside a copy: credit to the source, what it brings, and chunks to the destinations.
+//! How bytes get on inside a copy: credit to the source, what it brings, and chunks to the destinations; and from where on the library moves
+//! them.
 
 use super::Copy;
 use crate::copy_ending::CopyEnding;
 use crate::destination::Destination;
 use crate::end::End;
 use crate::flags::{CopyFlags, DeadPolicy};
-use crate::moving::ENLARGED_AFTER_BYTES;
+use crate::moving::{ENLARGED_AFTER_BYTES, Moving};
 use crate::platform;
 use crate::reserve::Reserve;
 use crate::source::CHUNK_BYTES_MAX;
 use crate::verdict::{Act, Verdict, act};
 use bytes::Bytes;
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 /// Below this a chunk costs more in handling than in copying; smaller only if the buffer is.
@@ -34,7 +36,50 @@ pub(super) fn reserve(flags: &CopyFlags) -> Option<Reserve> {
     Some(Reserve::new(flags.buffer_bytes(), percent, block))
 }
 
+/// From where in the source on the library moves everything, if it does: behind what the files of all destinations have already. Where these
+/// have not the same, some compare what others are to get, so it all goes through our queues.
+pub(super) fn moves_from(flags: &CopyFlags, destinations: &[Destination]) -> Option<u64> {
+    let there = destinations.iter().map(|one| one.resumed_at().unwrap_or(0));
+    let (shortest, longest) = (there.clone().min()?, there.max()?);
+    (flags.lets_bytes_pass() && shortest == longest).then_some(longest)
+}
+
 impl Copy<'_> {
+    /// Has the library move on everything that was not read yet.
+    pub(super) fn move_on(&mut self) {
+        self.is_moving = true;
+        self.pace = None;
+        self.mailbox.wants_progress(false);
+        let limit = self.flags.limit;
+        self.source.move_on(Moving {
+            writers: self.destinations.iter().map(Destination::writer).collect(),
+            bytes_before: self.bytes_read,
+            is_copied: self.flags.stable || self.flags.hash.is_some(),
+            drops_dead: self.flags.dead == DeadPolicy::Drop,
+            limit: limit.map(|limit| limit.saturating_sub(self.bytes_read)),
+            rate: self.flags.rate.and_then(NonZeroU64::new),
+            to_enlarge: std::mem::take(&mut self.to_enlarge),
+            hashing: None,
+        });
+    }
+
+    /// Has it do so once everything is compared that the destinations have already. At the limit, or stopped, the source ends by itself.
+    fn move_on_if_compared(&mut self) {
+        let is_compared = self.moves_from == Some(self.bytes_read)
+            && self.outstanding == 0
+            && self.ahead.is_empty();
+        let is_over = self.drain_since.is_some() || self.flags.limit == Some(self.bytes_read);
+        if !is_compared || is_over || self.is_moving {
+            return;
+        }
+        if self.destinations.iter().all(Destination::is_live) {
+            self.move_on();
+        } else {
+            // One that was given up may be open still, and is to get nothing.
+            self.moves_from = None;
+        }
+    }
+
     /// Goes as far as it can without waiting: chunks to destinations, credit to the source.
     pub(super) fn advance(&mut self, now: Instant) {
         self.open_reserve();
@@ -61,6 +106,7 @@ impl Copy<'_> {
             };
             self.push(chunk, now);
         }
+        self.move_on_if_compared();
         self.give_credit(now);
     }
 
@@ -170,6 +216,14 @@ impl Copy<'_> {
         }
     }
 
+    /// How many bytes are still to be read by ourselves: all, or those that are compared before the library moves the rest on.
+    fn ours_to_read(&self) -> usize {
+        let ours = self
+            .moves_from
+            .map(|from| from.saturating_sub(self.bytes_read));
+        usize::try_from(ours.unwrap_or(u64::MAX)).unwrap_or(usize::MAX)
+    }
+
     fn give_credit(&mut self, now: Instant) {
         if self.is_moving || self.drain_since.is_some() {
             return;
@@ -181,10 +235,16 @@ impl Copy<'_> {
             chunks_max = 1;
             chunk = chunk.min(usize::try_from(missing.max(1)).unwrap_or(usize::MAX));
         }
+        let ours = self.ours_to_read();
         let Some(pace) = &self.pace else {
             while self.outstanding + self.ahead.len() < chunks_max {
+                // So many at most are asked for already.
+                let bytes = chunk.min(ours.saturating_sub(self.outstanding * chunk));
+                if bytes == 0 {
+                    break;
+                }
                 self.outstanding += 1;
-                self.source.read(chunk);
+                self.source.read(bytes);
             }
             return;
         };
@@ -192,9 +252,9 @@ impl Copy<'_> {
         if self.outstanding > 0 || !self.ahead.is_empty() {
             return;
         }
-        if pace.due() <= now {
+        if pace.due() <= now && ours > 0 {
             self.outstanding += 1;
-            self.source.read(pace.portion().min(chunk));
+            self.source.read(pace.portion().min(chunk).min(ours));
         }
     }
 }

@@ -35,9 +35,21 @@ fn expect_resumed(run: &Run, index: usize, at: usize) {
     assert!(run.destination(index)["partial"].is_null());
 }
 
+/// The library moves the rest on, inside the kernel or past our eyes, slowly or not; or it goes through a queue of our own.
 #[test]
 fn a_copy_that_was_cut_goes_on_where_it_was() {
-    for source_address in ["file:source", "exec:cat source", "-"] {
+    let sources = ["file:source", "exec:cat source", "-"];
+    let options = [
+        "--dead=fail",
+        "--stable",
+        "--hash",
+        "--rate=1G",
+        "--buffer=64k",
+    ];
+    let all = sources
+        .into_iter()
+        .flat_map(|source| options.map(|option| (source, option)));
+    for (source_address, option) in all {
         let (folder, source, bytes) = folder_with(WHOLE);
         let target = folder.path().join("target");
         cut(folder.path(), CUT, "target");
@@ -45,7 +57,7 @@ fn a_copy_that_was_cut_goes_on_where_it_was() {
         let refused = run([file(&source), file(&target)]).expect(3);
         let error = refused.destination(0)["error"].as_str().unwrap();
         assert!(error.contains("`,resume`"), "{error}");
-        let mut command = copy(["--hash", source_address, "target,resume"]);
+        let mut command = copy([option, source_address, "target,resume"]);
         command.current_dir(folder.path());
         command.stdin(fs::File::open(&source).unwrap());
         let run = Run::of(command.output().unwrap()).expect(0);
@@ -54,8 +66,113 @@ fn a_copy_that_was_cut_goes_on_where_it_was() {
         assert!(fs::read(&target).unwrap() == bytes);
         assert!(!partial(&target).exists());
         // The hash is that of the whole.
-        let whole = crate::harness::run(["--hash", &file(&source), "/dev/null"]).expect(0);
+        let whole = crate::harness::run([option, &file(&source), "/dev/null"]).expect(0);
         assert_eq!(run.report["hash"], whole.report["hash"]);
+        assert_eq!(run.report["hash"].is_null(), option != "--hash");
+    }
+}
+
+/// What the program reads by itself is counted by the system: that is what it compares, and no more where all have the same already.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_behind_a_partial_stays_in_the_kernel() {
+    use crate::harness::terminal::until;
+    let cases: [(&[usize], bool); 3] = [
+        (&[CUT], false),
+        (&[CUT, CUT], false),
+        (&[CUT, CUT - 1], true),
+    ];
+    for (lengths, is_seen) in cases {
+        let (folder, _, bytes) = folder_with(WHOLE);
+        let names = (0..lengths.len()).map(|index| folder.path().join(index.to_string()));
+        let targets: Vec<_> = names.collect();
+        for (target, length) in targets.iter().zip(lengths) {
+            fs::write(partial(target), &bytes[..*length]).unwrap();
+        }
+        let to_all = targets.iter().map(|target| resumed(target));
+        let mut child = copy(std::iter::once("-".to_owned()).chain(to_all))
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let has_arrived = |bytes: usize| {
+            let left = |target: &Path| fs::metadata(partial(target)).unwrap().len();
+            targets.iter().all(|target| left(target) >= bytes as u64)
+        };
+        let read_so_far = || {
+            let counted = fs::read_to_string(format!("/proc/{}/io", child.id())).ok()?;
+            let read = counted.strip_prefix("rchar: ")?.lines().next()?;
+            Some(read.parse::<u64>().unwrap())
+        };
+        // When the byte behind them is there, all that they have is compared.
+        stdin.write_all(&bytes[..=CUT]).unwrap();
+        until("the first byte", || has_arrived(CUT + 1));
+        let before = read_so_far();
+        stdin.write_all(&bytes[CUT + 1..]).unwrap();
+        until("the rest", || has_arrived(WHOLE));
+        let after = read_so_far();
+        drop(stdin);
+        let run = Run::of(child.wait_with_output().unwrap()).expect(0);
+        for (index, target) in targets.iter().enumerate() {
+            expect_resumed(&run, index, lengths[index]);
+            assert!(fs::read(target).unwrap() == bytes, "{lengths:?}");
+        }
+        let Some((before, after)) = before.zip(after) else {
+            println!("skipped: this kernel does not count what is read");
+            continue;
+        };
+        let is_counted = after - before >= (WHOLE - CUT - 1) as u64;
+        assert_eq!(is_counted, is_seen, "{lengths:?}: {before}, {after}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn holes_behind_a_partial_stay_holes() {
+    use rustix::fs::{SeekFrom, seek};
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    const SIZE: u64 = 40 << 20;
+    const DATA: u64 = 24 << 20;
+    let (folder, source, bytes) = folder_with(CUT);
+    let target = folder.path().join("target");
+    fs::write(partial(&target), &bytes).unwrap();
+    let sparse = fs::File::options().write(true).open(&source).unwrap();
+    sparse.set_len(SIZE).unwrap();
+    sparse.write_all_at(&bytes, DATA).unwrap();
+    let on_disk = |path: &Path| fs::metadata(path).unwrap().blocks() * 512;
+    let asked = fs::File::open(&source).unwrap();
+    let is_told = seek(asked, SeekFrom::Data(SIZE / 4)).is_ok_and(|at| at == DATA);
+    let knows_holes = is_told && on_disk(&source) < SIZE / 8;
+    let run = run([file(&source), resumed(&target)]).expect(0);
+    assert_eq!(run.count(0, "verified_bytes"), CUT as u64);
+    assert_eq!(run.count(0, "transferred"), SIZE - CUT as u64);
+    assert!(fs::read(&target).unwrap() == fs::read(&source).unwrap());
+    if knows_holes {
+        assert!(on_disk(&target) < SIZE / 8);
+    } else {
+        println!("skipped: the file system of {folder:?} knows of no holes");
+    }
+}
+
+/// What was compared counts, and no byte behind the limit is taken: whoever has the source goes on there.
+#[test]
+fn a_limit_counts_what_was_compared_too() {
+    for limit in [CUT, CUT + 1000] {
+        let (folder, source, bytes) = folder_with(WHOLE);
+        let target = folder.path().join("target");
+        fs::write(partial(&target), &bytes[..CUT]).unwrap();
+        let mut source = fs::File::open(&source).unwrap();
+        let limit_text = limit.to_string();
+        let mut command = copy(["--limit", &limit_text, "-", &resumed(&target)]);
+        command.stdin(source.try_clone().unwrap());
+        let run = Run::of(command.output().unwrap()).expect(0);
+        assert_eq!(run.report["sources"][0]["limit_reached"], true);
+        assert_eq!(run.bytes_read(), limit as u64);
+        assert_eq!(run.count(0, "transferred"), (limit - CUT) as u64);
+        assert!(fs::read(&target).unwrap() == bytes[..limit]);
+        let mut rest = Vec::new();
+        source.read_to_end(&mut rest).unwrap();
+        assert!(rest == bytes[limit..], "{limit}");
     }
 }
 
@@ -195,6 +312,28 @@ fn of_several_destinations_each_goes_on_where_it_was() {
     }
     assert!(run.stdout == bytes);
     assert!(run.destination(3)["resumed_at"].is_null());
+}
+
+/// That one is not touched, although the others have the same length.
+#[test]
+fn several_of_one_length_go_on_without_one_that_is_dropped() {
+    let (folder, source, bytes) = folder_with(WHOLE);
+    let targets = ["one", "other", "three"].map(|name| folder.path().join(name));
+    for target in &targets {
+        fs::write(partial(target), &bytes[..CUT]).unwrap();
+    }
+    let mut left = bytes[..CUT].to_vec();
+    left[CUT - 1] ^= 1;
+    fs::write(partial(&targets[1]), &left).unwrap();
+    let mut arguments = vec!["--dead=drop".to_owned(), file(&source)];
+    arguments.extend(targets.iter().map(|target| resumed(target)));
+    let run = run(arguments).expect(5);
+    assert_eq!(run.destination(1)["given_up"], "not_resumed");
+    assert!(fs::read(partial(&targets[1])).unwrap() == left);
+    for index in [0, 2] {
+        expect_resumed(&run, index, CUT);
+        assert!(fs::read(&targets[index]).unwrap() == bytes);
+    }
 }
 
 /// A consumer commits if and only if it sees a clean end.
