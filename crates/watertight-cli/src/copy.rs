@@ -81,7 +81,7 @@ pub(crate) struct Copy<'a> {
     pub(crate) children: Vec<ChildOfEnd>,
     pub(crate) destinations: Vec<Destination>,
     pub(crate) ending: Option<CopyEnding>,
-    /// When a destination ended that, while the source's thread moves bytes to others.
+    /// When a destination or a signal ended that, while the source's thread moves bytes to several.
     ended_early_at: Option<Instant>,
     /// Whether the destinations may have their ends.
     verdict: Verdict,
@@ -340,7 +340,7 @@ impl<'a> Copy<'a> {
                 self.signal = Some(signal);
                 if self.flags.on_failure == FailurePolicy::End {
                     // What was read still goes to everybody, and then the end.
-                    self.stop_source(CopyEnding::Interrupted, now);
+                    self.stop_evenly(CopyEnding::Interrupted, now);
                 } else {
                     let kill_at = now + CHILD_GRACE;
                     self.stop_all(CopyEnding::Interrupted, GivenUp::Interrupted, kill_at);

@@ -64,6 +64,7 @@ mod seal;
 mod security;
 mod source;
 mod source_ending;
+mod stop_request;
 mod supervise;
 mod topics;
 mod units;

@@ -8,9 +8,9 @@ use crate::extent::Extent;
 use crate::hashing::Hashing;
 use crate::platform;
 use crate::source_ending::{SourceEnding, shrinkage, untaken};
+use crate::stop_request::StopRequest;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use watertight::{
     Child, DeadDestination, Error, ErrorKind, PipeReader, PipeWriter, Tee, TeeEnd, TeeError,
@@ -62,6 +62,8 @@ struct Moved {
 
 /// Why not everything was moved.
 enum NotMoved {
+    /// It is to stop, and all destinations have the same, but those that take no more.
+    AskedToStop(Vec<usize>),
     /// These destinations take no more, and that ends it.
     Destinations(Vec<usize>),
     Source(Error),
@@ -74,7 +76,7 @@ impl Moving {
         reader: &PipeReader,
         child: Option<&Child>,
         extent: Option<Extent>,
-        stopped: &AtomicBool,
+        request: &StopRequest,
         tell_limit: impl FnOnce(),
     ) -> SourceEnding {
         let mut ending = SourceEnding {
@@ -84,7 +86,7 @@ impl Moving {
         let moved = match &self.writers[..] {
             [writer] => self.move_to_one(reader, writer),
             _ => {
-                let moved = self.move_to_all(reader, stopped);
+                let moved = self.move_to_all(reader, request);
                 self.take_front(reader);
                 moved
             }
@@ -102,6 +104,7 @@ impl Moving {
                     tell_limit();
                 }
             }
+            Err(NotMoved::AskedToStop(over)) => ending.destinations_over = over,
             // Their own endings tell of it.
             Err(NotMoved::Destinations(over)) => {
                 ending.destinations_over = over;
@@ -109,8 +112,7 @@ impl Moving {
             }
             Err(NotMoved::Source(error)) => {
                 // What follows from our own stopping is no failure of the source.
-                let is_ours = stopped.load(Ordering::Acquire);
-                ending.error = (!is_ours).then(|| error.to_string());
+                ending.error = (!request.is_to_stop()).then(|| error.to_string());
             }
         }
         ending.untaken = untaken(reader, child.filter(|_| !ending.ended));
@@ -166,7 +168,7 @@ impl Moving {
         })
     }
 
-    fn move_to_all(&self, reader: &PipeReader, stopped: &AtomicBool) -> Result<Moved, NotMoved> {
+    fn move_to_all(&self, reader: &PipeReader, request: &StopRequest) -> Result<Moved, NotMoved> {
         let writers = self.writers.iter().map(|writer| &**writer);
         let mut tee = Tee::new(reader, writers).map_err(NotMoved::Source)?;
         tee.until_accepted();
@@ -182,7 +184,7 @@ impl Moving {
         };
         self.in_parts(reader, |bytes_max| {
             tee.bytes_max(bytes_max);
-            let failed = match moved_unless_stopped(&mut tee, stopped) {
+            let failed = match moved_unless(&mut tee, || request.is_made()) {
                 Ok(moved) => {
                     return Ok(Moved {
                         bytes: moved.bytes,
@@ -194,12 +196,19 @@ impl Moving {
             };
             // A wait that was given up is no failure of the end that it was for.
             if is_given_up(&failed) {
-                return Err(NotMoved::Source(failed.error));
+                return Err(if request.is_to_stop() {
+                    NotMoved::Source(failed.error)
+                } else {
+                    NotMoved::AskedToStop(even_out(&mut tee, request))
+                });
             }
             let TeeEnd::Destination(first) = failed.end else {
                 return Err(NotMoved::Source(failed.error));
             };
-            let over = even_out(&mut tee, first, stopped);
+            let mut over = even_out(&mut tee, request);
+            if !over.contains(&first) {
+                over.push(first);
+            }
             Err(NotMoved::Destinations(over))
         })
     }
@@ -265,12 +274,12 @@ impl NotMoved {
     }
 }
 
-/// Moves until that ends, or the copy is stopped. Whoever stops it leaves the source open: what some have had is taken out of it first.
-fn moved_unless_stopped(tee: &mut Tee<'_>, stopped: &AtomicBool) -> Result<TeeOutcome, TeeError> {
+/// Moves until that ends, or it is to stop. Whoever stops it leaves the source open: what some have had is taken out of it first.
+fn moved_unless(tee: &mut Tee<'_>, is_to_stop: impl Fn() -> bool) -> Result<TeeOutcome, TeeError> {
     loop {
         let moved = tee.transfer().within(LOOK_EVERY).wait();
         let goes_on = moved.as_ref().is_err_and(is_given_up);
-        if !goes_on || stopped.load(Ordering::Acquire) {
+        if !goes_on || is_to_stop() {
             return moved;
         }
     }
@@ -281,20 +290,16 @@ fn is_given_up(failed: &TeeError) -> bool {
     failed.error.kind == ErrorKind::TimedOut && failed.error.os.is_none()
 }
 
-/// A destination takes no more, and that ends the copy: the others still get what any of them has had, that one too. So what was read
-/// is the same for all. The destinations that take no more.
-fn even_out(tee: &mut Tee<'_>, first: usize, stopped: &AtomicBool) -> Vec<usize> {
+/// The copy ends early: all destinations still get what any of them has had, also one that takes no more. So what was read is the same for
+/// all. The destinations that take no more.
+fn even_out(tee: &mut Tee<'_>, request: &StopRequest) -> Vec<usize> {
     // It is in the source still: so only destinations are waited for.
     let had = tee.destinations().iter().map(|one| one.bytes).max();
     tee.dead_destination(DeadDestination::Drop);
     tee.bytes_max(had.unwrap_or(0));
     // Whoever takes no more now tells that itself.
-    let _ = moved_unless_stopped(tee, stopped);
-    let mut over = left_out(tee);
-    if !over.contains(&first) {
-        over.push(first);
-    }
-    over
+    let _ = moved_unless(tee, || request.is_to_stop());
+    left_out(tee)
 }
 
 /// The destinations that are left out.
@@ -336,7 +341,7 @@ mod tests {
                 ..moving_to(writers)
             };
             let mut left = Vec::new();
-            let ending = moving.run(&reader, None, None, &AtomicBool::new(false), || {
+            let ending = moving.run(&reader, None, None, &StopRequest::default(), || {
                 let mut buf = [0; 16];
                 let n = reader.receive(&mut buf).wait().unwrap();
                 left.extend_from_slice(&buf[..n]);
@@ -364,30 +369,63 @@ mod tests {
             bytes_before: 8,
             ..moving_to([writer])
         };
-        let ending = moving.run(&reader, None, extent, &AtomicBool::new(false), || {});
+        let ending = moving.run(&reader, None, extent, &StopRequest::default(), || {});
         assert!(ending.shrank);
         let told = ending.error.unwrap();
         assert!(told.ends_with("18 bytes at the start, 8 read"), "{told}");
+    }
+
+    /// A pipe without room, and its reader.
+    #[cfg(target_os = "linux")]
+    fn full_pipe() -> (std::io::PipeReader, PipeWriter) {
+        use std::io::Write;
+        let (reader, mut full) = std::io::pipe().unwrap();
+        let room = rustix::pipe::fcntl_getpipe_size(&full).unwrap();
+        full.write_all(&vec![0; room]).unwrap();
+        (reader, PipeWriter::adopt(full).unwrap())
     }
 
     /// One has had it, and another one has not: nobody is to read it again. It counts behind what was read before.
     #[test]
     #[cfg(target_os = "linux")]
     fn what_one_has_had_is_out_of_a_source_that_is_stopped() {
-        use std::io::Write;
         let (reader, source) = watertight::pipe().unwrap();
         source.send(b"comparedand had").wait().unwrap();
         assert_eq!(reader.receive(&mut [0; 8]).wait().unwrap(), 8);
         let (_sink, writer) = watertight::pipe().unwrap();
-        let (_full_sink, mut full) = std::io::pipe().unwrap();
-        let room = rustix::pipe::fcntl_getpipe_size(&full).unwrap();
-        full.write_all(&vec![0; room]).unwrap();
+        let (_full_sink, full) = full_pipe();
         let moving = Moving {
             bytes_before: 8,
-            ..moving_to([writer, PipeWriter::adopt(full).unwrap()])
+            ..moving_to([writer, full])
         };
-        let ending = moving.run(&reader, None, None, &AtomicBool::new(true), || {});
+        let request = StopRequest::default();
+        request.stop();
+        let ending = moving.run(&reader, None, None, &request, || {});
         assert_eq!((ending.error, ending.untaken), (None, 0));
         assert_eq!(reader.ledger().transferred(), 15);
+    }
+
+    /// The other one gets it too, before this ends. Nothing is wrong with the source.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_one_has_had_all_get_before_they_stop_evenly() {
+        use std::io::Read;
+        let (reader, source) = watertight::pipe().unwrap();
+        source.send(b"had by one").wait().unwrap();
+        let (_sink, writer) = watertight::pipe().unwrap();
+        let (mut full_sink, full) = full_pipe();
+        let moving = moving_to([writer, full]);
+        let writers = moving.writers.clone();
+        let request = StopRequest::default();
+        request.even_out();
+        let ending = moving.run(&reader, None, None, &request, || {});
+        assert_eq!((ending.error, ending.untaken), (None, 0));
+        assert!(ending.destinations_over.is_empty() && !ending.ended);
+        let accepted = [0, 1].map(|index: usize| writers[index].ledger().accepted());
+        assert_eq!(accepted, [10, 10]);
+        drop(writers);
+        let mut seen = Vec::new();
+        full_sink.read_to_end(&mut seen).unwrap();
+        assert!(seen.ends_with(b"had by one"));
     }
 }

@@ -7,11 +7,11 @@ use crate::hashing::Hashing;
 use crate::moving::Moving;
 use crate::seal::Decoder;
 use crate::source_ending::{SourceEnding, note_tree, shrinkage, untaken};
+use crate::stop_request::StopRequest;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use watertight::{Child, OsHandle, PipeReader};
@@ -58,7 +58,7 @@ pub(crate) struct Source {
     child: Option<Arc<Child>>,
     /// None once it is stopped.
     orders: Option<Sender<Order>>,
-    stopped: Arc<AtomicBool>,
+    request: Arc<StopRequest>,
     /// The thread looks whether it is stopped, and closes the source only when it has taken out what some of several destinations have
     /// had already.
     closes_by_itself: bool,
@@ -68,12 +68,12 @@ impl Source {
     /// Starts the thread. It does nothing before it is told to: destination files are emptied until then.
     pub(crate) fn start(end: SourceEnd, wanted: Wanted, mailbox: Mailbox) -> io::Result<Self> {
         let reader = Arc::new(end.reader);
-        let stopped = Arc::new(AtomicBool::new(false));
+        let request = Arc::new(StopRequest::default());
         let (orders, given) = channel();
         let thread = Reading {
             reader: reader.clone(),
             child: end.child.clone(),
-            stopped: stopped.clone(),
+            request: request.clone(),
             extent: end.extent,
             limit: wanted.limit,
             bytes_read: 0,
@@ -92,7 +92,7 @@ impl Source {
             reader,
             child: end.child,
             orders: Some(orders),
-            stopped,
+            request,
             closes_by_itself: false,
         })
     }
@@ -121,10 +121,16 @@ impl Source {
         self.reader.try_clone_handle()
     }
 
+    /// Has no more taken than what one of several destinations has had, and that given to the others too; then it ends by itself. It is only for
+    /// a thread that moves bytes to several: another one goes on.
+    pub(crate) fn even_out(&self) {
+        self.request.even_out();
+    }
+
     /// Stops reading. What was read already still arrives; then the ending. On a thread of its own: the close waits for whoever keeps the
     /// pipe's lock, another reader of it for instance, and no signal ends that.
     pub(crate) fn stop(&mut self) {
-        self.stopped.store(true, Ordering::Release);
+        self.request.stop();
         self.orders = None;
         if self.closes_by_itself {
             return;
@@ -148,7 +154,7 @@ fn abort(reader: &PipeReader, child: Option<&Child>) {
 struct Reading {
     reader: Arc<PipeReader>,
     child: Option<Arc<Child>>,
-    stopped: Arc<AtomicBool>,
+    request: Arc<StopRequest>,
     extent: Option<Extent>,
     limit: Option<u64>,
     /// Everything: the seal's, too.
@@ -189,8 +195,7 @@ impl Reading {
                 }
                 Err(error) => {
                     // What follows from our own stopping is no failure of the source.
-                    let stopped = self.stopped.load(Ordering::Acquire);
-                    ending.error = (!stopped).then_some(error);
+                    ending.error = (!self.request.is_to_stop()).then_some(error);
                     break;
                 }
             }
@@ -212,7 +217,7 @@ impl Reading {
         self.buffers = Buffers::default();
         moving.hashing = self.hash.take();
         let (child, extent) = (self.child.as_deref(), self.extent);
-        moving.run(&self.reader, child, extent, &self.stopped, || {
+        moving.run(&self.reader, child, extent, &self.request, || {
             mailbox.post(Event::LimitReached);
         })
     }

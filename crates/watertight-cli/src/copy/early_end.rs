@@ -1,5 +1,5 @@
-//! What a destination that ends early means for the source: it is stopped, or its thread comes to an end by itself, within a bound. And what
-//! the account does not have if it does not.
+//! What a destination that ends early, or a signal, means for the source: it is stopped, or its thread comes to an end by itself, within a bound.
+//! And what the account does not have if it does not.
 
 use super::{CHILD_GRACE, Copy, SOURCE_STOP_WITHIN};
 use crate::copy_ending::CopyEnding;
@@ -11,17 +11,22 @@ use std::time::Instant;
 impl Copy<'_> {
     /// A destination failed, or its peer closed. A child that closed its input may have work to do: it is waited for.
     pub(super) fn handle_early_ending(&mut self, now: Instant) {
-        if self.flags.dead != DeadPolicy::Fail {
-            return;
+        if self.flags.dead == DeadPolicy::Fail {
+            self.stop_evenly(CopyEnding::DestinationEnded, now);
         }
+    }
+
+    /// Reads no more. What was read still goes to the destinations that are left, to each the same.
+    pub(super) fn stop_evenly(&mut self, why: CopyEnding, now: Instant) {
         let has_others = self.destinations.len() > 1;
         if self.is_moving && has_others && self.source_ending.is_none() {
-            // The source's thread sees it too, and ends when the others have what any of them has had. Its pipe stays open until then.
-            self.ending.get_or_insert(CopyEnding::DestinationEnded);
+            // The source's thread ends when all have what any of them has had. Its pipe stays open until then.
+            self.ending.get_or_insert(why);
             self.ended_early_at.get_or_insert(now);
             self.child_of(End::Source).stop(now + CHILD_GRACE, now);
+            self.source.even_out();
         } else {
-            self.stop_source(CopyEnding::DestinationEnded, now);
+            self.stop_source(why, now);
         }
     }
 

@@ -1,13 +1,15 @@
 //! `watertight copy` to several destinations where the library moves the bytes on to all of them; and to one or several, what stays in the kernel.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
+use crate::harness::terminal::until;
 use crate::harness::{EXE, Run, copy, pattern};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// More than what flows before pipes are enlarged.
 const LARGE: usize = 5_000_001;
@@ -228,6 +230,69 @@ fn stop_and_read_on(len: usize, option: &str) {
     let arrived = fs::read(folder.path().join("target.partial")).unwrap();
     assert!(bytes.starts_with(&arrived), "{option} {len}");
     assert_eq!(arrived.len() as u64, run.count(0, "transferred"));
+}
+
+/// One has had more than the other when a signal ends the copy. What it has had the other gets too, however long that takes, and then both
+/// have their end.
+#[test]
+fn on_request_all_have_the_same_when_a_signal_cuts_the_stream() {
+    thread::scope(|scope| {
+        for option in ["--dead=fail", "--dead=drop", "--stable"] {
+            scope.spawn(move || interrupt_with_one_ahead(option));
+        }
+    });
+}
+
+fn interrupt_with_one_ahead(option: &str) {
+    /// The room in the FIFO, and what may be queued for it.
+    const BEHIND_MAX: u64 = 4096 + (1 << 20);
+    /// The source's thread has looked by then whether it is to stop.
+    const LOOKED_WITHIN: Duration = Duration::from_millis(400);
+    let folder = tempfile::tempdir().unwrap();
+    let full = nearly_full_fifo(folder.path());
+    let bytes = pattern(1_300_000);
+    let lines = ["--progress", "json", "--progress-every", "100ms"];
+    let ends = ["--on-failure", "end", option, "-", "target", "fifo:fifo"];
+    let arguments: Vec<&str> = lines.into_iter().chain(ends).collect();
+    let (mut child, feeder) = fed(folder.path(), &arguments, &bytes);
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let arrived = folder.path().join("target.partial");
+    until("one to be ahead", || {
+        fs::metadata(&arrived).is_ok_and(|arrived| arrived.len() > BEHIND_MAX)
+    });
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(sent.success());
+    let interrupted_at = Instant::now();
+    while interrupted_at.elapsed() < LOOKED_WITHIN {
+        assert!(
+            told.read_line(&mut String::new()).unwrap() > 0,
+            "it is over"
+        );
+    }
+    let mut reader = File::open(folder.path().join("fifo")).unwrap();
+    drop(full);
+    let mut seen = Vec::new();
+    reader.read_to_end(&mut seen).unwrap();
+    let mut stderr = Vec::new();
+    told.read_to_end(&mut stderr).unwrap();
+    let status = child.wait().unwrap();
+    feeder.join().unwrap();
+    let stdout = Vec::new();
+    let run = Run::of(Output {
+        status,
+        stdout,
+        stderr,
+    });
+    let run = run.expect(130);
+    assert_eq!(run.report["ending"], "interrupted", "{option}");
+    let had = usize::try_from(run.bytes_read()).unwrap();
+    assert!(fs::read(&arrived).unwrap() == bytes[..had], "{option}");
+    assert!(seen.ends_with(&bytes[..had]), "{option}");
+    for index in 0..2 {
+        assert_eq!(run.count(index, "transferred"), had as u64, "{option}");
+        assert_eq!(run.destination(index)["ending"], "finished", "{option}");
+    }
 }
 
 /// Where those bytes have no hash that all who count could have seen, the reason is told.

@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const BYTES: usize = 1000;
 /// More than a pipe takes with nobody reading.
 const LARGE: usize = 3_000_001;
+/// Likewise, and the library has room for the rest.
+const LESS: usize = 300_000;
 /// How many bytes are expected in vain.
 const TOO_MANY: &str = "1001";
 
@@ -152,11 +154,11 @@ fn a_file_is_replaced_by_a_whole_copy_and_kept_by_a_cut_one() {
     assert!(!beside.exists());
 }
 
-/// A copy of a file to our pipe, which takes only a part of it until somebody reads, and to a consumer, for which there is room.
+/// A copy of a file to our pipe, which takes only a part of it until somebody reads, and to a consumer.
 fn with_one_behind(options: &[&str], source: &Path, target: &Path) -> Child {
     let mut command = copy(options);
     command
-        .args(["--buffer", "8M", &file(source), "-", &consumer(target)])
+        .args([file(source).as_str(), "-", &consumer(target)])
         .spawn()
         .unwrap()
 }
@@ -166,7 +168,8 @@ fn the_end_waits_for_a_destination_that_is_behind() {
     let (folder, source, bytes) = folder_with(LARGE);
     let target = folder.path().join("target");
     let lines = ["--progress", "json", "--progress-every", "10ms"];
-    let mut child = with_one_behind(&lines, &source, &target);
+    let options = [&["--buffer=8M"][..], &lines].concat();
+    let mut child = with_one_behind(&options, &source, &target);
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let begin = Instant::now();
     loop {
@@ -196,19 +199,24 @@ fn the_end_waits_for_a_destination_that_is_behind() {
 
 #[test]
 fn on_request_the_end_waits_for_no_other_destination() {
-    let (folder, source, bytes) = folder_with(LARGE);
-    let target = folder.path().join("target");
-    let child = with_one_behind(&["--on-failure", "end"], &source, &target);
-    let begin = Instant::now();
-    // It has its name as soon as the consumer has seen the end, and we have read nothing by then.
-    while !target.exists() {
-        assert!(begin.elapsed() < PATIENCE, "the consumer has no end");
-        std::thread::yield_now();
+    for (option, len) in [("--buffer=8M", LARGE), ("--dead=fail", LESS)] {
+        let (folder, source, bytes) = folder_with(len);
+        let target = folder.path().join("target");
+        let child = with_one_behind(&["--on-failure", "end", option], &source, &target);
+        let begin = Instant::now();
+        // It has its name as soon as the consumer has seen the end, and we have read nothing by then.
+        while !target.exists() {
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "{option}: the consumer has no end"
+            );
+            std::thread::yield_now();
+        }
+        let run = Run::of(child.wait_with_output().unwrap()).expect(0);
+        assert!(run.stdout == bytes, "{option}");
+        assert!(fs::read(&target).unwrap() == bytes, "{option}");
+        expect_ended_by_itself(run.destination(1));
     }
-    let run = Run::of(child.wait_with_output().unwrap()).expect(0);
-    assert!(run.stdout == bytes);
-    assert!(fs::read(&target).unwrap() == bytes);
-    expect_ended_by_itself(run.destination(1));
 }
 
 /// Makes this test binary a command that does this, and nothing else.
