@@ -34,6 +34,7 @@ mod generate;
 mod hashing;
 mod how;
 mod identity;
+mod last_reader;
 mod meter;
 mod mixing;
 mod moving;
