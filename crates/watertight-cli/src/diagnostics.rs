@@ -44,7 +44,7 @@ static OUTGOING: Mutex<Outgoing> = Mutex::new(Outgoing {
 /// Something came, or was taken.
 static CHANGED: Condvar = Condvar::new();
 
-/// Standard error is an end of the copy: from now on nothing is said there, for it would get into the data.
+/// From now on nothing is said: standard error is an end of the copy, and it would get into the data; or nobody takes it.
 pub(crate) fn silence() {
     lock().is_silent = true;
     // The library has words of its own for what is lost; here it is in the account.
@@ -189,7 +189,7 @@ impl Outgoing {
     /// left.
     fn write_at_once(&mut self) -> bool {
         while !self.has_writer && !self.waiting.is_empty() {
-            let bytes = self.waiting.len().min(platform::STDERR_PIECE_BYTES_MAX);
+            let bytes = self.waiting.len().min(platform::PIECE_BYTES_MAX);
             match platform::write_stderr_at_once(&self.waiting[..bytes]) {
                 Some(taken) => drop(self.waiting.drain(..taken)),
                 None => break,
@@ -227,7 +227,7 @@ fn write_some() -> bool {
     let piece: Vec<u8> = {
         let state = lock();
         let first = state.waiting.iter().copied();
-        first.take(platform::STDERR_PIECE_BYTES_MAX).collect()
+        first.take(platform::PIECE_BYTES_MAX).collect()
     };
     let written = platform::write_stderr(&piece, STUCK_AFTER);
     let mut state = lock();

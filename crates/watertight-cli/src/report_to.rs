@@ -1,11 +1,15 @@
 //! The file of `--report-to`: opened before anything is copied or run, written at the end. One that we made is removed when the program
-//! ends before anything was written to it, whichever way it ends.
+//! ends before anything was written to it, whichever way it ends. What is no file has a reader, who is waited for as the reader of standard
+//! error is: not for ever.
 
 use crate::created::{Created, open_or_create};
+use crate::diagnostics;
+use crate::identity::Thing;
+use crate::last_reader::{LOOK_EVERY, LastReader, STUCK_AFTER};
 use crate::platform;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,43 +46,131 @@ impl Drop for Made {
     }
 }
 
+/// Where the report goes.
+pub(crate) enum ReportFile {
+    Open(File),
+    /// A FIFO that nobody had opened to read when it was looked at. It is opened when the report is there.
+    Unread(PathBuf),
+}
+
 fn options() -> OpenOptions {
     let mut options = platform::open_options();
     options.write(true);
     options
 }
 
-/// Opens what is there, which may wait: for the other side of a FIFO. Not truncated yet: it may turn out to be an end of the copy. None:
-/// it is to be made, or `make` says what is wrong.
-pub(crate) fn open_existing(path: &Path) -> Option<File> {
-    options().open(path).ok()
-}
-
-/// Whether somebody has to take the report, who may take all the time in the world: it is no file.
-pub(crate) fn is_taken_by_others(file: &File) -> bool {
-    let is_file = file.metadata().is_ok_and(|known| known.is_file());
-    !is_file && !platform::is_null_device(file)
+/// Opens what is there, without waiting for anybody. Not truncated yet: it may turn out to be an end of the copy. None: it is to be made, or
+/// `make` says what is wrong.
+pub(crate) fn open_existing(path: &Path) -> Option<ReportFile> {
+    match platform::open_to_write(path) {
+        Ok(file) => Some(ReportFile::Open(file)),
+        Err(error) => {
+            let is_unread = platform::is_unread_fifo(path, &error);
+            is_unread.then(|| ReportFile::Unread(path.to_owned()))
+        }
+    }
 }
 
 /// Makes the file. Signals are kept by now, so that none of them leaves it behind.
-pub(crate) fn make(path: &Path) -> io::Result<(File, Made)> {
+pub(crate) fn make(path: &Path) -> io::Result<(ReportFile, Made)> {
     let (file, created) = open_or_create(&options(), path, false)?;
     if let Some(created) = created {
         REPORT.set(Stage::Made(created));
     }
-    Ok((file, Made))
+    Ok((ReportFile::Open(file), Made))
 }
 
-/// Writes the report. Does not come back if the program is ending at once.
-pub(crate) fn save(file: File, text: &str) -> io::Result<()> {
-    REPORT.save(|| write(file, text))
+impl ReportFile {
+    /// What is open by now.
+    pub(crate) fn file(&self) -> Option<&File> {
+        match self {
+            Self::Open(file) => Some(file),
+            Self::Unread(_) => None,
+        }
+    }
+
+    /// Whether somebody has to take the report, who may take a long time: it is no file.
+    pub(crate) fn is_taken_by_others(&self) -> bool {
+        self.file().is_none_or(|file| {
+            let is_file = file.metadata().is_ok_and(|known| known.is_file());
+            !is_file && !platform::is_null_device(file)
+        })
+    }
+
+    /// Writes the report. Does not come back if the program is ending at once.
+    pub(crate) fn save(self, text: &str) -> io::Result<()> {
+        let thing = self.file().and_then(Thing::of);
+        let saved = REPORT.save(|| match self {
+            Self::Open(file) => write(file, text),
+            Self::Unread(path) => write(open_once_read(&path)?, text),
+        });
+        let is_stuck = |error: &io::Error| error.kind() == ErrorKind::TimedOut;
+        let is_standard_error =
+            || thing.is_some() && thing == platform::look_at_standard(2, Thing::of);
+        if saved.as_ref().is_err_and(is_stuck) && is_standard_error() {
+            // Nobody takes what we say there either, and the end of the program would wait for it once more.
+            diagnostics::silence();
+        }
+        saved
+    }
+}
+
+/// Opens a FIFO, as soon as somebody has opened it to read.
+fn open_once_read(path: &Path) -> io::Result<File> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let error = match platform::open_to_write(path) {
+            Ok(file) => return Ok(file),
+            Err(error) => error,
+        };
+        if !platform::is_unread_fifo(path, &error) {
+            return Err(error);
+        }
+        if waited >= STUCK_AFTER {
+            return Err(nobody("opened it to read"));
+        }
+        std::thread::park_timeout(LOOK_EVERY);
+        waited += LOOK_EVERY;
+    }
 }
 
 fn write(mut file: File, text: &str) -> io::Result<()> {
     if file.metadata()?.is_file() {
         file.set_len(0)?;
+        return file.write_all(text.as_bytes());
     }
-    file.write_all(text.as_bytes())
+    hand_over(&file, text.as_bytes())
+}
+
+/// Gives it to whoever takes it, until nobody has taken a byte for [`STUCK_AFTER`].
+fn hand_over(file: &File, text: &[u8]) -> io::Result<()> {
+    let mut left = text;
+    let mut reader = LastReader::new(left.len(), platform::unread_of(file));
+    while !left.is_empty() {
+        let piece = &left[..left.len().min(platform::PIECE_BYTES_MAX)];
+        let passed = match platform::write_within(file, piece, LOOK_EVERY) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(taken) => {
+                left = &left[taken..];
+                Duration::ZERO
+            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => LOOK_EVERY,
+            Err(error) => return Err(error),
+        };
+        reader.look(left.len(), platform::unread_of(file), passed);
+        if reader.is_stuck() {
+            return Err(nobody("taken a byte of it"));
+        }
+    }
+    Ok(())
+}
+
+fn nobody(has_done: &str) -> io::Error {
+    let seconds = STUCK_AFTER.as_secs();
+    io::Error::new(
+        ErrorKind::TimedOut,
+        format!("nobody has {has_done} for {seconds} s"),
+    )
 }
 
 /// The program ends at once, by another thread than the one that writes the report: what is still empty goes, and what is being written
@@ -231,7 +323,9 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("report");
             fs::write(&path, "of the run before").unwrap();
-            let file = open_existing(&path).unwrap();
+            let Some(ReportFile::Open(file)) = open_existing(&path) else {
+                panic!("it is there");
+            };
             let guard = Guard::new();
             let (begun, has_begun) = channel();
             let (go, is_going) = channel::<()>();

@@ -20,12 +20,11 @@ use crate::platform::{self, KeptSignals};
 use crate::report::{
     Counters, DestinationReport, HashReport, NoHash, PipeEnding, Report, SourceReport,
 };
-use crate::report_to;
+use crate::report_to::{self, ReportFile};
 use crate::requests::{Requests, Signal};
 use crate::source_ending::SourceEnding;
 use crate::units::{base64_unless_text, hexadecimal, shown_name};
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::time::Instant;
@@ -47,7 +46,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     let path = flags.report_to.as_deref();
     let there = path.and_then(report_to::open_existing);
     let made_at = path.filter(|_| there.is_none());
-    // After the opening of what is there, which may wait and is ended by the first signal; before a file is made, which no signal is to
+    // After the opening of what is there, which the first signal ends if a file system hangs; before a file is made, which no signal is to
     // leave behind. For its sake none ends the program by itself.
     let heard = hear(mailbox.clone(), leave);
     let kept = KeptSignals::keep(platform::ACCOUNT_SIGNALS, made_at.is_none(), heard);
@@ -73,7 +72,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
             }
             if report_file
                 .as_ref()
-                .is_some_and(report_to::is_taken_by_others)
+                .is_some_and(ReportFile::is_taken_by_others)
             {
                 hear_at_last(&mut signals);
             }
@@ -144,14 +143,14 @@ fn transfer(
     flags: &CopyFlags,
     claimed: Claimed,
     data_streams: DataStreams,
-    report_file: &mut Option<File>,
+    report_file: &mut Option<ReportFile>,
     (signals, mailbox, inbox): (&mut KeptSignals, Mailbox, Inbox),
 ) -> io::Result<Report> {
     let may_be_empty = empty_copy::may_be(flags, &claimed);
     if !may_be_empty {
         signals.begin()?;
     }
-    let report = report_file.as_ref();
+    let report = report_file.as_ref().and_then(ReportFile::file);
     let refused = report.map_or(Ok(()), |file| {
         identity::refuse_report(flags, &claimed, file)
     });
@@ -424,12 +423,12 @@ fn empty(flags: &CopyFlags, ending: CopyEnding) -> Report {
 }
 
 /// Prints or saves the report; errors are told in any case. The exit code is the report's, unless it could not be saved.
-fn deliver(flags: &CopyFlags, report: &Report, file: Option<File>) -> u8 {
+fn deliver(flags: &CopyFlags, report: &Report, file: Option<ReportFile>) -> u8 {
     let text = text(flags, report, file.is_some());
     let errors_wanted = text.is_none() || file.is_some();
     let delivered = match (text.transpose(), file) {
         (Err(error), _) => Err(error.into()),
-        (Ok(Some(text)), Some(file)) => report_to::save(file, &text),
+        (Ok(Some(text)), Some(file)) => file.save(&text),
         (Ok(Some(text)), None) => {
             // Nobody may be there to read it; that does not change what was copied.
             diagnostics::print(&text);

@@ -7,13 +7,12 @@ use crate::flags::ReportChoice;
 use crate::oom::KillsBefore;
 use crate::orphans::{Adoption, Asked};
 use crate::platform::{self, Meanwhile, OurTerminal};
-use crate::report_to;
+use crate::report_to::{self, ReportFile};
 use crate::requests::{Requests, Signal};
 use crate::run_ending::{RunEnding, ending};
 use crate::run_flags::RunFlags;
 use crate::run_report::{Beside, RunReport};
 use crate::run_streams::{RunStreams, Wanted};
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -83,7 +82,7 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
     let wanted = Wanted::new(flags);
     // Before anything else is opened: it could get one of these numbers.
     let claimed = wanted.claim();
-    // It may wait: for the other side of a FIFO, until the first signal.
+    // A file system may hang with it, until the first signal.
     let path = flags.report_to.as_deref();
     let there = path.and_then(report_to::open_existing);
     // There the command stays in our group: Ctrl-C reaches it as it reaches us, and it decides. In the background, too: one that reads the
@@ -106,7 +105,8 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
     }
     let until = flags.within.and_then(|within| begun.checked_add(within));
     let events = (&heard.mailbox, &heard.inbox);
-    let opened = match wanted.open(claimed, report_file.as_ref(), until, events) {
+    let report = report_file.as_ref().and_then(ReportFile::file);
+    let opened = match wanted.open(claimed, report, until, events) {
         Ok(opened) => opened,
         Err(reason) => return not_opened(reason),
     };
@@ -475,7 +475,7 @@ fn code_of_start(error: &StartError) -> i32 {
 }
 
 /// Prints or saves the report. What went wrong is told in any case, unless the report says it.
-fn deliver(flags: &RunFlags, report: &RunReport, file: Option<File>) -> i32 {
+fn deliver(flags: &RunFlags, report: &RunReport, file: Option<ReportFile>) -> i32 {
     let text = match flags.report {
         ReportChoice::Json => Some(report.to_json().map(|json| json + "\n")),
         ReportChoice::Text => Some(Ok(report.to_text())),
@@ -484,7 +484,7 @@ fn deliver(flags: &RunFlags, report: &RunReport, file: Option<File>) -> i32 {
     let is_saved = file.is_some();
     let delivered = match (text.transpose(), file) {
         (Err(error), _) => Err(io::Error::from(error)),
-        (Ok(Some(text)), Some(file)) => report_to::save(file, &text),
+        (Ok(Some(text)), Some(file)) => file.save(&text),
         (Ok(Some(text)), None) => {
             // Nobody may be there to read it; that changes nothing about the command.
             diagnostics::print(&text);

@@ -1,17 +1,18 @@
-//! What is different on Unix: names and commands (`unix_words.rs`), standard error (`unix_stderr.rs`), files (`unix_files.rs`), signals
+//! What is different on Unix: names and commands (`unix_words.rs`), what we say (`unix_stderr.rs`), files (`unix_files.rs`), signals
 //! (`unix_signals.rs`), what an end says of itself (`unix_outlook.rs`), and that there are FIFOs.
 
 pub(crate) use crate::foreground::has_controlling_terminal;
 use crate::foreground::is_in_background;
 pub(crate) use crate::run_terminal::{Meanwhile, OurTerminal};
 pub(crate) use crate::unix_files::{
-    is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
-    private_options, rename, rename_new, resume_options, sync_folder, take_over,
+    is_frozen, is_on_other_mount, is_system_name, is_unread_fifo, links, lock, lock_holder,
+    open_options, open_to_write, private_options, rename, rename_new, resume_options, sync_folder,
+    take_over,
 };
 pub(crate) use crate::unix_outlook::{TELLS_ENDS, await_end, is_null, outlook, takes_an_end};
 pub(crate) use crate::unix_signals::{ENDING_SIGNALS, KeptSignals, watch_children, watch_signals};
 pub(crate) use crate::unix_stderr::{
-    STDERR_PIECE_BYTES_MAX, unread_of_stderr, write_stderr, write_stderr_at_once,
+    PIECE_BYTES_MAX, unread_of, unread_of_stderr, write_stderr, write_stderr_at_once, write_within,
 };
 pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,

@@ -5,9 +5,10 @@ pub(crate) use system::{is_frozen, is_on_other_mount, is_system_name, rename_new
 use crate::created::create;
 use crate::renaming::rename_by;
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// What of a file's mode has to do with reading and writing by its owner.
@@ -18,6 +19,24 @@ pub(crate) fn open_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.custom_flags(OFlags::NOCTTY.bits().cast_signed());
     options
+}
+
+/// Opens what is there for writing. What is no file is opened in non-blocking mode: whoever reads a FIFO is not waited for, and no write
+/// waits for room.
+pub(crate) fn open_to_write(path: &Path) -> io::Result<File> {
+    let mut options = open_options();
+    options.write(true);
+    if !std::fs::metadata(path).is_ok_and(|known| known.is_file()) {
+        let flags = OFlags::NOCTTY | OFlags::NONBLOCK;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    options.open(path)
+}
+
+/// ENXIO of a FIFO: whether that could not be opened because nobody has opened it to read. Sockets have that code as well.
+pub(crate) fn is_unread_fifo(path: &Path, error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::NXIO.raw_os_error())
+        && std::fs::metadata(path).is_ok_and(|known| known.file_type().is_fifo())
 }
 
 /// How many names a file has.

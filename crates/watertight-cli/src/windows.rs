@@ -3,8 +3,9 @@
 use crate::outlook::Outlook;
 use crate::requests::Signal;
 pub(crate) use crate::windows_files::{
-    is_frozen, is_on_other_mount, is_system_name, links, lock, lock_holder, open_options,
-    private_options, rename, rename_new, resume_options, sync_folder, take_over,
+    is_frozen, is_on_other_mount, is_system_name, is_unread_fifo, links, lock, lock_holder,
+    open_options, open_to_write, private_options, rename, rename_new, resume_options, sync_folder,
+    take_over,
 };
 use console::Term;
 use same_file::Handle;
@@ -250,8 +251,8 @@ pub(crate) fn ending_signal(_: ExitStatus) -> Option<i32> {
     None
 }
 
-/// The most that is written to standard error at once, so that it is seen how it gets on.
-pub(crate) const STDERR_PIECE_BYTES_MAX: usize = 4096;
+/// The most that is written at once of what we say, so that it is seen how it gets on.
+pub(crate) const PIECE_BYTES_MAX: usize = 4096;
 
 /// WriteFile to standard error. It blocks for as long as there is no room, and has no bound.
 pub(crate) fn write_stderr(text: &[u8], _: Duration) -> io::Result<usize> {
@@ -262,6 +263,11 @@ pub(crate) fn write_stderr(text: &[u8], _: Duration) -> io::Result<usize> {
     File::from(standard_copy(2)?).write(text)
 }
 
+/// WriteFile, likewise.
+pub(crate) fn write_within(mut file: &File, text: &[u8], _: Duration) -> io::Result<usize> {
+    file.write(text)
+}
+
 /// Nothing: every write may wait.
 pub(crate) fn write_stderr_at_once(_: &[u8]) -> Option<usize> {
     None
@@ -269,6 +275,11 @@ pub(crate) fn write_stderr_at_once(_: &[u8]) -> Option<usize> {
 
 /// How many bytes lie unread in the pipe that standard error is: Windows does not say so at this end.
 pub(crate) fn unread_of_stderr() -> Option<u64> {
+    None
+}
+
+/// Nor of any other pipe.
+pub(crate) fn unread_of(_: &File) -> Option<u64> {
     None
 }
 

@@ -25,6 +25,16 @@ pub(crate) fn open_options() -> OpenOptions {
     OpenOptions::new()
 }
 
+/// Opens what is there for writing.
+pub(crate) fn open_to_write(path: &Path) -> io::Result<File> {
+    open_options().write(true).open(path)
+}
+
+/// Whether this is a FIFO that nobody has opened to read: there are none.
+pub(crate) fn is_unread_fifo(_: &Path, _: &io::Error) -> bool {
+    false
+}
+
 /// How many names a file has. Where that is not told, `take_over` says so.
 pub(crate) fn links(file: &File, _: &Metadata) -> u64 {
     information(file).map_or(1, |known| known.number_of_links())

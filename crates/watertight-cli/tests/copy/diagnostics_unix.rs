@@ -8,7 +8,7 @@ use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::process::{Child, Command, Stdio};
 
 /// What a full pipe is full of. No message begins with it.
-const FILLER: u8 = b'.';
+pub(crate) const FILLER: u8 = b'.';
 
 /// A pipe without room, in non-blocking mode where it is written.
 fn full_pipe() -> (PipeReader, PipeWriter) {
@@ -31,7 +31,7 @@ fn start(arguments: &[&str], stderr: PipeWriter) -> Child {
 }
 
 /// Starts the program with a full pipe, in blocking mode, as its standard error. Nobody reads it.
-fn start_stuck(arguments: &[&str]) -> (Child, PipeReader) {
+pub(crate) fn start_stuck(arguments: &[&str]) -> (Child, PipeReader) {
     let (reader, writer) = full_pipe();
     rustix::io::ioctl_fionbio(&writer, false).unwrap();
     (start(arguments, writer), reader)

@@ -1,13 +1,13 @@
 //! An empty copy: it starts no thread, hears signals all the same, and comes to what it would come to with all its threads.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
-use crate::harness::{EXE, Run, copy};
+use crate::harness::{EXE, Run, copy, wait_with_patience};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -296,21 +296,6 @@ fn the_account_of_a_silent_source_is_told_and_the_copy_goes_on() {
     let report: Value = serde_json::from_str(report).unwrap();
     assert_eq!(report["destinations"][0]["transferred"], 5);
     assert_eq!(child.wait().unwrap().code(), Some(0));
-}
-
-fn wait_with_patience(child: &mut Child) -> ExitStatus {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if Instant::now() >= until {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("it hangs");
-        }
-        std::thread::yield_now();
-    }
 }
 
 /// Who is to take the report of an empty copy, and does not.

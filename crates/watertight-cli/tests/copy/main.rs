@@ -35,6 +35,8 @@ mod partial_unix;
 mod partial_windows;
 #[cfg(target_os = "linux")]
 mod progress_lines_unix;
+#[cfg(target_os = "linux")]
+mod report_to_unix;
 #[cfg(unix)]
 mod resume_unix;
 mod seal;

@@ -176,6 +176,23 @@ pub(crate) fn is_running(pid: &str) -> bool {
     state.is_some_and(|state| !"ZX".contains(state))
 }
 
+/// How it ended. One that hangs is killed, and the test fails.
+#[cfg(target_os = "linux")]
+pub(crate) fn wait_with_patience(child: &mut std::process::Child) -> std::process::ExitStatus {
+    let begun = std::time::Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if begun.elapsed() >= terminal::PATIENCE {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it hangs");
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// `watertight copy --report json` in this folder, as a user who may do there what everybody may. None: that cannot be had, and the reason
 /// is told.
 #[cfg(target_os = "linux")]
