@@ -20,6 +20,10 @@ const OFFERED_UP_TO_BYTES: usize = 64 * 1024;
 struct Outgoing {
     /// What the system has not taken yet, in order.
     waiting: Vec<u8>,
+    /// How many of these bytes there are up to the end of the last text that was asked for; 0: the system has taken all of them.
+    asked_bytes: usize,
+    /// Something that was asked for could not be written.
+    is_asked_lost: bool,
     /// The newest progress line. It goes out when nothing else waits.
     line: Option<ProgressLine>,
     /// How the progress line that is on display goes away.
@@ -36,6 +40,8 @@ struct ProgressLine {
 
 static OUTGOING: Mutex<Outgoing> = Mutex::new(Outgoing {
     waiting: Vec::new(),
+    asked_bytes: 0,
+    is_asked_lost: false,
     line: None,
     erasure: None,
     has_writer: false,
@@ -58,11 +64,20 @@ pub(crate) fn tell(line: &str) {
 
 /// A text of whole lines, as it is. A progress line gives way to it.
 pub(crate) fn print(text: &str) {
+    say(text, false);
+}
+
+/// Likewise, for what was asked for: that it could not be written is no success (`finish`).
+pub(crate) fn print_asked(text: &str) {
+    say(text, true);
+}
+
+fn say(text: &str, is_asked: bool) {
     let mut state = lock();
     if state.is_silent {
         return;
     }
-    state.push(text);
+    state.push(text, is_asked);
     if state.write_at_once() {
         return;
     }
@@ -72,17 +87,25 @@ pub(crate) fn print(text: &str) {
     if !has_writer {
         // The system has no more threads, and that may be what this text is about.
         while !lock().waiting.is_empty() && write_some() {}
-        lock().waiting.clear();
+        lock().forget_waiting();
     }
 }
 
-/// Likewise, for what may be asked for again and again: it is left out where much waits already, or where nobody but this
-/// thread could write it.
+/// A text that may be asked for again and again: it is left out where much waits already, or where nobody but this thread could write it.
 pub(crate) fn offer(text: &str) {
+    say_if_there_is_room(text, false);
+}
+
+/// Likewise, for what was asked for. That it is left out is no failure.
+pub(crate) fn offer_asked(text: &str) {
+    say_if_there_is_room(text, true);
+}
+
+fn say_if_there_is_room(text: &str, is_asked: bool) {
     let mut state = lock();
     let has_room = state.waiting.len() < OFFERED_UP_TO_BYTES;
     if !state.is_silent && has_room && state.ensure_writer() {
-        state.push(text);
+        state.push(text, is_asked);
         drop(state);
         CHANGED.notify_all();
     }
@@ -113,12 +136,17 @@ pub(crate) fn is_anything_waiting() -> bool {
     !lock().waiting.is_empty()
 }
 
-/// Waits until everything is taken, or until nobody took a byte for [`STUCK_AFTER`]. The last thing that the program does.
-///
+/// Waits until everything is taken, or until nobody took a byte for [`STUCK_AFTER`]. The last thing that the program does. `false`: something
+/// that was asked for could not be written. What nobody took in time is no such thing.
+pub(crate) fn finish() -> bool {
+    await_reader();
+    !lock().is_asked_lost
+}
+
 /// How much is unread is asked only while something waits: the question waits for whoever keeps the pipe's lock, and who has nothing more to
 /// say is not to wait for that. It has no thread of its own, which would win nothing: a process ends when each of its threads has left the
 /// kernel, and nothing but that end is left to do.
-pub(crate) fn finish() {
+fn await_reader() {
     let mut state = lock();
     if state.waiting.is_empty() {
         return;
@@ -164,9 +192,31 @@ pub(crate) fn has_colours() -> bool {
 
 impl Outgoing {
     /// A text comes after all that waits, and in place of the progress line.
-    fn push(&mut self, text: &str) {
+    fn push(&mut self, text: &str, is_asked: bool) {
         self.erase();
         self.waiting.extend_from_slice(text.as_bytes());
+        if is_asked {
+            self.asked_bytes = self.waiting.len();
+            // std has the null device in place of a stream that was closed: every write succeeds.
+            self.is_asked_lost |= platform::standard_at_start(2).is_err();
+        }
+    }
+
+    /// The system has taken so many of the first bytes.
+    fn handle_taken(&mut self, bytes: usize) {
+        drop(self.waiting.drain(..bytes));
+        self.asked_bytes = self.asked_bytes.saturating_sub(bytes);
+    }
+
+    /// The system will never take what waits.
+    fn lose_waiting(&mut self) {
+        self.is_asked_lost |= self.asked_bytes > 0;
+        self.forget_waiting();
+    }
+
+    fn forget_waiting(&mut self) {
+        self.waiting.clear();
+        self.asked_bytes = 0;
     }
 
     /// The progress line that waits is on its way.
@@ -191,7 +241,7 @@ impl Outgoing {
         while !self.has_writer && !self.waiting.is_empty() {
             let bytes = self.waiting.len().min(platform::PIECE_BYTES_MAX);
             match platform::write_stderr_at_once(&self.waiting[..bytes]) {
-                Some(taken) => drop(self.waiting.drain(..taken)),
+                Some(taken) => self.handle_taken(taken),
                 None => break,
             }
         }
@@ -232,10 +282,10 @@ fn write_some() -> bool {
     let written = platform::write_stderr(&piece, STUCK_AFTER);
     let mut state = lock();
     match written {
-        Ok(taken) if taken > 0 => drop(state.waiting.drain(..taken)),
+        Ok(taken) if taken > 0 => state.handle_taken(taken),
         Err(error) if error.kind() == ErrorKind::TimedOut => return false,
-        // Nobody is there, or the disk is full: nobody can be told. What comes later is tried again.
-        Ok(_) | Err(_) => state.waiting.clear(),
+        // Nobody is there, or the disk is full: only the exit code can tell. What comes later is tried again.
+        Ok(_) | Err(_) => state.lose_waiting(),
     }
     if state.waiting.is_empty() {
         state.send_line();

@@ -93,7 +93,7 @@ fn print(text: &[u8]) -> u8 {
 pub(crate) fn printed(result: io::Result<()>) -> u8 {
     let flushed = result.and_then(|()| io::stdout().flush());
     // To std a stream that is closed takes everything.
-    match flushed.and_then(|()| platform::standard_output_at_start()) {
+    match flushed.and_then(|()| platform::standard_at_start(1)) {
         Ok(()) => 0,
         Err(error) => complain(&format!("cannot write to standard output: {error}"), 1),
     }

@@ -116,12 +116,21 @@ fn main() -> ExitCode {
         watertight::exit_within(Duration::ZERO);
         std::process::exit(code)
     };
-    let code = match Cli::try_parse() {
-        Err(error) => complain(&on_its_line(error)),
-        Ok(cli) => perform(&cli, leave),
+    let (code, if_lost) = match Cli::try_parse() {
+        Err(error) => (complain(&on_its_line(error)), i32::from(run::OTHER)),
+        Ok(cli) => (perform(&cli, leave), code_of_loss(&cli)),
     };
-    diagnostics::finish();
-    platform::exit_code(code)
+    let is_all_said = diagnostics::finish();
+    let is_lost = code == 0 && !is_all_said;
+    platform::exit_code(if is_lost { if_lost } else { code })
+}
+
+/// The exit code in place of 0 if something that was asked for could not be written to standard error.
+fn code_of_loss(cli: &Cli) -> i32 {
+    match &cli.command {
+        Task::Run(_) => supervise::OURS,
+        Task::Completions { .. } | Task::Copy(_) | Task::Man { .. } => i32::from(run::OTHER),
+    }
 }
 
 /// Does what is asked for. The exit code: a byte, but for a command's own (`run`).

@@ -58,7 +58,7 @@ impl ProgressLines {
     pub(crate) fn tell(&mut self, progress: &CopyProgress, now: Instant) {
         let since = now.saturating_duration_since(self.told_at);
         let rate = per_second(progress.bytes.saturating_sub(self.bytes), since);
-        diagnostics::offer(&self.line(progress, now, rate));
+        diagnostics::offer_asked(&self.line(progress, now, rate));
         self.bytes = progress.bytes;
         self.told_at = now;
     }
@@ -67,7 +67,7 @@ impl ProgressLines {
     pub(crate) fn tell_last(&self, progress: &CopyProgress, now: Instant) {
         let since = now.saturating_duration_since(self.begun);
         let rate = per_second(progress.bytes, since);
-        diagnostics::offer(&self.line(progress, now, rate));
+        diagnostics::offer_asked(&self.line(progress, now, rate));
     }
 
     fn line(&self, progress: &CopyProgress, now: Instant, rate: u64) -> String {

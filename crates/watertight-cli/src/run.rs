@@ -31,7 +31,7 @@ use std::time::Instant;
 use watertight::{Ending, Ledger};
 
 /// The exit code of what has no code of its own.
-const OTHER: u8 = 1;
+pub(crate) const OTHER: u8 = 1;
 
 /// Runs `watertight copy` and returns its exit code. `leave` ends the process at once, for a second Ctrl-C.
 pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
@@ -430,8 +430,12 @@ fn deliver(flags: &CopyFlags, report: &Report, file: Option<ReportFile>) -> u8 {
         (Err(error), _) => Err(error.into()),
         (Ok(Some(text)), Some(file)) => file.save(&text),
         (Ok(Some(text)), None) => {
-            // Nobody may be there to read it; that does not change what was copied.
-            diagnostics::print(&text);
+            // Whether it gets through is known at the end of the program (`main.rs`).
+            if flags.report.is_some() || flags.hash.is_some() {
+                diagnostics::print_asked(&text);
+            } else {
+                diagnostics::print(&text);
+            }
             Ok(())
         }
         (Ok(None), _) => Ok(()),

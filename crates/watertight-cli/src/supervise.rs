@@ -486,8 +486,8 @@ fn deliver(flags: &RunFlags, report: &RunReport, file: Option<ReportFile>) -> i3
         (Err(error), _) => Err(io::Error::from(error)),
         (Ok(Some(text)), Some(file)) => file.save(&text),
         (Ok(Some(text)), None) => {
-            // Nobody may be there to read it; that changes nothing about the command.
-            diagnostics::print(&text);
+            // Whether it gets through is known at the end of the program (`main.rs`).
+            diagnostics::print_asked(&text);
             Ok(())
         }
         (Ok(None), _) => Ok(()),

@@ -135,7 +135,8 @@ pub(crate) const COPY_EXIT_STATUS: Topic = Topic {
             ("7", "--expect-bytes was not met"),
             (
                 "1",
-                "anything else, for instance a report that could not be saved",
+                "anything else, for instance a report that could not be saved, or a report, a hash or --progress json that could not \
+                 be written",
             ),
             (
                 "0",
@@ -233,7 +234,8 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
             (
                 "125",
                 "wrong usage, and nothing was run; or `watertight` itself failed: a stream could not be opened, the report could \
-                 not be saved, the system has no more processes; or the command ended with 0 and not all of its output got through",
+                 not be saved, the system has no more processes; or the command ended with 0 and not all of its output got through, or \
+                 the report could not be written",
             ),
             (
                 "126",

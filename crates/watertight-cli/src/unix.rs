@@ -137,9 +137,9 @@ pub(crate) fn survive_file_size_bound() {
     }
 }
 
-/// An error, if standard output was closed when this program was started: what is printed goes nowhere then.
-pub(crate) fn standard_output_at_start() -> io::Result<()> {
-    if watertight::was_closed_at_start(1) {
+/// An error, if the standard stream of this number was closed when this program was started: what is written there goes nowhere then.
+pub(crate) fn standard_at_start(number: u32) -> io::Result<()> {
+    if watertight::was_closed_at_start(number) {
         return Err(Errno::BADF.into());
     }
     Ok(())

@@ -185,9 +185,14 @@ pub(crate) fn to_sync(_: &File) -> io::Result<Option<File>> {
     Ok(None)
 }
 
-/// GetStdHandle: an error, if this program was started without a standard output. What is printed goes nowhere then.
-pub(crate) fn standard_output_at_start() -> io::Result<()> {
-    if io::stdout().as_raw_handle().is_null() {
+/// GetStdHandle: an error, if this program was started without the standard stream of this number. What is written there goes nowhere then.
+pub(crate) fn standard_at_start(number: u32) -> io::Result<()> {
+    let handle = match number {
+        0 => io::stdin().as_raw_handle(),
+        1 => io::stdout().as_raw_handle(),
+        _ => io::stderr().as_raw_handle(),
+    };
+    if handle.is_null() {
         return Err(io::Error::other("it is closed"));
     }
     Ok(())

@@ -164,6 +164,53 @@ fn what_a_full_standard_output_does_not_take_is_no_success() {
     }
 }
 
+/// A full disk, and in the same way a reader who is gone and a stream that was closed at the start.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_asked_for_and_cannot_be_written_is_no_success() {
+    let (folder, _, bytes) = folder_with(1000);
+    for (line, code) in [
+        ("copy --report json source target", 1),
+        ("copy --report text source target", 1),
+        ("copy --hash source target", 1),
+        ("copy --hash /dev/null target", 1),
+        ("copy --progress json source target", 1),
+        ("run --report json -- true", 125),
+        ("run --report text -- true", 125),
+        // That is told already.
+        ("copy --report json missing target", 3),
+        ("run --report json -- sh -c 'exit 7'", 7),
+        // Nobody has asked for what is lost.
+        ("copy source target", 0),
+        ("copy --progress always source target", 0),
+        ("copy --quiet --hash source target", 0),
+        ("copy --hash --report-to account source target", 0),
+        ("run -- true", 0),
+    ] {
+        for stderr in ["full", "closed", "left"] {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let to = match stderr {
+                "full" => " 2>/dev/full",
+                "closed" => " 2>&-",
+                _ => "",
+            };
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", &format!("exec \"$W\" {line}{to}")])
+                .env("W", EXE)
+                .current_dir(folder.path());
+            let status = command.stdin(Stdio::null()).stderr(writer).status();
+            let seen = status.unwrap().code();
+            assert_eq!(seen, Some(code), "{line}, {stderr}");
+            if code < 2 && line.contains("source") {
+                let target = folder.path().join("target");
+                assert!(fs::read(target).unwrap() == bytes, "{line}, {stderr}");
+            }
+        }
+    }
+}
+
 /// With and without a progress line, which is gone by then. It comes after a tenth of a second: the copy takes longer.
 #[cfg(target_os = "linux")]
 #[test]
