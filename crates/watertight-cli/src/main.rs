@@ -19,6 +19,7 @@ mod created;
 mod destination;
 mod destination_lines;
 mod diagnostics;
+mod discarded;
 #[cfg(all(test, unix))]
 mod drop_checks;
 mod empty_copy;

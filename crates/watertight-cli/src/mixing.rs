@@ -2,6 +2,7 @@
 
 use crate::address::{Address, Place};
 use crate::claimed::Claimed;
+use crate::discarded::Discarded;
 use crate::end::End;
 use crate::flags::CopyFlags;
 use crate::identity::{self, Thing};
@@ -13,46 +14,81 @@ use watertight::Output;
 const STANDARD_OUTPUT: u32 = 1;
 const STANDARD_ERROR: u32 = 2;
 
-/// Which of our standard streams are ends of the copy, under whatever name.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// What a standard stream of ours is to the copy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum StreamUse {
+    /// It was closed at the start, and what is written there goes nowhere.
+    Closed,
+    /// It is an end of the copy, under whatever name.
+    Data,
+    Free,
+}
+
+/// What our standard streams are to the copy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct DataStreams {
-    stdout: bool,
-    /// Nothing may be said there.
-    pub(crate) stderr: bool,
+    stdout: StreamUse,
+    stderr: StreamUse,
 }
 
 impl DataStreams {
     /// To be asked before anything is opened: a standard stream that is taken over leaves the null device in its place.
     pub(crate) fn of(flags: &CopyFlags, claimed: &Claimed) -> Self {
-        let carries_data = |number| {
+        let stream_use = |number| {
             let look = |stream: &File| Some(is_end(number, stream, flags, claimed));
-            claimed.look(number, look) == Some(true)
+            if platform::standard_at_start(number).is_err() {
+                StreamUse::Closed
+            } else if claimed.look(number, look) == Some(true) {
+                StreamUse::Data
+            } else {
+                StreamUse::Free
+            }
         };
         Self {
-            stdout: carries_data(STANDARD_OUTPUT),
-            stderr: carries_data(STANDARD_ERROR),
+            stdout: stream_use(STANDARD_OUTPUT),
+            stderr: stream_use(STANDARD_ERROR),
         }
     }
 
-    /// Whether what a destination's child prints goes nowhere: both of our streams are ends.
-    pub(crate) fn discard_output(self) -> bool {
-        self.stdout && self.stderr
+    /// Whether standard error is an end of the copy: nothing may be said there.
+    pub(crate) fn is_stderr_an_end(self) -> bool {
+        self.stderr == StreamUse::Data
+    }
+
+    /// What goes nowhere of what a destination's child prints. Of a source's child that is its standard error only.
+    pub(crate) fn discarded(self) -> Discarded {
+        let output = match (self.stdout, self.stderr) {
+            (StreamUse::Closed, _) => Some("standard output is closed (`>printed` keeps it)"),
+            (StreamUse::Data, StreamUse::Closed) => Some(
+                "standard output is an end of the copy, and standard error is closed (`2>messages` keeps it)",
+            ),
+            (StreamUse::Data, StreamUse::Data) => Some(
+                "standard output and standard error are both ends of the copy (`2>messages` keeps it)",
+            ),
+            (StreamUse::Data, StreamUse::Free) | (StreamUse::Free, _) => None,
+        };
+        let stderr = match self.stderr {
+            StreamUse::Closed => Some("standard error is closed (`2>messages` keeps it)"),
+            StreamUse::Data => Some("standard error is an end of the copy (`2>messages` keeps it)"),
+            StreamUse::Free => None,
+        };
+        Discarded { output, stderr }
     }
 
     /// The standard output of a destination's child.
     pub(crate) fn child_stdout(self) -> io::Result<Output> {
-        Ok(if self.discard_output() {
-            Output::null()
-        } else if self.stdout {
-            Output::from_handle(platform::standard_copy(STANDARD_ERROR)?)
-        } else {
-            Output::inherited()
+        Ok(match (self.stdout, self.stderr) {
+            (StreamUse::Data, StreamUse::Data) => Output::null(),
+            (StreamUse::Data, StreamUse::Closed | StreamUse::Free) => {
+                Output::from_handle(platform::standard_copy(STANDARD_ERROR)?)
+            }
+            (StreamUse::Closed | StreamUse::Free, _) => Output::inherited(),
         })
     }
 
     /// The standard error of a child. Where we say nothing, it says nothing: its exit status tells.
     pub(crate) fn child_stderr(self) -> Output {
-        if self.stderr {
+        if self.is_stderr_an_end() {
             Output::null()
         } else {
             Output::inherited()

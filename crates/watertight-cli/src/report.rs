@@ -2,6 +2,7 @@
 
 use crate::child_status::{ChildStatus, EndedBy, InputKind};
 use crate::copy_ending::{CopyEnding, GivenUp};
+use crate::discarded::Discarded;
 use crate::how::{How, Reason};
 use crate::units::{printable, shown_bytes};
 use serde::Serialize;
@@ -56,6 +57,9 @@ pub(crate) struct SourceReport {
     /// It did not stop when it was told to. That is the error, and no failure of a source that was read.
     #[serde(skip)]
     pub(crate) is_abandoned: bool,
+    /// What its child wrote that went nowhere. Its output is the data.
+    #[serde(flatten)]
+    pub(crate) discarded: Discarded,
     pub(crate) child: Option<ChildStatus>,
 }
 
@@ -97,8 +101,9 @@ pub(crate) struct DestinationReport {
     /// That is a plain pipe which was closed without an end that it had deserved, while somebody of its child may live: they see a clean
     /// end, as of a whole stream.
     pub(crate) looks_whole: bool,
-    /// What its child printed went nowhere: standard output and standard error are ends of the copy.
-    pub(crate) output_discarded: bool,
+    /// What its child wrote that went nowhere.
+    #[serde(flatten)]
+    pub(crate) discarded: Discarded,
     pub(crate) child: Option<ChildStatus>,
 }
 
@@ -154,10 +159,15 @@ impl Report {
         self.sources.iter().map(|source| source.bytes_read).sum()
     }
 
-    /// What the destinations' children printed went nowhere.
-    pub(crate) fn note_discarded_output(&mut self) {
+    /// What children write goes nowhere where our standard streams cannot have it.
+    pub(crate) fn note_discarded(&mut self, discarded: Discarded) {
         for one in &mut self.destinations {
-            one.output_discarded = one.child.is_some();
+            if one.child.is_some() {
+                one.discarded = discarded;
+            }
+        }
+        for one in &mut self.sources {
+            one.discarded.stderr = discarded.stderr.filter(|_| one.child.is_some());
         }
     }
 
@@ -184,11 +194,15 @@ impl Report {
         text
     }
 
-    /// A success in one line.
+    /// A success in one line, and one for each output that was discarded.
     pub(crate) fn to_line(&self) -> String {
         let (bytes, seconds) = (self.bytes_read(), self.elapsed_seconds);
         let (moved, rate) = (shown_bytes(bytes), shown_bytes(rate(bytes, seconds)));
-        format!("watertight: {moved} in {seconds:.3} s, {rate}/s\n")
+        let mut text = format!("watertight: {moved} in {seconds:.3} s, {rate}/s\n");
+        for line in self.discarded_outputs() {
+            text += &format!("watertight: {}\n", printable(&line));
+        }
+        text
     }
 
     /// What went wrong, in lines, for those who do not get the whole report.
@@ -218,6 +232,7 @@ impl Report {
             }
         }
         lines.extend(self.warnings());
+        lines.extend(self.discarded_outputs());
         if self.exit_code != 0 && self.ending != CopyEnding::NotOpened {
             lines.push(self.headline());
         }
@@ -236,6 +251,14 @@ impl Report {
         let taken_in = self.destinations.iter().filter(|one| one.looks_whole);
         let taken_in = taken_in.map(|one| format!("{}: {LOOKS_WHOLE}", one.address));
         warnings.chain(taken_in).collect()
+    }
+
+    /// What commands printed and nobody got. Where their messages are lost, so is what we say.
+    fn discarded_outputs(&self) -> impl Iterator<Item = String> {
+        self.destinations.iter().filter_map(|one| {
+            let (address, why) = (&one.address, one.discarded.output?);
+            Some(format!("{address}: what it prints is discarded: {why}"))
+        })
     }
 
     fn headline(&self) -> String {
@@ -318,6 +341,7 @@ impl SourceReport {
             )?;
         }
         out.push('\n');
+        self.discarded.write_text(out)?;
         write_details(out, self.error.as_deref(), self.child.as_ref())
     }
 }
@@ -392,11 +416,7 @@ impl DestinationReport {
                 "  input        a plain pipe: should we be killed, a cut stream looks whole\n",
             );
         }
-        if self.output_discarded {
-            out.push_str(
-                "  output       discarded: standard output and standard error are both ends of the copy (`2>messages` keeps it)\n",
-            );
-        }
+        self.discarded.write_text(out)?;
         self.write_how(out)?;
         write_details(out, self.error.as_deref(), self.child.as_ref())?;
         if self.is_socket_refused() {

@@ -40,7 +40,7 @@ fn finished() -> Report {
             partial_base64: None,
             input: None,
             looks_whole: false,
-            output_discarded: false,
+            discarded: Discarded::default(),
             child: None,
         }],
         hash: None,
@@ -191,6 +191,51 @@ fn the_json_has_the_counters_beside_the_address() {
     assert_eq!(json["destinations"][0]["ending"], "finished");
     assert_eq!(json["sources"][0]["bytes_read"], 10);
     assert!(json["hash"].is_null());
+}
+
+#[test]
+fn what_a_child_prints_and_nobody_gets_is_told_in_one_line_too() {
+    let discarded = Discarded {
+        output: Some("why"),
+        stderr: Some("because"),
+    };
+    let good = ChildStatus {
+        code: Some(0),
+        good: true,
+        ..ChildStatus::default()
+    };
+    let mut report = finished();
+    report.note_discarded(discarded);
+    assert_eq!(report.to_text().matches("discarded: ").count(), 0);
+    report.sources[0].child = Some(good.clone());
+    report.destinations[0].child = Some(good);
+    report.note_discarded(discarded);
+    let report = report.conclude();
+    assert_eq!(report.exit_code, 0);
+    let line = "b: what it prints is discarded: why";
+    assert_eq!(report.errors(), [line]);
+    let success = report.to_line();
+    assert!(
+        success.ends_with(&format!("\nwatertight: {line}\n")),
+        "{success}"
+    );
+    let text = report.to_text();
+    for words in [
+        "  output       discarded: why\n",
+        "  stderr       discarded: because\n",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+    let told = |end: &str| {
+        let end = &json[end][0];
+        (
+            end["output_discarded"].clone(),
+            end["stderr_discarded"].clone(),
+        )
+    };
+    assert_eq!(told("sources"), (false.into(), true.into()));
+    assert_eq!(told("destinations"), (true.into(), true.into()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::copy::Copy;
 use crate::copy_ending::CopyEnding;
 use crate::destination::Destination;
 use crate::diagnostics::{self, tell};
+use crate::discarded::Discarded;
 use crate::empty_copy;
 use crate::end::{End, NotOpened};
 use crate::endpoint::{self, OpenedEnds};
@@ -40,7 +41,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     // Before anything else is opened: it could get one of these numbers.
     let claimed = Claimed::take(flags.ends());
     let data_streams = DataStreams::of(flags, &claimed);
-    if data_streams.stderr {
+    if data_streams.is_stderr_an_end() {
         diagnostics::silence();
     }
     let path = flags.report_to.as_deref();
@@ -67,9 +68,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     let code = match transfer(flags, claimed, data_streams, &mut report_file, events) {
         Ok(mut report) => {
             report.elapsed_seconds = begun.elapsed().as_secs_f64();
-            if data_streams.discard_output() {
-                report.note_discarded_output();
-            }
+            report.note_discarded(data_streams.discarded());
             if report_file
                 .as_ref()
                 .is_some_and(ReportFile::is_taken_by_others)
@@ -287,7 +286,7 @@ fn destination_report(
         partial_base64: placed.partial.as_deref().and_then(base64_unless_text),
         input: destination.input(),
         looks_whole: destination.looks_whole(),
-        output_discarded: false,
+        discarded: Discarded::default(),
         child: None,
     }
 }
@@ -371,7 +370,7 @@ fn untouched(flags: &CopyFlags, address: &Address) -> DestinationReport {
         partial_base64: None,
         input: None,
         looks_whole: false,
-        output_discarded: false,
+        discarded: Discarded::default(),
         child: None,
     }
 }

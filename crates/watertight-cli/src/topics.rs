@@ -155,8 +155,8 @@ pub(crate) const COPY_SIGNALS: Topic = Topic {
         ),
         Paragraph(
             "Nothing is said on standard error, by us or by children, while it is an end of the copy, as in \
-             `copy src - 2>&1 | ...`: see the exit code, --report-to. If standard output is one too, what a destination's command \
-             prints is discarded, and the report (--report-to) says so.",
+             `copy src - 2>&1 | ...`: see the exit code, --report-to. If standard output is one too, or is closed, what a destination's \
+             command prints is discarded. The report has both (`output_discarded`, `stderr_discarded`).",
         ),
         Paragraph(
             "With several destinations the progress has a line for each: what it has got, its rate, what is queued for it, and its \

@@ -356,6 +356,70 @@ fn what_a_child_prints_where_both_streams_are_ends_is_discarded_and_told() {
     assert!(!account.contains("\"output_discarded\":true"), "{account}");
 }
 
+/// What the report that is saved says of the end with a command: whether its output, and what it says on standard error, was discarded.
+#[cfg(target_os = "linux")]
+fn discarded(folder: &Path) -> (Value, Value) {
+    let account = fs::read(folder.join("account")).unwrap();
+    let account: Value = serde_json::from_slice(&account).unwrap();
+    let ends = ["sources", "destinations"].map(|ends| account[ends].as_array().unwrap());
+    let mut ends = ends.into_iter().flatten();
+    let end = ends.find(|end| !end["child"].is_null()).unwrap();
+    (
+        end["output_discarded"].clone(),
+        end["stderr_discarded"].clone(),
+    )
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_child_says_where_standard_error_is_an_end_is_told_to_be_discarded() {
+    let (folder, _, bytes) = folder_with(1000);
+    let source = "\"exec:sh -c 'echo said >&2; cat source'\"";
+    let destination = "'exec:sh -c \"cat >copied; echo said >&2\"'";
+    for (line, output) in [
+        (format!("{source} - >log 2>&1"), false),
+        (format!("{source} - 2>&1 | cat >log"), false),
+        (format!("source - {destination} 2>&1 | cat >log"), true),
+        (format!("source log {destination} 2>>log"), false),
+    ] {
+        let line = format!("rm -f log; $W copy --report json --report-to account {line}");
+        assert_eq!(code(&shell(folder.path(), &line)), Some(0), "{line}");
+        assert!(fs::read(folder.path().join("log")).unwrap() == bytes);
+        let told = discarded(folder.path());
+        assert_eq!(told, (output.into(), true.into()), "{line}");
+    }
+}
+
+/// The command has the null device there, as we have it from std.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_child_prints_on_a_closed_stream_is_told_to_be_discarded() {
+    let (folder, _, _) = folder_with(1000);
+    let command = "'exec:sh -c \"cat >copied; echo printed; echo said >&2\"'";
+    let lost = "what it prints is discarded: standard output is closed (`>printed` keeps it)\n";
+    for (ends, streams, output, stderr) in [
+        ("source", ">out 2>messages", false, false),
+        ("source", ">&- 2>messages", true, false),
+        ("source", ">out 2>&-", false, true),
+        ("source", ">&- 2>&-", true, true),
+        ("source -", ">out 2>&-", true, true),
+        ("source -", ">out 2>messages", false, false),
+    ] {
+        let line = format!("$W copy --report json --report-to account {ends} {command} {streams}");
+        assert_eq!(code(&shell(folder.path(), &line)), Some(0), "{line}");
+        let told = discarded(folder.path());
+        assert_eq!(told, (output.into(), stderr.into()), "{line}");
+        if !stderr {
+            let said = fs::read_to_string(folder.path().join("messages")).unwrap();
+            assert_eq!(said.contains(lost), output, "{said}");
+        }
+    }
+    // And without a report in one line.
+    let output = shell(folder.path(), "$W copy source 'exec:wc -c' >&-");
+    assert_eq!(code(&output), Some(0));
+    assert_eq!(stderr(&output), format!("watertight: exec:wc -c: {lost}"));
+}
+
 #[test]
 fn a_childs_output_goes_beside_the_data() {
     let (folder, _, bytes) = folder_with(1000);
