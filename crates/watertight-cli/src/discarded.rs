@@ -24,6 +24,15 @@ impl Discarded {
     }
 }
 
+/// Why that goes nowhere which is for a standard stream of ours that was closed at the start.
+pub(crate) fn closed(number: u32) -> &'static str {
+    match number {
+        0 => "standard input is closed",
+        1 => "standard output is closed (`>printed` keeps it)",
+        _ => "standard error is closed (`2>messages` keeps it)",
+    }
+}
+
 fn whether<S: Serializer>(why: &Option<&'static str>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bool(why.is_some())
 }

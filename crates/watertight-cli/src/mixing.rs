@@ -2,7 +2,7 @@
 
 use crate::address::{Address, Place};
 use crate::claimed::Claimed;
-use crate::discarded::Discarded;
+use crate::discarded::{Discarded, closed};
 use crate::end::End;
 use crate::flags::CopyFlags;
 use crate::identity::{self, Thing};
@@ -58,7 +58,7 @@ impl DataStreams {
     /// What goes nowhere of what a destination's child prints. Of a source's child that is its standard error only.
     pub(crate) fn discarded(self) -> Discarded {
         let output = match (self.stdout, self.stderr) {
-            (StreamUse::Closed, _) => Some("standard output is closed (`>printed` keeps it)"),
+            (StreamUse::Closed, _) => Some(closed(STANDARD_OUTPUT)),
             (StreamUse::Data, StreamUse::Closed) => Some(
                 "standard output is an end of the copy, and standard error is closed (`2>messages` keeps it)",
             ),
@@ -68,7 +68,7 @@ impl DataStreams {
             (StreamUse::Data, StreamUse::Free) | (StreamUse::Free, _) => None,
         };
         let stderr = match self.stderr {
-            StreamUse::Closed => Some("standard error is closed (`2>messages` keeps it)"),
+            StreamUse::Closed => Some(closed(STANDARD_ERROR)),
             StreamUse::Data => Some("standard error is an end of the copy (`2>messages` keeps it)"),
             StreamUse::Free => None,
         };

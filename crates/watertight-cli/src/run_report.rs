@@ -1,6 +1,7 @@
 //! The report of `watertight run`, as text or as JSON.
 
 use crate::address::Address;
+use crate::discarded::Discarded;
 use crate::oom::OutOfMemory;
 use crate::orphans::SeenOff;
 use crate::platform;
@@ -57,6 +58,7 @@ pub(crate) struct Beside {
     pub(crate) lost: Vec<String>,
     /// Its standard error went where its standard output went.
     pub(crate) is_joined: bool,
+    pub(crate) discarded: Discarded,
     pub(crate) out_of_memory: Option<OutOfMemory>,
     /// It was started in a control group of its own.
     pub(crate) has_cgroup: bool,
@@ -97,6 +99,9 @@ pub(crate) struct RunReport {
     stderr_to_base64: Option<String>,
     stdout: Option<StreamReport>,
     stderr: Option<StreamReport>,
+    /// What it wrote that went nowhere, for our stream was closed.
+    #[serde(flatten)]
+    discarded: Discarded,
     /// Who held its output still when it was left; on Windows, who of its tree was alive then.
     holders: Vec<Somebody>,
     /// Who was asked to end.
@@ -160,6 +165,7 @@ impl RunReport {
             stderr_to_base64: bytes(&flags.stderr),
             stdout: stream(&outcome.stdout, flags.passes_output_on()),
             stderr: stream(&outcome.stderr, has_own_stderr),
+            discarded: beside.discarded,
             holders: named(&outcome.holders),
             asked: tree.map_or_else(Vec::new, |tree| named(&tree.asked)),
             killed: tree.map_or_else(Vec::new, |tree| named(&tree.killed)),
@@ -275,6 +281,12 @@ impl RunReport {
     fn notes_beside_the_ending(&self) -> Vec<String> {
         let mut notes = Vec::new();
         notes.extend(self.out_of_memory.as_ref().map(OutOfMemory::in_words));
+        for (what, why) in [
+            ("prints", self.discarded.output),
+            ("says on its standard error", self.discarded.stderr),
+        ] {
+            notes.extend(why.map(|why| format!("what it {what} is discarded: {why}")));
+        }
         for (name, stream) in [
             ("standard output", &self.stdout),
             ("standard error", &self.stderr),
@@ -419,6 +431,7 @@ mod tests {
         let beside = Beside {
             lost: Vec::new(),
             is_joined: false,
+            discarded: Discarded::default(),
             out_of_memory: None,
             has_cgroup: true,
         };
@@ -460,6 +473,7 @@ mod tests {
             let beside = Beside {
                 lost: Vec::new(),
                 is_joined: false,
+                discarded: Discarded::default(),
                 out_of_memory: None,
                 has_cgroup,
             };

@@ -5,6 +5,7 @@
 
 use crate::address::{Address, ExecOptions, FileMode, Place};
 use crate::claimed::Claimed;
+use crate::discarded::{Discarded, closed};
 use crate::end::End;
 use crate::end::NotOpened;
 use crate::event::{Inbox, Mailbox};
@@ -38,6 +39,8 @@ pub(crate) struct RunStreams {
     pub(crate) stderr: Option<OsHandle>,
     /// Standard error goes where standard output goes.
     pub(crate) is_joined: bool,
+    /// What of its outputs goes nowhere.
+    pub(crate) discarded: Discarded,
     /// The files to be emptied, and those that were made: they are removed again if the command is not started.
     beginning: Beginning,
 }
@@ -120,8 +123,25 @@ impl Wanted {
             stdout,
             stderr,
             is_joined: self.is_joined,
+            discarded: self.discarded(),
             beginning,
         })
+    }
+
+    /// What the command writes to a standard stream of ours that was closed at the start goes nowhere.
+    fn discarded(&self) -> Discarded {
+        let why = |address: &Address| {
+            let number = number_of(address).filter(|number| *number < 3)?;
+            let is_closed = platform::standard_at_start(number).is_err();
+            is_closed.then(|| closed(number))
+        };
+        let output = why(&self.stdout);
+        let stderr = if self.is_joined {
+            output
+        } else {
+            why(&self.stderr)
+        };
+        Discarded { output, stderr }
     }
 
     /// Refuses what would destroy itself, or feed itself. Whether both outputs turned out to be one file.

@@ -110,7 +110,7 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
         Ok(opened) => opened,
         Err(reason) => return not_opened(reason),
     };
-    let is_joined = opened.is_joined;
+    let (is_joined, discarded) = (opened.is_joined, opened.discarded);
     let kills = KillsBefore::count();
     let limits = |streams: &Streams| limits(flags, streams, &heard.request, begun);
     let performed = match perform(flags, opened, is_in_our_group, &adoption, limits) {
@@ -134,6 +134,7 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
     let beside = Beside {
         lost,
         is_joined,
+        discarded,
         out_of_memory: kills.hint(&outcome),
         has_cgroup: performed.has_cgroup,
     };

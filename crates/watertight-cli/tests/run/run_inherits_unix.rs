@@ -3,6 +3,7 @@
 
 use crate::harness::EXE;
 use rustix::process::Signal;
+use serde_json::Value;
 use std::process::Command;
 
 /// Signals that ask to end, by their names and numbers (Linux: the same everywhere).
@@ -125,6 +126,37 @@ fn a_command_has_its_streams_although_ours_are_closed() {
                 "out a line\n"
             };
             assert_eq!(std::fs::read_to_string(path("out")).unwrap(), expected);
+        }
+    }
+}
+
+/// The null device takes all of it, and so the command is not told.
+#[test]
+fn what_the_command_writes_to_a_closed_stream_of_ours_is_told_to_be_discarded() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = "sh -c 'echo printed; echo said >&2'";
+    for (options, streams, output, stderr) in [
+        ("", ">out 2>err", false, false),
+        ("", ">&- 2>err", true, false),
+        ("", ">out 2>&-", false, true),
+        ("--merge", ">&- 2>err", true, true),
+        ("--merge", ">out 2>&-", false, false),
+        ("--stdout to", ">&- 2>err", false, false),
+        ("--stdout to --stderr fd:1", ">&- 2>err", false, true),
+        ("--max-output 1M", ">out 2>&-", false, true),
+    ] {
+        let what = format!("{options} {streams}");
+        let options = format!("--report json --report-to account {options}");
+        let line = format!("exec \"$0\" run {options} -- {command} {streams}");
+        let status = shell(&line).current_dir(&folder).status().unwrap();
+        assert!(status.success(), "{what}");
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let account: Value = serde_json::from_str(&read("account")).unwrap();
+        assert_eq!(account["output_discarded"], output, "{what}");
+        assert_eq!(account["stderr_discarded"], stderr, "{what}");
+        if streams.ends_with("err") {
+            let told = "watertight: what it prints is discarded: standard output is closed";
+            assert_eq!(read("err").contains(told), output, "{what}");
         }
     }
 }
