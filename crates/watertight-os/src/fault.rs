@@ -22,6 +22,8 @@
 //! `lseek (SEEK_CUR)`, `lseek (SEEK_DATA)`, `lseek (SEEK_HOLE)`, `lseek (SEEK_SET)`, `F_GETFL (holes)`, `ftruncate`. A splice of which one
 //! end is a file is `splice (file)`; `fstat (source)` and `lseek` ask whether there is more of a file when the other end takes nothing.
 //!
+//! The thread of a handle that can only block starts by `clone (helper)` (Unix), with the first operation.
+//!
 //! Without the feature nothing can be planned, and `fallible` is the call and nothing else. Steps are planned per thread.
 //! Calls are planned for the whole process, because the library's own threads make them too: tests that plan run one at a
 //! time.

@@ -47,7 +47,7 @@ pub enum Step {
     SetNonblocking,
     /// Start the driver's thread.
     StartDriver,
-    /// Start a thread for a handle that can only block.
+    /// Start a thread for a handle that can only block: at its adoption (Windows), or with its first operation (Unix).
     StartHelper,
     /// Take a number for the poller that no handle had before (Unix).
     TakeNumber,

@@ -337,7 +337,7 @@ pub(super) fn adopt(
     is_unshared: bool,
     features: Features,
     poll_key: usize,
-    start_helper: impl FnOnce() -> Result<Helper, StepError>,
+    make_helper: impl FnOnce() -> Result<Helper, StepError>,
 ) -> Result<Handle, Refused> {
     let chosen = inspect(fd.as_fd(), direction).and_then(|found| {
         let is_our_pipe = is_unshared && found.kind == Kind::Pipe;
@@ -346,7 +346,7 @@ pub(super) fn adopt(
         let rung = if is_our_pipe && !(features.nowait && found.anonymous) {
             Rung::Private(None)
         } else {
-            choose(fd.as_fd(), direction, &found, features, start_helper)?
+            choose(fd.as_fd(), direction, &found, features, make_helper)?
         };
         let was_inherited = step(Step::CloseOnExec, || {
             let before = fallible("F_GETFD", Call::Query, || {
@@ -393,7 +393,7 @@ fn choose(
     direction: Direction,
     found: &Found,
     features: Features,
-    start_helper: impl FnOnce() -> Result<Helper, StepError>,
+    make_helper: impl FnOnce() -> Result<Helper, StepError>,
 ) -> Result<Rung, StepError> {
     match found.kind {
         Kind::LocalSocket | Kind::Socket => return Ok(Rung::Message),
@@ -413,7 +413,7 @@ fn choose(
         }
         Kind::Device | Kind::File | Kind::Memory => {}
     }
-    start_helper().map(Rung::Helper)
+    make_helper().map(Rung::Helper)
 }
 
 /// fstat, fcntl F_GETFL, getsockopt: what it is and whether it fits.

@@ -1,6 +1,7 @@
 //! A thread for a handle that can only block: regular files, devices, and pipes or terminals that could not be reopened.
 //!
-//! It performs one operation at a time. Before it blocks in a read or a write of something that can keep it waiting, it
+//! It starts with the first operation, for most files never have one: their bytes are moved inside the kernel. It performs one operation at a
+//! time. Before it blocks in a read or a write of something that can keep it waiting, it
 //! waits in `poll` beside a pipe of its own, through which it can be called back; so a cancelled operation has moved
 //! nothing (unless somebody else took the bytes between the two: then it blocks beyond recall, and goes into quarantine). Only a device that says "ready" and then blocks can hold it; that operation goes into quarantine.
 
@@ -14,11 +15,9 @@ use crate::step::{Step, StepError, step};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use watertight_core::{
-    Cancelled, Chunks, Class, Completion, Moved, Op, OpId, OsCode, Outcome, Submitted,
-};
+use watertight_core::{Cancelled, Chunks, Class, Completion, Moved, Op, OpId, Outcome, Submitted};
 
 /// What POSIX lets a pipe take whole once `poll` says that it is writable (PIPE_BUF is at least 512; Linux's is 4096).
 const STEP_BYTES_MAX: usize = 512;
@@ -63,7 +62,8 @@ struct Shared {
 pub(super) struct Helper {
     shared: Arc<Shared>,
     call: OwnedFd,
-    thread: Option<JoinHandle<()>>,
+    /// None before the first operation.
+    thread: OnceLock<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Helper {
@@ -73,33 +73,34 @@ impl std::fmt::Debug for Helper {
 }
 
 impl Helper {
-    /// Starts the thread.
-    pub(super) fn start(post: Post) -> Result<Self, StepError> {
+    /// pipe: all that an operation needs besides its thread, so that a lack of descriptors refuses the adoption.
+    pub(super) fn new(post: Post) -> Result<Self, StepError> {
         let (recall, call) = step(Step::CreatePipe, || {
             kernel::pipe().map_err(|code| classified(Call::Make, code))
         })?;
-        step(Step::StartHelper, || {
-            let shared = Arc::new(Shared {
-                slot: Mutex::default(),
-                changed: Condvar::new(),
-                recall,
-                post,
-            });
-            let inner = shared.clone();
-            let thread = std::thread::Builder::new()
-                .name("watertight-helper".into())
-                .spawn(move || inner.serve())
-                .map_err(|error| (Class::Limit, error.raw_os_error().map(OsCode)))?;
-            Ok(Self {
-                shared,
-                call,
-                thread: Some(thread),
-            })
+        let shared = Arc::new(Shared {
+            slot: Mutex::default(),
+            changed: Condvar::new(),
+            recall,
+            post,
+        });
+        Ok(Self {
+            shared,
+            call,
+            thread: OnceLock::new(),
         })
     }
 
-    /// Hands it an operation. O1: it has none.
+    /// Hands it an operation. The first one starts the thread: if none is to be had, that is the operation's failure, and nothing was read
+    /// or written.
     pub(super) fn submit(&self, id: OpId, op: Op, fd: &Arc<OwnedFd>, kind: Kind) -> Submitted {
+        if self.thread.get().is_none() {
+            match self.start() {
+                // O1: it has no operation, so nobody else starts the thread meanwhile.
+                Ok(thread) => self.thread.set(thread).expect("one operation at a time"),
+                Err(failed) => return Submitted::Done(Outcome::failed(failed.class, failed.os)),
+            }
+        }
         let job = Job {
             id,
             op,
@@ -109,6 +110,22 @@ impl Helper {
         self.shared.lock().job = Some(job);
         self.shared.changed.notify_one();
         Submitted::InFlight
+    }
+
+    /// clone.
+    fn start(&self) -> Result<JoinHandle<()>, StepError> {
+        step(Step::StartHelper, || {
+            let inner = self.shared.clone();
+            let started = fallible("clone (helper)", Call::Make, || {
+                std::thread::Builder::new()
+                    .name("watertight-helper".into())
+                    .spawn(move || inner.serve())
+            });
+            started.map_err(|error| match error.raw_os_error() {
+                Some(code) => classified(Call::Make, Errno::from_raw_os_error(code)),
+                None => (Class::Limit, None),
+            })
+        })
     }
 
     /// Takes an operation back that has not begun, or calls the thread back from it.

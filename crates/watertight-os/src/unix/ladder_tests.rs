@@ -39,7 +39,7 @@ fn end(native: &Native, fd: OwnedFd, direction: Direction, forced: Forced) -> Ar
     let handle = match forced {
         Forced::AsFound => native.adopt(fd, direction).unwrap(),
         Forced::Helper => {
-            let helper = Helper::start(native.post()).unwrap();
+            let helper = Helper::new(native.post()).unwrap();
             Handle::with_helper(fd, direction, Kind::Pipe, helper)
         }
     };

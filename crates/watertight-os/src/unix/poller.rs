@@ -138,7 +138,7 @@ impl Native {
         direction: Direction,
         is_unshared: bool,
     ) -> Result<Handle, Refused> {
-        let helper = || Helper::start(self.post.clone());
+        let helper = || Helper::new(self.post.clone());
         match self.key() {
             Ok(key) => handle::adopt(fd, direction, is_unshared, self.features, key, helper),
             Err(error) => Err(Refused { error, handle: fd }),

@@ -33,6 +33,8 @@ pub(crate) fn codes(made: &Made) -> Vec<Errno> {
         }
         "read (mountinfo)" | "stat (pid namespace)" => OF_CGROUPS,
         name if name.contains("cgroup") => OF_CGROUPS,
+        // No thread is to be had.
+        "clone (helper)" => &[Errno::AGAIN, Errno::NOMEM, Errno::PERM, UNKNOWN],
         // A cancel that does not get through waits for its bound.
         "isatty" | "write (recall)" => &[Errno::INTR, Errno::IO, UNKNOWN],
         _ => allowed(made.call),

@@ -106,11 +106,8 @@ fn each_failing_step_of_the_ladder_gives_the_handle_back_usable() {
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
     let fifo = || OsHandle::from(rustix::fs::open(&path, flags, mode).unwrap());
     let zero = || OsHandle::from(std::fs::File::open("/dev/zero").unwrap());
-    let cases: [(Step, &dyn Fn() -> OsHandle); 3] = [
-        (Step::Reopen, &fifo),
-        (Step::CreatePipe, &zero),
-        (Step::StartHelper, &zero),
-    ];
+    let cases: [(Step, &dyn Fn() -> OsHandle); 2] =
+        [(Step::Reopen, &fifo), (Step::CreatePipe, &zero)];
     for (failing, open) in cases {
         fault::fail_next(failing, CODE);
         let refused = PipeReader::adopt(open()).unwrap_err();
@@ -118,6 +115,54 @@ fn each_failing_step_of_the_ladder_gives_the_handle_back_usable() {
         assert_eq!((refused.step, refused.error.os), (failing, Some(CODE)));
         drop(PipeReader::adopt(refused.handle).unwrap());
     }
+}
+
+/// A helper's thread starts with its first operation: if there is none to be had, that operation fails, with nothing read or written.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_helper_that_cannot_start_fails_its_first_operation_and_moves_nothing() {
+    /// EAGAIN: as many threads as there may be.
+    const REFUSED: OsCode = OsCode(11);
+    let _accounted = Accounted::start();
+    let _guard = fault::guard();
+    let fails = || {
+        fault::plan(&[Fault {
+            at: 1,
+            only: Some("clone (helper)"),
+            code: REFUSED,
+            times: 1,
+        }]);
+    };
+    let folder = crate::common::files::Folder::new("helper");
+    let path = folder.0.join("file");
+    std::fs::write(&path, b"still there").unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    let mut copy = file.try_clone().unwrap();
+    let reader = PipeReader::adopt(file).unwrap();
+    fails();
+    let failed = reader.receive(&mut [0; 8]).wait().unwrap_err();
+    assert_eq!(fault::stop().begun.len(), 1);
+    assert_eq!(
+        (failed.kind, failed.os),
+        (ErrorKind::Limit, Some(REFUSED)),
+        "{failed}"
+    );
+    assert_eq!(reader.ledger().accepted(), 0);
+    let mut left = String::new();
+    copy.read_to_string(&mut left).unwrap();
+    assert_eq!(left, "still there");
+    drop(reader);
+
+    let writer = PipeWriter::adopt(std::fs::File::create(&path).unwrap()).unwrap();
+    fails();
+    let refused = writer.send(b"kept").wait().unwrap_err();
+    assert_eq!(fault::stop().begun.len(), 1);
+    let told = (refused.error.kind, refused.error.os, refused.accepted);
+    assert_eq!(told, (ErrorKind::Limit, Some(REFUSED), 0));
+    let receipt = writer.finish().within(PATIENCE).wait().unwrap();
+    let ledger = receipt.ledger();
+    assert_eq!((ledger.transferred(), ledger.in_doubt()), (0, 0));
+    assert_eq!(std::fs::read(&path).unwrap(), b"");
 }
 
 /// It comes back as it came, also if the call that arms it fails.

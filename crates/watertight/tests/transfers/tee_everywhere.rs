@@ -99,6 +99,46 @@ fn files_among_the_destinations_get_every_byte_inside_the_kernel() {
     }
 }
 
+/// Whether there is a thread for a handle that can only block. The system keeps 15 letters of a name.
+fn has_helper() -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let mut names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+    names.any(|name| name.is_ok_and(|name| name.starts_with("watertight-help")))
+}
+
+#[test]
+fn files_that_get_every_byte_inside_the_kernel_have_no_threads() {
+    let _accounted = Accounted::start();
+    let folder = Folder::new("tee-threads");
+    let (theirs, mut feed) = std::io::pipe().unwrap();
+    let from = PipeReader::adopt(theirs).unwrap();
+    let paths: Vec<_> = (0..20)
+        .map(|index| folder.0.join(format!("file{index}")))
+        .collect();
+    let open = |path| PipeWriter::adopt(File::create(path).unwrap()).unwrap();
+    let to: Vec<PipeWriter> = paths.iter().map(open).collect();
+    feed.write_all(b"to all").unwrap();
+    drop(feed);
+    let mut tee = Tee::new(&from, &to).unwrap();
+    let moving = tee.in_kernel_everywhere().transfer();
+    let done = moving.within(PATIENCE).wait().unwrap();
+    assert_eq!((done.bytes, done.has_ended), (6, true));
+    assert!(!has_helper());
+    // This is how it would be seen.
+    to[0].send(b", and more to one").wait().unwrap();
+    to[0].until_transferred().within(PATIENCE).wait().unwrap();
+    assert!(has_helper());
+    to.iter().for_each(finish);
+    for (index, path) in paths.iter().enumerate() {
+        let expected = if index == 0 {
+            "to all, and more to one"
+        } else {
+            "to all"
+        };
+        assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
+    }
+}
+
 /// The kernel refuses to splice into it, and a write does it.
 #[test]
 fn a_file_in_append_mode_has_all_go_through_the_buffer() {
