@@ -109,12 +109,18 @@ impl<B: Backend> Operation for TeeTransfer<'_, '_, B> {
         // Once for all moves: no flag of splice keeps the signal away.
         #[cfg(unix)]
         let _held = watertight_os::WriteSignalsHeld::new();
+        let may_block = MayBlock::Until(deadline);
         loop {
-            if let Some(answer) = self.go_on(waker, MayBlock::Until(deadline)) {
+            let answer = self.go_on(waker, may_block);
+            if let Some(answer @ Poll::Ready(_)) = answer {
                 return answer;
             }
             let backend = &self.tee.driver().backend;
-            if deadline.is_some_and(|deadline| deadline <= backend.now()) {
+            let is_late = deadline.is_some_and(|deadline| deadline <= backend.now());
+            if is_late {
+                self.even_out(waker, may_block);
+            }
+            if is_late || answer.is_some() {
                 return Poll::Pending;
             }
         }
@@ -203,6 +209,31 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
                 ..self.late()
             }),
             Lull::Pending => Ok(TeeStep::Pending),
+        }
+    }
+
+    /// The deadline has passed: the kernel moves what some have already on to the others, as far as those take it at once. Only the rest has
+    /// to be read ahead, and goes through the buffer.
+    fn even_out(&mut self, waker: &Waker, may_block: MayBlock) {
+        let from = self.tee.from.cell();
+        for _ in 0..STEPS_MAX {
+            let lead = self.tee.branches.lead(from.ledger().transferred());
+            if lead == 0 || !self.tee.branches.moves_in.includes(may_block) {
+                return;
+            }
+            let round = Round {
+                from,
+                left: lead,
+                everywhere: self.tee.is_everywhere,
+                may_block,
+                now: self.tee.now(),
+                waker,
+            };
+            let moved = self.tee.branches.move_on(&round, &mut self.tee.buffer);
+            let RoundAnswer::Again(taken) = moved else {
+                return;
+            };
+            self.tee.count(taken);
         }
     }
 

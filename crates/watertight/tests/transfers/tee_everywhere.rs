@@ -5,9 +5,13 @@ use crate::common::files::Folder;
 use crate::common::{Accounted, PATIENCE, noise, read_exactly, read_to_end};
 use std::fs::File;
 use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 #[cfg(feature = "fault")]
-use watertight::{ErrorKind, TeeEnd};
-use watertight::{PipeReader, PipeWriter, ReaderOptions, Tee, pipe};
+use watertight::TeeEnd;
+use watertight::{
+    ErrorKind, Ledger, Observer, PipeReader, PipeWriter, ReaderOptions, Tee, WriterOptions, pipe,
+};
 
 /// More than a pipe holds.
 const LARGE: usize = 300_000;
@@ -136,6 +140,61 @@ fn files_that_get_every_byte_inside_the_kernel_have_no_threads() {
             "to all"
         };
         assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
+    }
+}
+
+/// Feeds the source whenever its destination has got something: there is more for the next one than there was for this one.
+struct Feeding(Mutex<Option<std::io::PipeWriter>>);
+
+impl Feeding {
+    fn feed(&self) {
+        if let Some(feed) = &mut *self.0.lock().unwrap() {
+            feed.write_all(&[7; 100]).unwrap();
+        }
+    }
+}
+
+impl Observer for Feeding {
+    fn progress(&self, _: Ledger) {
+        self.feed();
+    }
+}
+
+/// Some of them have what others have not between any two steps. At the end of a wait all have the same: nothing is read ahead for some of
+/// them, and no thread has to write it.
+#[test]
+fn at_a_deadline_the_kernel_moves_on_what_only_some_have() {
+    let _accounted = Accounted::start();
+    let folder = Folder::new("tee-deadline");
+    let (theirs, feed) = std::io::pipe().unwrap();
+    let from = PipeReader::adopt(theirs).unwrap();
+    let feeding = Arc::new(Feeding(Mutex::new(Some(feed))));
+    let paths = ["one", "two", "three"].map(|name| folder.0.join(name));
+    let to = paths.each_ref().map(|path| {
+        let options = WriterOptions::new().observer(feeding.clone());
+        PipeWriter::adopt_with(File::create(path).unwrap(), options).unwrap()
+    });
+    feeding.feed();
+    let mut tee = Tee::new(&from, &to).unwrap();
+    tee.in_kernel_everywhere();
+    let mut before = 0;
+    for _ in 0..5 {
+        let late = tee.transfer().within(Duration::ZERO).wait().unwrap_err();
+        assert_eq!(late.error.kind, ErrorKind::TimedOut);
+        assert!(late.bytes > before, "{late:?}");
+        for one in &late.destinations {
+            assert_eq!((one.bytes, one.in_kernel), (late.bytes, late.bytes));
+        }
+        before = late.bytes;
+    }
+    assert!(!has_helper());
+    drop(feeding.0.lock().unwrap().take());
+    let done = tee.transfer().within(PATIENCE).wait().unwrap();
+    assert!(done.has_ended);
+    to.iter().for_each(finish);
+    for path in &paths {
+        let written = std::fs::metadata(path).unwrap();
+        assert_eq!(written.len(), done.bytes);
     }
 }
 
