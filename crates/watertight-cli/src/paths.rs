@@ -1,4 +1,5 @@
-//! Opening what has a path, each on a thread of its own where it may wait, without harming anything: no file is truncated here.
+//! Opening what has a path, each that may wait for its other side on a thread of its own, and all others on one, without harming anything: no
+//! file is truncated here.
 
 use crate::account;
 use crate::address::{Address, FileMode, Place};
@@ -16,6 +17,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 /// How long what has no reason to wait may take to open, after something else has failed: only a file system that hangs
@@ -129,8 +132,8 @@ impl Paths {
         }
     }
 
-    /// Opens them on threads of their own: opening a FIFO waits for its other side, and several FIFOs' other sides may
-    /// come in any order.
+    /// Opens them on other threads: opening a FIFO waits for its other side, and several FIFOs' other sides may come in any order. Any other
+    /// waits only for a file system that hangs.
     pub(crate) fn open(
         &mut self,
         ends: &[(End, &Address)],
@@ -165,6 +168,11 @@ impl Paths {
         mailbox: &Mailbox,
         inbox: &Inbox,
     ) -> Result<(), NotOpened> {
+        let opener = Opener {
+            mailbox: mailbox.clone(),
+            is_given_up: self.is_given_up.clone(),
+        };
+        let mut in_turn = None;
         let mut opening = 0;
         for (end, address) in ends.iter().copied() {
             let Some(path) = address.path() else {
@@ -174,9 +182,12 @@ impl Paths {
                 && inspect(end, address, path)?.is_some_and(|known| platform::is_fifo(&known));
             // A FIFO or a device may wait for its other side.
             let may_wait = std::fs::metadata(path).is_ok_and(|known| !known.is_file());
-            let is_given_up = self.is_given_up.clone();
-            open_aside(end, address.clone(), mailbox.clone(), is_given_up)
-                .map_err(|error| (end, format!("cannot open {address}: no thread: {error}")))?;
+            let begun = if may_wait {
+                opener.open_aside(end, address)
+            } else {
+                opener.open_in_turn(&mut in_turn, end, address)
+            };
+            begun.map_err(|error| (end, format!("cannot open {address}: no thread: {error}")))?;
             opening += 1;
             if !may_wait {
                 self.opening.push(end);
@@ -299,24 +310,62 @@ fn closing(opened: Option<&mut OpenedPath>, is_synced: bool) -> io::Result<Optio
     closing.transpose()
 }
 
-/// Whoever does not take the answer out of the mailbox drops it, and with it the file that was made.
-fn open_aside(
-    end: End,
-    address: Address,
+/// What opens an end on another thread, and tells what came of it. Whoever does not take the answer out of the mailbox drops it, and with it
+/// the file that was made.
+#[derive(Clone)]
+struct Opener {
     mailbox: Mailbox,
     is_given_up: Arc<AtomicBool>,
-) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name("open".into())
-        .spawn(move || {
-            let opened = if is_given_up.load(Ordering::Acquire) {
-                Err(format!("{address} was not opened: something else failed"))
-            } else {
-                open_one(end, &address)
-            };
-            mailbox.post(Event::Opened(end, opened));
+}
+
+/// To the thread that opens one after the other. It goes when this does.
+type InTurn = Sender<(End, Address)>;
+
+impl Opener {
+    /// On a thread of its own.
+    fn open_aside(&self, end: End, address: &Address) -> io::Result<()> {
+        let (opener, address) = (self.clone(), address.clone());
+        let thread = Builder::new().name("open".into());
+        thread.spawn(move || opener.open(end, &address))?;
+        Ok(())
+    }
+
+    /// On the thread of all these, behind those before it.
+    fn open_in_turn(
+        &self,
+        in_turn: &mut Option<InTurn>,
+        end: End,
+        address: &Address,
+    ) -> io::Result<()> {
+        let sender = match in_turn.take() {
+            Some(sender) => sender,
+            None => self.clone().start()?,
+        };
+        // The thread is there as long as this end of the channel is.
+        let _ = sender.send((end, address.clone()));
+        *in_turn = Some(sender);
+        Ok(())
+    }
+
+    fn start(self) -> io::Result<InTurn> {
+        let (sender, ends) = channel::<(End, Address)>();
+        let thread = Builder::new().name("open".into());
+        thread.spawn(move || {
+            for (end, address) in ends {
+                self.open(end, &address);
+            }
         })?;
-    Ok(())
+        Ok(sender)
+    }
+
+    fn open(&self, end: End, address: &Address) {
+        let opened = if self.is_given_up.load(Ordering::Acquire) {
+            Err(format!("{address} was not opened: something else failed"))
+        } else {
+            open_one(end, address)
+        };
+        self.mailbox.post(Event::Opened(end, opened));
+    }
 }
 
 fn open_one(end: End, address: &Address) -> Result<OpenedPath, String> {

@@ -1,8 +1,9 @@
-//! Which threads a copy has for its commands: however many these are, none that only waits for what it could be told.
+//! Which threads a copy has for its commands and its files: however many these are, none that only waits for what it could be told, and none
+//! for what the kernel does.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
 use crate::harness::terminal::until;
-use crate::harness::{Run, copy, strace};
+use crate::harness::{Run, copy, folder_with, partial, strace};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -148,6 +149,71 @@ fn no_thread_waits_until_armed_inputs_are_read() {
         for index in 0..count {
             assert_eq!(run.destination(index)["input"], "armed");
             assert_eq!(run.destination(index)["read_by_peer"], true);
+        }
+    }
+}
+
+/// From a pipe to files: what comes there stays in the kernel.
+#[test]
+fn files_that_the_kernel_writes_have_no_threads() {
+    const PIECE: &[u8] = &[7; 1000];
+    for count in [1, 20] {
+        let folder = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..count).map(|index| format!("file{index}")).collect();
+        let mut command = copy(["-"]);
+        command.args(&names).current_dir(folder.path());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let is_there = |name: &String, bytes: usize| {
+            let written = fs::metadata(partial(&folder.path().join(name)));
+            written.is_ok_and(|written| written.len() == bytes as u64)
+        };
+        for pieces in 1..=3 {
+            stdin.write_all(PIECE).unwrap();
+            let bytes = pieces * PIECE.len();
+            until("all files to have it", || {
+                names.iter().all(|name| is_there(name, bytes))
+            });
+        }
+        let expected = ["signals", "source", "watertight", "watertight"];
+        let what = format!("the threads for {count} files");
+        until(&what, || threads(&child) == expected);
+        drop(stdin);
+        Run::of(child.wait_with_output().unwrap()).expect(0);
+    }
+}
+
+/// One opens all files, and one reads the source's end. A file's close may wait for its disk, so each has a thread of its own then.
+#[test]
+fn a_copy_of_a_few_bytes_between_files_starts_few_threads() {
+    if !strace::may_trace() {
+        return;
+    }
+    for targets in [&["one"][..], &["one", "two", "three"]] {
+        let (folder, _, _) = folder_with(3);
+        let log = folder.path().join("calls");
+        let mut command = strace::copy(&log, "prctl,?copy_file_range", &[], &[]);
+        command.arg("source").args(targets);
+        let output = command.current_dir(folder.path()).output();
+        Run::of(output.unwrap()).expect(0);
+        let calls = fs::read_to_string(&log).unwrap();
+        let named = calls.lines().filter_map(|line| {
+            let (_, name) = line.split_once("PR_SET_NAME, \"")?;
+            name.split('"').next()
+        });
+        let (helpers, mut others): (Vec<&str>, Vec<&str>) =
+            named.partition(|name| name.starts_with("watertight-help"));
+        others.retain(|name| *name != "diagnostics");
+        others.sort_unstable();
+        let mut expected = vec!["finish"; targets.len()];
+        expected.extend(["open", "signals", "source", "watertight"]);
+        assert_eq!(others, expected);
+        // To several files the bytes go through the program.
+        let mut copied = calls.lines().filter(|line| line.ends_with("= 3"));
+        if copied.any(|line| line.contains("copy_file_range")) {
+            assert_eq!(helpers.len(), 1, "{calls}");
+        } else if targets.len() == 1 {
+            println!("skipped: the kernel copies no files in {folder:?}");
         }
     }
 }
