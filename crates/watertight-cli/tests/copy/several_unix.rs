@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
 use crate::harness::terminal::until;
-use crate::harness::{EXE, Run, copy, pattern};
+use crate::harness::{EXE, Run, copy, partial, pattern};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -428,6 +428,39 @@ fn memory_and_threads_do_not_grow_with_the_number_of_destinations() {
             "{option}: {few_kib}, {many_kib}"
         );
     }
+}
+
+/// From a pipe, inside the kernel.
+#[test]
+fn memory_and_threads_do_not_grow_with_the_number_of_files() {
+    // It comes in one piece.
+    let bytes = pattern(4000);
+    let held = [2, 20].map(|count| {
+        let folder = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..count).map(|index| format!("file{index}")).collect();
+        let mut command = copy(["-"]);
+        command.args(&names).current_dir(folder.path());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let feed = OwnedFd::from(child.stdin.take().unwrap());
+        let mut copy = UnderWay {
+            child,
+            feed: feed.into(),
+            readers: Vec::new(),
+        };
+        copy.pass(&bytes);
+        let is_there = |name: &String| {
+            let written = fs::read(partial(&folder.path().join(name)));
+            written.is_ok_and(|written| written == bytes)
+        };
+        until("all files to have it", || names.iter().all(is_there));
+        let (threads, memory) = (copy.threads(), copy.number("status", "VmHWM"));
+        copy.end();
+        (threads, memory.unwrap())
+    });
+    let [(few_threads, few_kib), (many_threads, many_kib)] = held;
+    assert_eq!(few_threads, many_threads);
+    assert!(few_threads.contains(&"source\n".to_owned()));
+    assert!(many_kib <= few_kib + 2048, "{few_kib}, {many_kib}");
 }
 
 /// What the program reads by itself is counted by the system.
