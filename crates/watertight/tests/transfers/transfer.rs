@@ -410,7 +410,11 @@ mod linux {
         assert_eq!((rest.bytes, rest.in_kernel), (999_000, 999_000));
         assert!(rest.has_ended);
         assert_same_account(&from, &to, 2_999_000);
-        finish(&to);
+        let receipt = to.finish().within(PATIENCE).wait().unwrap();
+        assert!(receipt.is_complete());
+        // Between two steps a deadline is looked at: none has more than 1 MiB, and the first part is more than that.
+        let steps = receipt.messages().whole;
+        assert!(steps >= 3, "{steps} steps");
         let copied = std::fs::read(&copy).unwrap();
         assert!(copied == [&b"head"[..], &data[1_000..]].concat());
     }
