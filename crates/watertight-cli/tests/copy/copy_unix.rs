@@ -405,6 +405,8 @@ fn pipes_are_enlarged_once_it_pays() {
     use std::time::{Duration, Instant};
     const PATIENCE: Duration = Duration::from_secs(20);
     for (option, grows) in [
+        // As it is: inside the kernel.
+        ("--dead=fail", true),
         ("--stable", true),
         ("--hash", true),
         ("--buffer=1M", true),
