@@ -17,3 +17,5 @@ mod transfer_devices;
 mod transfer_holes;
 #[cfg(target_os = "linux")]
 mod transfer_polled;
+#[cfg(target_os = "linux")]
+mod transfer_reflink;
