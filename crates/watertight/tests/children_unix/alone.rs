@@ -1,10 +1,12 @@
-//! A thread that runs a child to its end needs no other thread of the library's.
+//! Which threads children have: a thread that runs one to its end needs no other one of the library's, and a task that runs many needs two.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use crate::common::{PATIENCE, held, is_alone, is_exiting, noise};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use futures_lite::future;
+use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, waitid};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 use watertight::{
     AfterExit, AtBound, Command, EndRequest, EndedBy, Found, Group, Input, Limits, Outcome, Output,
     OutputStream,
@@ -156,6 +158,69 @@ fn a_thread_that_waits_for_a_child_waits_alone() {
     assert!(!seen.is_empty());
     for now in seen {
         assert_eq!(now, before);
+    }
+}
+
+/// One hears of the ends of all, and one of their pipes; none is a child's, and none is a pipe's. In a process of its own, as above.
+#[test]
+fn sixty_four_children_at_once_have_two_threads() {
+    const CHILDREN: usize = 64;
+    if !is_alone(
+        module_path!(),
+        "sixty_four_children_at_once_have_two_threads",
+    ) {
+        return;
+    }
+    if pidfd_open(getpid(), PidfdFlags::empty()).is_err() {
+        println!(
+            "skipped: there are no pidfds here, and each child that is waited for has a thread"
+        );
+        return;
+    }
+    let mut expected = threads();
+    expected.extend(["watertight\n", "watertight-chil\n"].map(str::to_owned));
+    expected.sort();
+    let (to, heard) = mpsc::channel();
+    let mut inputs = Vec::new();
+    let mut start = || {
+        let mut cat = Command::new("cat");
+        cat.stdin(Input::piped())
+            .stdout(Output::piped())
+            .stderr(Output::piped());
+        let mut child = cat.spawn().unwrap();
+        let input = child.stdin.take().unwrap();
+        input.try_send(b"x").unwrap();
+        inputs.push(input);
+        let to = to.clone();
+        let run = child.communicate(Limits::new());
+        let run = run.on_output(move |_, _| to.send(()).unwrap());
+        Box::pin(run.within(PATIENCE))
+    };
+    let mut runs: Vec<_> = (0..CHILDREN).map(|_| start()).collect();
+    let mut left = CHILDREN;
+    let all_have_written = future::poll_fn(|context| {
+        for run in &mut runs {
+            assert!(run.as_mut().poll(context).is_pending(), "one is over");
+        }
+        left -= heard.try_iter().count();
+        if left == 0 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    });
+    future::block_on(all_have_written);
+    // A new thread takes its name itself.
+    let begun = Instant::now();
+    while threads() != expected && begun.elapsed() < PATIENCE {
+        std::thread::yield_now();
+    }
+    assert_eq!(threads(), expected);
+    drop(inputs);
+    for run in runs {
+        let outcome = future::block_on(run).unwrap();
+        assert!(outcome.is_success());
+        assert_eq!(outcome.stdout.bytes, b"x");
     }
 }
 
