@@ -113,8 +113,12 @@ fn try_a_cut() -> Result<bool, Errno> {
     rustix::io::write(&ours, b"x")?;
     drop(ours);
     let mut buf = [0; 2];
-    let has_data = rustix::io::read(&theirs, &mut buf) == Ok(1);
-    Ok(has_data && rustix::io::read(&theirs, &mut buf) == Err(Errno::CONNRESET))
+    let mut read = || {
+        fallible("read (trial)", Call::Read, || {
+            rustix::io::read(&theirs, &mut buf)
+        })
+    };
+    Ok(read() == Ok(1) && read() == Err(Errno::CONNRESET))
 }
 
 /// recv: the byte that lies at our end.

@@ -265,3 +265,39 @@ fn an_input_that_cannot_be_armed_is_told() {
     let told = (failed.step, failed.error.raw_os_error());
     assert_eq!(told, (StartStep::Resources, Some(code.0)));
 }
+
+/// It is tried once in a process whether a cut shows, so this has one of its own. The second read of the trial finds the reset.
+#[cfg(feature = "fault")]
+#[test]
+fn where_a_trial_shows_no_cut_an_armed_input_is_refused() {
+    use watertight::fault::{self, Fault};
+    use watertight::{Limits, OsCode, StartStep};
+    let test = "where_a_trial_shows_no_cut_an_armed_input_is_refused";
+    if !crate::common::is_alone(module_path!(), test) {
+        return;
+    }
+    let _accounted = accounted();
+    let _guard = fault::guard();
+    fault::plan(&[Fault {
+        at: 2,
+        only: Some("read (trial)"),
+        code: OsCode(Errno::IO.raw_os_error()),
+        times: 1,
+    }]);
+    for _ in 0..2 {
+        let refused = consumer("cat").spawn().unwrap_err();
+        assert_eq!(refused.step, StartStep::Other);
+        assert_eq!(refused.error.kind(), std::io::ErrorKind::Unsupported);
+        assert!(refused.to_string().contains("piped"), "{refused}");
+    }
+    let trace = fault::stop();
+    assert_eq!(trace.begun.len(), 1, "{trace:?}");
+    assert!(!trace.calls.iter().any(|made| made.name == "spawn"));
+    // A pipe makes no such promise.
+    let run = consumer("cat")
+        .stdin(Input::bytes("a pipe's"))
+        .output(Limits::new());
+    let outcome = run.unwrap().within(PATIENCE).wait().unwrap();
+    assert!(outcome.is_success());
+    assert_eq!(outcome.stdout.bytes, b"committed\n");
+}
