@@ -10,6 +10,7 @@ mod pipelines;
 use crate::common::children::accounted_behind;
 use crate::common::{Accounted, PATIENCE, test_name};
 use std::io::{Read, Write};
+use std::process::Stdio;
 use std::sync::Barrier;
 use std::time::Duration;
 use watertight::{AfterExit, Child, Command, Exit, Input, Limits, Outcome, Output, Pipeline};
@@ -55,6 +56,15 @@ fn deed() {
         }
         // Dropped, it goes on. Its input and its standard error are ours.
         "leave" => drop(child("stay").stdout(Output::null()).spawn().unwrap()),
+        // It is killed.
+        #[cfg(windows)]
+        "keep one until killed" => {
+            let mut kept = child("stay");
+            kept.stdout(Output::null()).kill_on_drop(true);
+            let _kept = kept.spawn().unwrap();
+            println!("begun");
+            input.read_to_string(&mut heard).unwrap();
+        }
         // Whether all of it went on is no matter here.
         "pass on" => drop(std::io::copy(&mut input, &mut output)),
         #[cfg(windows)]
@@ -83,6 +93,16 @@ fn child(deed: &str) -> Command {
             "--nocapture",
             "--quiet",
         ])
+        .env(DEED, deed);
+    command
+}
+
+/// As a command of std's.
+fn of_std(deed: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", &test_name(MODULE, "deed")])
+        .args(["--nocapture", "--quiet"])
         .env(DEED, deed);
     command
 }
@@ -134,6 +154,30 @@ fn each_command_of_a_pipeline_has_its_own_status() {
     let heard = outcome.last().stdout.text();
     assert!(heard.contains("heard: true"), "{heard}");
     assert!(!outcome.is_success());
+}
+
+/// What is set there, before and after, is the child's. Its standard streams are set here, anew at each start.
+#[test]
+fn a_command_of_std_is_started_as_it_is_but_for_its_streams() {
+    let _accounted = accounted();
+    let mut theirs = of_std("say");
+    theirs.stdout(Stdio::null());
+    let mut command = Command::from(theirs);
+    let code = |outcome: &Outcome| outcome.exit.and_then(Exit::status).unwrap().code();
+    for _ in 0..2 {
+        let run = command.output(Limits::new()).unwrap();
+        let outcome = run.within(PATIENCE).wait().unwrap();
+        assert_eq!(code(&outcome), Some(3));
+        let said = outcome.stdout.text();
+        assert!(said.contains("said"), "{said}");
+        command.as_std_mut().stdout(Stdio::null());
+    }
+    command.as_std_mut().env(DEED, "hear");
+    let run = command.stdin(Input::bytes("said")).output(Limits::new());
+    let outcome = run.unwrap().within(PATIENCE).wait().unwrap();
+    assert_eq!(code(&outcome), Some(5));
+    let heard = outcome.stdout.text();
+    assert!(heard.contains("heard: true"), "{heard}");
 }
 
 /// On Windows its job ends with us until then.

@@ -1,15 +1,18 @@
 //! What only Windows has: batch files, which cmd.exe would have interpret their arguments, Ctrl-Break, jobs that say who is in them, and a
 //! pool of threads of the system's.
 
-use super::{DEED, accounted, child};
+use super::{DEED, accounted, child, of_std};
 use crate::common::{PATIENCE, is_alone, test_name};
 use futures_lite::future;
 use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::task::Poll;
 use std::time::Duration;
-use watertight::{AfterExit, Command, EndedBy, Exit, Input, Limits, Native, Output, StartStep};
+use watertight::{
+    AfterExit, Command, EndedBy, Exit, Input, Limits, Native, Output, PipeReader, StartStep,
+};
 use watertight_os::is_in_terminals_foreground;
 
 /// Of which cmd.exe would make something else, or which it would run. The first and the last one are plain.
@@ -227,6 +230,37 @@ fn who_of_the_tree_may_hold_the_output_is_named_with_all_that_was_said() {
     );
     assert!(outcome.holders.iter().all(|one| one.pid != id));
     // With that it ends.
+    drop(into);
+}
+
+/// `kill_on_drop` without a drop: the job's only handle goes with the process that had it, whatever ends that.
+#[test]
+fn a_process_that_is_killed_takes_its_child_with_it() {
+    let _accounted = accounted();
+    let (from, into) = std::io::pipe().unwrap();
+    let (said, theirs) = std::io::pipe().unwrap();
+    let mut command = of_std("keep one until killed");
+    command.stdin(from).stdout(Stdio::piped()).stderr(theirs);
+    let mut keeping = command.spawn().unwrap();
+    // It has both handles, too.
+    drop(command);
+    let output = PipeReader::try_from(keeping.stdout.take().unwrap()).unwrap();
+    let mut lines = output.lines(1024);
+    loop {
+        let line = lines.receive().within(PATIENCE).wait().unwrap();
+        if line.expect("it has begun").content() == b"begun" {
+            break;
+        }
+    }
+    keeping.kill().unwrap();
+    keeping.wait().unwrap();
+    // Its child has this handle, and an input that goes on.
+    let said = PipeReader::adopt(said).unwrap();
+    let mut last = Vec::new();
+    let ended = said.receive_to_end(&mut last, 64 * 1024);
+    ended.within(PATIENCE).wait().unwrap();
+    let last = String::from_utf8_lossy(&last);
+    assert!(!last.contains("stayed"), "{last}");
     drop(into);
 }
 
