@@ -11,6 +11,8 @@
 mod children;
 #[path = "fault_loop/children_ended.rs"]
 mod children_ended;
+#[path = "fault_loop/children_limits.rs"]
+mod children_limits;
 #[path = "fault_loop/children_started.rs"]
 mod children_started;
 mod common;

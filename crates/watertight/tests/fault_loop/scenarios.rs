@@ -3,7 +3,10 @@
 use super::ends::End;
 use super::stage::Stage;
 use super::transferring::Manner;
-use super::{children_ended, children_started, reading, several, special, transferring, writing};
+use super::{
+    children_ended, children_limits, children_started, reading, several, special, transferring,
+    writing,
+};
 
 /// One scenario.
 pub(crate) struct Scenario {
@@ -244,6 +247,9 @@ pub(crate) const CHILDREN: &[Scenario] = &[
     of_a_child("child-pipeline-accounted", |s| {
         children_started::in_a_pipeline(s, true)
     }),
+    of_a_child("child-deadline", children_limits::by_deadline),
+    of_a_child("child-bound", children_limits::by_bound),
+    of_a_child("child-request", children_limits::by_request),
     of_a_child("child-wait", children_ended::waited_for),
     of_a_child("child-until-exit", children_ended::seen_and_reaped),
     of_a_child("child-kill", children_ended::killed),
