@@ -224,6 +224,7 @@ pub(crate) fn account(flags: &CopyFlags, copy: &Copy<'_>, placed: Vec<Placed>) -
         limit_reached: ending.is_some_and(|ending| ending.limit_reached),
         error: ending.map_or_else(|| copy.not_stopped(), |ending| ending.error.clone()),
         is_abandoned: ending.is_none(),
+        discarded: Discarded::default(),
         child: copy.children[0].status(),
     };
     let hash = ending.and_then(|ending| ending.hash);
