@@ -3,7 +3,7 @@
 
 use super::classify::Call;
 use super::handle::{Kind, polled};
-use super::sigpipe::{without_sigpipe, without_sigxfsz};
+use super::sigpipe::{without_sigpipe, without_sigpipe_of_several, without_sigxfsz};
 use crate::Direction;
 use crate::fault::fallible;
 use rustix::event::PollFlags;
@@ -274,7 +274,7 @@ pub(super) fn sendfile(
     into: BorrowedFd<'_>,
     bytes_max: usize,
 ) -> Result<usize, Errno> {
-    without_sigpipe(|| {
+    without_sigpipe_of_several(|| {
         fallible("sendfile", Call::Write, || {
             rustix::fs::sendfile(into, from, None, bytes_max)
         })
