@@ -11,18 +11,29 @@ pub(super) const TARGET: &str = "target";
 pub(super) const PART_MIB: u64 = 64;
 /// Two of three readers have FIFOs, for a program has one standard output.
 pub(super) const FIFOS: [&str; 2] = ["fifo-1", "fifo-2"];
+/// What this program is called in that folder, where a relay starts it as a child of its own, which reads.
+pub(super) const READER: &str = "reader";
+/// How it is started.
+const READS: &str = "./reader program-probe consume 0";
+/// The same as a destination of ours, with an armed input and with a pipe.
+const INTO_READER: &str = "exec:./reader program-probe consume 0";
+const INTO_READER_BY_PIPE: &str = "exec:./reader program-probe consume 0,pipe";
 
 /// From where to where.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Flow {
     /// Into a child, which is `cat`, and back.
     Child,
+    /// Into a child of the relay's own, which counts what comes.
+    FileToChild,
     FileToFile,
     FileToNull,
     FileToPipe,
     /// From a pipe to a pipe, with a hash.
     Hashed,
     OneToThree,
+    /// As `FileToChild`.
+    PipeToChild,
     PipeToFile,
     /// From a pipe to a file on a memory file system, so that no disk has a part in what it costs.
     PipeToMemory,
@@ -48,6 +59,8 @@ pub(super) enum Source {
 /// Where they go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Sink {
+    /// The relay starts who reads, and that one says on the relay's standard output what came.
+    Child,
     File,
     Null,
     Pipe,
@@ -55,7 +68,7 @@ pub(super) enum Sink {
 }
 
 impl Flow {
-    pub(super) const ALL: [Flow; 13] = [
+    pub(super) const ALL: [Flow; 15] = [
         Flow::FileToFile,
         Flow::FileToNull,
         Flow::FileToPipe,
@@ -69,16 +82,20 @@ impl Flow {
         Flow::OneToThree,
         Flow::Hashed,
         Flow::Child,
+        Flow::FileToChild,
+        Flow::PipeToChild,
     ];
 
     pub(super) fn title(self) -> &'static str {
         match self {
             Flow::Child => "Into a child (`cat`) and back",
+            Flow::FileToChild => "File into a child",
             Flow::FileToFile => "File to file",
             Flow::FileToNull => "File to /dev/null",
             Flow::FileToPipe => "File to pipe",
             Flow::Hashed => "Pipe to pipe with SHA-256",
             Flow::OneToThree => "One pipe to three",
+            Flow::PipeToChild => "Pipe into a child",
             Flow::PipeToFile => "Pipe to file",
             Flow::PipeToMemory => "Pipe to file in memory",
             Flow::PipeToNull => "Pipe to /dev/null",
@@ -91,10 +108,13 @@ impl Flow {
 
     fn source(self) -> Source {
         match self {
-            Flow::FileToFile | Flow::FileToNull | Flow::FileToPipe => Source::File,
+            Flow::FileToChild | Flow::FileToFile | Flow::FileToNull | Flow::FileToPipe => {
+                Source::File
+            }
             Flow::Child
             | Flow::Hashed
             | Flow::OneToThree
+            | Flow::PipeToChild
             | Flow::PipeToFile
             | Flow::PipeToMemory
             | Flow::PipeToNull
@@ -107,6 +127,7 @@ impl Flow {
 
     fn sink(self) -> Sink {
         match self {
+            Flow::FileToChild | Flow::PipeToChild => Sink::Child,
             Flow::FileToFile | Flow::PipeToFile | Flow::PipeToMemory => Sink::File,
             Flow::FileToNull | Flow::PipeToNull => Sink::Null,
             Flow::OneToThree => Sink::ThreePipes,
@@ -123,6 +144,11 @@ impl Flow {
     /// Whether a file is an end of it: those are smaller.
     pub(super) fn has_file(self) -> bool {
         self.source() == Source::File || self.sink() == Sink::File
+    }
+
+    /// Whether the relay has a child.
+    pub(super) fn has_child(self) -> bool {
+        self == Flow::Child || self.sink() == Sink::Child
     }
 
     /// Whether its pipes are made wide before anybody has them.
@@ -143,8 +169,9 @@ impl Flow {
     /// Who takes part, ours first.
     pub(super) fn tools(self) -> Vec<Tool> {
         use Tool::{
-            Cat, Cp, Dd, HashAlone, Mbuffer, MbufferTuned, Ours, OursHashed, Polled, PolledAlike,
-            PolledWide, Pv, Sha256sum, Socat, SocatTuned, Splice, SpliceAlike, SpliceWide, Tee,
+            Cat, CatPiped, Cp, Dd, HashAlone, Mbuffer, MbufferTuned, Ours, OursHashed, OursPiped,
+            Polled, PolledAlike, PolledWide, Pv, PvPiped, Sha256sum, Socat, SocatTuned, Splice,
+            SpliceAlike, SpliceWide, Tee,
         };
         let raw = [Splice, SpliceAlike, Polled, PolledAlike];
         let raw_wide = [SpliceWide, PolledWide];
@@ -152,6 +179,7 @@ impl Flow {
         let buffered = [Socat, SocatTuned, Mbuffer, MbufferTuned];
         match self {
             Flow::Child => vec![Ours, Socat],
+            Flow::FileToChild | Flow::PipeToChild => vec![Ours, OursPiped, CatPiped, PvPiped],
             Flow::FileToFile => [&[Ours, Cp][..], &peers[..], &buffered[..]].concat(),
             Flow::FileToNull => [&[Ours][..], &peers[..]].concat(),
             Flow::FileToPipe | Flow::PipeToFile => {
@@ -179,6 +207,8 @@ impl Flow {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Tool {
     Cat,
+    /// A shell's pipeline of cat and who reads.
+    CatPiped,
     Cp,
     Dd,
     /// SHA-256 of as many bytes that are in memory, by the crate that ours uses.
@@ -188,6 +218,8 @@ pub(super) enum Tool {
     MbufferTuned,
     Ours,
     OursHashed,
+    /// Into a child whose input is a plain pipe.
+    OursPiped,
     /// As `Splice`, and it can be stopped: it waits in ppoll.
     Polled,
     /// As `Polled`, after making the pipes as large as ours does.
@@ -195,6 +227,8 @@ pub(super) enum Tool {
     /// As `Polled`, after making both pipes wide.
     PolledWide,
     Pv,
+    /// A shell's pipeline of pv and who reads.
+    PvPiped,
     Sha256sum,
     Socat,
     /// socat with a large buffer.
@@ -212,6 +246,7 @@ impl Tool {
     pub(super) fn name(self) -> &'static str {
         match self {
             Tool::Cat => "cat",
+            Tool::CatPiped => "cat, in a pipeline of sh",
             Tool::Cp => "cp",
             Tool::Dd => "dd bs=64k",
             Tool::HashAlone => "the hash alone, in memory",
@@ -219,10 +254,12 @@ impl Tool {
             Tool::MbufferTuned => "mbuffer -m 64M -s 1M",
             Tool::Ours => "watertight copy",
             Tool::OursHashed => "watertight copy --hash",
+            Tool::OursPiped => "watertight copy, `,pipe`",
             Tool::Polled => "raw loop with poll",
             Tool::PolledAlike => "raw loop with poll, pipes made 256 KiB",
             Tool::PolledWide => "raw loop with poll, pipes made 1 MiB",
             Tool::Pv => "pv",
+            Tool::PvPiped => "pv, in a pipeline of sh",
             Tool::Sha256sum => "sha256sum",
             Tool::Socat => "socat",
             Tool::SocatTuned => "socat -b 1048576",
@@ -237,6 +274,7 @@ impl Tool {
     pub(super) fn program_name(self) -> Option<&'static str> {
         match self {
             Tool::Cat => Some("cat"),
+            Tool::CatPiped | Tool::PvPiped => Some("sh"),
             Tool::Cp => Some("cp"),
             Tool::Dd => Some("dd"),
             Tool::Mbuffer | Tool::MbufferTuned => Some("mbuffer"),
@@ -247,6 +285,7 @@ impl Tool {
             Tool::HashAlone
             | Tool::Ours
             | Tool::OursHashed
+            | Tool::OursPiped
             | Tool::Polled
             | Tool::PolledAlike
             | Tool::PolledWide
@@ -257,7 +296,7 @@ impl Tool {
     }
 
     pub(super) fn is_ours(self) -> bool {
-        matches!(self, Tool::Ours | Tool::OursHashed)
+        matches!(self, Tool::Ours | Tool::OursHashed | Tool::OursPiped)
     }
 
     pub(super) fn is_raw(self) -> bool {
@@ -294,7 +333,8 @@ impl Tool {
 
     /// Whether it opens a source file by itself; else that is its standard input.
     pub(super) fn opens_source(self) -> bool {
-        matches!(self, Tool::Cat | Tool::Pv) || self.opens_target()
+        let is_told = matches!(self, Tool::Cat | Tool::CatPiped | Tool::Pv | Tool::PvPiped);
+        is_told || self.opens_target()
     }
 
     /// Whether it opens a target file by itself; else that is its standard output.
@@ -322,6 +362,7 @@ impl Tool {
         let tuning = words(self.tuning().iter().copied());
         match self {
             Tool::Cat => words(from),
+            Tool::CatPiped => into_reader("cat", from),
             Tool::Cp => words(from.into_iter().chain(to)),
             Tool::Dd => {
                 let files = [behind("if=", from), behind("of=", to)];
@@ -344,7 +385,9 @@ impl Tool {
                 ]
                 .concat(),
             ),
+            Tool::OursPiped => words(["copy", from.unwrap_or("-"), INTO_READER_BY_PIPE]),
             Tool::Pv => words(["-q"].into_iter().chain(from)),
+            Tool::PvPiped => into_reader("pv -q", from),
             Tool::Sha256sum => Vec::new(),
             // The time is how long it waits for the child's last bytes.
             Tool::Socat if flow == Flow::Child => words(["-t", "60", "-", "EXEC:cat"]),
@@ -406,6 +449,7 @@ pub(super) fn source_name(mib: u64) -> &'static str {
 fn destinations(flow: Flow) -> Vec<&'static str> {
     match flow {
         Flow::Child => vec!["exec:cat"],
+        Flow::FileToChild | Flow::PipeToChild => vec![INTO_READER],
         Flow::OneToThree => vec!["fifo:fifo-1", "fifo:fifo-2", "-"],
         Flow::FileToFile | Flow::PipeToFile | Flow::PipeToMemory => vec![TARGET],
         Flow::FileToNull
@@ -417,6 +461,12 @@ fn destinations(flow: Flow) -> Vec<&'static str> {
         | Flow::VmsplicedWide
         | Flow::WidePipes => vec!["-"],
     }
+}
+
+/// What a shell is told to have that command's output read by a child of the shell's.
+fn into_reader(command: &str, from: Option<&str>) -> Vec<String> {
+    let from = from.map_or_else(String::new, |name| format!(" {name}"));
+    vec!["-c".to_owned(), format!("{command}{from} | {READS}")]
 }
 
 fn words(words: impl IntoIterator<Item = &'static str>) -> Vec<String> {
@@ -474,6 +524,25 @@ mod tests {
         let raw = "program-probe splice 1 --into=fifo-1 --into=fifo-2";
         assert_eq!(line(Tool::Splice, Flow::OneToThree, 1), raw);
         assert_eq!(line(Tool::Ours, Flow::Child, 1), "copy - exec:cat");
+    }
+
+    #[test]
+    fn a_child_that_reads_is_the_same_for_everybody() {
+        let reads = format!("./{READER} {}", stage(Stage::Consume, 0).join(" "));
+        assert_eq!(READS, reads);
+        for (flow, from, name) in [
+            (Flow::FileToChild, "source", " source"),
+            (Flow::PipeToChild, "-", ""),
+        ] {
+            assert!(flow.has_child() && !flow.can_be_spliced());
+            let ours = format!("copy {from} exec:{reads}");
+            assert_eq!(line(Tool::Ours, flow, 1), ours);
+            assert_eq!(line(Tool::OursPiped, flow, 1), format!("{ours},pipe"));
+            let cat = format!("-c cat{name} | {reads}");
+            assert_eq!(line(Tool::CatPiped, flow, 1), cat);
+            let pv = format!("-c pv -q{name} | {reads}");
+            assert_eq!(line(Tool::PvPiped, flow, 1), pv);
+        }
     }
 
     #[test]

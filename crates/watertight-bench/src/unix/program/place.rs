@@ -1,7 +1,7 @@
 //! Where a run takes place: a folder with the files and FIFOs, one on a memory file system, which are removed at the end, and the
 //! programs that are here.
 
-use super::flows::{EMPTY, FIFOS, Flow, PART, PART_MIB, SOURCE, TARGET, Tool};
+use super::flows::{EMPTY, FIFOS, Flow, PART, PART_MIB, READER, SOURCE, TARGET, Tool};
 use super::stages::produce;
 use crate::platform::children::find;
 use crate::platform::tools::Counter;
@@ -29,7 +29,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Makes the folder, in the one that is given or in the system's, and in it a file of so many MiB, a
-    /// smaller one, an empty one, and the FIFOs.
+    /// smaller one, an empty one, the FIFOs, and this program under another name.
     pub(super) fn make(within: Option<&Path>, file_mib: u64) -> Result<Self, String> {
         let this = std::env::current_exe().map_err(text)?;
         let ours = this.with_file_name(OURS);
@@ -63,6 +63,7 @@ impl Place {
             // Else the system writes it to the disk while somebody is timed.
             file.sync_all()?;
         }
+        std::os::unix::fs::symlink(&self.this, self.path(READER))?;
         let mut mkfifo = Command::new("mkfifo");
         mkfifo.args(FIFOS).current_dir(&self.folder);
         let status = mkfifo.stdin(Stdio::null()).status()?;

@@ -102,15 +102,20 @@ fn carry(
     let streams = (stdin, stdout, Output::from_handle(complaints));
     let begin = Instant::now();
     let folder = place.folder_of(sample.flow);
-    let relay = start(folder, Path::new(program), words, streams)?;
+    let mut relay = start(folder, Path::new(program), words, streams)?;
     let resident_bytes_max = watch(&relay, deadline)?;
     ended(&relay, deadline).map_err(|error| {
         let said = std::fs::read_to_string(place.path(COMPLAINTS)).unwrap_or_default();
         format!("{error}: {said}")
     })?;
+    let expected = sample.mib * MIB;
     let mut capacity = None;
     for consumer in consumers {
-        capacity = read_to_end(consumer, sample.mib * MIB, deadline)?;
+        capacity = read_to_end(consumer, expected, deadline)?;
+    }
+    if sample.tool.sink(sample.flow) == Sink::Child {
+        // Who reads was its child, and has said so there.
+        capacity = counted(&said_by(&mut relay, deadline)?, expected)?;
     }
     let seconds = begin.elapsed().as_secs_f64();
     if let Some(producer) = producer {
@@ -165,6 +170,7 @@ fn sink(place: &Place, sample: Sample) -> Result<(Output, Vec<Child>), String> {
         start(place.folder(), place.this(), &words, streams)
     };
     match tool.sink(flow) {
+        Sink::Child => Ok((Output::piped(), Vec::new())),
         Sink::File if !tool.opens_target() => {
             let file = File::create(place.target(flow)).map_err(text)?;
             Ok((Output::from_handle(file), Vec::new()))
@@ -243,13 +249,23 @@ fn read_to_end(
     expected: u64,
     deadline: Instant,
 ) -> Result<Option<u64>, String> {
-    let stdout = consumer.stdout.take().expect("it is piped");
+    let said = said_by(&mut consumer, deadline)?;
+    ended(&consumer, deadline).map_err(|error| format!("who reads: {error}"))?;
+    counted(&said, expected)
+}
+
+/// What came to its standard output, up to the end.
+fn said_by(child: &mut Child, deadline: Instant) -> Result<String, String> {
+    let stdout = child.stdout.take().expect("it is piped");
     let mut said = Vec::new();
     let all = stdout.receive_to_end(&mut said, SAID_BYTES_MAX);
     all.by(deadline).wait().map_err(text)?;
-    ended(&consumer, deadline).map_err(|error| format!("who reads: {error}"))?;
-    let said = String::from_utf8_lossy(&said);
-    match consumed(&said) {
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+/// That so many bytes came, in a reader's words. The capacity that its pipe had.
+fn counted(said: &str, expected: u64) -> Result<Option<u64>, String> {
+    match consumed(said) {
         Some((bytes, capacity)) if bytes == expected => Ok(capacity),
         Some((bytes, _)) => Err(format!("{bytes} bytes came, and not {expected}")),
         None => Err(format!("who reads said {said:?}")),

@@ -172,7 +172,7 @@ pub(super) enum Scope {
 /// Counts the calls of all rows whose relay is the tool alone: the difference of a copy and an empty one.
 pub(super) fn count_calls(place: &Place, rows: &mut [Row], scope: Scope) -> Result<(), String> {
     for row in rows {
-        let is_alone = row.flow != Flow::Child && row.tool != Tool::HashAlone;
+        let is_alone = !row.flow.has_child() && row.tool != Tool::HashAlone;
         let is_compared = row.flow.can_be_spliced() && row.tool.is_compared_by_calls();
         if !is_alone || (scope == Scope::Musts && !is_compared) {
             continue;
