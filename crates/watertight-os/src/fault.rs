@@ -6,7 +6,7 @@
 //! | step | names |
 //! | --- | --- |
 //! | start | `open (standard number)` (where a standard stream is closed), `spawn` (std's own: its pipes, fork and exec are this one call), `pidfd_open (child)`, `waitid (life)`; when it has failed `close_range` |
-//! | streams | `pipe2 (child)`, `F_DUPFD_CLOEXEC (stream)`; of an armed input `socketpair`, `send (byte)`, `shutdown (pair)`, of the first one in a process also `read (trial)`, at its orderly end `recv (byte)` |
+//! | streams | `pipe2 (child)`, `F_DUPFD_CLOEXEC (stream)`; of an armed input `socketpair`, `FIONBIO (pair)`, `send (byte)`, `shutdown (pair)`, of the first one in a process also `read (trial)`, at its orderly end `recv (byte)` |
 //! | further descriptors, a terminal | `F_DUPFD_CLOEXEC (child)`; `openpt`, `unlockpt`, `TIOCGPTPEER (make)` or `open (terminal)`, `TIOCSWINSZ` |
 //! | a control group | `stat (pid namespace)`, `read (own cgroup)`, `read (mountinfo)`, `open (cgroup)`, `kill (left cgroup)`, `mkdir (cgroup)`, `open (cgroup.kill)`, `eventfd (cgroup)`, `open (cgroup.procs)`, `read (eventfd cgroup)`; of its tree `read (cgroup.procs)`, `read (cgroup of one)`, `write (cgroup.kill)`, `open (cgroup.events)`, `read (cgroup.events)`, `ppoll (cgroup)`; at its end `rmdir (cgroup)` |
 //! | ask, wait | `waitid (life)`, `ppoll (child)`, `epoll_create (children)`, `clone (children)`, `EPOLL_CTL_ADD (children)`, `epoll_wait (children)`, `EPOLL_CTL_DEL (children)`; without a pidfd `clone (child)` |
@@ -20,7 +20,7 @@
 //!
 //! A move between two files (Linux) is `copy_file_range`, and what is asked and done about holes before it: `fstat (holes)`,
 //! `lseek (SEEK_CUR)`, `lseek (SEEK_DATA)`, `lseek (SEEK_HOLE)`, `lseek (SEEK_SET)`, `F_GETFL (holes)`, `ftruncate`. A splice of which one
-//! end is a file is `splice (file)`; `fstat (source)` and `lseek` ask whether there is more of a file when the other end takes nothing.
+//! end is a file is `splice (file)`, and one into a socket `splice (socket)`; `fstat (source)` and `lseek` ask whether there is more of a file when the other end takes nothing.
 //!
 //! The thread of a handle that can only block starts by `clone (helper)` (Unix), with the first operation.
 //!

@@ -37,8 +37,8 @@ pub use transferring::TeeTransfer;
 /// It is made once and waited for as often as it takes ([`transfer`](Tee::transfer)); between the waits it knows how far each
 /// destination is. Neither end is closed. To one destination, [`transfer`](crate::transfer()) is the faster way.
 ///
-/// On Linux bytes from a pipe that is ours alone (made by this library, or adopted as unshared) to other pipes or to /dev/null stay in the
-/// kernel (tee and splice), with a pipe of our own only for a destination that is no pipe;
+/// On Linux bytes from a pipe that is ours alone (made by this library, or adopted as unshared) to other pipes, to /dev/null, or to sockets
+/// that are ours alone (children's armed inputs) stay in the kernel (tee and splice), with a pipe of our own only for a destination that is no pipe;
 /// [`in_kernel_everywhere`](Tee::in_kernel_everywhere) has the kernel do it with other pipes, and with files, too. Everything else goes
 /// through one buffer of 64 KiB, the source's read-ahead: a byte stays there until the last destination that counts has accepted it.
 /// Where the system itself has the read (Windows), the next 64 KiB are read while the last are written.

@@ -49,8 +49,9 @@ const STEPS_MAX: u32 = 16;
 ///
 /// Neither end is closed. What is read ahead of `from` goes first, and goes behind what is queued for `to`.
 ///
-/// On Linux bytes from a pipe that is ours alone (made by this library, or adopted as unshared, as a child's streams are) to another pipe or to
-/// /dev/null are moved inside the kernel (splice), and never copied to this process.
+/// On Linux bytes from a pipe that is ours alone (made by this library, or adopted as unshared, as a child's streams are) to another pipe, to
+/// /dev/null, or to a socket that is ours alone too (a child's [armed](crate::Input::armed) input) are moved inside the kernel (splice), and
+/// never copied to this process.
 /// A thread that waits with `.wait()` blocks on either pipe by itself, without the library's own thread, and blocks SIGPIPE and SIGXFSZ
 /// meanwhile, also for observers that it calls.
 /// Everything else goes through one buffer; where the system itself has the read (Windows), the next bytes are read while the last are written.

@@ -111,7 +111,8 @@ impl PipeWriter {
     /// What differs: messages may be joined into writes of more than `PIPE_BUF` bytes, since there are no other writers; and
     /// a pipe that no flag of a call keeps from waiting (every pipe on macOS and the BSDs, a FIFO on Linux) is switched to
     /// `O_NONBLOCK` until it is given back, which spares the helper thread. If somebody shares it after all, that somebody
-    /// sees both. A socket that comes in non-blocking mode may be sent a file inside the kernel (`in_kernel_everywhere`).
+    /// sees both. To a socket that comes in non-blocking mode bytes are moved inside the kernel (`transfer`), as long as no second handle is
+    /// made of it.
     ///
     /// # Errors
     /// As [`PipeWriter::adopt`].
@@ -161,7 +162,8 @@ impl PipeWriter {
     /// A second handle of the same thing, for a child or another program. This end stays as it is.
     ///
     /// From now on others may write too: what the system keeps whole among several writers (`PIPE_BUF`, 4,096 bytes on a Linux
-    /// pipe) stays whole, and no message is joined past it. There is no `AsFd` and no `AsHandle`: the handle is closed
+    /// pipe) stays whole, and no message is joined past it. A child's armed input is in blocking mode from then on, or
+    /// once a move inside the kernel is over that is under way. There is no `AsFd` and no `AsHandle`: the handle is closed
     /// behind a shared reference, and bytes that are written past the account would be nobody's.
     ///
     /// # Errors

@@ -122,3 +122,32 @@ fn what_the_program_has_to_see_is_one_read_and_one_write_a_piece() {
         many.expect_no_wait_for_each();
     }
 }
+
+/// Its input is a socket that nobody else writes to.
+#[test]
+fn what_goes_into_a_command_stays_in_the_kernel() {
+    if !strace::may_trace() {
+        return;
+    }
+    let bytes = pattern(PIECE_BYTES);
+    for (source, call) in [("source", "sendfile"), ("-", "splice")] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("source"), &bytes).unwrap();
+        let (from, mut feed) = pipe().unwrap();
+        feed.write_all(&bytes).unwrap();
+        drop(feed);
+        let log = folder.path().join("calls");
+        let mut command = strace::copy(&log, &format!("?{call}"), &[], &[]);
+        // It reads and writes, and nothing else.
+        command.args([source, "exec:dd status=none"]).stdin(from);
+        command.current_dir(folder.path());
+        let run = Run::of(command.output().unwrap()).expect(0);
+        assert!(run.stdout == bytes, "{source}");
+        assert_eq!(run.count(0, "transferred"), bytes.len() as u64);
+        assert_eq!(run.destination(0)["read_by_peer"], true);
+        let log = fs::read_to_string(log).unwrap();
+        let answers = log.lines().filter_map(|line| line.rsplit_once(" = "));
+        let moved = answers.filter_map(|(_, answer)| answer.parse::<usize>().ok());
+        assert_eq!(moved.sum::<usize>(), bytes.len(), "{log}");
+    }
+}

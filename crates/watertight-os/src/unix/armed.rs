@@ -45,9 +45,10 @@ impl Handle {
         })
     }
 
-    /// It is our end of an [`armed_pair`].
+    /// It is our end of an [`armed_pair`]: a byte lies there, and the non-blocking mode is of our making.
     pub fn holds_a_byte(&self) {
         self.holds_byte.store(true, Ordering::Release);
+        self.is_switched.store(true, Ordering::Release);
     }
 
     /// The stream ends in order, or leaves as it came: what was before [`Handle::arm`].
@@ -70,7 +71,8 @@ impl Handle {
     }
 }
 
-/// socketpair: our end, to be written, and a child's, to be read, which sees a reset unless our end is ended in order.
+/// socketpair: our end, to be written, and a child's, to be read, which sees a reset unless our end is ended in order. Ours is in
+/// non-blocking mode, so that bytes may be moved there inside the kernel; the child's is not, for it has a description of its own.
 ///
 /// # Errors
 /// Out of descriptors, or this system gives no such sign (`Unsupported`). Nothing is left behind.
@@ -95,6 +97,9 @@ pub fn armed_pair() -> Result<(OwnedFd, OwnedFd), StepError> {
 fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (ours, theirs) = fallible("socketpair", Call::Make, || {
         std::os::unix::net::UnixStream::pair().map_err(|error| errno(&error))
+    })?;
+    fallible("FIONBIO (pair)", Call::Make, || {
+        ours.set_nonblocking(true).map_err(|error| errno(&error))
     })?;
     let (ours, theirs) = (OwnedFd::from(ours), OwnedFd::from(theirs));
     fallible("send (byte)", Call::Make, || {

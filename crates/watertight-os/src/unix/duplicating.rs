@@ -55,8 +55,7 @@ pub(super) fn duplicate_now(
 /// pipe, somebody else would take them, and whatever came behind them would leave it instead. Nothing tells whether a pipe that somebody
 /// else made has other readers. What only a helper reads cannot be waited for without being read.
 fn is_offered(from: &Handle, everywhere: bool) -> bool {
-    let is_alone = from.is_ours() && !from.is_copied();
-    let is_offered = everywhere || is_alone;
+    let is_offered = everywhere || from.is_ours_alone();
     kernel::HAS_TEE && is_offered && from.kind() == Kind::Pipe && from.helped().is_none()
 }
 

@@ -51,12 +51,14 @@ pub struct Handle {
     is_leading_end: bool,
     /// A pipe, or a socket in non-blocking mode, that nobody else has: we made it, or whoever brought it says so.
     is_ours: bool,
-    /// O_NONBLOCK was set by us, and goes when the descriptor is given back.
-    is_switched: bool,
+    /// O_NONBLOCK was set by us, and goes when the descriptor is given back: see `alone.rs`.
+    pub(super) is_switched: AtomicBool,
     /// Children got the descriptor when it came, and get it again when it is given back.
     was_inherited: bool,
     /// A second descriptor was made, and others may use it.
-    is_copied: AtomicBool,
+    pub(super) is_copied: AtomicBool,
+    /// A call is under way that would wait if the socket were in blocking mode: see `alone.rs`.
+    pub(super) is_moved_to: AtomicBool,
     features: Features,
     pub(super) poll_key: usize,
     pub(super) registered: AtomicBool,
@@ -115,16 +117,6 @@ impl Handle {
         !matches!(self.fd, OnRung::Helper(_))
     }
 
-    /// F_DUPFD_CLOEXEC: a second descriptor of the same thing, for anybody.
-    ///
-    /// # Errors
-    /// Out of descriptors.
-    pub fn try_clone(&self) -> std::io::Result<OsHandle> {
-        // Before there is one.
-        self.is_copied.store(true, Ordering::SeqCst);
-        self.try_clone_to_wait()
-    }
-
     /// F_DUPFD_CLOEXEC: a second descriptor that is only waited on. Nobody reads or writes there.
     ///
     /// # Errors
@@ -150,15 +142,8 @@ impl Handle {
     /// Gives the descriptor back, in the state it came in. Nothing is in flight.
     #[must_use]
     pub fn into_os(self) -> OsHandle {
-        if self.is_switched
-            && let Ok(flags) = flags_of(self.original())
-        {
-            // A pipe of ours leaves as everybody expects one: in blocking mode.
-            let _ = fallible("F_SETFL", Call::Query, || {
-                rustix::fs::fcntl_setfl(self.original(), flags - OFlags::NONBLOCK)
-            });
-            let _ = kernel::silence(self.original(), false);
-        }
+        // A pipe of ours leaves as everybody expects one.
+        self.leave_nonblocking();
         // If that fails, the peer sees a cut stream where nobody cut it: safe, and nobody is left to tell.
         let _ = self.disarm();
         let was_inherited = self.was_inherited;
@@ -194,11 +179,6 @@ impl Handle {
     /// Whether it is a pipe, or a socket in non-blocking mode, that nobody else has.
     pub(super) const fn is_ours(&self) -> bool {
         self.is_ours
-    }
-
-    /// Whether a second descriptor was made of it, which others may use.
-    pub(super) fn is_copied(&self) -> bool {
-        self.is_copied.load(Ordering::SeqCst)
     }
 
     pub(super) const fn is_leading_end(&self) -> bool {
@@ -287,7 +267,7 @@ impl Handle {
         };
         Self {
             is_ours: true,
-            is_switched: kernel::own_pipes_are_private(),
+            is_switched: AtomicBool::new(kernel::own_pipes_are_private()),
             ..Self::made(fd, direction, Kind::Pipe, rung, features, poll_key)
         }
     }
@@ -319,9 +299,10 @@ impl Handle {
             is_fifo: false,
             is_leading_end: false,
             is_ours: false,
-            is_switched: false,
+            is_switched: AtomicBool::new(false),
             was_inherited: false,
             is_copied: AtomicBool::new(false),
+            is_moved_to: AtomicBool::new(false),
             features,
             poll_key,
             registered: AtomicBool::new(false),
@@ -378,7 +359,7 @@ pub(super) fn adopt(
                 is_fifo: found.kind == Kind::Pipe && !found.anonymous,
                 is_leading_end: found.is_leading_end,
                 is_ours,
-                is_switched,
+                is_switched: AtomicBool::new(is_switched),
                 was_inherited,
                 ..made
             })
@@ -492,7 +473,7 @@ fn give_to_children(fd: BorrowedFd<'_>) {
 }
 
 /// fcntl F_GETFL.
-fn flags_of(fd: BorrowedFd<'_>) -> Result<OFlags, Errno> {
+pub(super) fn flags_of(fd: BorrowedFd<'_>) -> Result<OFlags, Errno> {
     fallible("F_GETFL", Call::Query, || rustix::fs::fcntl_getfl(fd))
 }
 

@@ -222,16 +222,18 @@ pub(super) fn write_around(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result
 }
 
 /// splice, which waits for no pipe: bytes go from one descriptor to another, one of them a pipe at least, and stay in the
-/// kernel. No flag of this call keeps its signals away.
+/// kernel. It waits for a socket unless that is in non-blocking mode, whatever its flag says. No flag keeps its signals away.
 pub(super) fn splice(
     (from, from_kind): (BorrowedFd<'_>, Kind),
     (into, into_kind): (BorrowedFd<'_>, Kind),
     bytes_max: usize,
 ) -> Result<usize, Errno> {
     let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-    // A disk may fail, and a pipe has none.
+    // A disk and a network may fail, and a pipe has neither.
     let name = if [from_kind, into_kind].contains(&Kind::File) {
         "splice (file)"
+    } else if matches!(into_kind, Kind::LocalSocket | Kind::Socket) {
+        "splice (socket)"
     } else {
         "splice"
     };
@@ -242,12 +244,8 @@ pub(super) fn splice(
     };
     match into_kind {
         Kind::File => without_sigxfsz(splice),
-        Kind::Device
-        | Kind::LocalSocket
-        | Kind::Memory
-        | Kind::Pipe
-        | Kind::Socket
-        | Kind::Terminal => without_sigpipe(splice),
+        Kind::LocalSocket | Kind::Socket => without_sigpipe_of_several(splice),
+        Kind::Device | Kind::Memory | Kind::Pipe | Kind::Terminal => without_sigpipe(splice),
     }
 }
 

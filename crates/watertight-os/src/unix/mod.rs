@@ -3,6 +3,7 @@
 #[cfg(feature = "fault")]
 mod allowed;
 
+mod alone;
 mod armed;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod bell;

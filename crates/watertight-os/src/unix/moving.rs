@@ -28,11 +28,19 @@ enum Way {
 
 /// splice, copy_file_range between two files, or sendfile from a file to what is neither file nor pipe: moves what it can at once.
 pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, scope: MoveScope) -> MoveNow {
-    match way(from, to, scope) {
-        None => MoveNow::Unavailable,
-        Some(Way::Copy) => copy_now(from, to, bytes_max),
-        Some(Way::Send) => send_now(from, to, bytes_max.min(CALL_BYTES_MAX)),
-        Some(Way::Splice) => splice_now(from, to, bytes_max.min(CALL_BYTES_MAX)),
+    let Some(way) = way(from, to, scope) else {
+        return MoveNow::Unavailable;
+    };
+    let moved = || match way {
+        Way::Copy => copy_now(from, to, bytes_max),
+        Way::Send => send_now(from, to, bytes_max.min(CALL_BYTES_MAX)),
+        Way::Splice => splice_now(from, to, bytes_max.min(CALL_BYTES_MAX)),
+    };
+    if to.is_socket_kind() {
+        // O10: its mode alone keeps the call from waiting.
+        to.while_ours_alone(moved).unwrap_or(MoveNow::Unavailable)
+    } else {
+        moved()
     }
 }
 
@@ -85,8 +93,8 @@ fn send_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
     }
 }
 
-/// How bytes go between these two, if at all. To a socket they go only if nobody else has it and it is in non-blocking mode: the call
-/// would wait for one in blocking mode, whatever its flag says. A file's go only where it was asked for, and its disk may be waited for:
+/// How bytes go between these two, if at all. To a socket they go only as long as nobody else has it and it is in non-blocking mode: the
+/// call would wait for one in blocking mode, whatever its flag says. A file's go only where it was asked for, and its disk may be waited for:
 /// the call does so, and a pipe or a socket gets the file's own pages, which whoever writes the file changes. Those of a pipe that somebody
 /// else made go only where it was asked for, too: if it is written in packet mode, its packets go on as packets, and whoever reads one in
 /// pieces loses the rest. Nothing tells that mode at the reading end.
@@ -104,7 +112,13 @@ fn way(from: &Handle, to: &Handle, scope: MoveScope) -> Option<Way> {
         (Kind::File, Kind::Pipe) => (with_disk, Way::Splice),
         (Kind::File, Kind::File) => (with_disk, Way::Copy),
         (Kind::File, Kind::Memory) => (with_disk, Way::Send),
-        (Kind::File, Kind::LocalSocket | Kind::Socket) => (with_disk && to.is_ours(), Way::Send),
+        (Kind::File, Kind::LocalSocket | Kind::Socket) => {
+            (with_disk && to.is_ours_alone(), Way::Send)
+        }
+        (Kind::Pipe, Kind::LocalSocket | Kind::Socket) => {
+            let is_offered = (everywhere || from.is_ours()) && can_wait;
+            (is_offered && to.is_ours_alone(), Way::Splice)
+        }
         (
             Kind::Device
             | Kind::File
@@ -172,10 +186,14 @@ fn held_up(from: &Handle) -> MoveNow {
 /// Which end a failure is about. Where that is not sure, a read and a write tell.
 pub(super) fn failed(from: &Handle, to: &Handle, class: Class, os: Option<OsCode>) -> MoveNow {
     let has_file = from.kind() == Kind::File || to.kind() == Kind::File;
+    let is_socket = to.is_socket_kind();
     match class {
-        // O12: EPIPE comes before the end of the source. A peer that has read everything and left is no failure.
-        Class::Gone if !has_file && has_ended(from) => MoveNow::EndOfStream,
+        // O12: EPIPE comes before the end of the source. A peer that has read everything and left is no failure. A socket's comes behind it.
+        Class::Gone if !has_file && !is_socket && has_ended(from) => MoveNow::EndOfStream,
         Class::Gone if !has_file => MoveNow::WriteFailed(class, os),
+        // What became of its connection a socket says once: a write after that knows only that it is gone. A pipe may have been lent a page
+        // whose disk fails.
+        Class::Io if is_socket && !is_of_a_disk(os) => MoveNow::WriteFailed(class, os),
         // The disk's, for a pipe has none.
         Class::Io | Class::Limit if from.kind() == Kind::File => MoveNow::ReadFailed(class, os),
         Class::Io | Class::Limit if to.kind() == Kind::File => MoveNow::WriteFailed(class, os),
@@ -201,6 +219,11 @@ pub(super) fn failed(from: &Handle, to: &Handle, class: Class, os: Option<OsCode
     }
 }
 
+/// What a disk says of a page that it cannot bring.
+fn is_of_a_disk(os: Option<OsCode>) -> bool {
+    os == Some(OsCode(Errno::IO.raw_os_error()))
+}
+
 /// poll, then FIONREAD: nobody writes any more, and nothing is left.
 fn has_ended(from: &Handle) -> bool {
     let nobody_writes = polled(from.original()).is_ok_and(|seen| seen.contains(PollFlags::HUP));
@@ -214,11 +237,13 @@ fn unread(from: &Handle) -> Option<u64> {
 
 #[cfg(all(test, any(target_os = "android", target_os = "linux")))]
 mod tests {
+    use super::super::classify::classified;
     use super::super::poller::Native;
     use super::*;
     use crate::Direction;
     use rustix::fs::{MemfdFlags, SeekFrom};
     use std::fs::File;
+    use std::io::Read;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
@@ -247,15 +272,13 @@ mod tests {
                 let is_offered = |scope| way(from, to, scope).is_some();
                 let ends = [from.kind(), to.kind()];
                 let has_file = ends.contains(&Kind::File);
-                // From a pipe to a socket nothing is moved.
-                let is_any = has_file || !to.is_socket_kind();
                 let offered = [
                     MoveScope::Everywhere,
                     MoveScope::WithoutDisk,
                     MoveScope::Alike,
                 ];
                 let offered = offered.map(is_offered);
-                assert_eq!(offered, [is_any, is_any && !has_file, false], "{ends:?}");
+                assert_eq!(offered, [true, !has_file, false], "{ends:?}");
             }
         }
     }
@@ -316,10 +339,11 @@ mod tests {
         }
     }
 
-    /// sendfile would wait for any other.
+    /// sendfile and splice would wait for any other.
     #[test]
     fn a_socket_is_ours_only_if_it_came_so_and_does_not_wait() {
         let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
         for (is_unshared, is_nonblocking) in
             [(false, false), (false, true), (true, false), (true, true)]
         {
@@ -331,7 +355,94 @@ mod tests {
                 native.adopt(ours.into(), Direction::Write)
             };
             let handle = handle.unwrap();
-            assert_eq!(handle.is_ours(), is_unshared && is_nonblocking);
+            let is_ours = is_unshared && is_nonblocking;
+            assert_eq!(handle.is_ours(), is_ours);
+            let scopes = [MoveScope::Alike, MoveScope::Everywhere];
+            let offered = scopes.map(|scope| way(&from, &handle, scope).is_some());
+            assert_eq!(offered, [is_ours; 2], "{is_unshared} {is_nonblocking}");
+            // Whoever has it may set its mode.
+            let copy = handle.try_clone().unwrap();
+            assert!(way(&from, &handle, MoveScope::Everywhere).is_none());
+            drop((copy, native.release(handle)));
+        }
+        drop((native.release(from), native.release(feed)));
+    }
+
+    /// O12: what is said of a socket comes behind what is said of the source.
+    #[test]
+    fn a_socket_takes_what_it_has_room_for_and_says_when_its_peer_has_left() {
+        const PAGE: [u8; 4096] = [7; 4096];
+        let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let to = native.adopt_unshared(ours.into(), Direction::Write);
+        let to = to.unwrap();
+        let move_page = || native.move_now(&from, &to, PAGE.len(), MoveScope::Alike);
+        assert_eq!(move_page(), MoveNow::Wait);
+        assert_eq!(native.who_waits(&from, &to), MoveNow::SourceWait);
+        let mut pages = 0;
+        let answer = loop {
+            assert_eq!(native.write_now(&feed, &PAGE), WriteNow::Transferred(4096));
+            let answer = move_page();
+            if answer != MoveNow::Moved(4096) {
+                break answer;
+            }
+            pages += 1;
+        };
+        assert!(pages > 0);
+        assert_eq!(answer, MoveNow::Wait);
+        assert_eq!(native.who_waits(&from, &to), MoveNow::DestinationWait);
+        let mut taken = vec![0; pages * PAGE.len()];
+        theirs.read_exact(&mut taken).unwrap();
+        assert!(taken.iter().all(|byte| *byte == 7));
+        assert_eq!(move_page(), MoveNow::Moved(4096));
+        // It throws away what it has not read, and is gone for whoever writes.
+        drop(theirs);
+        assert_eq!(
+            native.write_now(&feed, b"nobody's"),
+            WriteNow::Transferred(8)
+        );
+        let answer = move_page();
+        assert!(
+            matches!(answer, MoveNow::WriteFailed(Class::Gone, _)),
+            "{answer:?}"
+        );
+        assert_eq!(native.read_now(&from, &mut [0; 16]), ReadNow::Data(8));
+        assert_eq!(move_page(), MoveNow::Wait);
+        native.close(Arc::new(feed), false).unwrap();
+        assert_eq!(move_page(), MoveNow::EndOfStream);
+        drop((native.release(from), native.release(to)));
+    }
+
+    /// Of a failure that is not the destination's for sure, a read and a write tell. A socket tells once what became of its connection.
+    #[test]
+    fn what_a_splice_says_of_a_socket_is_told() {
+        let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let socket = native.adopt(ours.into(), Direction::Write).unwrap();
+        for (code, is_of_socket, is_of_pipe) in [
+            (Errno::PIPE, true, true),
+            (Errno::CONNRESET, true, true),
+            (Errno::TIMEDOUT, true, false),
+            (Errno::HOSTUNREACH, true, false),
+            (Errno::IO, false, false),
+            (Errno::NOBUFS, false, false),
+            (Errno::NOMEM, false, false),
+            (Errno::INVAL, false, false),
+        ] {
+            let (class, os) = classified(Call::Write, code);
+            for (to, is_its_own) in [(&socket, is_of_socket), (&feed, is_of_pipe)] {
+                let expected = if is_its_own {
+                    MoveNow::WriteFailed(class, os)
+                } else {
+                    MoveNow::Unavailable
+                };
+                assert_eq!(failed(&from, to, class, os), expected, "{code:?}");
+            }
+        }
+        for handle in [from, feed, socket] {
             drop(native.release(handle));
         }
     }

@@ -47,7 +47,7 @@ pub(super) fn without_sigpipe<T>(write: impl FnOnce() -> Result<T, Errno>) -> Re
     without(libc::SIGPIPE, |code| code == Some(Errno::PIPE), write)
 }
 
-/// The same for a call that is several writes inside the kernel (sendfile to a socket): one that was raised by a later write
+/// The same for a call that is several writes inside the kernel (splice and sendfile to a socket): one that was raised by a later write
 /// comes with the count of what the earlier ones wrote, and no error.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub(super) fn without_sigpipe_of_several<T>(
@@ -278,6 +278,9 @@ mod tests {
             let into = (pipe.as_fd(), Kind::Pipe);
             let moved = kernel::splice((source.as_fd(), Kind::Pipe), into, 8);
             expect_silence(moved, "splice");
+            let into = (socket.as_fd(), Kind::LocalSocket);
+            let moved = kernel::splice((source.as_fd(), Kind::Pipe), into, 8);
+            expect_silence(moved, "splice into a socket");
             let sent = kernel::sendfile(file.as_fd(), socket.as_fd(), 8);
             expect_silence(sent, "sendfile");
         })

@@ -34,7 +34,8 @@ impl Input {
     /// this process is killed, the child reads all that was sent, and then an error (`ECONNRESET`), so that it does not take half
     /// for the whole.
     ///
-    /// It is a pair of local sockets, and as fast as a pipe for large inputs (docs/performance.md, Children). What to know: programs that do not look at read
+    /// It is a pair of local sockets, and as fast as a pipe for large inputs (docs/performance.md, Children). A [`transfer`](crate::transfer()) goes
+    /// there inside the kernel. What to know: programs that do not look at read
     /// errors commit all the same (`openssl enc`, Perl's `<STDIN>`, the shell's `read`); one that opens `/dev/stdin` again cannot
     /// (a socket is not opened); `bash` without `SHLVL` in its environment takes a socket for a remote shell and reads its `.bashrc`.
     ///

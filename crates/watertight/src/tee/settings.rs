@@ -33,7 +33,7 @@ impl<'a, B: Backend> Tee<'a, B> {
     ///
     /// A source that is no pipe goes through the buffer all the same, unless there is one destination. So does a pipe that is said to be one
     /// of packets ([`ReaderOptions::packets`](crate::ReaderOptions::packets)), and everything if one of the destinations takes nothing
-    /// inside the kernel (a socket, a terminal, a file in append mode).
+    /// inside the kernel (a socket that others may have, a terminal, a file in append mode).
     ///
     /// A move to a regular file, or from one, waits for its disk in the thread that makes it, so only a thread that waits with
     /// [`wait`](crate::Wait::wait) makes one. Under `.await` such a file takes nothing inside the kernel: everything goes through the buffer,

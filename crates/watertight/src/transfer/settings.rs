@@ -29,12 +29,12 @@ impl<'a, B: Backend> Wait<Transfer<'a, B>> {
     }
 
     /// Moves bytes inside the kernel wherever it can: from pipes that others made, from and to regular files, from one of these to
-    /// another, where the file system copies, and from one to /dev/null or to a socket that was adopted as unshared and in non-blocking
-    /// mode, in which it is to stay (Linux). Elsewhere this changes nothing.
+    /// another, where the file system copies, and from one to /dev/null, to a child's armed input, or to a socket that was adopted as unshared
+    /// and in non-blocking mode, in which it is to stay (Linux). Elsewhere this changes nothing.
     ///
     /// A move with a regular file (or a block device) waits for its disk in the thread that makes it, so only a thread that waits with
     /// [`wait`](Wait::wait) makes one. Under `.await` a file's bytes go through the buffer, and its disk is waited for by a thread of the
-    /// library's; between pipes and to /dev/null they stay in the kernel. So a task that passes a file on to a file gets neither holes nor a
+    /// library's; from pipes to pipes, sockets and /dev/null bytes stay in the kernel. So a task that passes a file on to a file gets neither holes nor a
     /// reflink, of which more below: where these count, call `wait()` on a thread that may block (tokio's `spawn_blocking`).
     ///
     /// From one regular file to another holes stay holes, and count as the bytes that a read finds there: wherever the destination's position is

@@ -4,6 +4,8 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "linux")]
+mod moved;
 
 /// So that nobody takes silence for a success. What is refused is tested where it is (`an_armed_input_is_refused_where_a_cut_does_not_show`).
 #[cfg(not(target_os = "linux"))]

@@ -46,7 +46,8 @@ fn steps_of(made: &Made) -> Option<&'static [StartStep]> {
     let steps: &[StartStep] = match made.name {
         // Taking over our end of a terminal is one of the last ones.
         "F_DUPFD_CLOEXEC (stream)" => &[StartStep::Hold, StartStep::Resources],
-        "F_DUPFD_CLOEXEC (child)"
+        "FIONBIO (pair)"
+        | "F_DUPFD_CLOEXEC (child)"
         | "pipe2 (child)"
         | "send (byte)"
         | "shutdown (pair)"

@@ -70,7 +70,7 @@ pub(crate) fn times(name: &str, code: Errno) -> u64 {
         // Tried again; no kernel refuses a position within the file for ever.
         "lseek (SEEK_SET)" => 2,
         // Waited for: a socket that is said to be writable takes something some time, or the waiting would be a loop.
-        "sendfile" if code == Errno::AGAIN => STORM,
+        "sendfile" | "splice (socket)" if code == Errno::AGAIN => STORM,
         // Waited out: a lack that lasts is told after a bound of seconds, which is too long for this.
         "send" | "sendmsg" if is_passing(code) => 3,
         _ if code == Errno::INTR => STORM,
@@ -180,6 +180,11 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "send" | "sendmsg" if is_passing(code) => false,
         // A read and a write do it then, unless it is the destination's: the transfer's scenario knows whether it had to be told.
         "splice" | "tee" => false,
+        // It does the same, but for what is said of the socket: it says so once.
+        "splice (socket)" => {
+            let class = classify(Call::Write, code);
+            class == Class::Gone || (class == Class::Io && code != Errno::IO)
+        }
         // It does the same, but for what a file's disk says: a pipe has none.
         "splice (file)" => matches!(classify(Call::Write, code), Class::Io | Class::Limit),
         // The buffer does it then.

@@ -205,7 +205,20 @@ pub(crate) const PIPES: &[Scenario] = &[
     heard("transfer-file-to-pipe-blocking", |s| {
         transferring::from_file(s, Manner::Blocking)
     }),
-    heard("transfer-file-to-socket-blocking", transferring::to_socket),
+    heard(
+        "transfer-file-to-socket-blocking",
+        transferring::file_to_socket,
+    ),
+    Scenario {
+        name: "transfer-pipe-to-socket",
+        run: |s| transferring::pipe_to_socket(s, Manner::Moved),
+        silent: OF_MOVES,
+    },
+    Scenario {
+        name: "transfer-pipe-to-socket-blocking",
+        run: |s| transferring::pipe_to_socket(s, Manner::Blocking),
+        silent: OF_MOVES,
+    },
     heard("transfer-pipe-to-file-blocking", transferring::to_file),
     heard("transfer-pipe-to-null", transferring::to_null),
     Scenario {

@@ -64,9 +64,14 @@ pub(crate) fn to_null(s: &mut Stage<'_>) {
 }
 
 /// From a file to a socket, by sendfile. By a thread that blocks.
-pub(crate) fn to_socket(s: &mut Stage<'_>) {
+pub(crate) fn file_to_socket(s: &mut Stage<'_>) {
     let data = noise(LARGE, 57);
     pass_all(s, (End::File, data), End::OwnSocket, Manner::Blocking);
+}
+
+/// From a pipe to a socket, by splice: only the socket can fail.
+pub(crate) fn pipe_to_socket(s: &mut Stage<'_>, manner: Manner) {
+    pass_all(s, (End::Pipe, noise(LARGE, 59)), End::OwnSocket, manner);
 }
 
 /// A part, then the rest to the end.

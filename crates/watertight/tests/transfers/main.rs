@@ -19,3 +19,5 @@ mod transfer_holes;
 mod transfer_polled;
 #[cfg(target_os = "linux")]
 mod transfer_reflink;
+#[cfg(target_os = "linux")]
+mod transfer_sockets;

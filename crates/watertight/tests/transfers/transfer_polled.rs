@@ -123,6 +123,7 @@ fn a_task_moves_no_file_inside_the_kernel() {
         (false, End::File),
         (false, End::Null),
         (false, End::Pipe),
+        (false, End::Socket),
     ] {
         for as_a_task in [true, false] {
             let from = source(&folder, is_file, &data);

@@ -1,14 +1,18 @@
 //! Consumers of an armed input, as a machine has them, and one of our own, which says what it saw.
 
+use super::moved::file;
 use crate::common::children::accounted;
 use crate::common::{PATIENCE, test_name};
 use rustix::io::Errno;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
-use watertight::{Child, Command, ErrorKind, Input, Output};
+use watertight::{Child, Command, ErrorKind, Input, Output, transfer};
 
 /// Makes this test binary the feeder of such a consumer, which the test kills.
 const CONSUMER: &str = "WATERTIGHT_CONSUMER";
+
+/// Has that feeder move the bytes there inside the kernel.
+const MOVED: &str = "WATERTIGHT_MOVED";
 
 /// The name of our own consumer.
 const OWN: &str = "";
@@ -166,8 +170,10 @@ fn a_consumer_of_our_own_reads_everything_and_then_the_end_or_a_reset() {
     let told = verdict(child);
     assert!(told.ends_with(&reset_told_by_own()), "{told}");
 
-    let told = verdict_behind_a_kill(OWN);
-    assert!(told.ends_with(&reset_told_by_own()), "{told}");
+    for is_moved in [false, true] {
+        let told = verdict_behind_a_kill(OWN, is_moved);
+        assert!(told.ends_with(&reset_told_by_own()), "{told}");
+    }
 }
 
 /// Of a child of our own: all the data first, then the error.
@@ -196,16 +202,28 @@ fn feeder() {
     };
     let mut child = consumer(&command).spawn().unwrap();
     let input = child.stdin.take().unwrap();
-    input.send(&vec![b'7'; FED_BYTES]).wait().unwrap();
-    input.until_transferred().wait().unwrap();
+    let data = vec![b'7'; FED_BYTES];
+    if std::env::var_os(MOVED).is_some() {
+        let from = file(&data);
+        let moving = transfer(&from, &input).in_kernel_everywhere();
+        let done = moving.wait().unwrap();
+        assert_eq!(done.in_kernel, FED_BYTES as u64);
+    } else {
+        input.send(&data).wait().unwrap();
+        input.until_transferred().wait().unwrap();
+    }
     eprintln!("fed");
     let _ = child.wait().wait();
     std::process::exit(1);
 }
 
-/// What a consumer says whose feeder is killed when it has sent everything and not ended it.
-fn verdict_behind_a_kill(command: &str) -> String {
-    let mut feeder = std::process::Command::new(std::env::current_exe().unwrap())
+/// What a consumer says whose feeder is killed when it has sent, or moved, everything and not ended it.
+fn verdict_behind_a_kill(command: &str, is_moved: bool) -> String {
+    let mut feeder = std::process::Command::new(std::env::current_exe().unwrap());
+    if is_moved {
+        feeder.env(MOVED, "1");
+    }
+    let mut feeder = feeder
         .args([
             "--exact",
             &test_name(module_path!(), "feeder"),
@@ -235,8 +253,10 @@ fn verdict_behind_a_kill(command: &str) -> String {
 fn a_killed_feeder_leaves_a_cut() {
     let _accounted = accounted();
     for command in CONSUMERS.into_iter().filter(|command| is_there(command)) {
-        let verdict = verdict_behind_a_kill(command);
-        assert!(verdict.ends_with("refused\n"), "{command}: {verdict}");
+        for is_moved in [false, true] {
+            let verdict = verdict_behind_a_kill(command, is_moved);
+            assert!(verdict.ends_with("refused\n"), "{command}: {verdict}");
+        }
     }
 }
 
