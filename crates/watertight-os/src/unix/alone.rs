@@ -66,13 +66,17 @@ mod tests {
     use std::os::fd::{AsFd, OwnedFd};
 
     fn is_nonblocking(fd: impl AsFd) -> bool {
-        flags_of(fd.as_fd()).unwrap().contains(OFlags::NONBLOCK)
+        flags_of(fd.as_fd())
+            .expect("it is open")
+            .contains(OFlags::NONBLOCK)
     }
 
     /// Our end of an armed pair, and a child's.
     fn armed(native: &Native) -> (Handle, OwnedFd) {
-        let (ours, theirs) = armed_pair().unwrap();
-        let ours = native.adopt_unshared(ours, Direction::Write).unwrap();
+        let (ours, theirs) = armed_pair().expect("a pair can be had");
+        let ours = native
+            .adopt_unshared(ours, Direction::Write)
+            .expect("it is adopted");
         ours.holds_a_byte();
         (ours, theirs)
     }
