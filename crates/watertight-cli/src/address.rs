@@ -339,10 +339,6 @@ fn descriptor(bytes: &[u8]) -> Result<u32, String> {
         .and_then(|text| text.parse().ok());
     match number.filter(|number| i32::try_from(*number).is_ok()) {
         None => Err("`fd:` takes the number of an open descriptor, as in `fd:3`".to_owned()),
-        Some(2) => Err(
-            "standard error carries the messages and the report; hand it over under another number: `fd:3` with `3>&2`"
-                .to_owned(),
-        ),
         Some(number) => Ok(number),
     }
 }
@@ -440,7 +436,7 @@ mod tests {
     #[test]
     fn empty_and_senseless_addresses_are_refused() {
         for text in [
-            "", ",append", "file:", "fifo:", "exec:", "exec:  ", "fd:", "fd:x", "fd:-1", "fd:2",
+            "", ",append", "file:", "fifo:", "exec:", "exec:  ", "fd:", "fd:x", "fd:-1",
         ] {
             assert!(destination(text).is_err(), "{text}");
         }

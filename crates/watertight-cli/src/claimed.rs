@@ -6,6 +6,8 @@ use crate::platform;
 use std::fs::File;
 use watertight::{Direction, OsHandle};
 
+/// Where our messages go.
+const STANDARD_ERROR: u32 = 2;
 /// The standard streams' numbers end here.
 const STANDARD_STREAMS: u32 = 3;
 
@@ -58,7 +60,15 @@ pub(crate) fn inherited(end: End, address: &Address, number: u32) -> Result<OsHa
         End::Source => Direction::Read,
         End::Destination(_) => Direction::Write,
     };
-    watertight::inherited(number, direction).map_err(|error| {
+    let opened = if number == STANDARD_ERROR {
+        // A copy: a terminal has our messages, too.
+        let copy = platform::standard_at_start(number);
+        let copy = copy.and_then(|()| platform::standard_copy(number));
+        copy.map_err(|error| error.to_string())
+    } else {
+        watertight::inherited(number, direction).map_err(|error| error.to_string())
+    };
+    opened.map_err(|error| {
         let way_out =
             "is it open? Open it where this program is started, as in `3<file` or `3>file`";
         (end, format!("cannot use {address}: {error}; {way_out}"))

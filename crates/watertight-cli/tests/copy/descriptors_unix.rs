@@ -5,7 +5,7 @@ use crate::harness::{EXE, Run, file, folder_with, run, strace};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -107,6 +107,29 @@ fn a_terminal_that_is_opened_is_not_the_controlling_one() {
     drop(child.stdin.take());
     child.wait().unwrap();
     assert!(has_terminal);
+}
+
+/// A terminal is made for both. What is said there is not lost because the data go there.
+#[test]
+fn a_terminal_that_has_the_data_has_the_messages_too() {
+    let (_folder, source, _) = folder_with(0);
+    fs::write(&source, "data\n").unwrap();
+    let (leading, following, _) = terminal();
+    let mut command = Command::new(EXE);
+    command
+        .args(["copy", "--progress", "never", "--expect-bytes", "7"])
+        .args([&file(&source), "fd:2"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(following);
+    let mut child = command.spawn().unwrap();
+    // Else the terminal would have no end.
+    drop(command);
+    let mut lines = BufReader::new(leading).lines();
+    assert_eq!(lines.next().unwrap().unwrap().trim_end(), "data");
+    let is_told = |line: std::io::Result<String>| line.unwrap().contains("exit code 7");
+    assert!(lines.any(is_told));
+    assert_eq!(child.wait().unwrap().code(), Some(7));
 }
 
 /// A loop device, until this is dropped.

@@ -293,6 +293,14 @@ fn messages_never_get_into_the_data() {
         "$W copy source log 2>>log",
         "$W copy source log,append 2>>log",
         "$W copy source other fd:5 5>log 2>&5",
+        // By its own name.
+        "$W copy source fd:2 2>log",
+        "$W copy source fd:2 2>>log",
+        "$W copy -q source fd:2 2>log",
+        "$W copy --report json --progress always source fd:2 2>log",
+        "$W copy --report-to account source fd:2 2>log",
+        "$W copy source other fd:2 2>&1 >/dev/null | cat >log",
+        "$W copy \"exec:sh -c 'echo oops >&2; cat source'\" fd:2 2>log",
         "$W copy \"exec:sh -c 'echo oops >&2; cat source'\" - >log 2>&1",
         "$W copy source - 'exec:wc -c' >log",
         // It must not grow by what is said about it.
@@ -318,6 +326,7 @@ fn a_failure_is_no_data_either() {
     let (folder, _, _) = folder_with(1000);
     for line in [
         "$W copy missing - >log 2>&1",
+        "$W copy missing fd:2 2>log",
         "$W copy --report json source missing/target - >log 2>&1",
         "$W copy --report-to log source - >log 2>&1",
     ] {

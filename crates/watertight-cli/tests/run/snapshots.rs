@@ -192,7 +192,6 @@ fn the_messages_are_as_they_are_written_down() {
         &["copy", "-", "unix:/x"],
         &["copy", "-", "a,appendix"],
         &["copy", "-", "exec:"],
-        &["copy", "-", "fd:2"],
         &["copy", "-", "-", "-"],
         &["copy", "--rate", "0", "source", "-"],
         &["copy", "--limit", "x", "source", "-"],
