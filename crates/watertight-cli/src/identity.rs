@@ -191,8 +191,10 @@ fn clash(one: &Known, other: &Known) -> String {
     format!("{one} and {other} are the same FIFO or device; write to another one")
 }
 
+/// Written in place, it would be destroyed. Written beside, it would not: it is refused all the same, as cp does, for nobody means that, and
+/// which of both it comes to depends on its links, its owner and its folder.
 pub(crate) fn same_file(one: &str, other: &str) -> String {
-    format!("{one} and {other} are the same file, which would destroy it; write to another file")
+    format!("{one} and {other} are the same file; write to another file")
 }
 
 /// The file behind standard error, if it is one.
