@@ -1,4 +1,4 @@
-//! Addresses: what a user writes for one end of a copy, taken apart. Nothing is opened here.
+//! Addresses: what a user writes for one end of a copy, taken apart. Nothing is opened here; only links are read, to know a descriptor's name.
 
 use crate::platform::{self, CommandLine};
 use crate::units::{base64, bytes_unless_text, printable};
@@ -149,6 +149,7 @@ impl Address {
             Some(other) => return Err(not_a_scheme(other, &argument.to_string_lossy())),
         };
         options.fit(&place, role)?;
+        let place = descriptor_of(place)?;
         Ok(Self {
             text: argument.to_string_lossy().into_owned(),
             bytes: bytes_unless_text(argument).map(<[u8]>::to_vec),
@@ -174,6 +175,29 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// A file whose name is that of a descriptor of ours is that descriptor. It is written as it was opened: so much is `append` and `inplace`.
+fn descriptor_of(place: Place) -> Result<Place, String> {
+    let number = match &place {
+        Place::File(path, _) => platform::own_descriptor(path),
+        Place::Exec(_) | Place::Fd(_) | Place::Fifo(_) => None,
+    };
+    match (number, place) {
+        (Some(number), Place::File(path, mode)) if mode.exclusive || mode.resume => {
+            let option = if mode.exclusive {
+                "exclusive"
+            } else {
+                "resume"
+            };
+            Err(format!(
+                "`{option}` is for files, and {} is descriptor {number} of this program; leave it out",
+                path.display()
+            ))
+        }
+        (Some(number), _) => Ok(Place::Fd(number)),
+        (None, place) => Ok(place),
     }
 }
 
@@ -418,6 +442,30 @@ mod tests {
         }
         assert!(source("a,append").unwrap_err().contains("for destinations"));
         assert!(source("a,resume").unwrap_err().contains("for destinations"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_descriptors_name_is_the_descriptor() {
+        assert!(matches!(source("/dev/stdin"), Ok(Place::Fd(0))));
+        for text in [
+            "/dev/fd/7",
+            "file:/dev/fd/7",
+            "/dev/fd/7,append",
+            "/dev/fd/7,create=no,inplace",
+        ] {
+            assert!(matches!(destination(text), Ok(Place::Fd(7))), "{text}");
+        }
+        for text in ["/dev/fd/7,exclusive", "/dev/stdout,resume"] {
+            assert!(
+                destination(text).unwrap_err().contains("for files"),
+                "{text}"
+            );
+        }
+        let address = Address::stream(OsStr::new("/dev/stdout"), 1).unwrap();
+        assert!(matches!(address.place, Place::Fd(1)));
+        // Who names a FIFO has it opened.
+        assert!(matches!(destination("fifo:/dev/fd/7"), Ok(Place::Fifo(_))));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) enum Reason {
     Asked,
     /// Extended attributes, on Unix access lists among them.
     Attributes,
-    /// The name leads to what is open already, as /dev/stdout does.
+    /// The name leads to what another process has open.
     Descriptor,
     /// Hidden, compressed and the like (Windows).
     FileAttributes,
@@ -58,7 +58,7 @@ pub(crate) struct Facts {
     pub(crate) is_append: bool,
     pub(crate) is_in_place_asked: bool,
     pub(crate) is_file: bool,
-    /// Its name leads to a descriptor, or to another file by now.
+    /// Its name leads to another process's descriptor, or to another file by now.
     pub(crate) is_descriptor: bool,
     /// How many names it has.
     pub(crate) links: u64,

@@ -58,7 +58,11 @@ pub(crate) const ADDRESSES: Topic = Topic {
                 "fifo:PATH",
                 "a FIFO (Unix); opening it waits for the other side",
             ),
-            ("fd:N", "a descriptor the program was started with (Unix)"),
+            (
+                "fd:N",
+                "a descriptor the program was started with (Unix), read or written as it was opened: nothing is emptied. So are its other \
+                 names: /dev/stdin, /dev/stdout, /dev/stderr, /dev/fd/N, /proc/self/fd/N, and links to them",
+            ),
             (
                 "exec:COMMAND",
                 "a child process. Of a source its standard output (its input is empty), of a destination its standard input \
@@ -208,7 +212,7 @@ pub(crate) const STREAMS: Topic = Topic {
             ),
             (
                 "fd:N",
-                "a descriptor the program was started with (Unix); fd:1 is ours",
+                "a descriptor the program was started with (Unix); fd:1 is ours, and so is /dev/stdout",
             ),
         ]),
         Paragraph(

@@ -15,7 +15,7 @@ pub(crate) use crate::unix_stderr::{
     PIECE_BYTES_MAX, unread_of, unread_of_stderr, write_stderr, write_stderr_at_once, write_within,
 };
 pub(crate) use crate::unix_words::{
-    CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string,
+    CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string, own_descriptor,
 };
 use rustix::io::Errno;
 use signal_hook::consts::{SIGUSR1, SIGXFSZ};

@@ -14,6 +14,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Write};
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
 use watertight::{Child, TerminalSize};
@@ -153,6 +154,11 @@ pub(crate) fn command_line(text: OsString) -> Result<CommandLine, String> {
 /// A name from its encoded bytes.
 pub(crate) fn os_string(bytes: &[u8]) -> Option<OsString> {
     String::from_utf8(bytes.to_vec()).ok().map(OsString::from)
+}
+
+/// The number, if the path is a name of a descriptor: here none is.
+pub(crate) fn own_descriptor(_: &Path) -> Option<u32> {
+    None
 }
 
 /// Whether this is a FIFO.

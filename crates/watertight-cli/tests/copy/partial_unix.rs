@@ -5,7 +5,9 @@ use crate::harness::{EXE, Run, copy, copy_as_nobody, file, folder_with, partial,
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -307,18 +309,98 @@ fn on_request_a_file_is_written_where_it_is() {
     assert_eq!(fs::read(&target).unwrap(), b"first");
 }
 
+/// The names of standard output. The shell that is replaced by the program knows its number.
+const NAMES_OF_STDOUT: [&str; 6] = [
+    "/dev/stdout",
+    "/dev/fd/1",
+    "/proc/self/fd/1",
+    "/proc/thread-self/fd/1",
+    "/proc/$$/fd/1",
+    "link",
+];
+
+/// Where it was opened, at its position, with its flags: what is there already stays, and what others write comes behind.
 #[test]
 fn a_descriptors_name_is_written_in_place() {
-    for name in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"] {
-        let (folder, _, bytes) = folder_with(1000);
-        symlink("/dev/stdout", folder.path().join("link")).unwrap();
-        let line = format!("$W copy --report json source {name} >target");
-        let run = Run::of(shell(folder.path(), &line)).expect(0);
-        expect_in_place(&run, "descriptor");
-        let target = folder.path().join("target");
-        assert_eq!(fs::read(&target).unwrap(), bytes, "{name}");
-        assert!(!partial(&target).exists());
+    for name in NAMES_OF_STDOUT {
+        for option in ["", ",append", ",inplace"] {
+            let (folder, _, bytes) = folder_with(1000);
+            symlink("/dev/stdout", folder.path().join("link")).unwrap();
+            let target = folder.path().join("target");
+            let copy = format!("sh -c 'exec \"$W\" copy -q source {name}{option}'");
+            let expect = |line: &str, before: &str, after: &str| {
+                let output = shell(folder.path(), line);
+                assert_eq!(output.status.code(), Some(0), "{line}: {output:?}");
+                let expected = [before.as_bytes(), &bytes, after.as_bytes()].concat();
+                assert!(fs::read(&target).unwrap() == expected, "{line}");
+                assert!(!partial(&target).exists(), "{line}");
+            };
+            expect(&format!("{copy} >target"), "", "");
+            fs::write(&target, "before\n").unwrap();
+            expect(&format!("{copy} >>target"), "before\n", "");
+            let line = format!("{{ echo header; {copy}; echo trailer; }} >target");
+            expect(&line, "header\n", "trailer\n");
+        }
     }
+    // It is reported as `-` is.
+    let (folder, _, _) = folder_with(1000);
+    let line = "$W copy --report json source /dev/stdout >target";
+    let run = Run::of(shell(folder.path(), line)).expect(0);
+    assert!(run.destination(0)["how"].is_null(), "{}", run.report);
+}
+
+#[test]
+fn every_descriptor_has_such_names() {
+    for (line, expected) in [
+        ("$W copy -q source /dev/stderr 2>>target", "old"),
+        ("$W copy -q source /dev/fd/5 5>>target", "old"),
+        (
+            "{ echo old; $W copy -q source /dev/fd/5; } 5>target >&5",
+            "old\n",
+        ),
+        ("$W run --stdout /dev/stdout -- cat source >>target", "old"),
+        ("$W run --stdout /dev/fd/5 -- cat source 5>>target", "old"),
+    ] {
+        let (folder, _, target, bytes) = with_old_file();
+        let output = shell(folder.path(), line);
+        assert_eq!(output.status.code(), Some(0), "{line}: {output:?}");
+        let expected = [expected.as_bytes(), &bytes].concat();
+        assert!(fs::read(&target).unwrap() == expected, "{line}");
+    }
+    // A source is read from where it is.
+    for name in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"] {
+        let (folder, _, bytes) = folder_with(1000);
+        let line = format!(
+            "{{ dd bs=400 count=1 of=first 2>/dev/null; $W copy -q {name} rest; }} <source"
+        );
+        let output = shell(folder.path(), &line);
+        assert_eq!(output.status.code(), Some(0), "{line}: {output:?}");
+        assert_eq!(fs::read(folder.path().join("rest")).unwrap(), bytes[400..]);
+    }
+    // It is the same one, and not another one of the same file.
+    let (folder, _, _) = folder_with(1000);
+    let output = shell(folder.path(), "$W copy source - /dev/stdout >target");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+/// It cannot be opened by its name.
+#[test]
+fn a_socket_has_a_descriptors_name_too() {
+    let (_folder, source, bytes) = folder_with(1000);
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = Command::new(EXE);
+    command.args(["copy", &file(&source), "/dev/stdout"]);
+    command.stdin(Stdio::null()).stdout(OwnedFd::from(theirs));
+    let output = command.output().unwrap();
+    drop(command);
+    assert!(output.status.success(), "{output:?}");
+    let mut arrived = Vec::new();
+    ours.read_to_end(&mut arrived).unwrap();
+    assert!(arrived == bytes);
+}
+
+#[test]
+fn a_device_is_written_in_place() {
     let (_folder, source, _) = folder_with(1000);
     let run = run([file(&source), "/dev/null".to_owned()]).expect(0);
     expect_in_place(&run, "no_file");

@@ -212,6 +212,8 @@ fn the_messages_are_as_they_are_written_down() {
         &["copy", ".", "target"],
         &["copy", "source", "source"],
         &["copy", "source", "fd:99"],
+        &["copy", "source", "/dev/fd/99"],
+        &["copy", "source", "/dev/stdout,exclusive"],
         &["copy", "source", "fifo:source"],
         &["copy", "source", "exec:no-such-program-here"],
         &["copy", "--report-to", "missing/report", "source", "target"],
