@@ -39,6 +39,7 @@ mod last_reader;
 mod meter;
 mod mixing;
 mod moving;
+mod names;
 mod oom;
 mod opened;
 mod orphans;

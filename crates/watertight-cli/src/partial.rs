@@ -4,25 +4,16 @@
 //! Everything is decided before the first byte (`how.rs`): what a new file in the old one's place would lack means in place.
 
 use crate::address::FileMode;
-use crate::created::{Created, LINKS_MAX, create, open_or_create};
+use crate::created::{Created, create, open_or_create};
 use crate::file_identity;
 use crate::how::{Facts, How, Reason, decide, refusal};
+use crate::names::{Names, folder_of};
 use crate::platform;
 use crate::resume::{self, Beside, Prefix};
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-
-const SUFFIX: &str = ".partial";
-
-/// The names of a destination's file in its folder, where its links lead: its own, and the one beside.
-#[derive(Debug)]
-pub(crate) struct Names {
-    folder: PathBuf,
-    own: OsString,
-    beside: OsString,
-}
 
 /// A destination's file, open.
 pub(crate) struct OpenedFile {
@@ -74,77 +65,6 @@ pub(crate) struct Placed {
     /// The file beside that was left.
     pub(crate) partial: Option<OsString>,
     pub(crate) error: Option<String>,
-}
-
-impl Names {
-    /// None for what has no name of its own: a descriptor's name, or one like `folder/`.
-    pub(crate) fn of(path: &Path) -> io::Result<Option<Self>> {
-        let Some(path) = follow(path)? else {
-            return Ok(None);
-        };
-        let Some(own) = path.file_name() else {
-            return Ok(None);
-        };
-        let (whole, end) = (path.as_os_str().as_encoded_bytes(), own.as_encoded_bytes());
-        if !whole.ends_with(end) {
-            return Ok(None);
-        }
-        let mut beside = own.to_owned();
-        beside.push(SUFFIX);
-        Ok(Some(Self {
-            folder: folder_of(&path).to_owned(),
-            own: own.to_owned(),
-            beside,
-        }))
-    }
-
-    /// The folder, to look at it.
-    pub(crate) fn folder(&self) -> &Path {
-        if self.folder.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            &self.folder
-        }
-    }
-
-    /// Whether both, in one folder, are names of one file.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.own == other.own
-    }
-
-    /// Whether one, in the same folder, is written under the other's name.
-    pub(crate) fn is_in_the_way(&self, other: &Self) -> bool {
-        self.beside == other.own || self.own == other.beside
-    }
-
-    fn target(&self) -> PathBuf {
-        self.folder.join(&self.own)
-    }
-
-    fn partial(&self) -> PathBuf {
-        self.folder.join(&self.beside)
-    }
-}
-
-/// Where the path's links lead. None: to a descriptor.
-fn follow(path: &Path) -> io::Result<Option<PathBuf>> {
-    let mut path = path.to_owned();
-    for _ in 0..LINKS_MAX {
-        if platform::is_system_name(&path) {
-            return Ok(None);
-        }
-        let Ok(target) = std::fs::read_link(&path) else {
-            return Ok(Some(path));
-        };
-        path = folder_of(&path).join(target);
-    }
-    Err(io::Error::other(
-        "the links lead from one to the next without an end",
-    ))
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new(""))
 }
 
 /// Opens a destination's file, and decides how it is written. Nothing is truncated: it may turn out to be the source.
@@ -584,15 +504,5 @@ mod tests {
             assert_eq!(placed.error, None);
         }
         assert_eq!(fs::read(&path).unwrap(), b"xx");
-    }
-
-    #[test]
-    fn a_name_of_no_file_has_no_place_beside() {
-        for odd in ["a/", "a/.", "..", "/"] {
-            assert!(Names::of(Path::new(odd)).unwrap().is_none(), "{odd}");
-        }
-        let names = Names::of(Path::new("a")).unwrap().unwrap();
-        assert_eq!(names.folder(), Path::new("."));
-        assert_eq!(names.partial(), Path::new("a.partial"));
     }
 }
