@@ -19,9 +19,10 @@ pub(crate) struct Names {
 impl Names {
     /// None for what has no name of its own: a descriptor's name, or one like `folder/`.
     pub(crate) fn of(path: &Path) -> io::Result<Option<Self>> {
-        let Some(path) = follow(path)? else {
+        let (path, is_descriptor) = follow(path)?;
+        if is_descriptor {
             return Ok(None);
-        };
+        }
         let Some(own) = path.file_name() else {
             return Ok(None);
         };
@@ -68,21 +69,27 @@ impl Names {
     }
 }
 
-/// Where the path's links lead. None: to a descriptor.
-fn follow(path: &Path) -> io::Result<Option<PathBuf>> {
+/// Where the path's links lead, and whether that is a descriptor of another process.
+fn follow(path: &Path) -> io::Result<(PathBuf, bool)> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
         if platform::is_system_name(&path) {
-            return Ok(None);
+            return Ok((path, true));
         }
         let Ok(target) = std::fs::read_link(&path) else {
-            return Ok(Some(path));
+            return Ok((path, false));
         };
         path = folder_of(&path).join(target);
     }
     Err(io::Error::other(
         "the links lead from one to the next without an end",
     ))
+}
+
+/// Whether the name is that of a descriptor by which another process appends: what is there is not ours to empty or to overwrite.
+pub(crate) fn is_appended_elsewhere(path: &Path) -> bool {
+    let found = follow(path);
+    found.is_ok_and(|(name, is_descriptor)| is_descriptor && platform::appends(&name))
 }
 
 /// The folder of a name as it is written: empty for one that is here.

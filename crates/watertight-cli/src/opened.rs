@@ -11,6 +11,8 @@ pub(crate) struct OpenedPath {
     pub(crate) metadata: Metadata,
     /// There was no such file before.
     pub(crate) created: Option<Created>,
+    /// Written is only behind what is there: it is not emptied.
+    pub(crate) is_appended: bool,
     /// The file that this one is to replace.
     pub(crate) replaced: Option<File>,
     /// What this one has already, if it was taken over.

@@ -7,7 +7,7 @@ use crate::address::FileMode;
 use crate::created::{Created, create, open_or_create};
 use crate::file_identity;
 use crate::how::{Facts, How, Reason, decide, refusal};
-use crate::names::{Names, folder_of};
+use crate::names::{Names, folder_of, is_appended_elsewhere};
 use crate::platform;
 use crate::resume::{self, Beside, Prefix};
 use std::ffi::OsString;
@@ -21,6 +21,8 @@ pub(crate) struct OpenedFile {
     pub(crate) file: File,
     /// There was no such file before.
     pub(crate) created: Option<Created>,
+    /// Written is only behind what is there.
+    pub(crate) is_appended: bool,
     /// The file that the one beside is to replace.
     pub(crate) replaced: Option<File>,
     /// What the file beside has, if it was left by a copy that was cut and is taken over.
@@ -69,8 +71,9 @@ pub(crate) struct Placed {
 
 /// Opens a destination's file, and decides how it is written. Nothing is truncated: it may turn out to be the source.
 pub(crate) fn open(path: &Path, mode: FileMode) -> io::Result<OpenedFile> {
+    let is_appended = mode.append || is_appended_elsewhere(path);
     let mut options = platform::open_options();
-    options.append(mode.append).write(true);
+    options.append(is_appended).write(true);
     if mode.exclusive {
         // A link that leads nowhere counts, too.
         return match std::fs::symlink_metadata(path) {
@@ -80,7 +83,7 @@ pub(crate) fn open(path: &Path, mode: FileMode) -> io::Result<OpenedFile> {
     }
     // By the system, and not where we follow the links: it may have rules about them.
     match options.open(path) {
-        Ok(file) => open_existing(path, mode, file),
+        Ok(file) => open_existing(path, mode, is_appended, file),
         Err(error) if error.kind() == ErrorKind::NotFound && !mode.must_exist => {
             open_new(&options, path, mode)
         }
@@ -88,7 +91,12 @@ pub(crate) fn open(path: &Path, mode: FileMode) -> io::Result<OpenedFile> {
     }
 }
 
-fn open_existing(path: &Path, mode: FileMode, file: File) -> io::Result<OpenedFile> {
+fn open_existing(
+    path: &Path,
+    mode: FileMode,
+    is_appended: bool,
+    file: File,
+) -> io::Result<OpenedFile> {
     let metadata = file.metadata()?;
     let names = if metadata.is_file() {
         Names::of(path)?
@@ -114,6 +122,7 @@ fn open_existing(path: &Path, mode: FileMode, file: File) -> io::Result<OpenedFi
             OpenedFile {
                 file,
                 created: None,
+                is_appended,
                 replaced: None,
                 prefix: None,
                 placing: Placing::InPlace {
@@ -197,6 +206,7 @@ fn beside(made: Beside, names: Names, mode: FileMode) -> OpenedFile {
     OpenedFile {
         file: made.file,
         created: None,
+        is_appended: false,
         replaced: None,
         prefix: made.prefix,
         placing: Placing::Beside(partial),
@@ -243,6 +253,7 @@ fn open_new(options: &OpenOptions, path: &Path, mode: FileMode) -> io::Result<Op
     Ok(OpenedFile {
         file,
         created,
+        is_appended: mode.append,
         replaced: None,
         prefix: None,
         placing: Placing::InPlace { reason, new_in },

@@ -271,14 +271,13 @@ impl Paths {
     ) -> Result<Beginning, Failure> {
         let mut truncations = Vec::new();
         for (end, address) in ends.iter().copied() {
-            let (End::Destination(index), Place::File(_, FileMode { append: false, .. })) =
-                (end, &address.place)
-            else {
+            let (End::Destination(index), Place::File(..)) = (end, &address.place) else {
                 continue;
             };
-            let opened = self.destinations[index]
-                .as_ref()
-                .filter(|opened| opened.metadata.len() > 0 && opened.prefix.is_none());
+            let is_overwritten = |opened: &&OpenedPath| {
+                opened.metadata.len() > 0 && opened.prefix.is_none() && !opened.is_appended
+            };
+            let opened = self.destinations[index].as_ref().filter(is_overwritten);
             if let Some(opened) = opened.filter(|opened| opened.metadata.is_file()) {
                 let file = opened
                     .file
@@ -407,6 +406,7 @@ fn open_file(path: &Path, mode: FileMode) -> io::Result<OpenedPath> {
         metadata: opened.file.metadata()?,
         file: opened.file,
         created: opened.created,
+        is_appended: opened.is_appended,
         replaced: opened.replaced,
         prefix: opened.prefix.map(Box::new),
         placing: Some(Box::new(opened.placing)),
@@ -419,6 +419,7 @@ fn as_it_is(file: File) -> io::Result<OpenedPath> {
         metadata: file.metadata()?,
         file,
         created: None,
+        is_appended: false,
         replaced: None,
         prefix: None,
         placing: None,

@@ -3,7 +3,7 @@
 //! What is opened here is handed to the command as it is. Only what an option of ours has to see goes through our hands
 //! (`supervise.rs`). All or nothing: no file is emptied before everything else is open.
 
-use crate::address::{Address, ExecOptions, FileMode, Place};
+use crate::address::{Address, ExecOptions, Place};
 use crate::claimed::Claimed;
 use crate::discarded::{Discarded, closed};
 use crate::end::End;
@@ -206,10 +206,7 @@ impl Part {
             name: address.to_string(),
             end: Some(end),
             is_opened: opened.is_some(),
-            is_appended: matches!(
-                &address.place,
-                Place::File(_, FileMode { append: true, .. })
-            ),
+            is_appended: opened.is_some_and(|opened| opened.is_appended),
         })
     }
 }

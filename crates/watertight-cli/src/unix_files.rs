@@ -1,6 +1,8 @@
 //! Files on Unix: what a file has that another one in its place would lack, and how a file gets its name.
 
-pub(crate) use system::{is_frozen, is_on_other_mount, is_system_name, rename_new, take_over};
+pub(crate) use system::{
+    appends, is_frozen, is_on_other_mount, is_system_name, rename_new, take_over,
+};
 
 use crate::created::create;
 use crate::renaming::rename_by;
@@ -104,9 +106,9 @@ mod system {
     use super::hold_and_rename;
     use crate::how::Reason;
     use rustix::fs::{
-        AtFlags, CWD, IFlags, PROC_SUPER_MAGIC, RenameFlags, Statx, StatxAttributes, StatxFlags,
-        XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, ioctl_getflags, renameat_with,
-        statfs, statx,
+        AtFlags, CWD, IFlags, OFlags, PROC_SUPER_MAGIC, RenameFlags, Statx, StatxAttributes,
+        StatxFlags, XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, ioctl_getflags,
+        renameat_with, statfs, statx,
     };
     use rustix::io::Errno;
     use std::fs::{File, Permissions};
@@ -139,6 +141,19 @@ mod system {
             .filter(|folder| !folder.as_os_str().is_empty());
         let found = statfs(folder.unwrap_or(Path::new(".")));
         found.is_ok_and(|found| found.f_type == PROC_SUPER_MAGIC)
+    }
+
+    /// /proc/PID/fdinfo/N: whether the name in /proc is that of a descriptor that appends. What is not known is taken for one that does not.
+    pub(crate) fn appends(name: &Path) -> bool {
+        let (Some(folder), Some(number)) = (name.parent(), name.file_name()) else {
+            return false;
+        };
+        // Found from the folder itself, which may be a link or where we are.
+        let known = folder.join("../fdinfo").join(number);
+        let known = std::fs::read_to_string(known).unwrap_or_default();
+        let flags = known.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+        flags.is_some_and(|flags| OFlags::from_bits_retain(flags).contains(OFlags::APPEND))
     }
 
     /// statx: whether a file is not on the mount that its folder is on: it is mounted by itself, and cannot be replaced.
@@ -256,6 +271,11 @@ mod system {
     /// Whether the name leads to what a descriptor has open.
     pub(crate) fn is_system_name(path: &Path) -> bool {
         path.starts_with("/dev/fd") || path.starts_with("/proc")
+    }
+
+    /// Whether the name is that of a descriptor that appends: that is not told here.
+    pub(crate) fn appends(_: &Path) -> bool {
+        false
     }
 
     /// Whether a file is not on the device that its folder is on.

@@ -3,9 +3,9 @@
 use crate::outlook::Outlook;
 use crate::requests::Signal;
 pub(crate) use crate::windows_files::{
-    is_frozen, is_on_other_mount, is_system_name, is_unread_fifo, links, lock, lock_holder,
-    open_options, open_to_write, private_options, rename, rename_new, resume_options, sync_folder,
-    take_over,
+    appends, is_frozen, is_on_other_mount, is_system_name, is_unread_fifo, links, lock,
+    lock_holder, open_options, open_to_write, private_options, rename, rename_new, resume_options,
+    sync_folder, take_over,
 };
 use console::Term;
 use same_file::Handle;

@@ -45,6 +45,11 @@ pub(crate) fn is_system_name(_: &Path) -> bool {
     false
 }
 
+/// Whether the name is that of a descriptor that appends: there are none.
+pub(crate) fn appends(_: &Path) -> bool {
+    false
+}
+
 /// Whether a file is mounted by itself: none is.
 pub(crate) fn is_on_other_mount(_: &File, _: &Path) -> bool {
     false

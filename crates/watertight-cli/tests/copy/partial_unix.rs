@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// A source that ends badly after five bytes.
 const FAILING: &str = "exec:sh -c \"printf first; exit 1\"";
@@ -397,6 +397,49 @@ fn a_socket_has_a_descriptors_name_too() {
     let mut arrived = Vec::new();
     ours.read_to_end(&mut arrived).unwrap();
     assert!(arrived == bytes);
+}
+
+/// Its position is that process's own. So what it appends is not emptied, and ours comes behind it.
+#[test]
+fn another_processs_descriptor_is_appended_to_if_that_one_appends() {
+    let hold = |stdout: Stdio| {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped()).stdout(stdout);
+        command.spawn().unwrap()
+    };
+    let end = |mut holder: Child, last: &[u8]| {
+        holder.stdin.take().unwrap().write_all(last).unwrap();
+        assert!(holder.wait().unwrap().success());
+    };
+    let name = |holder: &Child| format!("/proc/{}/fd/1", holder.id());
+    let (folder, source, target, bytes) = with_old_file();
+    let source = file(&source);
+    let appending = File::options().append(true).open(&target).unwrap();
+    let holder = hold(appending.into());
+    symlink(name(&holder), folder.path().join("link")).unwrap();
+    for address in [name(&holder), file(&folder.path().join("link"))] {
+        let run = run([&source, &address]).expect(0);
+        expect_in_place(&run, "descriptor");
+    }
+    end(holder, b"last");
+    let expected = [&b"old"[..], &bytes, &bytes, b"last"].concat();
+    assert!(fs::read(&target).unwrap() == expected);
+    // One that does not append is overwritten, as by the shell.
+    fs::write(&target, [b'x'; 2000]).unwrap();
+    let writing = File::options().write(true).open(&target).unwrap();
+    let holder = hold(writing.into());
+    let run = run([&source, &name(&holder)]).expect(0);
+    expect_in_place(&run, "descriptor");
+    assert!(fs::read(&target).unwrap() == bytes);
+    end(holder, b"");
+    let mut holder = hold(Stdio::piped());
+    let run = crate::harness::run([&source, &name(&holder)]).expect(0);
+    expect_in_place(&run, "no_file");
+    let mut arrived = vec![0; bytes.len()];
+    let stdout = holder.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut arrived).unwrap();
+    assert!(arrived == bytes);
+    end(holder, b"");
 }
 
 #[test]
