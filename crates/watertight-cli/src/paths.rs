@@ -381,7 +381,7 @@ fn open_source(address: &Address) -> Result<OpenedPath, String> {
     inspect(End::Source, address, path).map_err(|(_, text)| text)?;
     let opened = platform::open_options().read(true).open(path);
     let opened = opened.and_then(as_it_is);
-    opened.map_err(|error| cannot_open("read", address, &error))
+    opened.map_err(|error| cannot_open(End::Source, address, &error))
 }
 
 fn open_destination(address: &Address) -> Result<OpenedPath, String> {
@@ -396,7 +396,7 @@ fn open_destination(address: &Address) -> Result<OpenedPath, String> {
             .open(path)
             .and_then(as_it_is),
     };
-    opened.map_err(|error| cannot_open("write", address, &error))
+    opened.map_err(|error| cannot_open(End::Destination(0), address, &error))
 }
 
 /// Not truncated here: it may turn out to be the source. If this fails, what was made goes.
@@ -453,22 +453,23 @@ fn inspect(end: End, address: &Address, path: &Path) -> Result<Option<Metadata>,
     }
 }
 
-fn cannot_open(verb: &str, address: &Address, error: &io::Error) -> String {
-    let ways_out = [
-        (
-            io::ErrorKind::AlreadyExists,
-            "; leave `exclusive` out to overwrite it",
-        ),
-        (
-            io::ErrorKind::NotFound,
-            "; check the path (a destination's folder must exist)",
-        ),
-        (
-            io::ErrorKind::PermissionDenied,
-            "; its permissions do not allow it",
-        ),
-    ];
-    let way_out = ways_out.iter().find(|(kind, _)| *kind == error.kind());
-    let way_out = way_out.map_or("", |(_, text)| text);
+fn cannot_open(end: End, address: &Address, error: &io::Error) -> String {
+    let verb = match end {
+        End::Destination(_) => "write",
+        End::Source => "read",
+    };
+    let must_exist = matches!(&address.place, Place::File(_, mode) if mode.must_exist);
+    let way_out = match (error.kind(), end) {
+        (io::ErrorKind::AlreadyExists, _) => "; leave `exclusive` out to overwrite it",
+        (io::ErrorKind::NotFound, End::Source) => "; check the path",
+        (io::ErrorKind::NotFound, End::Destination(_)) if must_exist => {
+            "; check the path, or leave `create=no` out to have it made"
+        }
+        (io::ErrorKind::NotFound, End::Destination(_)) => {
+            "; check the path (a destination's folder must exist)"
+        }
+        (io::ErrorKind::PermissionDenied, _) => "; its permissions do not allow it",
+        _ => "",
+    };
     format!("cannot open {address} to {verb} it: {error}{way_out}")
 }

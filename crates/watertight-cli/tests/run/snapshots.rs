@@ -209,6 +209,7 @@ fn the_messages_are_as_they_are_written_down() {
         ],
         &["copy", "missing", "target"],
         &["copy", "source", "missing/target"],
+        &["copy", "source", "missing,create=no"],
         &["copy", ".", "target"],
         &["copy", "source", "source"],
         &["copy", "source", "fd:99"],
