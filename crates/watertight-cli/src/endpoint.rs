@@ -19,7 +19,8 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 use watertight::{
-    Child, OsHandle, PipeReader, PipeWriter, ReaderOptions, StartError, StartStep, WriterOptions,
+    AdoptError, Child, OsHandle, PipeReader, PipeWriter, ReaderOptions, StartError, StartStep,
+    Step, WriterOptions,
 };
 
 /// Everything open.
@@ -216,8 +217,28 @@ fn reader_options(flags: &CopyFlags) -> ReaderOptions {
         .exact(flags.limit.is_some())
 }
 
-fn cannot_adopt(end: End, address: &Address, error: &watertight::AdoptError) -> Failure {
-    (end, format!("cannot use {address}: {error}"))
+fn cannot_adopt(end: End, address: &Address, error: &AdoptError) -> Failure {
+    let way_out = match (&address.place, error.step) {
+        (Place::Fd(number), Step::InspectAccess) => open_the_other_way(end, *number),
+        _ => String::new(),
+    };
+    (end, format!("cannot use {address}: {error}{way_out}"))
+}
+
+/// What to do about a descriptor that cannot be read, or cannot be written.
+fn open_the_other_way(end: End, number: u32) -> String {
+    let (purpose, sign, default) = match end {
+        End::Destination(_) => ("writing", '>', 1),
+        End::Source => ("reading", '<', 0),
+    };
+    let redirection = if number == default {
+        format!("{sign}file")
+    } else {
+        format!("{number}{sign}file")
+    };
+    format!(
+        "; is it open for {purpose}? Open it so where this program is started, as in `{redirection}`"
+    )
 }
 
 /// Starts the child, if the address is one.

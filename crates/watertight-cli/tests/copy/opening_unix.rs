@@ -219,6 +219,31 @@ fn a_source_that_grows_is_copied_to_its_end() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_descriptor_that_is_open_the_other_way_is_told_how_to_open_it() {
+    let (folder, _, _) = folder_with(1000);
+    fs::write(folder.path().join("other"), "x").unwrap();
+    for (line, words) in [
+        (
+            "$W copy source fd:3 3<other",
+            "writing? Open it so where this program is started, as in `3>file`",
+        ),
+        ("$W copy fd:3 target 3>>other", "as in `3<file`"),
+        ("$W copy source - 1<other", "as in `>file`"),
+        (
+            "$W copy - target 0>>other",
+            "reading? Open it so where this program is started, as in `<file`",
+        ),
+    ] {
+        let output = shell(folder.path(), line);
+        assert_eq!(code(&output), Some(3), "{line}");
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+        let other = fs::read(folder.path().join("other")).unwrap();
+        assert_eq!(other, b"x", "{line}");
+    }
+}
+
+#[test]
 fn what_is_left_of_a_redirected_file_is_its_size() {
     let (folder, _, bytes) = folder_with(1000);
     let line =
