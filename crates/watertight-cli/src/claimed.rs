@@ -20,12 +20,20 @@ pub(crate) struct Claimed {
 
 impl Claimed {
     pub(crate) fn take<'a>(ends: impl IntoIterator<Item = (End, &'a Address)>) -> Self {
-        let (mut files, mut failure) = (Vec::new(), None);
+        let mut files: Vec<(u32, File)> = Vec::new();
+        let mut failure = None;
         for (end, address) in ends {
             if let Place::Fd(number) = address.place
                 && number >= STANDARD_STREAMS
             {
-                match inherited(end, address, number) {
+                // One that got its number since is ours.
+                let mut ours = files.iter().map(|(_, file)| file);
+                let handle = if ours.any(|file| platform::has_number(file, number)) {
+                    Err(cannot_use(end, address, "the number was free"))
+                } else {
+                    inherited(end, address, number)
+                };
+                match handle {
                     Ok(handle) => files.push((number, File::from(handle))),
                     Err(error) => failure = failure.or(Some(error)),
                 }
@@ -68,9 +76,10 @@ pub(crate) fn inherited(end: End, address: &Address, number: u32) -> Result<OsHa
     } else {
         watertight::inherited(number, direction).map_err(|error| error.to_string())
     };
-    opened.map_err(|error| {
-        let way_out =
-            "is it open? Open it where this program is started, as in `3<file` or `3>file`";
-        (end, format!("cannot use {address}: {error}; {way_out}"))
-    })
+    opened.map_err(|error| cannot_use(end, address, &error))
+}
+
+fn cannot_use(end: End, address: &Address, error: &str) -> Failure {
+    let way_out = "is it open? Open it where this program is started, as in `3<file` or `3>file`";
+    (end, format!("cannot use {address}: {error}; {way_out}"))
 }

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use signal_hook::consts::{SIGUSR1, SIGXFSZ};
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
@@ -152,6 +152,11 @@ pub(crate) fn standard_copy(number: u32) -> io::Result<OwnedFd> {
         1 => io::stdout().as_fd().try_clone_to_owned(),
         _ => io::stderr().as_fd().try_clone_to_owned(),
     }
+}
+
+/// Whether the file has this number here.
+pub(crate) fn has_number(file: &File, number: u32) -> bool {
+    i32::try_from(number) == Ok(file.as_raw_fd())
 }
 
 /// A second descriptor to sync what this one leads to, if that is a file or a block device.

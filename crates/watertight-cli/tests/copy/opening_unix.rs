@@ -218,6 +218,24 @@ fn a_source_that_grows_is_copied_to_its_end() {
     assert_eq!(run.report["sources"][0]["size_at_start"], LARGE);
 }
 
+/// Also where a descriptor that the program makes for itself gets the number.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_descriptor_that_is_not_open_is_told_as_that() {
+    let (folder, _, _) = folder_with(1000);
+    for line in [
+        "$W copy source fd:3 3>&-",
+        "$W copy source fd:3 fd:4 3>other 4>&-",
+        "$W copy fd:4 fd:3 4<source 3>&-",
+        "$W run --stdout fd:3 -- true 3>&-",
+    ] {
+        let output = shell(folder.path(), line);
+        let told = stderr(&output);
+        assert_ne!(code(&output), Some(0), "{line}");
+        assert!(told.contains("is it open?"), "{line}: {told}");
+    }
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_descriptor_that_is_open_the_other_way_is_told_how_to_open_it() {

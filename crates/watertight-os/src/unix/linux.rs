@@ -84,6 +84,10 @@ pub(super) fn duplicate_by_number(number: i32, direction: Direction) -> Result<O
     let this = rustix::process::getpid();
     let copied = fallible("pidfd_getfd", Call::Make, || {
         let this = rustix::process::pidfd_open(this, PidfdFlags::empty())?;
+        // The number was free, and is ours for a moment.
+        if this.as_raw_fd() == number {
+            return Err(Errno::BADF);
+        }
         rustix::process::pidfd_getfd(this, number, PidfdGetfdFlags::empty())
     });
     let ours = match copied {
