@@ -1,7 +1,7 @@
 //! A destination's file is written beside its place and renamed when the copy was whole, unless something would be lost by that.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
-use crate::harness::{EXE, Run, copy, copy_as_nobody, file, folder_with, partial, run};
+use crate::harness::{EXE, Run, copy, copy_as_nobody, file, folder_with, partial, run, strace};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -381,6 +381,28 @@ fn every_descriptor_has_such_names() {
     let (folder, _, _) = folder_with(1000);
     let output = shell(folder.path(), "$W copy source - /dev/stdout >target");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+/// As in a container whose filter has no pidfd_getfd, and on an old system.
+#[test]
+fn a_descriptor_is_the_same_also_where_its_duplicate_is_forbidden() {
+    if !strace::may_trace() {
+        return;
+    }
+    for code in ["EPERM", "ENOSYS"] {
+        let (folder, _, target, bytes) = with_old_file();
+        let tracer = format!(
+            "strace -f -qq -o calls -e trace=?pidfd_getfd -e inject=?pidfd_getfd:error={code}"
+        );
+        let line = format!("{tracer} $W copy -q source /dev/fd/5 5>>target");
+        let output = shell(folder.path(), &line);
+        assert_eq!(output.status.code(), Some(0), "{line}: {output:?}");
+        let expected = [&b"old"[..], &bytes].concat();
+        assert!(fs::read(&target).unwrap() == expected, "{line}");
+        if strace::failed(&folder.path().join("calls")) == 0 {
+            println!("skipped: this machine has no such call, or strace does not know it");
+        }
+    }
 }
 
 /// It cannot be opened by its name.

@@ -14,7 +14,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use rustix::pty::OpenptFlags;
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 use watertight_core::{Class, OsCode};
 
@@ -78,9 +78,9 @@ pub(super) fn probe() -> Result<Features, Errno> {
     })
 }
 
-/// pidfd_getfd of a number in this process: a duplicate, close-on-exec, of whatever has the number. The kernel does what a
-/// thread could do through `/proc/self/fd`, which takes its place where the call is forbidden (it opens no socket).
-pub(super) fn duplicate_by_number(number: i32, direction: Direction) -> Result<OwnedFd, Errno> {
+/// pidfd_getfd of a number in this process: a duplicate, close-on-exec, of whatever has the number. Where the call is forbidden or
+/// unknown, fcntl takes its place.
+pub(super) fn duplicate_by_number(number: i32, _: Direction) -> Result<OwnedFd, Errno> {
     let this = rustix::process::getpid();
     let copied = fallible("pidfd_getfd", Call::Make, || {
         let this = rustix::process::pidfd_open(this, PidfdFlags::empty())?;
@@ -90,29 +90,26 @@ pub(super) fn duplicate_by_number(number: i32, direction: Direction) -> Result<O
         }
         rustix::process::pidfd_getfd(this, number, PidfdGetfdFlags::empty())
     });
-    let ours = match copied {
-        Err(Errno::NOSYS | Errno::PERM) => open_by_number(number, direction)?,
-        copied => copied?,
-    };
+    if let Err(Errno::NOSYS | Errno::PERM) = copied {
+        return duplicate_unseen(number);
+    }
+    let ours = copied?;
     fallible("F_DUPFD_CLOEXEC", Call::Make, || {
         rustix::io::fcntl_dupfd_cloexec(&ours, 3)
     })
 }
 
-/// open of `/proc/self/fd/N`, for this direction and no other: a pipe's reader that could write would never see its end.
-fn open_by_number(number: i32, direction: Direction) -> Result<OwnedFd, Errno> {
-    let access = match direction {
-        Direction::Read => OFlags::RDONLY,
-        Direction::Write => OFlags::WRONLY,
-    };
-    let path = format!("/proc/self/fd/{number}");
-    let opened = fallible("open", Call::Open, || {
-        let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY;
-        rustix::fs::open(&path, flags, Mode::empty())
-    });
-    opened.map_err(|code| match code {
-        Errno::NOENT => Errno::BADF,
-        code => code,
+/// fcntl F_DUPFD_CLOEXEC of a number that nobody lends us, which comes to the same as pidfd_getfd. Not an open of `/proc/self/fd/N`: that
+/// is another description, and a file would be written at its beginning where it was to be appended to.
+fn duplicate_unseen(number: i32) -> Result<OwnedFd, Errno> {
+    fallible("F_DUPFD_CLOEXEC", Call::Make, || {
+        // SAFETY: this command touches no memory, changes nothing about the number, whoever has it, and says EBADF if it is not open.
+        let raw = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+        if raw < 0 {
+            return Err(last_errno());
+        }
+        // SAFETY: the kernel made it for us just now; nobody else knows it.
+        Ok(unsafe { OwnedFd::from_raw_fd(raw) })
     })
 }
 

@@ -158,7 +158,7 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "fstatfs" | "TIOCGPTN" | "isatty" | "pwritev2 (probe)" | "preadv2 (probe)" => false,
         // The next rung, unless the next rung would need descriptors too.
         "open (again)" => [Errno::MFILE, Errno::NFILE, Errno::NOMEM].contains(&code),
-        // Where it is forbidden or unknown, `/proc/self/fd` takes its place.
+        // Where it is forbidden or unknown, fcntl takes its place.
         "pidfd_getfd" => ![Errno::NOSYS, Errno::PERM].contains(&code),
         // A thread that cannot block by itself waits for the driver's.
         "eventfd" | "ppoll" => false,
