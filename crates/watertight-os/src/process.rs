@@ -3,8 +3,8 @@
 //! Nothing here touches the system: that is `unix/process.rs` and `windows/process.rs`, which look the same from outside.
 
 use crate::{OsHandle, TreeMember};
-use std::ffi::OsString;
-use std::fmt;
+use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
@@ -307,10 +307,10 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let explanation = self.step.explanation();
-        write!(f, "cannot start {:?}: {explanation}", self.program)?;
+        write!(f, "cannot start {}: {explanation}", Quoted(&self.program))?;
         if let Some(path) = &self.path {
             // Quoted: what it ends with may be what is wrong with it.
-            write!(f, " ({path:?}")?;
+            write!(f, " ({}", Quoted(path.as_os_str()))?;
             if self.is_of_windows_line() {
                 f.write_str(", for the script's lines end as on Windows: CR LF")?;
             }
@@ -320,6 +320,29 @@ impl fmt::Display for StartError {
             write!(f, " ({run_as})")?;
         }
         write!(f, ": {}", self.error)
+    }
+}
+
+/// A name in a message: as it is, but for what would leave the line or turn its direction around, and for bytes that are no text.
+struct Quoted<'a>(&'a OsStr);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for chunk in self.0.as_encoded_bytes().utf8_chunks() {
+            for char in chunk.valid().chars() {
+                let turns = matches!(char, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+                if char.is_control() || turns {
+                    write!(f, "{}", char.escape_default())?;
+                } else {
+                    f.write_char(char)?;
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        f.write_char('"')
     }
 }
 
@@ -360,6 +383,23 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains('\n'));
+    }
+
+    #[test]
+    fn a_name_is_told_as_it_is_and_keeps_its_line() {
+        let told = |name: &str| Quoted(OsStr::new(name)).to_string();
+        assert_eq!(told(r"C:\a b\töne"), "\"C:\\a b\\töne\"");
+        assert_eq!(told("e\u{301}"), "\"e\u{301}\"");
+        assert_eq!(told("a\nb\u{202e}c"), "\"a\\nb\\u{202e}c\"");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_name_that_is_no_text_is_told_with_its_bytes() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let name = OsStr::from_bytes(b"a\xffb");
+        assert_eq!(Quoted(name).to_string(), "\"a\\xffb\"");
     }
 
     #[test]
