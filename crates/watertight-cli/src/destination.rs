@@ -477,6 +477,15 @@ impl Destination {
         error.map(|error| error.to_string())
     }
 
+    /// Whether its pipe failed because its child was gone, which we had ended.
+    pub(crate) fn is_failure_ours(&self) -> bool {
+        let error = self.receipt.as_ref().and_then(Receipt::error);
+        let is_unread =
+            |error: Error| matches!(error.kind, ErrorKind::BrokenPipe | ErrorKind::Reset);
+        let is_ended = self.given_up.is_some_and(|why| why != GivenUp::NoEnding);
+        self.is_child() && is_ended && error.is_some_and(is_unread)
+    }
+
     /// What its child reads from, if it has one.
     pub(crate) fn input(&self) -> Option<InputKind> {
         self.input

@@ -27,6 +27,7 @@ mod end;
 mod endpoint;
 mod event;
 mod extent;
+mod failure_line;
 mod file_identity;
 mod flags;
 #[cfg(unix)]

@@ -73,6 +73,9 @@ pub(crate) struct DestinationReport {
     pub(crate) ending: PipeEnding,
     pub(crate) given_up: Option<GivenUp>,
     pub(crate) error: Option<String>,
+    /// Its pipe failed because its command was gone, which we had ended.
+    #[serde(skip)]
+    pub(crate) is_failure_ours: bool,
     #[serde(flatten)]
     pub(crate) counters: Counters,
     /// It gets a sealed stream; the counters are of that.
@@ -207,19 +210,15 @@ impl Report {
 
     /// What went wrong, in lines, for those who do not get the whole report.
     pub(crate) fn errors(&self) -> Vec<String> {
-        let sources = self
-            .sources
-            .iter()
-            .map(|source| (&source.address, &source.error));
-        let destinations = self
-            .destinations
-            .iter()
-            .map(|one| (&one.address, &one.error));
+        let sources = self.sources.iter();
+        let sources = sources.map(|one| (&one.address, one.error.clone()));
+        let destinations = self.destinations.iter();
+        let destinations = destinations.map(|one| (&one.address, one.failure()));
         let errors = sources.chain(destinations).filter_map(|(address, error)| {
             // What could not be opened names its address itself.
-            let error = error.as_ref()?;
+            let error = error?;
             Some(if self.ending == CopyEnding::NotOpened {
-                error.clone()
+                error
             } else {
                 format!("{address}: {error}")
             })
@@ -418,7 +417,9 @@ impl DestinationReport {
         }
         self.discarded.write_text(out)?;
         self.write_how(out)?;
-        write_details(out, self.error.as_deref(), self.child.as_ref())?;
+        // Why it was given up, and how its command ended, say that already.
+        let error = self.error.as_deref().filter(|_| !self.is_failure_ours);
+        write_details(out, error, self.child.as_ref())?;
         if self.is_socket_refused() {
             out.push_str(
                 "  hint         its input is a socket, and a program that opens /dev/stdin itself cannot use one: try `,pipe` after the command\n",

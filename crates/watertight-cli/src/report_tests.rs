@@ -23,6 +23,7 @@ fn finished() -> Report {
             ending: PipeEnding::Finished,
             given_up: None,
             error: None,
+            is_failure_ours: false,
             counters: Counters {
                 accepted: 10,
                 transferred: 10,
@@ -410,6 +411,37 @@ fn a_partial_of_another_source_is_told_and_is_as_it_was() {
     }
     let errors = report.conclude().errors();
     assert!(errors[0].contains("not the beginning"), "{errors:?}");
+}
+
+#[test]
+fn one_that_was_given_up_is_told_as_that() {
+    let failure = |error: Option<&str>, is_ours| {
+        let mut report = finished();
+        report.ending = CopyEnding::SlowDeadline;
+        let destination = &mut report.destinations[0];
+        destination.given_up = Some(GivenUp::SlowDeadline);
+        destination.error = error.map(str::to_owned);
+        destination.is_failure_ours = is_ours;
+        destination.counters.transferred = 4;
+        destination.counters.discarded = 6;
+        let report = report.conclude();
+        (report.errors().remove(0), report.to_text())
+    };
+    let closed = Some("cannot write: the peer closed its end");
+    let account = "b: given up: it took nothing for --slow-after; of 10 bytes accepted, 4 transferred, 6 discarded, 0 in doubt";
+    let (line, text) = failure(closed, true);
+    assert_eq!(line, account);
+    assert!(!text.contains("closed its end"), "{text}");
+    assert!(text.contains("; given up: it took nothing"), "{text}");
+    assert_eq!(failure(None, false).0, account);
+    // It has failed by itself, too.
+    let (line, text) = failure(Some("the disk is full"), false);
+    let both = "b: given up: it took nothing for --slow-after; the disk is full";
+    assert_eq!(line, both);
+    assert!(
+        text.contains("\n  error        the disk is full\n"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `--idle` and `--slow` mean the same for three bytes and three million: what its reader has not taken out of a pipe is to go.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
-use crate::harness::{Run, copy, file, folder_with, run};
+use crate::harness::{EXE, Run, copy, file, folder_with, run};
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 use serde_json::Value;
 use std::fs::File;
@@ -134,6 +134,26 @@ fn slow_means_the_same_for_few_and_for_many_bytes_for_a_command() {
         let run = run(slow.into_iter().chain([source.as_str(), sleeper])).expect(6);
         assert_eq!(words(&run), ["incomplete", "slow_deadline"], "{bytes}");
     });
+}
+
+/// Its input has no reader any more because we have ended it.
+#[test]
+fn a_command_that_was_slow_is_told_as_slow_and_not_as_one_that_closed() {
+    for sleeper in sleepers() {
+        let (_folder, source, _) = folder_with(3_000_000);
+        let slow = ["-q", "--slow", "fail", "--slow-after", "200ms"];
+        let mut command = Command::new(EXE);
+        command
+            .arg("copy")
+            .args(slow)
+            .args([&file(&source), &sleeper]);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(6));
+        let told = String::from_utf8(output.stderr).unwrap();
+        let line = format!("{sleeper}: given up: it took nothing for --slow-after; of ");
+        assert!(told.contains(&line), "{told}");
+        assert!(!told.contains("closed its end"), "{told}");
+    }
 }
 
 /// A stranger may read later, and its end is given as soon as the system has everything.
