@@ -4,6 +4,7 @@ use crate::address::{Address, Place};
 use crate::end::{End, Failure};
 use crate::platform;
 use std::fs::File;
+use std::io;
 use watertight::{Direction, OsHandle};
 
 /// Where our messages go.
@@ -49,6 +50,27 @@ impl Claimed {
         }
         let (_, file) = self.files.iter().find(|(known, _)| *known == number)?;
         look(file)
+    }
+
+    /// A second descriptor of one that the program was started with, to be written as it is. It may be one of these, too.
+    pub(crate) fn copy_to_write(&self, number: u32) -> io::Result<File> {
+        // One that got its number since is ours.
+        let mut ours = self.files.iter().map(|(_, file)| file);
+        if ours.any(|file| platform::has_number(file, number)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let handle = if number < STANDARD_STREAMS {
+            platform::standard_at_start(number)?;
+            platform::standard_copy(number)?
+        } else {
+            watertight::inherited(number, Direction::Write)?
+        };
+        let file = File::from(handle);
+        if platform::is_writable(&file) {
+            Ok(file)
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
     }
 
     /// The first that was not there.

@@ -84,18 +84,27 @@ impl Known {
 pub(crate) fn refuse_report(
     flags: &CopyFlags,
     claimed: &Claimed,
-    report_file: &File,
+    (report_file, is_emptied): (&File, bool),
 ) -> Result<(), NotOpened> {
-    let Some(report) = Thing::of(report_file).filter(Thing::is_file) else {
+    let Some(report) = Thing::of(report_file) else {
         return Ok(());
     };
-    if standard_error(claimed).as_ref() == Some(&report) {
+    // What we say may go before the report, as long as it stays there.
+    if is_emptied && standard_error(claimed).as_ref() == Some(&report) {
         let text = same_file(REPORT, STANDARD_ERROR);
         return Err(NotOpened::ReportRefused(End::Source, text));
     }
+    // A terminal is made for both, and what is read from a pipe is not written there.
+    let is_terminal = matches!(report, Thing::Character(_));
+    let counts = |end: End| report.is_file() || (!is_terminal && end != End::Source);
     for (end, address) in flags.ends() {
-        if of_address(address, claimed).as_ref() == Some(&report) {
-            let text = same_file(&address.to_string(), REPORT);
+        if counts(end) && of_address(address, claimed).as_ref() == Some(&report) {
+            let (one, other) = (&address.to_string(), REPORT);
+            let text = if report.is_file() {
+                same_file(one, other)
+            } else {
+                format!("{one} and {other} are the same stream; write to another one")
+            };
             return Err(NotOpened::ReportRefused(end, text));
         }
     }

@@ -2,6 +2,7 @@
 //! ends before anything was written to it, whichever way it ends. What is no file has a reader, who is waited for as the reader of standard
 //! error is: not for ever.
 
+use crate::claimed::Claimed;
 use crate::created::{Created, open_or_create};
 use crate::diagnostics;
 use crate::identity::Thing;
@@ -48,6 +49,8 @@ impl Drop for Made {
 
 /// Where the report goes.
 pub(crate) enum ReportFile {
+    /// A descriptor that this program was started with. It is written as it was opened, behind what is there.
+    Inherited(File),
     Open(File),
     /// A FIFO that nobody had opened to read when it was looked at. It is opened when the report is there.
     Unread(PathBuf),
@@ -61,7 +64,17 @@ fn options() -> OpenOptions {
 
 /// Opens what is there, without waiting for anybody. Not truncated yet: it may turn out to be an end of the copy. None: it is to be made, or
 /// `make` says what is wrong.
-pub(crate) fn open_existing(path: &Path) -> Option<ReportFile> {
+pub(crate) fn open_existing(path: &Path, claimed: &Claimed) -> Option<ReportFile> {
+    if let Some(number) = platform::own_descriptor(path) {
+        let inherited = claimed.copy_to_write(number).ok()?;
+        // Opened by its name, a file would be written at its beginning.
+        if inherited.metadata().is_ok_and(|known| known.is_file()) {
+            return Some(ReportFile::Inherited(inherited));
+        }
+        // A pipe has no beginning, and is in non-blocking mode then. A socket cannot be opened.
+        let opened = platform::open_to_write(path);
+        return Some(opened.map_or(ReportFile::Inherited(inherited), ReportFile::Open));
+    }
     match platform::open_to_write(path) {
         Ok(file) => Some(ReportFile::Open(file)),
         Err(error) => {
@@ -73,6 +86,9 @@ pub(crate) fn open_existing(path: &Path) -> Option<ReportFile> {
 
 /// Makes the file. Signals are kept by now, so that none of them leaves it behind.
 pub(crate) fn make(path: &Path) -> io::Result<(ReportFile, Made)> {
+    if platform::own_descriptor(path).is_some() {
+        return Err(io::Error::other("it is not open for writing"));
+    }
     let (file, created) = open_or_create(&options(), path, false)?;
     if let Some(created) = created {
         REPORT.set(Stage::Made(created));
@@ -84,8 +100,16 @@ impl ReportFile {
     /// What is open by now.
     pub(crate) fn file(&self) -> Option<&File> {
         match self {
-            Self::Open(file) => Some(file),
+            Self::Inherited(file) | Self::Open(file) => Some(file),
             Self::Unread(_) => None,
+        }
+    }
+
+    /// Whether what is in the file already goes.
+    pub(crate) fn is_emptied(&self) -> bool {
+        match self {
+            Self::Inherited(_) => false,
+            Self::Open(_) | Self::Unread(_) => true,
         }
     }
 
@@ -101,6 +125,7 @@ impl ReportFile {
     pub(crate) fn save(self, text: &str) -> io::Result<()> {
         let thing = self.file().and_then(Thing::of);
         let saved = REPORT.save(|| match self {
+            Self::Inherited(file) => write_behind(file, text),
             Self::Open(file) => write(file, text),
             Self::Unread(path) => write(open_once_read(&path)?, text),
         });
@@ -134,9 +159,16 @@ fn open_once_read(path: &Path) -> io::Result<File> {
     }
 }
 
-fn write(mut file: File, text: &str) -> io::Result<()> {
+fn write(file: File, text: &str) -> io::Result<()> {
     if file.metadata()?.is_file() {
         file.set_len(0)?;
+    }
+    write_behind(file, text)
+}
+
+/// Writes it where the file is.
+fn write_behind(mut file: File, text: &str) -> io::Result<()> {
+    if file.metadata()?.is_file() {
         return file.write_all(text.as_bytes());
     }
     hand_over(&file, text.as_bytes())
@@ -323,7 +355,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("report");
             fs::write(&path, "of the run before").unwrap();
-            let Some(ReportFile::Open(file)) = open_existing(&path) else {
+            let claimed = Claimed::take([]);
+            let Some(ReportFile::Open(file)) = open_existing(&path, &claimed) else {
                 panic!("it is there");
             };
             let guard = Guard::new();

@@ -45,7 +45,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
         diagnostics::silence();
     }
     let path = flags.report_to.as_deref();
-    let there = path.and_then(report_to::open_existing);
+    let there = path.and_then(|path| report_to::open_existing(path, &claimed));
     let made_at = path.filter(|_| there.is_none());
     // After the opening of what is there, which the first signal ends if a file system hangs; before a file is made, which no signal is to
     // leave behind. For its sake none ends the program by itself.
@@ -149,9 +149,10 @@ fn transfer(
     if !may_be_empty {
         signals.begin()?;
     }
+    let is_emptied = report_file.as_ref().is_some_and(ReportFile::is_emptied);
     let report = report_file.as_ref().and_then(ReportFile::file);
     let refused = report.map_or(Ok(()), |file| {
-        identity::refuse_report(flags, &claimed, file)
+        identity::refuse_report(flags, &claimed, (file, is_emptied))
     });
     let events = (!may_be_empty).then_some((&mailbox, &inbox));
     let opened = refused.and_then(|()| endpoint::open(flags, claimed, report, events));

@@ -12,8 +12,8 @@ use crate::event::{Inbox, Mailbox};
 use crate::identity::{REPORT, Thing, of_address, same_file, standard_error};
 use crate::paths::{Beginning, Paths, Patience};
 use crate::platform;
+use crate::report_to::ReportFile;
 use crate::run_flags::RunFlags;
-use std::fs::File;
 use std::time::Instant;
 use watertight::OsHandle;
 
@@ -98,7 +98,7 @@ impl Wanted {
     pub(crate) fn open(
         mut self,
         mut claimed: Claimed,
-        report_file: Option<&File>,
+        report: Option<&ReportFile>,
         until: Option<Instant>,
         (mailbox, inbox): (&Mailbox, &Inbox),
     ) -> Result<RunStreams, NotOpened> {
@@ -107,7 +107,7 @@ impl Wanted {
         }
         let mut paths = Paths::new(2);
         paths.open(&self.ends(), Patience::Until(until), mailbox, inbox)?;
-        self.is_joined |= self.refuse_clashes(&paths, &claimed, report_file)?;
+        self.is_joined |= self.refuse_clashes(&paths, &claimed, report)?;
         let beginning = paths.beginning(&self.ends(), false)?;
         let mut take =
             |end, address: &Address, number| take(end, address, number, &mut paths, &mut claimed);
@@ -149,11 +149,11 @@ impl Wanted {
         &self,
         paths: &Paths,
         claimed: &Claimed,
-        report_file: Option<&File>,
+        report: Option<&ReportFile>,
     ) -> Result<bool, NotOpened> {
         let ends = self.ends().into_iter();
         let of_ends = ends.filter_map(|(end, address)| Part::of(end, address, paths, claimed));
-        let parts: Vec<Part> = of_ends.chain(others(claimed, report_file)).collect();
+        let parts: Vec<Part> = of_ends.chain(others(claimed, report)).collect();
         let mut is_joined = false;
         for (index, one) in parts.iter().enumerate() {
             for other in &parts[..index] {
@@ -220,7 +220,7 @@ fn number_of(address: &Address) -> Option<u32> {
 }
 
 /// The report's file, and our standard error, where our messages go.
-fn others(claimed: &Claimed, report_file: Option<&File>) -> impl Iterator<Item = Part> {
+fn others(claimed: &Claimed, report: Option<&ReportFile>) -> impl Iterator<Item = Part> {
     let part = |thing: Thing, name: &str, is_opened: bool| Part {
         thing,
         name: name.to_owned(),
@@ -228,9 +228,10 @@ fn others(claimed: &Claimed, report_file: Option<&File>) -> impl Iterator<Item =
         is_opened,
         is_appended: false,
     };
-    let report = report_file.and_then(Thing::of);
+    let is_opened = report.is_some_and(ReportFile::is_emptied);
+    let report = report.and_then(ReportFile::file).and_then(Thing::of);
     let report = report.filter(Thing::is_file);
-    let report = report.map(|thing| part(thing, REPORT, true));
+    let report = report.map(|thing| part(thing, REPORT, is_opened));
     let errors = standard_error(claimed).map(|thing| part(thing, "our standard error", false));
     report.into_iter().chain(errors)
 }

@@ -84,7 +84,7 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
     let claimed = wanted.claim();
     // A file system may hang with it, until the first signal.
     let path = flags.report_to.as_deref();
-    let there = path.and_then(report_to::open_existing);
+    let there = path.and_then(|path| report_to::open_existing(path, &claimed));
     // There the command stays in our group: Ctrl-C reaches it as it reaches us, and it decides. In the background, too: one that reads the
     // terminal there is stopped with us, and goes on with us. One with a terminal of its own has a group of its own.
     let is_in_our_group = !flags.tty && platform::has_controlling_terminal();
@@ -105,8 +105,7 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
     }
     let until = flags.within.and_then(|within| begun.checked_add(within));
     let events = (&heard.mailbox, &heard.inbox);
-    let report = report_file.as_ref().and_then(ReportFile::file);
-    let opened = match wanted.open(claimed, report, until, events) {
+    let opened = match wanted.open(claimed, report_file.as_ref(), until, events) {
         Ok(opened) => opened,
         Err(reason) => return not_opened(reason),
     };

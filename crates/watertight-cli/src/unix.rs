@@ -159,6 +159,12 @@ pub(crate) fn has_number(file: &File, number: u32) -> bool {
     i32::try_from(number) == Ok(file.as_raw_fd())
 }
 
+/// fcntl F_GETFL: whether it is open for writing.
+pub(crate) fn is_writable(file: &File) -> bool {
+    use rustix::fs::{OFlags, fcntl_getfl};
+    fcntl_getfl(file).is_ok_and(|flags| flags & OFlags::RWMODE != OFlags::RDONLY)
+}
+
 /// A second descriptor to sync what this one leads to, if that is a file or a block device.
 pub(crate) fn to_sync(file: &File) -> io::Result<Option<File>> {
     let metadata = file.metadata()?;

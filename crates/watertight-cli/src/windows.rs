@@ -209,6 +209,11 @@ pub(crate) fn has_number(_: &File, _: u32) -> bool {
     false
 }
 
+/// Whether it is open for writing. Nobody asks here: no name is that of a descriptor.
+pub(crate) fn is_writable(_: &File) -> bool {
+    true
+}
+
 /// Looks at what is behind one of our standard streams, and takes no further handle for it.
 pub(crate) fn look_at_standard<T>(number: u32, look: impl FnOnce(&File) -> Option<T>) -> Option<T> {
     let standard = match number {

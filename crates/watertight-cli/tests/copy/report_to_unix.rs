@@ -1,4 +1,5 @@
-//! `--report-to` names what somebody has to take the report out of: a pipe or a FIFO that is full, that nobody reads, or that is read late.
+//! `--report-to` names what is no file of its own: a pipe or a FIFO that is full, that nobody reads, or that is read late; and a descriptor that
+//! the program was started with.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
 use crate::diagnostics_unix::{FILLER, start_stuck};
@@ -8,7 +9,9 @@ use rustix::fs::OFlags;
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -131,4 +134,107 @@ fn a_reader_who_opens_the_fifo_after_the_start_gets_the_report() {
     reader.read_to_string(&mut report).unwrap();
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["destinations"][0]["transferred"], 5);
+}
+
+/// The lines of a file that begins with one of somebody else's. The others are reports, but for a last one if there is a trailer.
+fn expect_reports(text: &str, is_followed: bool, line: &str) {
+    let mut lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.remove(0), "before", "{line}: {text}");
+    if is_followed {
+        assert_eq!(lines.pop(), Some("behind"), "{line}: {text}");
+    }
+    assert_eq!(lines.len(), 2, "{line}: {text}");
+    for report in lines {
+        let report: Value = serde_json::from_str(report).unwrap();
+        assert_eq!(report["exit_code"], 0, "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_report_on_a_descriptor_comes_behind_what_is_there() {
+    for (command, name, appended, inherited) in [
+        ("copy source target", "/dev/stdout", ">>runs", ""),
+        ("copy source target", "link", ">>runs", ""),
+        ("copy source target", "/dev/fd/1", ">>runs 2>&1", "2>&1"),
+        ("copy source target", "/proc/self/fd/5", "5>>runs", "5>&1"),
+        ("copy source target", "/dev/stderr", "2>>runs", "2>&1"),
+        ("run -- true", "/dev/stdout", ">>runs", ""),
+        ("run -- true", "/dev/stderr", "2>>runs", "2>&1"),
+    ] {
+        let (folder, _, _) = folder_with(1000);
+        symlink("/dev/stdout", folder.path().join("link")).unwrap();
+        let runs = folder.path().join("runs");
+        fs::write(&runs, "before\n").unwrap();
+        let (task, rest) = command.split_once(' ').unwrap();
+        let program = format!("$W {task} --report json --report-to {name} {rest}");
+        let line = format!("{program} {appended} && {program} {appended}");
+        let mut child = start(folder.path(), &line);
+        assert_eq!(wait_with_patience(&mut child).code(), Some(0), "{line}");
+        expect_reports(&fs::read_to_string(&runs).unwrap(), false, &line);
+        // The shell writes on behind it.
+        let both = format!("{program} {inherited} && {program} {inherited}");
+        let line = format!("{{ echo before; {both} && echo behind; }} >runs");
+        let mut child = start(folder.path(), &line);
+        assert_eq!(wait_with_patience(&mut child).code(), Some(0), "{line}");
+        expect_reports(&fs::read_to_string(&runs).unwrap(), true, &line);
+    }
+}
+
+/// It cannot be opened by its name.
+#[test]
+fn a_report_goes_to_a_socket_that_is_standard_output() {
+    let (folder, source, _) = folder_with(1000);
+    let target = file(&folder.path().join("target"));
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = copy(["--report-to", "/dev/stdout", &file(&source), &target]);
+    let output = command.stdout(OwnedFd::from(theirs)).output().unwrap();
+    drop(command);
+    assert!(output.status.success(), "{output:?}");
+    let mut report = String::new();
+    ours.read_to_string(&mut report).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["exit_code"], 0);
+}
+
+#[test]
+fn a_report_never_gets_into_the_data_by_another_name() {
+    for line in [
+        "{ $W copy --report-to /dev/stdout source -; echo $? >code; } | cat >log",
+        "{ $W copy --report-to /dev/fd/5 source - 5>&1; echo $? >code; } | cat >log",
+        "$W copy --report-to /dev/stdout source /dev/stdout >log; echo $? >code",
+        "$W copy --report-to /dev/stdout source - >>log; echo $? >code",
+    ] {
+        let (folder, _, _) = folder_with(1000);
+        let mut child = start(folder.path(), line);
+        assert_eq!(wait_with_patience(&mut child).code(), Some(0), "{line}");
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(read("code"), "3\n", "{line}");
+        assert_eq!(read("log"), "", "{line}");
+    }
+}
+
+#[test]
+fn a_report_on_a_descriptor_that_cannot_be_written_is_refused_before_the_copy() {
+    for line in [
+        "copy --report-to /dev/fd/9 source target 9>&-",
+        "copy --report-to /dev/stdin source target <precious",
+        "copy --report-to /dev/stdout source target >&-",
+        "copy --report-to /dev/fd/4 source fd:3 3>>precious 4>&-",
+    ] {
+        let (folder, _, _) = folder_with(1000);
+        let precious = folder.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        let mut child = start(folder.path(), &format!("exec \"$W\" {line}"));
+        let status = wait_with_patience(&mut child);
+        let mut said = String::new();
+        let stderr = child.stderr.as_mut().unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(status.code(), Some(1), "{line}: {said}");
+        assert!(
+            said.contains("it is not open for writing"),
+            "{line}: {said}"
+        );
+        assert_eq!(fs::read(&precious).unwrap(), b"precious", "{line}");
+        assert!(!folder.path().join("target").exists(), "{line}");
+    }
 }
