@@ -19,7 +19,8 @@ impl Copy<'_> {
             self.stop_all(CopyEnding::IdleDeadline, GivenUp::IdleDeadline, kill_at);
         }
         if self.drain_at().is_some_and(|at| at <= now) {
-            self.stop_all(CopyEnding::DrainDeadline, GivenUp::DrainDeadline, now);
+            let kill_at = now + CHILD_GRACE;
+            self.stop_all(CopyEnding::DrainDeadline, GivenUp::DrainDeadline, kill_at);
         }
         for index in 0..self.destinations.len() {
             if self.is_slow(index, now) {
@@ -35,7 +36,6 @@ impl Copy<'_> {
         if self.early_stop_at().is_some_and(|at| at <= now) {
             self.stop_source(CopyEnding::DestinationEnded, now);
         }
-        // Last: the deadlines above may have set these to now.
         for child in &mut self.children {
             child.keep_deadline(now);
         }

@@ -222,6 +222,28 @@ fn a_command_that_takes_a_byte_now_and_then_is_not_idle() {
     });
 }
 
+/// Whoever has something to do before it ends has the time for it, at this deadline as at every other.
+#[test]
+fn a_command_is_asked_to_end_when_drain_within_passes() {
+    const TRAP: &str = "trap \"echo asked >asked; exit\" TERM";
+    // The deadline counts from the end of the source, and the trap is set by then.
+    let producer = format!("exec:sh -c '{TRAP}; echo x; exec >&-; sleep 1000 & wait'");
+    let consumer = format!("exec:sh -c '{TRAP}; echo go >gate; cat >/dev/null; sleep 1000 & wait'");
+    let waiting = "exec:sh -c 'read -r go <gate; echo x'";
+    for (source, destination, whose) in [
+        (producer.as_str(), "/dev/null", "/sources/0/child"),
+        (waiting, consumer.as_str(), "/destinations/0/child"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        make_fifo(&folder.path().join("gate"));
+        let mut command = copy(["--drain-within", "300ms", source, destination]);
+        let run = Run::of(command.current_dir(folder.path()).output().unwrap()).expect(6);
+        let child = run.report.pointer(whose).unwrap();
+        assert_eq!(child["ended_by"], "asked", "{whose}: {child}");
+        assert!(folder.path().join("asked").exists(), "{whose}: {child}");
+    }
+}
+
 /// Who has taken everything has nothing to take.
 #[test]
 fn a_reader_that_has_taken_everything_is_not_slow() {
