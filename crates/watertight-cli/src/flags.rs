@@ -319,7 +319,8 @@ pub(crate) enum DeadPolicy {
 pub(crate) enum FailurePolicy {
     /// It never sees an end: it is asked to end while its input is open, and killed after 2 s (Windows: at once)
     Kill,
-    /// It gets the end at once, as from a shell's pipe: for what keeps what it got, as a live capture does
+    /// It gets the end at once, as from a shell's pipe: for what keeps what it got, as a live capture does. At a terminal Ctrl-C reaches it,
+    /// too, unless it ignores that: sh -c 'trap "" INT; ...'
     End,
 }
 

@@ -6,6 +6,8 @@ mod calls_unix;
 mod capacity_unix;
 #[cfg(target_os = "linux")]
 mod commit_faults_unix;
+#[cfg(target_os = "linux")]
+mod cookbook_unix;
 #[cfg(unix)]
 mod copy_unix;
 #[cfg(target_os = "linux")]
