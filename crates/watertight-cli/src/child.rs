@@ -16,6 +16,9 @@ use watertight::{
     ReaderOptions, StartError, WriterOptions,
 };
 
+/// How long whoever is asked to end may take, before it is killed.
+pub(crate) const CHILD_GRACE: Duration = Duration::from_secs(2);
+
 /// How long the killed may take to be gone: they are, within milliseconds, unless they hang in the kernel or may not be killed by us.
 pub(crate) const DEATH_WITHIN: Duration = Duration::from_secs(5);
 
@@ -122,6 +125,9 @@ pub(crate) struct ChildOfEnd {
     not_let_go: Option<String>,
     /// A thread is ending its tree.
     is_ending: bool,
+    /// That was done, and there is nobody whom it could reach now.
+    is_tree_ended: bool,
+    /// Whoever it has left behind lives on.
     is_released: bool,
 }
 
@@ -210,6 +216,7 @@ impl ChildOfEnd {
     /// Its tree has ended, but for those that are left.
     pub(crate) fn handle_tree(&mut self, left: &[Found]) {
         self.is_ending = false;
+        self.is_tree_ended = true;
         self.abandoned_at = self.abandoned_at.filter(|_| self.status.is_none());
         self.has_survivors = !left.is_empty();
         self.note_left(left);
@@ -238,7 +245,10 @@ impl ChildOfEnd {
             self.ended_by = EndedBy::Asked;
             self.kill_at = Some(kill_at);
         }
-        let Some((end, mailbox)) = self.end.clone().filter(|_| !self.is_ending) else {
+        if self.is_ending || self.is_tree_ended {
+            return;
+        }
+        let Some((end, mailbox)) = self.end.clone() else {
             return;
         };
         let (child, grace) = (child.clone(), kill_at.saturating_duration_since(now));
@@ -296,16 +306,12 @@ impl ChildOfEnd {
         }
     }
 
-    /// The copy is over: the child is reaped, and whoever it left behind lives on.
+    /// The copy is over, and whoever the child left behind lives on, unless it was told to end.
     pub(crate) fn release(&mut self) {
         self.is_released = true;
-        if let Some(child) = &self.child {
-            // Its status is known already.
-            let _ = child.try_wait();
-            if !self.stopped {
-                let let_go = child.let_go();
-                self.note_let_go(let_go);
-            }
+        if let Some(child) = self.child.as_ref().filter(|_| !self.stopped) {
+            let let_go = child.let_go();
+            self.note_let_go(let_go);
         }
     }
 
@@ -323,10 +329,13 @@ fn until_exit(child: Arc<Child>, end: End, mailbox: &Mailbox) -> Awaited<Result<
 
 impl Drop for ChildOfEnd {
     fn drop(&mut self) {
-        // The copy did not begin: the thread that reads what the child writes has a reference too.
-        if let Some(child) = self.child.as_ref().filter(|_| !self.is_released) {
+        let Some(child) = &self.child else { return };
+        if !self.is_released && !self.is_tree_ended {
+            // The copy did not begin: the thread that reads what the child writes has a reference too.
             let _ = child.kill_tree();
         }
+        // It is reaped, if it is over. How it ended is known already.
+        let _ = child.try_wait();
     }
 }
 

@@ -18,7 +18,7 @@ mod readers;
 
 use crate::account::so_far;
 use crate::asking::HELD_UP_AFTER;
-use crate::child::ChildOfEnd;
+use crate::child::{CHILD_GRACE, ChildOfEnd};
 use crate::copy_ending::{CopyEnding, GivenUp};
 use crate::destination::Destination;
 use crate::diagnostics;
@@ -27,6 +27,7 @@ use crate::endpoint::Ends;
 use crate::event::{Event, Inbox, Mailbox, is_late};
 use crate::extent::Extent;
 use crate::flags::{CopyFlags, DeadPolicy, FailurePolicy};
+use crate::left_behind::LeftBehind;
 use crate::meter::Meter;
 use crate::progress::CopyProgress;
 use crate::rate::Pace;
@@ -42,8 +43,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How long a child that is asked to end may take, before it is killed.
-const CHILD_GRACE: Duration = Duration::from_secs(2);
 /// How often it is looked whether bytes have moved that nobody told of, if a deadline depends on that: into a pipe, and out of it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the source's thread may take to stop, beyond the library's own bound.
@@ -200,7 +199,11 @@ impl<'a> Copy<'a> {
         let now = Instant::now();
         let progress = self.progress(now);
         self.meter.end(&progress, now);
-        self.children.iter_mut().for_each(ChildOfEnd::release);
+    }
+
+    /// The copy is over, and its account is taken: all that is left of it are its commands, and whoever they have left behind.
+    pub(crate) fn into_left_behind(self) -> LeftBehind {
+        LeftBehind::new(self.children, self.inbox, self.flags.on_failure)
     }
 
     /// Sees what has moved without an event.

@@ -37,6 +37,7 @@ mod hashing;
 mod how;
 mod identity;
 mod last_reader;
+mod left_behind;
 mod meter;
 mod mixing;
 mod moving;

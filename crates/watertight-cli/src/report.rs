@@ -174,6 +174,15 @@ impl Report {
         }
     }
 
+    /// What is known of the children by now: the source's, and then the destinations'.
+    pub(crate) fn note_children(&mut self, statuses: impl Iterator<Item = Option<ChildStatus>>) {
+        let sources = self.sources.iter_mut().map(|one| &mut one.child);
+        let destinations = self.destinations.iter_mut().map(|one| &mut one.child);
+        for (child, status) in sources.chain(destinations).zip(statuses) {
+            *child = status;
+        }
+    }
+
     /// Computes what follows from the accounts, and puts it in.
     pub(crate) fn conclude(mut self) -> Self {
         let read = self.bytes_read();

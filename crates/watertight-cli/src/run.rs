@@ -15,6 +15,7 @@ use crate::extent::Extent;
 use crate::flags::{CopyFlags, HashChoice, ReportChoice};
 use crate::hashing;
 use crate::identity;
+use crate::left_behind::LeftBehind;
 use crate::mixing::DataStreams;
 use crate::partial::{Closing, Placed};
 use crate::platform::{self, KeptSignals};
@@ -66,7 +67,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
     let mut report_file = there.or(made);
     let events = (&mut signals, mailbox, inbox);
     let code = match transfer(flags, claimed, data_streams, &mut report_file, events) {
-        Ok(mut report) => {
+        Ok((mut report, left_behind)) => {
             report.elapsed_seconds = begun.elapsed().as_secs_f64();
             report.note_discarded(data_streams.discarded());
             if report_file
@@ -75,7 +76,12 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
             {
                 hear_at_last(&mut signals);
             }
-            deliver(flags, &report.conclude(), report_file)
+            let code = deliver(flags, &report.conclude(), report_file);
+            // A report that could not be saved is no success either.
+            if let Some(mut left_behind) = left_behind.filter(|_| code != 0) {
+                left_behind.settle(false);
+            }
+            code
         }
         Err(error) => cannot_begin(&error),
     };
@@ -138,13 +144,14 @@ impl CopySignals {
     }
 }
 
+/// Opens and copies. The account, and if it came to a copy, its commands and whoever they have left behind.
 fn transfer(
     flags: &CopyFlags,
     claimed: Claimed,
     data_streams: DataStreams,
     report_file: &mut Option<ReportFile>,
     (signals, mailbox, inbox): (&mut KeptSignals, Mailbox, Inbox),
-) -> io::Result<Report> {
+) -> io::Result<(Report, Option<LeftBehind>)> {
     let may_be_empty = empty_copy::may_be(flags, &claimed);
     if !may_be_empty {
         signals.begin()?;
@@ -158,7 +165,7 @@ fn transfer(
     let opened = refused.and_then(|()| endpoint::open(flags, claimed, report, events));
     let started = match opened {
         Ok(opened) if may_be_empty && empty_copy::is_it(flags, &opened, signals) => {
-            return Ok(end_empty(flags, opened));
+            return Ok((end_empty(flags, opened), None));
         }
         Ok(opened) => {
             signals.begin()?;
@@ -172,17 +179,21 @@ fn transfer(
             // Only now: every thread has started, and nothing was read.
             let closings = match beginning.commit() {
                 Ok(closings) => closings,
-                Err(failure) => return Ok(not_begun(flags, &failure.into())),
+                Err(failure) => return Ok((not_begun(flags, &failure.into()), None)),
             };
             copy.run();
             let placed = close(closings, |index| copy.is_whole_at(index));
-            Ok(account(flags, &copy, placed))
+            let mut report = account(flags, &copy, placed).conclude();
+            let mut left_behind = copy.into_left_behind();
+            left_behind.settle(report.exit_code == 0);
+            report.note_children(left_behind.statuses());
+            Ok((report, Some(left_behind)))
         }
         Err(reason) => {
             if matches!(reason, NotOpened::ReportRefused(..)) {
                 *report_file = None;
             }
-            Ok(not_begun(flags, &reason))
+            Ok((not_begun(flags, &reason), None))
         }
     }
 }

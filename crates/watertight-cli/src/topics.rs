@@ -70,7 +70,8 @@ pub(crate) const ADDRESSES: Topic = Topic {
                  runs: Unix takes the words apart by the shell's quoting rules, Windows passes on all that follows the \
                  program's name (to a batch file word by word). For pipes, variables and patterns: 'exec:sh -c \"...\"'. \
                  When the copy fails, it and all it started are asked to end, before the input of a destination ends, and killed after 2 s \
-                 (on Windows at once, unasked); options follow:",
+                 (on Windows at once, unasked). So is whoever it left behind, if it has ended by then, with every exit code but 0 (those of \
+                 a destination not with --on-failure end); options follow:",
             ),
             (
                 ",ok=CODES",

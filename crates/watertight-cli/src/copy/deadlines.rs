@@ -2,8 +2,8 @@
 //!
 //! Never here: whether a reader has taken something by then (`readers.rs`).
 
-use super::{CHILD_GRACE, Copy, LOOK_EVERY};
-use crate::child::ChildOfEnd;
+use super::{Copy, LOOK_EVERY};
+use crate::child::{CHILD_GRACE, ChildOfEnd};
 use crate::copy_ending::{CopyEnding, GivenUp};
 use crate::destination::Destination;
 use crate::flags::SlowPolicy;

@@ -1,7 +1,8 @@
 //! What a destination that ends early, or a signal, means for the source: it is stopped, or its thread comes to an end by itself, within a bound.
 //! And what the account does not have if it does not.
 
-use super::{CHILD_GRACE, Copy, SOURCE_STOP_WITHIN};
+use super::{Copy, SOURCE_STOP_WITHIN};
+use crate::child::CHILD_GRACE;
 use crate::copy_ending::CopyEnding;
 use crate::destination::Destination;
 use crate::end::End;

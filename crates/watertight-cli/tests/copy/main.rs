@@ -27,6 +27,8 @@ mod held_up_unix;
 mod hostile_unix;
 #[cfg(target_os = "linux")]
 mod kept_unix;
+#[cfg(target_os = "linux")]
+mod left_behind_unix;
 #[cfg(unix)]
 mod opening_unix;
 #[cfg(target_os = "linux")]
