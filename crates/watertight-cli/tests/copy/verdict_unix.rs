@@ -414,11 +414,12 @@ fn a_child_that_closed_its_input_and_works_on_is_left_alone() {
 #[test]
 fn a_second_signal_ends_the_program_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    // It would have two seconds of grace, and would use them.
+    // They would have two seconds of grace, and would use them.
     let stubborn =
-        "exec:sh -c \"trap '' TERM INT; echo $$ >worker; echo x; while :; do sleep 1000; done\"";
+        "exec:sh -c \"trap '' TERM INT; echo $$ >source; echo x; while :; do sleep 1000; done\"";
+    let stubborn_too = "exec:sh -c \"trap '' TERM INT; echo $$ >destination; read -r line; echo $line; while :; do sleep 1000; done\"";
     let mut child = Command::new(EXE)
-        .args(["copy", "-q", stubborn, "-"])
+        .args(["copy", "-q", stubborn, stubborn_too])
         .current_dir(folder.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -435,8 +436,10 @@ fn a_second_signal_ends_the_program_at_once() {
     // Threads may take them in either order.
     let code = child.wait().unwrap().code().unwrap();
     assert!([130, 143].contains(&code), "{code}");
-    let worker = std::fs::read_to_string(folder.path().join("worker")).unwrap();
-    assert!(!is_running(worker.trim()));
+    for name in ["source", "destination"] {
+        let pid = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(!is_running(pid.trim()), "the {name}'s command lives on");
+    }
 }
 
 /// The report that it had no time for leaves no file behind. One that was there before is not the program's to remove.
