@@ -132,7 +132,7 @@ impl<'a> Copy<'a> {
             readers::note_our_locks(flags, &ends.source.reader, &mut destinations);
         }
         let wanted = Wanted {
-            limit: flags.limit,
+            limit: flags.read_bytes_max(),
             hash: flags.hash.is_some() || flags.seal,
             seal: flags.sealed.then(Decoder::new),
         };
@@ -362,7 +362,12 @@ impl<'a> Copy<'a> {
         }
     }
 
-    fn handle_source_ending(&mut self, ending: SourceEnding, now: Instant) {
+    fn handle_source_ending(&mut self, mut ending: SourceEnding, now: Instant) {
+        if ending.limit_reached && self.flags.reads_up_to_too_many() {
+            // It is no end that was wanted.
+            ending.limit_reached = false;
+            self.ending.get_or_insert(CopyEnding::TooManyBytes);
+        }
         if ending.error.is_some() {
             let why = if ending.shrank {
                 CopyEnding::SourceShrank

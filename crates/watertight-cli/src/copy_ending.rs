@@ -20,6 +20,8 @@ pub(crate) enum CopyEnding {
     SourceFailed,
     /// It had fewer bytes in the end than at the start.
     SourceShrank,
+    /// More came than was expected.
+    TooManyBytes,
 }
 
 /// Why we gave a destination up.
@@ -53,6 +55,7 @@ impl CopyEnding {
             Self::SlowDeadline => "stopped because a destination took nothing for --slow-after,",
             Self::SourceFailed => "stopped because the source failed,",
             Self::SourceShrank => "stopped because the source became shorter,",
+            Self::TooManyBytes => "stopped because more bytes came than --expect-bytes says,",
         }
     }
 }

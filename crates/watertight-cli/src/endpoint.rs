@@ -214,7 +214,7 @@ fn reader_options(flags: &CopyFlags) -> ReaderOptions {
     // What is behind the limit is for others.
     ReaderOptions::new()
         .read_ahead_bytes_max(chunk)
-        .exact(flags.limit.is_some())
+        .exact(flags.read_bytes_max().is_some())
 }
 
 fn cannot_adopt(end: End, address: &Address, error: &AdoptError) -> Failure {

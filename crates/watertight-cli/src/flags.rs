@@ -139,6 +139,8 @@ pub(crate) struct CopyFlags {
     pub(crate) drain_within: Option<Duration>,
 
     /// Fail unless exactly so many bytes came
+    ///
+    /// The copy ends at the first byte that is too many.
     #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
     pub(crate) expect_bytes: Option<u64>,
 
@@ -216,6 +218,21 @@ impl CopyFlags {
     /// How many bytes may wait for each destination.
     pub(crate) fn buffer_bytes(&self) -> u64 {
         self.buffer.unwrap_or(Self::BUFFER_BYTES)
+    }
+
+    /// How many bytes are read at most: as many as are wanted, or up to the first one that is too many, for there the copy has failed.
+    pub(crate) fn read_bytes_max(&self) -> Option<u64> {
+        self.limit.into_iter().chain(self.too_many_bytes()).min()
+    }
+
+    /// Whether that is one byte too many, and not what is wanted.
+    pub(crate) fn reads_up_to_too_many(&self) -> bool {
+        let too_many = self.too_many_bytes();
+        too_many.is_some_and(|bytes| self.limit.is_none_or(|limit| limit > bytes))
+    }
+
+    fn too_many_bytes(&self) -> Option<u64> {
+        self.expect_bytes.map(|bytes| bytes.saturating_add(1))
     }
 
     /// Whether the library can move the bytes on, those that no destination has already (`,resume`). Not if somebody here has to change
@@ -395,6 +412,24 @@ mod tests {
             "--slow fail - one two",
         ] {
             assert!(!flags(line).lets_bytes_pass(), "{line}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_read_than_is_wanted_and_one_byte_more_than_is_expected() {
+        for (line, bytes_max, is_too_many) in [
+            ("- -", None, false),
+            ("--limit 10 - -", Some(10), false),
+            ("--expect-bytes 10 - -", Some(11), true),
+            ("--expect-bytes 0 - -", Some(1), true),
+            ("--limit 10 --expect-bytes 10 - -", Some(10), false),
+            // As many as are wanted are too many then.
+            ("--limit 11 --expect-bytes 10 - -", Some(11), false),
+            ("--limit 12 --expect-bytes 10 - -", Some(11), true),
+        ] {
+            let flags = flags(line);
+            assert_eq!(flags.read_bytes_max(), bytes_max, "{line}");
+            assert_eq!(flags.reads_up_to_too_many(), is_too_many, "{line}");
         }
     }
 

@@ -291,11 +291,13 @@ impl Report {
         if let Some(expected) = self.expected_bytes
             && expected != self.bytes_read()
         {
-            writeln!(
-                out,
-                "  expected     {expected} bytes, but {} were read",
-                self.bytes_read()
-            )?;
+            let read = self.bytes_read();
+            let came = if read > expected {
+                "more came".to_owned()
+            } else {
+                format!("{read} were read")
+            };
+            writeln!(out, "  expected     {expected} bytes, but {came}")?;
         }
         if let Some(hash) = &self.hash {
             writeln!(out, "  {:<12} {}", hash.algorithm, hash.hex)?;

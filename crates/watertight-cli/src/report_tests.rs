@@ -331,6 +331,20 @@ fn what_a_seal_adds_is_told_apart_from_the_data() {
 }
 
 #[test]
+fn how_many_bytes_came_is_told_beside_how_many_were_expected() {
+    let mut report = finished();
+    assert!(!report.to_text().contains("expected"));
+    for (expected, told) in [
+        (11, "  expected     11 bytes, but 10 were read\n"),
+        // There may be still more: it was not read to the end.
+        (9, "  expected     9 bytes, but more came\n"),
+    ] {
+        report.expected_bytes = Some(expected);
+        assert!(report.to_text().contains(told), "{}", report.to_text());
+    }
+}
+
+#[test]
 fn how_a_file_was_written_is_told() {
     let mut report = finished();
     let text = |report: &Report| report.to_text();

@@ -35,7 +35,7 @@ pub(crate) struct SourceEnd {
 
 /// What is wanted of a source that is read.
 pub(crate) struct Wanted {
-    /// No more than so many bytes.
+    /// No more than so many bytes of data.
     pub(crate) limit: Option<u64>,
     /// The hash of the data.
     pub(crate) hash: bool,
@@ -178,7 +178,13 @@ impl Reading {
                 Order::Move(moving) => return self.move_on(moving, mailbox),
                 Order::Read(bytes_max) => bytes_max,
             };
-            let mut buffer = self.buffers.take(bytes_max.min(self.wanted()));
+            // Behind the data a seal has bytes of its own.
+            let wanted = if self.seal.is_some() {
+                usize::MAX
+            } else {
+                self.wanted()
+            };
+            let mut buffer = self.buffers.take(bytes_max.min(wanted));
             match self.receive(&mut buffer) {
                 Ok(0) => {
                     ending.error = shrinkage(&self.reader, self.extent, self.bytes_read);
@@ -245,11 +251,12 @@ impl Reading {
         }
     }
 
-    /// How many bytes are still to be read: others may read what is behind them.
+    /// How many bytes of data are still to be read: others may read what is behind them.
     fn wanted(&self) -> usize {
+        let data = self.bytes_read - self.seal_bytes;
         let left = self
             .limit
-            .map_or(u64::MAX, |limit| limit.saturating_sub(self.bytes_read));
+            .map_or(u64::MAX, |limit| limit.saturating_sub(data));
         usize::try_from(left).unwrap_or(usize::MAX)
     }
 }

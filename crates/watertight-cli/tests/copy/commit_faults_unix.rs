@@ -376,7 +376,7 @@ fn a_partial_that_cannot_be_looked_at_is_named() {
         expect_error(&run, 0, "cannot look at", Errno::IO);
         // Nor does a copy that was cut keep it to itself.
         let place = Place::new();
-        let arguments = ["--expect-bytes", "7", "-", name];
+        let arguments = ["--expect-bytes", "1001", "-", name];
         let run = place
             .copy_about(&[&beside], &[&fault], &arguments)
             .expect(7);

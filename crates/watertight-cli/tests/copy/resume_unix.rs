@@ -261,6 +261,18 @@ fn a_partial_that_is_longer_than_the_source_is_refused_and_not_touched() {
     }
 }
 
+/// The copy ends where it is known to have failed, and nothing is said of what is behind that.
+#[test]
+fn a_partial_that_is_longer_than_what_is_expected_is_not_touched() {
+    let (folder, source, bytes) = folder_with(WHOLE);
+    let target = folder.path().join("target");
+    fs::write(partial(&target), &bytes[..CUT]).unwrap();
+    let ends = [file(&source), resumed(&target)];
+    run(["--expect-bytes", "100k", &ends[0], &ends[1]]).expect(7);
+    assert!(fs::read(partial(&target)).unwrap() == bytes[..CUT]);
+    assert!(!target.exists());
+}
+
 #[test]
 fn a_partial_that_is_all_gets_its_name() {
     let (folder, source, bytes) = folder_with(WHOLE);

@@ -204,7 +204,7 @@ fn a_success_says_nothing_unless_it_is_asked_and_a_failure_says_all() {
     for (options, headline) in [
         (&["--report", "text"][..], "finished"),
         (&["--hash"][..], "finished"),
-        (&["--expect-bytes", "7"][..], "exit code 7"),
+        (&["--expect-bytes", "1001"][..], "exit code 7"),
     ] {
         let text = said(options);
         assert!(

@@ -1,7 +1,7 @@
 //! `watertight copy` with a limit, progress for programs, and names that are no text.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
-use crate::harness::{EXE, Run, copy, file, folder_with, number, run};
+use crate::harness::{EXE, Run, copy, file, folder_with, itself, number, run};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -64,6 +64,40 @@ fn a_limit_is_a_good_end_and_is_told() {
     // The number of bytes is as it should be, or it is not.
     let expecting = ["--limit", "300", "--expect-bytes", "301"];
     run(expecting.into_iter().chain([file(&source).as_str(), "-"])).expect(7);
+}
+
+/// The source would go on for ever, whoever moves its bytes. Nobody commits what it got.
+#[test]
+fn a_copy_ends_at_the_first_byte_that_is_too_many() {
+    const CONSUMER: &str = "exec:sh -c 'cat >part && mv part final'";
+    let expecting = ["--expect-bytes", "10"];
+    for option in ["--dead=fail", "--stable", "--buffer=1M"] {
+        for destinations in [&["target"][..], &[CONSUMER], &["target", CONSUMER]] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut command = copy([option]);
+            command.args(expecting).arg("exec:yes").args(destinations);
+            let run = Run::of(command.current_dir(folder.path()).output().unwrap()).expect(7);
+            let way = format!("{option} {destinations:?}: {}", run.report);
+            assert_eq!(run.report["ending"], "too_many_bytes", "{way}");
+            assert_eq!(run.bytes_read(), 11, "{way}");
+            let source = &run.report["sources"][0];
+            assert_eq!(source["child"]["stopped"], true, "{way}");
+            assert_eq!(source["limit_reached"], false, "{way}");
+            assert!(!folder.path().join("final").exists(), "{way}");
+            if destinations[0] == "target" {
+                let partial = fs::read(folder.path().join("target.partial"));
+                assert_eq!(partial.unwrap(), b"y\ny\ny\ny\ny\ny", "{way}");
+                assert!(!folder.path().join("target").exists(), "{way}");
+            }
+        }
+    }
+    // No command is there to be ended; of a sealed stream the data count.
+    let sealing = itself("copy --quiet --seal /dev/zero -");
+    for source in [&["/dev/zero"][..], &["--sealed", &sealing]] {
+        let arguments = expecting.iter().chain(source).chain(&["/dev/null"]);
+        let run = run(arguments).expect(7);
+        assert_eq!(run.report["ending"], "too_many_bytes", "{}", run.report);
+    }
 }
 
 /// A command that would write for ever is ended, which is no failure of its own, whoever moves the bytes; the consumer sees a clean end.
