@@ -17,7 +17,7 @@ use watertight::{
 };
 
 /// How long whoever is asked to end may take, before it is killed.
-pub(crate) const CHILD_GRACE: Duration = Duration::from_secs(2);
+const CHILD_GRACE: Duration = Duration::from_secs(2);
 
 /// How long the killed may take to be gone: they are, within milliseconds, unless they hang in the kernel or may not be killed by us.
 pub(crate) const DEATH_WITHIN: Duration = Duration::from_secs(5);
@@ -233,30 +233,29 @@ impl ChildOfEnd {
         }
     }
 
-    /// Its tree is asked to end, and killed if it has not ended by then; how it ends from now on is a consequence. A child that ended
-    /// already may have left somebody behind: they are ended too.
-    pub(crate) fn stop(&mut self, kill_at: Instant, now: Instant) {
+    /// Its tree is asked to end, and killed if it has not ended after the grace; how it ends from now on is a consequence. A child that
+    /// ended already may have left somebody behind: they are ended too. What was told to end already has its time.
+    pub(crate) fn stop(&mut self, now: Instant) {
         let Some(child) = &self.child else { return };
-        if self.stopped {
-            return self.hurry(kill_at);
+        if self.stopped || self.is_ending || self.is_tree_ended {
+            return;
         }
         if self.status.is_none() {
             self.stopped = true;
             self.ended_by = EndedBy::Asked;
-            self.kill_at = Some(kill_at);
-        }
-        if self.is_ending || self.is_tree_ended {
-            return;
+            self.kill_at = Some(now + CHILD_GRACE);
         }
         let Some((end, mailbox)) = self.end.clone() else {
             return;
         };
-        let (child, grace) = (child.clone(), kill_at.saturating_duration_since(now));
+        let child = child.clone();
         // Beside this thread, since it waits for the grace.
         let ending = std::thread::Builder::new()
             .name("ending".into())
             .spawn(move || {
-                let ended = child.terminate_tree(grace).within(grace + DEATH_WITHIN);
+                let ended = child
+                    .terminate_tree(CHILD_GRACE)
+                    .within(CHILD_GRACE + DEATH_WITHIN);
                 // Its own status is waited for elsewhere. That it is over does not say that all are whom it has started.
                 let _ = ended.wait();
                 mailbox.post(Event::TreeEnded(end, child.kill_tree().left));
@@ -266,13 +265,6 @@ impl ChildOfEnd {
         } else {
             // No thread is to be had: without the grace, then.
             self.kill(now);
-        }
-    }
-
-    fn hurry(&mut self, kill_at: Instant) {
-        if !self.is_over() {
-            let earlier = self.kill_at.map_or(kill_at, |known| known.min(kill_at));
-            self.kill_at = Some(earlier);
         }
     }
 

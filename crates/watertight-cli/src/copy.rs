@@ -18,7 +18,7 @@ mod readers;
 
 use crate::account::so_far;
 use crate::asking::HELD_UP_AFTER;
-use crate::child::{CHILD_GRACE, ChildOfEnd};
+use crate::child::ChildOfEnd;
 use crate::copy_ending::{CopyEnding, GivenUp};
 use crate::destination::Destination;
 use crate::diagnostics;
@@ -299,13 +299,12 @@ impl<'a> Copy<'a> {
 
     /// The verdict is bad: no child is given a clean end of this stream. The others get what was read.
     fn refuse_ends(&mut self, now: Instant) {
-        let kill_at = now + CHILD_GRACE;
-        self.child_of(End::Source).stop(kill_at, now);
+        self.child_of(End::Source).stop(now);
         let all = 0..self.destinations.len();
         let is_refused =
             |index: &usize| act(self.end_rule(*index), self.verdict, false) == Act::Kill;
         let refused: Vec<usize> = all.filter(is_refused).collect();
-        self.give_up(&refused, GivenUp::CutShort, kill_at, now);
+        self.give_up(&refused, GivenUp::CutShort, now);
     }
 
     /// This program was stopped for a while, and what it did not see is nobody's idleness.
@@ -345,13 +344,12 @@ impl<'a> Copy<'a> {
                     // What was read still goes to everybody, and then the end.
                     self.stop_evenly(CopyEnding::Interrupted, now);
                 } else {
-                    let kill_at = now + CHILD_GRACE;
-                    self.stop_all(CopyEnding::Interrupted, GivenUp::Interrupted, kill_at);
+                    self.stop_all(CopyEnding::Interrupted, GivenUp::Interrupted);
                 }
             }
             Event::LimitReached => {
                 // Its pipe is closed next: how the child ends is our doing.
-                self.child_of(End::Source).stop(now + CHILD_GRACE, now);
+                self.child_of(End::Source).stop(now);
             }
             Event::MayBeRead(index) => self.destinations[index].look_at_reading(now),
             Event::ReadByPeer(index, answer) => self.destinations[index].handle_read(answer, now),
@@ -375,12 +373,12 @@ impl<'a> Copy<'a> {
                 CopyEnding::SourceFailed
             };
             self.ending.get_or_insert(why);
-            self.child_of(End::Source).stop(now + CHILD_GRACE, now);
+            self.child_of(End::Source).stop(now);
         }
         if ending.is_destination_over {
             // Its own ending may come only now.
             self.ending.get_or_insert(CopyEnding::DestinationEnded);
-            self.child_of(End::Source).stop(now + CHILD_GRACE, now);
+            self.child_of(End::Source).stop(now);
         }
         self.begin_drain(now);
         self.moved_at = self.moved_at.max(now);
@@ -412,7 +410,7 @@ impl<'a> Copy<'a> {
         if self.source_ending.is_none() && self.source_abandoned_at.is_none() {
             self.source_abandoned_at = Some(now + SOURCE_STOP_WITHIN);
             // Before its pipe is closed: how the child ends from now on is our doing.
-            self.child_of(End::Source).stop(now + CHILD_GRACE, now);
+            self.child_of(End::Source).stop(now);
             self.source.stop();
         }
     }
@@ -430,20 +428,20 @@ impl<'a> Copy<'a> {
     }
 
     /// Stops everything now.
-    fn stop_all(&mut self, why: CopyEnding, given_up: GivenUp, kill_at: Instant) {
+    fn stop_all(&mut self, why: CopyEnding, given_up: GivenUp) {
         let now = Instant::now();
         self.stopping = true;
         self.stop_source(why, now);
         self.ahead.clear();
         let all: Vec<usize> = (0..self.destinations.len()).collect();
-        self.give_up(&all, given_up, kill_at, now);
+        self.give_up(&all, given_up, now);
         for child in &mut self.children {
-            child.stop(kill_at, now);
+            child.stop(now);
         }
     }
 
     /// Stops these destinations. A child's input stays open until the child has ended.
-    fn give_up(&mut self, indices: &[usize], why: GivenUp, kill_at: Instant, now: Instant) {
+    fn give_up(&mut self, indices: &[usize], why: GivenUp, now: Instant) {
         let live = indices.iter().copied();
         let live = live.filter(|index| self.destinations[*index].is_live());
         let live: Vec<usize> = live.collect();
@@ -458,7 +456,7 @@ impl<'a> Copy<'a> {
             self.destinations[index].await_condemned(until);
         }
         for &index in &live {
-            self.child_of(End::Destination(index)).stop(kill_at, now);
+            self.child_of(End::Destination(index)).stop(now);
             // One that is condemned is given up already.
             self.destinations[index].give_up(why, now);
         }

@@ -2,7 +2,7 @@
 //!
 //! Never here: what ends a command that is not over (`copy.rs`).
 
-use crate::child::{CHILD_GRACE, ChildOfEnd};
+use crate::child::ChildOfEnd;
 use crate::child_status::ChildStatus;
 use crate::end::End;
 use crate::event::{Event, Inbox};
@@ -48,7 +48,7 @@ impl LeftBehind {
             if index > 0 && self.policy == FailurePolicy::End {
                 child.release();
             } else {
-                child.stop(now + CHILD_GRACE, now);
+                child.stop(now);
             }
         }
         // Each is ended by a thread that tells it within a bound.

@@ -3,7 +3,7 @@
 //! Never here: whether a reader has taken something by then (`readers.rs`).
 
 use super::{Copy, LOOK_EVERY};
-use crate::child::{CHILD_GRACE, ChildOfEnd};
+use crate::child::ChildOfEnd;
 use crate::copy_ending::{CopyEnding, GivenUp};
 use crate::destination::Destination;
 use crate::flags::SlowPolicy;
@@ -15,17 +15,14 @@ impl Copy<'_> {
     pub(super) fn keep_deadlines(&mut self, now: Instant) {
         self.look_at_readers(now);
         if self.is_idle(now) {
-            let kill_at = now + CHILD_GRACE;
-            self.stop_all(CopyEnding::IdleDeadline, GivenUp::IdleDeadline, kill_at);
+            self.stop_all(CopyEnding::IdleDeadline, GivenUp::IdleDeadline);
         }
         if self.drain_at().is_some_and(|at| at <= now) {
-            let kill_at = now + CHILD_GRACE;
-            self.stop_all(CopyEnding::DrainDeadline, GivenUp::DrainDeadline, kill_at);
+            self.stop_all(CopyEnding::DrainDeadline, GivenUp::DrainDeadline);
         }
         for index in 0..self.destinations.len() {
             if self.is_slow(index, now) {
-                let kill_at = now + CHILD_GRACE;
-                self.give_up(&[index], GivenUp::SlowDeadline, kill_at, now);
+                self.give_up(&[index], GivenUp::SlowDeadline, now);
                 if self.flags.slow == SlowPolicy::Fail {
                     self.stop_source(CopyEnding::SlowDeadline, now);
                 }

@@ -2,7 +2,6 @@
 //! And what the account does not have if it does not.
 
 use super::{Copy, SOURCE_STOP_WITHIN};
-use crate::child::CHILD_GRACE;
 use crate::copy_ending::CopyEnding;
 use crate::destination::Destination;
 use crate::end::End;
@@ -24,7 +23,7 @@ impl Copy<'_> {
             // The source's thread ends when all have what any of them has had. Its pipe stays open until then.
             self.ending.get_or_insert(why);
             self.ended_early_at.get_or_insert(now);
-            self.child_of(End::Source).stop(now + CHILD_GRACE, now);
+            self.child_of(End::Source).stop(now);
             self.source.even_out();
         } else {
             self.stop_source(why, now);
