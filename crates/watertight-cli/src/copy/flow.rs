@@ -50,7 +50,7 @@ impl Copy<'_> {
         self.is_moving = true;
         self.pace = None;
         self.mailbox.wants_progress(false);
-        let limit = self.flags.limit;
+        let limit = self.flags.read_bytes_max();
         self.source.move_on(Moving {
             writers: self.destinations.iter().map(Destination::writer).collect(),
             bytes_before: self.bytes_read,
@@ -68,7 +68,7 @@ impl Copy<'_> {
         let is_compared = self.moves_from == Some(self.bytes_read)
             && self.outstanding == 0
             && self.ahead.is_empty();
-        let is_over = self.drain_since.is_some() || self.flags.limit == Some(self.bytes_read);
+        let is_over = self.drain_since.is_some() || self.flags.read_bytes_max() == Some(self.bytes_read);
         if !is_compared || is_over || self.is_moving {
             return;
         }
