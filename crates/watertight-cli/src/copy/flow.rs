@@ -68,7 +68,8 @@ impl Copy<'_> {
         let is_compared = self.moves_from == Some(self.bytes_read)
             && self.outstanding == 0
             && self.ahead.is_empty();
-        let is_over = self.drain_since.is_some() || self.flags.read_bytes_max() == Some(self.bytes_read);
+        let is_over =
+            self.drain_since.is_some() || self.flags.read_bytes_max() == Some(self.bytes_read);
         if !is_compared || is_over || self.is_moving {
             return;
         }

@@ -95,6 +95,28 @@ impl<'p> Stage<'p> {
         }
     }
 
+    /// As `drive`, while somebody looks what has happened.
+    pub(crate) fn drive_beside<O: Operation>(
+        &mut self,
+        wait: Wait<O>,
+        mut look: impl FnMut(),
+    ) -> Option<O::Output> {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        let mut wait = pin!(wait);
+        let begin = Instant::now();
+        loop {
+            if let Poll::Ready(answer) = wait.as_mut().poll(&mut cx) {
+                return Some(answer);
+            }
+            if self.gives_up(begin) {
+                return None;
+            }
+            look();
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
     /// As `drive`, while both peers do their part.
     pub(crate) fn drive_between<O: Operation>(
         &mut self,
