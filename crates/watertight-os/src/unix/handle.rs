@@ -500,6 +500,7 @@ fn socket_kind(fd: BorrowedFd<'_>) -> Result<Kind, (Class, Option<OsCode>)> {
     match peer {
         // A peer that is gone already has left what can be read.
         Ok(_) | Err(Errno::INVAL) => {}
+        Err(Errno::NOTCONN) if kernel::was_connected(fd) => {}
         Err(code) => {
             return Err((
                 classify(Call::Query, code),

@@ -6,7 +6,7 @@ use super::handle::{Kind, polled};
 use super::sigpipe::{without_sigpipe, without_sigpipe_of_several, without_sigxfsz};
 use crate::Direction;
 use crate::fault::fallible;
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Dev, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::{Errno, IoSlice, IoSliceMut, ReadWriteFlags};
 use rustix::net::{RecvFlags, SendFlags};
@@ -345,6 +345,16 @@ pub(super) fn block_until_any(
     timeout: Option<Duration>,
 ) -> bool {
     super::bell::block_until_any((fds, what), None, timeout).is_some()
+}
+
+/// poll: whether a TCP socket that says that it is not connected was so before: both sides have ended, or it was reset. What had come until then can
+/// be read, and then the end, or the reset. One that never was, or listens, has no end to read (net/ipv4/tcp.c, `tcp_poll`).
+pub(super) fn was_connected(fd: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(&fd, PollFlags::RDHUP)];
+    let seen = fallible("poll (was connected)", Call::Query, || {
+        rustix::event::poll(&mut polled, Some(&Timespec::default()))
+    });
+    seen.is_ok() && polled[0].revents().contains(PollFlags::RDHUP)
 }
 
 /// sched_getaffinity: whether another processor is there while the calling thread keeps one.

@@ -200,6 +200,11 @@ pub(super) fn block_until_any(
     false
 }
 
+/// Not known here.
+pub(super) const fn was_connected(_fd: BorrowedFd<'_>) -> bool {
+    false
+}
+
 /// Never: where no thread blocks by itself, none spins before.
 pub(super) const fn may_spin() -> bool {
     false

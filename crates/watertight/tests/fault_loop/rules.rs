@@ -164,8 +164,10 @@ pub(crate) fn is_told(made: &Made) -> bool {
         "eventfd" | "ppoll" => false,
         // A cancel that does not reach the helper: its operation goes into quarantine (rule S5).
         "write (recall)" | "read (recall)" => false,
+        // The first question's answer is told then.
+        "poll (was connected)" => false,
         // A socket whose peer has left.
-        "getpeername" => code != Errno::INVAL,
+        "getpeername" => ![Errno::INVAL, Errno::NOTCONN].contains(&code),
         // A peer that has left needs no end any more.
         "shutdown" => ![Errno::NOTCONN, Errno::PIPE, Errno::CONNRESET].contains(&code),
         // Gone all the same (rule E4).

@@ -3,7 +3,7 @@
 
 use crate::common::{Accounted, PATIENCE, test_name};
 use rustix::net::sockopt::socket_linger;
-use std::io::{ErrorKind as StdKind, Read};
+use std::io::{ErrorKind as StdKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use watertight::{ErrorKind, OnDrop, PipeWriter, WriterOptions, pipe_with};
@@ -139,4 +139,41 @@ fn what_has_no_such_sign_says_so() {
     drop(PipeWriter::adopt(refused.handle).unwrap());
     let failed = pipe_with(watertight::ReaderOptions::new(), armed()).unwrap_err();
     assert_eq!(failed.error.kind, ErrorKind::Unsupported);
+}
+
+/// A request, a half-close, and an answer: by the time it is adopted the system calls it unconnected.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stream_that_both_sides_have_ended_is_read_to_its_end() {
+    let _accounted = Accounted::start();
+    let (ours, mut theirs) = connection();
+    ours.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 0);
+    theirs.write_all(b"the whole answer").unwrap();
+    drop(theirs);
+    let patience = std::time::Instant::now() + PATIENCE;
+    while ours.peer_addr().is_ok() {
+        assert!(std::time::Instant::now() < patience, "it stays connected");
+        std::thread::yield_now();
+    }
+    let reader = watertight::PipeReader::adopt(ours).unwrap();
+    assert_eq!(crate::common::read_to_end(&reader), b"the whole answer");
+}
+
+/// It has no end to read.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stream_that_was_never_connected_is_refused() {
+    let _accounted = Accounted::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = std::os::fd::OwnedFd::from(listener);
+    let new = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    );
+    for socket in [listener, new.unwrap()] {
+        let refused = watertight::PipeReader::adopt(socket).unwrap_err();
+        assert_eq!(refused.step, watertight::Step::Inspect);
+    }
 }
