@@ -33,6 +33,7 @@ mod flags;
 #[cfg(unix)]
 mod foreground;
 mod generate;
+mod hash_report;
 mod hashing;
 mod how;
 mod identity;

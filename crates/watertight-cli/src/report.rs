@@ -3,6 +3,7 @@
 use crate::child_status::{ChildStatus, EndedBy, InputKind};
 use crate::copy_ending::{CopyEnding, GivenUp};
 use crate::discarded::Discarded;
+use crate::hash_report::{HashReport, NoHash};
 use crate::how::{How, Reason};
 use crate::units::{printable, shown_bytes};
 use serde::Serialize;
@@ -108,37 +109,6 @@ pub(crate) struct DestinationReport {
     #[serde(flatten)]
     pub(crate) discarded: Discarded,
     pub(crate) child: Option<ChildStatus>,
-}
-
-/// A hash of the bytes read.
-#[derive(Debug, Serialize)]
-pub(crate) struct HashReport {
-    pub(crate) algorithm: &'static str,
-    pub(crate) hex: String,
-}
-
-/// Why there is no hash of the bytes read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum NoHash {
-    /// Some of them were had by some of several destinations only, when these were over: what is hashed is what all have that count.
-    LeftOut,
-    /// Nothing was copied.
-    NotBegun,
-    /// The source did not stop when it was told to, and its thread has the hash.
-    SourceHangs,
-}
-
-impl NoHash {
-    fn explanation(self) -> &'static str {
-        match self {
-            Self::LeftOut => {
-                "some of the bytes read were had only by some destinations when the copy ended"
-            }
-            Self::NotBegun => "nothing was copied",
-            Self::SourceHangs => "the source did not stop",
-        }
-    }
 }
 
 /// Everything that is known at the end.

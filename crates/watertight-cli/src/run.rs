@@ -13,15 +13,14 @@ use crate::endpoint::{self, OpenedEnds};
 use crate::event::{Inbox, Mailbox, mailbox};
 use crate::extent::Extent;
 use crate::flags::{CopyFlags, HashChoice, ReportChoice};
+use crate::hash_report::{HashReport, NoHash};
 use crate::hashing;
 use crate::identity;
 use crate::left_behind::LeftBehind;
 use crate::mixing::DataStreams;
 use crate::partial::{Closing, Placed};
 use crate::platform::{self, KeptSignals};
-use crate::report::{
-    Counters, DestinationReport, HashReport, NoHash, PipeEnding, Report, SourceReport,
-};
+use crate::report::{Counters, DestinationReport, PipeEnding, Report, SourceReport};
 use crate::report_to::{self, ReportFile};
 use crate::requests::{Requests, Signal};
 use crate::source_ending::SourceEnding;
