@@ -61,6 +61,7 @@ mod resume;
 mod run;
 mod run_ending;
 mod run_flags;
+mod run_outputs;
 mod run_report;
 mod run_streams;
 #[cfg(unix)]

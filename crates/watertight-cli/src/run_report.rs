@@ -7,6 +7,7 @@ use crate::orphans::SeenOff;
 use crate::platform;
 use crate::run_ending::{RunEnding, ending};
 use crate::run_flags::RunFlags;
+use crate::run_outputs::{OutputEnd, OutputEnds};
 use crate::units::{
     base64_unless_text, base64_unless_texts, printable, shown_bytes, shown_duration, shown_name,
     shown_names,
@@ -15,15 +16,20 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::io;
 use std::time::Duration;
-use watertight::{Captured, EndedBy, Exit, Found, Outcome, Usage};
+use watertight::{Captured, EndedBy, Error, Exit, Found, Outcome, Usage, Verb};
 
 /// One output, if it went through our hands.
 #[derive(Debug, Serialize)]
 pub(crate) struct StreamReport {
+    /// What the system took from us for whoever reads it.
     passed_on: u64,
+    /// What came behind the bound, and what nobody took.
     discarded: u64,
+    /// Whether that was taken is not known.
+    in_doubt: u64,
     /// Whether its end was read.
     ended: bool,
+    /// Why it was not read to its end, or did not get through.
     error: Option<String>,
 }
 
@@ -54,10 +60,10 @@ struct UsageReport {
 
 /// What is known of a run beside its outcome.
 pub(crate) struct Beside {
-    /// What did not get through, in words.
-    pub(crate) lost: Vec<String>,
-    /// Its standard error went where its standard output went.
-    pub(crate) is_joined: bool,
+    /// How the outputs ended that went through our hands.
+    pub(crate) outputs: OutputEnds,
+    /// Why our input did not get to its terminal, if something failed.
+    pub(crate) unfed: Option<String>,
     pub(crate) discarded: Discarded,
     pub(crate) out_of_memory: Option<OutOfMemory>,
     /// It was started in a control group of its own.
@@ -124,20 +130,12 @@ impl RunReport {
         beside: Beside,
     ) -> Self {
         let status = outcome.exit.and_then(Exit::status);
-        let stream = |captured: &Captured, is_ours: bool| {
-            is_ours.then(|| StreamReport {
-                passed_on: captured.passed_on,
-                discarded: captured.discarded,
-                ended: captured.has_ended,
-                error: captured.failure.map(|error| error.to_string()),
-            })
-        };
         let tree = outcome.tree.as_ref();
         let text = |address: &Option<Address>| address.as_ref().map(|known| known.text.clone());
         let bytes = |address: &Option<Address>| address.as_ref().and_then(Address::base64);
-        let has_own_stderr = flags.passes_output_on() && !beside.is_joined;
         let are_all_seen = flags.adopt_orphans || beside.has_cgroup;
-        let mut errors = beside.lost;
+        let OutputEnds { stdout, stderr } = beside.outputs;
+        let mut errors = Vec::from_iter(beside.unfed);
         let unheard = outcome.failure;
         errors.extend(unheard.map(|error| format!("its end is not known: {error}")));
         errors.extend(
@@ -163,8 +161,8 @@ impl RunReport {
             stdin_from_base64: bytes(&flags.stdin),
             stdout_to_base64: bytes(&flags.stdout),
             stderr_to_base64: bytes(&flags.stderr),
-            stdout: stream(&outcome.stdout, flags.passes_output_on()),
-            stderr: stream(&outcome.stderr, has_own_stderr),
+            stdout: stdout.map(|end| StreamReport::new(&outcome.stdout, end)),
+            stderr: stderr.map(|end| StreamReport::new(&outcome.stderr, end)),
             discarded: beside.discarded,
             holders: named(&outcome.holders),
             asked: tree.map_or_else(Vec::new, |tree| named(&tree.asked)),
@@ -218,12 +216,7 @@ impl RunReport {
             let to = to.as_ref().map(|to| format!(" to {to}"));
             if let Some(stream) = stream {
                 let to = to.unwrap_or_default();
-                let (passed_on, discarded) =
-                    (shown_bytes(stream.passed_on), shown_bytes(stream.discarded));
-                line(
-                    &mut text,
-                    &format!("{name}: {passed_on} passed on{to}, {discarded} dropped"),
-                );
+                line(&mut text, &format!("{name}: {}", stream.in_words(&to)));
             } else if let Some(to) = to {
                 line(&mut text, &format!("{name}:{to}"));
             }
@@ -311,6 +304,34 @@ impl RunReport {
         }
         notes.extend(self.errors.iter().cloned());
         notes
+    }
+}
+
+impl StreamReport {
+    fn new(captured: &Captured, end: OutputEnd) -> Self {
+        let ledger = end.ledger;
+        // What it said to us while we passed on is told by its end, with the account as it is by now.
+        let is_told = |error: &Error| end.error.is_some() && error.verb == Verb::Write;
+        let failure = captured.failure.filter(|error| !is_told(error));
+        let failure = failure.map(|error| error.to_string());
+        let errors: Vec<String> = failure.into_iter().chain(end.error).collect();
+        Self {
+            passed_on: ledger.transferred(),
+            discarded: captured.discarded + ledger.discarded(),
+            // An output that could not be ended has bytes on their way still.
+            in_doubt: ledger.in_doubt() + ledger.unsettled(),
+            ended: captured.has_ended,
+            error: (!errors.is_empty()).then(|| errors.join("; ")),
+        }
+    }
+
+    fn in_words(&self, to: &str) -> String {
+        let (passed_on, dropped) = (shown_bytes(self.passed_on), shown_bytes(self.discarded));
+        let in_doubt = match self.in_doubt {
+            0 => String::new(),
+            bytes => format!(", {} in doubt", shown_bytes(bytes)),
+        };
+        format!("{passed_on} passed on{to}, {dropped} dropped{in_doubt}")
     }
 }
 
@@ -429,8 +450,8 @@ mod tests {
         tree.killed.push(found(8, "deaf"));
         tree.left.push(found(9, "stuck"));
         let beside = Beside {
-            lost: Vec::new(),
-            is_joined: false,
+            outputs: OutputEnds::default(),
+            unfed: None,
             discarded: Discarded::default(),
             out_of_memory: None,
             has_cgroup: true,
@@ -471,8 +492,8 @@ mod tests {
     fn a_report_on_an_ended_tree_says_who_is_not_seen() {
         let report = |outcome: &Outcome, flags: &RunFlags, has_cgroup: bool| {
             let beside = Beside {
-                lost: Vec::new(),
-                is_joined: false,
+                outputs: OutputEnds::default(),
+                unfed: None,
                 discarded: Discarded::default(),
                 out_of_memory: None,
                 has_cgroup,

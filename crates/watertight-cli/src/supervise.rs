@@ -11,16 +11,17 @@ use crate::report_to::{self, ReportFile};
 use crate::requests::{Requests, Signal};
 use crate::run_ending::{RunEnding, ending};
 use crate::run_flags::RunFlags;
+use crate::run_outputs::{Patience, Streams};
 use crate::run_report::{Beside, RunReport};
 use crate::run_streams::{RunStreams, Wanted};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use watertight::{
-    Command, Direction, EndRequest, Error, ErrorKind, Exit, Group, Input, Limits, OsHandle,
-    Outcome, Output, PipeWriter, Receipt, StartError, StartStep, WriterOptions,
+    Command, Direction, EndRequest, Exit, Group, Input, Limits, OsHandle, Outcome, Output,
+    PipeWriter, StartError, StartStep, WriterOptions,
 };
 
 const DEADLINE_PASSED: i32 = 124;
@@ -31,16 +32,6 @@ const NOT_FOUND: i32 = 127;
 
 /// No signal came.
 const NONE: i32 = 0;
-
-/// How often it is looked whether a signal came, while the rest of the output is on its way from us.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// Where the command's outputs go on to, if they go through our hands.
-#[derive(Default)]
-struct Streams {
-    stdout: Option<Arc<PipeWriter>>,
-    stderr: Option<Arc<PipeWriter>>,
-}
 
 /// What came of the command.
 struct Performed {
@@ -109,7 +100,7 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
         Ok(opened) => opened,
         Err(reason) => return not_opened(reason),
     };
-    let (is_joined, discarded) = (opened.is_joined, opened.discarded);
+    let discarded = opened.discarded;
     let kills = KillsBefore::count();
     let limits = |streams: &Streams| limits(flags, streams, &heard.request, begun);
     let performed = match perform(flags, opened, is_in_our_group, &adoption, limits) {
@@ -119,20 +110,20 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
     let outcome = performed.outcome;
     adoption.command_is_over();
     let patience = Patience::new(flags, begun, &outcome, adoption.asked());
-    let mut lost = finish(flags, &performed.streams, patience);
-    lost.extend(performed.unfed);
+    let outputs = performed.streams.end(flags, patience);
+    let unfed = performed.unfed;
     let seen_off = adoption.see_off(flags, begun, &outcome);
     let ended = seen_off.ending.unwrap_or_else(|| ending(&outcome));
     let signal = heard.signal.load(Ordering::SeqCst);
-    let is_all_through = lost.is_empty() && !has_failed(&outcome);
+    let is_all_through = outputs.is_all_through() && unfed.is_none() && !has_failed(&outcome);
     let code = match exit_code(ended, &outcome, signal) {
         // The command meant well, and what it said did not get through.
         0 if !is_all_through => OURS,
         code => code,
     };
     let beside = Beside {
-        lost,
-        is_joined,
+        outputs,
+        unfed,
         discarded,
         out_of_memory: kills.hint(&outcome),
         has_cgroup: performed.has_cgroup,
@@ -337,75 +328,6 @@ fn has_failed(outcome: &Outcome) -> bool {
     outcome.stdout.failure.is_some() || outcome.stderr.failure.is_some()
 }
 
-/// How long the rest of the output may take on its way from us. A consumer that takes nothing is waited for, but not beyond the
-/// deadline, and not when we are asked to end: then there is the grace, and after a second signal nothing.
-struct Patience {
-    asked: Arc<Asked>,
-    /// When the deadline passes.
-    due: Option<Instant>,
-    grace: Duration,
-    /// When what is left is given up.
-    until: Option<Instant>,
-}
-
-impl Patience {
-    fn new(flags: &RunFlags, begun: Instant, outcome: &Outcome, asked: Arc<Asked>) -> Self {
-        // A command that we ended is not followed by a wait without end.
-        let until = if ending(outcome).is_by_itself() {
-            None
-        } else {
-            Instant::now().checked_add(flags.grace)
-        };
-        Self {
-            asked,
-            due: flags.within.and_then(|within| begun.checked_add(within)),
-            grace: flags.grace,
-            until,
-        }
-    }
-
-    /// Ends a stream in order. What is left when the time is over is given up, and in the receipt.
-    fn end(&mut self, writer: &PipeWriter) -> Result<Receipt, Error> {
-        loop {
-            match writer.finish().within(LOOK_EVERY).wait() {
-                Err(error) if error.kind == ErrorKind::TimedOut => {}
-                ended => return ended,
-            }
-            if self.is_over(Instant::now()) {
-                // Else the end of the program would wait for it once more.
-                return writer.abort().wait();
-            }
-        }
-    }
-
-    fn is_over(&mut self, now: Instant) -> bool {
-        let times = self.asked.times();
-        if times > 0 || self.due.is_some_and(|due| due <= now) {
-            self.until = self.until.or_else(|| now.checked_add(self.grace));
-        }
-        times > 1 || self.until.is_some_and(|until| until <= now)
-    }
-}
-
-/// Ends what was passed on to. What did not get through, if anything.
-fn finish(flags: &RunFlags, streams: &Streams, mut patience: Patience) -> Vec<String> {
-    let both = [
-        ("our standard output", &flags.stdout, &streams.stdout),
-        ("our standard error", &flags.stderr, &streams.stderr),
-    ];
-    let failed = both.into_iter().filter_map(|(ours, address, writer)| {
-        let name = address
-            .as_ref()
-            .map_or(ours, |address| address.text.as_str());
-        let error = match patience.end(writer.as_ref()?) {
-            Ok(receipt) => receipt.error()?,
-            Err(error) => error,
-        };
-        Some(format!("{name} did not get all of it: {error}"))
-    });
-    failed.collect()
-}
-
 const fn after_signal(signal: i32) -> i32 {
     128 + signal
 }
@@ -516,6 +438,7 @@ fn cannot_save(flags: &RunFlags, error: &io::Error) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     /// As GNU timeout sends it. The second request leaves the command no grace.
     #[test]

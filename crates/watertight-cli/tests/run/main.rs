@@ -18,5 +18,7 @@ mod run_inherits_unix;
 #[cfg(target_os = "linux")]
 mod run_not_started_unix;
 #[cfg(target_os = "linux")]
+mod run_outputs_unix;
+#[cfg(target_os = "linux")]
 mod run_tty_unix;
 mod snapshots;

@@ -425,52 +425,6 @@ fn a_slow_consumer_gets_all_of_it() {
     }
 }
 
-/// Starts a command that ends by itself and whose output is in our hands, for nobody reads it. Comes back when the command is gone.
-#[cfg(target_os = "linux")]
-fn with_a_consumer_that_takes_nothing(
-    options: &[&str],
-) -> (std::process::Child, BufReader<std::process::ChildStderr>) {
-    // More than the consumer's pipe holds, and less than everything on the way.
-    let script = "echo $$ >&2; exec dd if=/dev/zero bs=1024 count=340 status=none";
-    let options = [&["--max-output", "1G", "--grace", "1ms"][..], options].concat();
-    let mut child = run(&options, script).spawn().unwrap();
-    let mut errors = BufReader::new(child.stderr.take().unwrap());
-    let mut pid = String::new();
-    errors.read_line(&mut pid).unwrap();
-    let stat = format!("/proc/{}/stat", pid.trim());
-    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
-        std::thread::yield_now();
-    }
-    (child, errors)
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_consumer_that_takes_nothing_is_left_on_a_signal() {
-    let (mut child, mut errors) = with_a_consumer_that_takes_nothing(&[]);
-    let pid = child.id().to_string();
-    let mut kill = Command::new("kill");
-    assert!(kill.args(["-TERM", &pid]).status().unwrap().success());
-    let mut told = String::new();
-    errors.read_to_string(&mut told).unwrap();
-    assert!(told.contains("did not get all of it"), "{told}");
-    // The signal may come before its output is read to the end: then it ends the run.
-    let code = child.wait().unwrap().code().unwrap();
-    assert!(code == 125 || code == 143, "{code}");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_consumer_that_takes_nothing_is_left_at_the_deadline() {
-    let (mut child, mut errors) = with_a_consumer_that_takes_nothing(&["--within", "2s"]);
-    let mut told = String::new();
-    errors.read_to_string(&mut told).unwrap();
-    assert!(told.contains("did not get all of it"), "{told}");
-    // Likewise for a deadline that passes before that.
-    let code = child.wait().unwrap().code().unwrap();
-    assert!(code == 125 || code == 124, "{code}");
-}
-
 #[test]
 fn a_consumer_that_leaves_ends_the_command_as_in_any_pipeline() {
     let mut command = run(
