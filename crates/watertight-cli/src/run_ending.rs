@@ -12,7 +12,29 @@ pub(crate) enum RunEnding {
     Failure,
     Interrupted,
     Itself,
+    /// There was no command: it could not be started, or its streams could not be opened.
+    NotStarted,
     QuietAfterExit,
+}
+
+/// Why nothing is known of a command but this: in most cases it was not started.
+pub(crate) struct NoOutcome {
+    pub(crate) ending: RunEnding,
+    pub(crate) exit_code: i32,
+    pub(crate) error: String,
+    /// The report's file is a stream of the command's, or of ours: nothing may be written there.
+    pub(crate) is_report_refused: bool,
+}
+
+impl NoOutcome {
+    pub(crate) fn new(ending: RunEnding, exit_code: i32, error: String) -> Self {
+        Self {
+            ending,
+            exit_code,
+            error,
+            is_report_refused: false,
+        }
+    }
 }
 
 impl RunEnding {

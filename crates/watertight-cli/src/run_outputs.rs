@@ -149,6 +149,7 @@ fn given_up_in_words(why: RunEnding, flags: &RunFlags) -> String {
         RunEnding::Deadline
         | RunEnding::DeadlineAfterExit
         | RunEnding::Itself
+        | RunEnding::NotStarted
         | RunEnding::QuietAfterExit => {
             let within = flags.within.map(shown_duration);
             let within = within.map_or_else(String::new, |within| format!(" (--within {within})"));

@@ -5,7 +5,7 @@ use crate::discarded::Discarded;
 use crate::oom::OutOfMemory;
 use crate::orphans::SeenOff;
 use crate::platform;
-use crate::run_ending::{RunEnding, ending};
+use crate::run_ending::{NoOutcome, RunEnding, ending};
 use crate::run_flags::RunFlags;
 use crate::run_outputs::{OutputEnd, OutputEnds};
 use crate::units::{
@@ -79,6 +79,9 @@ pub(crate) struct RunReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     command_base64: Option<Vec<String>>,
     ending: RunEnding,
+    /// It was run, and what became of it is known; else the errors say it all.
+    #[serde(skip)]
+    has_outcome: bool,
     pub(crate) exit_code: i32,
     /// Its own exit code.
     code: Option<i32>,
@@ -131,8 +134,6 @@ impl RunReport {
     ) -> Self {
         let status = outcome.exit.and_then(Exit::status);
         let tree = outcome.tree.as_ref();
-        let text = |address: &Option<Address>| address.as_ref().map(|known| known.text.clone());
-        let bytes = |address: &Option<Address>| address.as_ref().and_then(Address::base64);
         let are_all_seen = flags.adopt_orphans || beside.has_cgroup;
         let OutputEnds { stdout, stderr } = beside.outputs;
         let mut errors = Vec::from_iter(beside.unfed);
@@ -143,24 +144,13 @@ impl RunReport {
                 .map(|error| not_ended_well(outcome.ended, error)),
         );
         Self {
-            version: env!("CARGO_PKG_VERSION"),
-            command: shown_names(&flags.command),
-            command_base64: base64_unless_texts(&flags.command),
-            ending: ending(outcome),
-            exit_code,
+            has_outcome: true,
             code: status.and_then(|status| status.code()),
             signal: status.and_then(platform::ending_signal),
             is_status_unknown: outcome.exit == Some(Exit::Unknown),
-            elapsed_seconds: elapsed.as_secs_f64(),
             usage: outcome.usage.map(UsageReport::of),
             out_of_memory: beside.out_of_memory,
             has_cgroup: beside.has_cgroup,
-            stdin_from: text(&flags.stdin),
-            stdout_to: text(&flags.stdout),
-            stderr_to: text(&flags.stderr),
-            stdin_from_base64: bytes(&flags.stdin),
-            stdout_to_base64: bytes(&flags.stdout),
-            stderr_to_base64: bytes(&flags.stderr),
             stdout: stdout.map(|end| StreamReport::new(&outcome.stdout, end)),
             stderr: stderr.map(|end| StreamReport::new(&outcome.stderr, end)),
             discarded: beside.discarded,
@@ -170,6 +160,50 @@ impl RunReport {
             left: tree.map_or_else(Vec::new, |tree| named(&tree.left)),
             unseen: tree.and(platform::UNSEEN).filter(|_| !are_all_seen),
             errors,
+            ..Self::empty(flags, ending(outcome), exit_code, elapsed)
+        }
+    }
+
+    /// The report on a command that was not run, or of which nothing else is known.
+    pub(crate) fn without_outcome(flags: &RunFlags, reason: NoOutcome, elapsed: Duration) -> Self {
+        Self {
+            errors: vec![reason.error],
+            ..Self::empty(flags, reason.ending, reason.exit_code, elapsed)
+        }
+    }
+
+    fn empty(flags: &RunFlags, ending: RunEnding, exit_code: i32, elapsed: Duration) -> Self {
+        let text = |address: &Option<Address>| address.as_ref().map(|known| known.text.clone());
+        let bytes = |address: &Option<Address>| address.as_ref().and_then(Address::base64);
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            command: shown_names(&flags.command),
+            command_base64: base64_unless_texts(&flags.command),
+            ending,
+            has_outcome: false,
+            exit_code,
+            code: None,
+            signal: None,
+            is_status_unknown: false,
+            elapsed_seconds: elapsed.as_secs_f64(),
+            usage: None,
+            out_of_memory: None,
+            has_cgroup: false,
+            stdin_from: text(&flags.stdin),
+            stdout_to: text(&flags.stdout),
+            stderr_to: text(&flags.stderr),
+            stdin_from_base64: bytes(&flags.stdin),
+            stdout_to_base64: bytes(&flags.stdout),
+            stderr_to_base64: bytes(&flags.stderr),
+            stdout: None,
+            stderr: None,
+            discarded: Discarded::default(),
+            holders: Vec::new(),
+            asked: Vec::new(),
+            killed: Vec::new(),
+            left: Vec::new(),
+            unseen: None,
+            errors: Vec::new(),
         }
     }
 
@@ -198,6 +232,10 @@ impl RunReport {
 
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::new();
+        if !self.has_outcome {
+            self.errors.iter().for_each(|error| line(&mut text, error));
+            return text;
+        }
         let elapsed = shown_duration(Duration::from_secs_f64(self.elapsed_seconds));
         line(&mut text, &format!("{} after {elapsed}", self.in_words()));
         if let Some(usage) = &self.usage {
@@ -238,7 +276,8 @@ impl RunReport {
     /// What went wrong, a line each.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if self.ending != RunEnding::Itself || self.is_status_unknown {
+        let is_told = self.ending != RunEnding::Itself || self.is_status_unknown;
+        if self.has_outcome && is_told {
             notes.push(self.in_words());
         }
         notes.extend(self.notes_beside_the_ending());
@@ -261,6 +300,7 @@ impl RunReport {
                 "it had ended when a signal to us came"
             }
             RunEnding::Interrupted => "it was ended on a signal to us",
+            RunEnding::NotStarted => "it was not started",
             RunEnding::QuietAfterExit => "it ended, and somebody holds its output still",
             RunEnding::Itself => match (self.code, self.signal) {
                 (Some(code), _) => return format!("it ended with {code}"),

@@ -17,6 +17,8 @@ use crate::run_flags::RunFlags;
 use std::time::Instant;
 use watertight::OsHandle;
 
+const OUR_STANDARD_ERROR: &str = "our standard error";
+
 const STDIN: End = End::Source;
 const STDOUT: End = End::Destination(0);
 const STDERR: End = End::Destination(1);
@@ -53,6 +55,8 @@ struct Part {
     /// We opened it. What we were started with is for whoever started us to know.
     is_opened: bool,
     is_appended: bool,
+    /// It is no stream, but the report's file.
+    is_report: bool,
 }
 
 impl Wanted {
@@ -92,6 +96,33 @@ impl Wanted {
             ends.push((STDERR, &self.stderr));
         }
         ends
+    }
+
+    /// Refuses a report that would be written into a stream of the command's or into our standard error. To be asked before anything else is
+    /// opened: without this, the report of whatever fails next would be written there.
+    pub(crate) fn refuse_report(
+        &self,
+        claimed: &Claimed,
+        report: Option<&ReportFile>,
+    ) -> Result<(), NotOpened> {
+        let is_emptied = report.is_some_and(ReportFile::is_emptied);
+        let thing = report.and_then(ReportFile::file).and_then(Thing::of);
+        let Some(thing) = thing.filter(Thing::is_file) else {
+            return Ok(());
+        };
+        for (end, address) in self.ends() {
+            // What is written behind what is there may go to a stream that we were started with.
+            let counts = is_emptied || number_of(address).is_none();
+            if counts && of_address(address, claimed).as_ref() == Some(&thing) {
+                let text = same_file(&address.to_string(), REPORT);
+                return Err(NotOpened::ReportRefused(end, text));
+            }
+        }
+        if is_emptied && standard_error(claimed).as_ref() == Some(&thing) {
+            let text = same_file(REPORT, OUR_STANDARD_ERROR);
+            return Err(NotOpened::ReportRefused(STDERR, text));
+        }
+        Ok(())
     }
 
     /// Opens them all. Opening a FIFO waits for its other side: until then at most, and until a signal comes.
@@ -207,6 +238,7 @@ impl Part {
             end: Some(end),
             is_opened: opened.is_some(),
             is_appended: opened.is_some_and(|opened| opened.is_appended),
+            is_report: false,
         })
     }
 }
@@ -227,18 +259,24 @@ fn others(claimed: &Claimed, report: Option<&ReportFile>) -> impl Iterator<Item 
         end: None,
         is_opened,
         is_appended: false,
+        is_report: name == REPORT,
     };
     let is_opened = report.is_some_and(ReportFile::is_emptied);
     let report = report.and_then(ReportFile::file).and_then(Thing::of);
     let report = report.filter(Thing::is_file);
     let report = report.map(|thing| part(thing, REPORT, is_opened));
-    let errors = standard_error(claimed).map(|thing| part(thing, "our standard error", false));
+    let errors = standard_error(claimed).map(|thing| part(thing, OUR_STANDARD_ERROR, false));
     report.into_iter().chain(errors)
 }
 
 fn clash(one: &Part, other: &Part) -> NotOpened {
     let end = other.end.or(one.end).unwrap_or(STDOUT);
-    NotOpened::Failed(end, same_file(&one.name, &other.name))
+    let text = same_file(&one.name, &other.name);
+    if one.is_report || other.is_report {
+        NotOpened::ReportRefused(end, text)
+    } else {
+        NotOpened::Failed(end, text)
+    }
 }
 
 fn fed_back(one: &Part, other: &Part) -> NotOpened {

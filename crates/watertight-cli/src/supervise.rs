@@ -1,5 +1,6 @@
 //! `watertight run`: a command with limits, its exit code, and an account of what it wrote.
 
+use crate::claimed::Claimed;
 use crate::diagnostics::{self, tell};
 use crate::end::NotOpened;
 use crate::event::{Inbox, Mailbox, mailbox};
@@ -9,11 +10,12 @@ use crate::orphans::{Adoption, Asked};
 use crate::platform::{self, Meanwhile, OurTerminal};
 use crate::report_to::{self, ReportFile};
 use crate::requests::{Requests, Signal};
-use crate::run_ending::{RunEnding, ending};
+use crate::run_ending::{NoOutcome, RunEnding, ending};
 use crate::run_flags::RunFlags;
 use crate::run_outputs::{Patience, Streams};
 use crate::run_report::{Beside, RunReport};
 use crate::run_streams::{RunStreams, Wanted};
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -82,7 +84,11 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
     let adoption = Adoption::new();
     let heard = match listen(flags, is_in_our_group, &adoption) {
         Ok(heard) => heard,
-        Err(error) => return not_run(&error.to_string()),
+        Err(error) => {
+            // Nobody knows yet whether the report's file may be written.
+            let report = RunReport::without_outcome(flags, not_run(&error), begun.elapsed());
+            return deliver(flags, &report, None);
+        }
     };
     let made_at = path.filter(|_| there.is_none());
     // The second goes at the end: a report's file that we made and that nothing was written to is not left behind.
@@ -90,23 +96,38 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
         Ok(made) => made.unzip(),
         Err(error) => return cannot_save(flags, &error),
     };
-    let report_file = there.or(made);
-    if let Err(error) = adoption.begin(flags) {
-        return not_run(&error.to_string());
-    }
+    let mut report_file = there.or(made);
+    let streams = (wanted, claimed, report_file.as_ref());
+    let group = (is_in_our_group, &adoption);
+    let report = supervise(flags, begun, streams, &heard, group).unwrap_or_else(|reason| {
+        if reason.is_report_refused {
+            report_file = None;
+        }
+        RunReport::without_outcome(flags, reason, begun.elapsed())
+    });
+    deliver(flags, &report, report_file)
+}
+
+/// Opens the streams, runs the command on them and waits for its end. The account, or why there is none.
+fn supervise(
+    flags: &RunFlags,
+    begun: Instant,
+    (wanted, claimed, report_file): (Wanted, Claimed, Option<&ReportFile>),
+    heard: &Heard,
+    (is_in_our_group, adoption): (bool, &Adoption),
+) -> Result<RunReport, NoOutcome> {
+    wanted
+        .refuse_report(&claimed, report_file)
+        .map_err(not_opened)?;
+    adoption.begin(flags).map_err(|error| not_run(&error))?;
     let until = flags.within.and_then(|within| begun.checked_add(within));
     let events = (&heard.mailbox, &heard.inbox);
-    let opened = match wanted.open(claimed, report_file.as_ref(), until, events) {
-        Ok(opened) => opened,
-        Err(reason) => return not_opened(reason),
-    };
+    let opened = wanted.open(claimed, report_file, until, events);
+    let opened = opened.map_err(not_opened)?;
     let discarded = opened.discarded;
     let kills = KillsBefore::count();
     let limits = |streams: &Streams| limits(flags, streams, &heard.request, begun);
-    let performed = match perform(flags, opened, is_in_our_group, &adoption, limits) {
-        Ok(performed) => performed,
-        Err(code) => return code,
-    };
+    let performed = perform(flags, opened, is_in_our_group, adoption, limits)?;
     let outcome = performed.outcome;
     adoption.command_is_over();
     let patience = Patience::new(flags, begun, &outcome, adoption.asked());
@@ -130,7 +151,7 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
     };
     let mut report = RunReport::new(flags, &outcome, code, begun.elapsed(), beside);
     report.add_seen_off(&seen_off);
-    deliver(flags, &report, report_file)
+    Ok(report)
 }
 
 /// From now on a signal to us ends the opening of the streams, and then the command.
@@ -194,8 +215,8 @@ fn perform(
     is_in_our_group: bool,
     adoption: &Adoption,
     limits: impl FnOnce(&Streams) -> Limits,
-) -> Result<Performed, i32> {
-    let failed = |error: io::Error| not_run(&error.to_string());
+) -> Result<Performed, NoOutcome> {
+    let failed = |error: io::Error| not_run(&error);
     // First: it looks at our streams as they are.
     let looked = flags.tty.then(OurTerminal::look).transpose();
     let terminal = looked.map_err(failed)?;
@@ -229,18 +250,15 @@ fn perform(
     let passing_on = terminal.map(|terminal| Meanwhile::begin(terminal, &child));
     // Returned from here, the child is dropped, and with that killed.
     let meanwhile = passing_on.transpose().map_err(|error| {
-        tell(&format!(
+        not_known(format!(
             "the command was ended, for our terminal cannot be passed on to it: {error}"
-        ));
-        OURS
+        ))
     })?;
     let outcome = child.communicate(limits(&streams)).wait();
     // Before anything is said: our terminal is as it was.
     let unfed = meanwhile.and_then(Meanwhile::end);
-    let outcome = outcome.map_err(|error| {
-        tell(&format!("the command's end is not known: {error}"));
-        OURS
-    })?;
+    let outcome =
+        outcome.map_err(|error| not_known(format!("the command's end is not known: {error}")))?;
     Ok(Performed {
         outcome,
         streams,
@@ -335,7 +353,7 @@ const fn after_signal(signal: i32) -> i32 {
 fn exit_code(ended: RunEnding, outcome: &Outcome, signal: i32) -> i32 {
     match ended {
         RunEnding::Deadline => return DEADLINE_PASSED,
-        RunEnding::Failure => return OURS,
+        RunEnding::Failure | RunEnding::NotStarted => return OURS,
         RunEnding::Interrupted => return after_signal(signal),
         RunEnding::DeadlineAfterExit | RunEnding::Itself | RunEnding::QuietAfterExit => {}
     }
@@ -349,28 +367,44 @@ fn exit_code(ended: RunEnding, outcome: &Outcome, signal: i32) -> i32 {
     }
 }
 
-fn not_run(why: &str) -> i32 {
-    tell(&format!("the command was not run: {why}"));
-    OURS
+/// The command was started, and its end is not known.
+fn not_known(error: String) -> NoOutcome {
+    NoOutcome::new(RunEnding::Failure, OURS, error)
 }
 
-fn not_opened(reason: NotOpened) -> i32 {
+fn not_run(why: &dyn Display) -> NoOutcome {
+    not_run_but(OURS, why)
+}
+
+fn not_run_but(exit_code: i32, why: &dyn Display) -> NoOutcome {
+    let error = format!("the command was not run: {why}");
+    NoOutcome::new(RunEnding::NotStarted, exit_code, error)
+}
+
+fn not_opened(reason: NotOpened) -> NoOutcome {
     match reason {
-        NotOpened::Failed(_, text) | NotOpened::ReportRefused(_, text) => not_run(&text),
-        NotOpened::Idle => {
-            not_run("its deadline passed while its streams were opened");
-            DEADLINE_PASSED
-        }
-        NotOpened::Interrupted(signal) => {
-            not_run("a signal to us came while its streams were opened");
-            after_signal(signal)
-        }
+        NotOpened::Failed(_, text) => not_run(&text),
+        NotOpened::Idle => not_run_but(
+            DEADLINE_PASSED,
+            &"its deadline passed while its streams were opened",
+        ),
+        NotOpened::Interrupted(signal) => not_run_but(
+            after_signal(signal),
+            &"a signal to us came while its streams were opened",
+        ),
+        NotOpened::ReportRefused(_, text) => NoOutcome {
+            is_report_refused: true,
+            ..not_run(&text)
+        },
     }
 }
 
-fn not_started(error: &StartError) -> i32 {
-    tell(&error.to_string());
-    code_of_start(error)
+fn not_started(error: &StartError) -> NoOutcome {
+    NoOutcome::new(
+        RunEnding::NotStarted,
+        code_of_start(error),
+        error.to_string(),
+    )
 }
 
 /// As `env` has it: what exec refuses is 127 if the program, or what is to run it, is not there, and 126 if there is any other reason.

@@ -187,10 +187,6 @@ fn a_command_that_does_not_start_leaves_no_new_file_and_empties_none() {
         assert_eq!(output.unwrap().status.code(), Some(127));
         assert!(!fresh.exists(), "{option}");
     }
-    let report = ["--report", "json", "--report-to", fresh.to_str().unwrap()];
-    let output = run(&report).args(["--", "no-such-program-here"]).output();
-    assert_eq!(output.unwrap().status.code(), Some(127));
-    assert!(!fresh.exists(), "an empty report says nothing");
     fs::write(&old, "precious").unwrap();
     let (old_text, missing) = (file(&old), file(&folder.path().join("no").join("such")));
     for arguments in [
@@ -202,6 +198,71 @@ fn a_command_that_does_not_start_leaves_no_new_file_and_empties_none() {
         assert_eq!(output.status.code(), Some(125), "{}", stderr(&output));
         assert!(stderr(&output).contains("such"), "{}", stderr(&output));
         assert_eq!(fs::read(&old).unwrap(), b"precious");
+    }
+}
+
+/// An old report must not pass for this one's.
+#[test]
+fn a_command_that_is_not_run_has_a_report_in_place_of_an_old_one() {
+    const MISSING: &str = "no-such-program-here";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report");
+    let nowhere = file(&folder.path().join("no").join("such"));
+    for (options, program, code, words) in [
+        (&[][..], MISSING, 127, MISSING),
+        (
+            &["--stdout", &nowhere][..],
+            EXE,
+            125,
+            "the command was not run",
+        ),
+    ] {
+        let json = [&["--report", "json"][..], options].concat();
+        let printed = run(&json).args(["--", program]).output().unwrap();
+        assert_eq!(printed.status.code(), Some(code), "{}", stderr(&printed));
+        for old in [None, Some("{\"stale\":1}".repeat(1000))] {
+            if let Some(old) = old {
+                fs::write(&path, old).unwrap();
+            }
+            let mut command = run(&json);
+            command.arg("--report-to").arg(&path).args(["--", program]);
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+            assert!(stderr(&output).contains(words), "{}", stderr(&output));
+            let saved = fs::read_to_string(&path).unwrap();
+            for report in [saved, stderr(&printed)] {
+                let report: serde_json::Value = serde_json::from_str(report.trim()).unwrap();
+                assert_eq!(report["ending"], "not_started", "{report}");
+                assert_eq!(report["exit_code"], code, "{report}");
+                assert_eq!(report["command"][0], program, "{report}");
+                let error = report["errors"][0].as_str().unwrap();
+                assert!(error.contains(words), "{report}");
+            }
+            fs::remove_file(&path).unwrap();
+        }
+        let text = [&["--report", "text"][..], options].concat();
+        let output = run(&text).args(["--", program]).output().unwrap();
+        let told = stderr(&output);
+        assert!(told.starts_with("watertight: ") && told.contains(words));
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+/// Also if something else fails before it is opened.
+#[test]
+fn no_report_is_written_into_a_stream_of_a_command_that_is_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = folder.path().join("one");
+    fs::write(&one, "precious").unwrap();
+    let (one_text, path) = (file(&one), one.to_str().unwrap());
+    let nowhere = file(&folder.path().join("no").join("such"));
+    for stream in ["--stdin", "--stdout"] {
+        let mut command = run(&[stream, &one_text, "--stderr", &nowhere]);
+        command.args(["--report", "json", "--report-to", path, "--", EXE]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{}", stderr(&output));
+        assert!(stderr(&output).contains("same file"), "{}", stderr(&output));
+        assert_eq!(fs::read(&one).unwrap(), b"precious");
     }
 }
 
