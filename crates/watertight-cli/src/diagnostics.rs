@@ -29,6 +29,8 @@ struct Outgoing {
     /// How the progress line that is on display goes away.
     erasure: Option<String>,
     has_writer: bool,
+    /// Nobody took what waits in time: it is not waited for once more.
+    is_given_up: bool,
     /// Nothing is said any more.
     is_silent: bool,
 }
@@ -45,6 +47,7 @@ static OUTGOING: Mutex<Outgoing> = Mutex::new(Outgoing {
     line: None,
     erasure: None,
     has_writer: false,
+    is_given_up: false,
     is_silent: false,
 });
 /// Something came, or was taken.
@@ -136,7 +139,7 @@ pub(crate) fn is_anything_waiting() -> bool {
     !lock().waiting.is_empty()
 }
 
-/// Waits until everything is taken, or until nobody took a byte for [`STUCK_AFTER`]. The last thing that the program does. `false`: something
+/// Waits until everything is taken, or until nobody took a byte for [`STUCK_AFTER`], and that once. Nothing is said behind it. `false`: something
 /// that was asked for could not be written. What nobody took in time is no such thing.
 pub(crate) fn finish() -> bool {
     await_reader();
@@ -148,7 +151,7 @@ pub(crate) fn finish() -> bool {
 /// kernel, and nothing but that end is left to do.
 fn await_reader() {
     let mut state = lock();
-    if state.waiting.is_empty() {
+    if state.waiting.is_empty() || state.is_given_up {
         return;
     }
     let mut reader = LastReader::new(state.waiting.len(), platform::unread_of_stderr());
@@ -166,6 +169,7 @@ fn await_reader() {
         }
         reader.look(state.waiting.len(), platform::unread_of_stderr(), passed);
     }
+    state.is_given_up = true;
 }
 
 /// Whether standard error is a terminal.

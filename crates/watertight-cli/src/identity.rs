@@ -45,7 +45,7 @@ impl Thing {
     }
 
     /// What the path leads to. It is not opened where that could wait.
-    fn of_path(path: &Path) -> Option<Self> {
+    pub(crate) fn of_path(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         Self::known(&metadata, || file_identity::of_path(path))
     }
@@ -84,13 +84,10 @@ impl Known {
 pub(crate) fn refuse_report(
     flags: &CopyFlags,
     claimed: &Claimed,
-    (report_file, is_emptied): (&File, bool),
+    (report, is_emptied): (&Thing, bool),
 ) -> Result<(), NotOpened> {
-    let Some(report) = Thing::of(report_file) else {
-        return Ok(());
-    };
     // What we say may go before the report, as long as it stays there.
-    if is_emptied && standard_error(claimed).as_ref() == Some(&report) {
+    if is_emptied && standard_error(claimed).as_ref() == Some(report) {
         let text = same_file(REPORT, STANDARD_ERROR);
         return Err(NotOpened::ReportRefused(End::Source, text));
     }
@@ -98,7 +95,7 @@ pub(crate) fn refuse_report(
     let is_terminal = matches!(report, Thing::Character(_));
     let counts = |end: End| report.is_file() || (!is_terminal && end != End::Source);
     for (end, address) in flags.ends() {
-        if counts(end) && of_address(address, claimed).as_ref() == Some(&report) {
+        if counts(end) && of_address(address, claimed).as_ref() == Some(report) {
             let (one, other) = (&address.to_string(), REPORT);
             let text = if report.is_file() {
                 same_file(one, other)

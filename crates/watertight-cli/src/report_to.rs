@@ -105,6 +105,14 @@ impl ReportFile {
         }
     }
 
+    /// What it is, open or not.
+    pub(crate) fn thing(&self) -> Option<Thing> {
+        match self {
+            Self::Inherited(file) | Self::Open(file) => Thing::of(file),
+            Self::Unread(path) => Thing::of_path(path),
+        }
+    }
+
     /// Whether what is in the file already goes.
     pub(crate) fn is_emptied(&self) -> bool {
         match self {

@@ -76,8 +76,12 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
                 hear_at_last(&mut signals);
             }
             let code = deliver(flags, &report.conclude(), report_file);
-            // A report that could not be saved is no success either.
-            if let Some(mut left_behind) = left_behind.filter(|_| code != 0) {
+            if diagnostics::is_anything_waiting() {
+                hear_at_last(&mut signals);
+            }
+            // A report that could not be saved is no success either, nor is one that standard error did not take (`main.rs`).
+            let is_success = code == 0 && diagnostics::finish();
+            if let Some(mut left_behind) = left_behind.filter(|_| !is_success) {
                 left_behind.settle(false);
             }
             code
@@ -157,8 +161,9 @@ fn transfer(
     }
     let is_emptied = report_file.as_ref().is_some_and(ReportFile::is_emptied);
     let report = report_file.as_ref().and_then(ReportFile::file);
-    let refused = report.map_or(Ok(()), |file| {
-        identity::refuse_report(flags, &claimed, (file, is_emptied))
+    let thing = report_file.as_ref().and_then(ReportFile::thing);
+    let refused = thing.map_or(Ok(()), |thing| {
+        identity::refuse_report(flags, &claimed, (&thing, is_emptied))
     });
     let events = (!may_be_empty).then_some((&mailbox, &inbox));
     let opened = refused.and_then(|()| endpoint::open(flags, claimed, report, events));

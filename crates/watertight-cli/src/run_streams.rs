@@ -106,13 +106,13 @@ impl Wanted {
         report: Option<&ReportFile>,
     ) -> Result<(), NotOpened> {
         let is_emptied = report.is_some_and(ReportFile::is_emptied);
-        let thing = report.and_then(ReportFile::file).and_then(Thing::of);
-        let Some(thing) = thing.filter(Thing::is_file) else {
+        let thing = report.and_then(ReportFile::thing);
+        let Some(thing) = thing.filter(|thing| !thing.may_be_named_twice()) else {
             return Ok(());
         };
         for (end, address) in self.ends() {
             // What is written behind what is there may go to a stream that we were started with.
-            let counts = is_emptied || number_of(address).is_none();
+            let counts = (is_emptied && thing.is_file()) || number_of(address).is_none();
             if counts && of_address(address, claimed).as_ref() == Some(&thing) {
                 let text = same_file(&address.to_string(), REPORT);
                 return Err(NotOpened::ReportRefused(end, text));

@@ -390,8 +390,10 @@ impl Command {
         };
         let (process, streams) = Process::start(&mut self.inner, options, &mut self.earlier)?;
         #[cfg(unix)]
-        if let (Grouping::Ours, Some(merged)) = (grouping, &made.merged) {
-            process.note_given(merged.as_fd());
+        if let Grouping::Ours = grouping {
+            let merged = made.merged.as_ref().map(AsFd::as_fd);
+            let given = merged.into_iter().chain(further.ours());
+            given.for_each(|ours| process.note_given(ours));
         }
         #[cfg(unix)]
         let process = process.in_cgroup(further.joined_cgroup());

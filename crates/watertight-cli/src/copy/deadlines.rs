@@ -112,6 +112,14 @@ impl Copy<'_> {
 
     fn drain_at(&self) -> Option<Instant> {
         let within = self.flags.drain_within.filter(|_| !self.stopping)?;
+        let ending = self.source_ending.as_ref();
+        let is_enough = ending.is_some_and(|ending| ending.limit_reached);
+        let is_rest_over = self.destinations.iter().all(|one| one.ending().is_some())
+            && self.children[1..].iter().all(ChildOfEnd::is_over);
+        // The source's command has given enough and has a grace of its own: how it ends, and when, is nothing against the copy.
+        if is_enough && is_rest_over {
+            return None;
+        }
         self.drain_since?.checked_add(within)
     }
 

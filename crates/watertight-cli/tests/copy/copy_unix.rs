@@ -434,6 +434,12 @@ fn pipes_are_enlarged_once_it_pays() {
         assert_eq!(sizes(), expected, "{option}");
         drop(stdin);
         assert!(child.wait().unwrap().success());
+        // Nor has a thread done it that came late.
+        assert_eq!(
+            fcntl_getpipe_size(&stdout).unwrap(),
+            expected[1],
+            "{option}"
+        );
     }
 }
 

@@ -6,7 +6,7 @@
 use super::classify::{Call, Next, next};
 use super::handle::{Handle, Kind};
 use super::kernel;
-use super::moving::{failed, nothing_moved};
+use super::moving::{failed, goes_on, nothing_moved};
 use super::poller::Native;
 use watertight_core::MoveNow;
 
@@ -40,6 +40,8 @@ pub(super) fn duplicate_now(
     }
     loop {
         return match kernel::tee(from.original(), into.original(), bytes_max) {
+            // Somebody else has filled the destination, or emptied the source, behind the kernel's first look (`link_pipe`).
+            Ok(0) if goes_on(from) => MoveNow::Wait,
             Ok(0) => nothing_moved(from),
             Ok(n) => MoveNow::Moved(n),
             Err(code) => match next(Call::Write, code) {

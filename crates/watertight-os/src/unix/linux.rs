@@ -348,7 +348,8 @@ pub(super) fn block_until_any(
 }
 
 /// poll: whether a TCP socket that says that it is not connected was so before: both sides have ended, or it was reset. What had come until then can
-/// be read, and then the end, or the reset. One that never was, or listens, has no end to read (net/ipv4/tcp.c, `tcp_poll`).
+/// be read, and then the end, or the reset. One that never tried to be, or listens, has no end to read (net/ipv4/tcp.c,
+/// `tcp_poll`); one that was refused, or whose reset somebody else has read, cannot be told from one that ended.
 pub(super) fn was_connected(fd: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::new(&fd, PollFlags::RDHUP)];
     let seen = fallible("poll (was connected)", Call::Query, || {

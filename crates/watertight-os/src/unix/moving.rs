@@ -224,6 +224,12 @@ fn is_of_a_disk(os: Option<OsCode>) -> bool {
     os == Some(OsCode(Errno::IO.raw_os_error()))
 }
 
+/// poll, then FIONREAD: somebody writes, or something is left. What cannot be asked is answered with no.
+pub(super) fn goes_on(from: &Handle) -> bool {
+    let somebody_writes = polled(from.original()).is_ok_and(|seen| !seen.contains(PollFlags::HUP));
+    somebody_writes || matches!(unread(from), Some(1..))
+}
+
 /// poll, then FIONREAD: nobody writes any more, and nothing is left.
 fn has_ended(from: &Handle) -> bool {
     let nobody_writes = polled(from.original()).is_ok_and(|seen| seen.contains(PollFlags::HUP));
@@ -303,6 +309,19 @@ mod tests {
         assert_eq!(who_waits(&from), MoveNow::DestinationWait);
         assert_eq!(native.read_now(&from, &mut [0; 8]), ReadNow::Data(4));
         assert_eq!(who_waits(&from), MoveNow::EndOfStream);
+    }
+
+    #[test]
+    fn a_pipe_goes_on_while_somebody_writes_or_something_is_left() {
+        let native = Native::new().unwrap();
+        let (from, feed) = native.pipe().unwrap();
+        assert!(goes_on(&from));
+        assert_eq!(native.write_now(&feed, b"last"), WriteNow::Transferred(4));
+        native.close(Arc::new(feed), true).unwrap();
+        assert!(goes_on(&from));
+        assert_eq!(native.read_now(&from, &mut [0; 8]), ReadNow::Data(4));
+        assert!(!goes_on(&from));
+        drop(native.release(from));
     }
 
     /// Its end is found by a read alone: its size may be wrong, as those in /proc are.

@@ -7,7 +7,7 @@ use crate::options::{ReaderOptions, WriterOptions};
 use crate::reader::PipeReader;
 use crate::writer::PipeWriter;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process;
 use watertight_os::{Cgroup, Descriptors, Direction, EarlierStarts, Prepared, plain_pipe};
 
@@ -68,6 +68,11 @@ impl FurtherEnds {
     /// The control group that the child is in, once it was started, if that is its own.
     pub(super) fn joined_cgroup(&mut self) -> Option<Cgroup> {
         self.prepared.as_mut()?.joined()
+    }
+
+    /// Our ends of the pipes, until they are adopted.
+    pub(super) fn ours(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.ours.iter().map(|(_, _, ours)| ours.as_fd())
     }
 
     pub(super) fn adopt(self) -> io::Result<FurtherPipes> {

@@ -160,18 +160,23 @@ impl<B: Backend> ReaderCell<B> {
         self.end_direct(as_read(answer));
     }
 
-    /// Copies bytes into a private pipe, with the reactor's knowledge if a task does it. They stay where they are. The handle is from
+    /// Copies bytes into another pipe, perhaps an empty one of our own, with the reactor's knowledge if a task does it. They stay where they are. The handle is from
     /// [`begin_move`](Self::begin_move).
     pub(crate) fn duplicate_to(
         &self,
         may_block: MayBlock,
         (from, into): (&B::Handle, &B::Handle),
         how: MoveHow,
+        is_empty: bool,
     ) -> MoveNow {
         let mut copied = MoveNow::Unavailable;
         self.read_seen(may_block, || {
             let backend = &self.driver.backend;
             copied = backend.duplicate_now(from, into, how.bytes_max, how.everywhere);
+            // Into an empty pipe of our own: only the source can have to be waited for, and the reactor has to hear that.
+            if is_empty && copied == MoveNow::Wait {
+                copied = MoveNow::SourceWait;
+            }
             as_read(copied)
         });
         copied

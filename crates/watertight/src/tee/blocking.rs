@@ -24,12 +24,12 @@ pub(super) enum AllBlocked {
 type Blocked<B> = Vec<(usize, Arc<<B as Backend>::Handle>)>;
 
 impl<B: Backend> Branches<'_, B> {
-    /// Those for which the source has something are waited for: since now, if they have not been before.
-    pub(super) fn wait_for_front(&mut self, round: &Round<'_, B>) {
+    /// Those that get the source's first bytes next are waited for, since now if they have not been before; or they are not.
+    pub(super) fn wait_for_front(&mut self, is_waited_for: bool, round: &Round<'_, B>) {
         let start = round.from.ledger().transferred();
         for branch in &mut self.all {
             if branch.wants_copies(start) {
-                branch.wait_while(true, round.now);
+                branch.wait_while(is_waited_for, round.now);
             }
         }
     }
@@ -41,9 +41,6 @@ impl<B: Backend> Branches<'_, B> {
         let MayBlock::Until(until) = round.may_block else {
             return AllBlocked::Unavailable;
         };
-        if self.cannot_block {
-            return AllBlocked::Unavailable;
-        }
         let backend = &round.from.driver.backend;
         let left = until.map(|until| backend.now().until(until));
         if joined::send_all() {
@@ -52,15 +49,22 @@ impl<B: Backend> Branches<'_, B> {
         }
         let mut blocked = Blocked::<B>::new();
         let start = round.from.ledger().transferred();
+        let mut is_hindered = false;
         for (index, branch) in self.all.iter_mut().enumerate() {
             if !branch.wants_copies(start) {
                 continue;
             }
-            // Whoever is stopped, or has to write first what others sent, calls the waker.
-            let handle = branch.begin_block(round.waker);
-            blocked.extend(handle.map(|handle| (index, handle)));
+            match branch.begin_block(round.waker) {
+                Some(handle) => blocked.push((index, handle)),
+                // Somebody else is at it: a page that is queued behind that is the wait. Of a stop the next step tells.
+                None => is_hindered |= branch.may_queue(round.waker),
+            }
         }
-        let answer = self.block_for(&blocked, left, round);
+        let answer = if is_hindered {
+            AllBlocked::Unavailable
+        } else {
+            self.block_for(&blocked, left, round)
+        };
         for (index, handle) in blocked {
             self.all[index].end_block(handle);
         }
@@ -68,7 +72,7 @@ impl<B: Backend> Branches<'_, B> {
     }
 
     fn block_for(
-        &mut self,
+        &self,
         blocked: &Blocked<B>,
         left: Option<Duration>,
         round: &Round<'_, B>,
@@ -91,11 +95,10 @@ impl<B: Backend> Branches<'_, B> {
         }
         let handles: Vec<&B::Handle> = blocked.iter().map(|(_, handle)| &**handle).collect();
         let backend = &round.from.driver.backend;
-        self.cannot_block = !backend.block_until_writable(&handles, left);
-        if self.cannot_block {
-            AllBlocked::Unavailable
-        } else {
+        if backend.block_until_writable(&handles, left) {
             AllBlocked::Awake
+        } else {
+            AllBlocked::Unavailable
         }
     }
 }

@@ -294,6 +294,12 @@ impl<'a, B: Backend> Branch<'a, B> {
         self.to.cell().end_block(handle);
     }
 
+    /// Whether it has room in its queue. If it has none, the waker is left with it.
+    pub(super) fn may_queue(&mut self, waker: &Waker) -> bool {
+        let room = self.to.cell().poll_room(&mut self.wait, waker);
+        matches!(room, Poll::Ready(Some(_)))
+    }
+
     /// Whether it counts, and the next copies are for it.
     pub(super) fn wants_copies(&self, start: u64) -> bool {
         self.counts() && self.is_at(start)

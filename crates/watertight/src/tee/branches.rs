@@ -19,8 +19,6 @@ pub(super) struct Branches<'a, B: Backend> {
     last_dropped: usize,
     /// In which waits the kernel moves bytes from the source to all of them.
     pub(super) moves_in: MovesIn,
-    /// No thread waits for them by itself.
-    pub(super) cannot_block: bool,
 }
 
 /// The failure of one destination that ends the transfer.
@@ -54,7 +52,6 @@ impl<'a, B: Backend> Branches<'a, B> {
             slow: SlowDestination::default(),
             last_dropped: 0,
             moves_in: MovesIn::None,
-            cannot_block: false,
         };
         branches.try_moving(driver);
         Ok(branches)

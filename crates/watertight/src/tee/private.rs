@@ -57,13 +57,9 @@ impl<B: Backend> PrivatePipe<B> {
         };
         let (_, into) = self.ends();
         let source = round.from;
-        let copied = source.duplicate_to(round.may_block, (from, into), how);
+        let copied = source.duplicate_to(round.may_block, (from, into), how, true);
         if let MoveNow::Moved(n) = copied {
             self.bytes = n as u64;
-        }
-        // It is empty, so only the source can have to be waited for.
-        if copied == MoveNow::Wait {
-            return MoveNow::SourceWait;
         }
         copied
     }

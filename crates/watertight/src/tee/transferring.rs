@@ -370,14 +370,21 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
     /// bytes go the ordinary way, and their write is the wait.
     fn wait_writable(&mut self, bytes: u64, round: &Round<'_, B>) -> TeeStep {
         self.tee.branches.try_again();
-        self.tee.branches.wait_for_front(round);
+        self.tee.branches.wait_for_front(true, round);
         // It is before this thread blocks: whatever the waker is called for calls it back.
         self.tee.set_alarm(round.waker);
         match self.tee.branches.block(round) {
             AllBlocked::Awake => TeeStep::Again,
             AllBlocked::Late => self.pending_destination(),
-            AllBlocked::Source => self.wait_readable(round.waker, round.may_block),
-            AllBlocked::Unavailable => self.fill(bytes, round.waker, round.may_block),
+            AllBlocked::Source => {
+                self.tee.branches.wait_for_front(false, round);
+                self.wait_readable(round.waker, round.may_block)
+            }
+            AllBlocked::Unavailable => {
+                // Whether anything is there for them a read tells.
+                self.tee.branches.wait_for_front(false, round);
+                self.fill(bytes, round.waker, round.may_block)
+            }
         }
     }
 

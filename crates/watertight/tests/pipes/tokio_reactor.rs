@@ -8,6 +8,7 @@ use std::io::{PipeWriter as Into, Write};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use watertight::{ErrorKind, PipeReader, ReaderOptions};
 
@@ -105,6 +106,42 @@ fn a_transfer_waits_in_the_reactor() {
         assert_eq!((done.bytes, done.has_ended), (9, true));
     });
     drop((from, to, sink));
+}
+
+/// Nor does one to several, whose copies go through private pipes: what finds nothing there tells the reactor.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_tee_does_not_spin_while_nothing_comes() {
+    /// A task that spins is polled thousands of times meanwhile.
+    const POLLS_MAX: u32 = 20;
+    let _accounted = accounted();
+    let runtime = runtime();
+    let (from, mut into) = ends(&runtime);
+    let null = || {
+        let file = std::fs::File::options().write(true).open("/dev/null");
+        watertight::PipeWriter::adopt(file.unwrap()).unwrap()
+    };
+    let to = [null(), null()];
+    runtime.block_on(async {
+        let mut tee = watertight::Tee::new(&from, &to).unwrap();
+        tee.in_kernel_everywhere();
+        into.write_all(b"first").unwrap();
+        let mut polls = 0;
+        {
+            let mut moving = pin!(tee.transfer().within(Duration::from_millis(50)));
+            let counted = std::future::poll_fn(|cx| {
+                polls += 1;
+                moving.as_mut().poll(cx)
+            });
+            let late = counted.await.unwrap_err();
+            assert_eq!(late.error.kind, ErrorKind::TimedOut);
+        }
+        assert!(polls <= POLLS_MAX, "{polls} polls");
+        drop(into);
+        let done = tee.transfer().await.unwrap();
+        assert_eq!((tee.bytes(), done.has_ended), (5, true));
+    });
+    drop((from, to));
 }
 
 #[cfg(feature = "fault")]

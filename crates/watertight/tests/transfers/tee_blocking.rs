@@ -194,6 +194,62 @@ fn whatever_ends_the_wait_for_full_destinations_loses_nothing() {
     }
 }
 
+/// Who has room and gets nothing because nothing comes is not slow.
+#[test]
+fn a_quiet_source_makes_no_destination_slow() {
+    let _accounted = Accounted::start();
+    for is_task in [false, true] {
+        let (from, _feed) = source();
+        let (_first, to_first) = destination();
+        let (_second, to_second) = destination();
+        let mut tee = Tee::new(&from, [&to_first, &to_second]).unwrap();
+        tee.slow_destination(SlowDestination::FailAfter(SOON));
+        let moving = tee.transfer().within(SOON * 5);
+        let late = if is_task {
+            futures_lite::future::block_on(moving).unwrap_err()
+        } else {
+            moving.wait().unwrap_err()
+        };
+        assert_eq!(
+            (late.end, late.error.kind),
+            (TeeEnd::Source, ErrorKind::TimedOut)
+        );
+    }
+}
+
+/// The first thread is inside the destination, and blocks there. The second one has a page queued behind that, and waits.
+#[test]
+fn two_threads_may_wait_for_one_full_destination() {
+    let _accounted = Accounted::start();
+    let (from, mut feed) = source();
+    let (other_from, mut other_feed) = source();
+    let (mut sink, to, before) = full();
+    feed.write_all(b"ours").unwrap();
+    other_feed.write_all(b"ours").unwrap();
+    let pass_on = |from: &PipeReader| {
+        let mut tee = Tee::new(from, [&to]).unwrap();
+        tee.bytes_max(4);
+        let calls = tee.transfer().within(PATIENCE);
+        calls.wait().unwrap().bytes
+    };
+    std::thread::scope(|scope| {
+        let one = scope.spawn(|| pass_on(&from));
+        let other = scope.spawn(|| pass_on(&other_from));
+        let patience = Instant::now() + PATIENCE;
+        // Whoever comes second has queued its bytes.
+        while to.ledger().accepted() == 0 {
+            assert!(
+                Instant::now() < patience,
+                "the second one goes round and round"
+            );
+            std::thread::yield_now();
+        }
+        took(&mut sink, before);
+        assert_eq!((one.join().unwrap(), other.join().unwrap()), (4, 4));
+    });
+    assert_eq!(took(&mut sink, 8), b"oursours");
+}
+
 #[test]
 fn others_send_while_full_destinations_are_waited_for() {
     let _accounted = Accounted::start();

@@ -5,12 +5,15 @@ use super::place::Place;
 use super::relay::{Sample, Taken, count, take};
 use crate::platform::kernel;
 use crate::platform::stats::Spread;
+use crate::platform::tools::Counter;
 use crate::platform::totals::Totals;
 use std::time::Instant;
 
 const BYTES_PER_MIB: f64 = 1_048_576.0;
 /// Of what is compared the median of so many counts.
-const COUNTS: usize = 3;
+const COUNTS: usize = 5;
+/// Where counting slows nobody down, so many MiB are counted if no file limits them: who waits for whom is a matter of chance for a while.
+const COUNTED_MIB: u64 = 512;
 /// Processor time below this is not told apart from none.
 const CPU_SECONDS_MIN: f64 = 1e-6;
 /// What vmsplice fills a pipe with goes so many times as fast as what is written: a sample has so many times the MiB.
@@ -183,13 +186,22 @@ pub(super) fn count_calls(place: &Place, rows: &mut [Row], scope: Scope) -> Resu
         let mut counts = Vec::new();
         for _ in 0..times {
             let empty = count(place, row.sample(0))?;
-            let all = count(place, row.sample(PART_MIB))?;
-            counts.push((all.calls - empty.calls) / PART_MIB as f64);
+            let mib = counted_mib(place, row.flow);
+            let all = count(place, row.sample(mib))?;
+            counts.push((all.calls - empty.calls) / mib as f64);
         }
         counts.sort_by(f64::total_cmp);
         row.calls = Some(counts[times / 2]);
     }
     Ok(())
+}
+
+fn counted_mib(place: &Place, flow: Flow) -> u64 {
+    if flow.has_file() || place.counter() != Ok(Counter::Perf) {
+        PART_MIB
+    } else {
+        COUNTED_MIB
+    }
 }
 
 /// How many threads and processes ours starts for an empty copy.

@@ -86,7 +86,7 @@ impl<B: Backend> Branch<'_, B> {
         let answer = match takes {
             _ if is_late => MoveNow::Unavailable,
             Takes::Away(_) => source.move_to(round.may_block, ends, how),
-            Takes::Copies => source.duplicate_to(round.may_block, ends, how),
+            Takes::Copies => source.duplicate_to(round.may_block, ends, how, false),
         };
         // O4: whoever comes next may close them.
         drop((from, to));
