@@ -156,3 +156,25 @@ fn whoever_is_left_behind_is_ended_unless_all_is_well() {
         }
     });
 }
+
+/// That is known last of all.
+#[test]
+fn whoever_is_left_behind_is_ended_if_what_was_asked_for_cannot_be_written() {
+    for to in ["2>/dev/full", "2>&-"] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        fs::write(folder.join("leave"), LEAVE).unwrap();
+        fs::write(folder.join("worker"), WORKER).unwrap();
+        let line = format!("exec setsid \"$0\" copy --report json \"$@\" {to}");
+        let status = Command::new("sh")
+            .args(["-c", &line, EXE, SOURCE, OTHER])
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status();
+        assert_eq!(status.unwrap().code(), Some(1), "{to}");
+        for name in ["source", "other"] {
+            assert!(!is_running(&worker(folder, name)), "{name}, {to}");
+        }
+    }
+}

@@ -203,6 +203,7 @@ fn a_report_never_gets_into_the_data_by_another_name() {
         "{ $W copy --report-to /dev/fd/5 source - 5>&1; echo $? >code; } | cat >log",
         "$W copy --report-to /dev/stdout source /dev/stdout >log; echo $? >code",
         "$W copy --report-to /dev/stdout source - >>log; echo $? >code",
+        "mkfifo x; : >log; $W copy --report-to x source fifo:x; echo $? >code",
     ] {
         let (folder, _, _) = folder_with(1000);
         let mut child = start(folder.path(), line);

@@ -191,7 +191,7 @@ fn an_orphan_in_our_group_is_named_at_the_deadline_and_lives_on() {
     let command = r#"(sleep 1000 & echo "orphan $!"); sleep 1000"#;
     for (report, unseen) in [("none", ""), ("text", "watertight: not seen: ")] {
         let script = format!(
-            r#"watertight run --no-cgroup --within 1s --grace 100ms --report {report} -- sh -c "$C"; echo "code $?"; read -r line"#
+            r#"watertight run --no-cgroup --within 5s --grace 100ms --report {report} -- sh -c "$C"; echo "code $?"; read -r line"#
         );
         let session = Session::start("sh", Path::new("."), &script, command);
         session.shows("orphan ");
@@ -213,7 +213,7 @@ fn an_orphan_in_our_group_whose_output_goes_through_us_is_ended_at_the_deadline(
     let command = r#"(sleep 1000 2>/dev/null & echo "orphan $!"); sleep 1000"#;
     for options in ["--max-output 1M", "--merge --max-output 1M"] {
         let script = format!(
-            r#"watertight run --no-cgroup {options} --within 1s --grace 100ms -- sh -c "$C"; echo "code $?"; read -r line"#
+            r#"watertight run --no-cgroup {options} --within 5s --grace 100ms -- sh -c "$C"; echo "code $?"; read -r line"#
         );
         let session = Session::start("sh", Path::new("."), &script, command);
         session.shows("orphan ");

@@ -113,7 +113,7 @@ fn is_in(report: &Value, list: &str, pid: &str) -> bool {
 fn a_daemon_is_asked_at_the_deadline_and_killed_after_the_grace() {
     let Some(own) = own_group() else { return };
     for is_apart in [true, false] {
-        let mut options = vec!["--within", "1s", "--grace", "100ms"];
+        let mut options = vec!["--within", "5s", "--grace", "100ms"];
         if !is_apart {
             options.push("--no-cgroup");
         }
@@ -142,7 +142,7 @@ fn an_orphan_in_our_group_is_ended_at_the_deadline_whatever_it_holds() {
         return;
     }
     let command = r#"(sleep 1000 & echo "orphan $!"); sleep 1000"#;
-    let script = r#"watertight run --within 1s --grace 100ms --report text -- sh -c "$C"
+    let script = r#"watertight run --within 5s --grace 100ms --report text -- sh -c "$C"
         echo "code $?"; read -r line"#;
     let session = Session::start("sh", Path::new("."), script, command);
     session.shows("orphan ");

@@ -66,7 +66,7 @@ fn a_consumer_that_takes_nothing_is_left_at_the_deadline() {
 /// What was only queued with us was passed on to nobody.
 #[test]
 fn a_report_counts_what_a_consumer_got_that_takes_nothing() {
-    let options = ["--within", "1s", "--report", "json"];
+    let options = ["--within", "5s", "--report", "json"];
     let (mut child, mut errors) = with_a_consumer_that_takes_nothing(&options);
     let mut told = String::new();
     errors.read_to_string(&mut told).unwrap();
@@ -81,7 +81,7 @@ fn a_report_counts_what_a_consumer_got_that_takes_nothing() {
     assert!(stream["discarded"].as_u64().unwrap() > 0, "{report}");
     let error = stream["error"].as_str().unwrap();
     assert!(
-        error.contains("the deadline (--within 1s) passed"),
+        error.contains("the deadline (--within 5s) passed"),
         "{error}"
     );
     assert_eq!(report["stderr"]["error"], Value::Null, "{report}");
