@@ -6,7 +6,7 @@ use crate::chance::pattern;
 use crate::listener::{Heard, Listener};
 use crate::read_task::ReaderTask;
 use crate::script::{Act, ReadAct, Watcher, WriterSetup};
-use crate::timed::{Late, bounded, poll_once, sleep};
+use crate::timed::{Late, bounded, poll_and_see, poll_once, sleep};
 use crate::transfers::{Limit, transfer};
 use crate::world::{World, current};
 use std::cell::RefCell;
@@ -323,8 +323,8 @@ impl WriterTask {
         let begun = current().number();
         let mut placed = None;
         let answer = poll_fn(|cx| {
-            let polled = std::pin::Pin::new(&mut work).poll(cx);
-            if polled.is_pending() {
+            let (polled, waits) = poll_and_see(&mut work, cx);
+            if waits {
                 placed.get_or_insert_with(|| current().number());
             }
             polled

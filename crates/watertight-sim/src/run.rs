@@ -14,7 +14,6 @@ use crate::script::{PipeSetup, Scenario};
 use crate::timed::{settle, sleep};
 use crate::world::{World, current};
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -77,12 +76,16 @@ impl Plan {
     }
 }
 
-/// Runs it.
+/// Runs it, on a thread of its own: what the library keeps per thread (how many answers in a row were ready) begins anew, so
+/// that a seed does alone what it does among others.
 ///
 /// # Errors
 /// What was wrong, one line each.
 pub fn run(scenario: &Scenario, plan: &Plan) -> Result<Report, String> {
-    let ran = catch_unwind(AssertUnwindSafe(|| Run::new(scenario, plan).to_end()));
+    let ran = std::thread::scope(|scope| {
+        let run = scope.spawn(|| Run::new(scenario, plan).to_end());
+        run.join()
+    });
     ran.unwrap_or_else(|panic| {
         let said = panic
             .downcast_ref::<String>()

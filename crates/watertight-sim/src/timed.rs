@@ -2,7 +2,10 @@
 
 use crate::world::current;
 use std::future::{Future, poll_fn};
-use std::task::Poll;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use watertight::{Refused, Settle, TransferError, Transferred};
 use watertight_core::{Error, ErrorKind};
@@ -45,6 +48,35 @@ pub(crate) async fn bounded<F: Future + Unpin>(
     let answer = work.await;
     world.keep(promised);
     answer
+}
+
+/// Passes a wake on, and remembers that there was one.
+struct Remembers {
+    waker: Waker,
+    is_woken: AtomicBool,
+}
+
+impl Wake for Remembers {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, Ordering::Relaxed);
+        self.waker.wake_by_ref();
+    }
+}
+
+/// Polls, and says whether the work now waits: it is not done, and was not woken before the poll returned. Work that was
+/// woken so early may only have been told to let others run, without having begun.
+pub(crate) fn poll_and_see<F: Future + Unpin>(
+    work: &mut F,
+    cx: &Context<'_>,
+) -> (Poll<F::Output>, bool) {
+    let remembers = Arc::new(Remembers {
+        waker: cx.waker().clone(),
+        is_woken: AtomicBool::new(false),
+    });
+    let waker = Waker::from(remembers.clone());
+    let polled = Pin::new(work).poll(&mut Context::from_waker(&waker));
+    let waits = polled.is_pending() && !remembers.is_woken.load(Ordering::Relaxed);
+    (polled, waits)
 }
 
 /// Polls once; `None` if it is not done.
@@ -96,4 +128,29 @@ pub(crate) async fn sleep(duration: Duration) {
         Poll::Pending
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_only_lets_others_run_does_not_wait_yet() {
+        let context = Context::from_waker(Waker::noop());
+        let mut lets_others_run = poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        assert_eq!(
+            poll_and_see(&mut lets_others_run, &context),
+            (Poll::Pending, false)
+        );
+        let mut waits = poll_fn(|_| Poll::<()>::Pending);
+        assert_eq!(poll_and_see(&mut waits, &context), (Poll::Pending, true));
+        let mut is_done = poll_fn(|_| Poll::Ready(7));
+        assert_eq!(
+            poll_and_see(&mut is_done, &context),
+            (Poll::Ready(7), false)
+        );
+    }
 }
