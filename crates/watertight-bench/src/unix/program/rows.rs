@@ -19,7 +19,7 @@ const CPU_SECONDS_MIN: f64 = 1e-6;
 /// What vmsplice fills a pipe with goes so many times as fast as what is written: a sample has so many times the MiB.
 const VMSPLICED_TIMES: u64 = 4;
 
-/// The samples of one tool at one flow, one for each round.
+/// The samples of one tool at one flow, one for each turn of each round.
 pub(super) struct Row {
     pub(super) flow: Flow,
     pub(super) tool: Tool,
@@ -138,15 +138,17 @@ pub(super) fn measure(
         let which = format!("round {} of {rounds}", round + 1);
         for group in rows.chunk_by_mut(|a, b| a.flow == b.flow) {
             eprintln!("watertight-bench: {which}: {}", group[0].flow.title());
-            // Whoever comes first finds another machine than whoever comes last: everybody is first in turn.
-            let first = round as usize % group.len();
-            group.rotate_left(first);
-            for row in &mut *group {
-                let empty = take(place, row.sample(0))?;
-                let taken = take(place, row.sample(row.mib))?;
-                row.taken.push(without(taken, empty));
+            for turn in 0..group[0].flow.turns() {
+                // Whoever comes first finds another machine than whoever comes last: everybody is first in turn.
+                let first = (round as usize + turn) % group.len();
+                group.rotate_left(first);
+                for row in &mut *group {
+                    let empty = take(place, row.sample(0))?;
+                    let taken = take(place, row.sample(row.mib))?;
+                    row.taken.push(without(taken, empty));
+                }
+                group.rotate_right(first);
             }
-            group.rotate_right(first);
         }
         let took = begin.elapsed().as_secs_f64();
         eprintln!("watertight-bench: {which} took {took:.0} s");
