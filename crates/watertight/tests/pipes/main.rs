@@ -10,6 +10,7 @@ mod common;
 mod construction;
 mod lines;
 mod observer;
+mod spinning;
 #[cfg(all(target_os = "linux", feature = "fault"))]
 mod spliced_ends;
 #[cfg(target_os = "linux")]
