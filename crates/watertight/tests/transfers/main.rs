@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(target_os = "linux")]
+mod ends;
 mod tee;
 #[cfg(target_os = "linux")]
 mod tee_blocking;

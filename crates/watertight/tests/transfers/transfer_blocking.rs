@@ -3,52 +3,19 @@
 
 use crate::common::files::Folder;
 use crate::common::{Accounted, PATIENCE, noise, read_exactly};
+use crate::ends::{destination, full, source, took};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 use watertight::{
-    ErrorKind, PipeReader, PipeWriter, ReaderOptions, TransferEnd, TransferError, Transferred,
-    WriterOptions, transfer,
+    ErrorKind, PipeReader, PipeWriter, TransferEnd, TransferError, Transferred, transfer,
 };
 
 /// Soon: for a deadline that passes while nothing can happen.
 const SOON: Duration = Duration::from_millis(20);
 
-/// A source, and who writes into it.
-fn source() -> (PipeReader, std::io::PipeWriter) {
-    let (from, feed) = std::io::pipe().unwrap();
-    let from = PipeReader::adopt_unshared(from, ReaderOptions::new()).unwrap();
-    (from, feed)
-}
-
-/// A destination, and who reads from it.
-fn destination() -> (std::io::PipeReader, PipeWriter) {
-    let (sink, into) = std::io::pipe().unwrap();
-    let to = PipeWriter::adopt_unshared(into, WriterOptions::new()).unwrap();
-    (sink, to)
-}
-
-/// A destination that is full, and how many bytes are in it.
-fn full() -> (std::io::PipeReader, PipeWriter, usize) {
-    let (sink, into) = std::io::pipe().unwrap();
-    rustix::io::ioctl_fionbio(&into, true).unwrap();
-    let mut bytes = 0;
-    while let Ok(n) = rustix::io::write(&into, &[0; 4096]) {
-        bytes += n;
-    }
-    rustix::io::ioctl_fionbio(&into, false).unwrap();
-    let to = PipeWriter::adopt_unshared(into, WriterOptions::new()).unwrap();
-    (sink, to, bytes)
-}
-
 fn pass_on(from: &PipeReader, to: &PipeWriter) -> Result<Transferred, TransferError> {
     transfer(from, to).within(PATIENCE).wait()
-}
-
-fn took(sink: &mut std::io::PipeReader, bytes: usize) -> Vec<u8> {
-    let mut data = vec![0; bytes];
-    sink.read_exact(&mut data).unwrap();
-    data
 }
 
 /// Not a page of it goes through the buffer, although both ends are waited for.

@@ -3,13 +3,13 @@
 
 use crate::common::files::Folder;
 use crate::common::{Accounted, PATIENCE, noise};
+use crate::ends::socket;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use watertight::{
     ErrorKind, PipeReader, PipeWriter, ReaderOptions, TransferEnd, TransferError, Transferred,
-    WriterOptions, transfer,
+    transfer,
 };
 
 /// More than a pipe holds.
@@ -113,18 +113,6 @@ fn a_full_device_is_named() {
         assert_eq!(to.ledger().transferred(), 0);
         assert_eq!(from.ledger().transferred(), failed.bytes);
     }
-}
-
-/// An end of a socket, and the other one.
-fn socket(is_unshared: bool, is_nonblocking: bool) -> (PipeWriter, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(is_nonblocking).unwrap();
-    let to = if is_unshared {
-        PipeWriter::adopt_unshared(ours, WriterOptions::new())
-    } else {
-        PipeWriter::adopt(ours)
-    };
-    (to.unwrap(), theirs)
 }
 
 /// The call would wait for any other, and nobody could call it back.

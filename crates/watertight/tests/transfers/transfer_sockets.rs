@@ -2,38 +2,24 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use crate::common::{Accounted, PATIENCE, noise, read_exactly};
+use crate::ends::{destination, socket};
 use futures_lite::future::block_on;
 use std::io::Read;
-use std::os::unix::net::UnixStream;
 use watertight::{
-    ErrorKind, PipeReader, PipeWriter, Tee, TransferEnd, TransferError, Transferred, WriterOptions,
-    pipe, transfer,
+    ErrorKind, PipeReader, PipeWriter, Tee, TransferEnd, TransferError, Transferred, pipe, transfer,
 };
 
 /// Many times what a socket holds.
 const LARGE: usize = 3_000_000;
 
-/// An end of a socket, and the other one.
-fn socket(is_unshared: bool, is_nonblocking: bool) -> (PipeWriter, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(is_nonblocking).unwrap();
-    let to = if is_unshared {
-        PipeWriter::adopt_unshared(ours, WriterOptions::new())
-    } else {
-        PipeWriter::adopt(ours)
-    };
-    (to.unwrap(), theirs)
-}
-
 /// A socket that is ours alone, or a pipe.
-fn destination(is_socket: bool) -> (PipeWriter, Box<dyn Read + Send>) {
+fn socket_or_pipe(is_socket: bool) -> (PipeWriter, Box<dyn Read + Send>) {
     if is_socket {
         let (to, theirs) = socket(true, true);
         return (to, Box::new(theirs));
     }
-    let (sink, into) = std::io::pipe().unwrap();
-    let to = PipeWriter::adopt_unshared(into, WriterOptions::new());
-    (to.unwrap(), Box::new(sink))
+    let (sink, to) = destination();
+    (to, Box::new(sink))
 }
 
 fn pass_on(
@@ -143,7 +129,7 @@ fn a_socket_of_ours_among_several_destinations_is_moved_to() {
     for are_sockets in [[true, false], [false, true], [true, true]] {
         for as_a_task in [false, true] {
             let (from, feed) = pipe().unwrap();
-            let (to, sinks): (Vec<_>, Vec<_>) = are_sockets.into_iter().map(destination).unzip();
+            let (to, sinks): (Vec<_>, Vec<_>) = are_sockets.into_iter().map(socket_or_pipe).unzip();
             std::thread::scope(|scope| {
                 scope.spawn(|| feed_all(&feed, &data));
                 let read = |sink: Box<dyn Read + Send>| scope.spawn(move || collect(sink));
