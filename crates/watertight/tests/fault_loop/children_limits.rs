@@ -1,7 +1,7 @@
 //! Scenarios of children that a limit of `communicate` ends: a deadline, a bound, a request. What they had written is kept.
 
 use super::children::{hear, hear_streams, start};
-use super::stage::Stage;
+use super::stage::{Stage, rest};
 use std::io::Read;
 use std::time::Duration;
 use watertight::{AtBound, Command, EndRequest, EndedBy, Input, Limits, Outcome, Output, fault};
@@ -58,6 +58,7 @@ fn run(s: &mut Stage<'_>, script: &str, limits: Limits, expected: (EndedBy, &[u8
         if fault::begun().iter().any(|made| made.name.contains("read")) {
             drop(into.take());
         }
+        rest();
     };
     if let Some(outcome) = s.drive_beside(child.communicate(limits), look) {
         check(s, &outcome.expect("no forked child"), expected);

@@ -78,43 +78,11 @@ impl<'p> Stage<'p> {
         wait: Wait<O>,
         peer: &mut Peer,
     ) -> Option<O::Output> {
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut cx = Context::from_waker(&waker);
-        let mut wait = pin!(wait);
-        let begin = Instant::now();
-        loop {
-            if let Poll::Ready(answer) = wait.as_mut().poll(&mut cx) {
-                return Some(answer);
-            }
-            if self.gives_up(begin) {
-                return None;
-            }
+        self.drive_beside(wait, || {
             if !peer.step() {
                 peer.rest();
             }
-        }
-    }
-
-    /// As `drive`, while somebody looks what has happened.
-    pub(crate) fn drive_beside<O: Operation>(
-        &mut self,
-        wait: Wait<O>,
-        mut look: impl FnMut(),
-    ) -> Option<O::Output> {
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut cx = Context::from_waker(&waker);
-        let mut wait = pin!(wait);
-        let begin = Instant::now();
-        loop {
-            if let Poll::Ready(answer) = wait.as_mut().poll(&mut cx) {
-                return Some(answer);
-            }
-            if self.gives_up(begin) {
-                return None;
-            }
-            look();
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
+        })
     }
 
     /// As `drive`, while both peers do their part.
@@ -124,6 +92,20 @@ impl<'p> Stage<'p> {
         feeds: &mut Peer,
         takes: &mut Peer,
     ) -> Option<O::Output> {
+        self.drive_beside(wait, || {
+            let (has_fed, has_taken) = (feeds.step(), takes.step());
+            if !has_fed && !has_taken {
+                rest();
+            }
+        })
+    }
+
+    /// As `drive`, while this is done whenever there is no answer yet. It rests for a moment, if there is nothing to do.
+    pub(crate) fn drive_beside<O: Operation>(
+        &mut self,
+        wait: Wait<O>,
+        mut act: impl FnMut(),
+    ) -> Option<O::Output> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut cx = Context::from_waker(&waker);
         let mut wait = pin!(wait);
@@ -135,11 +117,7 @@ impl<'p> Stage<'p> {
             if self.gives_up(begin) {
                 return None;
             }
-            let (has_fed, has_taken) = (feeds.step(), takes.step());
-            if !has_fed && !has_taken {
-                // Until the waker is called, or a moment: what the driver's thread writes wakes nobody here.
-                std::thread::park_timeout(Duration::from_millis(1));
-            }
+            act();
         }
     }
 
@@ -207,6 +185,11 @@ impl<'p> Stage<'p> {
             }
         }
     }
+}
+
+/// Until the waker is called, or a moment: what the driver's thread writes wakes nobody here.
+pub(crate) fn rest() {
+    std::thread::park_timeout(Duration::from_millis(1));
 }
 
 fn ready<T>(poll: Poll<T>) -> Option<T> {
