@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test names what it expects")]
 
 use crate::codes;
+use crate::turn::take_turn;
 use std::path::Path;
 
 #[test]
 fn every_file_of_the_corpus_holds() {
+    take_turn();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/classify");
     let files: Vec<_> = std::fs::read_dir(folder).unwrap().flatten().collect();
     assert!(!files.is_empty(), "an empty corpus proves nothing");

@@ -5,6 +5,7 @@ mod codes;
 mod corpus;
 #[cfg(any(target_os = "linux", windows))]
 mod itself;
+mod turn;
 #[cfg(unix)]
 mod unix_backend;
 #[cfg(unix)]
@@ -15,6 +16,8 @@ mod unix_new_child;
 mod unix_process;
 #[cfg(target_os = "linux")]
 mod unix_process_linux;
+#[cfg(target_os = "linux")]
+mod unix_turn;
 #[cfg(windows)]
 mod windows_adopt;
 #[cfg(windows)]

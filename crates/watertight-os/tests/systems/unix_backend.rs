@@ -1,6 +1,7 @@
 //! The Unix backend by itself: what it says of a handle, and what it answers to operations that are not for it.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
+use crate::turn::take_turn;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ fn file(native: &Native) -> Arc<Handle> {
 
 #[test]
 fn a_handle_knows_what_it_is_and_which_way_it_goes() {
+    take_turn();
     let native = Native::new().unwrap();
     let (reading, writing) = std::io::pipe().unwrap();
     let reading = native.adopt(reading.into(), Direction::Read).unwrap();
@@ -60,6 +62,7 @@ fn a_handle_knows_what_it_is_and_which_way_it_goes() {
 
 #[test]
 fn an_operation_that_a_handle_does_not_have_is_an_error_and_no_wait() {
+    take_turn();
     let native = Native::new().unwrap();
     let (reading, writing) = std::io::pipe().unwrap();
     let reading = Arc::new(native.adopt(reading.into(), Direction::Read).unwrap());
@@ -85,6 +88,7 @@ fn an_operation_that_a_handle_does_not_have_is_an_error_and_no_wait() {
 
 #[test]
 fn a_wake_ends_a_wait_and_a_rest_ends_by_itself() {
+    take_turn();
     let native = Native::new().unwrap();
     let mut completions = Vec::new();
     native.wake();

@@ -2,27 +2,26 @@
 #![allow(dead_code, reason = "elsewhere than on Linux a part of it is not used")]
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
+use crate::turn::take_turn;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use watertight_os::{EarlierStarts, Grouping, Process, Reaped, StartOptions, StdStreams};
 
 /// How long anything may take before it is a hang. Never waited for when all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A test's account of descriptors, threads and children. Tests that hold one run one at a time.
+/// A test's account of descriptors, threads and children, in its turn.
 pub(crate) struct Accounted {
     held: Vec<String>,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl Accounted {
     pub(crate) fn start() -> Self {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        take_turn();
         // The thread that waits for all children, and what it waits on, stay for the life of the process.
         let (process, streams) = start(&mut waiting());
         let told = told_of(&process);
@@ -30,10 +29,7 @@ impl Accounted {
         told.recv_timeout(PATIENCE).unwrap();
         assert!(status(&process).success());
         drop(process);
-        Self {
-            held: settled(),
-            _turn: turn,
-        }
+        Self { held: settled() }
     }
 }
 
@@ -175,7 +171,9 @@ pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     pub(crate) fn new(name: &str) -> Self {
-        let name = format!("watertight-{name}-{}", std::process::id());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("watertight-{name}-{process}-{number}");
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use crate::itself::test_name;
+use crate::turn::take_turn;
 use crate::unix_children::{Accounted, status};
 use rustix::process::getuid;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -12,6 +13,7 @@ use watertight_os::{Descriptors, EarlierStarts, Process, RunAs, StartOptions, qu
 const WITH_HANDLERS: &str = "WATERTIGHT_TEST_WITH_HANDLERS";
 
 fn run_with_handlers(test: &str) {
+    take_turn();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &test_name(module_path!(), test)])
         .env(WITH_HANDLERS, "1")

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use crate::itself::test_name;
+use crate::turn::take_turn;
 use crate::unix_children::*;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -267,6 +268,7 @@ fn without_a_terminal_nobody_is_in_its_foreground() {
         assert!(!is_in_terminals_foreground());
         return;
     }
+    take_turn();
     let test = "without_a_terminal_nobody_is_in_its_foreground";
     let output = Command::new("setsid")
         .arg("--wait")

@@ -14,7 +14,7 @@ use windows_sys::Win32::System::Pipes::{
 
 #[test]
 fn adopting_twice_gives_the_second_handle_back() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (server, client) = named_pipe(PIPE_WAIT);
     let second = duplicate(&client);
@@ -36,7 +36,7 @@ fn adopting_twice_gives_the_second_handle_back() {
 
 #[test]
 fn a_handle_that_never_answers_is_refused() {
-    let _alone = alone();
+    take_turn();
     let lab = Lab::new();
     let (_server, client) = named_pipe(PIPE_WAIT);
     skip_packets(&client);
@@ -54,7 +54,7 @@ fn a_handle_that_never_answers_is_refused() {
 #[test]
 fn a_socket_is_refused_and_stays_as_it_was() {
     use std::os::windows::io::{AsRawSocket, FromRawHandle, OwnedHandle, RawHandle};
-    let _alone = alone();
+    take_turn();
     let lab = Lab::new();
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -77,7 +77,7 @@ fn a_socket_is_refused_and_stays_as_it_was() {
 
 #[test]
 fn a_pipe_of_messages_is_not_written() {
-    let _alone = alone();
+    take_turn();
     let lab = Lab::new();
     let (server, client) = named_pipe(PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT);
     let refused = lab.native.adopt(client, Direction::Write).unwrap_err();
@@ -90,7 +90,7 @@ fn a_pipe_of_messages_is_not_written() {
 
 #[test]
 fn an_adoption_that_fails_leaves_the_handle_inheritable() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (_server, client) = named_pipe(PIPE_WAIT);
     let second = duplicate(&client);
@@ -105,7 +105,7 @@ fn an_adoption_that_fails_leaves_the_handle_inheritable() {
 
 #[test]
 fn a_handle_comes_back_open() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.native.pipe().unwrap();
     let os = writing.into_os();
@@ -118,7 +118,7 @@ fn a_handle_comes_back_open() {
 
 #[test]
 fn handles_that_do_not_fit_come_back() {
-    let _alone = alone();
+    take_turn();
     let lab = Lab::new();
     let (server, client) = named_pipe(PIPE_WAIT);
 

@@ -38,7 +38,7 @@ fn write_as_a_stranger(handle: &OwnedHandle, bytes: &[u8]) {
 
 #[test]
 fn bytes_go_through_whichever_end_comes_first() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_eq!(reading.handle.direction(), Direction::Read);
@@ -64,7 +64,7 @@ fn bytes_go_through_whichever_end_comes_first() {
 
 #[test]
 fn several_chunks_arrive_in_order_as_one_write() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     let parts = [
@@ -82,7 +82,7 @@ fn several_chunks_arrive_in_order_as_one_write() {
 
 #[test]
 fn a_pending_write_is_transferred_when_the_reader_took_it() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     let bytes: Vec<u8> = (0..TOO_MANY).map(|i| i.to_le_bytes()[0]).collect();
@@ -95,7 +95,7 @@ fn a_pending_write_is_transferred_when_the_reader_took_it() {
 
 #[test]
 fn a_cancelled_pending_write_is_in_doubt() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     let submitted = lab.submit_write(&writing, vec![1; TOO_MANY]);
@@ -113,7 +113,7 @@ fn a_cancelled_pending_write_is_in_doubt() {
 
 #[test]
 fn a_cancelled_write_is_in_doubt_also_when_the_reader_took_a_part() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_in_flight(&lab.submit_write(&writing, vec![1; TOO_MANY]));
@@ -126,7 +126,7 @@ fn a_cancelled_write_is_in_doubt_also_when_the_reader_took_a_part() {
 
 #[test]
 fn a_cancel_after_the_answer_changes_nothing() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_in_flight(&lab.submit_write(&writing, "there already"));
@@ -139,7 +139,7 @@ fn a_cancel_after_the_answer_changes_nothing() {
 
 #[test]
 fn a_peer_that_closes_breaks_the_pending_write() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_in_flight(&lab.submit_write(&writing, vec![1; TOO_MANY]));
@@ -160,7 +160,7 @@ fn a_peer_that_closes_breaks_the_pending_write() {
 
 #[test]
 fn data_comes_before_the_end_and_the_end_stays() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_transferred(&lab.write(&writing, "last words"), 10);
@@ -173,7 +173,7 @@ fn data_comes_before_the_end_and_the_end_stays() {
 
 #[test]
 fn a_pending_read_ends_with_the_peer_or_with_a_cancel() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_in_flight(&lab.submit_read(&reading));
@@ -187,7 +187,7 @@ fn a_pending_read_ends_with_the_peer_or_with_a_cancel() {
 
 #[test]
 fn until_read_is_ready_when_the_peer_has_read_it_all() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_ready(&lab.until_read(&writing));
@@ -200,7 +200,7 @@ fn until_read_is_ready_when_the_peer_has_read_it_all() {
 
 #[test]
 fn until_read_can_be_cancelled_at_any_moment() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_transferred(&lab.write(&writing, "nobody reads"), 12);
@@ -225,7 +225,7 @@ fn until_read_can_be_cancelled_at_any_moment() {
 
 #[test]
 fn cancelling_the_until_read_leaves_the_write_alone() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_in_flight(&lab.submit_write(&writing, vec![7; TOO_MANY]));
@@ -245,7 +245,7 @@ fn cancelling_the_until_read_leaves_the_write_alone() {
 
 #[test]
 fn until_read_says_gone_if_the_peer_threw_bytes_away() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_transferred(&lab.write(&writing, "unread"), 6);
@@ -275,7 +275,7 @@ fn until_read_says_gone_if_the_peer_threw_bytes_away() {
 
 #[test]
 fn a_message_comes_in_parts_and_an_empty_one_is_not_the_end() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (server, client) = named_pipe(PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT);
     let reading = lab.native.adopt(server, Direction::Read).unwrap();
@@ -296,7 +296,7 @@ fn a_message_comes_in_parts_and_an_empty_one_is_not_the_end() {
 
 #[test]
 fn a_packet_of_a_stranger_is_not_taken_for_an_answer() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (server, client) = named_pipe(PIPE_WAIT);
     let theirs = duplicate(&client);
@@ -315,7 +315,7 @@ fn a_packet_of_a_stranger_is_not_taken_for_an_answer() {
 
 #[test]
 fn a_wake_ends_one_wait_and_is_not_lost() {
-    let _alone = alone();
+    take_turn();
     let lab = Lab::new();
     let mut none = Vec::new();
     lab.native.wake();
@@ -338,7 +338,7 @@ fn a_wake_ends_one_wait_and_is_not_lost() {
 
 #[test]
 fn what_windows_cannot_do_is_said_at_once() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_eq!(

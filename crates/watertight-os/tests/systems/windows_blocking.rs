@@ -46,7 +46,7 @@ fn ends(lab: &mut Lab) -> (End, End) {
 
 #[test]
 fn bytes_go_through_a_blocking_pipe_and_it_ends() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = ends(&mut lab);
     assert!(writing.handle.capacity().is_some());
@@ -66,7 +66,7 @@ fn bytes_go_through_a_blocking_pipe_and_it_ends() {
 
 #[test]
 fn a_blocked_read_can_be_cancelled_and_loses_nothing() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = ends(&mut lab);
     for _ in 0..ROUNDS {
@@ -90,7 +90,7 @@ fn a_blocked_read_can_be_cancelled_and_loses_nothing() {
 
 #[test]
 fn a_cancelled_blocking_write_is_in_doubt() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = ends(&mut lab);
     assert_in_flight(&lab.submit_write(&writing, vec![1; TOO_MANY]));
@@ -104,7 +104,7 @@ fn a_cancelled_blocking_write_is_in_doubt() {
 
 #[test]
 fn a_peer_that_closes_breaks_a_blocking_write() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = ends(&mut lab);
     assert_in_flight(&lab.submit_write(&writing, vec![1; TOO_MANY]));
@@ -119,7 +119,7 @@ fn a_peer_that_closes_breaks_a_blocking_write() {
 
 #[test]
 fn what_waits_behind_a_blocked_call_is_cancelled_at_once() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = ends(&mut lab);
     assert_in_flight(&lab.submit_write(&writing, vec![1; TOO_MANY]));
@@ -143,7 +143,7 @@ fn what_waits_behind_a_blocked_call_is_cancelled_at_once() {
 
 #[test]
 fn until_read_works_on_a_blocking_pipe() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = ends(&mut lab);
     assert_transferred(&lab.write(&writing, "read me"), 7);
@@ -161,7 +161,7 @@ fn until_read_works_on_a_blocking_pipe() {
 
 #[test]
 fn a_blocking_handle_comes_back_as_it_was() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = ends(&mut lab);
     assert_transferred(&lab.write(&writing, "through us, "), 12);
@@ -177,7 +177,7 @@ fn a_blocking_handle_comes_back_as_it_was() {
 
 #[test]
 fn a_file_is_written_and_read_to_its_end() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let scratch = Scratch::new("file");
     let file = File::create(&scratch.0).unwrap();
@@ -209,7 +209,7 @@ fn a_file_is_written_and_read_to_its_end() {
 
 #[test]
 fn the_null_device_takes_everything_and_ends_at_once() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let null = OpenOptions::new()
         .read(true)
@@ -226,7 +226,7 @@ fn the_null_device_takes_everything_and_ends_at_once() {
 
 #[test]
 fn files_that_do_not_fit_come_back() {
-    let _alone = alone();
+    take_turn();
     let lab = Lab::new();
     let refused = |handle: OwnedHandle, direction| {
         let refused = lab.native.adopt(handle, direction).unwrap_err();
@@ -259,7 +259,7 @@ fn files_that_do_not_fit_come_back() {
 
 #[test]
 fn reads_raced_by_cancels_and_writes_keep_every_byte_in_order() {
-    let _alone = alone();
+    take_turn();
     for blocking in [false, true] {
         let mut lab = Lab::new();
         let (reading, writing) = if blocking { ends(&mut lab) } else { lab.pipe() };

@@ -12,13 +12,15 @@
 #[cfg(feature = "fault")]
 pub(crate) mod checked;
 
+pub(crate) use crate::turn::take_turn;
+
 use crate::itself::test_name;
 use bytes::Bytes;
 use std::ffi::c_void;
 use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::ptr::{null, null_mut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use watertight_core::{
     Backend, Cancelled, Chunks, Class, Completion, Key, Moved, Op, OpId, OpKind, OsCode, Outcome,
@@ -38,12 +40,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// More than a pipe takes with nobody reading: a write of so many bytes pends.
 pub(crate) const TOO_MANY: usize = 70_000;
-
-/// Counts are the process's, so one test runs at a time.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Whether this process runs nothing but the test of that name, which stands in the module of that `module_path!()`. If not, one that
 /// does is started and has to succeed.

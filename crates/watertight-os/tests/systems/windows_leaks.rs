@@ -137,7 +137,7 @@ fn end_with_everything_in_flight() {
 
 #[test]
 fn many_operations_at_once_are_each_answered_once() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let pipes: Vec<(End, End)> = (0..100).map(|_| lab.pipe()).collect();
     for (reading, _) in &pipes {
@@ -236,7 +236,7 @@ mod construction {
 
     #[test]
     fn a_handle_that_could_not_be_bound_can_be_bound_later() {
-        let _alone = alone();
+        take_turn();
         let mut lab = Lab::new();
         let mut child = std::process::Command::new("cmd")
             .args(["/c", "echo bound"])

@@ -70,7 +70,7 @@ fn memory_that_the_kernel_has_cannot_be_given_up() {
 
 #[test]
 fn memory_is_ours_again_with_its_packet() {
-    let _alone = alone();
+    take_turn();
     let mut lab = Lab::new();
     let (reading, writing) = lab.pipe();
     assert_in_flight(&lab.submit_read(&reading));

@@ -10,7 +10,8 @@ mod planned;
 mod starts;
 
 use crate::itself::test_name;
-use crate::windows_lab::{alone, has_process_to_itself, has_process_with, under_wine};
+use crate::turn::take_turn;
+use crate::windows_lab::{has_process_to_itself, has_process_with, under_wine};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::windows::io::AsHandle;
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
@@ -177,7 +178,7 @@ fn assert_ends(mut stdout: impl Read) {
 /// Its memory is not asked for: Wine may not know it of a process that is over.
 #[test]
 fn what_it_has_used_is_told_at_its_end_and_not_before() {
-    let _alone = alone();
+    take_turn();
     let (process, streams) = start(WAITS, Grouping::Own);
     assert_eq!(process.usage(), None);
     drop(streams.stdin);
@@ -188,7 +189,7 @@ fn what_it_has_used_is_told_at_its_end_and_not_before() {
 
 #[test]
 fn an_end_is_told_once_to_everybody() {
-    let _alone = alone();
+    take_turn();
     for grouping in [Grouping::Ours, Grouping::Own] {
         let (process, streams) = start(WAITS, grouping);
         let both = [told_of(&process), told_of(&process)];
@@ -215,7 +216,7 @@ fn an_end_is_told_once_to_everybody() {
 
 #[test]
 fn an_end_is_told_although_the_process_was_dropped() {
-    let _alone = alone();
+    take_turn();
     let (process, streams) = start(WAITS, Grouping::Ours);
     let told = told_of(&process);
     drop(process);
@@ -227,7 +228,7 @@ fn an_end_is_told_although_the_process_was_dropped() {
 
 #[test]
 fn a_killed_child_is_killed_once() {
-    let _alone = alone();
+    take_turn();
     let (process, _streams) = start(WAITS, Grouping::Ours);
     assert!(process.kill().unwrap());
     assert_eq!(status(&process).code(), Some(1));
@@ -238,7 +239,7 @@ fn a_killed_child_is_killed_once() {
 
 #[test]
 fn only_a_group_of_its_own_can_be_asked_to_end() {
-    let _alone = alone();
+    take_turn();
     let (process, _streams) = start(WAITS, Grouping::Ours);
     let refused = process.terminate().unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::Unsupported);
@@ -252,7 +253,7 @@ fn only_a_group_of_its_own_can_be_asked_to_end() {
 /// would go on.
 #[test]
 fn a_child_that_is_asked_ends_and_nobody_kills_it() {
-    let _alone = alone();
+    take_turn();
     let name = "a_child_that_is_asked_ends_and_nobody_kills_it";
     if !has_process_with(module_path!(), name, CREATE_NO_WINDOW) {
         return;
@@ -289,7 +290,7 @@ fn a_child_that_is_asked_ends_and_nobody_kills_it() {
 
 #[test]
 fn a_child_that_hears_of_it_ends_in_its_own_way() {
-    let _alone = alone();
+    take_turn();
     if under_wine() {
         println!("skipped: at CTRL_BREAK Wine ends a thread of the child and calls no handler");
         return;
@@ -314,7 +315,7 @@ fn a_child_that_hears_of_it_ends_in_its_own_way() {
 /// Its console is its own, and we have none.
 #[test]
 fn a_child_in_another_console_cannot_be_asked_and_that_is_told() {
-    let _alone = alone();
+    take_turn();
     let name = "a_child_in_another_console_cannot_be_asked_and_that_is_told";
     if !has_process_with(module_path!(), name, DETACHED_PROCESS) {
         return;
@@ -334,7 +335,7 @@ fn a_child_in_another_console_cannot_be_asked_and_that_is_told() {
 
 #[test]
 fn a_tree_is_killed_with_everybody_in_it() {
-    let _alone = alone();
+    take_turn();
     let (process, streams) = start(HAS_A_CHILD, Grouping::Own);
     let mut stdout = BufReader::new(streams.stdout.unwrap());
     await_ready(&mut stdout, 2);
@@ -350,7 +351,7 @@ fn a_tree_is_killed_with_everybody_in_it() {
 /// The child is killed, and what it has started lives on in the job.
 #[test]
 fn a_tree_is_over_when_nobody_in_its_job_is_alive() {
-    let _alone = alone();
+    take_turn();
     let (process, streams) = start(HAS_A_CHILD, Grouping::Own);
     let mut stdout = BufReader::new(streams.stdout.unwrap());
     await_ready(&mut stdout, 2);
@@ -373,7 +374,7 @@ fn a_tree_is_over_when_nobody_in_its_job_is_alive() {
 
 #[test]
 fn a_child_that_has_started_nobody_leaves_no_tree() {
-    let _alone = alone();
+    take_turn();
     let (process, streams) = start(WAITS, Grouping::Own);
     assert!(process.is_tree_over(), "the child aside, nobody is there");
     assert!(process.kill().unwrap());
@@ -390,7 +391,7 @@ fn a_child_that_has_started_nobody_leaves_no_tree() {
 /// Its name is that of the program, which is this one.
 #[test]
 fn who_of_the_tree_is_alive_may_hold_what_the_child_wrote_to() {
-    let _alone = alone();
+    take_turn();
     let (process, streams) = start(HAS_A_CHILD, Grouping::Own);
     let mut stdout = BufReader::new(streams.stdout.unwrap());
     await_ready(&mut stdout, 2);
@@ -408,7 +409,7 @@ fn who_of_the_tree_is_alive_may_hold_what_the_child_wrote_to() {
 
 #[test]
 fn a_tree_that_ends_with_us_ends_with_its_process() {
-    let _alone = alone();
+    take_turn();
     let options = StartOptions {
         grouping: Grouping::Own,
         ends_with_us: true,
@@ -431,7 +432,7 @@ fn a_tree_that_ends_with_us_ends_with_its_process() {
 
 #[test]
 fn whoever_was_let_go_outlives_the_process() {
-    let _alone = alone();
+    take_turn();
     let options = StartOptions {
         grouping: Grouping::Own,
         ends_with_us: true,
@@ -506,7 +507,7 @@ fn drop_one() {
 
 #[test]
 fn hundreds_of_children_leave_no_handle() {
-    let _alone = alone();
+    take_turn();
     if !has_process_to_itself(module_path!(), "hundreds_of_children_leave_no_handle") {
         return;
     }
@@ -535,7 +536,7 @@ fn assert_no_more_handles_than(before: usize) {
 
 #[test]
 fn whether_there_is_a_console_is_the_same_twice() {
-    let _alone = alone();
+    take_turn();
     let here = is_in_terminals_foreground();
     assert_eq!(is_in_terminals_foreground(), here);
 }

@@ -84,8 +84,7 @@ fn the_streams_of_a_child_of_tokio() {
         });
     };
     // tokio keeps what it waits for signals with.
-    round();
-    let _accounted = Accounted::start();
+    let _accounted = Accounted::start_behind(round);
     round();
 }
 
@@ -121,8 +120,7 @@ fn a_shutdown_ends_a_childs_input_here_and_not_in_tokio() {
         });
     };
     // tokio keeps what it waits for signals with.
-    round();
-    let _accounted = Accounted::start();
+    let _accounted = Accounted::start_behind(round);
     round();
 }
 

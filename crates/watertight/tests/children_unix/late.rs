@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use crate::common::children::accounted;
-use crate::common::{PATIENCE, read_to_end};
+use crate::common::{PATIENCE, read_to_end, take_turn};
 use futures_lite::future::{block_on, poll_once};
 use std::future::Future;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -212,6 +212,7 @@ fn a_wait_that_is_given_up_tells_the_end_of_a_child_that_is_over() {
 /// Somebody who writes for ever has something there at every look.
 #[test]
 fn who_stays_behind_and_writes_is_not_waited_for() {
+    take_turn();
     let mut command = Command::new("sh");
     command.args(["-c", "yes & exit 0"]);
     let limits = Limits::new()

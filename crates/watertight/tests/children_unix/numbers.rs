@@ -4,9 +4,9 @@
 //! whether a signal came before the one that the test ends it with.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
-use crate::common::PATIENCE;
 use crate::common::children::accounted;
 use crate::common::itself::assert_passes;
+use crate::common::{PATIENCE, take_turn};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -76,6 +76,7 @@ fn run_in_namespace(test: &str, by: &[&str]) {
 
 /// How unshare makes such a namespace here, if it may.
 fn namespace() -> Option<&'static [&'static str]> {
+    take_turn();
     let mut reason = String::new();
     for namespace in NAMESPACES {
         let mut unshare = std::process::Command::new("unshare");
@@ -332,6 +333,7 @@ fn another_child_that_has_got_a_childs_number_is_not_signalled() {
 fn who_has_got_a_childs_number_is_not_signalled_where_ends_are_ignored() {
     const IGNORING: [&str; 2] = ["env", "--ignore-signal=CHLD"];
     if !is_in_namespace() {
+        take_turn();
         let [env, ignoring] = IGNORING;
         let probe = std::process::Command::new(env)
             .args([ignoring, "true"])

@@ -1,5 +1,6 @@
 //! This test binary, run again: as a child of a test, or as a process of one test's own.
 
+use super::take_turn;
 use std::process::Command;
 #[cfg(target_os = "linux")]
 use std::process::Stdio;
@@ -40,6 +41,7 @@ fn setpriv(capabilities: &str) -> Command {
 /// Whether there is somebody here who runs this command without those capabilities, and it succeeds.
 #[cfg(target_os = "linux")]
 pub fn may_run_without(capabilities: &str, command: &[&str]) -> bool {
+    take_turn();
     let mut trial = setpriv(capabilities);
     let status = trial.args(command).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
@@ -56,9 +58,11 @@ pub fn run_again_without(capabilities: &str, module: &str, test: &str, variable:
 /// Runs a test by a program that ends with this binary, with `variable` set, and expects that it passes there. A name that is no test's would
 /// pass without a test.
 pub fn assert_passes(mut program: Command, module: &str, test: &str, variable: &str) {
+    take_turn();
     let output = program
         .args(["--exact", &test_name(module, test)])
         .env(variable, "1")
+        .env("RUST_TEST_THREADS", "1")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

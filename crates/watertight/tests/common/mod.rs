@@ -12,12 +12,14 @@ pub mod children;
 #[cfg(unix)]
 pub mod files;
 pub mod itself;
+#[path = "../../../watertight-os/tests/systems/turn.rs"]
+mod turn;
 
 pub use bytes::{PATIENCE, fill_up, joined, noise, read_exactly, read_to_end};
 pub use itself::{is_alone, run_again, test_name};
+pub(crate) use turn::take_turn;
 
 use peak_alloc::PeakAlloc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use watertight::{Census, census};
 
@@ -38,14 +40,11 @@ pub fn with_heap_peak<T>(run: impl FnOnce() -> T) -> (T, usize) {
     (yielded, HEAP.peak_usage().saturating_sub(before))
 }
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// A test's account of descriptors, threads, children and pipes. Tests that hold one run one at a time.
+/// A test's account of descriptors, threads, children and pipes, in its turn.
 pub struct Accounted {
     held: Vec<String>,
     heap_bytes: usize,
     census: Census,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl Accounted {
@@ -55,7 +54,7 @@ impl Accounted {
 
     /// Behind what a test does first and what stays for the life of the process. Nobody else counts meanwhile.
     pub fn start_behind(first: impl FnOnce()) -> Self {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        take_turn();
         warm_up();
         first();
         watertight::settle().within(PATIENCE).wait().unwrap();
@@ -64,7 +63,6 @@ impl Accounted {
             held: held(),
             heap_bytes: HEAP.current_usage(),
             census: census(),
-            _turn: turn,
         }
     }
 }
@@ -183,13 +181,24 @@ fn await_driver() {
 #[cfg(not(target_os = "linux"))]
 fn await_driver() {}
 
-/// The number of this process's handles. NtQuerySystemInformation, for Wine's GetProcessHandleCount always says 0.
+/// The number of this process's handles. NtQuerySystemInformation, for Wine's GetProcessHandleCount always says 0. Nothing while the harness
+/// may start other tests: it has a handle of each test's thread.
 #[cfg(windows)]
 pub fn held() -> Vec<String> {
+    if !is_one_at_a_time() {
+        return Vec::new();
+    }
     vec![format!(
         "{} handles",
         watertight::Native::open_handles().expect("the handles can be counted")
     )]
+}
+
+/// Whether the harness starts a test only when the one before is over.
+#[cfg(windows)]
+fn is_one_at_a_time() -> bool {
+    let is_set = std::env::var_os("RUST_TEST_THREADS").is_some_and(|threads| threads == "1");
+    is_set || std::env::args().any(|argument| argument == "--test-threads=1")
 }
 
 #[cfg(not(any(target_os = "linux", windows)))]

@@ -6,7 +6,7 @@ use super::rules;
 use super::scenarios::{CHILD_IN_A_CGROUP, CHILDREN, PIPES, Scenario};
 use super::stage::{PATIENCE, Stage};
 use super::watch::Watch;
-use crate::common::held;
+use crate::common::{held, take_turn};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -112,6 +112,7 @@ impl Planned {
 
 impl Loop {
     pub(crate) fn new() -> Self {
+        take_turn();
         warm_up();
         let watch = Watch::new();
         Self {

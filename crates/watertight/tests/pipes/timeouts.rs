@@ -2,6 +2,7 @@
 //! its head stays in the stream; here a message goes whole or not at all.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
+use crate::common::take_turn;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -35,6 +36,7 @@ async fn exchange(mut reader: std::io::PipeReader, mut send: impl AsyncFnMut(&[u
 
 #[test]
 fn a_message_under_a_timeout_goes_whole_or_not_at_all() {
+    take_turn();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -23,7 +23,7 @@ fn fail(name: &'static str, code: i32) {
 /// One that cannot be looked at is not said to be over.
 #[test]
 fn a_tree_that_nobody_sees_is_not_over() {
-    let _alone = alone();
+    take_turn();
     let _guard = fault::guard();
     let (process, streams) = start(WAITS, Grouping::Own);
     drop(streams.stdin);
@@ -38,7 +38,7 @@ fn a_tree_that_nobody_sees_is_not_over() {
 /// Else whoever was asked to end would be killed before its grace.
 #[test]
 fn a_tree_that_nobody_sees_has_somebody_left() {
-    let _alone = alone();
+    take_turn();
     let _guard = fault::guard();
     let (process, streams) = start(WAITS, Grouping::Own);
     assert!(process.is_tree_over());
@@ -53,7 +53,7 @@ fn a_tree_that_nobody_sees_has_somebody_left() {
 /// The child is named all the same, and so is what failed.
 #[test]
 fn a_tree_that_is_not_listed_is_killed() {
-    let _alone = alone();
+    take_turn();
     let _guard = fault::guard();
     let (process, streams) = start(HAS_A_CHILD, Grouping::Own);
     let mut stdout = BufReader::new(streams.stdout.unwrap());
@@ -74,7 +74,7 @@ fn a_tree_that_is_not_listed_is_killed() {
 /// Also what no test can have Wine say.
 #[test]
 fn what_the_system_says_of_a_start_is_told_as_its_step() {
-    let _alone = alone();
+    take_turn();
     for (code, step) in [
         (win::ERROR_ACCESS_DENIED, StartStep::Permission),
         (win::ERROR_BAD_EXE_FORMAT, StartStep::Format),
@@ -95,7 +95,7 @@ fn what_the_system_says_of_a_start_is_told_as_its_step() {
 /// Each step between making the job and letting the child run fails: no child is left, or its output would not end.
 #[test]
 fn a_child_that_cannot_be_put_into_its_job_is_killed() {
-    let _alone = alone();
+    take_turn();
     let options = StartOptions {
         grouping: Grouping::Own,
         ends_with_us: true,

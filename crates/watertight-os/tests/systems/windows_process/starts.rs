@@ -24,7 +24,7 @@ pub(super) fn step_of(command: &mut Command) -> StartStep {
 
 #[test]
 fn a_start_that_fails_says_at_which_step() {
-    let _alone = alone();
+    take_turn();
     assert_eq!(
         step_of(&mut Command::new("no-such-program")),
         StartStep::Program
@@ -51,7 +51,7 @@ fn a_start_that_fails_says_at_which_step() {
 
 #[test]
 fn a_program_that_may_not_be_run_is_told_as_that() {
-    let _alone = alone();
+    take_turn();
     let step = step_of(&mut Command::new(r"C:\Windows"));
     if under_wine() {
         println!("skipped: of a folder Wine says an invalid handle, which is {step:?}");
@@ -62,7 +62,7 @@ fn a_program_that_may_not_be_run_is_told_as_that() {
 
 #[test]
 fn arguments_that_are_too_long_are_told_as_that() {
-    let _alone = alone();
+    take_turn();
     if under_wine() {
         println!("skipped: Wine cuts a command line that is too long, and starts the program");
         return;
@@ -74,7 +74,7 @@ fn arguments_that_are_too_long_are_told_as_that() {
 /// Programs expect that: what they read and write without an OVERLAPPED would fail, or answer before it is done.
 #[test]
 fn calls_on_a_childs_streams_wait_for_their_answers() {
-    let _alone = alone();
+    take_turn();
     let (reading, writing) = output_pipe().unwrap();
     let mut command = child(TELLS);
     command.stderr(writing);

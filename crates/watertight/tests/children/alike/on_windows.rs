@@ -2,7 +2,7 @@
 //! pool of threads of the system's.
 
 use super::{DEED, accounted, child, of_std};
-use crate::common::{PATIENCE, is_alone, test_name};
+use crate::common::{PATIENCE, is_alone, take_turn, test_name};
 use futures_lite::future;
 use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -136,6 +136,7 @@ fn has_console_to_itself(test: &str) -> bool {
     if std::env::var_os(ITSELF).is_some() {
         return true;
     }
+    take_turn();
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &test_name(module_path!(), test)])
         .args(["--nocapture", "--test-threads=1"])
