@@ -264,54 +264,6 @@ fn a_cancel_that_meets_a_running_operation_is_answered() {
     native.close(into, false).unwrap();
 }
 
-/// What the child may do, its answer, and that the parent's registration survives it.
-#[test]
-fn a_forked_child_is_refused_and_disturbs_nothing() {
-    let native = Native::new().unwrap();
-    let (from, into) = native.pipe().unwrap();
-    let (from, into) = (Arc::new(from), Arc::new(into));
-    let waiting = id(OpKind::WaitReadable);
-    assert!(matches!(
-        native.submit(&from, waiting, Op::WaitReadable),
-        Submitted::InFlight
-    ));
-    let (_, other) = native.pipe().unwrap();
-    let other = Arc::new(other);
-    // SAFETY: the child only makes system calls and takes locks that no other thread of this test's process holds, and
-    // leaves by `_exit` without running anything of the parent's.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let refused = !matches!(
-            native.submit(&from, id(OpKind::WaitReadable), Op::WaitReadable),
-            Submitted::InFlight
-        );
-        let refused = refused
-            && matches!(
-                native.submit(&other, id(OpKind::Write), Op::Write(chunks(10))),
-                Submitted::Done(Outcome::Failed {
-                    class: Class::WrongProcess,
-                    ..
-                })
-            )
-            && native.read_now(&from, &mut [0; 8]) == ReadNow::Failed(Class::WrongProcess, None);
-        let closed = native.close(other, true).is_ok();
-        // SAFETY: ends the child at once; nothing of it is used afterwards.
-        unsafe { libc::_exit(i32::from(!(refused && closed))) };
-    }
-    let mut status = -1;
-    // SAFETY: `status` is ours and outlives the call, which keeps no reference.
-    let reaped = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!((reaped, status), (child, 0));
-    assert!(matches!(
-        answer(&native, &into, Op::Write(chunks(10))),
-        Outcome::Transferred(10)
-    ));
-    assert!(matches!(wait_for(&native, waiting), Outcome::Ready));
-    native.close(into, false).unwrap();
-    native.close(from, false).unwrap();
-    native.close(other, false).unwrap();
-}
-
 /// A cancel that comes when the helper has answered already must not end what it does next.
 #[test]
 fn a_late_cancel_does_not_end_the_next_operation() {

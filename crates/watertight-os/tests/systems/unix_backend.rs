@@ -7,15 +7,19 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use watertight_core::{
-    Backend, Class, Completion, Key, Moment, Op, OpId, OpKind, Outcome, Submitted,
+    Backend, Chunks, Class, Completion, Key, Moment, Op, OpId, OpKind, Outcome, ReadNow, Submitted,
 };
 use watertight_os::{Direction, Handle, Native};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn id(kind: OpKind) -> OpId {
+    id_of(0, kind)
+}
+
+fn id_of(slot: u32, kind: OpKind) -> OpId {
     let pipe = Key {
-        slot: 0,
+        slot,
         generation: 1,
     };
     OpId { pipe, kind }
@@ -100,4 +104,52 @@ fn a_wake_ends_a_wait_and_a_rest_ends_by_itself() {
         .unwrap();
     native.rest(Duration::from_millis(1));
     assert!(native.now() >= before);
+}
+
+/// What the child may do, its answer, and that the parent's registration survives it. Not beside other tests: while the child lives it has
+/// the ends of all their pipes.
+#[test]
+fn a_forked_child_is_refused_and_disturbs_nothing() {
+    take_turn();
+    let native = Native::new().unwrap();
+    let (from, into) = native.pipe().unwrap();
+    let (from, into) = (Arc::new(from), Arc::new(into));
+    let told = native.submit(&from, id_of(1, OpKind::WaitReadable), Op::WaitReadable);
+    assert!(matches!(told, Submitted::InFlight));
+    let (_, other) = native.pipe().unwrap();
+    let other = Arc::new(other);
+    let write = || {
+        let mut chunks = Chunks::default();
+        chunks.push(vec![1; 10].into());
+        Op::Write(chunks)
+    };
+    // SAFETY: the child only makes system calls and takes locks that no other thread of this test's process holds, and
+    // leaves by `_exit` without running anything of the parent's.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let waits = native.submit(&from, id_of(2, OpKind::WaitReadable), Op::WaitReadable);
+        let written = native.submit(&other, id_of(3, OpKind::Write), write());
+        let is_refused = !matches!(waits, Submitted::InFlight)
+            && matches!(
+                written,
+                Submitted::Done(Outcome::Failed {
+                    class: Class::WrongProcess,
+                    ..
+                })
+            )
+            && native.read_now(&from, &mut [0; 8]) == ReadNow::Failed(Class::WrongProcess, None);
+        let is_closed = native.close(other, true).is_ok();
+        // SAFETY: ends the child at once; nothing of it is used afterwards.
+        unsafe { libc::_exit(i32::from(!(is_refused && is_closed))) };
+    }
+    let mut status = -1;
+    // SAFETY: `status` is ours and outlives the call, which keeps no reference.
+    let reaped = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!((reaped, status), (child, 0));
+    let told = native.submit(&into, id_of(4, OpKind::Write), write());
+    assert!(matches!(told, Submitted::Done(Outcome::Transferred(10))));
+    assert!(matches!(answer(&native), Outcome::Ready));
+    native.close(into, false).unwrap();
+    native.close(from, false).unwrap();
+    native.close(other, false).unwrap();
 }
