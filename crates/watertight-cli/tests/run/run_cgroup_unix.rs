@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A daemon that is not ended by SIGTERM. It forks twice, has a session of its own and all its streams elsewhere. The command says its number.
@@ -76,7 +77,10 @@ fn try_own_group() -> Result<PathBuf, String> {
         return Err("the second version of control groups is not mounted".to_owned());
     };
     let own = PathBuf::from(format!("{mount}{group}"));
-    let trial = own.join(format!("trial-{}", std::process::id()));
+    // Several tests ask at once.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let trial = own.join(format!("trial-{process}-{number}"));
     fs::create_dir(&trial)
         .map_err(|error| format!("no group can be made in {}: {error}", own.display()))?;
     let is_domain = fs::read_to_string(trial.join("cgroup.type")).unwrap() == "domain\n";
