@@ -225,12 +225,15 @@ fn valgrind(machine: &Machine) -> Plan {
     );
     let checker = "valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
                    --free-fill=0xDD --malloc-fill=0xAA --fair-sched=try";
+    // It runs one thread at a time, so tests at the same time would only be late.
     Plan::Run(vec![
         Step::cargo("test --no-fail-fast -p watertight-os --tests --all-features")
-            .env(&runner, checker),
+            .env(&runner, checker)
+            .env("RUST_TEST_THREADS", "1"),
         // Memcheck is some fifty times slower: fewer cycles show the same.
         Step::cargo("test --no-fail-fast -p watertight --test endurance --all-features")
             .env(&runner, checker)
+            .env("RUST_TEST_THREADS", "1")
             .env("WATERTIGHT_CYCLES", "100"),
     ])
 }
