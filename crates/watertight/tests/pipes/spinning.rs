@@ -4,7 +4,7 @@
 use crate::common::{Accounted, PATIENCE, read_exactly};
 use std::sync::Arc;
 use std::time::Duration;
-use watertight::{ErrorKind, ReaderOptions, WriterOptions, pipe_with};
+use watertight::{Backend, ErrorKind, ReaderOptions, WriterOptions, pipe_with};
 
 #[test]
 fn round_trips_between_two_that_spin_lose_nothing() {
