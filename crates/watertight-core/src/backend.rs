@@ -64,7 +64,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     }
 
     /// A pipe for [`duplicate_now`](Self::duplicate_now), as large as that of `from`: its reading end and its writing end. The caller
-    /// closes both. `None`: nothing is duplicated out of this handle, or not now. `everywhere` is as there.
+    /// closes both. `None`: nothing goes out of this handle through such a pipe, or not now. `everywhere`: also where others may read from it.
     fn private_pipe(
         &self,
         from: &Self::Handle,
@@ -74,11 +74,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
         None
     }
 
-    /// O9: copies at most `bytes_max` of the first bytes in `from` to the writing end of another pipe, inside the kernel, and does not wait:
-    /// that of a [`private_pipe`](Self::private_pipe) that is empty, or a destination's. They stay in `from`, so that the next call begins with
-    /// the same ones: [`MoveNow::Moved`] says how many were copied. Without `everywhere` it is unavailable where others may read from the
-    /// same pipe: they would take what is copied. With it that is the business of the transfer that asks for it. Nor is it available into what
-    /// is no pipe.
+    /// O9: copies at most `bytes_max` of the first bytes in `from`, inside the kernel, and does not wait for either end: into a
+    /// [`private_pipe`](Self::private_pipe) that is empty, or into a destination. They stay in `from`, so that the next call begins with
+    /// the same ones: [`MoveNow::Moved`] says how many were copied. Only such as `scope` asks for. Of a pipe none is
+    /// [`MoveScope::Alike`] where others may read from the same pipe: they would take what is copied. Elsewhere that is the business of the
+    /// transfer that asks for it.
     ///
     /// The caller has a direct read of `from` going on, and a direct write to a destination's, so that nobody closes them meanwhile.
     fn duplicate_now(
@@ -86,9 +86,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
         from: &Self::Handle,
         into: &Self::Handle,
         bytes_max: usize,
-        everywhere: bool,
+        scope: MoveScope,
     ) -> MoveNow {
-        let _ = (from, into, bytes_max, everywhere);
+        let _ = (from, into, bytes_max, scope);
         MoveNow::Unavailable
     }
 

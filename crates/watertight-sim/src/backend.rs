@@ -199,7 +199,7 @@ impl Backend for Sim {
         from: &SimHandle,
         into: &SimHandle,
         bytes_max: usize,
-        _everywhere: bool,
+        _scope: MoveScope,
     ) -> MoveNow {
         self.enter(from.0, "a copy out");
         self.enter(into.0, "a copy in");

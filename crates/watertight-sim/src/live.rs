@@ -112,9 +112,9 @@ impl Backend for Live {
         from: &SimHandle,
         into: &SimHandle,
         bytes_max: usize,
-        everywhere: bool,
+        scope: MoveScope,
     ) -> MoveNow {
-        self.sim.duplicate_now(from, into, bytes_max, everywhere)
+        self.sim.duplicate_now(from, into, bytes_max, scope)
     }
 
     fn who_waits(&self, from: &SimHandle, to: &SimHandle) -> MoveNow {

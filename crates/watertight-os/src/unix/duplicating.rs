@@ -8,7 +8,7 @@ use super::handle::{Handle, Kind};
 use super::kernel;
 use super::moving::{failed, goes_on, nothing_moved};
 use super::poller::Native;
-use watertight_core::MoveNow;
+use watertight_core::{MoveNow, MoveScope};
 
 /// pipe2, F_SETPIPE_SZ: a pipe for copies out of `from`, as large as that one if the kernel allows. A smaller one carries less at once.
 pub(super) fn private_pipe(
@@ -33,9 +33,9 @@ pub(super) fn duplicate_now(
     from: &Handle,
     into: &Handle,
     bytes_max: usize,
-    everywhere: bool,
+    scope: MoveScope,
 ) -> MoveNow {
-    if !is_offered(from, everywhere) || into.kind() != Kind::Pipe {
+    if !is_offered(from, scope != MoveScope::Alike) || into.kind() != Kind::Pipe {
         return MoveNow::Unavailable;
     }
     loop {
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(native.write_now(&feed, b"front"), WriteNow::Transferred(5));
         for bytes_max in [3, 9] {
             let (out, into) = native.private_pipe(&from, false).unwrap();
-            let copied = native.duplicate_now(&from, &into, bytes_max, false);
+            let copied = native.duplicate_now(&from, &into, bytes_max, MoveScope::Alike);
             assert_eq!(copied, MoveNow::Moved(bytes_max.min(5)));
             assert_eq!(read(&native, &out), b"front"[..bytes_max.min(5)]);
             close(&native, [out, into]);
@@ -103,10 +103,10 @@ mod tests {
         let native = Native::new().unwrap();
         let (from, feed) = native.pipe().unwrap();
         let (out, into) = native.private_pipe(&from, false).unwrap();
-        let copied = native.duplicate_now(&from, &into, 9, false);
+        let copied = native.duplicate_now(&from, &into, 9, MoveScope::Alike);
         assert_eq!(copied, MoveNow::Wait);
         close(&native, [feed]);
-        let copied = native.duplicate_now(&from, &into, 9, false);
+        let copied = native.duplicate_now(&from, &into, 9, MoveScope::Alike);
         assert_eq!(copied, MoveNow::EndOfStream);
         close(&native, [from, out, into]);
     }
@@ -118,7 +118,7 @@ mod tests {
         let (from, feed) = native.pipe().unwrap();
         let (sink, to) = native.pipe().unwrap();
         assert_eq!(native.write_now(&feed, b"front"), WriteNow::Transferred(5));
-        let copy = || native.duplicate_now(&from, &to, 3, false);
+        let copy = || native.duplicate_now(&from, &to, 3, MoveScope::Alike);
         while copy() == MoveNow::Moved(3) {}
         assert_eq!(copy(), MoveNow::Wait);
         assert_eq!(native.who_waits(&from, &to), MoveNow::DestinationWait);
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(native.write_now(&feed, b"front"), WriteNow::Transferred(5));
         let null = std::fs::File::create("/dev/null").unwrap();
         let null = native.adopt(null.into(), crate::Direction::Write).unwrap();
-        let copied = native.duplicate_now(&from, &null, 5, false);
+        let copied = native.duplicate_now(&from, &null, 5, MoveScope::Alike);
         assert_eq!(copied, MoveNow::Unavailable);
         close(&native, [from, feed, null]);
     }
@@ -163,12 +163,12 @@ mod tests {
         let (out, into) = native.private_pipe(&from, false).unwrap();
         assert_eq!(native.write_now(&feed, b"front"), WriteNow::Transferred(5));
         let waited_on = from.try_clone_to_wait().unwrap();
-        let copied = native.duplicate_now(&from, &into, 9, false);
+        let copied = native.duplicate_now(&from, &into, 9, MoveScope::Alike);
         assert_eq!(copied, MoveNow::Moved(5));
         assert_eq!(read(&native, &out), b"front");
         drop(waited_on);
         let copy = from.try_clone().unwrap();
-        let copied = native.duplicate_now(&from, &into, 9, false);
+        let copied = native.duplicate_now(&from, &into, 9, MoveScope::Alike);
         assert_eq!(copied, MoveNow::Unavailable);
         assert!(native.private_pipe(&from, false).is_none());
         drop(copy);
@@ -185,14 +185,14 @@ mod tests {
         let from = native.adopt(theirs.into(), crate::Direction::Read).unwrap();
         feed.write_all(b"front").unwrap();
         let (out, into) = native.private_pipe(&from, true).unwrap();
-        let copied = native.duplicate_now(&from, &into, 9, true);
+        let copied = native.duplicate_now(&from, &into, 9, MoveScope::Everywhere);
         assert_eq!(copied, MoveNow::Moved(5));
         assert_eq!(read(&native, &out), b"front");
-        let copied = native.duplicate_now(&from, &into, 9, false);
+        let copied = native.duplicate_now(&from, &into, 9, MoveScope::Alike);
         assert_eq!(copied, MoveNow::Unavailable);
         assert_eq!(read(&native, &from), b"front");
         drop(feed);
-        let copied = native.duplicate_now(&from, &into, 9, true);
+        let copied = native.duplicate_now(&from, &into, 9, MoveScope::Everywhere);
         assert_eq!(copied, MoveNow::EndOfStream);
         close(&native, [from, out, into]);
     }

@@ -413,12 +413,12 @@ impl Backend for Native {
         from: &Handle,
         into: &Handle,
         bytes_max: usize,
-        everywhere: bool,
+        scope: MoveScope,
     ) -> MoveNow {
         if self.birth.is_elsewhere() {
             return MoveNow::Unavailable;
         }
-        duplicating::duplicate_now(from, into, bytes_max, everywhere)
+        duplicating::duplicate_now(from, into, bytes_max, scope)
     }
 
     fn joins_after(&self) -> Option<u16> {

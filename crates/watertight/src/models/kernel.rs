@@ -398,7 +398,7 @@ impl Backend for Kernel {
         Some((out, open_in(&mut state, private)))
     }
 
-    fn duplicate_now(&self, from: &Pipe, into: &Pipe, bytes_max: usize, _: bool) -> MoveNow {
+    fn duplicate_now(&self, from: &Pipe, into: &Pipe, bytes_max: usize, _: MoveScope) -> MoveNow {
         let mut state = self.lock();
         state.enter(from.number, from.manner.is_slow, "a copy");
         state.enter(into.number, into.manner.is_slow, "a copy");

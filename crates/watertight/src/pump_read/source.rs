@@ -170,9 +170,10 @@ impl<B: Backend> ReaderCell<B> {
         is_empty: bool,
     ) -> MoveNow {
         let mut copied = MoveNow::Unavailable;
+        let scope = may_block.move_scope(how.everywhere);
         self.read_seen(may_block, || {
             let backend = &self.driver.backend;
-            copied = backend.duplicate_now(from, into, how.bytes_max, how.everywhere);
+            copied = backend.duplicate_now(from, into, how.bytes_max, scope);
             // Into an empty pipe of our own: only the source can have to be waited for, and the reactor has to hear that.
             if is_empty && copied == MoveNow::Wait {
                 copied = MoveNow::SourceWait;

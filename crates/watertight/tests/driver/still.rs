@@ -294,7 +294,7 @@ impl Backend for Still {
     }
 
     /// Only into a pipe of a destination's own.
-    fn duplicate_now(&self, _: &usize, into: &usize, bytes_max: usize, _: bool) -> MoveNow {
+    fn duplicate_now(&self, _: &usize, into: &usize, bytes_max: usize, _: MoveScope) -> MoveNow {
         if *into < PRIVATE {
             return MoveNow::Unavailable;
         }

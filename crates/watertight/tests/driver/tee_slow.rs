@@ -154,7 +154,7 @@ impl Backend for Ports {
     }
 
     /// Only into a pipe of a destination's own.
-    fn duplicate_now(&self, from: &usize, into: &usize, bytes_max: usize, _: bool) -> MoveNow {
+    fn duplicate_now(&self, from: &usize, into: &usize, bytes_max: usize, _: MoveScope) -> MoveNow {
         let take = |pipe: &mut VecDeque<u8>| pipe.iter().copied().take(bytes_max).collect();
         let copies: VecDeque<u8> = self.with_pipe(*from, take);
         let copied = copies.len();
