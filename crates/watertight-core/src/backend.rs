@@ -177,6 +177,14 @@ pub trait Backend: Send + Sync + Sized + 'static {
         false
     }
 
+    /// Whether it is a regular file. Of one, copies are made for others alone ([`duplicate_now`](Self::duplicate_now)).
+    ///
+    /// Asked under the pipe's lock, so that nobody closes the handle meanwhile: it makes no call.
+    fn is_file(&self, handle: &Self::Handle) -> bool {
+        let _ = handle;
+        false
+    }
+
     /// Whether closing this handle throws away what the peer has not read (a pseudo-terminal's leading end).
     fn close_discards(&self, handle: &Self::Handle) -> bool {
         let _ = handle;

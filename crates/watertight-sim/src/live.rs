@@ -121,6 +121,10 @@ impl Backend for Live {
         self.sim.who_waits(from, to)
     }
 
+    fn is_file(&self, handle: &SimHandle) -> bool {
+        self.sim.is_file(handle)
+    }
+
     fn cancel(&self, handle: &Arc<SimHandle>, id: OpId) -> Cancelled {
         let cancelled = self.sim.cancel(handle, id);
         self.notify();

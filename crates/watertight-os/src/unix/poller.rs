@@ -563,6 +563,10 @@ impl Backend for Native {
         handle.is_readable()
     }
 
+    fn is_file(&self, handle: &Handle) -> bool {
+        handle.is_regular_file()
+    }
+
     fn close_discards(&self, handle: &Handle) -> bool {
         handle.is_leading_end()
     }
