@@ -44,8 +44,9 @@ pub use transferring::TeeTransfer;
 /// Where the system itself has the read (Windows), the next 64 KiB are read while the last are written.
 ///
 /// A destination is ahead of the slowest one by what one read, or one copy inside the kernel, has brought at most: what was in the source's pipe
-/// at that moment and, of a copy, what it had room for; through the buffer 64 KiB. It gets more when the slowest one has accepted all of that
-/// too. So it can be far ahead if the source's pipe was full, and only by a byte if the source had written only a byte.
+/// at that moment and, of a copy, what it had room for; of a file 1 MiB, or 64 MiB of a hole; through the buffer 64 KiB. It gets more when the
+/// slowest one has accepted all of that too. So it can be far ahead if the source's pipe was full, and only by a byte if the source had written
+/// only a byte.
 ///
 /// What a destination has accepted and not transferred is queued there as a reference to the same memory, or as a copy if it is a piece of
 /// a few hundred bytes, within the destination's own [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max). Where the system itself has the
@@ -61,7 +62,7 @@ pub use transferring::TeeTransfer;
 /// What a [dead](DeadDestination) or a [slow](SlowDestination) destination means for the others can be said. A destination that is dropped
 /// by such a rule gets no more bytes from here, and that is all: its writer is the caller's, to finish or to abort.
 ///
-/// **Bytes.** At every moment a byte is in the source (its pipe, or its read-ahead), or every destination that counts has accepted it. A
+/// **Bytes.** At every moment a byte is in the source (its pipe, its file, or its read-ahead), or every destination that counts has accepted it. A
 /// destination that is ahead has a copy of bytes that are in the source still. When the `Tee` is gone, those are whoever's who reads the
 /// source next: [`destinations`](Tee::destinations) tells before that how many bytes each one accepted. Others may read the source
 /// meanwhile: what they take, no destination gets, but for those that had it before. That holds for this reader's own calls; a handle of the
@@ -123,7 +124,7 @@ impl<'a, B: Backend> Tee<'a, B> {
         to: impl IntoIterator<Item = &'a PipeWriter<B>>,
     ) -> Result<Self, Error> {
         let refused = Cause::of(ErrorKind::InvalidInput);
-        let branches = Branches::new(&from.cell().driver, to).map_err(|twice| match twice {
+        let branches = Branches::new(from.cell(), to).map_err(|twice| match twice {
             Some(writer) => refused.during(Verb::Write, writer.ledger()),
             None => refused.during(Verb::Read, from.ledger()),
         })?;
@@ -199,7 +200,7 @@ impl<'a, B: Backend> Tee<'a, B> {
     }
 
     /// What some have already and the source has not let go of is read ahead: outside of a wait somebody may copy the source's handle, and
-    /// what others took then would be no account's.
+    /// what others took then would be no account's. Of a file it stays there, behind the position.
     fn keep_front(&mut self) {
         let cell = self.from.cell();
         let lead = self.branches.lead(cell.ledger().transferred());

@@ -18,6 +18,15 @@ const BLOCK_BYTES: i128 = 512;
 /// How often a position is set. No kernel refuses one that lies within the file: what fails is tried again.
 const SET_ATTEMPTS_MAX: u32 = 3;
 
+/// What becomes of the source's position.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Position {
+    /// It goes behind what was copied.
+    GoesOn,
+    /// It stays: others are to have the same bytes.
+    Stays,
+}
+
 /// What there is at the source's position.
 pub(super) enum Stretch {
     /// It was a hole, or a position could not be set: the answer to the move.
@@ -34,20 +43,30 @@ enum Stop {
     Failed(MoveNow),
 }
 
-/// fstat, lseek, ftruncate: a hole at the source's position makes the destination longer, and both positions go behind it. What is no
-/// hole is to be copied up to the next one, so that the next move finds that.
+/// fstat, lseek, ftruncate: a hole at the source's position makes the destination longer, and the destination's position goes behind it; the
+/// source's too, unless it stays. What is no hole is to be copied up to the next one, so that the next move finds that.
 ///
 /// A question moves the source's position, which others may share, and it is set back at once. The destination grows with every
 /// hole and not only with the last one: whenever the transfer is given up, it has as many bytes as were moved.
-pub(super) fn next_stretch(from: &Handle, to: &Handle, bytes_max: usize) -> Stretch {
-    match look_ahead(from, to, bytes_max) {
+pub(super) fn next_stretch(
+    from: &Handle,
+    to: &Handle,
+    bytes_max: usize,
+    position: Position,
+) -> Stretch {
+    match look_ahead(from, to, bytes_max, position) {
         Ok(stretch) => stretch,
         Err(Stop::Copy) => Stretch::Data(bytes_max),
         Err(Stop::Failed(answer)) => Stretch::Answered(answer),
     }
 }
 
-fn look_ahead(from: &Handle, to: &Handle, bytes_max: usize) -> Result<Stretch, Stop> {
+fn look_ahead(
+    from: &Handle,
+    to: &Handle,
+    bytes_max: usize,
+    position: Position,
+) -> Result<Stretch, Stop> {
     let source = from.original();
     let stat = stat_of(source)?;
     if !may_have_holes(&stat) {
@@ -69,7 +88,7 @@ fn look_ahead(from: &Handle, to: &Handle, bytes_max: usize) -> Result<Stretch, S
     if bytes == 0 {
         return Err(Stop::Copy);
     }
-    leave_out((source, at), to.original(), bytes)
+    leave_out((source, at), to.original(), bytes, position)
 }
 
 /// What is here is to be copied, up to the next hole. It is remembered where that is: some file systems go through the whole run
@@ -91,6 +110,7 @@ fn leave_out(
     (from, at): (BorrowedFd<'_>, u64),
     to: BorrowedFd<'_>,
     bytes: usize,
+    position: Position,
 ) -> Result<Stretch, Stop> {
     let stat = stat_of(to)?;
     let end = position_of(to)?;
@@ -104,7 +124,9 @@ fn leave_out(
         let (class, os) = classified(Call::Query, code);
         Stop::Failed(MoveNow::WriteFailed(class, os))
     })?;
-    set_source(from, at + hole)?;
+    if position == Position::GoesOn {
+        set_source(from, at + hole)?;
+    }
     Ok(Stretch::Answered(MoveNow::Moved(bytes)))
 }
 
@@ -146,9 +168,12 @@ fn set_position(fd: BorrowedFd<'_>, at: u64) -> Result<(), Errno> {
 }
 
 /// lseek SEEK_CUR.
+pub(super) fn told_position(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    fallible("lseek (SEEK_CUR)", Call::Query, || rustix::fs::tell(fd))
+}
+
 fn position_of(fd: BorrowedFd<'_>) -> Result<u64, Stop> {
-    let position = fallible("lseek (SEEK_CUR)", Call::Query, || rustix::fs::tell(fd));
-    position.map_err(|_| Stop::Copy)
+    told_position(fd).map_err(|_| Stop::Copy)
 }
 
 /// fstat.

@@ -280,15 +280,16 @@ pub(super) fn sendfile(
     })
 }
 
-/// copy_file_range, from where the one file is to where the other is: the file system copies, or has them share what it keeps.
+/// copy_file_range, from where the one file is to where the other is: the file system copies, or has them share what it keeps. From `at`, if
+/// that is said: the position of the one file is not moved then.
 pub(super) fn copy_file_range(
-    from: BorrowedFd<'_>,
+    (from, mut at): (BorrowedFd<'_>, Option<u64>),
     into: BorrowedFd<'_>,
     bytes_max: usize,
 ) -> Result<usize, Errno> {
     without_sigxfsz(|| {
         fallible("copy_file_range", Call::Write, || {
-            rustix::fs::copy_file_range(from, None, into, None, bytes_max)
+            rustix::fs::copy_file_range(from, at.as_mut(), into, None, bytes_max)
         })
     })
 }

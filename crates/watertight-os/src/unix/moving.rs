@@ -5,7 +5,7 @@
 use super::calls::nothing_read;
 use super::classify::{Call, Next, next};
 use super::handle::{Handle, Kind, polled, polled_for};
-use super::holes::{self, Stretch};
+use super::holes::{self, Position, Stretch};
 use super::kernel;
 use crate::fault::fallible;
 use rustix::event::PollFlags;
@@ -32,7 +32,7 @@ pub(super) fn move_now(from: &Handle, to: &Handle, bytes_max: usize, scope: Move
         return MoveNow::Unavailable;
     };
     let moved = || match way {
-        Way::Copy => copy_now(from, to, bytes_max),
+        Way::Copy => copy_now(from, to, bytes_max, Position::GoesOn),
         Way::Send => send_now(from, to, bytes_max.min(CALL_BYTES_MAX)),
         Way::Splice => splice_now(from, to, bytes_max.min(CALL_BYTES_MAX)),
     };
@@ -64,13 +64,27 @@ fn splice_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
 
 /// copy_file_range: moves what the file system copies by itself, and leaves holes out before that. Whatever else it says, a read and a
 /// write tell what is so. That it copied nothing is no end: some kernels say so of every file of /proc.
-fn copy_now(from: &Handle, to: &Handle, bytes_max: usize) -> MoveNow {
-    let bytes_max = match holes::next_stretch(from, to, bytes_max) {
+pub(super) fn copy_now(
+    from: &Handle,
+    to: &Handle,
+    bytes_max: usize,
+    position: Position,
+) -> MoveNow {
+    let bytes_max = match holes::next_stretch(from, to, bytes_max, position) {
         Stretch::Answered(answer) => return answer,
         Stretch::Data(bytes) => bytes.min(CALL_BYTES_MAX),
     };
+    let source = from.original();
+    // The call moves the position unless it is told where to begin.
+    let at = match position {
+        Position::GoesOn => None,
+        Position::Stays => match holes::told_position(source) {
+            Ok(at) => Some(at),
+            Err(_) => return MoveNow::Unavailable,
+        },
+    };
     loop {
-        return match kernel::copy_file_range(from.original(), to.original(), bytes_max) {
+        return match kernel::copy_file_range((source, at), to.original(), bytes_max) {
             Err(Errno::INTR) => continue,
             Err(_) | Ok(0) => MoveNow::Unavailable,
             Ok(n) => MoveNow::Moved(n),

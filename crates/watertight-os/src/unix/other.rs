@@ -139,7 +139,7 @@ pub(super) fn tee(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: usize) -> Result<usiz
 
 /// Not used on these systems.
 pub(super) fn copy_file_range(
-    _: BorrowedFd<'_>,
+    _: (BorrowedFd<'_>, Option<u64>),
     _: BorrowedFd<'_>,
     _: usize,
 ) -> Result<usize, Errno> {

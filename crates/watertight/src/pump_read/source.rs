@@ -40,6 +40,9 @@ pub(crate) struct MoveHow {
     pub(crate) asks: bool,
 }
 
+/// The most of what somebody has had already that one read brings: as much as the largest pipe of a user's holds.
+const HAD_BYTES_MAX: u64 = 1024 * 1024;
+
 /// What came of an attempt to read ahead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Filled {
@@ -91,6 +94,13 @@ impl<B: Backend> ReaderCell<B> {
     pub(crate) fn is_at_end(&self) -> bool {
         let state = self.lock();
         state.half.ledger().queued() == 0 && !state.half.is_dry()
+    }
+
+    /// Whether it is a regular file; not any more once it is closed.
+    pub(crate) fn is_file(&self) -> bool {
+        let state = self.lock();
+        let handle = state.handle.handle_ref();
+        handle.is_some_and(|handle| self.driver.backend.is_file(handle))
     }
 
     /// What was lent comes back; the first `taken` bytes of it are accepted elsewhere.
@@ -398,7 +408,8 @@ impl<B: Backend> State<B> {
         if missing == 0 || !is_open || !is_idle || !self.direct {
             return None;
         }
-        let missing = usize::try_from(missing).expect("no more than a pipe holds");
+        let missing = usize::try_from(missing.min(HAD_BYTES_MAX));
+        let missing = missing.expect("a bound of ours fits a usize");
         self.half.begin_direct();
         Some((self.handle.handle(), missing))
     }

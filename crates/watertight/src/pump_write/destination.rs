@@ -63,6 +63,13 @@ impl<B: Backend> WriterCell<B> {
         refusal
     }
 
+    /// Whether it is a regular file, or is closed and gets nothing.
+    pub(crate) fn is_file_or_closed(&self) -> bool {
+        let state = self.lock();
+        let handle = state.handle.handle_ref();
+        handle.is_none_or(|handle| self.driver.backend.is_file(handle))
+    }
+
     /// The handle, for a move into it. Until [`end_move`](Self::end_move) nobody else writes, there is no room for anything, and
     /// the handle stays open.
     pub(crate) fn begin_move(&self) -> MoveBegun<B> {

@@ -98,6 +98,10 @@ impl<'a, B: Backend> Branch<'a, B> {
         Arc::ptr_eq(&self.to.cell().driver, driver)
     }
 
+    pub(super) fn is_file_or_closed(&self) -> bool {
+        self.to.cell().is_file_or_closed()
+    }
+
     /// Whether the others wait for it.
     pub(super) const fn counts(&self) -> bool {
         self.error.is_none()
@@ -330,6 +334,13 @@ impl<'a, B: Backend> Branch<'a, B> {
         if self.has_copies() {
             self.private = None;
         }
+    }
+
+    /// Its bytes go through the buffer now. A later wait that moves any asks again how: what this one was refused for the sake of a disk says
+    /// nothing of that.
+    pub(super) fn forget_moves(&mut self) {
+        self.drop_copies();
+        self.needs_private = false;
     }
 
     /// Somebody else has read what was copied.

@@ -3,10 +3,8 @@
 use super::account::TeeDestination;
 use super::branch::Branch;
 use super::policy::{DeadDestination, SlowDestination};
-use crate::driver::Driver;
-use crate::pump_read::{MayBlock, MovesIn};
+use crate::pump_read::{MayBlock, MovesIn, ReaderCell};
 use crate::writer::PipeWriter;
-use std::sync::Arc;
 use std::task::{Poll, Waker};
 use watertight_core::{Backend, Cause, Error, ErrorKind, Moment};
 
@@ -28,12 +26,12 @@ pub(super) struct LostDestination {
 }
 
 impl<'a, B: Backend> Branches<'a, B> {
-    /// At least one, and none twice. The source is on this driver.
+    /// At least one, and none twice.
     ///
     /// # Errors
     /// The writer that is given twice; `None`: there is none at all.
     pub(super) fn new(
-        driver: &Arc<Driver<B>>,
+        from: &ReaderCell<B>,
         to: impl IntoIterator<Item = &'a PipeWriter<B>>,
     ) -> Result<Self, Option<&'a PipeWriter<B>>> {
         let mut all: Vec<Branch<'a, B>> = Vec::new();
@@ -53,7 +51,7 @@ impl<'a, B: Backend> Branches<'a, B> {
             last_dropped: 0,
             moves_in: MovesIn::None,
         };
-        branches.try_moving(driver);
+        branches.try_moving(from);
         Ok(branches)
     }
 
@@ -87,26 +85,31 @@ impl<'a, B: Backend> Branches<'a, B> {
         }
     }
 
-    /// From now on the kernel is asked to move bytes, if there is one kernel for all. The source is on this driver.
-    pub(super) fn try_moving(&mut self, driver: &Arc<Driver<B>>) {
-        self.moves_in = MovesIn::all_if(self.all.iter().all(|branch| branch.is_on(driver)));
+    /// From now on the kernel is asked to move bytes, if there is one kernel for all. A file's bytes only if all get copies of them, or there is
+    /// one destination: a file takes at once what a pipe may let wait for long, and nobody is to be so far ahead.
+    pub(super) fn try_moving(&mut self, from: &ReaderCell<B>) {
+        let all = &self.all;
+        let is_one_kernel = all.iter().all(|branch| branch.is_on(&from.driver));
+        let is_even =
+            all.len() == 1 || !from.is_file() || all.iter().all(Branch::is_file_or_closed);
+        self.moves_in = MovesIn::all_if(is_one_kernel && is_even);
     }
 
     /// From now on all bytes go through the buffer.
     pub(super) fn stop_moving(&mut self) {
         self.moves_in = MovesIn::None;
-        self.drop_copies();
+        self.forget_moves();
     }
 
     /// From now on all bytes of such waits do.
     pub(super) fn stop_moving_in(&mut self, may_block: MayBlock) {
         self.moves_in.refuse(may_block);
-        self.drop_copies();
+        self.forget_moves();
     }
 
-    fn drop_copies(&mut self) {
+    fn forget_moves(&mut self) {
         for branch in &mut self.all {
-            branch.drop_copies();
+            branch.forget_moves();
         }
     }
 

@@ -2,9 +2,12 @@
 //!
 //! Of the destinations that are at the source's front, each but the last gets copies of the first bytes, as many as it has room for. The last
 //! one gets the bytes themselves, as far as all others have them, and so they leave the source. A copy always begins at the source's
-//! front, so one that was cut short is not continued before the source has let go of what was copied. To what is no pipe the kernel makes no
-//! copies: they go to a private pipe, and what is in there is moved on. The accounts are as if there were no copies: a byte leaves the source
-//! when all that count have accepted it.
+//! front, so one that was cut short is not continued before the source has let go of what was copied. Out of a pipe the kernel makes no copies
+//! to what is no pipe: they go to a private pipe, and what is in there is moved on. The accounts are as if there were no copies: a byte leaves
+//! the source when all that count have accepted it.
+//!
+//! Out of a file the kernel makes copies to files, which leave the file's position where it is. The last one of a round moves it, by the move
+//! of what all others have.
 
 use super::branch::{Branch, BranchStep, Straight};
 use super::branches::Branches;
@@ -38,7 +41,7 @@ struct RoundSeen {
     is_news: bool,
     /// So many bytes left the source.
     taken: u64,
-    /// Somebody else has the source.
+    /// Somebody else has the source, or only an operation reads it.
     is_held: bool,
     /// Nothing is in the source.
     is_empty: bool,
@@ -114,9 +117,9 @@ impl<B: Backend> Branches<'_, B> {
                     seen.taken += n as u64;
                     continue;
                 }
-                None => seen.is_held = true,
+                // Somebody else has the source; or it is read by operations only, and these bytes are read ahead and given to nobody.
+                None | Some(ReadNow::Unavailable) => seen.is_held = true,
                 Some(ReadNow::EndOfStream | ReadNow::Failed(..)) => seen.is_news = true,
-                Some(ReadNow::Unavailable) => seen.is_unavailable = true,
                 Some(ReadNow::Wait) => seen.is_empty = true,
             }
             return;

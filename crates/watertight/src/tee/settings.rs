@@ -31,9 +31,15 @@ impl<'a, B: Backend> Tee<'a, B> {
     /// Copies inside the kernel wherever it can: also from pipes that others made, and to regular files (Linux). Elsewhere this changes
     /// nothing. It is for a source that nobody else reads while this `Tee` is waited for; nothing tells whether somebody does.
     ///
-    /// A source that is no pipe goes through the buffer all the same, unless there is one destination. So does a pipe that is said to be one
-    /// of packets ([`ReaderOptions::packets`](crate::ReaderOptions::packets)), and everything if one of the destinations takes nothing
-    /// inside the kernel (a socket that others may have, a terminal, a file in append mode).
+    /// From a regular file to others each of these gets the same range of it in turn (copy_file_range), and the source's position goes on when
+    /// all have it. Holes stay holes, and blocks may be shared, as where [`transfer`](crate::transfer()) is asked for the same
+    /// ([`in_kernel_everywhere`](crate::Wait::in_kernel_everywhere)).
+    ///
+    /// Any other source that is no pipe goes through the buffer all the same, and so does a file that is to go to anything but files, unless
+    /// there is one destination. So does a pipe that is said to be one of packets
+    /// ([`ReaderOptions::packets`](crate::ReaderOptions::packets)), and everything if one of the destinations takes nothing inside the kernel (a
+    /// socket that others may have, a terminal, a file in append mode, or one of another file system than the source's file). If one takes no
+    /// more inside the kernel in the middle (a full disk), everything goes through the buffer from there on.
     ///
     /// A move to a regular file, or from one, waits for its disk in the thread that makes it, so only a thread that waits with
     /// [`wait`](crate::Wait::wait) makes one. Under `.await` such a file takes nothing inside the kernel: everything goes through the buffer,
@@ -44,6 +50,9 @@ impl<'a, B: Backend> Tee<'a, B> {
     /// lack something, and no account can tell. A pipe that is written in packet mode (`O_DIRECT`) and was not said to be one passes its
     /// packets on as packets: a peer that reads one in pieces loses the rest of it. So does everybody if a bound cuts one, or a destination
     /// that takes a part of one. While a move waits for a file's disk, no deadline is looked at.
+    ///
+    /// Each copy of a file's range is made by itself, so destinations differ if somebody overwrites the source meanwhile. If it is cut after one
+    /// had what others can no longer get, the transfer ends with an error of the source of the kind [`Reset`](crate::ErrorKind::Reset).
     ///
     /// # Examples
     ///
@@ -61,8 +70,8 @@ impl<'a, B: Backend> Tee<'a, B> {
     pub fn in_kernel_everywhere(&mut self) -> &mut Self {
         self.is_everywhere = true;
         if !self.passage.has_inspector() {
-            let driver = self.driver();
-            self.branches.try_moving(driver);
+            let from = self.from;
+            self.branches.try_moving(from.cell());
         }
         self
     }

@@ -257,6 +257,10 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         match cell.lend(&mut self.tee.source, left, waker) {
             Lent::Bytes(data) => Ok(self.pass_on(data, waker, may_block)),
             Lent::Busy => Ok(self.pending(TeeEnd::Source)),
+            Lent::Ended(Ok(())) if self.tee.branches.lead(cell.ledger().transferred()) > 0 => {
+                // What one has had is gone before the others had it: a file was cut, or somebody else has read it.
+                Err(self.source_failed(Cause::of(ErrorKind::Reset)))
+            }
             Lent::Ended(Ok(())) => {
                 self.has_ended = Some(true);
                 Ok(TeeStep::Again)

@@ -26,7 +26,7 @@ pub(crate) enum End {
     OwnSocket,
     Pipe,
     Socket,
-    /// A file with holes, to be read.
+    /// A file with holes, to be read; to be written to, a second file.
     Sparse,
     /// The leading end of a pseudo-terminal: only a helper thread can serve it.
     Leading,
@@ -52,6 +52,10 @@ impl Place {
 
     fn file(&self) -> PathBuf {
         self.folder.0.join("file")
+    }
+
+    fn second(&self) -> PathBuf {
+        self.folder.0.join("second")
     }
 
     fn sparse(&self) -> PathBuf {
@@ -81,7 +85,12 @@ pub(crate) fn to_write(place: &Place, end: End) -> Given {
             given(into, from)
         }
         End::File | End::Sparse => {
-            let path = place.file();
+            let is_second = end == End::Sparse;
+            let path = if is_second {
+                place.second()
+            } else {
+                place.file()
+            };
             let ours = File::create(&path).unwrap().into();
             let peer = Peer::file(path);
             Given { ours, peer }

@@ -237,6 +237,7 @@ pub(crate) const PIPES: &[Scenario] = &[
         run: |s| several::everywhere(s, [End::Pipe, End::File]),
         silent: OF_COPIES,
     },
+    heard("transfer-to-several-files", several::files),
     heard("own-pipe", special::own_pipe),
     heard("two-pipes", special::two_pipes),
     heard("poller", special::poller),

@@ -1,5 +1,5 @@
 //! The scenarios of a transfer to several destinations: from a pipe of our own making, so that bytes stay in the kernel, and from one that
-//! others may have, so that they do so only where it is asked for.
+//! others may have, or a file, so that they do so only where it is asked for.
 
 use super::ends::End;
 use super::peer::Peer;
@@ -75,7 +75,19 @@ pub(crate) fn by_buffer(s: &mut Stage<'_>) {
 
 /// Inside the kernel from a pipe that others may have, to a pipe and a file that others may have.
 pub(crate) fn everywhere(s: &mut Stage<'_>, [one, other]: [End; 2]) {
-    let Some(r) = s.reader(End::Pipe, noise(LARGE, 58), true) else {
+    between(s, (End::Pipe, noise(LARGE, 58)), [one, other]);
+}
+
+/// Inside the kernel from a file to two others. Holes are first, in the middle and last.
+pub(crate) fn files(s: &mut Stage<'_>) {
+    let (hole, data) = (vec![0_u8; LARGE / 4], noise(8 * 1024, 60));
+    let data = [&hole[..], &data[..], &hole[..], &data[..], &hole[..]].concat();
+    between(s, (End::Sparse, data), [End::File, End::Sparse]);
+}
+
+/// Inside the kernel wherever it goes.
+fn between(s: &mut Stage<'_>, (from, data): (End, Vec<u8>), [one, other]: [End; 2]) {
+    let Some(r) = s.reader(from, data, true) else {
         return;
     };
     let Some(one) = s.writer(one) else {

@@ -9,6 +9,8 @@ mod tee;
 mod tee_blocking;
 #[cfg(target_os = "linux")]
 mod tee_everywhere;
+#[cfg(target_os = "linux")]
+mod tee_files;
 mod transfer;
 #[cfg(target_os = "linux")]
 mod transfer_blocking;

@@ -11,11 +11,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use watertight::{PipeReader, PipeWriter, TransferEnd, TransferError, Transferred, transfer};
 
-const KIB: u64 = 1024;
-const MIB: u64 = 1024 * KIB;
+pub(crate) const KIB: u64 = 1024;
+pub(crate) const MIB: u64 = 1024 * KIB;
 
 /// Makes a file of so many bytes: some at these places, and holes between them.
-fn make_sparse(path: &Path, bytes: u64, pieces: &[(u64, usize)]) {
+pub(crate) fn make_sparse(path: &Path, bytes: u64, pieces: &[(u64, usize)]) {
     let file = File::create(path).unwrap();
     file.set_len(bytes).unwrap();
     for (at, piece) in pieces {
@@ -24,12 +24,12 @@ fn make_sparse(path: &Path, bytes: u64, pieces: &[(u64, usize)]) {
 }
 
 /// How many bytes of the disk a file takes.
-fn bytes_on_disk(path: &Path) -> u64 {
+pub(crate) fn bytes_on_disk(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().blocks() * 512
 }
 
 /// Whether the file system of this folder keeps holes, and tells where they are.
-fn knows_holes(folder: &Folder) -> bool {
+pub(crate) fn knows_holes(folder: &Folder) -> bool {
     let path = folder.0.join("probe");
     make_sparse(&path, MIB, &[(MIB - 1, 1)]);
     let data = rustix::fs::seek(File::open(&path).unwrap(), rustix::fs::SeekFrom::Data(0));
@@ -78,7 +78,7 @@ fn finish(to: &PipeWriter) {
 
 /// Compares two files piece by piece: some of them are large.
 #[track_caller]
-fn assert_same_bytes(one: &Path, other: &Path) {
+pub(crate) fn assert_same_bytes(one: &Path, other: &Path) {
     let (mut one, mut other) = (File::open(one).unwrap(), File::open(other).unwrap());
     let bytes = one.metadata().unwrap().len();
     assert_eq!(other.metadata().unwrap().len(), bytes);

@@ -66,7 +66,8 @@ fn source(folder: &Folder, is_file: bool, data: &[u8]) -> PipeReader {
 fn destination(folder: &Folder, end: End) -> (PipeWriter, Outlet) {
     match end {
         End::File => {
-            let path = folder.0.join("copy");
+            let mut paths = (0..).map(|index| folder.0.join(format!("copy{index}")));
+            let path = paths.find(|path| !path.exists()).unwrap();
             let to = PipeWriter::adopt(File::create(&path).unwrap()).unwrap();
             (to, Outlet::File(path))
         }
@@ -153,7 +154,7 @@ fn a_task_moves_no_file_inside_the_kernel() {
     }
 }
 
-/// To files among others, and from a file to one.
+/// To files among others, from a file to one, and from a file to files.
 #[test]
 fn a_tee_that_was_awaited_moves_files_in_the_next_wait_of_a_thread() {
     let _accounted = Accounted::start();
@@ -163,6 +164,7 @@ fn a_tee_that_was_awaited_moves_files_in_the_next_wait_of_a_thread() {
         (false, &[End::File, End::Pipe][..]),
         (false, &[End::Pipe, End::File][..]),
         (true, &[End::Pipe][..]),
+        (true, &[End::File, End::File][..]),
     ] {
         let from = source(&folder, is_file, &data);
         let all = ends.iter().map(|end| destination(&folder, *end));

@@ -5,8 +5,9 @@ use crate::pump_read::MoveHow;
 use std::task::Poll;
 use watertight_core::{Backend, MoveNow};
 
-/// The most that goes straight from the source at once.
-const MOVE_BYTES_MAX: u64 = 1024 * 1024;
+/// The most that goes straight from the source at once: of a file's hole, for which nothing is carried. The backend has a bound of its own
+/// for what is.
+const MOVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What came of it.
 pub(in crate::tee) enum Straight {
