@@ -167,7 +167,7 @@ impl Backend for Sim {
         from: &SimHandle,
         to: &SimHandle,
         bytes_max: usize,
-        _scope: MoveScope,
+        scope: MoveScope,
     ) -> MoveNow {
         self.enter(from.0, "move out");
         self.enter(to.0, "move in");
@@ -175,7 +175,7 @@ impl Backend for Sim {
         let moved = {
             let mut kernel = self.lock();
             check_alone(&mut kernel, from.0, to.0);
-            kernel.move_now(from.0, to.0, bytes_max)
+            kernel.move_now(from.0, to.0, bytes_max, scope)
         };
         self.lock()
             .tell(|| format!("  move from end {} to end {}: {moved:?}", from.0, to.0));
@@ -199,7 +199,7 @@ impl Backend for Sim {
         from: &SimHandle,
         into: &SimHandle,
         bytes_max: usize,
-        _scope: MoveScope,
+        scope: MoveScope,
     ) -> MoveNow {
         self.enter(from.0, "a copy out");
         self.enter(into.0, "a copy in");
@@ -207,7 +207,7 @@ impl Backend for Sim {
         let copied = {
             let mut kernel = self.lock();
             check_alone(&mut kernel, from.0, into.0);
-            kernel.duplicate_now(from.0, into.0, bytes_max)
+            kernel.duplicate_now(from.0, into.0, bytes_max, scope)
         };
         self.lock()
             .tell(|| format!("  copy from end {} to end {}: {copied:?}", from.0, into.0));
@@ -233,6 +233,11 @@ impl Backend for Sim {
         self.leave(to.0);
         self.leave(from.0);
         answer
+    }
+
+    /// Whatever a thread serves passes for one.
+    fn is_file(&self, handle: &SimHandle) -> bool {
+        self.lock().ends[handle.0].way == Way::Thread
     }
 
     fn cancel(&self, handle: &Arc<SimHandle>, id: OpId) -> Cancelled {

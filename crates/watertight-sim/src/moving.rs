@@ -1,19 +1,39 @@
-//! Bytes that go from one simulated pipe to another inside the kernel, by the rules of Linux's splice and tee between pipes.
+//! Bytes that go from one simulated pipe to another inside the kernel, by the rules of Linux's splice and tee between pipes; and of
+//! copy_file_range, where threads serve both, as they serve files.
 //! What an errno means is decided by the real backend's own table, and which end it is about as the real backend does it.
 
 use crate::kernel::{Kernel, Way};
 use crate::pipe::{Got, Pipe};
 use rustix::io::Errno;
-use watertight_core::{Class, MoveNow, OpKind, OsCode, Outcome};
+use watertight_core::{Class, MoveNow, MoveScope, OpKind, OsCode, Outcome};
 use watertight_os::classify::{Call, Next, classified, next};
 
 /// A storm of EINTR ends some time.
 const INTERRUPTIONS_MAX: u32 = 30;
 
+/// The most that one copy between files carries: much less than in life.
+const COPY_BYTES_MAX: usize = 8 * 1024;
+
+/// What becomes of the source's bytes.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Front {
+    Leaves,
+    Stays,
+}
+
 impl Kernel {
     /// splice: moves what is in the one pipe and what the other one has room for. Every pipe here passes for one of the driver's
     /// own making; now and then the kernel does not move for no reason.
-    pub(crate) fn move_now(&mut self, from: usize, to: usize, bytes_max: usize) -> MoveNow {
+    pub(crate) fn move_now(
+        &mut self,
+        from: usize,
+        to: usize,
+        bytes_max: usize,
+        scope: MoveScope,
+    ) -> MoveNow {
+        if self.are_files(from, to) {
+            return self.copy_file((from, to), bytes_max, scope, Front::Leaves);
+        }
         if !self.moves_between(from, to) || self.chance.one_in(self.manner.spurious_one_in) {
             return MoveNow::Unavailable;
         }
@@ -73,7 +93,16 @@ impl Kernel {
     }
 
     /// tee: copies what is at the front of the one pipe into the other one, which is a private one that is empty, or a destination's.
-    pub(crate) fn duplicate_now(&mut self, from: usize, into: usize, bytes_max: usize) -> MoveNow {
+    pub(crate) fn duplicate_now(
+        &mut self,
+        from: usize,
+        into: usize,
+        bytes_max: usize,
+        scope: MoveScope,
+    ) -> MoveNow {
+        if self.are_files(from, into) {
+            return self.copy_file((from, into), bytes_max, scope, Front::Stays);
+        }
         if !self.moves_between(from, into) || self.chance.one_in(self.manner.spurious_one_in) {
             return MoveNow::Unavailable;
         }
@@ -118,6 +147,52 @@ impl Kernel {
             self.note(into, OpKind::Write, &outcome, false);
         }
         MoveNow::Moved(data.len())
+    }
+
+    /// copy_file_range: whatever fails, and that nothing is left or there is no room, a read and a write tell. It waits for a disk.
+    fn copy_file(
+        &mut self,
+        (from, into): (usize, usize),
+        bytes_max: usize,
+        scope: MoveScope,
+        front: Front,
+    ) -> MoveNow {
+        if scope != MoveScope::Everywhere {
+            return MoveNow::Unavailable;
+        }
+        let (source, copy) = (self.ends[from].pipe, self.ends[into].pipe);
+        let is_refused = self.chance.one_in(self.manner.spurious_one_in);
+        if is_refused || !self.pipes[copy].reading || self.unix_fault(Call::Write).is_some() {
+            return MoveNow::Unavailable;
+        }
+        let unread = self.pipes[source].unread();
+        let mut bytes = self.pipes[copy].room(unread.min(bytes_max).min(COPY_BYTES_MAX));
+        if bytes > 0 && self.chance.one_in(self.manner.short_one_in) {
+            bytes = self.pipes[copy].shortened(bytes, &mut self.chance);
+        }
+        if bytes == 0 {
+            return MoveNow::Unavailable;
+        }
+        let data = self.pipes[source].front(bytes);
+        if front == Front::Leaves
+            && self.pipes[source].pull(bytes) != Got::Bytes(data.clone(), false)
+        {
+            self.wrong("what is moved out of a file is not its front");
+        }
+        self.pipes[copy].push(&data);
+        self.settle(source);
+        self.settle(copy);
+        self.ends[into].moved += data.len() as u64;
+        let outcome = Outcome::Transferred(data.len() as u64);
+        self.note(into, OpKind::Write, &outcome, false);
+        MoveNow::Moved(data.len())
+    }
+
+    /// Two different ones that threads serve: they pass for files.
+    fn are_files(&self, from: usize, to: usize) -> bool {
+        let is_other = self.ends[from].pipe != self.ends[to].pipe;
+        let is_file = |end: usize| self.ends[end].way == Way::Thread;
+        is_other && is_file(from) && is_file(to)
     }
 
     /// Between two different pipes that are served by readiness; no socket's bytes are moved.

@@ -15,9 +15,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 use watertight::{
-    DeadDestination, Driver, PipeReader, PipeWriter, ReaderOptions, Tee, TeeDestination, TeeError,
-    TeeOutcome, TeeTransfer, Wait, WriterOptions,
+    DeadDestination, Driver, ErrorKind, PipeReader, PipeWriter, ReaderOptions, Tee, TeeDestination,
+    TeeError, TeeOutcome, TeeTransfer, Wait, WriterOptions,
 };
 use watertight_core::OpKind;
 
@@ -162,6 +163,38 @@ impl Peers {
         Some(self.end(waiting))
     }
 
+    /// Plays between files until the transfer is over: by a thread that waits and comes back at once, and now and then by a task.
+    fn play_files(
+        &mut self,
+        tee: &mut Tee<'_, Sim>,
+        (from, to): (&PipeReader<Sim>, &[PipeWriter<Sim>]),
+        chance: &mut Chance,
+    ) -> TeeAnswer {
+        for _ in 0..DEEDS {
+            match chance.index(8) {
+                0 | 1 => self.turn(),
+                2 if chance.one_in(8) => self.stop(to, chance.index(to.len())),
+                3 => {
+                    if let Poll::Ready(answer) = self.poll(&mut tee.transfer()) {
+                        return answer;
+                    }
+                }
+                _ => {
+                    let answer = tee.transfer().within(Duration::ZERO).wait();
+                    let is_late = |failed: &TeeError| failed.error.kind == ErrorKind::TimedOut;
+                    if !answer.as_ref().is_err_and(is_late) {
+                        return answer;
+                    }
+                }
+            }
+            self.look();
+            // Copies leave the source's position where it is.
+            let position = self.driver.backend().lock().pipes[0].read as u64;
+            assert_eq!(from.ledger().accepted(), position);
+        }
+        self.end(&mut tee.transfer())
+    }
+
     fn stop(&mut self, to: &[PipeWriter<Sim>], destination: usize) {
         self.stopped[destination] = true;
         let mut stopping = to[destination].abort();
@@ -254,6 +287,22 @@ fn set(chance: &mut Chance, destinations: usize, way: Way) -> Peers {
     }
 }
 
+/// A source and so many destinations that pass for files: everything is there from the beginning, and there is room for everything.
+fn files(chance: &mut Chance, destinations: usize) -> Peers {
+    let mut peers = set(chance, destinations, Way::Thread);
+    {
+        let mut kernel = peers.driver.backend().lock();
+        for pipe in &mut kernel.pipes {
+            *pipe = Pipe::new(Shape::Pages {
+                slots: 100_000,
+                page: 4_096,
+            });
+        }
+    }
+    peers.feed(usize::MAX);
+    peers
+}
+
 /// The rate of some, in bytes a second: a portion is an eighth of the longest stream.
 fn rate(scale: usize) -> NonZeroU64 {
     NonZeroU64::new(10_000 * scale as u64).expect("it is not zero")
@@ -310,6 +359,30 @@ fn play(seed: u64, way: Way) -> Played {
     }
 }
 
+/// Plays one seed between files. So many bytes never left the kernel.
+fn play_files(seed: u64) -> u64 {
+    let mut chance = Chance::new(seed);
+    let destinations = chance.length(2, 4);
+    let mut peers = files(&mut chance, destinations);
+    let driver = peers.driver.clone();
+    let from = PipeReader::on(&driver, SimHandle(0), ReaderOptions::new());
+    let writer = |end| PipeWriter::on(&driver, SimHandle(end), WriterOptions::new());
+    let to: Vec<_> = (1..=destinations).map(writer).collect();
+    let mut tee = Tee::new(&from, &to).expect("each is given once");
+    tee.dead_destination(DeadDestination::Drop);
+    tee.in_kernel_everywhere();
+    if chance.one_in(3) {
+        tee.bytes_max(chance.between(0, 400_000));
+    }
+    let answer = peers.play_files(&mut tee, (&from, &to[..]), &mut chance);
+    assert_eq!(from.ledger().transferred(), tee.bytes());
+    let accounts = tee.destinations();
+    peers.check(&to, &accounts, answer);
+    let kernel = driver.backend().lock();
+    assert!(kernel.wrongs.is_empty(), "{:?}", kernel.wrongs);
+    accounts.iter().map(|account| account.in_kernel).sum()
+}
+
 /// Plays so many seeds in one way.
 fn play_all(seeds: u64, way: Way) -> Played {
     let mut all = Played {
@@ -340,4 +413,15 @@ fn whatever_comes_in_between_each_destination_gets_the_stream_by_operations() {
         let at_once = played.at_once;
         assert!(at_once > OPERATION_SEEDS, "{way:?}: {at_once} times");
     }
+}
+
+/// Between files, which get copies of the source's first bytes inside the kernel, by a thread that waits.
+#[test]
+fn whatever_comes_in_between_each_file_gets_the_stream() {
+    let mut in_kernel = 0;
+    for seed in 0..OPERATION_SEEDS {
+        let played = std::panic::catch_unwind(|| play_files(seed));
+        in_kernel += played.unwrap_or_else(|_| panic!("seed {seed}"));
+    }
+    assert!(in_kernel > 1_000_000, "{in_kernel} bytes inside the kernel");
 }
