@@ -83,9 +83,10 @@ pub(crate) struct CopyFlags {
 
     /// Copy the bytes through this program
     ///
-    /// Else the kernel moves them where it can. Holes of a file stay holes in another file then (Linux), and both may share their
+    /// Else the kernel moves them where it can. Holes of a file stay holes in other files then (Linux), and these may share its
     /// blocks (a reflink) if the file system can: btrfs, XFS, bcachefs, NFS 4.2 on its server. A pipe or a command is lent the source
-    /// file's own pages: whoever overwrites the file before they are read changes what is read. With several destinations nobody else
+    /// file's own pages: whoever overwrites the file before they are read changes what is read. Several files each get a copy of their
+    /// own: whoever overwrites the source meanwhile makes them differ. With several destinations nobody else
     /// is to read the source's pipe meanwhile; and packets stay packets on their way from a pipe that was written with `O_DIRECT`: a
     /// reader that takes a part of one loses the rest.
     #[arg(long, hide_short_help = true)]

@@ -111,8 +111,14 @@ impl Moving {
                 ending.is_destination_over = true;
             }
             Err(NotMoved::Source(error)) => {
+                // One of several files had had what was cut off.
+                let is_cut = error.kind == ErrorKind::Reset;
+                let read = error.ledger.transferred();
+                let shrank = is_cut.then(|| shrinkage(reader, extent, read)).flatten();
+                ending.shrank = shrank.is_some();
                 // What follows from our own stopping is no failure of the source.
-                ending.error = (!request.is_to_stop()).then(|| error.to_string());
+                let told = || (!request.is_to_stop()).then(|| error.to_string());
+                ending.error = shrank.or_else(told);
             }
         }
         ending.untaken = untaken(reader, child.filter(|_| !ending.ended));
@@ -373,6 +379,36 @@ mod tests {
         assert!(ending.shrank);
         let told = ending.error.unwrap();
         assert!(told.ends_with("18 bytes at the start, 8 read"), "{told}");
+    }
+
+    /// One has had what is cut off before another one gets it: that is told, and not that the copy is whole.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_source_that_is_cut_between_two_destinations_became_shorter() {
+        struct Cutting(std::fs::File);
+        impl watertight::Observer for Cutting {
+            fn progress(&self, _: watertight::Ledger) {
+                self.0.set_len(3).unwrap();
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("source");
+        std::fs::write(&path, b"had by one").unwrap();
+        let source = std::fs::File::open(&path).unwrap();
+        let extent = Extent::of(&source);
+        let reader = PipeReader::adopt(source).unwrap();
+        let cut = std::fs::File::options().write(true).open(&path).unwrap();
+        let options = watertight::WriterOptions::new().observer(Arc::new(Cutting(cut)));
+        let [one, two] = ["one", "two"].map(|name| folder.path().join(name));
+        let one = std::fs::File::create(one).unwrap();
+        let one = PipeWriter::adopt_with(one, options).unwrap();
+        let two = PipeWriter::adopt(std::fs::File::create(two).unwrap()).unwrap();
+        let moving = moving_to([one, two]);
+        let ending = moving.run(&reader, None, extent, &StopRequest::default(), || {});
+        assert!(ending.shrank && !ending.ended);
+        let told = ending.error.unwrap();
+        assert!(told.ends_with("10 bytes at the start, 3 read"), "{told}");
+        assert_eq!(reader.ledger().transferred(), 3);
     }
 
     /// A pipe without room, and its reader.

@@ -487,14 +487,22 @@ fn a_copy_of_a_file_keeps_its_holes() {
     if !knows_holes {
         println!("skipped: the file system of {folder:?} knows of no holes");
     }
-    for (option, keeps) in [("--keep-capacity", true), ("--stable", false)] {
-        let run = run([option, &file(&source), &file(&target)]).expect(0);
-        assert_eq!(run.bytes_read(), SIZE as u64, "{option}");
-        assert_eq!(run.count(0, "transferred"), SIZE as u64, "{option}");
-        assert_eq!(run.destination(0)["how"], "renamed", "{option}");
-        let copied = fs::read(&target).unwrap();
-        assert!(copied == fs::read(&source).unwrap(), "{option}");
-        let has_holes = on_disk(&target) < SIZE as u64 / 8;
-        assert!(has_holes || !keeps || !knows_holes, "{option}");
+    let passed = fs::read(&source).unwrap();
+    let also = folder.path().join("also");
+    // To one file, and to several.
+    for targets in [&[&target][..], &[&target, &also][..]] {
+        for (option, keeps) in [("--keep-capacity", true), ("--stable", false)] {
+            let mut arguments = vec![option.to_owned(), file(&source)];
+            arguments.extend(targets.iter().map(|target| file(target)));
+            let run = run(&arguments).expect(0);
+            assert_eq!(run.bytes_read(), SIZE as u64, "{option}");
+            for (index, target) in targets.iter().enumerate() {
+                assert_eq!(run.count(index, "transferred"), SIZE as u64, "{option}");
+                assert_eq!(run.destination(index)["how"], "renamed", "{option}");
+                assert!(fs::read(target).unwrap() == passed, "{option}");
+                let has_holes = on_disk(target) < SIZE as u64 / 8;
+                assert!(has_holes || !keeps || !knows_holes, "{option}");
+            }
+        }
     }
 }

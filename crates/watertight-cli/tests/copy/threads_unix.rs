@@ -208,11 +208,10 @@ fn a_copy_of_a_few_bytes_between_files_starts_few_threads() {
         let mut expected = vec!["finish"; targets.len()];
         expected.extend(["open", "signals", "source", "watertight"]);
         assert_eq!(others, expected);
-        // To several files the bytes go through the program.
         let mut copied = calls.lines().filter(|line| line.ends_with("= 3"));
         if copied.any(|line| line.contains("copy_file_range")) {
             assert_eq!(helpers.len(), 1, "{calls}");
-        } else if targets.len() == 1 {
+        } else {
             println!("skipped: the kernel copies no files in {folder:?}");
         }
     }
