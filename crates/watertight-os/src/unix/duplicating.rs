@@ -93,7 +93,9 @@ mod tests {
 
     /// A file in memory.
     fn file() -> File {
-        File::from(rustix::fs::memfd_create("copy", MemfdFlags::CLOEXEC).unwrap())
+        File::from(
+            rustix::fs::memfd_create("copy", MemfdFlags::CLOEXEC).expect("memory for a file"),
+        )
     }
 
     fn close(native: &Native, handles: impl IntoIterator<Item = Handle>) {

@@ -321,7 +321,7 @@ mod tests {
             setrlimit(Resource::Fsize, bound).unwrap();
             let (from, into) = ((pipe.as_fd(), Kind::Pipe), (copy.as_fd(), Kind::File));
             expect_silence(kernel::splice(from, into, 8), "splice");
-            let copied = kernel::copy_file_range(source.as_fd(), copy.as_fd(), 8);
+            let copied = kernel::copy_file_range((source.as_fd(), None), copy.as_fd(), 8);
             expect_silence(copied, "copy_file_range");
             let sized = kernel::set_size(copy.as_fd(), BOUND + 1).map(|()| 0);
             expect_silence(sized, "ftruncate");

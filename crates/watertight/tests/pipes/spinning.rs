@@ -4,7 +4,7 @@
 use crate::common::{Accounted, PATIENCE, read_exactly};
 use std::sync::Arc;
 use std::time::Duration;
-use watertight::{Backend, ErrorKind, ReaderOptions, WriterOptions, pipe_with};
+use watertight::{ErrorKind, ReaderOptions, WriterOptions, pipe_with};
 
 #[test]
 fn round_trips_between_two_that_spin_lose_nothing() {
@@ -67,5 +67,5 @@ fn the_real_kernel_offers_it_where_there_are_several_processors() {
     let _accounted = Accounted::start();
     let number = std::thread::available_parallelism().unwrap();
     let native = watertight::Native::new().unwrap();
-    assert_eq!(native.may_spin(), number.get() > 1);
+    assert_eq!(watertight::Backend::may_spin(&native), number.get() > 1);
 }
