@@ -10,6 +10,7 @@ mod still;
 mod tee_operations;
 mod tee_paced;
 mod tee_slow;
+mod tee_stage;
 mod transfer_operations;
 mod transfer_paced;
 mod turns;
