@@ -331,6 +331,10 @@ fn play(seed: u64, way: Way) -> Played {
     if seed % 4 == 2 {
         tee.rate(rate(scale));
     }
+    // Where operations read, more than both halves would be read ahead.
+    if seed % 3 == 1 && way == Way::Readiness {
+        tee.fill_queues();
+    }
     if chance.one_in(3) {
         tee.bytes_max(chance.between(0, 4_000 * scale as u64));
     }
@@ -340,6 +344,11 @@ fn play(seed: u64, way: Way) -> Played {
         assert_eq!(from.ledger().transferred(), tee.bytes());
         if let Some(answer) = answer {
             break answer;
+        }
+        if seed % 5 == 4 {
+            // The others go on.
+            tee.leave_out(0);
+            peers.stop(&to, 0);
         }
     };
     if is_inspected {

@@ -19,6 +19,7 @@ use std::task::Waker;
 use watertight_core::{Backend, Cause, Error, ErrorKind, Moment, Verb};
 
 mod account;
+mod between;
 mod blocking;
 mod branch;
 mod branches;
@@ -46,7 +47,7 @@ pub use transferring::TeeTransfer;
 /// A destination is ahead of the slowest one by what one read, or one copy inside the kernel, has brought at most: what was in the source's pipe
 /// at that moment and, of a copy, what it had room for; of a file 1 MiB, or 64 MiB of a hole; through the buffer 64 KiB. It gets more when the
 /// slowest one has accepted all of that too. So it can be far ahead if the source's pipe was full, and only by a byte if the source had written
-/// only a byte.
+/// only a byte. With [`fill_queues`](Tee::fill_queues) it goes on until the slowest one's queue is full, too.
 ///
 /// What a destination has accepted and not transferred is queued there as a reference to the same memory, or as a copy if it is a piece of
 /// a few hundred bytes, within the destination's own [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max). Where the system itself has the
@@ -60,7 +61,8 @@ pub use transferring::TeeTransfer;
 /// ([`idle_within`](Tee::idle_within)), shown what passes ([`inspect`](Tee::inspect)), and over sooner
 /// ([`until_accepted`](Tee::until_accepted)).
 /// What a [dead](DeadDestination) or a [slow](SlowDestination) destination means for the others can be said. A destination that is dropped
-/// by such a rule gets no more bytes from here, and that is all: its writer is the caller's, to finish or to abort.
+/// by such a rule gets no more bytes from here, and that is all: its writer is the caller's, to finish or to abort. So does one that the caller
+/// [leaves out](Tee::leave_out), and one that is [paused](Tee::pause) gets none for a while.
 ///
 /// **Bytes.** At every moment a byte is in the source (its pipe, its file, or its read-ahead), or every destination that counts has accepted it. A
 /// destination that is ahead has a copy of bytes that are in the source still. When the `Tee` is gone, those are whoever's who reads the
@@ -96,6 +98,8 @@ pub struct Tee<'a, B: Backend = Native> {
     bytes_max: u64,
     /// Bytes are moved inside the kernel also where that differs from a read and a write.
     is_everywhere: bool,
+    /// Bytes that somebody does not take at once are queued there, so that the others go on.
+    fills_queues: bool,
     /// It is not waited for until the kernel has what is accepted.
     is_done_once_accepted: bool,
     /// What the next read reads into.
@@ -134,6 +138,7 @@ impl<'a, B: Backend> Tee<'a, B> {
             bytes: 0,
             bytes_max: u64::MAX,
             is_everywhere: false,
+            fills_queues: false,
             is_done_once_accepted: false,
             buffer: BytesMut::new(),
             source: SourceWait::default(),

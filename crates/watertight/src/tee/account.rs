@@ -21,7 +21,7 @@ pub struct TeeDestination {
     pub bytes: u64,
     /// How many of them never left the kernel.
     pub in_kernel: u64,
-    /// Why it was dropped, and its account then. `None`: it still counts.
+    /// Why it was dropped or left out, and its account then. `None`: it still counts.
     pub error: Option<Error>,
 }
 
@@ -42,7 +42,7 @@ pub struct TeeOutcome {
 #[non_exhaustive]
 pub struct TeeError {
     /// The end that failed, or that was waited for when a deadline passed; the source, if the rate held the transfer back then. If no
-    /// destination is left: the one that was dropped last.
+    /// destination is left: the one that was dropped or left out last.
     pub end: TeeEnd,
     /// Why, and the account of that end.
     pub error: Error,

@@ -55,6 +55,8 @@ pub(super) struct Branch<'a, B: Backend> {
     failed: Option<Cause>,
     /// Its observer is told nothing before the source is given back.
     is_held_back: bool,
+    /// Nothing is written to it for now.
+    is_paused: bool,
     /// All that it accepted is transferred.
     has_settled: bool,
     /// It has no room, or too much to write for the next read, or not everything is transferred.
@@ -84,6 +86,7 @@ impl<'a, B: Backend> Branch<'a, B> {
             error: None,
             failed: None,
             is_held_back: false,
+            is_paused: false,
             has_settled: false,
             is_waited_for: false,
             stall: None,
@@ -105,6 +108,21 @@ impl<'a, B: Backend> Branch<'a, B> {
     /// Whether the others wait for it.
     pub(super) const fn counts(&self) -> bool {
         self.error.is_none()
+    }
+
+    /// Whether nothing is written to it for now.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Nothing is written to it for now, or something again.
+    pub(super) const fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+    }
+
+    /// Whether some of what it accepted, from whoever, is not transferred.
+    pub(super) fn is_behind(&self) -> bool {
+        self.to.ledger().unsettled() > 0
     }
 
     pub(super) const fn account(&self) -> TeeDestination {
@@ -202,6 +220,10 @@ impl<'a, B: Backend> Branch<'a, B> {
             if !self.has_copies() {
                 self.wait_while(false, now);
             }
+            return false;
+        }
+        if self.is_paused {
+            self.wait_while(true, now);
             return false;
         }
         let index = usize::try_from(offset).expect("an offset into bytes in memory");

@@ -85,6 +85,34 @@ impl<'a, B: Backend> Branches<'a, B> {
         }
     }
 
+    /// Whether one that counts has not transferred all that it accepted.
+    pub(super) fn is_any_behind(&self) -> bool {
+        let mut counting = self.all.iter().filter(|branch| branch.counts());
+        counting.any(Branch::is_behind)
+    }
+
+    /// Whether nothing is to be written to one that counts.
+    pub(super) fn is_any_paused(&self) -> bool {
+        let mut counting = self.all.iter().filter(|branch| branch.counts());
+        counting.any(Branch::is_paused)
+    }
+
+    /// Nothing is to be written to this one for now, or something again.
+    pub(super) fn pause(&mut self, index: usize, is_paused: bool) {
+        if let Some(branch) = self.all.get_mut(index) {
+            branch.pause(is_paused);
+        }
+    }
+
+    /// One that counted no longer does, because the caller says so.
+    pub(super) fn leave_out(&mut self, index: usize) {
+        if self.all.get(index).is_some_and(Branch::counts) {
+            let lost = self.lost(index, Cause::of(ErrorKind::Cancelled));
+            // If none is left, the next wait tells.
+            let _ = self.lose(lost);
+        }
+    }
+
     /// From now on the kernel is asked to move bytes, if there is one kernel for all. A file's bytes only if all get copies of them, or there is
     /// one destination: a file takes at once what a pipe may let wait for long, and nobody is to be so far ahead.
     pub(super) fn try_moving(&mut self, from: &ReaderCell<B>) {

@@ -1,6 +1,7 @@
 //! A pipe of our own between the source and one destination of several: what is in it is a copy of what is in the source still.
 
 use crate::driver::Driver;
+use crate::passage::sooner;
 use crate::pump_read::{MayBlock, MoveHow, ReaderCell};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -18,6 +19,20 @@ pub(super) struct Round<'r, B: Backend> {
     /// The time, if somebody looks at it.
     pub(super) now: Option<Moment>,
     pub(super) waker: &'r Waker,
+}
+
+impl<B: Backend> Round<'_, B> {
+    /// The same for a thread that does not block now, although it may.
+    pub(super) fn at_once(&self) -> Self {
+        Self {
+            from: self.from,
+            left: self.left,
+            everywhere: self.everywhere,
+            may_block: sooner(self.may_block, Some(Moment(0))),
+            now: self.now,
+            waker: self.waker,
+        }
+    }
 }
 
 /// The reading end and the writing end of one pipe.

@@ -166,6 +166,35 @@ impl<'a, B: Backend> Tee<'a, B> {
         self
     }
 
+    /// Has bytes that a destination does not take at once queued there, within its own
+    /// [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max), so that the others go on meanwhile, and so that the source is read on when
+    /// none of them takes any. Unless this says so, that comes to pass only where bytes go through the buffer: where the kernel moves them, all
+    /// wait for the slowest one.
+    ///
+    /// As long as something is queued at one of them, what comes behind goes through the buffer, to all. Once all queues are empty the kernel
+    /// moves the bytes again, where it did before.
+    ///
+    /// **Bytes.** A destination is ahead of the slowest one by as much as without this, and by what that one has queued. What is queued has
+    /// left the source: if its destination is given up, its receipt tells how much it was.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (from, source) = watertight::pipe()?;
+    /// let (_sink, to) = watertight::pipe()?;
+    /// let (_copy, also_to) = watertight::pipe()?;
+    /// source.send(b"nobody reads this yet").wait()?;
+    /// source.finish().wait()?.into_result()?;
+    /// let mut tee = watertight::Tee::new(&from, [&to, &also_to])?;
+    /// let done = tee.fill_queues().until_accepted().transfer().wait()?;
+    /// assert_eq!((done.bytes, done.has_ended), (21, true));
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    pub fn fill_queues(&mut self) -> &mut Self {
+        self.fills_queues = true;
+        self
+    }
+
     /// Shows `inspect` every byte that is taken from the source, once every destination that counts has accepted it: in order, each exactly
     /// once, in all waits of this `Tee`, for a hash or a recording. It is called by whoever waits for the transfer, with no lock held. Of two
     /// functions the later one counts.

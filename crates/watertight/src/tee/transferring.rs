@@ -218,7 +218,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         let from = self.tee.from.cell();
         for _ in 0..STEPS_MAX {
             let lead = self.tee.branches.lead(from.ledger().transferred());
-            if lead == 0 || !self.tee.branches.moves_in.includes(may_block) {
+            if lead == 0 || !self.is_to_move(may_block) {
                 return;
             }
             let round = Round {
@@ -266,11 +266,17 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
                 Ok(TeeStep::Again)
             }
             Lent::Ended(Err(cause)) => Err(self.source_failed(cause)),
-            Lent::Nothing if self.tee.branches.moves_in.includes(may_block) => {
-                Ok(self.move_on(left, waker, may_block))
-            }
+            Lent::Nothing if self.is_to_move(may_block) => Ok(self.move_on(left, waker, may_block)),
             Lent::Nothing => Ok(self.read_ahead(left, waker, may_block)),
         }
+    }
+
+    /// Whether the kernel is to move the next bytes. Not if one is paused, for nothing is to be written there; nor while something is queued
+    /// that was to hold up nobody, for what comes behind it would.
+    fn is_to_move(&self, may_block: MayBlock) -> bool {
+        let branches = &self.tee.branches;
+        let is_queued = self.tee.fills_queues && branches.is_any_behind();
+        branches.moves_in.includes(may_block) && !is_queued && !branches.is_any_paused()
     }
 
     /// Takes nothing before then: the clock calls the waker.
@@ -326,7 +332,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
     fn read_ahead(&mut self, left: u64, waker: &Waker, may_block: MayBlock) -> TeeStep {
         let now = self.tee.now();
         let tee = &mut *self.tee;
-        let room = if tee.from.cell().reads_directly() {
+        let room = if tee.fills_queues || tee.from.cell().reads_directly() {
             tee.branches.poll_room(now, waker)
         } else {
             tee.branches.poll_half(HALF_BYTES_MAX, now, waker)
@@ -360,6 +366,9 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
                 TeeStep::Again
             }
             RoundAnswer::Buffer => self.read_ahead(left, waker, may_block),
+            RoundAnswer::Destination if self.tee.fills_queues => {
+                self.read_ahead(left, waker, may_block)
+            }
             RoundAnswer::Destination => self.pending_destination(),
             RoundAnswer::Page(bytes) => self.wait_writable(bytes, &round),
             RoundAnswer::Source => self.wait_readable(waker, may_block),
@@ -371,14 +380,24 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
     }
 
     /// Waits until one of those for which the source has something takes it: by itself, if it is a thread that may block; else at most so many
-    /// bytes go the ordinary way, and their write is the wait.
+    /// bytes go the ordinary way, and their write is the wait. Where queues are to be filled a thread only looks whether the source has
+    /// something, and reads it for them.
     fn wait_writable(&mut self, bytes: u64, round: &Round<'_, B>) -> TeeStep {
+        let fills_queues = self.tee.fills_queues;
         self.tee.branches.try_again();
         self.tee.branches.wait_for_front(true, round);
         // It is before this thread blocks: whatever the waker is called for calls it back.
         self.tee.set_alarm(round.waker);
-        match self.tee.branches.block(round) {
+        let blocked = if fills_queues {
+            self.tee.branches.block(&round.at_once())
+        } else {
+            self.tee.branches.block(round)
+        };
+        match blocked {
             AllBlocked::Awake => TeeStep::Again,
+            AllBlocked::Late if fills_queues => {
+                self.read_ahead(round.left, round.waker, round.may_block)
+            }
             AllBlocked::Late => self.pending_destination(),
             AllBlocked::Source => {
                 self.tee.branches.wait_for_front(false, round);

@@ -9,6 +9,7 @@ mod spinning;
 mod still;
 mod tee_operations;
 mod tee_paced;
+mod tee_queues;
 mod tee_slow;
 mod tee_stage;
 mod transfer_operations;

@@ -221,6 +221,16 @@ impl Stage {
     }
 
     pub(crate) fn with(bytes: usize, copies: bool, room: [usize; 2]) -> Self {
+        Self::with_queue(QUEUE, bytes, copies, room)
+    }
+
+    /// With so much room in the slow one's queue.
+    pub(crate) fn with_queue(
+        queue_bytes_max: u64,
+        bytes: usize,
+        copies: bool,
+        room: [usize; 2],
+    ) -> Self {
         let data: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
         let sink = |room| Sink {
             room,
@@ -236,7 +246,7 @@ impl Stage {
             in_flight: Mutex::default(),
             answers: Mutex::default(),
         }));
-        let small = WriterOptions::new().queue_bytes_max(QUEUE);
+        let small = WriterOptions::new().queue_bytes_max(queue_bytes_max);
         Self {
             from: PipeReader::on(&driver, 0, ReaderOptions::new()),
             fast: Arc::new(PipeWriter::on(&driver, 1, WriterOptions::new())),

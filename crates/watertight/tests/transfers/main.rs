@@ -11,6 +11,7 @@ mod tee_blocking;
 mod tee_everywhere;
 #[cfg(target_os = "linux")]
 mod tee_files;
+mod tee_queues;
 mod transfer;
 #[cfg(target_os = "linux")]
 mod transfer_blocking;
