@@ -119,6 +119,12 @@ impl Asking {
         self.times.open.is_some()
     }
 
+    /// Whether a question has been open for so long.
+    pub(crate) fn is_open_for(&self, duration: Duration, now: Instant) -> bool {
+        let open = self.times.open;
+        open.is_some_and(|asked| asked + duration <= now)
+    }
+
     /// From now on our own source's thread may hold up a question, which then says nothing about the reader.
     pub(crate) fn note_ours(&mut self) {
         self.times.may_be_ours = true;

@@ -8,6 +8,7 @@ use crate::awaited::Awaited;
 use crate::child_status::InputKind;
 use crate::copy_ending::GivenUp;
 use crate::event::{Event, Mailbox};
+use crate::gate::Gate;
 use crate::platform;
 use crate::resume::Prefix;
 use crate::seal;
@@ -69,6 +70,8 @@ pub(crate) struct Destination {
     /// What all that was told says of its reader.
     seen: Seen,
     asking: Asking,
+    /// What the source's thread is told of it.
+    gate: Arc<Gate>,
     /// Its reader holds up the question, and takes nothing.
     is_held_up_by_reader: bool,
     /// When bytes came into its pipe of which nothing is known.
@@ -144,6 +147,7 @@ impl Destination {
             told: None,
             seen: Seen::default(),
             asking: Asking::default(),
+            gate: Arc::default(),
             is_held_up_by_reader: false,
             unknown_since: now,
             is_source_over: false,
@@ -165,6 +169,22 @@ impl Destination {
     /// What its bytes are written to.
     pub(crate) fn writer(&self) -> Arc<PipeWriter> {
         self.writer.clone()
+    }
+
+    /// What the source's thread looks at while it moves bytes here.
+    pub(crate) fn gate(&self) -> Arc<Gate> {
+        self.gate.clone()
+    }
+
+    /// Has the source's thread move nothing more to it, and the others not wait for it. Before it is given up: so it is no failure of its own.
+    pub(crate) fn leave_out(&self) {
+        self.gate.leave_out();
+    }
+
+    /// Has the source's thread write nothing to it while a question has been open for so long: who holds that up would hold up the write too,
+    /// and with it whatever goes to the others.
+    pub(crate) fn keep_gate(&self, after: Duration, now: Instant) {
+        self.gate.shut(self.asking.is_open_for(after, now));
     }
 
     /// Whether it still takes bytes, as far as is known.

@@ -101,10 +101,10 @@ pub(crate) struct CopyFlags {
     /// How many bytes may wait for each destination [default: 1MiB]
     ///
     /// Two chunks of at most 128 KiB may be read before that. With this option, or --drain-within, the bytes go through this program
-    /// even where the kernel could move them; with several destinations also with --slow drop or fail.
+    /// even where the kernel could move them; with --slow drop or fail those that come behind bytes that wait.
     ///
     /// Without any of these a fast one of several destinations is sure to get ahead of a slow one only by what the source's pipe held.
-    /// With this option so many bytes may wait for the slow one.
+    /// With one of them so many bytes may wait for the slow one.
     #[arg(
         long,
         value_name = "SIZE",
@@ -238,14 +238,12 @@ impl CopyFlags {
 
     /// Whether the library can move the bytes on, those that no destination has already (`,resume`). Not if somebody here has to change
     /// them, nor if our own queues are what is wanted: the buffer that holds them back, or that is read into although no destination takes
-    /// anything, so that the end of the source is seen and a deadline counts from there; or a queue for each of several destinations, so that
-    /// bytes wait for one that is slow while the others go on.
+    /// anything, so that the end of the source is seen and a deadline counts from there.
     pub(crate) fn lets_bytes_pass(&self) -> bool {
         let is_changed = self.seal || self.sealed;
         let is_buffered =
             self.buffer.is_some() || self.start_at.is_some() || self.drain_within.is_some();
-        let is_queued = self.slow != SlowPolicy::Wait && self.destinations.len() > 1;
-        !is_changed && !is_buffered && !is_queued
+        !is_changed && !is_buffered
     }
 
     /// When a destination is given its end.
@@ -397,6 +395,8 @@ mod tests {
             "--limit 10 exec:producer one two",
             "--idle 1s --dead drop - one two",
             "--slow drop - -",
+            "--slow drop - one two",
+            "--slow fail - one two",
             "--on-failure end - exec:consumer",
             "--on-failure end - one two",
             "- target,resume",
@@ -409,8 +409,6 @@ mod tests {
             "--buffer 1M - -",
             "--start-at 50% - -",
             "--drain-within 1s - -",
-            "--slow drop - one two",
-            "--slow fail - one two",
         ] {
             assert!(!flags(line).lets_bytes_pass(), "{line}");
         }

@@ -32,6 +32,7 @@ mod file_identity;
 mod flags;
 #[cfg(unix)]
 mod foreground;
+mod gate;
 mod generate;
 mod hash_report;
 mod hashing;

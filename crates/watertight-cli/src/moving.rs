@@ -5,6 +5,7 @@
 
 use crate::end::End;
 use crate::extent::Extent;
+use crate::gate::Gate;
 use crate::hashing::Hashing;
 use crate::platform;
 use crate::source_ending::{SourceEnding, shrinkage, untaken};
@@ -21,6 +22,8 @@ use watertight::{
 pub(crate) struct Moving {
     /// Of one destination, or of several in their order.
     pub(crate) writers: Vec<Arc<PipeWriter>>,
+    /// What is said of each of them meanwhile.
+    pub(crate) gates: Vec<Arc<Gate>>,
     /// So many bytes were read before, and compared with what the destinations have.
     pub(crate) bytes_before: u64,
     /// The bytes go through this program: so that they are seen, or that nobody who changes or reads the source meanwhile changes what a
@@ -28,6 +31,8 @@ pub(crate) struct Moving {
     pub(crate) is_copied: bool,
     /// Of several destinations those that take no more are left out, and the others go on.
     pub(crate) drops_dead: bool,
+    /// What one of several does not take at once is queued there, and the others go on.
+    pub(crate) fills_queues: bool,
     /// No more than so many bytes behind those.
     pub(crate) limit: Option<u64>,
     /// No more than so many bytes a second.
@@ -86,7 +91,7 @@ impl Moving {
         let moved = match &self.writers[..] {
             [writer] => self.move_to_one(reader, writer),
             _ => {
-                let moved = self.move_to_all(reader, request);
+                let moved = self.move_to_all(reader, extent.is_some(), request);
                 self.take_front(reader);
                 moved
             }
@@ -174,23 +179,37 @@ impl Moving {
         })
     }
 
-    fn move_to_all(&self, reader: &PipeReader, request: &StopRequest) -> Result<Moved, NotMoved> {
+    fn move_to_all(
+        &self,
+        reader: &PipeReader,
+        is_file: bool,
+        request: &StopRequest,
+    ) -> Result<Moved, NotMoved> {
         let writers = self.writers.iter().map(|writer| &**writer);
         let mut tee = Tee::new(reader, writers).map_err(NotMoved::Source)?;
         tee.until_accepted();
         if self.drops_dead {
             tee.dead_destination(DeadDestination::Drop);
         }
+        if self.fills_queues {
+            tee.fill_queues();
+        }
         if let Some(rate) = self.rate {
             tee.rate(rate);
         }
         match self.shown() {
-            Some(shown) => tee.inspect(shown),
-            None => tee.in_kernel_everywhere(),
-        };
+            Some(shown) => {
+                tee.inspect(shown);
+            }
+            None if !is_file => {
+                tee.in_kernel_everywhere();
+            }
+            // A file goes through the buffer anyway. So it does if only one is left: its disk is waited for before a pipe's lock is taken.
+            None => {}
+        }
         self.in_parts(reader, |bytes_max| {
             tee.bytes_max(bytes_max);
-            let failed = match moved_unless(&mut tee, || request.is_made()) {
+            let failed = match self.moved_unless(&mut tee, || request.is_made()) {
                 Ok(moved) => {
                     return Ok(Moved {
                         bytes: moved.bytes,
@@ -205,18 +224,68 @@ impl Moving {
                 return Err(if request.is_to_stop() {
                     NotMoved::Source(failed.error)
                 } else {
-                    NotMoved::AskedToStop(even_out(&mut tee, request))
+                    NotMoved::AskedToStop(self.even_out(&mut tee, request))
                 });
             }
             let TeeEnd::Destination(first) = failed.end else {
                 return Err(NotMoved::Source(failed.error));
             };
-            let mut over = even_out(&mut tee, request);
+            let mut over = self.even_out(&mut tee, request);
             if !over.contains(&first) {
                 over.push(first);
             }
             Err(NotMoved::Destinations(over))
         })
+    }
+
+    /// Moves until that ends, or it is to stop, and heeds meanwhile what is said of single destinations. Whoever stops it leaves the source
+    /// open: what some have had is taken out of it first.
+    fn moved_unless(
+        &self,
+        tee: &mut Tee<'_>,
+        is_to_stop: impl Fn() -> bool,
+    ) -> Result<TeeOutcome, TeeError> {
+        loop {
+            let failed = match tee.transfer().within(LOOK_EVERY).wait() {
+                Ok(moved) => return Ok(moved),
+                Err(failed) => failed,
+            };
+            let left_out = self.heed_gates(tee);
+            let goes_on = is_given_up(&failed) || is_of(&failed, &left_out);
+            if !goes_on || is_to_stop() {
+                return Err(failed);
+            }
+        }
+    }
+
+    /// Leaves out the destinations of which that is said, and writes nothing to others for now. Those that are left out since.
+    fn heed_gates(&self, tee: &mut Tee<'_>) -> Vec<usize> {
+        let mut left_out = Vec::new();
+        let accounts = tee.destinations();
+        for (index, (gate, account)) in self.gates.iter().zip(&accounts).enumerate() {
+            if gate.is_left_out() && account.error.is_none() {
+                tee.leave_out(index);
+                left_out.push(index);
+            }
+            if gate.is_shut() {
+                tee.pause(index);
+            } else {
+                tee.resume(index);
+            }
+        }
+        left_out
+    }
+
+    /// The copy ends early: all destinations still get what any of them has had, also one that takes no more. So what was read is the same for
+    /// all. The destinations that take no more.
+    fn even_out(&self, tee: &mut Tee<'_>, request: &StopRequest) -> Vec<usize> {
+        // It is in the source still: so only destinations are waited for.
+        let had = tee.destinations().iter().map(|one| one.bytes).max();
+        tee.dead_destination(DeadDestination::Drop);
+        tee.bytes_max(had.unwrap_or(0));
+        // Whoever takes no more now tells that itself.
+        let _ = self.moved_unless(tee, || request.is_to_stop());
+        left_out(tee)
     }
 
     /// Takes out of the source what one of the destinations has had, also if none of those that count has: it counts as read, and nobody
@@ -259,6 +328,8 @@ impl Moving {
     fn enlarge(&self, reader: &PipeReader) {
         for end in &self.to_enlarge {
             let copy = match end {
+                // Its reader may keep the lock, for which this call would wait.
+                End::Destination(index) if self.gates[*index].is_left_out() => continue,
                 End::Destination(index) => self.writers[*index].try_clone_handle(),
                 End::Source => reader.try_clone_handle(),
             };
@@ -280,32 +351,14 @@ impl NotMoved {
     }
 }
 
-/// Moves until that ends, or it is to stop. Whoever stops it leaves the source open: what some have had is taken out of it first.
-fn moved_unless(tee: &mut Tee<'_>, is_to_stop: impl Fn() -> bool) -> Result<TeeOutcome, TeeError> {
-    loop {
-        let moved = tee.transfer().within(LOOK_EVERY).wait();
-        let goes_on = moved.as_ref().is_err_and(is_given_up);
-        if !goes_on || is_to_stop() {
-            return moved;
-        }
-    }
-}
-
 /// Whether only the waiting ended. The system has an error of this kind too, with a number.
 fn is_given_up(failed: &TeeError) -> bool {
     failed.error.kind == ErrorKind::TimedOut && failed.error.os.is_none()
 }
 
-/// The copy ends early: all destinations still get what any of them has had, also one that takes no more. So what was read is the same for
-/// all. The destinations that take no more.
-fn even_out(tee: &mut Tee<'_>, request: &StopRequest) -> Vec<usize> {
-    // It is in the source still: so only destinations are waited for.
-    let had = tee.destinations().iter().map(|one| one.bytes).max();
-    tee.dead_destination(DeadDestination::Drop);
-    tee.bytes_max(had.unwrap_or(0));
-    // Whoever takes no more now tells that itself.
-    let _ = moved_unless(tee, || request.is_to_stop());
-    left_out(tee)
+/// Whether a wait ended because of one of these.
+fn is_of(failed: &TeeError, destinations: &[usize]) -> bool {
+    matches!(failed.end, TeeEnd::Destination(index) if destinations.contains(&index))
 }
 
 /// The destinations that are left out.
@@ -322,11 +375,14 @@ mod tests {
 
     /// To these, with nothing else wanted.
     fn moving_to(writers: impl IntoIterator<Item = PipeWriter>) -> Moving {
+        let writers: Vec<_> = writers.into_iter().map(Arc::new).collect();
         Moving {
-            writers: writers.into_iter().map(Arc::new).collect(),
+            gates: writers.iter().map(|_| Arc::default()).collect(),
+            writers,
             bytes_before: 0,
             is_copied: false,
             drops_dead: false,
+            fills_queues: false,
             limit: None,
             rate: None,
             to_enlarge: Vec::new(),
@@ -409,6 +465,25 @@ mod tests {
         let told = ending.error.unwrap();
         assert!(told.ends_with("10 bytes at the start, 3 read"), "{told}");
         assert_eq!(reader.ledger().transferred(), 3);
+    }
+
+    /// It was slow, and is given up by whoever says so.
+    #[test]
+    fn one_that_is_left_out_ends_nothing_for_the_others() {
+        let (reader, source) = watertight::pipe().unwrap();
+        source.send(b"for the other one").wait().unwrap();
+        source.finish().wait().unwrap().into_result().unwrap();
+        let pipes = (0..2).map(|_| watertight::pipe().unwrap());
+        let (_readers, writers): (Vec<_>, Vec<_>) = pipes.unzip();
+        let moving = moving_to(writers);
+        let writers = moving.writers.clone();
+        moving.gates[1].leave_out();
+        let _ = writers[1].abort().wait().unwrap();
+        let ending = moving.run(&reader, None, None, &StopRequest::default(), || {});
+        assert!(ending.ended && !ending.is_destination_over);
+        assert_eq!(ending.destinations_over, [1]);
+        let accepted = [0, 1].map(|index: usize| writers[index].ledger().accepted());
+        assert_eq!(accepted, [17, 0]);
     }
 
     /// A pipe without room, and its reader.

@@ -22,9 +22,10 @@ impl Copy<'_> {
         }
         for index in 0..self.destinations.len() {
             if self.is_slow(index, now) {
+                self.destinations[index].leave_out();
                 self.give_up(&[index], GivenUp::SlowDeadline, now);
                 if self.flags.slow == SlowPolicy::Fail {
-                    self.stop_source(CopyEnding::SlowDeadline, now);
+                    self.stop_evenly(CopyEnding::SlowDeadline, now);
                 }
                 self.stop_if_nobody_is_left(now);
             }

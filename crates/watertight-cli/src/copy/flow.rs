@@ -5,7 +5,7 @@ use super::Copy;
 use crate::copy_ending::CopyEnding;
 use crate::destination::Destination;
 use crate::end::End;
-use crate::flags::{CopyFlags, DeadPolicy};
+use crate::flags::{CopyFlags, DeadPolicy, SlowPolicy};
 use crate::moving::{ENLARGED_AFTER_BYTES, Moving};
 use crate::platform;
 use crate::reserve::Reserve;
@@ -53,9 +53,11 @@ impl Copy<'_> {
         let limit = self.flags.read_bytes_max();
         self.source.move_on(Moving {
             writers: self.destinations.iter().map(Destination::writer).collect(),
+            gates: self.destinations.iter().map(Destination::gate).collect(),
             bytes_before: self.bytes_read,
             is_copied: self.flags.stable || self.flags.hash.is_some(),
             drops_dead: self.flags.dead == DeadPolicy::Drop,
+            fills_queues: self.flags.slow != SlowPolicy::Wait,
             limit: limit.map(|limit| limit.saturating_sub(self.bytes_read)),
             rate: self.flags.rate.and_then(NonZeroU64::new),
             to_enlarge: std::mem::take(&mut self.to_enlarge),

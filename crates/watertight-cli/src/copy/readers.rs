@@ -13,13 +13,13 @@ use watertight::PipeReader;
 
 /// Has destinations know whether the thread that moves bytes out of this source may hold up a question about their pipes. A splice out of a
 /// pipe waits for nothing while it has a lock; one out of a file waits for the disk. What goes through this program is read before it takes a
-/// pipe's lock.
+/// pipe's lock, and so is a file that goes to several.
 pub(super) fn note_our_locks(
     flags: &CopyFlags,
     source: &PipeReader,
     destinations: &mut [Destination],
 ) {
-    let is_copied = flags.stable || flags.hash.is_some();
+    let is_copied = flags.stable || flags.hash.is_some() || flags.destinations.len() > 1;
     if is_movement_wanted(flags) && !is_copied && !is_pipe(source) {
         destinations.iter_mut().for_each(Destination::note_our_lock);
     }
@@ -57,6 +57,7 @@ impl Copy<'_> {
             if is_look_due || due.any(|at| !destination.is_known_at(at, now)) {
                 destination.look_at_reader(now, &self.mailbox);
             }
+            destination.keep_gate(LOOK_EVERY, now);
             // Up to then its reader may have taken something.
             if let Some(locked_at) = destination.locked_since(now) {
                 self.moved_at = self.moved_at.max(locked_at);

@@ -371,6 +371,39 @@ fn a_reader_that_keeps_the_lock_is_given_up_although_the_source_is_a_file() {
     }
 }
 
+/// What comes when the question has been held up for a while is not written there, and so nobody waits for the lock but the question.
+#[test]
+fn others_get_everything_while_a_reader_that_keeps_the_lock_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let (from, into) = large_pipe();
+    let slow = ["--slow", "drop", "--slow-after", "5s"];
+    let shown = ["--progress", "json", "--progress-every", "100ms"];
+    let mut child = copy(slow.iter().chain(&shown).chain(&["-", "-"]))
+        .arg(file(&target))
+        .stdin(Stdio::piped())
+        .stdout(into)
+        .spawn()
+        .unwrap();
+    let lines = lines(&mut child);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one").unwrap();
+    until_more_comes(&from);
+    let holder = Holder::of(from);
+    until(|| is_inside(&child, "unread"));
+    for _ in 0..HELD_UP_LINES {
+        next_line(&lines, is_progress);
+    }
+    stdin.write_all(b"two").unwrap();
+    drop(stdin);
+    let report = report(&lines);
+    drop(holder);
+    assert_eq!(report["destinations"][0]["given_up"], "slow_deadline");
+    assert_eq!(report["ending"], "incomplete", "{report}");
+    assert_eq!(child.wait().unwrap().code(), Some(6), "{report}");
+    assert_eq!(fs::read(&target).unwrap(), b"onetwo");
+}
+
 /// The close of the pipe waits for the lock, and so does the question at the source's end: nobody else waits for them.
 #[test]
 fn a_signal_ends_a_copy_to_a_reader_that_keeps_the_lock() {
