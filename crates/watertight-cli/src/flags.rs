@@ -100,8 +100,9 @@ pub(crate) struct CopyFlags {
 
     /// How many bytes may wait for each destination [default: 1MiB]
     ///
-    /// Two chunks of at most 128 KiB may be read before that. With this option, or --drain-within, the bytes go through this program
-    /// even where the kernel could move them; with --slow drop or fail those that come behind bytes that wait.
+    /// Two chunks of at most 128 KiB may be read before that. With this option the bytes go through this program even where the kernel
+    /// could move them; with --drain-within, and with several destinations also with --slow drop or fail, those that come behind bytes
+    /// that wait.
     ///
     /// Without any of these a fast one of several destinations is sure to get ahead of a slow one only by what the source's pipe held.
     /// With one of them so many bytes may wait for the slow one.
@@ -237,13 +238,19 @@ impl CopyFlags {
     }
 
     /// Whether the library can move the bytes on, those that no destination has already (`,resume`). Not if somebody here has to change
-    /// them, nor if our own queues are what is wanted: the buffer that holds them back, or that is read into although no destination takes
-    /// anything, so that the end of the source is seen and a deadline counts from there.
+    /// them, nor if our own buffer is what is wanted.
     pub(crate) fn lets_bytes_pass(&self) -> bool {
         let is_changed = self.seal || self.sealed;
-        let is_buffered =
-            self.buffer.is_some() || self.start_at.is_some() || self.drain_within.is_some();
+        let is_buffered = self.buffer.is_some() || self.start_at.is_some();
         !is_changed && !is_buffered
+    }
+
+    /// Whether bytes that a destination does not take at once are queued there while the library moves them: so that the others go on if
+    /// one may be given up for being slow; and so that the end of the source is seen although nobody takes anything, if a deadline counts from
+    /// there.
+    pub(crate) fn fills_queues(&self) -> bool {
+        let is_slow_one_among_others = self.slow != SlowPolicy::Wait && self.destinations.len() > 1;
+        is_slow_one_among_others || self.drain_within.is_some()
     }
 
     /// When a destination is given its end.
@@ -397,6 +404,8 @@ mod tests {
             "--slow drop - -",
             "--slow drop - one two",
             "--slow fail - one two",
+            "--drain-within 1s - -",
+            "--drain-within 1s - one two",
             "--on-failure end - exec:consumer",
             "--on-failure end - one two",
             "- target,resume",
@@ -408,9 +417,22 @@ mod tests {
             "--sealed - -",
             "--buffer 1M - -",
             "--start-at 50% - -",
-            "--drain-within 1s - -",
         ] {
             assert!(!flags(line).lets_bytes_pass(), "{line}");
+        }
+    }
+
+    #[test]
+    fn queues_are_filled_where_somebody_else_goes_on_or_the_end_has_to_be_seen() {
+        for (line, expected) in [
+            ("--slow drop - one two", true),
+            ("--slow fail - one two", true),
+            ("--drain-within 1s - -", true),
+            ("--drain-within 1s - one two", true),
+            ("--slow drop - -", false),
+            ("--idle 1s --dead drop - one two", false),
+        ] {
+            assert_eq!(flags(line).fills_queues(), expected, "{line}");
         }
     }
 

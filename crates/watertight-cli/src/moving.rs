@@ -1,5 +1,6 @@
 //! Moving everything on from the source, where nobody needs a queue of this program's: to one destination by the library's `transfer`, to
-//! several by its `Tee`; inside the kernel where that is offered, unless the bytes are to be seen or copied.
+//! several by its `Tee`, and to one too whose queue is to be filled; inside the kernel where that is offered, unless the bytes are to be seen
+//! or copied.
 //!
 //! Never here: what is in the destinations' queues when the source is over. The copy's own thread waits for that.
 
@@ -31,7 +32,7 @@ pub(crate) struct Moving {
     pub(crate) is_copied: bool,
     /// Of several destinations those that take no more are left out, and the others go on.
     pub(crate) drops_dead: bool,
-    /// What one of several does not take at once is queued there, and the others go on.
+    /// What one does not take at once is queued there, so that the source is read on, and the others go on.
     pub(crate) fills_queues: bool,
     /// No more than so many bytes behind those.
     pub(crate) limit: Option<u64>,
@@ -89,7 +90,7 @@ impl Moving {
             ..SourceEnding::default()
         };
         let moved = match &self.writers[..] {
-            [writer] => self.move_to_one(reader, writer),
+            [writer] if !self.fills_queues => self.move_to_one(reader, writer),
             _ => {
                 let moved = self.move_to_all(reader, extent.is_some(), request);
                 self.take_front(reader);
@@ -204,7 +205,7 @@ impl Moving {
             None if !is_file => {
                 tee.in_kernel_everywhere();
             }
-            // A file goes through the buffer anyway. So it does if only one is left: its disk is waited for before a pipe's lock is taken.
+            // A file to several goes through the buffer anyway. So it does to one: its disk is waited for before a pipe's lock is taken.
             None => {}
         }
         self.in_parts(reader, |bytes_max| {

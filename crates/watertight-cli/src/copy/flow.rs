@@ -5,7 +5,7 @@ use super::Copy;
 use crate::copy_ending::CopyEnding;
 use crate::destination::Destination;
 use crate::end::End;
-use crate::flags::{CopyFlags, DeadPolicy, SlowPolicy};
+use crate::flags::{CopyFlags, DeadPolicy};
 use crate::moving::{ENLARGED_AFTER_BYTES, Moving};
 use crate::platform;
 use crate::reserve::Reserve;
@@ -57,7 +57,7 @@ impl Copy<'_> {
             bytes_before: self.bytes_read,
             is_copied: self.flags.stable || self.flags.hash.is_some(),
             drops_dead: self.flags.dead == DeadPolicy::Drop,
-            fills_queues: self.flags.slow != SlowPolicy::Wait,
+            fills_queues: self.flags.fills_queues(),
             limit: limit.map(|limit| limit.saturating_sub(self.bytes_read)),
             rate: self.flags.rate.and_then(NonZeroU64::new),
             to_enlarge: std::mem::take(&mut self.to_enlarge),

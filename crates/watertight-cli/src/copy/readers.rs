@@ -13,13 +13,14 @@ use watertight::PipeReader;
 
 /// Has destinations know whether the thread that moves bytes out of this source may hold up a question about their pipes. A splice out of a
 /// pipe waits for nothing while it has a lock; one out of a file waits for the disk. What goes through this program is read before it takes a
-/// pipe's lock, and so is a file that goes to several.
+/// pipe's lock, and so is a file that goes to several or to queues.
 pub(super) fn note_our_locks(
     flags: &CopyFlags,
     source: &PipeReader,
     destinations: &mut [Destination],
 ) {
-    let is_copied = flags.stable || flags.hash.is_some() || flags.destinations.len() > 1;
+    let is_copied = flags.stable || flags.hash.is_some();
+    let is_copied = is_copied || flags.destinations.len() > 1 || flags.fills_queues();
     if is_movement_wanted(flags) && !is_copied && !is_pipe(source) {
         destinations.iter_mut().for_each(Destination::note_our_lock);
     }

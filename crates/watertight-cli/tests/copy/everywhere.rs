@@ -250,29 +250,31 @@ fn an_idle_source_ends_the_copy_if_told_so() {
     assert_eq!(run.report["sources"][0]["ended"], false);
 }
 
+/// The source's end is seen although nobody takes anything, whoever has the queue.
 #[test]
 fn a_reader_that_never_reads_meets_the_drain_deadline() {
-    let (_folder, source, bytes) = folder_with(LARGE);
-    let mut child = copy([
-        "--drain-within",
-        "100ms",
-        "--buffer",
-        "8M",
-        &file(&source),
-        "-",
-    ])
-    .spawn()
-    .unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    let run = Run::of(child.wait_with_output().unwrap()).expect(6);
-    assert_eq!(run.report["ending"], "drain_deadline");
-    assert_eq!(run.destination(0)["given_up"], "drain_deadline");
-    assert_eq!(run.count(0, "accepted"), bytes.len() as u64);
-    let mut seen = Vec::new();
-    stdout.read_to_end(&mut seen).unwrap();
-    assert!(bytes.starts_with(&seen));
-    assert!(run.count(0, "transferred") <= seen.len() as u64);
-    assert!(run.count(0, "discarded") > 0);
+    let folder = tempfile::tempdir().unwrap();
+    let target = format!("{},inplace", file(&folder.path().join("target")));
+    let several: [&[&str]; 2] = [&[], &[target.as_str()]];
+    // As without an option, the queue has room for 1 MiB.
+    for (option, len) in [("--buffer=8M", LARGE), ("--dead=fail", 800_000)] {
+        for others in several {
+            let (_folder, source, bytes) = folder_with(len);
+            let source = file(&source);
+            let arguments = ["--drain-within", "100ms", option, &source, "-"];
+            let mut child = copy(arguments.iter().chain(others)).spawn().unwrap();
+            let mut stdout = child.stdout.take().unwrap();
+            let run = Run::of(child.wait_with_output().unwrap()).expect(6);
+            assert_eq!(run.report["ending"], "drain_deadline", "{option}");
+            assert_eq!(run.destination(0)["given_up"], "drain_deadline");
+            assert_eq!(run.count(0, "accepted"), bytes.len() as u64);
+            let mut seen = Vec::new();
+            stdout.read_to_end(&mut seen).unwrap();
+            assert!(bytes.starts_with(&seen));
+            assert!(run.count(0, "transferred") <= seen.len() as u64);
+            assert!(run.count(0, "discarded") > 0);
+        }
+    }
 }
 
 /// Nothing is moved into a file before it is emptied, however soon the source has something.

@@ -468,11 +468,12 @@ fn memory_and_threads_do_not_grow_with_the_number_of_files() {
 fn bytes_that_nobody_has_to_see_stay_in_the_kernel() {
     const PASSES: usize = 50;
     let piece = pattern(4000);
-    let copies: [(&[&str], &str, bool); 8] = [
+    let copies: [(&[&str], &str, bool); 9] = [
         (&["--keep-capacity"], "-", false),
         (&["--stable"], "-", true),
         (&["--buffer=1M"], "-", true),
         (&["--slow=drop"], "-", false),
+        (&["--drain-within=1h"], "-", false),
         // More than this test passes on, and faster.
         (&["--rate=1G"], "-", false),
         (&["--limit=1G"], FEEDING, false),
