@@ -134,7 +134,8 @@ pub(crate) struct RunFlags {
 
     /// Wait for whoever it leaves behind (Linux)
     ///
-    /// In sessions of their own as well; they are ended as it would be ended.
+    /// In sessions of their own as well; they are ended as it would be ended. Children that we had before it, from a shell that has put us in
+    /// its place (`exec`), are none of them.
     #[arg(long)]
     pub(crate) adopt_orphans: bool,
 

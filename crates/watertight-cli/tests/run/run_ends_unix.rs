@@ -2,7 +2,7 @@
 //! out-of-memory killer.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
-use crate::harness::EXE;
+use crate::harness::{EXE, is_running};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -124,6 +124,29 @@ fn the_signal_that_ended_it_is_in_the_report() {
     let output = told("text");
     let text = stderr(&output);
     assert!(text.contains("signal 9 ended it"), "{text}");
+}
+
+/// A shell that puts us in its own place leaves us the children that it had. The command has not left them behind: they are neither waited
+/// for nor ended, and whoever it has left behind is.
+#[test]
+fn who_was_started_before_us_is_none_of_those_that_we_adopt() {
+    let left_behind = "(setsid sleep 1000 >/dev/null 2>&1 &); exit 3";
+    for (within, script, code) in [("20s", "exit 3", 3), ("1s", left_behind, 124)] {
+        let line = format!(
+            "sleep 1000 >/dev/null 2>&1 & echo $!; \
+             exec \"$0\" run --adopt-orphans --within {within} --grace 1ms -- sh -c \"$1\""
+        );
+        let mut command = Command::new("setsid");
+        command.args(["sh", "-c", &line, EXE, script]);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let earlier = std::str::from_utf8(&output.stdout).unwrap().trim();
+        let goes_on = is_running(earlier);
+        if goes_on {
+            send("-KILL", earlier);
+        }
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert!(goes_on, "{}", stderr(&output));
+    }
 }
 
 /// The command is another user's, and we may not signal it although we are root's. It ends when its input does, which this test holds. (In

@@ -4,6 +4,9 @@
 //! say so of its whole process, never for a library. Only processes that were just seen as children of ours are reaped, one by
 //! one: no wait for just any child takes a status that somebody else is waiting for. The one child that the program has started
 //! itself is left to whoever holds it.
+//!
+//! A process may have children that it has not started either: a shell that puts a program in its own place by `exec` leaves it those that
+//! it had. They are reaped, and else left alone: whoever was there before the adoption comes from nobody that is started behind it.
 
 use super::life::Life;
 use super::listing::{self, Seen, Table};
@@ -17,35 +20,62 @@ use rustix::process::{Pid, getpid, set_child_subreaper};
 use std::io;
 use std::sync::Mutex;
 
-/// An orphan keeps its number until it is reaped: nobody reaps one while another thread signals it.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Who was there before the adoption. An orphan keeps its number until it is reaped, so nobody reaps one while another thread signals it: who
+/// does either has this lock.
+static EARLIER: Mutex<Earlier> = Mutex::new(Earlier(Vec::new()));
 
-/// From now on whoever of this process's descendants loses its parent comes to this process, for the rest of its life.
+/// Processes by number and start, which together mean one each.
+struct Earlier(Vec<(i32, u64)>);
+
+impl Earlier {
+    fn of(table: &Table) -> Self {
+        Self(table.seen.iter().map(identity).collect())
+    }
+
+    fn has(&self, seen: &Seen) -> bool {
+        self.0.contains(&identity(seen))
+    }
+}
+
+const fn identity(seen: &Seen) -> (i32, u64) {
+    (seen.pid, seen.started)
+}
+
+/// From now on whoever of this process's descendants loses its parent comes to this process, for the rest of its life. Who is there already
+/// is none of the orphans that [`reap`], [`terminate`] and [`kill`] mean. (Whom one of those starts later, and leaves behind, looks like
+/// everybody else.)
 ///
 /// # Errors
-/// The system refuses.
+/// The system refuses, or the processes cannot be listed or not all of them be looked at. Then nobody is adopted.
 pub fn adopt() -> io::Result<()> {
-    let adopted = fallible("prctl (subreaper)", Call::Make, || {
+    let mut earlier = lock(&EARLIER);
+    let mut table = listing::all()?;
+    if let Some(failure) = table.failure.take() {
+        return Err(failure);
+    }
+    fallible("prctl (subreaper)", Call::Make, || {
         set_child_subreaper(Some(getpid()))
-    });
-    Ok(adopted?)
+    })?;
+    *earlier = Earlier::of(&table);
+    Ok(())
 }
 
 /// Reaps the orphans that have ended, and names those that live. `own` is the number of the child that this process has started
-/// itself, or 0 once that is reaped.
+/// itself, or 0 once that is reaped. A child that was there before the adoption is reaped too when it has ended, and else not named.
 ///
 /// # Errors
 /// The processes cannot be listed or not all of them be looked at, there is no descriptor to hold one by, or the system refuses to
 /// tell of one. Those that were seen before that are reaped.
 pub fn reap(own: u32) -> io::Result<Vec<Found>> {
-    let _one_at_a_time = lock(&ONE_AT_A_TIME);
+    let earlier = lock(&EARLIER);
     let mut living = Vec::new();
-    let (orphans, failure) = seen(own)?;
-    for orphan in orphans {
-        if let Some((hold, _)) = hold(&orphan)?
+    let (children, failure) = seen(own)?;
+    for child in children {
+        if let Some((hold, _)) = hold(&child)?
             && let (Reaped::Running, _) = hold.reap()?
+            && !earlier.has(&child)
         {
-            living.push(orphan.found());
+            living.push(child.found());
         }
     }
     failure.map_or(Ok(living), Err)
@@ -67,18 +97,19 @@ pub fn kill(own: u32) -> TreeEnd {
 }
 
 fn end(own: u32, end_one: impl Fn(&mut Tree, &Hold) -> TreeEnd) -> TreeEnd {
-    let _one_at_a_time = lock(&ONE_AT_A_TIME);
+    let earlier = lock(&EARLIER);
     let mut all = TreeEnd::default();
-    let orphans = match seen(own) {
-        Ok((orphans, failure)) => {
+    let mut orphans = match seen(own) {
+        Ok((children, failure)) => {
             all.error = failure;
-            orphans
+            children
         }
         Err(error) => {
             all.error = Some(error);
             return all;
         }
     };
+    orphans.retain(|seen| !earlier.has(seen));
     for orphan in orphans {
         match hold(&orphan) {
             Ok(Some((hold, Life::Running))) => {
