@@ -82,7 +82,7 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
     // terminal there is stopped with us, and goes on with us. One with a terminal of its own has a group of its own.
     let is_in_our_group = !flags.tty && platform::has_controlling_terminal();
     let adoption = Adoption::new();
-    let heard = match listen(flags, is_in_our_group, &adoption) {
+    let heard = match listen(is_in_our_group, &adoption) {
         Ok(heard) => heard,
         Err(error) => {
             // Nobody knows yet whether the report's file may be written.
@@ -155,14 +155,10 @@ fn supervise(
 }
 
 /// From now on a signal to us ends the opening of the streams, and then the command.
-fn listen(flags: &RunFlags, is_in_our_group: bool, adoption: &Adoption) -> io::Result<Heard> {
+fn listen(is_in_our_group: bool, adoption: &Adoption) -> io::Result<Heard> {
     let heard = Heard::new();
-    // Unheard they would end us with our terminal as the command has it.
-    let more: &[i32] = if flags.tty {
-        &platform::ENDING_SIGNALS
-    } else {
-        &[]
-    };
+    // Unheard they would end us, and the command would go on without its deadline; and with --tty our terminal would stay as it has it.
+    let more = &platform::ENDING_SIGNALS;
     let mut signals = RunSignals::new(&heard, adoption.asked(), is_in_our_group);
     platform::watch_signals(more, move |signal| signals.handle(signal, Instant::now()))?;
     Ok(heard)

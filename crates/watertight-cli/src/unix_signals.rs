@@ -31,7 +31,8 @@ pub(crate) const AT_ONCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// What ends a process that does not hear it, beside those that ask it to end and those that tell a fault of its own.
+/// What programs and timers send, and ends a process that does not hear it, beside those that ask it to end. Not what tells a fault of its
+/// own, nor SIGPROF, which a profiler that was loaded into this process has for itself.
 pub(crate) const ENDING_SIGNALS: [i32; 5] = [SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU];
 
 /// Where a handler leaves a signal, and where it is taken out: the stream is readable then.
