@@ -8,12 +8,14 @@ use crate::foreground::{Lent, Typed};
 use rustix::termios::tcgetwinsize;
 use signal_hook::consts::{SIGCONT, SIGWINCH};
 use signal_hook::iterator::Signals;
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use watertight::{
-    Child, Direction, Error, PipeReader, PipeWriter, Terminal, TerminalSize, TerminalWindow,
+    Child, Direction, Error, OsHandle, PipeReader, PipeWriter, Terminal, TerminalSize,
+    TerminalWindow,
 };
 
 /// How much of our input is passed on at once.
@@ -43,7 +45,7 @@ impl OurTerminal {
             typed: typed.map(|stream| Typed::new(copy(stream)?)).transpose()?,
             // From here on, so that none is missed between the first size and the command.
             changes: Signals::new([SIGCONT, SIGWINCH])?,
-            input: PipeReader::adopt(watertight::inherited(0, Direction::Read)?)?,
+            input: PipeReader::adopt(our_input()?)?,
         })
     }
 
@@ -51,6 +53,14 @@ impl OurTerminal {
     pub(crate) fn size(&self) -> TerminalSize {
         self.shown.as_ref().map(shown_size).unwrap_or_default()
     }
+}
+
+/// Our standard input. One that was closed when we were started has nothing, as for a command without a terminal.
+fn our_input() -> io::Result<OsHandle> {
+    if watertight::was_closed_at_start(0) {
+        return Ok(File::open("/dev/null")?.into());
+    }
+    Ok(watertight::inherited(0, Direction::Read)?)
 }
 
 /// The size of a terminal of ours. One that has none (0 by 0) is as large as any.

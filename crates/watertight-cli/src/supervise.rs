@@ -16,6 +16,7 @@ use crate::run_outputs::{Patience, Streams};
 use crate::run_report::{Beside, RunReport};
 use crate::run_streams::{RunStreams, Wanted};
 use std::fmt::Display;
+use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -276,11 +277,13 @@ fn streams(flags: &RunFlags, opened: &mut RunStreams) -> io::Result<Streams> {
     };
     let stdout = match opened.stdout.take() {
         Some(handle) => handle,
+        None if is_closed(1) => null_device()?,
         None => watertight::inherited(1, Direction::Write)?,
     };
     let stderr = match opened.stderr.take() {
         _ if opened.is_joined => None,
         Some(handle) => Some(handle),
+        None if is_closed(2) => Some(null_device()?),
         // A copy: we have something to say there ourselves.
         None => Some(platform::standard_copy(2)?),
     };
@@ -288,6 +291,18 @@ fn streams(flags: &RunFlags, opened: &mut RunStreams) -> io::Result<Streams> {
         stdout: Some(adopt(stdout)?),
         stderr: stderr.map(adopt).transpose()?,
     })
+}
+
+/// Whether the standard stream of this number was closed when we were started. What the command writes there is discarded, and the report says
+/// so (`RunStreams::discarded`), whether it goes through our hands or not.
+fn is_closed(number: u32) -> bool {
+    platform::standard_at_start(number).is_err()
+}
+
+fn null_device() -> io::Result<OsHandle> {
+    let path = if cfg!(windows) { "NUL" } else { "/dev/null" };
+    let null = OpenOptions::new().write(true).open(path)?;
+    Ok(null.into())
 }
 
 fn command(flags: &RunFlags, streams: &Streams, opened: &mut RunStreams) -> Command {

@@ -105,6 +105,9 @@ fn a_command_has_its_streams_although_ours_are_closed() {
             "--stdin in --stdout out --merge --max-output 1M",
             Vec::new(),
         ),
+        // Through our hands to a closed one; typed from a closed one.
+        ("--max-output 1M", Vec::new()),
+        ("--tty", Vec::new()),
     ] {
         let line = format!("exec \"$0\" run {options} -- sh -c \"$LOOK\" <&- >&- 2>&-");
         let mut command = shell(&line);
@@ -144,6 +147,9 @@ fn what_the_command_writes_to_a_closed_stream_of_ours_is_told_to_be_discarded() 
         ("--stdout to", ">&- 2>err", false, false),
         ("--stdout to --stderr fd:1", ">&- 2>err", false, true),
         ("--max-output 1M", ">out 2>&-", false, true),
+        ("--max-output 1M", ">&- 2>err", true, false),
+        ("--merge --max-output 1M", ">&- 2>err", true, true),
+        ("--tty", ">&- 2>err", true, true),
     ] {
         let what = format!("{options} {streams}");
         let options = format!("--report json --report-to account {options}");
