@@ -289,6 +289,16 @@ impl RunReport {
         self.asked.is_empty() && self.killed.is_empty() && self.left.is_empty()
     }
 
+    /// Whether an output was left before its end, and the ending does not say that.
+    fn is_held_by_somebody(&self) -> bool {
+        let is_told = matches!(
+            self.ending,
+            RunEnding::DeadlineAfterExit | RunEnding::QuietAfterExit
+        );
+        let mut outputs = self.stdout.iter().chain(&self.stderr);
+        !is_told && outputs.any(|output| !output.ended && output.error.is_none())
+    }
+
     fn in_words(&self) -> String {
         let words = match self.ending {
             RunEnding::Deadline => "its deadline passed, and it was ended",
@@ -338,6 +348,8 @@ impl RunReport {
         }
         if !self.holders.is_empty() {
             notes.push(format!("{} {}", platform::HELD_BY, list(&self.holders)));
+        } else if self.is_held_by_somebody() {
+            notes.push("its output is held by somebody who cannot be seen".to_owned());
         }
         if !self.left.is_empty() {
             notes.push(format!("not ended: {}", list(&self.left)));

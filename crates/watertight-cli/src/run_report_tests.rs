@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::{Cli, Task};
 use clap::Parser;
 use serde_json::{Value, json};
-use watertight::{Command, EndedTree, Limits};
+use watertight::{Command, EndedTree, Ledger, Limits};
 
 fn flags() -> RunFlags {
     let cli = Cli::try_parse_from(["watertight", "run", "--", "command"]).unwrap();
@@ -104,6 +104,50 @@ fn a_report_on_an_ended_tree_says_who_is_not_seen() {
         ..flags()
     };
     assert!(!is_told(&report(&outcome, &adopting, false)));
+}
+
+/// Also when the system does not show who it is: a process of another user's, or any where there is no /proc.
+#[test]
+fn that_somebody_holds_the_output_is_told() {
+    const UNSEEN: &str = "its output is held by somebody who cannot be seen";
+    let told = |outcome: &Outcome| {
+        let stdout = OutputEnd {
+            ledger: Ledger::default(),
+            error: None,
+        };
+        let beside = Beside {
+            outputs: OutputEnds {
+                stdout: Some(stdout),
+                stderr: None,
+            },
+            unfed: None,
+            discarded: Discarded::default(),
+            out_of_memory: None,
+            has_cgroup: true,
+        };
+        RunReport::new(&flags(), outcome, 0, Duration::ZERO, beside).to_text()
+    };
+    let mut outcome = outcome();
+    assert!(!told(&outcome).contains("held by"));
+    outcome.stdout.has_ended = false;
+    for (ended, is_told) in [
+        (EndedBy::Deadline, true),
+        (EndedBy::Request, true),
+        // "Somebody holds its output still."
+        (EndedBy::Quiet, false),
+    ] {
+        outcome.ended = ended;
+        let text = told(&outcome);
+        assert_eq!(text.contains(UNSEEN), is_told, "{text}");
+        assert!(is_told || text.contains("somebody holds"), "{text}");
+    }
+    outcome.holders.push(found(7, "daemon"));
+    outcome.ended = EndedBy::Deadline;
+    let text = told(&outcome);
+    assert!(
+        !text.contains(UNSEEN) && text.contains("by daemon (7)"),
+        "{text}"
+    );
 }
 
 #[test]
