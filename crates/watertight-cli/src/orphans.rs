@@ -16,7 +16,7 @@ const KILLS_MAX: u32 = 8;
 
 /// What other threads tell the one that waits.
 pub(crate) struct Asked {
-    is_command_over: AtomicBool,
+    is_command_over: Arc<AtomicBool>,
     /// How often somebody asked us to end.
     times: AtomicU32,
     /// The command's number; 0 before it is started.
@@ -115,7 +115,7 @@ impl Adoption {
         // One wake is enough: whoever is woken looks at everything.
         let (wake, wakes) = sync_channel(1);
         let asked = Asked {
-            is_command_over: AtomicBool::new(false),
+            is_command_over: Arc::default(),
             times: AtomicU32::new(0),
             command: AtomicU32::new(0),
             wake,
@@ -144,6 +144,11 @@ impl Adoption {
     /// The command's number: that child is not ours to reap.
     pub(crate) fn command_is(&self, pid: u32) {
         self.asked.command.store(pid, Ordering::SeqCst);
+    }
+
+    /// To be set as soon as the command is over, whoever holds its output then: from then on every signal is for us.
+    pub(crate) fn over(&self) -> &Arc<AtomicBool> {
+        &self.asked.is_command_over
     }
 
     /// The command is over: from now on every signal is for us.

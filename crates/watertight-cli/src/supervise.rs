@@ -251,7 +251,8 @@ fn perform(
             "the command was ended, for our terminal cannot be passed on to it: {error}"
         ))
     })?;
-    let outcome = child.communicate(limits(&streams)).wait();
+    let run = child.communicate(limits(&streams));
+    let outcome = run.tells_exit(adoption.over()).wait();
     // Before anything is said: our terminal is as it was.
     let unfed = meanwhile.and_then(Meanwhile::end);
     let outcome =

@@ -254,7 +254,7 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
             (
                 "129, 130, 131, 143",
                 "we were asked to end (SIGHUP, SIGINT or Ctrl-C, SIGQUIT or Ctrl-\\, SIGTERM), and ended it. In the foreground \
-                 of a terminal those two keys reach the command itself, and the exit code is what it makes of that. Asked a \
+                 of a terminal those two keys reach the command itself while it runs, and the exit code is what it makes of that. Asked a \
                  second time, we leave it no grace. SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM and SIGXCPU ask us to end, too: 128 + N",
             ),
         ]),

@@ -20,6 +20,7 @@ use link::Link;
 use outputs::Outputs;
 use rule::{Known, Next, Phase};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 use watertight_core::{Backend, Error, ErrorKind, Moment};
@@ -96,6 +97,8 @@ pub struct Communicate {
     timer: Option<TimerId>,
     holders: Vec<Found>,
     tree: Option<EndedTree>,
+    /// Whether the child was seen to be over, for another thread.
+    over: Option<Arc<AtomicBool>>,
 }
 
 impl Communicate {
@@ -131,6 +134,7 @@ impl Communicate {
             timer: None,
             holders: Vec::new(),
             tree: None,
+            over: None,
         }
     }
 
@@ -163,6 +167,9 @@ impl Communicate {
         };
         self.outputs
             .go_on(&child.driver, waker, looks, poll_exited)?;
+        if let Some(over) = self.over.as_ref().filter(|_| self.outputs.is_over()) {
+            over.store(true, Ordering::SeqCst);
+        }
         if let Some(terminal) = &self.terminal
             && self.outputs.is_left()
         {
@@ -478,6 +485,13 @@ impl Wait<Communicate> {
     /// ```
     pub fn on_lines(mut self, told: impl FnMut(OutputStream, &Line) + Send + 'static) -> Self {
         self.operation_mut().outputs.told.set_lines(Box::new(told));
+        self
+    }
+
+    /// Sets `over` when the child is seen to be over, whoever holds its output then. For the program, to which a key means another thing then.
+    #[doc(hidden)]
+    pub fn tells_exit(mut self, over: &Arc<AtomicBool>) -> Self {
+        self.operation_mut().over = Some(over.clone());
         self
     }
 }

@@ -85,6 +85,30 @@ fn ctrl_c_reaches_a_command_once() {
     }
 }
 
+/// The command is over, and whoever holds its output ignores the key, as all whom a shell without job control has in the background. So the key is
+/// for us, and ends the wait. What the holder says second is passed on behind the look that has found the command over.
+#[test]
+fn ctrl_c_ends_the_wait_for_whoever_holds_the_output() {
+    let command = r#"(until grep -q ") Z " /proc/$$/stat; do :; done
+            echo left
+            read -r line </dev/tty
+            echo "left $line"
+            exec sleep 1000) &
+        echo "holder $!"
+        exit 3"#;
+    let run = r#"trap : INT; watertight run --max-output 1M -- sh -c "$C"; echo "code $?""#;
+    let session = Session::start("sh", Path::new("."), run, command);
+    session.shows("holder ");
+    let holder = session.shows("\r\n");
+    session.shows("left\r\n");
+    session.types(b"again\n");
+    session.shows("left again\r\n");
+    session.types(b"\x03");
+    session.shows("code 130\r\n");
+    assert!(!is_running(holder.trim()));
+    assert_eq!(session.code(), Some(0));
+}
+
 /// Nobody has typed it: the command does not hear it, and we end that as on any other signal to us.
 #[test]
 fn an_interrupt_that_is_sent_to_a_run_in_the_foreground_ends_it() {
