@@ -526,7 +526,8 @@ impl Command {
 }
 
 impl From<process::Command> for Command {
-    /// Everything but the standard streams, which are set here.
+    /// Everything but the standard streams, which are set here, and on Windows the creation flags, which std does not show: they are set here,
+    /// too ([`creation_flags`](Self::creation_flags)).
     fn from(inner: process::Command) -> Self {
         Self {
             inner,
