@@ -116,6 +116,9 @@ struct Made {
 
 impl Command {
     /// A command that runs `program`, found as std finds it: a path with a separator as it stands, else in `PATH`.
+    ///
+    /// **Platform differences.** On Windows a name is looked for in this program's own folder and in the system's before `PATH`, never in the
+    /// current one, and without an extension it means an `.exe`: `npm` is not found where `npm.cmd` is.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         process::Command::new(program).into()
     }
