@@ -149,7 +149,7 @@ fn what_the_command_writes_to_a_closed_stream_of_ours_is_told_to_be_discarded() 
         ("--max-output 1M", ">out 2>&-", false, true),
         ("--max-output 1M", ">&- 2>err", true, false),
         ("--merge --max-output 1M", ">&- 2>err", true, true),
-        ("--tty", ">&- 2>err", true, true),
+        ("--tty", "</dev/null >&- 2>err", true, true),
     ] {
         let what = format!("{options} {streams}");
         let options = format!("--report json --report-to account {options}");
