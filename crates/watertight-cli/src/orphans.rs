@@ -11,8 +11,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 use watertight::{Found, Outcome, TreeEnd, orphans};
 
-/// How often those that live are killed: a kill reaches all descendants at once, and whoever slipped through comes to us with it.
-const KILLS_MAX: u32 = 8;
+/// How often those that live are killed: a kill reaches all descendants at once, and whoever slipped through comes to us with it. One that
+/// forks and ends at once, again and again, slips through every other time.
+const KILLS_MAX: u32 = 16;
 
 /// What other threads tell the one that waits.
 pub(crate) struct Asked {

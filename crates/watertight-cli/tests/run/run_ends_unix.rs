@@ -180,6 +180,29 @@ fn who_was_started_before_us_is_none_of_those_that_we_adopt() {
     }
 }
 
+/// It is another process at each look, for each forks and ends. Whoever is passed by is not gone. (It has our output, so this ends when the last
+/// one does, and that one says so.)
+#[test]
+fn who_forks_and_ends_again_and_again_is_ended_if_we_adopt_orphans() {
+    const MOVES: &str = r#"use POSIX;
+        $SIG{TERM} = "IGNORE";
+        for (1 .. 20000) { POSIX::_exit(0) if fork; setsid }
+        print "escaped\n""#;
+    let mut command = Command::new("setsid");
+    command
+        .args([EXE, "run", "--adopt-orphans", "--no-cgroup"])
+        .args(["--within", "500ms", "--grace", "1ms"])
+        .args(["--", "perl", "-e", MOVES])
+        .stdin(Stdio::null());
+    let output = command.output().unwrap();
+    if output.status.code() == Some(127) {
+        println!("skipped: there is no perl");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    assert_eq!(output.stdout, b"", "{}", stderr(&output));
+}
+
 /// The command is another user's, and we may not signal it although we are root's. It ends when its input does, which this test holds. (In
 /// a control group of its own it would be killed all the same.)
 #[test]

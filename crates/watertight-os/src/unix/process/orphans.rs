@@ -16,9 +16,15 @@ use crate::fault::fallible;
 use crate::process::{Found, Reaped, TreeEnd};
 use crate::unix::calls::lock;
 use crate::unix::classify::Call;
-use rustix::process::{Pid, getpid, set_child_subreaper};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid};
+use std::cmp::Reverse;
 use std::io;
 use std::sync::Mutex;
+
+/// How often it is looked for somebody whom the looks before have passed by. Whoever forks and ends at once, again and again, is another
+/// process at each look, and may be seen by none of several.
+const LOOKS_MAX: u32 = 128;
 
 /// Who was there before the adoption. An orphan keeps its number until it is reaped, so nobody reaps one while another thread signals it: who
 /// does either has this lock.
@@ -60,82 +66,160 @@ pub fn adopt() -> io::Result<()> {
     Ok(())
 }
 
-/// Reaps the orphans that have ended, and names those that live. `own` is the number of the child that this process has started
-/// itself, or 0 once that is reaped. A child that was there before the adoption is reaped too when it has ended, and else not named.
+/// Reaps the orphans that have ended, and names those that live. `own` is the number of the child that this process has started itself, or 0
+/// once that is reaped. A child that was there before the adoption is reaped too when it has ended, and else not named. With neither of these
+/// nobody is passed by: if nobody is named, there is nobody.
 ///
 /// # Errors
 /// The processes cannot be listed or not all of them be looked at, there is no descriptor to hold one by, or the system refuses to
-/// tell of one. Those that were seen before that are reaped.
+/// tell of one; or somebody is there whom no look finds. Those that were seen before that are reaped.
 pub fn reap(own: u32) -> io::Result<Vec<Found>> {
     let earlier = lock(&EARLIER);
-    let mut living = Vec::new();
-    let (children, failure) = seen(own)?;
-    for child in children {
-        if let Some((hold, _)) = hold(&child)?
-            && let (Reaped::Running, _) = hold.reap()?
-            && !earlier.has(&child)
-        {
-            living.push(child.found());
+    for _ in 0..LOOKS_MAX {
+        let looked = look(own, &earlier)?;
+        if !looked.living.is_empty() || looked.has_others || !has_child() {
+            return Ok(looked.living);
         }
     }
-    failure.map_or(Ok(living), Err)
+    let text =
+        "somebody is there whom no look finds: hidden from us, or another process at each look";
+    Err(io::Error::other(text))
+}
+
+/// What one look at this process's children has found.
+struct Looked {
+    /// The orphans that live.
+    living: Vec<Found>,
+    /// A child is there that is no orphan.
+    has_others: bool,
+}
+
+/// Looks once, and reaps who has ended.
+fn look(own: u32, earlier: &Earlier) -> io::Result<Looked> {
+    let mut looked = Looked {
+        living: Vec::new(),
+        has_others: own != 0,
+    };
+    let failure = for_each_child(own, |child| {
+        if let Some((hold, _)) = hold(child)?
+            && let (Reaped::Running, _) = hold.reap()?
+        {
+            if earlier.has(child) {
+                looked.has_others = true;
+            } else {
+                looked.living.push(child.found());
+            }
+        }
+        Ok(())
+    })?;
+    failure.map_or(Ok(looked), Err)
+}
+
+/// waitid, without waiting and without reaping: whether this process has any child. Without one it has no descendant either, for whoever
+/// loses its parent comes here. A question that fails in another way is no answer.
+fn has_child() -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let any = fallible("waitid (any)", Call::Spawn, || waitid(WaitId::All, options));
+    !matches!(any, Err(Errno::CHILD))
 }
 
 /// SIGTERM to the orphans and their descendants, and SIGCONT behind it.
 pub fn terminate(own: u32) -> TreeEnd {
-    end(own, |tree, hold| tree.terminate(hold, false, None))
+    let earlier = lock(&EARLIER);
+    let mut all = TreeEnd::default();
+    // All of them first: whoever ends by this leaves us its children, who were asked with it.
+    let mut children = Vec::new();
+    let failure = for_each_child(own, |child| {
+        children.push(child.clone());
+        Ok(())
+    });
+    for child in &children {
+        end(child, &earlier, &mut all, |hold| {
+            Tree::default().terminate(hold, false, None)
+        });
+    }
+    note(failure, all)
 }
 
 /// SIGKILL to the orphans and their descendants, which are stopped first. Waits a moment for their deaths; whoever a death has made
 /// an orphan meanwhile is there at the next call.
 pub fn kill(own: u32) -> TreeEnd {
-    end(own, |tree, hold| {
-        let mut end = tree.kill(hold, false, None);
-        tree.await_deaths(hold, &mut end, None);
-        end
-    })
-}
-
-fn end(own: u32, end_one: impl Fn(&mut Tree, &Hold) -> TreeEnd) -> TreeEnd {
     let earlier = lock(&EARLIER);
-    let mut all = TreeEnd::default();
-    let mut orphans = match seen(own) {
-        Ok((children, failure)) => {
-            all.error = failure;
-            children
+    let mut all = kill_once(own, &earlier);
+    for _ in 1..LOOKS_MAX {
+        let is_passed_by = all.signalled.is_empty() && all.left.is_empty() && all.error.is_none();
+        if !is_passed_by || !has_child() {
+            break;
         }
-        Err(error) => {
-            all.error = Some(error);
-            return all;
-        }
-    };
-    orphans.retain(|seen| !earlier.has(seen));
-    for orphan in orphans {
-        match hold(&orphan) {
-            Ok(Some((hold, Life::Running))) => {
-                let one = end_one(&mut Tree::default(), &hold);
-                all.signalled.extend(one.signalled);
-                all.left.extend(one.left);
-                all.error = all.error.or(one.error);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                all.left.push(orphan.found());
-                all.error.get_or_insert(error);
-            }
-        }
+        all = kill_once(own, &earlier);
     }
     all
 }
 
-/// The children of this process, but its own, and what first kept us from seeing a process that may be one.
-fn seen(own: u32) -> io::Result<(Vec<Seen>, Option<io::Error>)> {
+/// Each as soon as it is seen, before it can be somebody else.
+fn kill_once(own: u32, earlier: &Earlier) -> TreeEnd {
+    let mut all = TreeEnd::default();
+    let failure = for_each_child(own, |child| {
+        end(child, earlier, &mut all, |hold| {
+            let mut tree = Tree::default();
+            let mut end = tree.kill(hold, false, None);
+            tree.await_deaths(hold, &mut end, None);
+            end
+        });
+        Ok(())
+    });
+    note(failure, all)
+}
+
+/// Ends one of this process's children, if it is an orphan that lives.
+fn end(child: &Seen, earlier: &Earlier, all: &mut TreeEnd, end_one: impl FnOnce(&Hold) -> TreeEnd) {
+    if earlier.has(child) {
+        return;
+    }
+    match hold(child) {
+        Ok(Some((hold, Life::Running))) => {
+            let one = end_one(&hold);
+            all.signalled.extend(one.signalled);
+            all.left.extend(one.left);
+            all.error = all.error.take().or(one.error);
+        }
+        Ok(_) => {}
+        Err(error) => {
+            all.left.push(child.found());
+            all.error.get_or_insert(error);
+        }
+    }
+}
+
+/// With what kept us from seeing somebody, if something did.
+fn note(failure: io::Result<Option<io::Error>>, all: TreeEnd) -> TreeEnd {
+    let failure = failure.unwrap_or_else(Some);
+    TreeEnd {
+        error: all.error.or(failure),
+        ..all
+    }
+}
+
+/// Calls `act` with each child of this process but its own as soon as it is seen, the highest number first: who forks and ends at once
+/// has the newest, and not for long. What first kept us from seeing a process that may be one.
+fn for_each_child(
+    own: u32,
+    mut act: impl FnMut(&Seen) -> io::Result<()>,
+) -> io::Result<Option<io::Error>> {
     let this = getpid().as_raw_pid();
-    let Table {
-        mut seen, failure, ..
-    } = listing::all()?;
-    seen.retain(|seen| seen.parent == this && seen.pid.unsigned_abs() != own);
-    Ok((seen, failure))
+    let mut numbers = listing::numbers()?.collect::<io::Result<Vec<i32>>>()?;
+    numbers.sort_unstable_by_key(|number| Reverse(*number));
+    let mut failure = None;
+    for number in numbers {
+        match listing::asked(number) {
+            Ok(Some(seen)) if seen.parent == this && seen.pid.unsigned_abs() != own => act(&seen)?,
+            Ok(_) => {}
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    Ok(failure)
 }
 
 /// Takes hold of an orphan, if nobody has reaped it.
