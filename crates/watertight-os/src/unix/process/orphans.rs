@@ -141,26 +141,13 @@ pub fn terminate(own: u32) -> TreeEnd {
     note(failure, all)
 }
 
-/// SIGKILL to the orphans and their descendants, which are stopped first. Waits a moment for their deaths; whoever a death has made
-/// an orphan meanwhile is there at the next call.
+/// SIGKILL to the orphans and their descendants, which are stopped first, each orphan as soon as it is seen, before it can be another
+/// process. Waits a moment for their deaths; whoever a death has made an orphan meanwhile, or was passed by, is there at the next call.
 pub fn kill(own: u32) -> TreeEnd {
     let earlier = lock(&EARLIER);
-    let mut all = kill_once(own, &earlier);
-    for _ in 1..LOOKS_MAX {
-        let is_passed_by = all.signalled.is_empty() && all.left.is_empty() && all.error.is_none();
-        if !is_passed_by || !has_child() {
-            break;
-        }
-        all = kill_once(own, &earlier);
-    }
-    all
-}
-
-/// Each as soon as it is seen, before it can be somebody else.
-fn kill_once(own: u32, earlier: &Earlier) -> TreeEnd {
     let mut all = TreeEnd::default();
     let failure = for_each_child(own, |child| {
-        end(child, earlier, &mut all, |hold| {
+        end(child, &earlier, &mut all, |hold| {
             let mut tree = Tree::default();
             let mut end = tree.kill(hold, false, None);
             tree.await_deaths(hold, &mut end, None);
