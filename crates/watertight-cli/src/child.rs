@@ -6,6 +6,7 @@ use crate::child_status::{ChildStatus, EndedBy, InputKind};
 use crate::end::End;
 use crate::event::{Event, Mailbox};
 use crate::platform::{self, CommandLine};
+use crate::source_ending::note_tree;
 use crate::units::{base64_unless_texts, shown_names};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -96,11 +97,24 @@ fn registered(child: Child) -> Arc<Child> {
 
 /// Kills every child's tree: this program ends at once.
 pub(crate) fn kill_all() {
-    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    for child in running.iter().filter_map(Weak::upgrade) {
+    note_all();
+    for child in running() {
         // Nobody is left to be told.
         let _ = child.kill_tree();
     }
+}
+
+/// Has all children's trees looked at, before the first one is asked to end: the end of one may end another one (who writes into its
+/// pipe), and with that one all that leads to whoever is in a session of its own.
+fn note_all() {
+    for child in running() {
+        note_tree(Some(&child));
+    }
+}
+
+fn running() -> Vec<Arc<Child>> {
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    running.iter().filter_map(Weak::upgrade).collect()
 }
 
 /// One end's child, if it has one, and what is known about its ending.
@@ -240,6 +254,7 @@ impl ChildOfEnd {
         if self.stopped || self.is_ending || self.is_tree_ended {
             return;
         }
+        note_all();
         if self.status.is_none() {
             self.stopped = true;
             self.ended_by = EndedBy::Asked;
@@ -372,5 +387,40 @@ mod tests {
         of_end.note_let_go(Err(io::Error::other("it is refused")));
         let warning = of_end.status().unwrap().warning().unwrap();
         assert!(warning.ends_with(": it is refused"), "{warning}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn all_trees_are_looked_at_before_the_first_one_is_asked_to_end() {
+        use crate::unix_signals::AT_ONCE;
+        use rustix::event::{PollFd, PollFlags, poll};
+        use rustix::process::{Pid, PidfdFlags, pidfd_open};
+        let start = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).group(Group::Own);
+            let mut child = command.stdout(Output::piped()).spawn().unwrap();
+            let stdout = child.stdout.take().unwrap();
+            (registered(child), stdout)
+        };
+        let (asked, _its_output) = start("exec sleep 1000");
+        // The worker is in a session of its own: once the shell is over nothing leads to it.
+        let worker =
+            "setsid sh -c \"echo \\$\\$; exec sleep 1000 >/dev/null 2>&1\" & exec sleep 1000";
+        let (other, output) = start(worker);
+        let mut pid = [0; 16];
+        let bytes = output.receive(&mut pid).wait().unwrap();
+        let pid = std::str::from_utf8(&pid[..bytes]).unwrap().trim_end();
+        let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+        let worker = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let mut of_end = ChildOfEnd::default();
+        of_end.child = Some(asked);
+        of_end.stop(Instant::now());
+        other.kill().unwrap();
+        other.until_exit().wait().unwrap();
+        let left = other.kill_tree().left;
+        assert!(left.is_empty(), "{left:?}");
+        let mut over = [PollFd::new(&worker, PollFlags::IN)];
+        let answer = poll(&mut over, Some(&AT_ONCE));
+        assert_eq!(answer, Ok(1), "the worker lives on");
     }
 }
