@@ -296,19 +296,19 @@ impl Closing {
     pub(crate) fn close(self, is_whole: bool) -> Placed {
         // Of what is not whole nothing is claimed.
         let file = self.file.filter(|_| is_whole);
-        let is_synced = file.is_some();
-        let synced = file.map_or(Ok(()), |file| file.sync_all());
+        let synced = file.as_ref().map_or(Ok(()), File::sync_all);
         let synced = synced.map_err(|error| format!("cannot sync the file: {error}"));
         match self.placing {
             None => Placed {
                 error: synced.err(),
                 ..Placed::default()
             },
-            Some(Placing::Beside(partial)) if is_whole => partial.finish(synced, is_synced),
+            Some(Placing::Beside(partial)) if is_whole => partial.finish(synced, file.as_ref()),
             Some(Placing::Beside(partial)) => partial.leave(),
             Some(Placing::InPlace { reason, new_in }) => {
-                let folder = new_in.filter(|_| is_synced);
-                let result = synced.and_then(|()| folder.map_or(Ok(()), |one| sync_folder(&one)));
+                let folder = new_in.filter(|_| file.is_some());
+                let of_name = |folder: PathBuf| synced_name(&folder, platform::sync_folder);
+                let result = synced.and_then(|()| folder.map_or(Ok(()), of_name));
                 Placed {
                     how: Some(How::InPlace),
                     reason: Some(reason),
@@ -321,8 +321,8 @@ impl Closing {
 }
 
 impl Partial {
-    /// Every byte arrived: gives it its name.
-    fn finish(self, synced: Result<(), String>, is_synced: bool) -> Placed {
+    /// Every byte arrived: gives it its name. `file`: itself, if that is to be on the disk, too.
+    fn finish(self, synced: Result<(), String>, file: Option<&File>) -> Placed {
         let folder = self.names.folder().to_owned();
         let beside = self.names.partial();
         let partial = beside.display();
@@ -358,11 +358,8 @@ impl Partial {
                 ..Placed::default()
             };
         }
-        let synced = if is_synced {
-            sync_folder(&folder)
-        } else {
-            Ok(())
-        };
+        let sync = |file| synced_name(&folder, |folder| platform::sync_renamed(file, folder));
+        let synced = file.map_or(Ok(()), sync);
         Placed {
             how: Some(How::Renamed),
             error: synced.err(),
@@ -407,14 +404,14 @@ impl Partial {
     }
 }
 
-fn sync_folder(folder: &Path) -> Result<(), String> {
+/// A name in this folder is on the disk, if `sync` says so.
+fn synced_name(folder: &Path, sync: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), String> {
     let folder = if folder.as_os_str().is_empty() {
         Path::new(".")
     } else {
         folder
     };
-    platform::sync_folder(folder)
-        .map_err(|error| format!("cannot sync the folder {}: {error}", folder.display()))
+    sync(folder).map_err(|error| format!("cannot sync the folder {}: {error}", folder.display()))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ pub(crate) use crate::run_terminal::{Meanwhile, OurTerminal};
 pub(crate) use crate::unix_files::{
     appends, is_frozen, is_on_other_mount, is_system_name, is_unread_fifo, links, lock,
     lock_holder, open_options, open_to_write, private_options, rename, rename_new, resume_options,
-    sync_folder, take_over,
+    sync_folder, sync_renamed, take_over,
 };
 pub(crate) use crate::unix_outlook::{TELLS_ENDS, await_end, is_null, outlook, takes_an_end};
 pub(crate) use crate::unix_signals::{ENDING_SIGNALS, KeptSignals, watch_children, watch_signals};

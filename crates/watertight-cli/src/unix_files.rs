@@ -76,6 +76,11 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// fsync, likewise: the name that a file was given in this folder.
+pub(crate) fn sync_renamed(_: &File, folder: &Path) -> io::Result<()> {
+    sync_folder(folder)
+}
+
 /// rename: gives a file a name, and takes that away from what had it.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     rename_by(from, to, || std::fs::rename(from, to))

@@ -5,7 +5,7 @@ use crate::requests::Signal;
 pub(crate) use crate::windows_files::{
     appends, is_frozen, is_on_other_mount, is_system_name, is_unread_fifo, links, lock,
     lock_holder, open_options, open_to_write, private_options, rename, rename_new, resume_options,
-    sync_folder, take_over,
+    sync_folder, sync_renamed, take_over,
 };
 use console::Term;
 use same_file::Handle;
@@ -18,6 +18,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
 use watertight::{Child, TerminalSize};
+use winapi_util::file::typ;
 
 /// Whether `c:` begins a path.
 pub(crate) const HAS_DRIVES: bool = true;
@@ -186,9 +187,11 @@ pub(crate) fn character_device(_: &Metadata) -> Option<u64> {
     None
 }
 
-/// Nothing: std takes a pipe for a file here, and to sync it would be to wait for its reader.
-pub(crate) fn to_sync(_: &File) -> io::Result<Option<File>> {
-    Ok(None)
+/// GetFileType: a second handle to sync what this one leads to, if that is a file. std takes a pipe for one here, and to sync that would be to
+/// wait for its reader.
+pub(crate) fn to_sync(file: &File) -> io::Result<Option<File>> {
+    let is_file = typ(file)?.is_disk();
+    is_file.then(|| file.try_clone()).transpose()
 }
 
 /// GetStdHandle: an error, if this program was started without the standard stream of this number. What is written there goes nowhere then.
@@ -396,6 +399,16 @@ pub(crate) fn enlarge(_: &OwnedHandle) {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_behind_a_stream_can_be_synced_and_a_pipe_is_left_alone() {
+        let file = tempfile::tempfile().unwrap();
+        let copy = to_sync(&file).unwrap().expect("it is a file");
+        copy.sync_all().unwrap();
+        let (_reader, writer) = io::pipe().unwrap();
+        let pipe = File::from(OwnedHandle::from(writer));
+        assert!(to_sync(&pipe).unwrap().is_none());
+    }
 
     #[test]
     fn a_batch_file_is_one_however_its_name_is_written() {

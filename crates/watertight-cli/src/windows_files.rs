@@ -159,9 +159,14 @@ fn number_and_length(path: &Path) -> io::Result<((u64, u64), u64)> {
     Ok((number(&file)?, file.metadata()?.len()))
 }
 
-/// Nothing: the names in a folder cannot be synced by themselves.
+/// Nothing: the names in a folder cannot be synced by themselves. A file that was made here was synced behind that.
 pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// FlushFileBuffers, once more. What the file system has noted of a file goes to the disk with it (NTFS: its log), and so does its new name.
+pub(crate) fn sync_renamed(file: &File, _: &Path) -> io::Result<()> {
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -170,6 +175,17 @@ mod tests {
     use crate::renaming::probe::{rename_and_fail, with_file};
     use std::fs;
     use std::io::ErrorKind;
+
+    /// A file that is open gets its name, and what cannot be flushed is not on the disk: one that may only be read.
+    #[test]
+    fn a_renamed_file_is_flushed_once_more() {
+        let (_folder, from, to) = with_file();
+        let file = File::options().write(true).open(&from).unwrap();
+        rename(&from, &to).unwrap();
+        sync_renamed(&file, &to).unwrap();
+        let unwritable = File::open(&to).unwrap();
+        assert!(sync_renamed(&unwritable, &to).is_err());
+    }
 
     #[test]
     fn what_held_a_name_goes_and_nothing_else() {

@@ -1,8 +1,8 @@
 //! What a file has that a new one in its place would lack, on Windows: it is kept, or the file is written in place, or refused.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
-use crate::harness::{Run, file, folder_with, partial, run};
-use std::fs::{self, OpenOptions};
+use crate::harness::{Run, copy, file, folder_with, partial, run};
+use std::fs::{self, File, OpenOptions};
 use std::os::windows::fs::{MetadataExt, OpenOptionsExt, symlink_file};
 use std::os::windows::io::AsHandle;
 use std::path::{Path, PathBuf};
@@ -236,4 +236,23 @@ fn a_read_only_file_stays_as_it_is() {
     }
     // So that it can be removed.
     fs::set_permissions(&target, before).unwrap();
+}
+
+/// Flushed while it is open, given its name, and flushed again; a pipe is not, which would wait for its reader.
+#[test]
+fn what_can_be_synced_is_and_the_copy_is_well() {
+    let (folder, source, target, bytes) = with_old_file();
+    let new = folder.path().join("new");
+    for path in [&target, &new] {
+        let run = run(["--sync".to_owned(), file(&source), file(path)]).expect(0);
+        assert_eq!(run.destination(0)["how"], "renamed", "{}", run.report);
+        assert!(fs::read(path).unwrap() == bytes);
+    }
+    let to_ours = || copy(["--sync".to_owned(), file(&source), "-".to_owned()]);
+    let piped = Run::of(to_ours().output().unwrap()).expect(0);
+    assert!(piped.stdout == bytes);
+    let path = folder.path().join("out");
+    let output = File::create(&path).unwrap();
+    Run::of(to_ours().stdout(output).output().unwrap()).expect(0);
+    assert!(fs::read(&path).unwrap() == bytes);
 }
