@@ -30,7 +30,7 @@ impl Claimed {
                 // One that got its number since is ours.
                 let mut ours = files.iter().map(|(_, file)| file);
                 let handle = if ours.any(|file| platform::has_number(file, number)) {
-                    Err(cannot_use(end, address, "the number was free"))
+                    Err(cannot_use(end, address, number, "the number was free"))
                 } else {
                     inherited(end, address, number)
                 };
@@ -98,10 +98,25 @@ pub(crate) fn inherited(end: End, address: &Address, number: u32) -> Result<OsHa
     } else {
         watertight::inherited(number, direction).map_err(|error| error.to_string())
     };
-    opened.map_err(|error| cannot_use(end, address, &error))
+    opened.map_err(|error| cannot_use(end, address, number, &error))
 }
 
-fn cannot_use(end: End, address: &Address, error: &str) -> Failure {
-    let way_out = "is it open? Open it where this program is started, as in `3<file` or `3>file`";
+fn cannot_use(end: End, address: &Address, number: u32, error: &str) -> Failure {
+    let redirection = redirection(end, number);
+    let way_out =
+        format!("is it open? Open it where this program is started, as in `{redirection}`");
     (end, format!("cannot use {address}: {error}; {way_out}"))
+}
+
+/// How a shell opens this descriptor for the program that it starts.
+pub(crate) fn redirection(end: End, number: u32) -> String {
+    let (sign, default) = match end {
+        End::Destination(_) => ('>', 1),
+        End::Source => ('<', 0),
+    };
+    if number == default {
+        format!("{sign}file")
+    } else {
+        format!("{number}{sign}file")
+    }
 }

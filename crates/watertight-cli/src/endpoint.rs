@@ -3,7 +3,7 @@
 use crate::address::{Address, Place};
 use crate::child;
 use crate::child_status::InputKind;
-use crate::claimed::{Claimed, inherited};
+use crate::claimed::{Claimed, inherited, redirection};
 use crate::destination::{DestinationEnd, DestinationKind, Herald};
 use crate::end::{End, Failure, NotOpened};
 use crate::event::{Inbox, Mailbox};
@@ -227,15 +227,11 @@ fn cannot_adopt(end: End, address: &Address, error: &AdoptError) -> Failure {
 
 /// What to do about a descriptor that cannot be read, or cannot be written.
 fn open_the_other_way(end: End, number: u32) -> String {
-    let (purpose, sign, default) = match end {
-        End::Destination(_) => ("writing", '>', 1),
-        End::Source => ("reading", '<', 0),
+    let purpose = match end {
+        End::Destination(_) => "writing",
+        End::Source => "reading",
     };
-    let redirection = if number == default {
-        format!("{sign}file")
-    } else {
-        format!("{number}{sign}file")
-    };
+    let redirection = redirection(end, number);
     format!(
         "; is it open for {purpose}? Open it so where this program is started, as in `{redirection}`"
     )

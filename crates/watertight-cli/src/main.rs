@@ -142,19 +142,23 @@ fn code_of_loss(cli: &Cli) -> i32 {
 
 /// Does what is asked for. The exit code: a byte, but for a command's own (`run`).
 fn perform(cli: &Cli, leave: fn(i32)) -> i32 {
-    let refused = |text: String| {
-        let error = Cli::command().error(ErrorKind::ArgumentConflict, text);
-        complain(&error)
+    let refused = |subcommand: &str, text: String| {
+        let mut program = Cli::command();
+        // So that the usage below the error is this subcommand's.
+        program.build();
+        let command = program.find_subcommand_mut(subcommand);
+        let command = command.expect("its flags were parsed");
+        complain(&command.error(ErrorKind::ArgumentConflict, text))
     };
     match &cli.command {
         Task::Completions { shell } => i32::from(generate::completions(*shell)),
         Task::Copy(flags) => match flags.check() {
             Ok(()) => i32::from(run::copy(flags, leave)),
-            Err(text) => refused(text),
+            Err(text) => refused("copy", text),
         },
         Task::Run(flags) => match flags.check() {
             Ok(()) => supervise::run(flags),
-            Err(text) => refused(text),
+            Err(text) => refused("run", text),
         },
         Task::Man { subcommand } => i32::from(generate::man(subcommand.as_deref())),
     }

@@ -77,7 +77,10 @@ pub(crate) fn open(path: &Path, mode: FileMode) -> io::Result<OpenedFile> {
     if mode.exclusive {
         // A link that leads nowhere counts, too.
         return match std::fs::symlink_metadata(path) {
-            Ok(_) => Err(ErrorKind::AlreadyExists.into()),
+            Ok(_) => Err(io::Error::new(
+                ErrorKind::AlreadyExists,
+                "it is there already",
+            )),
             Err(_) => open_new(&options, path, mode),
         };
     }
@@ -477,6 +480,7 @@ mod tests {
         assert_eq!(fs::read(&beside).unwrap(), b"new");
         let error = open(&path, mode).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert!(error.to_string().contains("there already"), "{error}");
     }
 
     #[test]

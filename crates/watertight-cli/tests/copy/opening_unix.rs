@@ -223,16 +223,20 @@ fn a_source_that_grows_is_copied_to_its_end() {
 #[cfg(target_os = "linux")]
 fn a_descriptor_that_is_not_open_is_told_as_that() {
     let (folder, _, _) = folder_with(1000);
-    for line in [
-        "$W copy source fd:3 3>&-",
-        "$W copy source fd:3 fd:4 3>other 4>&-",
-        "$W copy fd:4 fd:3 4<source 3>&-",
-        "$W run --stdout fd:3 -- true 3>&-",
+    for (line, redirection) in [
+        ("$W copy source fd:3 3>&-", "`3>file`"),
+        ("$W copy source fd:3 fd:4 3>other 4>&-", "`4>file`"),
+        ("$W copy fd:4 fd:3 4<source 3>&-", "`3>file`"),
+        ("$W copy fd:3 target 3<&-", "`3<file`"),
+        ("$W copy - target <&-", "`<file`"),
+        ("$W copy source - >&-", "`>file`"),
+        ("$W run --stdout fd:3 -- true 3>&-", "`3>file`"),
     ] {
         let output = shell(folder.path(), line);
         let told = stderr(&output);
         assert_ne!(code(&output), Some(0), "{line}");
         assert!(told.contains("is it open?"), "{line}: {told}");
+        assert!(told.contains(redirection), "{line}: {told}");
     }
 }
 
