@@ -34,6 +34,9 @@ pub(crate) struct Counters {
 /// What is said of a destination whose child sees a clean end that it was not to see.
 const LOOKS_WHOLE: &str = "its command could not be ended, and whoever of it is left sees a clean end, as of a whole stream";
 
+/// What is said of a destination whose command may have opened its input once more, which a socket refuses.
+const SOCKET_REFUSED: &str = "its input is a socket, and a program that opens /dev/stdin itself cannot use one: try `,pipe` after the command";
+
 /// What became of the source.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct SourceReport {
@@ -207,6 +210,9 @@ impl Report {
             let is_as_it_was = one.given_up == Some(GivenUp::NotResumed);
             if let Some(partial) = one.partial.as_ref().filter(|_| !is_as_it_was) {
                 lines.push(format!("{}: what arrived is in {partial}", one.address));
+            }
+            if one.is_socket_refused() {
+                lines.push(format!("{}: {SOCKET_REFUSED}", one.address));
             }
         }
         lines.extend(self.warnings());
@@ -402,9 +408,7 @@ impl DestinationReport {
         let error = self.error.as_deref().filter(|_| !self.is_failure_ours);
         write_details(out, error, self.child.as_ref())?;
         if self.is_socket_refused() {
-            out.push_str(
-                "  hint         its input is a socket, and a program that opens /dev/stdin itself cannot use one: try `,pipe` after the command\n",
-            );
+            writeln!(out, "  hint         {SOCKET_REFUSED}")?;
         }
         Ok(())
     }

@@ -286,12 +286,14 @@ fn exit_codes_that_mean_well_are_named() {
 /// or many; it does help; and where the input is a pipe nothing is suggested.
 #[test]
 fn a_consumer_that_opens_its_socket_again_is_told_what_helps() {
-    const HINT: &str = "\n  hint         its input is a socket, and a program that opens /dev/stdin itself cannot use one: try `,pipe`";
+    const HINT: &str = "its input is a socket, and a program that opens /dev/stdin itself cannot use one: try `,pipe`";
     const OPENS_AGAIN: &str = "exec:sh -c \"cat /dev/stdin >part && mv part final\"";
     let (folder, source, bytes) = folder_with(3_000_000);
-    let text_of = |source: &str, consumer: &str, code| {
+    let told = |options: &[&str], source: &str, consumer: &str, code| {
         let output = Command::new(EXE)
-            .args(["copy", "--report", "text", source, consumer])
+            .arg("copy")
+            .args(options)
+            .args([source, consumer])
             .current_dir(folder.path())
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
@@ -301,6 +303,8 @@ fn a_consumer_that_opens_its_socket_again_is_told_what_helps() {
         assert_eq!(output.status.code(), Some(code), "{text}");
         text
     };
+    let text_of =
+        |source: &str, consumer: &str, code| told(&["--report", "text"], source, consumer, code);
     let helped = format!("{OPENS_AGAIN},pipe");
     let all = file(&source);
     let sources = [
@@ -310,7 +314,12 @@ fn a_consumer_that_opens_its_socket_again_is_told_what_helps() {
     for (source, count) in sources {
         let text = text_of(source, OPENS_AGAIN, 5);
         assert!(text.contains("No such device or address"), "{text}");
-        assert!(text.contains(HINT), "{text}");
+        assert!(text.contains(&format!("\n  hint         {HINT}")), "{text}");
+        let errors = told(&["--quiet"], source, OPENS_AGAIN, 5);
+        assert!(
+            errors.contains(&format!("{OPENS_AGAIN}: {HINT}")),
+            "{errors}"
+        );
         assert_eq!(committed(folder.path()), None);
         // The report for programs has the facts that this follows from.
         let run = run_in(folder.path(), &[source, OPENS_AGAIN]).expect(5);
