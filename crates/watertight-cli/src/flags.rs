@@ -47,6 +47,7 @@ pub(crate) struct CopyFlags {
         value_name = "DURATION",
         default_value = "5s",
         value_parser = units::some_duration,
+        requires = "slow",
         hide_short_help = true
     )]
     pub(crate) slow_after: Duration,

@@ -266,3 +266,17 @@ fn help_completions_and_the_manual_are_one_definition() {
     let unknown = Command::new(EXE).args(["man", "nothing"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2));
 }
+
+/// Nobody would be slow, whatever the time is.
+#[test]
+fn a_time_after_which_one_is_slow_needs_a_policy() {
+    let (folder, source, _) = folder_with(10);
+    let target = folder.path().join("target");
+    let run = run(["--slow-after", "3s", &file(&source), &file(&target)]).expect(2);
+    assert!(run.stderr.contains("--slow <POLICY>"), "{}", run.stderr);
+    assert!(!target.exists());
+    for policy in ["wait", "drop", "fail"] {
+        let slow = ["--slow", policy, "--slow-after", "1h", &file(&source)];
+        crate::harness::run(slow.into_iter().chain([file(&target).as_str()])).expect(0);
+    }
+}
