@@ -78,6 +78,7 @@ pub(crate) fn print_asked(text: &str) {
 fn say(text: &str, is_asked: bool) {
     let mut state = lock();
     if state.is_silent {
+        state.is_asked_lost |= is_asked;
         return;
     }
     state.push(text, is_asked);
@@ -99,15 +100,19 @@ pub(crate) fn offer(text: &str) {
     say_if_there_is_room(text, false);
 }
 
-/// Likewise, for what was asked for. That it is left out is no failure.
+/// Likewise, for what was asked for. That it is left out where much waits is no failure.
 pub(crate) fn offer_asked(text: &str) {
     say_if_there_is_room(text, true);
 }
 
 fn say_if_there_is_room(text: &str, is_asked: bool) {
     let mut state = lock();
+    if state.is_silent {
+        state.is_asked_lost |= is_asked;
+        return;
+    }
     let has_room = state.waiting.len() < OFFERED_UP_TO_BYTES;
-    if !state.is_silent && has_room && state.ensure_writer() {
+    if has_room && state.ensure_writer() {
         state.push(text, is_asked);
         drop(state);
         CHANGED.notify_all();

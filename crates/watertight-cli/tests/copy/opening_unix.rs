@@ -332,8 +332,9 @@ fn messages_never_get_into_the_data() {
     for line in [
         "$W copy source - >log 2>&1",
         "$W copy -q --report none source - >log 2>&1",
-        "$W copy --report json --progress always source - >log 2>&1",
+        "$W copy --progress always source - >log 2>&1",
         "$W copy --report-to account source - >log 2>&1",
+        "$W copy --hash --report-to account source - >log 2>&1",
         "$W copy source - 2>&1 | cat >log",
         "$W copy source - >>log 2>&1",
         "$W copy source log 2>log",
@@ -344,7 +345,7 @@ fn messages_never_get_into_the_data() {
         "$W copy source fd:2 2>log",
         "$W copy source fd:2 2>>log",
         "$W copy -q source fd:2 2>log",
-        "$W copy --report json --progress always source fd:2 2>log",
+        "$W copy --progress always source fd:2 2>log",
         "$W copy --report-to account source fd:2 2>log",
         "$W copy source other fd:2 2>&1 >/dev/null | cat >log",
         "$W copy \"exec:sh -c 'echo oops >&2; cat source'\" fd:2 2>log",
@@ -364,6 +365,30 @@ fn messages_never_get_into_the_data() {
         if line.contains("--report-to") {
             let account = fs::read_to_string(folder.path().join("account")).unwrap();
             assert!(account.contains("transferred  1000 bytes"), "{account}");
+        }
+    }
+}
+
+/// It is not in the data, and it is nowhere else: the data are whole, and the exit code tells of the rest.
+#[test]
+fn what_is_asked_for_where_only_data_may_be_is_no_success() {
+    for line in [
+        "{ $W copy OPTION source -; echo $? >code; } >log 2>&1",
+        "{ $W copy OPTION source fd:2; echo $? >code; } 2>log",
+        "{ $W copy OPTION source -; echo $? >code; } 2>&1 | cat >log",
+    ] {
+        for option in [
+            "--report json",
+            "--report text",
+            "--hash",
+            "--progress json",
+        ] {
+            let (folder, _, bytes) = folder_with(1000);
+            let line = line.replace("OPTION", option);
+            shell(folder.path(), &line);
+            let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+            assert_eq!(read("code"), b"1\n", "{line}");
+            assert!(read("log") == bytes, "{line}");
         }
     }
 }
