@@ -435,9 +435,14 @@ fn inspect(end: End, address: &Address, path: &Path) -> Result<Option<Metadata>,
     }
     let known = std::fs::metadata(path).ok();
     let wrong = match &known {
-        Some(known) if known.is_dir() => Some(
-            "it is a directory, and not one stream of bytes; name a file, or pack it with `tar cf - DIR`",
-        ),
+        Some(known) if known.is_dir() => Some(match end {
+            End::Destination(_) => {
+                "it is a directory, and not one stream of bytes; name a file in it, or unpack what comes with `exec:tar xf - -C DIR`"
+            }
+            End::Source => {
+                "it is a directory, and not one stream of bytes; name a file, or pack it with `tar cf - DIR`"
+            }
+        }),
         Some(known) if platform::is_socket(known) => Some(
             "it is a local socket, which cannot be opened like a file; `unix:` comes in a later version",
         ),

@@ -211,6 +211,7 @@ fn the_messages_are_as_they_are_written_down() {
         &["copy", "source", "missing/target"],
         &["copy", "source", "missing,create=no"],
         &["copy", ".", "target"],
+        &["copy", "source", "."],
         &["copy", "source", "source"],
         &["copy", "source", "fd:99"],
         &["copy", "source", "/dev/fd/99"],
