@@ -15,7 +15,7 @@ use crate::partial::Closing;
 use crate::paths::{Beginning, Paths, Patience};
 use crate::seal;
 use crate::source::{CHUNK_BYTES_MAX, SourceEnd};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::sync::Arc;
 use std::time::Duration;
 use watertight::{
@@ -294,7 +294,7 @@ fn take(
         }
         Place::Exec(_) | Place::Fifo(_) | Place::File(..) => {
             let opened = paths.slot(end).take().expect("every path is open by now");
-            let kind = if opened.metadata.is_file() {
+            let kind = if opened.metadata.as_ref().is_some_and(Metadata::is_file) {
                 DestinationKind::File
             } else {
                 DestinationKind::Peer

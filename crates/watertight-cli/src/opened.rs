@@ -8,7 +8,8 @@ use std::fs::{File, Metadata};
 /// A path that was opened.
 pub(crate) struct OpenedPath {
     pub(crate) file: File,
-    pub(crate) metadata: Metadata,
+    /// None: it is no file, and the system tells nothing of it (a device on Windows).
+    pub(crate) metadata: Option<Metadata>,
     /// There was no such file before.
     pub(crate) created: Option<Created>,
     /// Written is only behind what is there: it is not emptied.

@@ -100,20 +100,20 @@ fn open_existing(
     is_appended: bool,
     file: File,
 ) -> io::Result<OpenedFile> {
-    let metadata = file.metadata()?;
-    let names = if metadata.is_file() {
+    let metadata = platform::known(&file)?;
+    let names = if metadata.as_ref().is_some_and(Metadata::is_file) {
         Names::of(path)?
     } else {
         None
     };
     let left = left_beside(mode, names.as_ref());
     let beside = match (
-        decide(&facts(&file, &metadata, mode, names.as_ref())),
-        names,
+        decide(&facts(&file, metadata.as_ref(), mode, names.as_ref())),
+        names.zip(metadata),
     ) {
         (Some(reason), _) => Err(reason),
         (None, None) => Err(Reason::Descriptor),
-        (None, Some(names)) => make_beside(&file, &metadata, names, mode)?,
+        (None, Some((names, metadata))) => make_beside(&file, &metadata, names, mode)?,
     };
     Ok(match beside {
         Ok(opened) => OpenedFile {
@@ -137,14 +137,14 @@ fn open_existing(
     })
 }
 
-fn facts(file: &File, metadata: &Metadata, mode: FileMode, names: Option<&Names>) -> Facts {
+fn facts(file: &File, metadata: Option<&Metadata>, mode: FileMode, names: Option<&Names>) -> Facts {
     let is_its_name = |names: &Names| file_identity::is_at(file, &names.target());
     Facts {
         is_append: mode.append,
         is_in_place_asked: mode.in_place,
-        is_file: metadata.is_file(),
+        is_file: metadata.is_some_and(Metadata::is_file),
         is_descriptor: !names.is_some_and(is_its_name),
-        links: platform::links(file, metadata),
+        links: metadata.map_or(1, |known| platform::links(file, known)),
         is_on_other_mount: names
             .is_some_and(|names| platform::is_on_other_mount(file, names.folder())),
         is_folder_frozen: names.is_some_and(|names| platform::is_frozen(names.folder())),
@@ -277,10 +277,11 @@ impl Closing {
     pub(crate) fn new(
         placing: Placing,
         file: &File,
-        metadata: &Metadata,
+        metadata: Option<&Metadata>,
         is_synced: bool,
     ) -> io::Result<Self> {
-        let keeps = metadata.is_file() || platform::block_device(metadata).is_some();
+        let keeps = metadata
+            .is_some_and(|known| known.is_file() || platform::block_device(known).is_some());
         let file = (is_synced && keeps).then(|| file.try_clone()).transpose()?;
         let placing = Some(placing);
         Ok(Self { placing, file })
@@ -430,7 +431,7 @@ mod tests {
             created.keep();
         }
         let metadata = opened.file.metadata().unwrap();
-        Closing::new(opened.placing, &opened.file, &metadata, true).unwrap()
+        Closing::new(opened.placing, &opened.file, Some(&metadata), true).unwrap()
     }
 
     #[test]

@@ -275,10 +275,11 @@ impl Paths {
                 continue;
             };
             let is_overwritten = |opened: &&OpenedPath| {
-                opened.metadata.len() > 0 && opened.prefix.is_none() && !opened.is_appended
+                let file = opened.metadata.as_ref().filter(|known| known.is_file());
+                let has_bytes = file.is_some_and(|file| file.len() > 0);
+                has_bytes && opened.prefix.is_none() && !opened.is_appended
             };
-            let opened = self.destinations[index].as_ref().filter(is_overwritten);
-            if let Some(opened) = opened.filter(|opened| opened.metadata.is_file()) {
+            if let Some(opened) = self.destinations[index].as_ref().filter(is_overwritten) {
                 let file = opened
                     .file
                     .try_clone()
@@ -304,8 +305,8 @@ fn closing(opened: Option<&mut OpenedPath>, is_synced: bool) -> io::Result<Optio
         return Ok(None);
     };
     let placing = opened.placing.take();
-    let closing =
-        placing.map(|placing| Closing::new(*placing, &opened.file, &opened.metadata, is_synced));
+    let metadata = opened.metadata.as_ref();
+    let closing = placing.map(|placing| Closing::new(*placing, &opened.file, metadata, is_synced));
     closing.transpose()
 }
 
@@ -403,7 +404,7 @@ fn open_destination(address: &Address) -> Result<OpenedPath, String> {
 fn open_file(path: &Path, mode: FileMode) -> io::Result<OpenedPath> {
     let opened = partial::open(path, mode)?;
     Ok(OpenedPath {
-        metadata: opened.file.metadata()?,
+        metadata: platform::known(&opened.file)?,
         file: opened.file,
         created: opened.created,
         is_appended: opened.is_appended,
@@ -416,7 +417,7 @@ fn open_file(path: &Path, mode: FileMode) -> io::Result<OpenedPath> {
 /// What no file can be made for.
 fn as_it_is(file: File) -> io::Result<OpenedPath> {
     Ok(OpenedPath {
-        metadata: file.metadata()?,
+        metadata: platform::known(&file)?,
         file,
         created: None,
         is_appended: false,

@@ -168,15 +168,19 @@ fn open_once_read(path: &Path) -> io::Result<File> {
 }
 
 fn write(file: File, text: &str) -> io::Result<()> {
-    if file.metadata()?.is_file() {
+    if is_file(&file)? {
         file.set_len(0)?;
     }
     write_behind(file, text)
 }
 
+fn is_file(file: &File) -> io::Result<bool> {
+    Ok(platform::known(file)?.is_some_and(|known| known.is_file()))
+}
+
 /// Writes it where the file is.
 fn write_behind(mut file: File, text: &str) -> io::Result<()> {
-    if file.metadata()?.is_file() {
+    if is_file(&file)? {
         return file.write_all(text.as_bytes());
     }
     hand_over(&file, text.as_bytes())

@@ -56,6 +56,11 @@ pub(crate) const ACCOUNT_SIGNALS: &[i32] = &[SIGUSR1];
 ))]
 pub(crate) const ACCOUNT_SIGNALS: &[i32] = &[SIGUSR1, signal_hook::consts::SIGINFO];
 
+/// What is known of what is open here.
+pub(crate) fn known(file: &File) -> io::Result<Option<Metadata>> {
+    file.metadata().map(Some)
+}
+
 /// Whether this is a FIFO.
 pub(crate) fn is_fifo(metadata: &Metadata) -> bool {
     metadata.file_type().is_fifo()

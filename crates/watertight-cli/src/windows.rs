@@ -162,6 +162,13 @@ pub(crate) fn own_descriptor(_: &Path) -> Option<u32> {
     None
 }
 
+/// GetFileType: what is known of what is open here, if it is a file. Of a device (NUL, a console) the system tells std nothing, which would be an
+/// error, and std takes a pipe for a file.
+pub(crate) fn known(file: &File) -> io::Result<Option<Metadata>> {
+    let is_file = typ(file)?.is_disk();
+    is_file.then(|| file.metadata()).transpose()
+}
+
 /// Whether this is a FIFO.
 pub(crate) fn is_fifo(_: &Metadata) -> bool {
     false

@@ -28,6 +28,29 @@ fn an_empty_file_arrives_too() {
     assert_eq!(fs::read(&target).unwrap(), b"");
 }
 
+/// It is no file: nothing is made beside it, and nothing in its place.
+#[test]
+fn the_null_device_is_an_end_and_takes_the_report() {
+    let null = if cfg!(windows) { "NUL" } else { "/dev/null" };
+    let (folder, source, _) = folder_with(1000);
+    let source = file(&source);
+    let in_folder = |arguments: &[&str]| {
+        let mut command = copy(arguments);
+        Run::of(command.current_dir(folder.path()).output().unwrap()).expect(0)
+    };
+    let run = in_folder(&[&source, null]);
+    assert_eq!(run.count(0, "transferred"), 1000);
+    assert_eq!(run.destination(0)["in_place_reason"], "no_file");
+    let run = in_folder(&[null, "empty"]);
+    assert_eq!(run.bytes_read(), 0);
+    in_folder(&["--report-to", null, &source, "target"]);
+    let made = fs::read_dir(folder.path()).unwrap();
+    let made = made.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut made: Vec<String> = made.collect();
+    made.sort();
+    assert_eq!(made, ["empty", "source", "target"]);
+}
+
 #[test]
 fn standard_input_goes_to_standard_output() {
     let bytes = crate::harness::pattern(LARGE);
