@@ -54,7 +54,8 @@ fn folder() -> Option<TempDir> {
 fn committed_by_one_that_cannot_be_killed(options: &str) -> Option<Option<String>> {
     let folder = folder()?;
     let producer = "exec:sh -c 'echo first; read -r go <gate; exit 1'";
-    let script = "echo go >gate; cat >part && mv part final";
+    // What `cat` says of its end would come into the middle of the report.
+    let script = "echo go >gate; cat >part 2>/dev/null && mv part final";
     let consumer = format!("exec:{AS_ROOT} sh -c '{script}'{options}");
     // This waits for everybody who could write to standard error: the consumer is over then.
     let output = as_nobody(folder.path())

@@ -140,7 +140,8 @@ fn neither_a_request_nor_a_bound_ends_them() {
 #[test]
 fn an_output_that_ends_before_the_deadline_is_whole() {
     let _accounted = accounted();
-    let mut command = shell("(read line <&3; echo later) 3<&0 & echo now");
+    // The shell has its input as 3 first: what it starts in the background has none of its own.
+    let mut command = shell("exec 3<&0; (read line <&3; echo later) & echo now");
     command.stdin(Input::bytes("go\n"));
     let limits = Limits::new().after_exit(AfterExit::ToDeadline);
     let run = command.output(limits.within(PATIENCE)).unwrap();
