@@ -7,6 +7,7 @@ use crate::created::{Created, open_or_create};
 use crate::diagnostics;
 use crate::identity::Thing;
 use crate::last_reader::{LOOK_EVERY, LastReader, STUCK_AFTER};
+use crate::names::is_appended_elsewhere;
 use crate::platform;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -49,7 +50,8 @@ impl Drop for Made {
 
 /// Where the report goes.
 pub(crate) enum ReportFile {
-    /// A descriptor that this program was started with. It is written as it was opened, behind what is there.
+    /// What others write too: a descriptor that this program was started with, which is written as it was opened, or a file that another
+    /// process appends to. The report comes behind what is there.
     Inherited(File),
     Open(File),
     /// A FIFO that nobody had opened to read when it was looked at. It is opened when the report is there.
@@ -74,6 +76,12 @@ pub(crate) fn open_existing(path: &Path, claimed: &Claimed) -> Option<ReportFile
         // A pipe has no beginning, and is in non-blocking mode then. A socket cannot be opened.
         let opened = platform::open_to_write(path);
         return Some(opened.map_or(ReportFile::Inherited(inherited), ReportFile::Open));
+    }
+    let is_file = std::fs::metadata(path).is_ok_and(|known| known.is_file());
+    if is_file && is_appended_elsewhere(path) {
+        // Emptied, it would lack what that process has said.
+        let appended = platform::open_options().append(true).open(path);
+        return appended.ok().map(ReportFile::Inherited);
     }
     match platform::open_to_write(path) {
         Ok(file) => Some(ReportFile::Open(file)),

@@ -180,6 +180,39 @@ fn a_report_on_a_descriptor_comes_behind_what_is_there() {
     }
 }
 
+/// A log of another process is not emptied. One that is overwritten is, as by the shell.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_on_another_processs_descriptor_comes_behind_what_is_there_if_that_one_appends() {
+    for task in ["copy source target", "run -- true"] {
+        for (is_appended, kept) in [(true, "before\n"), (false, "")] {
+            let (folder, _, _) = folder_with(1000);
+            let log = folder.path().join("log");
+            fs::write(&log, "before\n").unwrap();
+            let mut options = File::options();
+            let opened = options.write(true).append(is_appended).open(&log).unwrap();
+            let mut holder = Command::new("cat");
+            holder.stdin(Stdio::piped()).stdout(opened);
+            let mut holder = holder.spawn().unwrap();
+            symlink(
+                format!("/proc/{}/fd/1", holder.id()),
+                folder.path().join("link"),
+            )
+            .unwrap();
+            let (task, rest) = task.split_once(' ').unwrap();
+            let line = format!("exec \"$W\" {task} --report json --report-to link {rest}");
+            let mut child = start(folder.path(), &line);
+            assert_eq!(wait_with_patience(&mut child).code(), Some(0), "{line}");
+            drop(holder.stdin.take());
+            assert!(holder.wait().unwrap().success());
+            let text = fs::read_to_string(&log).unwrap();
+            let report = text.strip_prefix(kept).unwrap_or_else(|| panic!("{text}"));
+            let report: Value = serde_json::from_str(report).unwrap();
+            assert_eq!(report["exit_code"], 0, "{line}: {text}");
+        }
+    }
+}
+
 /// It cannot be opened by its name.
 #[test]
 fn a_report_goes_to_a_socket_that_is_standard_output() {
