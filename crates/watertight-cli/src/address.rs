@@ -215,11 +215,13 @@ struct Options {
 impl Options {
     fn parse(texts: &[Vec<u8>]) -> Result<Self, String> {
         let mut options = Self::default();
+        let mut given: Vec<String> = Vec::new();
         let mut is_list = false;
         for text in texts {
             let text = String::from_utf8_lossy(text);
             let code = |text: &str| text.parse::<i32>().ok();
-            let (listed, was_list) = (code(&text), std::mem::take(&mut is_list));
+            let was_list = std::mem::take(&mut is_list);
+            let listed = code(&text).filter(|_| was_list);
             match &*text {
                 "append" => options.mode.append = true,
                 "create=no" => options.mode.must_exist = true,
@@ -228,7 +230,7 @@ impl Options {
                 "inplace" => options.mode.in_place = true,
                 "pipe" => options.exec.plain_pipe = true,
                 "resume" => options.mode.resume = true,
-                _ if was_list && listed.is_some() => {
+                _ if listed.is_some() => {
                     options.exec.ok.extend(listed);
                     is_list = true;
                 }
@@ -244,6 +246,9 @@ impl Options {
                         "`{text}` after a comma is no option (files have append, create=no, exclusive, inplace, resume, commands pipe and ok=CODES); a comma that belongs to the name or command is written twice: `,,`"
                     ));
                 }
+            }
+            if listed.is_none() {
+                note_given(&mut given, &text)?;
             }
             let is_of_commands = is_list || text == "pipe";
             let first = if is_of_commands {
@@ -286,6 +291,19 @@ impl Options {
             _ => Ok(()),
         }
     }
+}
+
+/// Notes that an option is given. A second one would win silently, or say the contrary.
+fn note_given(given: &mut Vec<String>, option: &str) -> Result<(), String> {
+    let name = option.split_once('=').map_or(option, |(name, _)| name);
+    if given.iter().all(|known| known != name) {
+        given.push(name.to_owned());
+        return Ok(());
+    }
+    Err(match name {
+        "ok" => "`ok` is given twice; write all exit codes in one list, as in `ok=0,1`".to_owned(),
+        _ => format!("`{name}` is given twice; leave one of them out"),
+    })
 }
 
 /// The value and its options; `,,` is a comma of the value.
@@ -442,6 +460,27 @@ mod tests {
         }
         assert!(source("a,append").unwrap_err().contains("for destinations"));
         assert!(source("a,resume").unwrap_err().contains("for destinations"));
+    }
+
+    #[test]
+    fn an_option_that_is_given_twice_is_refused() {
+        for twice in [
+            "a,append,append",
+            "a,create=no,create=yes",
+            "a,create=yes,inplace,create=yes",
+            "exec:a,ok=1,ok=0",
+            "exec:a,ok=0,1,pipe,ok=2",
+            "exec:a,pipe,pipe",
+        ] {
+            let told = destination(twice).unwrap_err();
+            assert!(told.contains("is given twice"), "{twice}: {told}");
+        }
+        let listed = Address::source(OsStr::new("exec:a,ok=0,1,2")).unwrap();
+        assert_eq!(listed.exec.ok, [0, 1, 2]);
+        // A number is an exit code behind one only.
+        assert!(source("exec:a,ok=0,pipe,1").is_err());
+        let told = source("exec:a,ok=1,ok=0").unwrap_err();
+        assert!(told.contains("`ok=0,1`"), "{told}");
     }
 
     #[test]
