@@ -32,7 +32,7 @@ pub(crate) struct Counters {
 }
 
 /// What is said of a destination whose child sees a clean end that it was not to see.
-const LOOKS_WHOLE: &str = "its command could not be ended, and whoever of it is left sees a clean end, as of a whole stream";
+const LOOKS_WHOLE: &str = "not all of its command could be ended, and whoever of it is left sees a clean end, as of a whole stream";
 
 /// What is said of a destination whose command may have opened its input once more, which a socket refuses.
 const SOCKET_REFUSED: &str = "its input is a socket, and a program that opens /dev/stdin itself cannot use one: try `,pipe` after the command";

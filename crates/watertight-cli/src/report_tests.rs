@@ -553,7 +553,7 @@ fn a_cut_stream_that_looks_whole_to_a_child_is_told() {
         text.contains("; given up: the stream was cut short\n"),
         "{text}"
     );
-    let told = "its command could not be ended, and whoever of it is left sees a clean end, as of a whole stream";
+    let told = "not all of its command could be ended, and whoever of it is left sees a clean end, as of a whole stream";
     assert!(
         text.contains(&format!("\n  input        a plain pipe; {told}\n")),
         "{text}"

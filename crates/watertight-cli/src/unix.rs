@@ -17,6 +17,7 @@ pub(crate) use crate::unix_stderr::{
 pub(crate) use crate::unix_words::{
     CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string, own_descriptor,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGUSR1, SIGXFSZ};
 use std::fs::{File, Metadata};
@@ -190,16 +191,25 @@ pub(crate) fn look_at_standard<T>(number: u32, look: impl FnOnce(&File) -> Optio
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 256 * 1024;
 
-/// Whether a write to it would not wait. poll takes no lock of a pipe's.
+/// Whether a write to it would not wait.
 pub(crate) fn has_room(end: &OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    polled(end).is_some_and(|seen| seen.contains(PollFlags::OUT))
+}
+
+/// Whether somebody has the reading end of this pipe open.
+pub(crate) fn has_reader(end: &OwnedFd) -> bool {
+    polled(end).is_some_and(|seen| !seen.intersects(PollFlags::ERR | PollFlags::HUP))
+}
+
+/// What is so of a writing end now. poll takes no lock of a pipe's.
+fn polled(end: &OwnedFd) -> Option<PollFlags> {
     let mut polled = [PollFd::new(end, PollFlags::OUT)];
     let at_once = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    let is_ready = poll(&mut polled, Some(&at_once)).is_ok_and(|ready| ready > 0);
-    is_ready && polled[0].revents().contains(PollFlags::OUT)
+    poll(&mut polled, Some(&at_once)).ok()?;
+    Some(polled[0].revents())
 }
 
 /// Enlarges the pipe that this is an end of, if it is one and smaller.

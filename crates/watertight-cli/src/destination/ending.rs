@@ -175,14 +175,22 @@ impl Destination {
         }
     }
 
-    /// The consumer is gone: so may its input be. `may_live`: somebody of it could not be ended, and is waited for no longer. Where no sign
-    /// tells a cut stream from a whole one, it takes this one for whole: that cannot be kept from it, only told.
+    /// The consumer is gone: so may its input be. `may_live`: somebody of it could not be ended, and is waited for no longer. Somebody who has
+    /// left its tree is not seen there, but has the pipe open still. Where no sign tells a cut stream from a whole one, they take this one for
+    /// whole: that cannot be kept from them, only told.
     pub(crate) fn close_condemned(&mut self, may_live: bool, now: Instant) {
         if std::mem::take(&mut self.is_condemned) && self.receipt.is_none() {
-            self.looks_whole = may_live && self.input == Some(InputKind::Pipe);
+            let is_plain = self.input == Some(InputKind::Pipe);
+            self.looks_whole = is_plain && (may_live || self.has_reader());
             self.abandoned_at = Some(now + ANSWER_WITHIN);
             self.aside("abort", abort);
         }
+    }
+
+    /// Whether somebody has the other end of its pipe open.
+    fn has_reader(&self) -> bool {
+        let copy = self.writer.try_clone_handle();
+        copy.is_ok_and(|copy| platform::has_reader(&copy))
     }
 
     /// Stops it now.

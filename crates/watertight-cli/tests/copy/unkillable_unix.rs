@@ -1,4 +1,5 @@
-//! A consumer that the copy may not end, for it has become another user: nothing but its input can tell it that the stream is cut.
+//! A consumer that the copy may not end, for it has become another user, or cannot find, for it has left its tree: nothing but its input can
+//! tell it that the stream is cut.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
 use crate::harness::{EXE, Run, is_installed};
@@ -83,4 +84,39 @@ fn a_consumer_that_cannot_be_killed_reads_an_error_and_no_end() {
             assert_eq!(plain.as_deref(), Some("first\n"));
         }
     });
+}
+
+/// The producer fails once somebody reads the consumer's input who has a session of its own and has lost its parent. Whether that one
+/// commits.
+#[cfg(target_os = "linux")]
+fn is_committed_by_one_that_left(options: &str) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let made = Command::new("mkfifo").arg(folder.join("gate")).status();
+    assert!(made.unwrap().success());
+    fs::write(
+        folder.join("leave"),
+        "echo go >gate; cat >part && mv part final\n",
+    )
+    .unwrap();
+    let producer = "exec:sh -c 'echo first; read -r go <gate; exit 1'";
+    let consumer = format!("exec:sh -c 'setsid -f sh leave; exec cat >/dev/null'{options}");
+    // This waits for everybody who could write to standard error: the one that left is over then.
+    let output = Command::new("setsid")
+        .args([EXE, "copy", "--report", "json", producer, &consumer])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output();
+    let run = Run::of(output.unwrap()).expect(8);
+    let looks_whole = &run.destination(0)["looks_whole"];
+    assert_eq!(*looks_whole, options == ",pipe", "{}", run.report);
+    folder.join("final").exists()
+}
+
+/// No look at the tree finds it: that its pipe is open still tells of it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_consumer_that_has_left_its_tree_reads_an_error_or_the_report_tells_of_it() {
+    assert!(!is_committed_by_one_that_left(""));
+    assert!(is_committed_by_one_that_left(",pipe"));
 }
