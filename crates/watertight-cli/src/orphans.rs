@@ -15,6 +15,9 @@ use watertight::{Found, Outcome, TreeEnd, orphans};
 /// forks and ends at once, again and again, slips through every other time.
 const KILLS_MAX: u32 = 16;
 
+/// Who is not seen when the system does not tell of processes any more.
+const UNSEEN: &str = "whoever it has left behind";
+
 /// What other threads tell the one that waits.
 pub(crate) struct Asked {
     is_command_over: Arc<AtomicBool>,
@@ -75,6 +78,8 @@ pub(crate) struct SeenOff {
     pub(crate) killed: Vec<Found>,
     /// Who is still there.
     pub(crate) left: Vec<Found>,
+    /// Who could not be looked for.
+    pub(crate) unseen: Option<&'static str>,
     pub(crate) error: Option<String>,
 }
 
@@ -137,7 +142,7 @@ impl Adoption {
         if !flags.adopt_orphans {
             return Ok(());
         }
-        orphans::adopt()?;
+        orphans::adopt().map_err(|error| cannot_adopt(&error))?;
         let asked = self.asked();
         platform::watch_children(move || asked.note_ends())
     }
@@ -172,6 +177,7 @@ impl Adoption {
         if let Err(error) = self.try_see_off(flags, begun, outcome, own, &mut seen_off) {
             let text = format!("whoever it left behind cannot be found: {error}");
             seen_off.error.get_or_insert(text);
+            seen_off.unseen = Some(UNSEEN);
         }
         seen_off
     }
@@ -227,6 +233,12 @@ impl Adoption {
             };
         }
     }
+}
+
+/// The error says what is missing, and this what to do.
+fn cannot_adopt(error: &io::Error) -> io::Error {
+    let text = format!("--adopt-orphans would find nobody: {error}; mount /proc, or leave it out");
+    io::Error::new(error.kind(), text)
 }
 
 /// Adds everybody once.

@@ -119,7 +119,7 @@ pub(crate) struct RunReport {
     killed: Vec<Somebody>,
     /// Who is left of those, or may be of the tree and was not signalled.
     left: Vec<Somebody>,
-    /// Who of the tree is in none of these lists, should there be one; nothing, if nobody was to be ended.
+    /// Who of the tree is in none of these lists, should there be one; nothing, if nobody was to be ended or waited for.
     unseen: Option<&'static str>,
     errors: Vec<String>,
 }
@@ -223,6 +223,7 @@ impl RunReport {
                 }
             }
         }
+        self.unseen = seen_off.unseen.or(self.unseen);
         self.errors.extend(seen_off.error.clone());
     }
 

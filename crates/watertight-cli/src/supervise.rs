@@ -138,9 +138,10 @@ fn supervise(
     let ended = seen_off.ending.unwrap_or_else(|| ending(&outcome));
     let signal = heard.signal.load(Ordering::SeqCst);
     let is_all_through = outputs.is_all_through() && unfed.is_none() && !has_failed(&outcome);
+    let is_all_done = is_all_through && seen_off.unseen.is_none();
     let code = match exit_code(ended, &outcome, signal) {
-        // The command meant well, and what it said did not get through.
-        0 if !is_all_through => OURS,
+        // The command meant well, and what it said did not get through, or whoever it left behind could not be waited for.
+        0 if !is_all_done => OURS,
         code => code,
     };
     let beside = Beside {

@@ -257,6 +257,22 @@ fn who_may_not_be_killed_is_told_to_be_left() {
     assert!(told.contains(&format!("({})", pid.trim())), "{told}");
 }
 
+/// Runs a line of shell in namespaces of its own.
+fn unshare(namespaces: &str, line: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args([namespaces, "sh", "-c", line]);
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// The namespaces in which this can be mounted: as root, or as one who is root in a user namespace.
+fn namespaces_with(mounted: &str) -> Option<&'static str> {
+    ["-m", "-rm"].into_iter().find(|namespaces| {
+        let tried = unshare(namespaces, mounted).output();
+        tried.is_ok_and(|output| output.status.success())
+    })
+}
+
 /// A file system of our own over that of the control groups, with a counter that rises while the command runs.
 #[test]
 fn the_out_of_memory_killer_is_named_where_it_may_have_ended_the_command() {
@@ -265,18 +281,7 @@ fn the_out_of_memory_killer_is_named_where_it_may_have_ended_the_command() {
     let line = format!(
         "{MOUNTED} && echo oom_kill 5 >$COUNTER && exec \"$W\" run $OPTIONS --report json -- sh -c \"$SCRIPT\""
     );
-    let unshare = |namespaces: &str, line: &str| {
-        let mut command = Command::new("unshare");
-        command.args([namespaces, "sh", "-c", line]);
-        command.stdin(Stdio::null()).stderr(Stdio::piped());
-        command
-    };
-    // As root, or as one who is root in a user namespace.
-    let may = |namespaces: &&str| {
-        let tried = unshare(namespaces, MOUNTED).output();
-        tried.is_ok_and(|output| output.status.success())
-    };
-    let Some(namespaces) = ["-m", "-rm"].into_iter().find(may) else {
+    let Some(namespaces) = namespaces_with(MOUNTED) else {
         println!("skipped: nobody here may mount, or the control groups are the first version's");
         return;
     };
@@ -305,4 +310,66 @@ fn the_out_of_memory_killer_is_named_where_it_may_have_ended_the_command() {
         let is_killed = report["exit_code"] == 137 || report["signal"] == 9;
         assert!(is_killed || script.ends_with('3'), "{report}");
     }
+}
+
+/// Hides /proc, by a file system of our own over it.
+const HIDE: &str = "mount -t tmpfs none /proc 2>/dev/null";
+
+/// Before the command is started, or by the command itself.
+#[test]
+fn orphans_that_nobody_can_find_are_told_of_and_no_success() {
+    let Some(namespaces) = namespaces_with(HIDE) else {
+        println!("skipped: nobody here may mount");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let line = "eval \"$BEFORE\"; exec \"$W\" run --adopt-orphans --report json --report-to report -- sh -c \"$SCRIPT\"";
+    for (before, script, ending) in [
+        (HIDE, "echo >ran".to_owned(), "not_started"),
+        (":", HIDE.to_owned(), "itself"),
+        (":", format!("{HIDE}; exit 3"), "itself"),
+    ] {
+        let output = unshare(namespaces, line)
+            .env("W", EXE)
+            .env("BEFORE", before)
+            .env("SCRIPT", &script)
+            .current_dir(&folder)
+            .output()
+            .unwrap();
+        let code = if script.ends_with('3') { 3 } else { 125 };
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        let report = std::fs::read_to_string(folder.path().join("report")).unwrap();
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(report["ending"], ending, "{report}");
+        assert_eq!(report["unseen"].is_string(), ending == "itself", "{report}");
+        for told in [report["errors"][0].as_str().unwrap(), stderr(&output)] {
+            assert!(told.contains("/proc does not show"), "{told}");
+        }
+    }
+    // The command that was not run.
+    assert!(!folder.path().join("ran").exists());
+}
+
+/// In a pid namespace of our own the numbers of the /proc outside are other processes'.
+#[test]
+fn orphans_are_not_looked_for_among_the_processes_of_another_namespace() {
+    let run = |namespaces: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(namespaces);
+        command.args([EXE, "run", "--adopt-orphans", "--", "true"]);
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    let forms: [&[&str]; 2] = [&["-pf"], &["-rpf"]];
+    let can = |form: &&&[&str]| {
+        let mut command = Command::new("unshare");
+        let tried = command.args(**form).arg("true").output();
+        tried.is_ok_and(|output| output.status.success())
+    };
+    let Some(form) = forms.iter().find(can) else {
+        println!("skipped: nobody here may have a pid namespace");
+        return;
+    };
+    let output = run(form);
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    assert!(stderr(&output).contains("another pid namespace's"));
 }

@@ -5,8 +5,14 @@ use crate::process::Found;
 use crate::unix::classify::Call;
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::ReadDir;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Why nobody is looked for.
+const NOT_OURS: &str =
+    "/proc does not show this process: it is not mounted, or it is another pid namespace's";
 
 /// One process, as it was when it was looked at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -62,11 +68,28 @@ pub(super) fn all() -> io::Result<Table> {
 
 /// The number of every process that can be seen.
 pub(super) fn numbers() -> io::Result<impl Iterator<Item = io::Result<i32>>> {
-    let entries = fallible("open (/proc)", Call::Open, || std::fs::read_dir("/proc"))?;
+    let entries = fallible("open (/proc)", Call::Open, opened)?;
     Ok(entries.filter_map(|entry| match entry {
         Ok(entry) => entry.file_name().to_str()?.parse().ok().map(Ok),
         Err(error) => Some(Err(error)),
     }))
+}
+
+/// open of /proc and readlink of its `self`. A folder where nothing is mounted has nobody in it, and in that of another pid namespace our
+/// numbers are other processes': neither is taken for an answer.
+fn opened() -> io::Result<ReadDir> {
+    let entries = std::fs::read_dir("/proc")?;
+    let number = std::process::id().to_string();
+    match std::fs::read_link("/proc/self") {
+        Ok(this) if this == Path::new(&number) => Ok(entries),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(_) | Err(_) => Err(io::Error::new(ErrorKind::NotFound, NOT_OURS)),
+    }
+}
+
+/// Whether processes can be looked for.
+pub(super) fn can_be_looked_at() -> io::Result<()> {
+    numbers().map(drop)
 }
 
 /// The process of this number, if one is known.
