@@ -1,12 +1,13 @@
 //! What the program does to what it opens and to what it was started with: nothing that would show outside.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
-use crate::harness::{EXE, Run, file, folder_with, run, strace};
+use crate::harness::{EXE, Run, copy, file, folder_with, run, strace};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -199,4 +200,77 @@ fn a_block_device_is_synced() {
     let log = fs::read_to_string(&log).unwrap();
     assert_eq!(log.matches("fsync(").count(), 1, "{log}");
     assert!(fs::read(&disk).unwrap().starts_with(&bytes));
+}
+
+/// What goes past the cache: only whole blocks can be read or written, out of and into aligned memory (O_DIRECT).
+fn direct(options: &mut OpenOptions, path: &Path) -> Option<File> {
+    let opened = options
+        .custom_flags(OFlags::DIRECT.bits().cast_signed())
+        .open(path);
+    if opened.is_err() {
+        println!("skipped: this file system has no O_DIRECT");
+    }
+    opened.ok()
+}
+
+/// Its position is shared, as `(copy …; cat) <&9` shares it: what was not copied is left for others.
+#[test]
+fn a_file_that_is_read_past_the_cache_is_copied_whole_from_any_position() {
+    let (folder, source, bytes) = folder_with(300_123);
+    let target = folder.path().join("target");
+    let cases: [(&[&str], Option<usize>); 4] = [
+        (&["--hash"], None),
+        (&["--stable"], None),
+        (&[], None),
+        (&["--stable", "--limit", "100001"], Some(100_001)),
+    ];
+    for (options, limit) in cases {
+        for at in [0, 777, 4096, 300_000, 300_123] {
+            let Some(mut opened) = direct(File::options().read(true), &source) else {
+                return;
+            };
+            opened.seek(SeekFrom::Start(at as u64)).unwrap();
+            let mut command = copy(options);
+            command.args(["-", &file(&target)]);
+            let output = command.stdin(opened.try_clone().unwrap()).output();
+            let run = Run::of(output.unwrap()).expect(0);
+            let expected =
+                &bytes[at..limit.map_or(bytes.len(), |limit| bytes.len().min(at + limit))];
+            assert!(fs::read(&target).unwrap() == expected, "{}", run.report);
+            let behind = opened.stream_position().unwrap();
+            assert_eq!(behind, (at + expected.len()) as u64, "{}", run.report);
+        }
+    }
+}
+
+/// Whoever else has the descriptor goes on behind what was copied, and in the mode that it was opened in.
+#[test]
+fn a_file_that_is_written_past_the_cache_gets_every_byte_at_its_position() {
+    let (folder, source, bytes) = folder_with(300_123);
+    let target = folder.path().join("target");
+    for options in [&["--hash"][..], &["--stable"], &[]] {
+        for is_appended in [false, true] {
+            fs::write(&target, b"before").unwrap();
+            let mut opening = File::options();
+            opening.append(is_appended).write(true);
+            let Some(mut opened) = direct(&mut opening, &target) else {
+                return;
+            };
+            if !is_appended {
+                opened.seek(SeekFrom::End(0)).unwrap();
+            }
+            for _ in 0..2 {
+                let mut command = copy(options);
+                command.args([&file(&source), "-"]);
+                let output = command.stdout(opened.try_clone().unwrap()).output();
+                Run::of(output.unwrap()).expect(0);
+            }
+            let expected = [b"before", &bytes[..], &bytes[..]].concat();
+            assert!(fs::read(&target).unwrap() == expected, "{is_appended}");
+            let behind = opened.stream_position().unwrap();
+            assert_eq!(behind, expected.len() as u64, "{is_appended}");
+            let flags = rustix::fs::fcntl_getfl(&opened).unwrap();
+            assert!(flags.contains(OFlags::DIRECT), "{is_appended}");
+        }
+    }
 }

@@ -215,7 +215,7 @@ impl Shared {
         }
     }
 
-    /// read, after poll where it could wait.
+    /// read, after poll where it could wait. What O_DIRECT refuses is read around it.
     fn read(&self, fd: &OwnedFd, kind: Kind, bytes_max: usize) -> Outcome {
         let mut data = Vec::with_capacity(bytes_max);
         loop {
@@ -223,7 +223,17 @@ impl Shared {
                 return given_up;
             }
             let spare = rustix::buffer::spare_capacity(&mut data);
-            match fallible("read", Call::Read, || rustix::io::read(fd, spare)) {
+            let mut read = fallible("read", Call::Read, || rustix::io::read(fd, spare));
+            if read == Err(Errno::INVAL)
+                && kind == Kind::File
+                && let Some(brought) = kernel::read_refused(fd.as_fd(), bytes_max)
+            {
+                read = brought.map(|bytes| {
+                    data = bytes;
+                    data.len()
+                });
+            }
+            match read {
                 Ok(0) => return Outcome::EndOfStream,
                 Ok(_) => return Outcome::Data(data.into()),
                 // P8: the last program has left the terminal, and all that was written to it is read.
@@ -242,7 +252,7 @@ impl Shared {
         }
     }
 
-    /// write, after poll where it could wait; then in steps that a ready pipe takes whole.
+    /// write, after poll where it could wait; then in steps that a ready pipe takes whole. What O_DIRECT refuses is written around it.
     fn write(&self, fd: &OwnedFd, kind: Kind, chunks: &Chunks) -> Outcome {
         // What a pipe keeps whole among several writers goes in one call.
         let is_whole = kind == Kind::Pipe && chunks.bytes() <= libc::PIPE_BUF as u64;
@@ -275,7 +285,11 @@ impl Shared {
     fn write_step(&self, fd: &OwnedFd, kind: Kind, data: &[u8]) -> Result<usize, Outcome> {
         loop {
             self.wait_ready(fd, kind, PollFlags::OUT)?;
-            match fallible("write", Call::Write, || rustix::io::write(fd, data)) {
+            let mut written = fallible("write", Call::Write, || rustix::io::write(fd, data));
+            if written == Err(Errno::INVAL) && kind == Kind::File {
+                written = kernel::write_refused(fd.as_fd(), data).unwrap_or(written);
+            }
+            match written {
                 // Nothing at all, and no error: a device that would have us ask for ever.
                 Ok(0) => return Err(Outcome::failed(Class::Io, None)),
                 Ok(n) => return Ok(n),

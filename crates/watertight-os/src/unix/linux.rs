@@ -2,6 +2,7 @@
 //! RWF_NOSIGNAL), private reopening, and how much of a pipe the peer has not read.
 
 use super::classify::Call;
+use super::direct;
 use super::handle::{Kind, polled};
 use super::sigpipe::{without_sigpipe, without_sigpipe_of_several, without_sigxfsz};
 use crate::Direction;
@@ -183,6 +184,16 @@ pub(super) fn read(fd: BorrowedFd<'_>, buf: &mut [u8], nowait: bool) -> Result<u
     fallible("preadv2 (NOWAIT)", Call::Read, || {
         rustix::io::preadv2(fd, &mut slices, HERE, ReadWriteFlags::NOWAIT)
     })
+}
+
+/// A read of a file that was refused (EINVAL): what it brings all the same, if only O_DIRECT is in its way.
+pub(super) fn read_refused(fd: BorrowedFd<'_>, bytes_max: usize) -> Option<Result<Vec<u8>, Errno>> {
+    direct::read(fd, bytes_max)
+}
+
+/// A write to a file that was refused (EINVAL): how much it takes all the same, if only O_DIRECT is in its way.
+pub(super) fn write_refused(fd: BorrowedFd<'_>, data: &[u8]) -> Option<Result<usize, Errno>> {
+    direct::write(fd, data)
 }
 
 /// A pipe of a call's own, empty and gone with the call.

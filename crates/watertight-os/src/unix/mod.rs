@@ -9,6 +9,8 @@ mod armed;
 mod bell;
 mod calls;
 pub mod classify;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod direct;
 mod duplicating;
 mod facts;
 mod fork;

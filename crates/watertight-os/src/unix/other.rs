@@ -259,6 +259,19 @@ pub(super) fn terminal() -> Result<(OwnedFd, OwnedFd), Errno> {
     Err(Errno::NOTSUP)
 }
 
+/// A read of a file that was refused: nothing is known here that would help.
+pub(super) fn read_refused(
+    _fd: BorrowedFd<'_>,
+    _bytes_max: usize,
+) -> Option<Result<Vec<u8>, Errno>> {
+    None
+}
+
+/// A write to a file that was refused: nothing is known here that would help.
+pub(super) fn write_refused(_fd: BorrowedFd<'_>, _data: &[u8]) -> Option<Result<usize, Errno>> {
+    None
+}
+
 /// Never needed, for no call takes a flag here.
 pub(super) fn read_around(_fd: BorrowedFd<'_>, _buf: &mut [u8]) -> Result<usize, Errno> {
     Err(Errno::OPNOTSUPP)
