@@ -350,26 +350,40 @@ fn orphans_that_nobody_can_find_are_told_of_and_no_success() {
     assert!(!folder.path().join("ran").exists());
 }
 
-/// In a pid namespace of our own the numbers of the /proc outside are other processes'.
+/// In a pid namespace of our own the numbers of the /proc outside are other processes': nobody is found there, or named after them.
 #[test]
-fn orphans_are_not_looked_for_among_the_processes_of_another_namespace() {
-    let run = |namespaces: &[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(namespaces);
-        command.args([EXE, "run", "--adopt-orphans", "--", "true"]);
-        command.stdin(Stdio::null()).output().unwrap()
-    };
+fn nobody_is_looked_for_among_the_processes_of_another_namespace() {
     let forms: [&[&str]; 2] = [&["-pf"], &["-rpf"]];
-    let can = |form: &&&[&str]| {
+    let run = |form: &[&str], line: &[&str]| {
         let mut command = Command::new("unshare");
-        let tried = command.args(**form).arg("true").output();
-        tried.is_ok_and(|output| output.status.success())
+        command.args(form).args(line).stdin(Stdio::null());
+        command.output().unwrap()
     };
-    let Some(form) = forms.iter().find(can) else {
+    let can = |form: &&[&str]| run(form, &["true"]).status.success();
+    let Some(form) = forms.into_iter().find(can) else {
         println!("skipped: nobody here may have a pid namespace");
         return;
     };
-    let output = run(form);
+    let output = run(form, &[EXE, "run", "--adopt-orphans", "--", "true"]);
     assert_eq!(output.status.code(), Some(125), "{output:?}");
     assert!(stderr(&output).contains("another pid namespace's"));
+    let options = [
+        "run",
+        "--no-cgroup",
+        "--within",
+        "100ms",
+        "--report",
+        "json",
+    ];
+    let output = run(
+        form,
+        &[&[EXE][..], &options, &["--", "sleep", "1000"]].concat(),
+    );
+    let report = report(&output);
+    assert_eq!(report["ending"], "deadline", "{report}");
+    let asked = report["asked"].as_array().unwrap();
+    assert!(!asked.is_empty(), "{report}");
+    assert!(asked.iter().all(|one| one["name"].is_null()), "{report}");
+    let told = report["errors"].to_string();
+    assert!(told.contains("another pid namespace's"), "{report}");
 }

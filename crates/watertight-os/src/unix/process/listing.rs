@@ -75,13 +75,18 @@ pub(super) fn numbers() -> io::Result<impl Iterator<Item = io::Result<i32>>> {
     }))
 }
 
-/// open of /proc and readlink of its `self`. A folder where nothing is mounted has nobody in it, and in that of another pid namespace our
-/// numbers are other processes': neither is taken for an answer.
+/// open of /proc, where it is ours.
 fn opened() -> io::Result<ReadDir> {
-    let entries = std::fs::read_dir("/proc")?;
+    is_ours()?;
+    std::fs::read_dir("/proc")
+}
+
+/// readlink of /proc/self, which has to have our number. A folder where nothing is mounted has nobody in it, and in the /proc of another pid
+/// namespace our numbers are other processes': neither is taken for an answer.
+fn is_ours() -> io::Result<()> {
     let number = std::process::id().to_string();
     match std::fs::read_link("/proc/self") {
-        Ok(this) if this == Path::new(&number) => Ok(entries),
+        Ok(this) if this == Path::new(&number) => Ok(()),
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         Ok(_) | Err(_) => Err(io::Error::new(ErrorKind::NotFound, NOT_OURS)),
     }
@@ -99,6 +104,7 @@ pub(super) fn one(pid: i32) -> Option<Seen> {
 
 /// The process of this number, if there is one that we may see.
 pub(super) fn asked(pid: i32) -> io::Result<Option<Seen>> {
+    is_ours()?;
     match stat("read (stat again)", pid) {
         Ok(line) => Ok(parsed(pid, &line)),
         Err(error) if is_gone(&error) || is_hidden(&error) => Ok(None),
