@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Instant;
 use watertight::{
-    Command, Direction, EndRequest, Exit, Group, Input, Limits, OsHandle, Outcome, Output,
+    Child, Command, Direction, EndRequest, Exit, Group, Input, Limits, OsHandle, Outcome, Output,
     PipeWriter, StartError, StartStep, WriterOptions,
 };
 
@@ -32,6 +32,9 @@ const DEADLINE_PASSED: i32 = 124;
 pub(crate) const OURS: i32 = 125;
 const CANNOT_RUN: i32 = 126;
 const NOT_FOUND: i32 = 127;
+
+const APPEARED: &str =
+    "the command was ended, for its program came to be only while it was started; run it again";
 
 /// No signal came.
 const NONE: i32 = 0;
@@ -230,20 +233,7 @@ fn perform(
     });
     // It costs milliseconds, so only where a tree is likely to be ended by us.
     command.cgroup(flags.within.is_some() && !flags.no_cgroup);
-    opened.empty_files().map_err(|text| not_run(&text))?;
-    let started = command.spawn();
-    if let Ok(child) = &started {
-        adoption.command_is(child.id());
-    }
-    // What it kept of its own would keep our outputs from ending.
-    drop(command);
-    if started.is_ok() {
-        opened.keep_created();
-    } else {
-        // Removes what was made for a command that cannot be started.
-        drop(opened);
-    }
-    let child = started.map_err(|error| not_started(&error))?;
+    let child = start(flags, command, opened, adoption)?;
     let has_cgroup = child.has_cgroup();
     let passing_on = terminal.map(|terminal| Meanwhile::begin(terminal, &child));
     // Returned from here, the child is dropped, and with that killed.
@@ -264,6 +254,38 @@ fn perform(
         unfed,
         has_cgroup,
     })
+}
+
+/// Starts the command. What it overwrites is emptied before that, but not for one whose program is missing: that cannot be started.
+fn start(
+    flags: &RunFlags,
+    mut command: Command,
+    mut opened: RunStreams,
+    adoption: &Adoption,
+) -> Result<Child, NoOutcome> {
+    let program = flags.command.first();
+    let is_missing = program.is_some_and(|program| platform::is_missing(program));
+    if !is_missing {
+        opened.empty_files().map_err(|text| not_run(&text))?;
+    }
+    let started = command.spawn();
+    if let Ok(child) = &started {
+        adoption.command_is(child.id());
+    }
+    // What it kept of its own would keep our outputs from ending.
+    drop(command);
+    if started.is_ok() {
+        opened.keep_created();
+    } else {
+        // Removes what was made for a command that cannot be started.
+        drop(opened);
+    }
+    match started {
+        // Dropped here, it is killed: it writes over files that were not emptied.
+        Ok(_) if is_missing => Err(not_known(APPEARED.to_owned())),
+        Ok(child) => Ok(child),
+        Err(error) => Err(not_started(&error)),
+    }
 }
 
 /// Where the command's outputs go on to, if they go through our hands. A standard output of ours that is taken over ends when

@@ -15,7 +15,7 @@ pub(crate) use crate::unix_stderr::{
     PIECE_BYTES_MAX, unread_of, unread_of_stderr, write_stderr, write_stderr_at_once, write_within,
 };
 pub(crate) use crate::unix_words::{
-    CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, os_string, own_descriptor,
+    CommandLine, HAS_DESCRIPTORS, HAS_DRIVES, command_line, is_missing, os_string, own_descriptor,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;

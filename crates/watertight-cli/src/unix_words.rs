@@ -1,6 +1,7 @@
 //! What an address means on Unix: names are bytes, commands are word lists, and there are descriptor numbers.
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::Command;
@@ -53,6 +54,20 @@ pub(crate) fn command_line(text: OsString) -> Result<CommandLine, String> {
 /// A name from its bytes.
 pub(crate) fn os_string(bytes: &[u8]) -> Option<OsString> {
     Some(OsStr::from_bytes(bytes).to_owned())
+}
+
+/// Whether no file has this name, where a start looks for programs. What is not known is taken for there.
+pub(crate) fn is_missing(program: &OsStr) -> bool {
+    let is_no_file = |path: &Path| match std::fs::metadata(path) {
+        Ok(found) => found.is_dir(),
+        Err(error) => matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound),
+    };
+    if program.as_bytes().contains(&b'/') {
+        return is_no_file(Path::new(program));
+    }
+    std::env::var_os("PATH").is_some_and(|folders| {
+        std::env::split_paths(&folders).all(|folder| is_no_file(&folder.join(program)))
+    })
 }
 
 /// The number, if the path is a name of a descriptor of ours: /dev/stdout, /dev/fd/N, /proc/self/fd/N, or a link to one. What is opened by

@@ -9,7 +9,7 @@ pub(crate) use crate::windows_files::{
 };
 use console::Term;
 use same_file::Handle;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Write};
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
@@ -155,6 +155,11 @@ pub(crate) fn command_line(text: OsString) -> Result<CommandLine, String> {
 /// A name from its encoded bytes.
 pub(crate) fn os_string(bytes: &[u8]) -> Option<OsString> {
     String::from_utf8(bytes.to_vec()).ok().map(OsString::from)
+}
+
+/// Whether no file has this name. A program's stands for several here: the start finds out.
+pub(crate) fn is_missing(_: &OsStr) -> bool {
+    false
 }
 
 /// The number, if the path is a name of a descriptor: here none is.

@@ -6,7 +6,7 @@ use std::fs::{self, File, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A folder with what there is to be started.
 fn folder() -> tempfile::TempDir {
@@ -113,5 +113,41 @@ fn what_the_system_refused_is_named() {
         let output = run(program, folder.path());
         let told = told(&output);
         assert!(told.contains(&words) && !told.contains('\r'), "{told}");
+    }
+}
+
+/// Nor is one made. The shell empties it.
+#[test]
+fn a_file_is_not_emptied_for_a_program_that_is_missing() {
+    let folder = folder();
+    let old = folder.path().join("old");
+    fs::write(&old, "precious").unwrap();
+    let run = |program: &str| {
+        let mut command = Command::new(EXE);
+        command
+            .args(["run", "--stdout", "old", "--stderr", "new", "--"])
+            .arg(program)
+            .current_dir(&folder)
+            .stdin(Stdio::null());
+        command.output().unwrap()
+    };
+    for (program, code) in [
+        ("", 127),
+        ("no-such-program-here", 127),
+        ("./missing", 127),
+        ("./plain/below", 126),
+        ("/", 126),
+    ] {
+        let output = run(program);
+        assert_eq!(output.status.code(), Some(code), "{}", told(&output));
+        assert_eq!(fs::read(&old).unwrap(), b"precious", "{program}");
+        assert!(!folder.path().join("new").exists(), "{program}");
+    }
+    // One that is there, by its path or by a search.
+    for program in ["/bin/sh", "true"] {
+        fs::write(&old, "precious").unwrap();
+        let output = run(program);
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        assert_eq!(fs::read(&old).unwrap(), b"", "{program}");
     }
 }
