@@ -23,6 +23,10 @@ use watertight::{
     Step, WriterOptions,
 };
 
+/// What a descriptor may be. Others (a datagram socket, an eventfd) are no streams.
+const COPIED: &str =
+    "what can be copied is a file, a device, a pipe, a terminal or a connected stream socket";
+
 /// Everything open.
 pub(crate) struct Ends {
     pub(crate) source: SourceEnd,
@@ -219,6 +223,7 @@ fn reader_options(flags: &CopyFlags) -> ReaderOptions {
 
 fn cannot_adopt(end: End, address: &Address, error: &AdoptError) -> Failure {
     let way_out = match (&address.place, error.step) {
+        (Place::Fd(_), Step::Inspect) => format!("; {COPIED}"),
         (Place::Fd(number), Step::InspectAccess) => open_the_other_way(end, *number),
         _ => String::new(),
     };

@@ -106,7 +106,7 @@ impl Reason {
             Self::Append => "`append`",
             Self::Asked => "`inplace`",
             Self::Attributes => "its extended attributes or access list cannot be kept",
-            Self::Descriptor => "its name is that of a descriptor",
+            Self::Descriptor => "its name is that of a descriptor, or another one of /proc",
             Self::FileAttributes => {
                 "its attributes (hidden, compressed and the like) cannot be kept"
             }
