@@ -46,6 +46,7 @@ pub(crate) struct CopyFlags {
         long,
         value_name = "DURATION",
         default_value = "5s",
+        requires = "slow",
         value_parser = units::some_duration,
         requires = "slow",
         hide_short_help = true
