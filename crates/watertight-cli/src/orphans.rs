@@ -235,9 +235,9 @@ impl Adoption {
     }
 }
 
-/// The error says what is missing, and this what to do.
+/// The error says what is missing, and this which option wants it.
 fn cannot_adopt(error: &io::Error) -> io::Error {
-    let text = format!("--adopt-orphans would find nobody: {error}; mount /proc, or leave it out");
+    let text = format!("--adopt-orphans cannot be had here: {error}");
     io::Error::new(error.kind(), text)
 }
 

@@ -261,11 +261,11 @@ fn a_file_that_is_written_past_the_cache_gets_every_byte_at_its_position() {
             }
             for _ in 0..2 {
                 let mut command = copy(options);
-                command.args([&file(&source), "-"]);
+                command.args([file(&source).as_str(), "-"]);
                 let output = command.stdout(opened.try_clone().unwrap()).output();
                 Run::of(output.unwrap()).expect(0);
             }
-            let expected = [b"before", &bytes[..], &bytes[..]].concat();
+            let expected = [&b"before"[..], &bytes, &bytes].concat();
             assert!(fs::read(&target).unwrap() == expected, "{is_appended}");
             let behind = opened.stream_position().unwrap();
             assert_eq!(behind, expected.len() as u64, "{is_appended}");

@@ -84,6 +84,7 @@ fn position(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
 /// lseek SEEK_SET.
 fn set_position(fd: BorrowedFd<'_>, at: u64) -> Result<(), Errno> {
     fallible("lseek (direct set)", Call::Query, || {
-        rustix::fs::seek(fd, SeekFrom::Start(at)).map(drop)
-    })
+        rustix::fs::seek(fd, SeekFrom::Start(at))
+    })?;
+    Ok(())
 }

@@ -94,7 +94,7 @@ fn is_ours() -> io::Result<()> {
 
 /// Whether processes can be looked for.
 pub(super) fn can_be_looked_at() -> io::Result<()> {
-    numbers().map(drop)
+    numbers().map(|_| ())
 }
 
 /// The process of this number, if one is known.
