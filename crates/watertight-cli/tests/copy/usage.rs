@@ -242,12 +242,6 @@ fn progress_is_shown_if_it_must_and_not_on_a_pipe_by_itself() {
 
 /// By itself it would change nothing: whoever is slow is waited for.
 #[test]
-fn a_bound_for_slow_destinations_needs_a_policy() {
-    let run = run(["--slow-after", "1s", "source", "target"]).expect(2);
-    assert!(run.stderr.contains("--slow <POLICY>"), "{}", run.stderr);
-}
-
-#[test]
 fn help_completions_and_the_manual_are_one_definition() {
     let output = |arguments: &[&str]| {
         let output = Command::new(EXE).args(arguments).output().unwrap();

@@ -92,11 +92,6 @@ fn is_ours() -> io::Result<()> {
     }
 }
 
-/// Whether processes can be looked for.
-pub(super) fn can_be_looked_at() -> io::Result<()> {
-    numbers().map(|_| ())
-}
-
 /// The process of this number, if one is known.
 pub(super) fn one(pid: i32) -> Option<Seen> {
     asked(pid).ok().flatten()
