@@ -104,7 +104,7 @@ pub(crate) struct CopyFlags {
     ///
     /// Two chunks of at most 128 KiB may be read before that. With this option the bytes go through this program even where the kernel
     /// could move them; with --drain-within, and with several destinations also with --slow drop or fail, those that come behind bytes
-    /// that wait.
+    /// that wait, and those that come from a file or go to one: so a disk that hangs holds up no other destination.
     ///
     /// Without any of these a fast one of several destinations is sure to get ahead of a slow one only by what the source's pipe held.
     /// With one of them so many bytes may wait for the slow one.

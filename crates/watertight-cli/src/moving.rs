@@ -92,7 +92,7 @@ impl Moving {
         let moved = match &self.writers[..] {
             [writer] if !self.fills_queues => self.move_to_one(reader, writer),
             _ => {
-                let moved = self.move_to_all(reader, extent.is_some(), request);
+                let moved = self.move_to_all(reader, request);
                 self.take_front(reader);
                 moved
             }
@@ -180,12 +180,7 @@ impl Moving {
         })
     }
 
-    fn move_to_all(
-        &self,
-        reader: &PipeReader,
-        is_file: bool,
-        request: &StopRequest,
-    ) -> Result<Moved, NotMoved> {
+    fn move_to_all(&self, reader: &PipeReader, request: &StopRequest) -> Result<Moved, NotMoved> {
         let writers = self.writers.iter().map(|writer| &**writer);
         let mut tee = Tee::new(reader, writers).map_err(NotMoved::Source)?;
         tee.until_accepted();
@@ -199,16 +194,10 @@ impl Moving {
             tee.rate(rate);
         }
         match self.shown() {
-            Some(shown) => {
-                tee.inspect(shown);
-            }
-            // A file's bytes go to one destination through the buffer: its disk is waited for before a pipe's lock is taken.
-            None if is_file && self.writers.len() == 1 => {}
-            // To several they go inside the kernel only if all are files.
-            None => {
-                tee.in_kernel_everywhere();
-            }
-        }
+            Some(shown) => tee.inspect(shown),
+            // Where queues are filled, what comes from a file or goes to one goes through the buffer all the same: nobody waits for its disk.
+            None => tee.in_kernel_everywhere(),
+        };
         self.in_parts(reader, |bytes_max| {
             tee.bytes_max(bytes_max);
             let failed = match self.moved_unless(&mut tee, || request.is_made()) {

@@ -440,7 +440,7 @@ impl<B: Backend> Transfer<'_, B> {
     ) -> MoveNow {
         let how = MoveHow {
             bytes_max: in_memory(self.step_bytes_max.min(MOVE_BYTES_MAX)),
-            everywhere: self.is_everywhere,
+            scope: may_block.move_scope(self.is_everywhere),
             asks,
         };
         let source = &self.from;

@@ -1,10 +1,10 @@
 //! `--idle` and `--slow` mean the same for three bytes and three million: what its reader has not taken out of a pipe is to go.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
-use crate::harness::{EXE, Run, copy, file, folder_with, run};
+use crate::harness::{EXE, Run, copy, file, folder_with, run, strace};
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 use serde_json::Value;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -435,4 +435,36 @@ fn report_of_a_splicing_reader(options: &[&str]) -> Value {
     let report: Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(6), "{report}");
     report
+}
+
+/// Every call that gives it bytes comes back two seconds later, as from a disk that hangs. The others wait for none of them, whether the bytes come
+/// from a file or from a pipe.
+#[test]
+fn a_file_whose_disk_hangs_is_slow_and_the_others_get_everything() {
+    const CALLS: &str = "?copy_file_range,?splice,?ftruncate,write,writev,?pwritev,?pwritev2";
+    if !strace::may_trace() {
+        return;
+    }
+    // A pipe has room for them.
+    let (folder, source, bytes) = folder_with(60_000);
+    // As strace names it.
+    let path = folder.path().canonicalize().unwrap();
+    let (hanging, other) = (path.join("hanging"), path.join("other"));
+    let log = path.join("calls");
+    let held_up = format!("{CALLS}:delay_enter=2000000");
+    let to = [file(&hanging) + ",inplace", file(&other) + ",inplace"];
+    let source = file(&source);
+    for from in [source.as_str(), "-"] {
+        fs::write(&hanging, b"").unwrap();
+        let (input, mut feed) = std::io::pipe().unwrap();
+        feed.write_all(&bytes).unwrap();
+        drop(feed);
+        let about = hanging.to_str().unwrap();
+        let mut command = strace::copy(&log, CALLS, &[held_up.as_str()], &[about]);
+        command.args(["--slow", "drop", "--slow-after", "200ms", from]);
+        let run = Run::of(command.args(&to).stdin(input).output().unwrap()).expect(6);
+        assert_eq!(words(&run), ["incomplete", "slow_deadline"], "{from}");
+        assert_eq!(run.count(1, "transferred"), 60_000, "{from}");
+        assert!(fs::read(&other).unwrap() == bytes, "{from}");
+    }
 }

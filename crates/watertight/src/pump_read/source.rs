@@ -11,7 +11,7 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
-use watertight_core::{Backend, Lent, Moment, MoveNow, Op, ReadNow, ReadPhase};
+use watertight_core::{Backend, Lent, Moment, MoveNow, MoveScope, Op, ReadNow, ReadPhase};
 
 /// Where a transfer's wait for its source stands. Belongs to the caller's waiting value.
 #[derive(Debug, Default)]
@@ -34,8 +34,7 @@ impl SourceWait {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MoveHow {
     pub(crate) bytes_max: usize,
-    /// Also where it differs from a read and a write.
-    pub(crate) everywhere: bool,
+    pub(crate) scope: MoveScope,
     /// If nothing is moved, it is asked which of the two ends is waited for.
     pub(crate) asks: bool,
 }
@@ -143,10 +142,9 @@ impl<B: Backend> ReaderCell<B> {
         how: MoveHow,
     ) -> MoveNow {
         let mut moved = MoveNow::Unavailable;
-        let scope = may_block.move_scope(how.everywhere);
         self.read_seen(may_block, || {
             let backend = &self.driver.backend;
-            moved = backend.move_now(from, to, how.bytes_max, scope);
+            moved = backend.move_now(from, to, how.bytes_max, how.scope);
             if moved == MoveNow::Wait && how.asks {
                 moved = backend.who_waits(from, to);
             }
@@ -180,10 +178,9 @@ impl<B: Backend> ReaderCell<B> {
         is_empty: bool,
     ) -> MoveNow {
         let mut copied = MoveNow::Unavailable;
-        let scope = may_block.move_scope(how.everywhere);
         self.read_seen(may_block, || {
             let backend = &self.driver.backend;
-            copied = backend.duplicate_now(from, into, how.bytes_max, scope);
+            copied = backend.duplicate_now(from, into, how.bytes_max, how.scope);
             // Into an empty pipe of our own: only the source can have to be waited for, and the reactor has to hear that.
             if is_empty && copied == MoveNow::Wait {
                 copied = MoveNow::SourceWait;

@@ -6,7 +6,7 @@ use crate::pump_read::{MayBlock, MoveHow, ReaderCell};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::task::Waker;
-use watertight_core::{Backend, Moment, MoveNow, ReadNow};
+use watertight_core::{Backend, Moment, MoveNow, MoveScope, ReadNow};
 
 /// How bytes are moved inside the kernel in one step of a wait.
 pub(super) struct Round<'r, B: Backend> {
@@ -15,6 +15,8 @@ pub(super) struct Round<'r, B: Backend> {
     pub(super) left: u64,
     /// Also where it differs from a read and a write.
     pub(super) everywhere: bool,
+    /// But where a disk may be waited for: whoever waits for one holds up all others.
+    pub(super) without_disk: bool,
     pub(super) may_block: MayBlock,
     /// The time, if somebody looks at it.
     pub(super) now: Option<Moment>,
@@ -22,12 +24,23 @@ pub(super) struct Round<'r, B: Backend> {
 }
 
 impl<B: Backend> Round<'_, B> {
+    /// Which moves are asked for.
+    pub(super) fn scope(&self) -> MoveScope {
+        let scope = self.may_block.move_scope(self.everywhere);
+        if self.without_disk && scope == MoveScope::Everywhere {
+            MoveScope::WithoutDisk
+        } else {
+            scope
+        }
+    }
+
     /// The same for a thread that does not block now, although it may.
     pub(super) fn at_once(&self) -> Self {
         Self {
             from: self.from,
             left: self.left,
             everywhere: self.everywhere,
+            without_disk: self.without_disk,
             may_block: sooner(self.may_block, Some(Moment(0))),
             now: self.now,
             waker: self.waker,
@@ -67,7 +80,7 @@ impl<B: Backend> PrivatePipe<B> {
         let how = MoveHow {
             // A size past the address space is no bound.
             bytes_max: usize::try_from(round.left).unwrap_or(usize::MAX),
-            everywhere: round.everywhere,
+            scope: round.scope(),
             asks: false,
         };
         let (_, into) = self.ends();
@@ -83,9 +96,8 @@ impl<B: Backend> PrivatePipe<B> {
     pub(super) fn move_to(&mut self, to: &B::Handle, round: &Round<'_, B>) -> MoveNow {
         let bytes_max = usize::try_from(self.bytes).expect("no more than a pipe holds");
         let (out, _) = self.ends();
-        let scope = round.may_block.move_scope(round.everywhere);
         let backend = &self.driver.backend;
-        let moved = backend.move_now(out, to, bytes_max, scope);
+        let moved = backend.move_now(out, to, bytes_max, round.scope());
         if let MoveNow::Moved(n) = moved {
             self.bytes -= n as u64;
         }

@@ -172,7 +172,9 @@ impl<'a, B: Backend> Tee<'a, B> {
     /// wait for the slowest one.
     ///
     /// As long as something is queued at one of them, what comes behind goes through the buffer, to all. Once all queues are empty the kernel
-    /// moves the bytes again, where it did before.
+    /// moves the bytes again, where it did before. But it moves none from a regular file or to one, whatever
+    /// [`in_kernel_everywhere`](Self::in_kernel_everywhere) asks for: the thread would wait for that file's disk, and the others with it. If one of
+    /// the ends is such a file, all goes through the buffer.
     ///
     /// **Bytes.** A destination is ahead of the slowest one by as much as without this, and by what that one has queued. What is queued has
     /// left the source: if its destination is given up, its receipt tells how much it was.

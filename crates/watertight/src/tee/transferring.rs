@@ -225,6 +225,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
                 from,
                 left: lead,
                 everywhere: self.tee.is_everywhere,
+                without_disk: self.tee.fills_queues,
                 may_block,
                 now: self.tee.now(),
                 waker,
@@ -317,6 +318,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
             // Nothing is taken, and no copy is made.
             left: 0,
             everywhere: self.tee.is_everywhere,
+            without_disk: self.tee.fills_queues,
             may_block,
             now,
             waker,
@@ -352,6 +354,7 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
             from: from.cell(),
             left,
             everywhere: self.tee.is_everywhere,
+            without_disk: self.tee.fills_queues,
             may_block,
             now: self.tee.now(),
             waker,

@@ -1,5 +1,5 @@
 //! Transfers by a task that are asked for inside the kernel everywhere: no file has a part in what is moved there, for its disk would be
-//! waited for in the thread that polls.
+//! waited for in the thread that polls. Nor has one where queues are filled, so that nobody is held up.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use crate::common::files::Folder;
@@ -184,6 +184,41 @@ fn a_tee_that_was_awaited_moves_files_in_the_next_wait_of_a_thread() {
         assert_eq!((rest.bytes, rest.has_ended), (BYTES, true));
         for (one, before) in rest.destinations.iter().zip(&polled.destinations) {
             assert_eq!(one.in_kernel - before.in_kernel, HALF, "{ends:?}");
+        }
+        to.iter().for_each(finish);
+        for outlet in outlets {
+            assert!(outlet.bytes() == Some(data.clone()), "{ends:?}");
+        }
+    }
+}
+
+/// Also by a thread: while it waited for one's disk, the others would get nothing. Between pipes the kernel moves all the same.
+#[test]
+fn where_queues_are_filled_nobody_waits_for_a_disk() {
+    let _accounted = Accounted::start();
+    let folder = Folder::new("tee-no-disk");
+    let data = noise(usize::try_from(BYTES).unwrap(), 83);
+    for (is_file, ends) in [
+        (false, &[End::File, End::Pipe][..]),
+        (false, &[End::Pipe, End::File][..]),
+        (false, &[End::Pipe, End::Pipe][..]),
+        (true, &[End::Pipe][..]),
+        (true, &[End::File, End::File][..]),
+    ] {
+        let from = source(&folder, is_file, &data);
+        let all = ends.iter().map(|end| destination(&folder, *end));
+        let (to, outlets): (Vec<_>, Vec<_>) = all.unzip();
+        let mut tee = Tee::new(&from, &to).unwrap();
+        tee.in_kernel_everywhere().fill_queues();
+        let (done, has_waited) = watched(|| tee.transfer().within(PATIENCE).wait());
+        let done = done.unwrap();
+        assert_eq!((done.bytes, done.has_ended), (BYTES, true));
+        assert_ne!(has_waited, Some(true), "{ends:?}");
+        let is_moved = !is_file && !ends.contains(&End::File);
+        for (one, end) in done.destinations.iter().zip(ends) {
+            let has_file = is_file || *end == End::File;
+            assert!(!has_file || one.in_kernel == 0, "{ends:?}");
+            assert!(!is_moved || one.in_kernel == BYTES, "{ends:?}");
         }
         to.iter().for_each(finish);
         for outlet in outlets {

@@ -80,7 +80,7 @@ impl<B: Backend> Branch<'_, B> {
         let is_late = bytes == 0 || self.behind(start) > 0;
         let how = MoveHow {
             bytes_max: usize::try_from(bytes.min(MOVE_BYTES_MAX)).expect("a bound of ours"),
-            everywhere: round.everywhere,
+            scope: round.scope(),
             asks: false,
         };
         let ends = (&*from, &*to);
