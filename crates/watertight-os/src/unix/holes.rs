@@ -105,7 +105,7 @@ fn until_hole(from: &Handle, at: u64, bytes_max: usize) -> Result<Stretch, Stop>
 }
 
 /// Leaves a hole out of the destination, if that is at its end. Elsewhere its zeros have a place to go to: over what is there, or
-/// behind whatever others append.
+/// behind whatever others append. Nor is it left out where each write is to be on the disk when it comes back: a new size would not be.
 fn leave_out(
     (from, at): (BorrowedFd<'_>, u64),
     to: BorrowedFd<'_>,
@@ -114,7 +114,7 @@ fn leave_out(
 ) -> Result<Stretch, Stop> {
     let stat = stat_of(to)?;
     let end = position_of(to)?;
-    if !is_regular(&stat) || length_of(&stat) != end || is_appended(to)? {
+    if !is_regular(&stat) || length_of(&stat) != end || has_to_be_written(to)? {
         return Err(Stop::Copy);
     }
     let hole = bytes as u64;
@@ -182,13 +182,14 @@ fn stat_of(fd: BorrowedFd<'_>) -> Result<Stat, Stop> {
     stat.map_err(|_| Stop::Copy)
 }
 
-/// fcntl F_GETFL: whether what is written goes behind the end, wherever the position is.
-fn is_appended(fd: BorrowedFd<'_>) -> Result<bool, Stop> {
+/// fcntl F_GETFL: whether only a write does what was asked for when the file was opened: it goes behind the end, wherever the position is
+/// (O_APPEND), or waits until it is on the disk (O_DSYNC, which is a part of O_SYNC).
+fn has_to_be_written(fd: BorrowedFd<'_>) -> Result<bool, Stop> {
     let flags = fallible("F_GETFL (holes)", Call::Query, || {
         rustix::fs::fcntl_getfl(fd)
     });
     flags
-        .map(|flags| flags.contains(OFlags::APPEND))
+        .map(|flags| flags.intersects(OFlags::APPEND | OFlags::DSYNC))
         .map_err(|_| Stop::Copy)
 }
 

@@ -38,7 +38,7 @@ impl<'a, B: Backend> Wait<Transfer<'a, B>> {
     /// reflink, of which more below: where these count, call `wait()` on a thread that may block (tokio's `spawn_blocking`).
     ///
     /// From one regular file to another holes stay holes, and count as the bytes that a read finds there: wherever the destination's position is
-    /// at its end and it was not opened to append. What is there already is overwritten with zeros. So are holes written as zeros where the
+    /// at its end and it was opened neither to append nor with `O_DSYNC`. What is there already is overwritten with zeros. So are holes written as zeros where the
     /// bytes go through the buffer: without this, under `.await`, and where the file system does not copy (mostly, from one to another).
     ///
     /// Where a file system can (btrfs, XFS, bcachefs, NFS 4.2 on its server), the kernel may have both files share their blocks until one of

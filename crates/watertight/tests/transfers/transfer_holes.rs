@@ -5,6 +5,7 @@
 
 use crate::common::files::Folder;
 use crate::common::{Accounted, PATIENCE, noise, run_again};
+use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -222,6 +223,30 @@ fn a_hole_is_appended_as_zeros() {
         let passed = std::fs::read(&path).unwrap();
         let expected = [before, &passed[..]].concat();
         assert!(std::fs::read(&copy).unwrap() == expected);
+    }
+}
+
+/// A size that is set is not on the disk, as a write to such a file is: each of them is to be there when it comes back.
+#[test]
+fn a_hole_is_written_where_each_write_is_to_be_on_the_disk() {
+    let _accounted = Accounted::start();
+    let folder = Folder::new("transfer-synced");
+    if !knows_holes(&folder) {
+        return;
+    }
+    let (path, copy) = (folder.0.join("source"), folder.0.join("copy"));
+    make_sparse(&path, 4 * MIB, &[]);
+    // In one step, or a MiB in each.
+    for (flags, steps) in [(OFlags::empty(), 1), (OFlags::DSYNC, 4), (OFlags::SYNC, 4)] {
+        let made = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let into = rustix::fs::open(&copy, made | flags, Mode::RUSR | Mode::WUSR).unwrap();
+        let (from, to) = (source(&path), PipeWriter::adopt(into).unwrap());
+        let done = pass_on(&from, &to).unwrap();
+        let moved = (done.bytes, done.in_kernel, done.has_ended);
+        assert_eq!(moved, (4 * MIB, 4 * MIB, true), "{flags:?}");
+        let receipt = to.finish().within(PATIENCE).wait().unwrap();
+        assert_eq!(receipt.messages().whole, steps, "{flags:?}");
+        assert_same_bytes(&path, &copy);
     }
 }
 
