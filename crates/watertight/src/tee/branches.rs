@@ -17,6 +17,9 @@ pub(super) struct Branches<'a, B: Backend> {
     last_dropped: usize,
     /// In which waits the kernel moves bytes from the source to all of them.
     pub(super) moves_in: MovesIn,
+    /// In which waits it is asked for that again once one of them no longer counts and it has moved some to all others: perhaps it moves none to that
+    /// one alone.
+    asked_again_in: MovesIn,
 }
 
 /// The failure of one destination that ends the transfer.
@@ -50,6 +53,7 @@ impl<'a, B: Backend> Branches<'a, B> {
             slow: SlowDestination::default(),
             last_dropped: 0,
             moves_in: MovesIn::None,
+            asked_again_in: MovesIn::None,
         };
         branches.try_moving(from);
         Ok(branches)
@@ -121,11 +125,13 @@ impl<'a, B: Backend> Branches<'a, B> {
         let is_even =
             all.len() == 1 || !from.is_file() || all.iter().all(Branch::is_file_or_closed);
         self.moves_in = MovesIn::all_if(is_one_kernel && is_even);
+        self.asked_again_in = self.moves_in;
     }
 
     /// From now on all bytes go through the buffer.
     pub(super) fn stop_moving(&mut self) {
         self.moves_in = MovesIn::None;
+        self.asked_again_in = MovesIn::None;
         self.forget_moves();
     }
 
@@ -292,6 +298,10 @@ impl<'a, B: Backend> Branches<'a, B> {
     fn lose(&mut self, lost: LostDestination) -> Result<(), LostDestination> {
         self.all[lost.index].lose(lost.error);
         self.last_dropped = lost.index;
+        let mut others = self.all.iter().filter(|branch| branch.counts());
+        if others.all(|branch| branch.account().in_kernel > 0) {
+            self.moves_in = self.asked_again_in;
+        }
         self.check_any_left()
     }
 }

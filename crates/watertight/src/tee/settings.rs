@@ -39,7 +39,7 @@ impl<'a, B: Backend> Tee<'a, B> {
     /// there is one destination. So does a pipe that is said to be one of packets
     /// ([`ReaderOptions::packets`](crate::ReaderOptions::packets)), and everything if one of the destinations takes nothing inside the kernel (a
     /// socket that others may have, a terminal, a file in append mode, or one of another file system than the source's file). If one takes no
-    /// more inside the kernel in the middle (a full disk), everything goes through the buffer from there on.
+    /// more inside the kernel in the middle (a full disk), everything goes through the buffer from there on, until one of them no longer counts.
     ///
     /// A move to a regular file, or from one, waits for its disk in the thread that makes it, so only a thread that waits with
     /// [`wait`](crate::Wait::wait) makes one. Under `.await` such a file takes nothing inside the kernel: everything goes through the buffer,
