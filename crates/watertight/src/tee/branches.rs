@@ -273,6 +273,11 @@ impl<'a, B: Backend> Branches<'a, B> {
         self.all.iter().filter_map(|one| one.slow_at(bound)).min()
     }
 
+    /// How many bytes all of them together have accepted.
+    pub(super) fn bytes(&self) -> u64 {
+        self.all.iter().map(|branch| branch.account().bytes).sum()
+    }
+
     /// How much has moved at all of them, for an idle deadline: it never falls, whoever is dropped.
     pub(super) fn moved(&self) -> u64 {
         self.all.iter().map(Branch::moved).sum()

@@ -30,6 +30,9 @@ const HALF_BYTES_MAX: u64 = WINDOW_BYTES_MAX;
 /// How many steps are made before others have their turn, or the deadline is looked at.
 const STEPS_MAX: u32 = 16;
 
+/// Nor are more made once all destinations together have got so much: a step from file to files gives each of them a MiB, and waits for their disk.
+const TURN_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 impl<'a, B: Backend> Tee<'a, B> {
     /// Moves bytes until the source's stream ends, or the bound is met; and waits until the kernel has all of them, unless
     /// [`until_accepted`](Tee::until_accepted) says otherwise.
@@ -166,9 +169,14 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         }
         self.tee.look();
         self.tee.branches.try_again();
+        let before = self.tee.branches.bytes();
         for _ in 0..STEPS_MAX {
             match self.step_unless_idle(waker, may_block) {
-                Ok(TeeStep::Again) => {}
+                Ok(TeeStep::Again) => {
+                    if self.tee.branches.bytes() - before >= TURN_BYTES_MAX {
+                        return None;
+                    }
+                }
                 Ok(TeeStep::Done(done)) => return Some(Poll::Ready(Ok(done))),
                 Ok(TeeStep::Pending) => return Some(Poll::Pending),
                 Err(error) => return Some(Poll::Ready(Err(error))),

@@ -209,6 +209,30 @@ fn a_rate_and_a_deadline_hold_for_files_too() {
     to.iter().for_each(finish);
 }
 
+/// Each step is long here: it is the bytes that count, and not the steps.
+#[test]
+fn a_deadline_is_looked_at_before_files_get_too_much() {
+    let _accounted = Accounted::start();
+    let folder = Folder::new("tee-turn");
+    if !knows_holes(&folder) {
+        return;
+    }
+    let path = folder.0.join("source");
+    let paths = copies::<2>(&folder);
+    make_sparse(&path, GIB, &[]);
+    let (from, mut again) = source(&path);
+    let to = paths.each_ref().map(|path| destination(path));
+    let mut tee = Tee::new(&from, &to).unwrap();
+    tee.in_kernel_everywhere();
+    let late = tee.transfer().within(Duration::ZERO).wait().unwrap_err();
+    assert_eq!(
+        (late.error.kind, late.bytes),
+        (ErrorKind::TimedOut, 64 * MIB)
+    );
+    assert_all_have((&from, &mut again), &to, &paths, 64 * MIB);
+    to.iter().for_each(finish);
+}
+
 /// No byte is moved past who is shown all.
 #[test]
 fn who_is_shown_the_bytes_sees_those_of_files_too() {
