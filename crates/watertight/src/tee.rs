@@ -50,9 +50,9 @@ pub use transferring::TeeTransfer;
 /// only a byte. With [`fill_queues`](Tee::fill_queues) it goes on until the slowest one's queue is full, too.
 ///
 /// What a destination has accepted and not transferred is queued there as a reference to the same memory, or as a copy if it is a piece of
-/// a few hundred bytes, within the destination's own [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max). Where the system itself has the
-/// read, the next one begins once the fastest destination has at most 64 KiB left to write; what a slower one has not written by then is in
-/// its queue.
+/// a few hundred bytes (with [`fill_queues`](Tee::fill_queues), of less than 16 KiB: many may wait there), within the destination's own
+/// [`queue_bytes_max`](crate::WriterOptions::queue_bytes_max). Where the system itself has the read, the next one begins once the fastest
+/// destination has at most 64 KiB left to write; what a slower one has not written by then is in its queue.
 ///
 /// No thread waits for an end of its own: one that waits with `.wait()` blocks by itself on the source, or on all full destinations at once
 /// (Linux), and blocks SIGPIPE and SIGXFSZ meanwhile, also for observers that it calls.

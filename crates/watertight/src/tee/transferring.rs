@@ -27,6 +27,9 @@ const WINDOW_BYTES_MAX: u64 = 64 * 1024;
 /// lags behind is in its queue.
 const HALF_BYTES_MAX: u64 = WINDOW_BYTES_MAX;
 
+/// Fewer bytes than so many are copied before they are queued: a queue full of references to them would keep the whole memory of each read.
+const COPIED_BELOW: usize = 16 * 1024;
+
 /// How many steps are made before others have their turn, or the deadline is looked at.
 const STEPS_MAX: u32 = 16;
 
@@ -302,8 +305,10 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
         let start = from.ledger().transferred();
         let now = self.tee.now();
         let mut is_news = false;
+        let copy = self.copy_of_few(&data);
+        let given = copy.as_ref().unwrap_or(&data);
         for branch in self.tee.branches.counting() {
-            is_news |= branch.pass_on((start, &data), now, waker);
+            is_news |= branch.pass_on((start, given), now, waker);
         }
         let taken = self.tee.branches.behind(start).min(data.len() as u64);
         from.cell().take_back(taken);
@@ -335,6 +340,12 @@ impl<B: Backend> TeeTransfer<'_, '_, B> {
             return TeeStep::Again;
         }
         self.pending_destination()
+    }
+
+    /// A copy of what is lent, if it is little for the memory that it was read into and may stay in queues.
+    fn copy_of_few(&self, data: &Bytes) -> Option<Bytes> {
+        let is_copied = self.tee.fills_queues && data.len() < COPIED_BELOW;
+        is_copied.then(|| Bytes::copy_from_slice(data))
     }
 
     /// All have what was read before. Reads ahead what is there: no more than one of the destinations has room for; by an operation, one half

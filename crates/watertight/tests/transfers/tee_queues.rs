@@ -44,3 +44,38 @@ fn nobody_waits_for_one_whose_queue_has_room() {
         });
     }
 }
+
+/// All is read into the same memory. A queue that referred to that would keep the room of a whole read for each piece.
+#[cfg(unix)]
+#[test]
+fn a_queue_keeps_nothing_of_the_memory_that_little_pieces_were_read_into() {
+    const PIECE: usize = 1000;
+    let _accounted = Accounted::start();
+    let (from, feed) = pipe().unwrap();
+    let (sink, to) = pipe().unwrap();
+    let data = noise(BYTES, 72);
+    let mut places = Vec::new();
+    let mut tee = Tee::new(&from, [&to]).unwrap();
+    tee.fill_queues().until_accepted();
+    tee.inspect(|bytes| places.push(bytes.as_ptr().addr()));
+    let mut fed = 0;
+    for piece in data.chunks(PIECE) {
+        feed.send(piece).within(PATIENCE).wait().unwrap();
+        fed += piece.len() as u64;
+        let moving = tee.bytes_max(fed).transfer();
+        let done = moving.within(PATIENCE).wait().unwrap();
+        assert_eq!(done.bytes, fed);
+    }
+    drop(tee);
+    // Nobody has read, so the last ones are queued.
+    assert!(to.ledger().unsettled() > 2 * PIECE as u64);
+    assert_eq!(places.len(), BYTES / PIECE);
+    places.dedup();
+    assert_eq!(places.len(), 1);
+    finish(&feed);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| read_to_end(&sink));
+        finish(&to);
+        assert!(slow.join().unwrap() == data);
+    });
+}
