@@ -30,4 +30,9 @@ impl Gate {
     pub(crate) fn is_shut(&self) -> bool {
         self.is_shut.load(Ordering::Acquire)
     }
+
+    /// Whether no call on its pipe is to be made now, for one reason or the other.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_left_out() || self.is_shut()
+    }
 }

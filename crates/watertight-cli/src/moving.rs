@@ -319,8 +319,8 @@ impl Moving {
     fn enlarge(&self, reader: &PipeReader) {
         for end in &self.to_enlarge {
             let copy = match end {
-                // Its reader may keep the lock, for which this call would wait.
-                End::Destination(index) if self.gates[*index].is_left_out() => continue,
+                // Its reader may keep the lock, for which this call would wait, and the other destinations with it.
+                End::Destination(index) if self.gates[*index].is_closed() => continue,
                 End::Destination(index) => self.writers[*index].try_clone_handle(),
                 End::Source => reader.try_clone_handle(),
             };
@@ -475,6 +475,36 @@ mod tests {
         assert_eq!(ending.destinations_over, [1]);
         let accepted = [0, 1].map(|index: usize| writers[index].ledger().accepted());
         assert_eq!(accepted, [17, 0]);
+    }
+
+    /// The call would wait for its reader, who keeps the lock, and so would all others.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn no_pipe_is_enlarged_to_which_nothing_is_to_be_written() {
+        use rustix::pipe::fcntl_getpipe_size;
+        let (reader, _source) = watertight::pipe().unwrap();
+        let enlarged = |close: fn(&Gate)| {
+            let (sink, end) = std::io::pipe().unwrap();
+            let before = fcntl_getpipe_size(&sink).unwrap();
+            let moving = Moving {
+                to_enlarge: vec![End::Destination(0)],
+                ..moving_to([PipeWriter::adopt(end).unwrap()])
+            };
+            close(&moving.gates[0]);
+            moving.enlarge(&reader);
+            fcntl_getpipe_size(&sink).unwrap() > before
+        };
+        if !enlarged(|_| {}) {
+            println!("skipped: no pipe is enlarged here");
+            return;
+        }
+        assert!(!enlarged(|gate| gate.shut(true)));
+        assert!(!enlarged(Gate::leave_out));
+        // It takes bytes again.
+        assert!(enlarged(|gate| {
+            gate.shut(true);
+            gate.shut(false);
+        }));
     }
 
     /// A pipe without room, and its reader.
