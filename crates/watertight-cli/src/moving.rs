@@ -34,6 +34,9 @@ pub(crate) struct Moving {
     pub(crate) drops_dead: bool,
     /// What one does not take at once is queued there, so that the source is read on, and the others go on.
     pub(crate) fills_queues: bool,
+    /// How often a `Tee`'s thread looks what the gates say, and whether it is to stop. Where there is one destination and nobody says anything
+    /// of it, there is nothing to look for: whoever stops that copy aborts its source.
+    pub(crate) look_every: Option<Duration>,
     /// No more than so many bytes behind those.
     pub(crate) limit: Option<u64>,
     /// No more than so many bytes a second.
@@ -49,7 +52,7 @@ pub(crate) struct Moving {
 pub(crate) const ENLARGED_AFTER_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How often the thread that moves bytes to several destinations looks whether the copy is stopped.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How long bytes that are in the source may take to be read: a helper thread may have to do it.
 const FRONT_WITHIN: Duration = Duration::from_secs(1);
@@ -237,7 +240,11 @@ impl Moving {
         is_to_stop: impl Fn() -> bool,
     ) -> Result<TeeOutcome, TeeError> {
         loop {
-            let failed = match tee.transfer().within(LOOK_EVERY).wait() {
+            let mut moving = tee.transfer();
+            if let Some(every) = self.look_every {
+                moving = moving.within(every);
+            }
+            let failed = match moving.wait() {
                 Ok(moved) => return Ok(moved),
                 Err(failed) => failed,
             };
@@ -374,6 +381,7 @@ mod tests {
             is_copied: false,
             drops_dead: false,
             fills_queues: false,
+            look_every: Some(LOOK_EVERY),
             limit: None,
             rate: None,
             to_enlarge: Vec::new(),

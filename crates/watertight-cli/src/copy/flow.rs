@@ -6,7 +6,7 @@ use crate::copy_ending::CopyEnding;
 use crate::destination::Destination;
 use crate::end::End;
 use crate::flags::{CopyFlags, DeadPolicy};
-use crate::moving::{ENLARGED_AFTER_BYTES, Moving};
+use crate::moving::{ENLARGED_AFTER_BYTES, LOOK_EVERY, Moving};
 use crate::platform;
 use crate::reserve::Reserve;
 use crate::source::CHUNK_BYTES_MAX;
@@ -51,6 +51,7 @@ impl Copy<'_> {
         self.pace = None;
         self.mailbox.wants_progress(false);
         let limit = self.flags.read_bytes_max();
+        let is_looked = self.destinations.len() > 1 || self.is_movement_watched();
         self.source.move_on(Moving {
             writers: self.destinations.iter().map(Destination::writer).collect(),
             gates: self.destinations.iter().map(Destination::gate).collect(),
@@ -58,6 +59,7 @@ impl Copy<'_> {
             is_copied: self.flags.stable || self.flags.hash.is_some(),
             drops_dead: self.flags.dead == DeadPolicy::Drop,
             fills_queues: self.flags.fills_queues(),
+            look_every: is_looked.then_some(LOOK_EVERY),
             limit: limit.map(|limit| limit.saturating_sub(self.bytes_read)),
             rate: self.flags.rate.and_then(NonZeroU64::new),
             to_enlarge: std::mem::take(&mut self.to_enlarge),

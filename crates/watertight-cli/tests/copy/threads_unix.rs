@@ -7,7 +7,7 @@ use crate::harness::{Run, copy, folder_with, partial, strace};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Without them the library has a thread for each child.
@@ -57,6 +57,56 @@ fn await_account(child: &Child, told: &mut impl BufRead) {
             assert!(told.read_line(&mut line).unwrap() > 0, "it is over");
         }
     }
+}
+
+/// How often the source's thread has waited so far, as the system counts it; none where it does not.
+fn waits(child: &Child) -> Option<u64> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let mut paths = tasks.map(|task| task.unwrap().path());
+    let is_source =
+        |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|name| name == "source\n");
+    let source = paths.find(is_source).expect("a copy under way has it");
+    let status = fs::read_to_string(source.join("status")).unwrap();
+    let mut lines = status.lines();
+    let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    Some(count.trim().parse().unwrap())
+}
+
+/// The time is told by the lines of progress, ten a second. That the copy is stopped wakes the thread all the same.
+#[test]
+fn a_source_that_brings_nothing_to_one_destination_wakes_nobody() {
+    const LINES: usize = 20;
+    // Many more if it looked now and then; and what it does at first may not be over.
+    const WAITS_MAX: u64 = 5;
+    let shown = ["--progress", "json", "--progress-every", "100ms"];
+    let options = ["--drain-within", "1h"];
+    let mut child = copy(options.iter().chain(&shown).chain(&["-", "-"]))
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"x").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let before = waits(&child);
+    for _ in 0..LINES {
+        let line = told.next().unwrap().unwrap();
+        assert!(line.contains("\"kind\":\"progress\""), "{line}");
+    }
+    let after = waits(&child);
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(sent.success());
+    let rest: Vec<String> = told.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{rest:?}");
+    let is_left = rest.iter().any(|line| line.contains("did not stop"));
+    assert!(!is_left, "{rest:?}");
+    drop(stdin);
+    let Some((before, after)) = before.zip(after) else {
+        println!("skipped: this system does not count how often a thread waits");
+        return;
+    };
+    assert!(after - before <= WAITS_MAX, "{before}, {after}");
 }
 
 /// The main thread and the library's own have one name.
