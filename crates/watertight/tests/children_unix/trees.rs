@@ -140,7 +140,7 @@ fn what_waits_for_its_taker_is_no_silence() {
 #[test]
 fn to_the_end_means_the_grandchilds_end() {
     let _accounted = accounted();
-    let outcome = shell("(read line <&3; echo later) 3<&0 & echo now")
+    let outcome = shell("exec 3<&0; (read line <&3; echo later) & echo now")
         .stdin(Input::bytes("go\n"))
         .output(Limits::new())
         .unwrap()
