@@ -210,7 +210,7 @@ impl Tree {
             .retain(|member| !over.is_held_by(&member.pidfd));
     }
 
-    /// Waits within a bound for those that were killed, and names those that are still there.
+    /// Waits within a bound for those that were killed, and names those that are still there. Who refused the signal is not waited for.
     pub(super) fn await_deaths(
         &mut self,
         leader: &Hold,
@@ -218,17 +218,24 @@ impl Tree {
         cgroup: Option<&Cgroup>,
     ) {
         let by = Instant::now() + DEATHS_WITHIN;
-        let left = || Some(by.saturating_duration_since(Instant::now()));
+        let refused: HashSet<u32> = end.left.iter().map(|one| one.pid).collect();
+        let left = |pid: i32| {
+            if refused.contains(&pid.unsigned_abs()) {
+                return Duration::ZERO;
+            }
+            by.saturating_duration_since(Instant::now())
+        };
         // A question that fails is answered with "not over".
-        let is_over = |pidfd: BorrowedFd<'_>| wait_for_end(pidfd, left()).unwrap_or(false);
+        let is_over =
+            |pid: i32, pidfd: BorrowedFd<'_>| wait_for_end(pidfd, Some(left(pid))).unwrap_or(false);
         // A number may be somebody else's by now: nothing is asked of it.
         if let Hold::Pidfd(pid, pidfd) = leader
-            && !is_over(pidfd.as_fd())
+            && !is_over(pid.as_raw_pid(), pidfd.as_fd())
         {
             note(&mut end.left, found(pid.as_raw_pid()));
         }
         self.members.retain(|member| {
-            let is_left = !is_over(member.pidfd.as_fd());
+            let is_left = !is_over(member.seen.pid, member.pidfd.as_fd());
             if is_left {
                 note(&mut end.left, member.seen.found());
             }
