@@ -132,7 +132,7 @@ impl ReportFile {
     /// Whether somebody has to take the report, who may take a long time: it is no file.
     pub(crate) fn is_taken_by_others(&self) -> bool {
         self.file().is_none_or(|file| {
-            let is_file = file.metadata().is_ok_and(|known| known.is_file());
+            let is_file = is_file(file).unwrap_or(false);
             !is_file && !platform::is_null_device(file)
         })
     }
