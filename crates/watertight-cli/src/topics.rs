@@ -240,7 +240,7 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
                 "125",
                 "wrong usage, and nothing was run; or `watertight` itself failed: a stream could not be opened, the report could \
                  not be saved, the system has no more processes; or the command ended with 0 and not all of its output got through, or \
-                 the report could not be written",
+                 whoever it left behind could not be found (--adopt-orphans), or the report could not be written",
             ),
             (
                 "126",

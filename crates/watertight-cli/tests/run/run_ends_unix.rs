@@ -203,25 +203,98 @@ fn who_forks_and_ends_again_and_again_is_ended_if_we_adopt_orphans() {
     assert_eq!(output.stdout, b"", "{}", stderr(&output));
 }
 
+const WITHOUT_KILL: &str = "--bounding-set=-kill";
+
+const AS_ANOTHER: [&str; 4] = [
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+];
+
+/// Whether a command can be run as another user by one who may not signal it. If not, that is told.
+fn may_run_as_another() -> bool {
+    let mut trial = Command::new("setpriv");
+    trial.arg(WITHOUT_KILL).args(AS_ANOTHER).arg("true");
+    let status = trial.stderr(Stdio::null()).status();
+    let may = status.is_ok_and(|status| status.success());
+    if !may {
+        println!("skipped: no setpriv that may run a program as another user");
+    }
+    may
+}
+
+/// Several are another user's, and we may not signal them although we are root's. They end when their input does, which this test holds.
+/// With a wait for each of them behind each kill it would take half a minute.
+#[test]
+fn who_refuses_to_be_killed_is_not_waited_for() {
+    if !may_run_as_another() {
+        return;
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args([WITHOUT_KILL, "setsid", EXE, "run", "--adopt-orphans"])
+        .args(["--no-cgroup", "--within", "2s", "--grace", "1ms"])
+        .args(["--report", "json", "--"])
+        .args(AS_ANOTHER)
+        .args([
+            "sh",
+            "-c",
+            "exec 3<&0; for i in $(seq 8); do cat <&3 >/dev/null 2>&1 & done; exit 3",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    let report = report(&output);
+    assert_eq!(report["left"].as_array().unwrap().len(), 8, "{report}");
+    assert!(
+        report["elapsed_seconds"].as_f64().unwrap() < 20.0,
+        "{report}"
+    );
+}
+
+/// A /proc in which nobody is seen. Whoever is left behind ends when our input does, which this test holds.
+#[test]
+fn that_whoever_was_left_behind_cannot_be_found_is_no_success() {
+    const HIDDEN: &str = "mount -t tmpfs none /proc 2>/dev/null";
+    let unshare = |line: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", line]);
+        command.stderr(Stdio::null());
+        command
+    };
+    let trial = unshare(HIDDEN).status();
+    if !trial.is_ok_and(|status| status.success()) {
+        println!("skipped: no unshare that may mount something over /proc");
+        return;
+    }
+    let line = format!("{HIDDEN} && exec \"$W\" run --adopt-orphans -- sh -c \"$SCRIPT\"");
+    let mut command = unshare(&line);
+    command
+        .env("W", EXE)
+        .env("SCRIPT", "exec 3<&0; (cat <&3 >/dev/null 2>&1 &); exit 0")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    let told = stderr(&output);
+    assert!(told.contains("cannot be found"), "{told}");
+    assert_eq!(output.status.code(), Some(125), "{told}");
+}
+
 /// The command is another user's, and we may not signal it although we are root's. It ends when its input does, which this test holds. (In
 /// a control group of its own it would be killed all the same.)
 #[test]
 fn who_may_not_be_killed_is_told_to_be_left() {
-    const WITHOUT_KILL: &str = "--bounding-set=-kill";
-    const AS_ANOTHER: [&str; 4] = [
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-    ];
-    let mut trial = Command::new("setpriv");
-    trial.arg(WITHOUT_KILL).args(AS_ANOTHER).arg("true");
-    if !trial
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-    {
-        println!("skipped: no setpriv that may run a program as another user");
+    if !may_run_as_another() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
