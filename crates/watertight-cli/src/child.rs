@@ -6,7 +6,6 @@ use crate::child_status::{ChildStatus, EndedBy, InputKind};
 use crate::end::End;
 use crate::event::{Event, Mailbox};
 use crate::platform::{self, CommandLine};
-use crate::source_ending::note_tree;
 use crate::units::{base64_unless_texts, shown_names};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -25,6 +24,9 @@ pub(crate) const DEATH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Every child that may have to be ended when this program is told a second time to end.
 static RUNNING: Mutex<Vec<Weak<Child>>> = Mutex::new(Vec::new());
+
+/// For which moment all their trees were last looked at.
+static LOOKED_AT: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Starts a source's child. Its standard output is the pipe; its standard input is empty, so that it cannot take input meant for
 /// somebody else.
@@ -108,7 +110,16 @@ pub(crate) fn kill_all() {
 /// pipe), and with that one all that leads to whoever is in a session of its own.
 fn note_all() {
     for child in running() {
-        note_tree(Some(&child));
+        // Whom nobody sees now its own end may still find.
+        let _ = child.note_tree();
+    }
+}
+
+/// Likewise, once for all that are told to end at one moment.
+fn note_all_at(now: Instant) {
+    let mut looked_at = LOOKED_AT.lock().unwrap_or_else(PoisonError::into_inner);
+    if looked_at.replace(now) != Some(now) {
+        note_all();
     }
 }
 
@@ -254,7 +265,7 @@ impl ChildOfEnd {
         if self.stopped || self.is_ending || self.is_tree_ended {
             return;
         }
-        note_all();
+        note_all_at(now);
         if self.status.is_none() {
             self.stopped = true;
             self.ended_by = EndedBy::Asked;
@@ -389,6 +400,7 @@ mod tests {
         assert!(warning.ends_with(": it is refused"), "{warning}");
     }
 
+    /// Each time: whoever was started since the last one is seen, too.
     #[cfg(target_os = "linux")]
     #[test]
     fn all_trees_are_looked_at_before_the_first_one_is_asked_to_end() {
@@ -398,23 +410,30 @@ mod tests {
         let start = |script: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", script]).group(Group::Own);
-            let mut child = command.stdout(Output::piped()).spawn().unwrap();
-            let stdout = child.stdout.take().unwrap();
-            (registered(child), stdout)
+            command.stdin(Input::piped()).stdout(Output::piped());
+            let mut child = command.spawn().unwrap();
+            let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+            (registered(child), stdin, stdout)
         };
-        let (asked, _its_output) = start("exec sleep 1000");
+        let stop = |child: Arc<Child>| {
+            let mut of_end = ChildOfEnd::default();
+            of_end.child = Some(child);
+            of_end.stop(Instant::now());
+        };
+        let (first, _, _) = start("exec sleep 1000");
+        let (second, _, _) = start("exec sleep 1000");
         // The worker is in a session of its own: once the shell is over nothing leads to it.
-        let worker =
-            "setsid sh -c \"echo \\$\\$; exec sleep 1000 >/dev/null 2>&1\" & exec sleep 1000";
-        let (other, output) = start(worker);
+        let worker = "read -r go
+            setsid sh -c \"echo \\$\\$; exec sleep 1000 >/dev/null 2>&1\" & exec sleep 1000";
+        let (other, input, output) = start(worker);
+        stop(first);
+        input.send(b"go\n").wait().unwrap();
         let mut pid = [0; 16];
         let bytes = output.receive(&mut pid).wait().unwrap();
         let pid = std::str::from_utf8(&pid[..bytes]).unwrap().trim_end();
         let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
         let worker = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-        let mut of_end = ChildOfEnd::default();
-        of_end.child = Some(asked);
-        of_end.stop(Instant::now());
+        stop(second);
         other.kill().unwrap();
         other.until_exit().wait().unwrap();
         let left = other.kill_tree().left;

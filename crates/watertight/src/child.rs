@@ -287,6 +287,16 @@ impl Child {
         self.process.kill_tree()
     }
 
+    /// Remembers whom it has started by now, as the first [`wait_tree`](Self::wait_tree) does, also if that was done before. For the program,
+    /// before it ends something else that may end this one.
+    ///
+    /// # Errors
+    /// The tree cannot be looked at, or the system does not show one.
+    #[doc(hidden)]
+    pub fn note_tree(&self) -> io::Result<()> {
+        self.process.note_tree_anew()
+    }
+
     /// Feeds it, takes all its output, and waits for its end, all at once: see [`Communicate`].
     pub fn communicate(self, limits: Limits) -> Wait<Communicate> {
         Communicate::begin(self, limits)

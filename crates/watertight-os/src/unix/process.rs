@@ -422,6 +422,17 @@ impl Process {
         self.with_tree(|tree, is_gone| tree.note(&self.hold, is_gone, self.cgroup.as_ref()))
     }
 
+    /// As [`note_tree`](Self::note_tree), also if that was done before: so whoever was started since is known, too.
+    ///
+    /// # Errors
+    /// As `note_tree`.
+    pub fn note_tree_anew(&self) -> io::Result<()> {
+        self.with_tree(|tree, is_gone| {
+            tree.look_again();
+            tree.note(&self.hold, is_gone, self.cgroup.as_ref())
+        })
+    }
+
     /// Looks whether anybody of the tree is alive when the child is over: those first that were seen before, and then, while the child
     /// is not reaped, whoever can be found now. Never waits.
     ///

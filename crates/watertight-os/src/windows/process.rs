@@ -271,6 +271,14 @@ impl Process {
         Ok(())
     }
 
+    /// Nothing, likewise.
+    ///
+    /// # Errors
+    /// None.
+    pub const fn note_tree_anew(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// QueryInformationJobObject: whether anybody in the job is alive when the child is over. Never waits.
     ///
     /// Nobody is held. The system tells a completion port of a job that has become empty, but does not promise to

@@ -160,6 +160,11 @@ impl Tree {
         !self.members.iter().any(Member::is_alive)
     }
 
+    /// The next [`note`](Self::note) looks, whoever has noted before.
+    pub(super) const fn look_again(&mut self) {
+        self.was_noted = false;
+    }
+
     /// Remembers who is in the tree, unless that was done before: whoever leaves the group and loses its parent later is still known.
     pub(super) fn note(
         &mut self,
