@@ -338,6 +338,26 @@ impl<B: Backend> Driver<B> {
         Ok(())
     }
 
+    /// In a forked child: whether one of the driver's locks was held by another thread when the process was forked. That thread is not
+    /// here, so nobody ever releases the lock (rule C4).
+    pub(crate) fn is_locked_for_ever(&self) -> bool {
+        let is_elsewhere = self.backend.is_elsewhere();
+        let is_any_held = || {
+            self.registry.is_held()
+                || self.timers.is_held()
+                || self.nudged.is_held()
+                || self.settling.is_held()
+                || self.lingering.is_held()
+        };
+        is_elsewhere && is_any_held()
+    }
+
+    /// A lock of the driver's, held.
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(crate) fn held(&self) -> impl Sized {
+        self.registry.lock()
+    }
+
     /// Wakes those that wait for lingering pipes.
     pub(crate) fn tell_settling(&self) {
         let mut wakes = Wakes::default();
@@ -369,6 +389,9 @@ impl<B: Backend> Driver<B> {
 
     /// No longer waits for lingering pipes.
     pub(crate) fn forget_settling(&self, id: u64) {
+        if self.is_locked_for_ever() {
+            return;
+        }
         let forgotten = self.settling.lock().forget(id);
         drop(forgotten);
     }

@@ -22,6 +22,7 @@ use watertight_core::{
 };
 
 mod attempting;
+mod forked;
 mod moves_in;
 mod reactor;
 mod source;
@@ -139,8 +140,12 @@ impl<B: Backend> ReaderCell<B> {
         })
     }
 
+    /// Nothing, where a thread that is not in this forked child has the lock.
     pub(crate) fn ledger(&self) -> Ledger {
-        self.lock().half.ledger()
+        let state = self
+            .state
+            .lock_unless(|| self.driver.backend.is_elsewhere());
+        state.map_or_else(Ledger::default, |state| state.half.ledger())
     }
 
     /// Whether a caller has it and it is not over. If its lock is taken, somebody has.
@@ -235,13 +240,16 @@ impl<B: Backend> ReaderCell<B> {
 
     /// Waits no longer.
     pub(crate) fn forget(&self, id: u64) {
-        if id != 0 {
+        if id != 0 && !self.is_locked_for_ever() {
             let forgotten = self.lock().watchers.forget(id);
             drop(forgotten);
         }
     }
 
     pub(crate) fn abort(self: &Arc<Self>) {
+        if self.is_locked_for_ever() {
+            return;
+        }
         let is_elsewhere = self.driver.refuse_elsewhere().is_err();
         self.change(|state| {
             state.forget_threads(is_elsewhere);
@@ -252,6 +260,9 @@ impl<B: Backend> ReaderCell<B> {
 
     /// The last handle is gone.
     pub(crate) fn handle_drop(self: &Arc<Self>) {
+        if self.is_locked_for_ever() {
+            return;
+        }
         let is_elsewhere = self.driver.refuse_elsewhere().is_err();
         self.change(|state| {
             state.handle.dropped = true;

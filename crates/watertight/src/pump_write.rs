@@ -26,6 +26,7 @@ mod accept;
 mod debug;
 mod destination;
 mod ending;
+mod forked;
 mod joining;
 mod room;
 mod until_read;
@@ -130,8 +131,12 @@ impl<B: Backend> WriterCell<B> {
         })
     }
 
+    /// Nothing, where a thread that is not in this forked child has the lock.
     pub(crate) fn ledger(&self) -> Ledger {
-        self.lock().half.ledger()
+        let state = self
+            .state
+            .lock_unless(|| self.driver.backend.is_elsewhere());
+        state.map_or_else(Ledger::default, |state| state.half.ledger())
     }
 
     /// From now on others may write into the same pipe.
@@ -202,7 +207,7 @@ impl<B: Backend> WriterCell<B> {
 
     /// Waits no longer.
     pub(crate) fn forget(&self, id: u64) {
-        if id != 0 {
+        if id != 0 && !self.is_locked_for_ever() {
             let forgotten = self.lock().watchers.forget(id);
             drop(forgotten);
         }
@@ -212,16 +217,11 @@ impl<B: Backend> WriterCell<B> {
         self.change(|state| state.half.finish());
     }
 
-    pub(crate) fn abort(self: &Arc<Self>) {
-        let is_elsewhere = self.driver.refuse_elsewhere().is_err();
-        self.change(|state| {
-            state.forget_threads(is_elsewhere);
-            state.half.abort();
-        });
-    }
-
     /// The last handle is gone.
     pub(crate) fn handle_drop(self: &Arc<Self>) {
+        if self.is_locked_for_ever() {
+            return;
+        }
         watertight_os::note_thread();
         let mut lingers = None;
         let is_elsewhere = self.driver.refuse_elsewhere().is_err();

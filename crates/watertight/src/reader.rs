@@ -416,6 +416,10 @@ impl<B: Backend> Operation for Abort<'_, B> {
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
         let cell = &self.reader.cell;
+        if cell.is_locked_for_ever() {
+            let cause = Cause::of(ErrorKind::WrongProcess);
+            return Poll::Ready(Err(cause.during(Verb::Abort, cell.ledger())));
+        }
         if !self.begun {
             self.begun = true;
             cell.abort();

@@ -48,6 +48,29 @@ impl<T> Mutex<T> {
     }
 }
 
+impl<T> Mutex<T> {
+    /// As [`lock`](Self::lock), unless somebody has it who will never release it: `is_elsewhere` says that this is a forked child, where the
+    /// parent's threads are not.
+    pub(crate) fn lock_unless(
+        &self,
+        is_elsewhere: impl FnOnce() -> bool,
+    ) -> Option<MutexGuard<'_, T>> {
+        // No model forks: there it is one lock.
+        if cfg!(not(any(loom, shuttle))) {
+            let guard = self.try_lock();
+            if guard.is_some() || is_elsewhere() {
+                return guard;
+            }
+        }
+        Some(self.lock())
+    }
+
+    /// Whether somebody has it at this moment.
+    pub(crate) fn is_held(&self) -> bool {
+        self.try_lock().is_none()
+    }
+}
+
 impl<T> StaticMutex<T> {
     /// As [`Mutex::try_lock`].
     pub(crate) fn try_lock(&self) -> Option<std::sync::MutexGuard<'_, T>> {

@@ -558,7 +558,10 @@ impl<B: Backend> Operation for Finish<'_, B> {
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
         let cell = &self.writer.cell;
-        if let (How::Finish, Err(cause)) = (self.how, cell.driver.refuse_elsewhere()) {
+        let is_finish = matches!(self.how, How::Finish);
+        if (is_finish || cell.is_locked_for_ever())
+            && let Err(cause) = cell.driver.refuse_elsewhere()
+        {
             // C4: the stream is the parent's, and it is not ended here.
             return Poll::Ready(Err(cause.during(Verb::Finish, self.writer.ledger())));
         }

@@ -88,6 +88,11 @@ impl ExitWatch {
         self.0.lock().progress == Progress::Ended
     }
 
+    /// Whether a thread is at it. In a forked child one of the parent's is for ever.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.is_held()
+    }
+
     /// Waits no longer.
     pub(crate) fn forget(&self, id: u64) {
         if id != 0 {

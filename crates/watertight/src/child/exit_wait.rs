@@ -71,7 +71,9 @@ impl ExitWait {
 
     /// Waits no longer. In a forked child a registration stays: ending it would take it out of the parent's reactor, which both share.
     pub(super) fn forget(&mut self, exit: &ExitWatch, is_elsewhere: bool) {
-        exit.forget(self.id);
+        if !is_elsewhere || !exit.is_held() {
+            exit.forget(self.id);
+        }
         let place = mem::replace(&mut self.place, Place::InThread);
         if is_elsewhere {
             let _kept = ManuallyDrop::new(place);
