@@ -12,7 +12,7 @@
 //! | ask, wait | `waitid (life)`, `ppoll (child)`, `epoll_create (children)`, `clone (children)`, `EPOLL_CTL_ADD (children)`, `epoll_wait (children)`, `EPOLL_CTL_DEL (children)`; without a pidfd `clone (child)` |
 //! | wait for the tree | besides, `open (/proc)`, `read (stat)` (of everybody), `read (stat again)` (of one), `pidfd_open (tree)`, `F_DUPFD_CLOEXEC (tree)`, `EPOLL_CTL_ADD (tree)` |
 //! | reap | `waitid`; without a pidfd `wait4` |
-//! | signal | `pidfd_send_signal`, `killpg`, `pidfd_open (tree)`, `open (/proc)`, `read (stat)`, `read (stat again)`; without a pidfd `kill` |
+//! | signal | `pidfd_send_signal`, `killpg`, `getpgid`, `pidfd_open (tree)`, `open (/proc)`, `read (stat)`, `read (stat again)`; without a pidfd `kill` |
 //!
 //! On Windows they are `CreateJobObject`, `spawn`, `CreatePipe`, `DuplicateHandle (stream)` and those of `windows/sys.rs`. What a child
 //! does between fork and exec is no call of this process's, and the wait of the thread that knows a child by its number alone can say

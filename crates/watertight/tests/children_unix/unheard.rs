@@ -128,6 +128,28 @@ fn who_ends_on_request_tells_how_although_nobody_sees_its_tree() {
     assert_eq!(ended.unwrap().status().unwrap().code(), Some(3));
 }
 
+/// As where there is no /proc: the child has its signal with its group, and no other one by itself. Many a program ends at once at the second.
+#[test]
+fn whoever_nobody_sees_is_asked_to_end_once() {
+    let _accounted = accounted();
+    let _guard = fault::guard();
+    let child = shell("exec sleep 1000").spawn().unwrap();
+    let is_unseen = |call| Fault {
+        at: 1,
+        only: Some(call),
+        code: OsCode(2),
+        times: Fault::FOR_EVER,
+    };
+    fault::plan(&["open (/proc)", "read (stat again)"].map(is_unseen));
+    let ended = child.terminate_tree(PATIENCE).wait();
+    let trace = fault::stop();
+    assert!(!ended.unwrap().is_success());
+    let calls: Vec<&str> = trace.calls.iter().map(|made| made.name).collect();
+    assert!(calls.contains(&"killpg"), "{calls:?}");
+    assert!(!calls.contains(&"pidfd_send_signal"), "{calls:?}");
+    await_no_children();
+}
+
 /// The thread that hears of ends and reaps does so a moment after the end.
 fn await_no_children() {
     while crate::common::held()

@@ -31,6 +31,7 @@ const OF_CHILDREN: &[&str] = &[
     "FIONREAD",
     "clone (child)",
     "close",
+    "getpgid",
     "kill",
     "killpg",
     "open (/proc)",

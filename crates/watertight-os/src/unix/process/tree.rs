@@ -21,7 +21,7 @@ use crate::fault::fallible;
 use crate::process::{Found, StdStreams, TreeEnd, TreeLook};
 use crate::unix::classify::Call;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, getpgid, kill_process_group, pidfd_open};
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -142,16 +142,20 @@ impl Tree {
     ) -> TreeEnd {
         let mut look = Look::new(self, leader, is_reaped, cgroup);
         look.find_new();
-        let child = look.root.and_then(listing::one);
-        let child = child.filter(|_| leader.life() == Ok(Life::Running));
+        // By the system call: also where no /proc shows it, it is told once.
+        let child = look.root.filter(|_| leader.life() == Ok(Life::Running));
+        let child = child.map(|root| (found(root), group_of(leader.pid())));
         let group = look.signal_group(Signal::TERM);
         let is_told = |seen: &Seen| group == Some(seen.group);
-        match &child {
-            Some(child) if is_told(child) => look.end.signalled.insert(0, child.found()),
+        let own_group = child.as_ref().and_then(|(_, own)| *own);
+        match child {
+            Some((child, own)) if own.is_some() && own == group => {
+                look.end.signalled.insert(0, child);
+            }
             _ => look.signal_leader(libc::SIGTERM),
         }
         look.signal_members(libc::SIGTERM, |seen| !is_told(seen));
-        look.continue_asked(child.as_ref(), group);
+        look.continue_asked(own_group, group);
         look.ended()
     }
 
@@ -552,7 +556,7 @@ impl<'a> Look<'a> {
 
     /// SIGCONT to all that were sent SIGTERM, `group` by killpg: one that is stopped hears nothing until it goes on. Who stops, and when, is
     /// not ours to know, so it goes to everybody, as from timeout(1).
-    fn continue_asked(&mut self, child: Option<&Seen>, group: Option<i32>) {
+    fn continue_asked(&mut self, own_group: Option<i32>, group: Option<i32>) {
         // Where the group is refused, each of them is told by itself.
         let group = group.and_then(|_| self.signal_group(Signal::CONT));
         let is_told = |seen: &Seen| group == Some(seen.group);
@@ -560,7 +564,7 @@ impl<'a> Look<'a> {
         let was_asked = |pid: i32| asked.contains(&pid.unsigned_abs());
         let pid = self.leader.pid().as_raw_pid();
         if was_asked(pid)
-            && !child.is_some_and(is_told)
+            && (group.is_none() || own_group != group)
             && let Err(code) = self.leader.signal(libc::SIGCONT)
         {
             refuse(&mut self.end, found(pid), code);
@@ -581,6 +585,12 @@ impl<'a> Look<'a> {
 fn refuse(end: &mut TreeEnd, found: Found, code: Errno) {
     end.error.get_or_insert(code.into());
     note(&mut end.left, found);
+}
+
+/// getpgid. A question that fails has no answer.
+fn group_of(pid: Pid) -> Option<i32> {
+    let group = fallible("getpgid", Call::Query, || getpgid(Some(pid)));
+    group.ok().map(Pid::as_raw_pid)
 }
 
 /// A process and its name.
