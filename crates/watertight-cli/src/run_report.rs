@@ -16,7 +16,10 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::io;
 use std::time::Duration;
-use watertight::{Captured, EndedBy, Error, Exit, Found, Outcome, Usage, Verb};
+use watertight::{Captured, EndedBy, EndedTree, Error, Exit, Found, Outcome, Usage, Verb};
+
+/// Who is not seen of a tree that cannot be looked at.
+const OUTSIDE_GROUP: &str = "whoever has left the command's process group";
 
 /// One output, if it went through our hands.
 #[derive(Debug, Serialize)]
@@ -140,8 +143,8 @@ impl RunReport {
         let unheard = outcome.failure;
         errors.extend(unheard.map(|error| format!("its end is not known: {error}")));
         errors.extend(
-            tree.and_then(|tree| tree.error.as_ref())
-                .map(|error| not_ended_well(outcome.ended, error)),
+            tree.and_then(|tree| Some((tree, tree.error.as_ref()?)))
+                .map(|(tree, error)| not_ended_well(outcome.ended, tree, error)),
         );
         Self {
             has_outcome: true,
@@ -158,7 +161,7 @@ impl RunReport {
             asked: tree.map_or_else(Vec::new, |tree| named(&tree.asked)),
             killed: tree.map_or_else(Vec::new, |tree| named(&tree.killed)),
             left: tree.map_or_else(Vec::new, |tree| named(&tree.left)),
-            unseen: tree.and(platform::UNSEEN).filter(|_| !are_all_seen),
+            unseen: tree.and_then(unseen_of).filter(|_| !are_all_seen),
             errors,
             ..Self::empty(flags, ending(outcome), exit_code, elapsed)
         }
@@ -435,13 +438,22 @@ impl UsageReport {
 }
 
 /// What failed with the command's tree. One that ended by itself has its tree let go: where that fails, the tree is killed, for it would end
-/// with us.
-fn not_ended_well(ended: EndedBy, error: &io::Error) -> String {
+/// with us. Where nobody is known to be left, somebody may be who was not seen.
+fn not_ended_well(ended: EndedBy, tree: &EndedTree, error: &io::Error) -> String {
     if ended.is_by_itself() {
         format!("whoever it left behind was killed, for they could not be let go: {error}")
+    } else if tree.left.is_empty() {
+        format!("somebody of its tree may be left: {error}")
     } else {
         format!("not everybody could be ended: {error}")
     }
+}
+
+/// Who of an ended tree is not seen. Where it could not be looked at, that is whoever is outside the command's process group.
+fn unseen_of(tree: &EndedTree) -> Option<&'static str> {
+    let is_known = tree.error.is_none() || !tree.left.is_empty();
+    let outside = (!is_known).then_some(OUTSIDE_GROUP);
+    platform::UNSEEN.map(|usual| outside.unwrap_or(usual))
 }
 
 fn named(found: &[Found]) -> Vec<Somebody> {

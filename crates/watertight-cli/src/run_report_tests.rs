@@ -106,6 +106,36 @@ fn a_report_on_an_ended_tree_says_who_is_not_seen() {
     assert!(!is_told(&report(&outcome, &adopting, false)));
 }
 
+/// Where /proc shows nobody, for one: `--adopt-orphans`, which sees more elsewhere, is refused there.
+#[test]
+fn of_a_tree_that_cannot_be_looked_at_whoever_is_outside_the_group_is_not_seen() {
+    let told = |outcome: &Outcome| {
+        let beside = Beside {
+            outputs: OutputEnds::default(),
+            unfed: None,
+            discarded: Discarded::default(),
+            out_of_memory: None,
+            has_cgroup: false,
+        };
+        RunReport::new(&flags(), outcome, 0, Duration::ZERO, beside).to_text()
+    };
+    let mut outcome = outcome();
+    outcome.ended = EndedBy::Request;
+    let tree = outcome.tree.insert(EndedTree::default());
+    tree.error = Some(io::Error::other("not shown"));
+    let text = told(&outcome);
+    let may_be_left = "watertight: somebody of its tree may be left: not shown\n";
+    assert!(text.contains(may_be_left), "{text}");
+    let outside = "watertight: not seen: whoever has left the command's process group\n";
+    assert_eq!(text.contains(outside), cfg!(unix), "{text}");
+    // Whoever is left is named.
+    let tree = outcome.tree.as_mut().unwrap();
+    tree.left.push(found(9, "stuck"));
+    let text = told(&outcome);
+    let is_left = "watertight: not everybody could be ended: not shown\n";
+    assert!(text.contains(is_left), "{text}");
+}
+
 /// Also when the system does not show who it is: a process of another user's, or any where there is no /proc.
 #[test]
 fn that_somebody_holds_the_output_is_told() {
