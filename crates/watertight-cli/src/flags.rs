@@ -48,7 +48,6 @@ pub(crate) struct CopyFlags {
         default_value = "5s",
         requires = "slow",
         value_parser = units::some_duration,
-        requires = "slow",
         hide_short_help = true
     )]
     pub(crate) slow_after: Duration,
