@@ -1,7 +1,7 @@
 //! What an address means on Unix: names are bytes, commands are word lists, and there are descriptor numbers.
 
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::Command;
@@ -56,11 +56,14 @@ pub(crate) fn os_string(bytes: &[u8]) -> Option<OsString> {
     Some(OsStr::from_bytes(bytes).to_owned())
 }
 
+/// What the system says of a name that no file can be found by.
+const NO_FILE: [Errno; 4] = [Errno::LOOP, Errno::NAMETOOLONG, Errno::NOENT, Errno::NOTDIR];
+
 /// Whether no file has this name, where a start looks for programs. What is not known is taken for there.
 pub(crate) fn is_missing(program: &OsStr) -> bool {
     let is_no_file = |path: &Path| match std::fs::metadata(path) {
         Ok(found) => found.is_dir(),
-        Err(error) => matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound),
+        Err(error) => Errno::from_io_error(&error).is_some_and(|code| NO_FILE.contains(&code)),
     };
     if program.as_bytes().contains(&b'/') {
         return is_no_file(Path::new(program));

@@ -122,6 +122,8 @@ fn a_file_is_not_emptied_for_a_program_that_is_missing() {
     let folder = folder();
     let old = folder.path().join("old");
     fs::write(&old, "precious").unwrap();
+    // As a whole line of shell is, in quotes, where its words are meant.
+    let long = "x".repeat(300);
     let run = |program: &str| {
         let mut command = Command::new(EXE);
         command
@@ -136,6 +138,8 @@ fn a_file_is_not_emptied_for_a_program_that_is_missing() {
         ("no-such-program-here", 127),
         ("./missing", 127),
         ("./plain/below", 126),
+        ("./circle", 126),
+        (long.as_str(), 126),
         ("/", 126),
     ] {
         let output = run(program);
