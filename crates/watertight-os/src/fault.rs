@@ -22,8 +22,8 @@
 //! `lseek (SEEK_CUR)`, `lseek (SEEK_DATA)`, `lseek (SEEK_HOLE)`, `lseek (SEEK_SET)`, `F_GETFL (holes)`, `ftruncate`. A splice of which one
 //! end is a file is `splice (file)`, and one into a socket `splice (socket)`; `fstat (source)` and `lseek` ask whether there is more of a file when the other end takes nothing.
 //!
-//! What is read and written around O_DIRECT (Linux): `F_GETFL (direct)`, `open (direct)`, `lseek (direct)`, `lseek (direct set)`,
-//! `pread (direct)`, `write (direct)`.
+//! What is read and written around O_DIRECT (Linux): `F_GETFL (direct)`, `open (direct)`, `lseek (direct)`, `lseek (direct claim)`,
+//! `lseek (direct end)`, `lseek (direct set)`, `pread (direct)`, `pwrite (direct)`, `write (direct)`.
 //!
 //! The thread of a handle that can only block starts by `clone (helper)` (Unix), with the first operation.
 //!

@@ -274,3 +274,46 @@ fn a_file_that_is_written_past_the_cache_gets_every_byte_at_its_position() {
         }
     }
 }
+
+/// As `(copy one - & copy two -) >both`: each read and each write has the position to itself.
+#[test]
+fn two_who_share_a_position_past_the_cache_lose_and_double_nothing() {
+    let (folder, source, bytes) = folder_with(3_000_000);
+    let both = folder.path().join("both");
+    let sorted = |mut bytes: Vec<u8>| {
+        bytes.sort_unstable();
+        bytes
+    };
+    let run_all = |copies: [Command; 2]| {
+        let started = copies.map(|mut command| command.spawn().unwrap());
+        for child in started {
+            Run::of(child.wait_with_output().unwrap()).expect(0);
+        }
+    };
+    let mut opening = File::options();
+    let Some(opened) = direct(opening.write(true).create(true).truncate(true), &both) else {
+        return;
+    };
+    let to_both = || {
+        let mut command = copy(["--stable", &file(&source), "-"]);
+        command.stdout(opened.try_clone().unwrap());
+        command
+    };
+    run_all([to_both(), to_both()]);
+    let written = fs::read(&both).unwrap();
+    assert_eq!(written.len(), 2 * bytes.len());
+    assert!(sorted(written) == sorted([&bytes[..], &bytes[..]].concat()));
+    let Some(opened) = direct(File::options().read(true), &source) else {
+        return;
+    };
+    let parts = ["one", "other"].map(|name| folder.path().join(name));
+    let from_both = |part: &Path| {
+        let mut command = copy(["--stable", "-", &file(part)]);
+        command.stdin(opened.try_clone().unwrap());
+        command
+    };
+    run_all([from_both(&parts[0]), from_both(&parts[1])]);
+    let read = parts.map(|part| fs::read(part).unwrap()).concat();
+    assert_eq!(read.len(), bytes.len());
+    assert!(sorted(read) == sorted(bytes));
+}

@@ -17,11 +17,16 @@ pub(super) fn read(fd: BorrowedFd<'_>, bytes_max: usize) -> Option<Result<Vec<u8
     modes(fd).map(|_| read_around(fd, bytes_max))
 }
 
-/// F_GETFL, open, lseek and write: how much a write takes that was refused (EINVAL). None: not because of O_DIRECT, or the file cannot be
+/// F_GETFL, open, lseek and a write: how much a write takes that was refused (EINVAL). None: not because of O_DIRECT, or the file cannot be
 /// opened once more.
 pub(super) fn write(fd: BorrowedFd<'_>, data: &[u8]) -> Option<Result<usize, Errno>> {
-    let plain = reopened(fd, modes(fd)?).ok()?;
-    Some(write_around(fd, &plain, data))
+    let modes = modes(fd)?;
+    let plain = reopened(fd, modes).ok()?;
+    Some(if modes.contains(OFlags::APPEND) {
+        append_around(fd, &plain, data)
+    } else {
+        write_around(fd, &plain, data)
+    })
 }
 
 /// Its modes, if O_DIRECT is one of them.
@@ -32,9 +37,25 @@ fn modes(fd: BorrowedFd<'_>) -> Option<OFlags> {
     modes.ok().filter(|modes| modes.contains(OFlags::DIRECT))
 }
 
-/// Reads whole units into memory of its own, and takes out of them what was asked for. The position is set behind that.
+/// Reads at the position, and then claims what it has read. If somebody who shares the position has claimed that meanwhile, ours is behind it.
 fn read_around(fd: BorrowedFd<'_>, bytes_max: usize) -> Result<Vec<u8>, Errno> {
     let at = position(fd)?;
+    let data = read_at(fd, at, bytes_max)?;
+    if data.is_empty() {
+        return Ok(data);
+    }
+    let claimed_at = claim(fd, data.len())?;
+    if claimed_at == at {
+        return Ok(data);
+    }
+    let ours = read_at(fd, claimed_at, data.len());
+    let used = ours.as_ref().map_or(0, Vec::len);
+    set_right(fd, (claimed_at, data.len()), used)?;
+    ours
+}
+
+/// Reads whole units into memory of its own, and takes out of them what was asked for. Nothing: it is the end.
+fn read_at(fd: BorrowedFd<'_>, at: u64, bytes_max: usize) -> Result<Vec<u8>, Errno> {
     let units_at = at - at % UNIT as u64;
     let before = usize::try_from(at - units_at).expect("it is less than a unit");
     let units = (before + bytes_max).next_multiple_of(UNIT);
@@ -46,24 +67,52 @@ fn read_around(fd: BorrowedFd<'_>, bytes_max: usize) -> Result<Vec<u8>, Errno> {
         rustix::io::pread(fd, &mut *aligned, units_at)
     })?;
     let end = read.min(before + bytes_max);
-    // Nothing from the position on: it is the end.
-    let data = aligned.get(before..end).unwrap_or_default().to_vec();
-    if !data.is_empty() {
-        set_position(fd, at + data.len() as u64)?;
-    }
-    Ok(data)
+    Ok(aligned.get(before..end).unwrap_or_default().to_vec())
 }
 
-/// Writes by a description of our own that has the file's other modes, and sets the position where that one's is then: behind the end of the
-/// file, if it appends.
+/// Claims room at the position, and writes there by a description of our own without the mode.
 fn write_around(fd: BorrowedFd<'_>, plain: &OwnedFd, data: &[u8]) -> Result<usize, Errno> {
-    set_position(plain.as_fd(), position(fd)?)?;
+    let mut claimed = claim(fd, data.len()).map(|at| (at, data.len()));
+    if claimed == Err(Errno::INVAL) {
+        // No position is behind a device's end.
+        let left = end_of(plain)?.saturating_sub(position(fd)?);
+        let room = usize::try_from(left).unwrap_or(usize::MAX).min(data.len());
+        claimed = claim(fd, room).map(|at| (at, room));
+    }
+    let (at, room) = claimed?;
+    // Where there is none, the write says so.
+    let part = if room == 0 { data } else { &data[..room] };
+    let written = fallible("pwrite (direct)", Call::Write, || {
+        rustix::io::pwrite(plain, part, at)
+    });
+    set_right(fd, (at, room), written.unwrap_or(0))?;
+    written
+}
+
+/// Writes behind the end of the file, wherever that is then, and sets the position there.
+fn append_around(fd: BorrowedFd<'_>, plain: &OwnedFd, data: &[u8]) -> Result<usize, Errno> {
     let written = fallible("write (direct)", Call::Write, || {
         rustix::io::write(plain, data)
     })?;
-    // Were it left where it was, the next bytes would be written over these.
     set_position(fd, position(plain.as_fd())?)?;
     Ok(written)
+}
+
+/// lseek SEEK_CUR: where the position was. Now it is so much further, in one call: nobody who shares it reads or writes the same bytes.
+fn claim(fd: BorrowedFd<'_>, bytes: usize) -> Result<u64, Errno> {
+    let by = i64::try_from(bytes).map_err(|_| Errno::INVAL)?;
+    let end = fallible("lseek (direct claim)", Call::Query, || {
+        rustix::fs::seek(fd, SeekFrom::Current(by))
+    })?;
+    Ok(end - bytes as u64)
+}
+
+/// Not all was used that was claimed: the position is behind what was, unless somebody has gone on from where it was set.
+fn set_right(fd: BorrowedFd<'_>, (at, claimed): (u64, usize), used: usize) -> Result<(), Errno> {
+    if used != claimed && position(fd)? == at + claimed as u64 {
+        set_position(fd, at + used as u64)?;
+    }
+    Ok(())
 }
 
 /// open of /proc/self/fd/N.
@@ -79,6 +128,13 @@ fn reopened(fd: BorrowedFd<'_>, modes: OFlags) -> Result<OwnedFd, Errno> {
 /// lseek SEEK_CUR.
 fn position(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     fallible("lseek (direct)", Call::Query, || rustix::fs::tell(fd))
+}
+
+/// lseek SEEK_END, of a description that nobody shares.
+fn end_of(plain: &OwnedFd) -> Result<u64, Errno> {
+    fallible("lseek (direct end)", Call::Query, || {
+        rustix::fs::seek(plain, SeekFrom::End(0))
+    })
 }
 
 /// lseek SEEK_SET.
