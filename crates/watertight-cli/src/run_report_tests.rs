@@ -218,6 +218,7 @@ fn what_the_system_has_counted_is_told() {
 #[test]
 fn a_tree_that_could_not_be_let_go_is_told_as_that() {
     let error = io::Error::other("it is refused");
+    let tree = EndedTree::default();
     for (ended, is_of_let_go) in [
         (EndedBy::Itself, true),
         (EndedBy::Quiet, true),
@@ -225,7 +226,7 @@ fn a_tree_that_could_not_be_let_go_is_told_as_that() {
         (EndedBy::Deadline, false),
         (EndedBy::Request, false),
     ] {
-        let told = not_ended_well(ended, &error);
+        let told = not_ended_well(ended, &tree, &error);
         assert_eq!(told.contains("let go"), is_of_let_go, "{told}");
         assert!(told.ends_with(": it is refused"), "{told}");
     }

@@ -258,38 +258,6 @@ fn who_refuses_to_be_killed_is_not_waited_for() {
     );
 }
 
-/// A /proc in which nobody is seen. Whoever is left behind ends when our input does, which this test holds.
-#[test]
-fn that_whoever_was_left_behind_cannot_be_found_is_no_success() {
-    const HIDDEN: &str = "mount -t tmpfs none /proc 2>/dev/null";
-    let unshare = |line: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", line]);
-        command.stderr(Stdio::null());
-        command
-    };
-    let trial = unshare(HIDDEN).status();
-    if !trial.is_ok_and(|status| status.success()) {
-        println!("skipped: no unshare that may mount something over /proc");
-        return;
-    }
-    let line = format!("{HIDDEN} && exec \"$W\" run --adopt-orphans -- sh -c \"$SCRIPT\"");
-    let mut command = unshare(&line);
-    command
-        .env("W", EXE)
-        .env("SCRIPT", "exec 3<&0; (cat <&3 >/dev/null 2>&1 &); exit 0")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let input = child.stdin.take().unwrap();
-    let output = child.wait_with_output().unwrap();
-    drop(input);
-    let told = stderr(&output);
-    assert!(told.contains("cannot be found"), "{told}");
-    assert_eq!(output.status.code(), Some(125), "{told}");
-}
-
 /// The command is another user's, and we may not signal it although we are root's. It ends when its input does, which this test holds. (In
 /// a control group of its own it would be killed all the same.)
 #[test]

@@ -10,6 +10,8 @@ mod cgroup;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod cgroup_place;
 mod descriptors;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod ended;
 mod failure;
 mod life;
 mod reaping;

@@ -11,6 +11,7 @@
 //! Nobody is signalled by number but the child's own group, and that only while the child is not reaped, which keeps the number.
 
 use super::cgroup::Cgroup;
+use super::ended::{found, note, refuse};
 use super::group_orphans;
 use super::holders::GivenEnd;
 use super::life::Life;
@@ -581,30 +582,8 @@ impl<'a> Look<'a> {
     }
 }
 
-/// Notes one that refuses a signal.
-fn refuse(end: &mut TreeEnd, found: Found, code: Errno) {
-    end.error.get_or_insert(code.into());
-    note(&mut end.left, found);
-}
-
 /// getpgid. A question that fails has no answer.
 fn group_of(pid: Pid) -> Option<i32> {
     let group = fallible("getpgid", Call::Query, || getpgid(Some(pid)));
     group.ok().map(Pid::as_raw_pid)
-}
-
-/// A process and its name.
-fn found(pid: i32) -> Found {
-    let nameless = Found {
-        pid: pid.unsigned_abs(),
-        name: None,
-    };
-    listing::one(pid).map_or(nameless, |seen| seen.found())
-}
-
-/// Adds a process once.
-fn note(list: &mut Vec<Found>, found: Found) {
-    if list.iter().all(|known| known.pid != found.pid) {
-        list.push(found);
-    }
 }
