@@ -4,7 +4,7 @@
 use crate::common::PATIENCE;
 use crate::common::children::accounted;
 use std::io::{BufRead, BufReader};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use watertight::fault::{self, Fault};
 use watertight::{Command, EndedBy, Exit, Group, Input, Limits, OsCode, Outcome, Output, Pipeline};
 
@@ -147,15 +147,18 @@ fn whoever_nobody_sees_is_asked_to_end_once() {
     let calls: Vec<&str> = trace.calls.iter().map(|made| made.name).collect();
     assert!(calls.contains(&"killpg"), "{calls:?}");
     assert!(!calls.contains(&"pidfd_send_signal"), "{calls:?}");
+    drop(child);
     await_no_children();
 }
 
 /// The thread that hears of ends and reaps does so a moment after the end.
 fn await_no_children() {
+    let begun = Instant::now();
     while crate::common::held()
         .iter()
         .any(|one| one.starts_with("child") || one.contains("pidfd"))
     {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for no child");
         std::thread::yield_now();
     }
 }
