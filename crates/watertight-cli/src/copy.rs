@@ -33,6 +33,7 @@ use crate::progress::CopyProgress;
 use crate::rate::Pace;
 use crate::reserve::Reserve;
 use crate::seal::{Decoder, Sealer};
+use crate::shared_position;
 use crate::source::{Source, Wanted};
 use crate::source_ending::SourceEnding;
 use crate::verdict::{
@@ -61,6 +62,8 @@ pub(crate) struct Copy<'a> {
     to_enlarge: Vec<End>,
     /// Once so many bytes are read, and compared with what all destinations have already, the library moves the rest on; if it does.
     moves_from: Option<u64>,
+    /// Somebody else may move the position of a file: every byte is read and written, and nothing is moved inside the kernel.
+    is_position_shared: bool,
     /// The library moves the bytes from the source to the destinations, and nobody is told of each piece.
     is_moving: bool,
     /// What puts the data into frames, if they are to be sealed.
@@ -131,6 +134,10 @@ impl<'a> Copy<'a> {
         if moves_from.is_some() {
             readers::note_our_locks(flags, &ends.source.reader, &mut destinations);
         }
+        let is_position_shared = moves_from.is_some() && {
+            let writers = destinations.iter().map(Destination::writer);
+            shared_position::is_any_shared(flags, &ends.source.reader, writers)
+        };
         let wanted = Wanted {
             limit: flags.read_bytes_max(),
             hash: flags.hash.is_some() || flags.seal,
@@ -144,6 +151,7 @@ impl<'a> Copy<'a> {
             source,
             to_enlarge: flags.ends_to_enlarge(),
             moves_from,
+            is_position_shared,
             is_moving: moves_from == Some(0),
             sealer: flags.seal.then(Sealer::default),
             source_ending: None,

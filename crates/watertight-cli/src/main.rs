@@ -70,6 +70,7 @@ mod run_terminal;
 mod seal;
 #[cfg(any(test, windows))]
 mod security;
+mod shared_position;
 mod source;
 mod source_ending;
 mod stop_request;

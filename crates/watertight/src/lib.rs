@@ -122,15 +122,15 @@ pub use watertight_core::Backend;
 pub use watertight_core::{
     Cause, CutMessage, Error, ErrorKind, Ledger, MessageReport, OsCode, Verb,
 };
-#[cfg(any(target_os = "android", target_os = "linux"))]
-#[doc(hidden)]
-pub use watertight_os::block_signals;
 pub use watertight_os::{
     Direction, Found, RunAs, StartError, StartStep, Step, TerminalSize, TreeEnd, Usage,
     is_in_terminals_foreground, keep_standard_streams_from_children,
 };
 #[doc(hidden)]
 pub use watertight_os::{block_device_bytes, fault, is_signal_ignored, orphans};
+#[cfg(any(target_os = "android", target_os = "linux"))]
+#[doc(hidden)]
+pub use watertight_os::{block_signals, may_share_position};
 #[cfg(windows)]
 #[doc(hidden)]
 pub use watertight_os::{file_security, has_extended_attributes, has_further_streams};

@@ -56,7 +56,7 @@ impl Copy<'_> {
             writers: self.destinations.iter().map(Destination::writer).collect(),
             gates: self.destinations.iter().map(Destination::gate).collect(),
             bytes_before: self.bytes_read,
-            is_copied: self.flags.stable || self.flags.hash.is_some(),
+            is_copied: self.flags.stable || self.flags.hash.is_some() || self.is_position_shared,
             drops_dead: self.flags.dead == DeadPolicy::Drop,
             fills_queues: self.flags.fills_queues(),
             look_every: is_looked.then_some(LOOK_EVERY),

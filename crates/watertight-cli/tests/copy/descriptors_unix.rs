@@ -7,7 +7,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -316,4 +316,48 @@ fn two_who_share_a_position_past_the_cache_lose_and_double_nothing() {
     let read = parts.map(|part| fs::read(part).unwrap()).concat();
     assert_eq!(read.len(), bytes.len());
     assert!(sorted(read) == sorted(bytes));
+}
+
+/// Each byte has one place, and one reader, as with a shell's `>` and `cat`: what the kernel moves by itself takes no lock of the position.
+#[test]
+fn copies_that_share_a_position_lose_and_double_nothing() {
+    let (folder, source, bytes) = folder_with(3_000_000);
+    let line = |line: &str| {
+        let status = Command::new("sh")
+            .args(["-c", line])
+            .env("W", EXE)
+            .current_dir(folder.path())
+            .status();
+        assert!(status.unwrap().success(), "{line}");
+    };
+    let len = |name: &str| fs::metadata(folder.path().join(name)).unwrap().len();
+    let all = fs::metadata(&source).unwrap().len();
+    for _ in 0..3 {
+        line("(\"$W\" copy -q source - & one=$!; \"$W\" copy -q source - && wait $one) >both");
+        assert_eq!(len("both"), 2 * all);
+        line(
+            "(\"$W\" copy -q - one <&3 & one=$!; \"$W\" copy -q - other <&3 && wait $one) 3<source",
+        );
+        assert_eq!(len("one") + len("other"), all);
+    }
+    assert_eq!(bytes.len() as u64, all);
+}
+
+/// What is read and written fills a hole: so that shows how the bytes went.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_whose_position_this_test_shares_is_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let hole = folder.path().join("hole");
+    File::create(&hole).unwrap().set_len(1 << 20).unwrap();
+    let target = File::create(folder.path().join("target")).unwrap();
+    let mut command = copy(["-q"]);
+    command
+        .arg(&hole)
+        .arg("-")
+        .stdout(target.try_clone().unwrap());
+    assert!(command.status().unwrap().success());
+    let known = target.metadata().unwrap();
+    assert_eq!(known.len(), 1 << 20);
+    assert!(known.blocks() * SECTOR as u64 >= 1 << 20, "{known:?}");
 }

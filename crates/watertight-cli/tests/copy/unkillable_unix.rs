@@ -96,11 +96,11 @@ fn is_committed_by_one_that_left(options: &str) -> bool {
     assert!(made.unwrap().success());
     fs::write(
         folder.join("leave"),
-        "echo go >gate; cat >part && mv part final\n",
+        "echo go >gate; cat >part 2>/dev/null && mv part final\n",
     )
     .unwrap();
     let producer = "exec:sh -c 'echo first; read -r go <gate; exit 1'";
-    let consumer = format!("exec:sh -c 'setsid -f sh leave; exec cat >/dev/null'{options}");
+    let consumer = format!("exec:sh -c 'setsid -f sh leave; exec cat >/dev/null 2>&1'{options}");
     // This waits for everybody who could write to standard error: the one that left is over then.
     let output = Command::new("setsid")
         .args([EXE, "copy", "--report", "json", producer, &consumer])

@@ -45,7 +45,7 @@ mod watch;
 pub use self::cgroup::Cgroup;
 pub use self::descriptors::{Descriptors, Prepared};
 #[cfg(any(target_os = "android", target_os = "linux"))]
-pub use self::holders::holders_of;
+pub use self::holders::{holders_of, may_share_position};
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use self::mask::block_signals;
 #[cfg(any(target_os = "android", target_os = "linux"))]

@@ -12,6 +12,8 @@ mod unix_backend;
 mod unix_children;
 #[cfg(target_os = "linux")]
 mod unix_new_child;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+mod unix_positions;
 #[cfg(unix)]
 mod unix_process;
 #[cfg(target_os = "linux")]
