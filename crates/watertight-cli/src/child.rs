@@ -128,6 +128,30 @@ fn running() -> Vec<Arc<Child>> {
     running.iter().filter_map(Weak::upgrade).collect()
 }
 
+/// The child of an end that no copy has yet. Dropped, its tree is killed, also while somebody else looks at it and so has a reference too.
+#[derive(Default)]
+pub(crate) struct Unclaimed(Option<Arc<Child>>);
+
+impl Unclaimed {
+    pub(crate) const fn of(child: Arc<Child>) -> Self {
+        Self(Some(child))
+    }
+
+    /// From now on its end is somebody else's to see to.
+    pub(crate) fn take(&mut self) -> Option<Arc<Child>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some(child) = self.take() {
+            // Nobody is left to be told.
+            let _ = child.kill_tree();
+        }
+    }
+}
+
 /// One end's child, if it has one, and what is known about its ending.
 #[derive(Default)]
 pub(crate) struct ChildOfEnd {

@@ -5,6 +5,7 @@ mod ending;
 
 use crate::asking::Asking;
 use crate::awaited::Awaited;
+use crate::child::Unclaimed;
 use crate::child_status::InputKind;
 use crate::copy_ending::GivenUp;
 use crate::event::{Event, Mailbox};
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
-use watertight::{Child, Ending, Error, ErrorKind, Ledger, Observer, PipeWriter, Receipt};
+use watertight::{Ending, Error, ErrorKind, Ledger, Observer, PipeWriter, Receipt};
 
 /// How far the ending has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,7 +35,7 @@ enum Phase {
 /// A destination that is open.
 pub(crate) struct DestinationEnd {
     /// Before the writer: dropped together, a child is killed before its input ends.
-    pub(crate) child: Option<Arc<Child>>,
+    pub(crate) child: Unclaimed,
     pub(crate) writer: PipeWriter,
     pub(crate) kind: DestinationKind,
     /// What the child reads from.

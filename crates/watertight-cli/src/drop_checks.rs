@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test names what it expects")]
 
 use crate::address::ExecOptions;
-use crate::child;
+use crate::child::{self, Unclaimed};
 use crate::child_status::InputKind;
 use crate::cli::{Cli, Task};
 use crate::copy::Copy;
@@ -91,7 +91,7 @@ impl Consumer {
             std::thread::yield_now();
         }
         let end = DestinationEnd {
-            child: Some(child),
+            child: Unclaimed::of(child),
             writer,
             kind: DestinationKind::Child,
             input: Some(input),

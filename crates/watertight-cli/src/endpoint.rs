@@ -1,7 +1,7 @@
 //! Opening: from addresses to pipes. All or nothing: no file is truncated before everything else is open.
 
 use crate::address::{Address, Place};
-use crate::child;
+use crate::child::{self, Unclaimed};
 use crate::child_status::InputKind;
 use crate::claimed::{Claimed, inherited, redirection};
 use crate::destination::{DestinationEnd, DestinationKind, Herald};
@@ -152,7 +152,7 @@ fn adopt(
             (Some(Started::Destination(child, writer, input)), _) => {
                 destinations.push(DestinationEnd {
                     writer,
-                    child: Some(child),
+                    child: Unclaimed::of(child),
                     kind: DestinationKind::Child,
                     input: Some(input),
                     prefix: None,
@@ -178,7 +178,7 @@ fn adopt(
                     .map_err(|error| cannot_adopt(end, address, &error))?;
                 destinations.push(DestinationEnd {
                     writer,
-                    child: None,
+                    child: Unclaimed::default(),
                     kind,
                     input: None,
                     prefix,

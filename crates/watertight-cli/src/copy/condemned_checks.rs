@@ -4,7 +4,7 @@
 
 use super::Copy;
 use crate::address::ExecOptions;
-use crate::child::start_destination;
+use crate::child::{Unclaimed, start_destination};
 use crate::child_status::InputKind;
 use crate::cli::{Cli, Task};
 use crate::destination::{DestinationEnd, DestinationKind};
@@ -56,7 +56,7 @@ pub(super) fn copy_to(
         extent: None,
     };
     let destination = DestinationEnd {
-        child: Some(child),
+        child: Unclaimed::of(child),
         writer,
         kind: DestinationKind::Child,
         input: Some(input),

@@ -52,7 +52,7 @@ fn copy_from<'a>(flags: &'a CopyFlags, script: &str) -> (Copy<'a>, PipeReader) {
         .linger(Duration::ZERO)
         .observer(Arc::new(herald));
     let destination = DestinationEnd {
-        child: None,
+        child: crate::child::Unclaimed::default(),
         writer: PipeWriter::adopt_with(into_output, options).unwrap(),
         kind: DestinationKind::Peer,
         input: None,

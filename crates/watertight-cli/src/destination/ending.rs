@@ -240,7 +240,7 @@ mod tests {
     fn ending(kind: DestinationKind, now: Instant) -> (Destination, PipeReader) {
         let (reader, writer) = watertight::pipe().unwrap();
         let end = DestinationEnd {
-            child: None,
+            child: crate::child::Unclaimed::default(),
             writer,
             kind,
             input: None,
