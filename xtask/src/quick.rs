@@ -1,4 +1,4 @@
-//! The quick gate: what every change passes before the next one begins. About 22 minutes from a fresh clone on two cores, most of
+//! The quick gate: what every change passes before the next one begins. About 18 minutes from a fresh clone on two cores, most of
 //! them compiling.
 //!
 //! Never here: what takes longer (`deep.rs`), and how commands are run (`run.rs`).

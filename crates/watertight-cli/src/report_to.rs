@@ -231,6 +231,12 @@ pub(crate) fn leave() {
     REPORT.leave(SAVED_WITHIN);
 }
 
+/// Waits for ever if another thread ends the program at once: a report would tell another exit code than that one's, and the end of the
+/// commands that it kills.
+pub(crate) fn wait_if_left() {
+    drop(REPORT.begun());
+}
+
 impl Guard {
     const fn new() -> Self {
         Self {
@@ -271,13 +277,18 @@ impl Guard {
 
     /// From here on the file is being written. The stage before that: what we made goes if it stays empty.
     fn begin_saving(&self) -> Stage {
+        std::mem::replace(&mut *self.begun(), Stage::Saving)
+    }
+
+    /// The stage, unless the program is left.
+    fn begun(&self) -> MutexGuard<'_, Stage> {
         let mut stage = self.lock();
         // For ever: whoever set this ends the program.
         while matches!(*stage, Stage::Left) {
             let woken = self.changed.wait(stage);
             stage = woken.unwrap_or_else(PoisonError::into_inner);
         }
-        std::mem::replace(&mut *stage, Stage::Saving)
+        stage
     }
 
     fn leave(&self, within: Duration) {

@@ -442,6 +442,7 @@ fn empty(flags: &CopyFlags, ending: CopyEnding) -> Report {
 
 /// Prints or saves the report; errors are told in any case. The exit code is the report's, unless it could not be saved.
 fn deliver(flags: &CopyFlags, report: &Report, file: Option<ReportFile>) -> u8 {
+    report_to::wait_if_left();
     let text = text(flags, report, file.is_some());
     let errors_wanted = text.is_none() || file.is_some();
     let delivered = match (text.transpose(), file) {
