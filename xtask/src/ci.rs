@@ -3,7 +3,7 @@
 //! What this machine cannot run is said, with the reason, and never counted as passed. Never here: what the stages do.
 
 use crate::deep::{self, Part};
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 use crate::quick;
 use crate::run::{self, Outcome, Plan, Verdict};
 use std::path::{Path, PathBuf};
@@ -106,7 +106,11 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<bool, String> {
         let plan = (part.2)(&machine);
         let is_skipped = matches!(plan, Plan::Skip(_));
         let mut report = one(&machine, part.0, plan, deep::TIME_MAX, &options);
-        forgive_once(&mut report, state_folder().as_deref());
+        forgive_once(
+            &mut report,
+            state_folder().as_deref(),
+            &machine::commit(root),
+        );
         reports.push(report);
         // One part a landing: one that cannot run here gives its turn to the next.
         if !is_named && !is_skipped {
@@ -182,16 +186,21 @@ fn state_folder() -> Option<PathBuf> {
     Some(cache.join("watertight-ci"))
 }
 
-/// A part that is stopped at its limit is reported; if it was stopped the last time too, it has failed.
-fn forgive_once(report: &mut Report, folder: Option<&Path>) {
+/// A part that is stopped at its limit is reported; if it was stopped the last time too, with another commit, it has failed. The
+/// same commit again is the same landing, tried first by whoever made it.
+fn forgive_once(report: &mut Report, folder: Option<&Path>, commit: &str) {
     let mark = folder.map(|folder| folder.join(format!("{}.unfinished", report.name)));
-    let was_unfinished = mark.as_deref().is_some_and(Path::exists);
+    let unfinished_with = mark
+        .as_deref()
+        .and_then(|mark| std::fs::read_to_string(mark).ok());
+    let was_unfinished = unfinished_with.is_some();
+    let is_forgiven = unfinished_with.is_none_or(|before| before.trim() == commit);
     match (&report.outcome.verdict, &mark) {
-        (Verdict::Unfinished(reason), Some(mark)) if !was_unfinished => {
+        (Verdict::Unfinished(reason), Some(mark)) if is_forgiven => {
             let kept = mark
                 .parent()
                 .is_some_and(|folder| std::fs::create_dir_all(folder).is_ok())
-                && std::fs::write(mark, "").is_ok();
+                && std::fs::write(mark, commit).is_ok();
             if kept {
                 let reason = format!("NOT FINISHED ({reason}); twice running is a failure");
                 report.outcome.verdict = Verdict::Skipped(reason);
@@ -325,19 +334,24 @@ mod tests {
     #[test]
     fn a_part_that_does_not_finish_fails_the_second_time_running() {
         let folder = std::env::temp_dir().join(format!("watertight-ci-{}", std::process::id()));
-        let end = |verdict| {
+        let end = |verdict, commit| {
             let mut report = report(verdict, None);
-            forgive_once(&mut report, Some(&folder));
+            forgive_once(&mut report, Some(&folder), commit);
             report.outcome.verdict
         };
         let unfinished = || Verdict::Unfinished("why".to_owned());
+        for turn in ["first", "again"] {
+            assert!(
+                matches!(end(unfinished(), "a"), Verdict::Skipped(reason) if reason.contains("NOT FINISHED")),
+                "{turn}: one commit is one landing"
+            );
+        }
         assert!(
-            matches!(end(unfinished()), Verdict::Skipped(reason) if reason.contains("NOT FINISHED"))
+            matches!(end(unfinished(), "b"), Verdict::Failed(reason) if reason.contains("twice"))
         );
-        assert!(matches!(end(unfinished()), Verdict::Failed(reason) if reason.contains("twice")));
-        assert_eq!(end(Verdict::Passed), Verdict::Passed);
+        assert_eq!(end(Verdict::Passed, "c"), Verdict::Passed);
         assert!(
-            matches!(end(unfinished()), Verdict::Skipped(_)),
+            matches!(end(unfinished(), "d"), Verdict::Skipped(_)),
             "a pass in between is forgiven"
         );
         std::fs::remove_dir_all(folder).unwrap();

@@ -201,8 +201,9 @@ fn sanitized(machine: &Machine, sanitizer: &str, cycles: &str) -> Plan {
             .env("RUSTFLAGS", format!("-Zsanitizer={sanitizer}"))
             .env("WATERTIGHT_CYCLES", cycles)
             .env("ASAN_OPTIONS", "detect_leaks=1")
-            // Tests fork, and the child may go on: that is what they are about.
-            .env("TSAN_OPTIONS", "die_after_fork=0"),
+            // Tests fork, and the child may go on: that is what they are about. At its exit every process would sleep for a second,
+            // in case another thread still has a race to show; some two hundred processes are started.
+            .env("TSAN_OPTIONS", "die_after_fork=0 atexit_sleep_ms=0"),
     ])
 }
 
