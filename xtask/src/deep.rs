@@ -70,7 +70,7 @@ pub(crate) const PARTS: [Part; 20] = [
         faults(machine, "every_call_of_a_child")
     }),
     ("asan", &[OS], |machine| {
-        sanitized(machine, "address", "25000")
+        sanitized(machine, "address", "5000")
     }),
     ("tsan", &[DRIVER, OS], tsan),
     ("valgrind", &[OS], valgrind),
@@ -228,9 +228,12 @@ fn valgrind(machine: &Machine) -> Plan {
                    --free-fill=0xDD --malloc-fill=0xAA --fair-sched=try";
     // It runs one thread at a time, so tests at the same time would only be late.
     Plan::Run(vec![
-        Step::cargo("test --no-fail-fast -p watertight-os --tests --all-features")
-            .env(&runner, checker)
-            .env("RUST_TEST_THREADS", "1"),
+        // It knows no pidfd_send_signal and survives no exec that fails, so those of children say nothing under it.
+        Step::cargo(
+            "test --no-fail-fast -p watertight-os --tests --all-features -- --skip unix_process",
+        )
+        .env(&runner, checker)
+        .env("RUST_TEST_THREADS", "1"),
         // Memcheck is some fifty times slower: fewer cycles show the same.
         Step::cargo("test --no-fail-fast -p watertight --test endurance --all-features")
             .env(&runner, checker)

@@ -181,20 +181,25 @@ pub(super) fn who_waits(from: &Handle) -> MoveNow {
     }
 }
 
-/// fstat, lseek: a file of which there is more waits for the destination. Of any other a read tells whether it is the end.
+/// A file of which there is more waits for the destination. Of any other a read tells whether it is the end.
 fn held_up(from: &Handle) -> MoveNow {
+    match bytes_ahead(from) {
+        Some(1..) => MoveNow::DestinationWait,
+        Some(0) | None => MoveNow::Wait,
+    }
+}
+
+/// fstat, lseek: how much of a file there is behind its position.
+pub(super) fn bytes_ahead(from: &Handle) -> Option<u64> {
+    if from.kind() != Kind::File {
+        return None;
+    }
     let size = fallible("fstat (source)", Call::Query, || {
         rustix::fs::fstat(from.original()).map(|stat| stat.st_size)
     });
     let position = fallible("lseek", Call::Query, || rustix::fs::tell(from.original()));
-    let size = size.ok().and_then(|size| u64::try_from(size).ok());
-    if let (Some(size), Ok(position)) = (size, position)
-        && position < size
-    {
-        MoveNow::DestinationWait
-    } else {
-        MoveNow::Wait
-    }
+    let size = u64::try_from(size.ok()?).ok()?;
+    Some(size.saturating_sub(position.ok()?))
 }
 
 /// Which end a failure is about. Where that is not sure, a read and a write tell.
@@ -351,7 +356,7 @@ mod tests {
         assert_eq!(who_waits(&program), MoveNow::DestinationWait);
         rustix::fs::seek(program.original(), SeekFrom::End(0)).unwrap();
         assert_eq!(who_waits(&program), MoveNow::Wait);
-        let without_size = opened("/proc/self/cmdline".as_ref());
+        let without_size = opened("/proc/self/status".as_ref());
         assert_eq!(who_waits(&without_size), MoveNow::Wait);
         drop((native.release(program), native.release(without_size)));
     }

@@ -30,18 +30,21 @@ mod tests {
     use crate::driver::Driver;
     use crate::{ErrorKind, PipeReader, PipeWriter, ReaderOptions, WriterOptions};
     use std::future::Future;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    use std::sync::{Arc, Mutex};
     use std::task::{Context, Waker};
     use std::time::Duration;
     use watertight_core::Submitted;
     use watertight_core::{Cancelled, Completion, Moment, Op, OpId, OsCode, Outcome, ReadNow};
 
-    /// A kernel in which nothing moves, before and after a fork.
+    const ON_ITS_WAY: &[u8] = b"on its way";
+
+    /// A kernel in which nothing moves unless it is waited for, before and after a fork.
     #[derive(Default)]
     struct Forked {
         is_elsewhere: AtomicBool,
         closed: AtomicUsize,
+        in_flight: Mutex<Vec<OpId>>,
     }
 
     impl Backend for Forked {
@@ -51,7 +54,8 @@ mod tests {
             Moment::default()
         }
 
-        fn submit(&self, _: &Arc<()>, _: OpId, _: Op) -> Submitted {
+        fn submit(&self, _: &Arc<()>, id: OpId, _: Op) -> Submitted {
+            self.in_flight.lock().expect("no thread panicked").push(id);
             Submitted::InFlight
         }
 
@@ -68,7 +72,15 @@ mod tests {
             Ok(())
         }
 
-        fn wait(&self, _: &mut Vec<Completion>, _: Option<Moment>) -> Result<(), OsCode> {
+        /// All that is in flight is answered: the write, that it carried what it had.
+        fn wait(&self, answers: &mut Vec<Completion>, _: Option<Moment>) -> Result<(), OsCode> {
+            let outcome = Outcome::Transferred(ON_ITS_WAY.len() as u64);
+            let ids = std::mem::take(&mut *self.in_flight.lock().expect("no thread panicked"));
+            let answered = |id| Completion {
+                id,
+                outcome: outcome.clone(),
+            };
+            answers.extend(ids.into_iter().map(answered));
             Ok(())
         }
 
@@ -93,7 +105,7 @@ mod tests {
     fn a_drop_in_a_forked_child_waits_for_no_lock_of_the_parents() {
         let (driver, reader, writer) = ends();
         let cell = writer.cell().clone();
-        writer.try_send(b"on its way").unwrap();
+        writer.try_send(ON_ITS_WAY).unwrap();
         let mut flushing = Box::pin(writer.until_transferred());
         let mut context = Context::from_waker(Waker::noop());
         assert!(flushing.as_mut().poll(&mut context).is_pending());
@@ -112,6 +124,9 @@ mod tests {
         drop(reader);
         drop(held);
         assert_eq!(driver.backend.closed.load(SeqCst), 0);
+        // What is in flight keeps the pipe and its driver. Only a test comes back.
+        driver.backend.is_elsewhere.store(false, SeqCst);
+        driver.turn(&mut Vec::new());
     }
 
     /// Where no lock was held, a drop in the child closes its copies.

@@ -4,6 +4,7 @@
 mod common;
 mod disk;
 mod joining;
+mod left_behind;
 mod seam;
 mod spinning;
 mod still;

@@ -1,6 +1,7 @@
 //! A kernel whose clock stands still until the test says otherwise, and the ends of a transfer to one destination or to two on it.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
+use crate::left_behind::LeftBehind;
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::future::Future;
@@ -167,6 +168,22 @@ impl Still {
             let taken = sink.take(&data_of(&op));
             self.answer(id, Outcome::Transferred(taken as u64));
         }
+    }
+
+    /// All destinations take everything, and then so much time passes.
+    fn take_all(&self, duration: Duration) {
+        let mut in_flight = self.in_flight.lock().unwrap();
+        let mut sinks = self.sinks.lock().unwrap();
+        sinks.iter_mut().for_each(|sink| sink.room = None);
+        in_flight.retain(|(handle, id, op)| {
+            let is_write = matches!(op, Op::Write(_));
+            if is_write {
+                let taken = sinks[*handle - 1].take(&data_of(op));
+                self.answer(*id, Outcome::Transferred(taken as u64));
+            }
+            !is_write
+        });
+        self.pass(duration);
     }
 
     fn answer(&self, id: OpId, outcome: Outcome) {
@@ -361,6 +378,8 @@ pub(crate) struct Ends {
     /// It takes everything.
     pub(crate) also_to: PipeWriter<Still>,
     woken: Arc<Woken>,
+    /// The last one to go.
+    _left_behind: LeftBehind<Still>,
 }
 
 impl Ends {
@@ -370,6 +389,7 @@ impl Ends {
             from: PipeReader::on(&driver, 0, ReaderOptions::new()),
             to: PipeWriter::on(&driver, 1, options),
             also_to: PipeWriter::on(&driver, 2, WriterOptions::new()),
+            _left_behind: LeftBehind::new(&driver, Still::take_all),
             driver,
             woken: Arc::default(),
         }
@@ -404,9 +424,11 @@ impl Ends {
 
     /// Has that happen while a thread blocks, behind what is to happen before.
     pub(crate) fn while_blocked(&self, news: impl FnOnce(&Driver<Still>) + Send + 'static) {
-        let driver = self.driver.clone();
+        let driver = Arc::downgrade(&self.driver);
         let mut all = self.kernel().news.lock().unwrap();
-        all.push_back(Box::new(move || news(&driver)));
+        all.push_back(Box::new(move || {
+            news(&driver.upgrade().expect("a thread waits on it"));
+        }));
     }
 
     /// The driver's turn after so much time: how often it has woken.

@@ -2,6 +2,7 @@
 //! says otherwise.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
+use crate::left_behind::LeftBehind;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -82,6 +83,31 @@ impl Ports {
         sink.room -= taken;
         sink.data.extend_from_slice(&data[..taken]);
         WriteNow::Transferred(taken as u64)
+    }
+
+    /// The one at that place takes so many bytes more.
+    fn take_at(&self, place: usize, bytes: usize) {
+        self.sinks.lock().unwrap()[place].room = bytes;
+        let waiting = std::mem::take(&mut *self.in_flight.lock().unwrap());
+        for (handle, id, op) in waiting {
+            match self.write_op(handle, &op) {
+                WriteNow::Transferred(bytes) => self.answers.lock().unwrap().push(Completion {
+                    id,
+                    outcome: Outcome::Transferred(bytes),
+                }),
+                WriteNow::Failed(..) | WriteNow::Unavailable | WriteNow::Wait => {
+                    self.in_flight.lock().unwrap().push((handle, id, op))
+                }
+            }
+        }
+    }
+
+    /// Both take everything, and then so much time passes.
+    fn take_all(&self, duration: Duration) {
+        for place in [0, 1] {
+            self.take_at(place, usize::MAX);
+        }
+        self.pass(duration);
     }
 
     fn write_op(&self, handle: usize, op: &Op) -> WriteNow {
@@ -208,6 +234,8 @@ pub(crate) struct Stage {
     pub(crate) fast: Arc<PipeWriter<Ports>>,
     pub(crate) slow: PipeWriter<Ports>,
     counts: Arc<Counts>,
+    /// The last one to go.
+    _left_behind: LeftBehind<Ports>,
 }
 
 impl Stage {
@@ -251,6 +279,7 @@ impl Stage {
             from: PipeReader::on(&driver, 0, ReaderOptions::new()),
             fast: Arc::new(PipeWriter::on(&driver, 1, WriterOptions::new())),
             slow: PipeWriter::on(&driver, 2, small),
+            _left_behind: LeftBehind::new(&driver, Ports::take_all),
             driver,
             data,
             counts: Arc::default(),
@@ -326,20 +355,7 @@ impl Stage {
     }
 
     fn take_at(&self, place: usize, bytes: usize) {
-        let ports = self.driver.backend();
-        ports.sinks.lock().unwrap()[place].room = bytes;
-        let waiting = std::mem::take(&mut *ports.in_flight.lock().unwrap());
-        for (handle, id, op) in waiting {
-            match ports.write_op(handle, &op) {
-                WriteNow::Transferred(bytes) => ports.answers.lock().unwrap().push(Completion {
-                    id,
-                    outcome: Outcome::Transferred(bytes),
-                }),
-                WriteNow::Failed(..) | WriteNow::Unavailable | WriteNow::Wait => {
-                    ports.in_flight.lock().unwrap().push((handle, id, op))
-                }
-            }
-        }
+        self.driver.backend().take_at(place, bytes);
         self.turn();
     }
 
