@@ -177,6 +177,15 @@ pub trait Backend: Send + Sync + Sized + 'static {
         false
     }
 
+    /// How many bytes a file has from its position on, as far as the system tells now. While some of those are left, a move that moved nothing
+    /// waits for the destination, without a question each time ([`who_waits`](Self::who_waits)). `None`: it cannot be told, or it is no file.
+    ///
+    /// The caller still has the direct read of the move going on.
+    fn bytes_ahead(&self, from: &Self::Handle) -> Option<u64> {
+        let _ = from;
+        None
+    }
+
     /// Whether it is a regular file. Of one, copies are made for others alone ([`duplicate_now`](Self::duplicate_now)).
     ///
     /// Asked under the pipe's lock, so that nobody closes the handle meanwhile: it makes no call.

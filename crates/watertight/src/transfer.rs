@@ -14,7 +14,7 @@ use crate::wait::{Operation, Sealed, Wait};
 use crate::writer::PipeWriter;
 use crate::yielding::Yielding;
 use bytes::{Bytes, BytesMut};
-use rhythm::Rhythm;
+use rhythm::{Next, Rhythm};
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -400,21 +400,25 @@ impl<B: Backend> Transfer<'_, B> {
         // A thread that blocks for the wrong end comes back at once: it asks only after that.
         let can_guess = may_block != MayBlock::No && !self.source.cannot_block();
         // Nor before it has given the processor away.
-        let asks = !can_guess || (self.rhythm.asks() && !self.yielding.is_next());
+        let asks = !self.rhythm.is_destination()
+            && (!can_guess || (self.rhythm.asks() && !self.yielding.is_next()));
         let answer = self.moved((from, to), may_block, asks);
         Ok(match answer {
             // The next step finds an end or a failure in the account of the end that has it.
             MoveNow::EndOfStream | MoveNow::ReadFailed(..) | MoveNow::WriteFailed(..) => {
                 StepOutcome::Again
             }
-            MoveNow::Moved(_) => {
-                if self.rhythm.handle_move() && can_guess && self.left > 0 {
-                    self.wait_readable(waker, may_block)
-                } else {
-                    StepOutcome::Again
+            MoveNow::Moved(n) => match self.rhythm.handle_move(n as u64) {
+                Next::WaitForDestination if may_block != MayBlock::No && self.left > 0 => {
+                    self.wait_writable(waker, may_block)
                 }
-            }
+                Next::WaitForSource if can_guess && self.left > 0 => {
+                    self.wait_readable(waker, may_block)
+                }
+                Next::Move | Next::WaitForDestination | Next::WaitForSource => StepOutcome::Again,
+            },
             MoveNow::DestinationWait => self.wait_writable(waker, may_block),
+            MoveNow::Wait if self.rhythm.is_destination() => self.wait_writable(waker, may_block),
             // A read tells.
             MoveNow::Wait if asks => self.read_ahead(WAITING_BYTES, waker, may_block),
             MoveNow::SourceWait | MoveNow::Wait => self.wait_readable(waker, may_block),
@@ -445,6 +449,10 @@ impl<B: Backend> Transfer<'_, B> {
         };
         let source = &self.from;
         let answer = source.move_to(may_block, (&*from, &*to), how);
+        if matches!(answer, MoveNow::DestinationWait | MoveNow::Wait) {
+            let ahead = source.driver.backend.bytes_ahead(&from);
+            self.rhythm.handle_ahead(ahead.unwrap_or(0));
+        }
         // O4: whoever comes next may close them.
         drop((from, to));
         let (moved, failure) = match answer {

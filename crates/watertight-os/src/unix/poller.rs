@@ -563,6 +563,10 @@ impl Backend for Native {
         handle.is_readable()
     }
 
+    fn bytes_ahead(&self, from: &Handle) -> Option<u64> {
+        moving::bytes_ahead(from)
+    }
+
     fn is_file(&self, handle: &Handle) -> bool {
         handle.is_regular_file()
     }

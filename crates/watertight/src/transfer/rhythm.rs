@@ -2,6 +2,19 @@
 //!
 //! Never here: the waiting itself, and which end has to be waited for in truth.
 
+/// A move that carried fewer bytes out of a file that has more has filled its destination, most likely: the backend carries as many at once
+/// into one that has room.
+const FULL_MOVE_BYTES: u64 = 1024 * 1024;
+
+/// What is to be done first behind a move.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Next {
+    /// Another move.
+    Move,
+    WaitForDestination,
+    WaitForSource,
+}
+
 /// How often a move came behind a wait, and for which end. A thread that sees a wait for the source coming does it first, and
 /// spares the attempt that tells it.
 #[derive(Debug, Default)]
@@ -16,6 +29,8 @@ pub(super) struct Rhythm {
     expected: u32,
     /// As many as were expected the last time.
     run: u32,
+    /// So many bytes the source's file still has behind its position, as far as it was asked.
+    ahead: u64,
 }
 
 impl Rhythm {
@@ -31,6 +46,16 @@ impl Rhythm {
         self.has_waited || self.was_destination
     }
 
+    /// The source is a file that has more: nothing but the destination is waited for, and nobody has to be asked.
+    pub(super) const fn is_destination(&self) -> bool {
+        self.ahead > 0
+    }
+
+    /// It was asked how many bytes the source's file has behind its position: none, if it is no file.
+    pub(super) const fn handle_ahead(&mut self, bytes: u64) {
+        self.ahead = bytes;
+    }
+
     pub(super) const fn handle_destination_wait(&mut self) {
         self.has_waited = true;
         self.was_destination = true;
@@ -41,13 +66,28 @@ impl Rhythm {
         self.was_destination = false;
     }
 
+    /// So many bytes were moved.
+    pub(super) fn handle_move(&mut self, bytes: u64) -> Next {
+        self.ahead = self.ahead.saturating_sub(bytes);
+        if self.is_destination() && bytes < FULL_MOVE_BYTES {
+            // The attempt that would tell that it is full is spared.
+            return Next::WaitForDestination;
+        }
+        if self.foresees_source() {
+            Next::WaitForSource
+        } else {
+            Next::Move
+        }
+    }
+
     /// Bytes were moved. Whether to wait for the source before the next attempt.
-    pub(super) fn handle_move(&mut self) -> bool {
+    fn foresees_source(&mut self) -> bool {
         let is_behind_source = self.has_waited && !self.was_destination;
         self.has_waited = false;
         if !is_behind_source {
             *self = Self {
                 was_destination: self.was_destination,
+                ahead: self.ahead,
                 ..Self::default()
             };
             return false;
@@ -75,7 +115,7 @@ mod tests {
         let mut all = Vec::new();
         for _ in 0..moves {
             rhythm.handle_source_wait();
-            all.push(rhythm.handle_move());
+            all.push(rhythm.foresees_source());
         }
         all
     }
@@ -85,7 +125,7 @@ mod tests {
         let mut rhythm = Rhythm::default();
         // Nothing is expected at first, nor of a source that is always ready.
         for _ in 0..10 {
-            assert!(!rhythm.handle_move());
+            assert!(!rhythm.foresees_source());
         }
         let mut lengths = Vec::new();
         assert_eq!(foreseen(&mut rhythm, 1), [false]);
@@ -99,7 +139,7 @@ mod tests {
         assert_eq!(lengths, [2, 4, 8, 16, 32, 32]);
         // One move without a wait, and nothing is expected any more.
         assert_eq!(foreseen(&mut rhythm, 1), [true]);
-        assert!(!rhythm.handle_move());
+        assert!(!rhythm.foresees_source());
         assert_eq!(foreseen(&mut rhythm, 3), [false, true, true]);
     }
 
@@ -109,14 +149,14 @@ mod tests {
         assert!(!rhythm.asks(), "the source at first");
         rhythm.handle_source_wait();
         assert!(rhythm.asks(), "it was waited for, and nothing moved");
-        rhythm.handle_move();
+        rhythm.foresees_source();
         assert!(!rhythm.asks());
         rhythm.handle_source_wait();
         rhythm.handle_destination_wait();
-        rhythm.handle_move();
+        rhythm.foresees_source();
         assert!(rhythm.asks(), "the destination is never guessed");
         rhythm.handle_source_wait();
-        rhythm.handle_move();
+        rhythm.foresees_source();
         assert!(!rhythm.asks());
     }
 
@@ -127,7 +167,30 @@ mod tests {
         assert_eq!(foreseen(&mut rhythm, 2), [false, true]);
         rhythm.handle_source_wait();
         rhythm.handle_destination_wait();
-        assert!(!rhythm.handle_move());
+        assert!(!rhythm.foresees_source());
         assert_eq!(foreseen(&mut rhythm, 1), [false]);
+    }
+
+    #[test]
+    fn a_file_that_has_more_waits_for_the_destination_without_a_question() {
+        let mut rhythm = Rhythm::default();
+        rhythm.handle_destination_wait();
+        assert!(rhythm.asks() && !rhythm.is_destination());
+        rhythm.handle_ahead(FULL_MOVE_BYTES + 10);
+        assert!(rhythm.is_destination());
+        assert_eq!(rhythm.handle_move(3), Next::WaitForDestination);
+        assert_eq!(
+            rhythm.handle_move(FULL_MOVE_BYTES),
+            Next::Move,
+            "it may have room for more"
+        );
+        assert_eq!(rhythm.handle_move(6), Next::WaitForDestination);
+        assert!(rhythm.is_destination(), "one byte");
+        assert_eq!(rhythm.handle_move(1), Next::Move);
+        assert!(!rhythm.is_destination(), "it may be the end");
+        assert!(rhythm.asks());
+        // What has grown meanwhile was not asked for.
+        assert_eq!(rhythm.handle_move(FULL_MOVE_BYTES), Next::Move);
+        assert!(!rhythm.is_destination());
     }
 }

@@ -46,6 +46,9 @@ struct Counts {
     looks: AtomicU64,
     /// Writes to the destination.
     writes: AtomicU64,
+    /// Attempts to move inside the kernel, and questions which end is waited for.
+    moves: AtomicU64,
+    questions: AtomicU64,
     /// Waits for any of the four ends, their answers, and calls that end such a wait.
     waits: AtomicU64,
     answers: AtomicU64,
@@ -117,12 +120,19 @@ impl Backend for Counting {
         if !self.moves {
             return MoveNow::Unavailable;
         }
+        count(&self.counts.moves);
         let (from, into) = (&from.native, &into.native);
         self.native.move_now(from, into, bytes_max, scope)
     }
 
     fn who_waits(&self, from: &Held, into: &Held) -> MoveNow {
+        count(&self.counts.questions);
         self.native.who_waits(&from.native, &into.native)
+    }
+
+    fn bytes_ahead(&self, from: &Held) -> Option<u64> {
+        count(&self.counts.questions);
+        self.native.bytes_ahead(&from.native)
     }
 
     fn yield_now(&self) -> Option<Duration> {
@@ -224,6 +234,21 @@ impl Turning {
             PipeReader::on(&self.driver, reading, ReaderOptions::new()),
             PipeWriter::on(&self.driver, writing, WriterOptions::new()),
         )
+    }
+
+    /// A file with these bytes, which nobody finds by a name.
+    #[cfg(target_os = "linux")]
+    fn file(&self, data: &[u8]) -> PipeReader<Counting> {
+        let folder = crate::common::files::Folder::new("calls");
+        let path = folder.0.join("source");
+        std::fs::write(&path, data).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        let native = &self.driver.backend().native;
+        let native = native
+            .adopt(file.into(), watertight::Direction::Read)
+            .unwrap();
+        let (native, end) = (Arc::new(native), End::Source);
+        PipeReader::on(&self.driver, Held { native, end }, ReaderOptions::new())
     }
 
     fn count(&self, which: impl Fn(&Counts) -> &AtomicU64) -> u64 {
@@ -451,6 +476,36 @@ fn who_takes_runs_before_the_thread_blocks_for_a_full_destination() {
     *turning.driver.backend().others.lock().unwrap() = None;
     assert_eq!((done.bytes, done.in_kernel), (full.bytes, full.bytes));
     assert_eq!(turning.count(|counts| &counts.write_blocks), 0);
+}
+
+/// While a file has more, a pipe that took less than was offered is full: nobody asks, and no attempt is made to find that out.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_has_more_makes_one_attempt_for_each_time_that_its_pipe_was_full() {
+    const ROUNDS: u64 = 16;
+    let _accounted = Accounted::start();
+    let turning = Turning::start(true);
+    let data = noise(ROUNDS as usize * PIECE_BYTES, 7);
+    let from = turning.file(&data);
+    let (sink, to) = turning.pipe(End::Destination);
+    let expected = data.clone();
+    let mut taken = 0;
+    let others = move |_| {
+        let piece = read_exactly(&sink, PIECE_BYTES.min(expected.len() - taken));
+        assert!(piece == expected[taken..taken + piece.len()]);
+        taken += piece.len();
+    };
+    *turning.driver.backend().others.lock().unwrap() = Some(Box::new(others));
+    let moving = transfer(&from, &to).in_kernel_everywhere().within(PATIENCE);
+    let done = moving.wait().unwrap();
+    *turning.driver.backend().others.lock().unwrap() = None;
+    assert_eq!((done.in_kernel, done.has_ended), (data.len() as u64, true));
+    assert_eq!(turning.count(|counts| &counts.write_blocks), 0);
+    // The first attempt that moved nothing, and at the end of the file one more and what finds the end.
+    let moves = turning.count(|counts| &counts.moves);
+    assert!(moves <= ROUNDS + 3, "{moves} attempts");
+    let questions = turning.count(|counts| &counts.questions);
+    assert!(questions <= 4, "{questions} questions");
 }
 
 /// How often the system was asked to read and to write since calls are counted. Each wait has had an answer or a wake.
