@@ -305,6 +305,9 @@ impl<B: Backend> Driver<B> {
 
     /// Forgets a timer; it may have fired.
     pub(crate) fn forget_timer(&self, id: TimerId) {
+        if self.is_locked_for_ever() {
+            return;
+        }
         let forgotten = self.timers.lock().forget(id);
         // A waker's destructor is the executor's code: not under our lock.
         drop(forgotten);
@@ -352,10 +355,11 @@ impl<B: Backend> Driver<B> {
         is_elsewhere && is_any_held()
     }
 
-    /// A lock of the driver's, held.
+    /// Locks of the driver's, held.
     #[cfg(all(test, not(any(loom, shuttle))))]
     pub(crate) fn held(&self) -> impl Sized {
-        self.registry.lock()
+        let registry = self.registry.lock();
+        (registry, self.timers.lock(), self.settling.lock())
     }
 
     /// Wakes those that wait for lingering pipes.

@@ -10,4 +10,10 @@ impl<B: Backend> ReaderCell<B> {
         let is_elsewhere = self.driver.backend.is_elsewhere();
         is_elsewhere && (self.state.is_held() || self.driver.is_locked_for_ever())
     }
+
+    /// This pipe's lock, held.
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(crate) fn held(&self) -> impl Sized {
+        self.state.lock()
+    }
 }

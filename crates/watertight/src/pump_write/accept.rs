@@ -171,7 +171,7 @@ impl<B: Backend> WriterCell<B> {
 
     /// Gives up a place in the line; the next one's turn comes.
     pub(crate) fn leave_line(&self, turn: &mut Turn) {
-        if !turn.is_in_line() {
+        if !turn.is_in_line() || self.is_locked_for_ever() {
             return;
         }
         let mut state = self.lock();

@@ -35,11 +35,12 @@ mod tests {
     use std::task::{Context, Waker};
     use std::time::Duration;
     use watertight_core::Submitted;
-    use watertight_core::{Cancelled, Completion, Moment, Op, OpId, OsCode, Outcome, ReadNow};
+    use watertight_core::{Cancelled, Class, Completion, Moment, Op, OpId, OsCode, Outcome, ReadNow};
 
-    const ON_ITS_WAY: &[u8] = b"on its way";
+    /// Longer than this test.
+    const LONG: Duration = Duration::from_secs(1000);
 
-    /// A kernel in which nothing moves unless it is waited for, before and after a fork.
+    /// A kernel in which nothing moves, before and after a fork. Whoever waits for it ends all that is in flight.
     #[derive(Default)]
     struct Forked {
         is_elsewhere: AtomicBool,
@@ -72,15 +73,13 @@ mod tests {
             Ok(())
         }
 
-        /// All that is in flight is answered: the write, that it carried what it had.
+        /// All that is in flight fails.
         fn wait(&self, answers: &mut Vec<Completion>, _: Option<Moment>) -> Result<(), OsCode> {
-            let outcome = Outcome::Transferred(ON_ITS_WAY.len() as u64);
             let ids = std::mem::take(&mut *self.in_flight.lock().expect("no thread panicked"));
-            let answered = |id| Completion {
+            answers.extend(ids.into_iter().map(|id| Completion {
                 id,
-                outcome: outcome.clone(),
-            };
-            answers.extend(ids.into_iter().map(answered));
+                outcome: Outcome::failed(Class::Gone, None),
+            }));
             Ok(())
         }
 
@@ -96,7 +95,8 @@ mod tests {
     fn ends() -> (Arc<Driver<Forked>>, PipeReader<Forked>, PipeWriter<Forked>) {
         let driver = Arc::new(Driver::new(Forked::default()));
         let reader = PipeReader::on(&driver, (), ReaderOptions::new());
-        let writer = PipeWriter::on(&driver, (), WriterOptions::new());
+        let small = WriterOptions::new().queue_bytes_max(16);
+        let writer = PipeWriter::on(&driver, (), small);
         (driver, reader, writer)
     }
 
@@ -104,23 +104,38 @@ mod tests {
     #[test]
     fn a_drop_in_a_forked_child_waits_for_no_lock_of_the_parents() {
         let (driver, reader, writer) = ends();
-        let cell = writer.cell().clone();
-        writer.try_send(ON_ITS_WAY).unwrap();
-        let mut flushing = Box::pin(writer.until_transferred());
+        let (cell, source) = (writer.cell().clone(), reader.cell().clone());
+        while writer.try_send(b"on its way").is_ok() {}
+        let mut buf = [0; 16];
+        let mut flushing = Box::pin(writer.until_transferred().within(LONG));
+        let mut read = Box::pin(writer.until_read());
+        let mut sending = Box::pin(writer.send(b"no room for it"));
+        let mut receiving = Box::pin(reader.receive(&mut buf));
         let mut context = Context::from_waker(Waker::noop());
         assert!(flushing.as_mut().poll(&mut context).is_pending());
+        assert!(read.as_mut().poll(&mut context).is_pending());
+        assert!(sending.as_mut().poll(&mut context).is_pending());
+        assert!(receiving.as_mut().poll(&mut context).is_pending());
         driver.backend.is_elsewhere.store(true, SeqCst);
-        let held = cell.state.lock();
-        drop(flushing);
+        let held = (cell.state.lock(), source.held(), driver.held());
+        drop((flushing, read, sending, receiving));
+        driver.forget_settling(1);
+        cell.abort();
+        source.abort();
         let refused = writer.try_send(b"more").unwrap_err();
         assert_eq!(refused.error.kind, ErrorKind::WrongProcess);
+        let refused = reader.receive(&mut buf).wait().unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::WrongProcess);
         let refused = writer.abort().wait().unwrap_err();
         assert_eq!(refused.kind, ErrorKind::WrongProcess);
+        let refused = reader.abort().wait().unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::WrongProcess);
+        drop(held);
+        // The pipe's own alone, or the driver's.
+        let held = cell.state.lock();
         drop(writer);
         drop(held);
         let held = driver.held();
-        let refused = reader.abort().wait().unwrap_err();
-        assert_eq!(refused.kind, ErrorKind::WrongProcess);
         drop(reader);
         drop(held);
         assert_eq!(driver.backend.closed.load(SeqCst), 0);

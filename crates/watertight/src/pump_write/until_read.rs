@@ -63,7 +63,7 @@ impl<B: Backend> WriterCell<B> {
 
     /// Waits no longer for the peer's reading. The last one to leave takes the question back.
     pub(crate) fn forget_until_read(self: &Arc<Self>, wait: &UntilReadWait) {
-        if wait.id == 0 {
+        if wait.id == 0 || self.is_locked_for_ever() {
             return;
         }
         // In one step: somebody who asks in between must not have the question taken back.
