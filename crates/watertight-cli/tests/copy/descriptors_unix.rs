@@ -275,6 +275,36 @@ fn a_file_that_is_written_past_the_cache_gets_every_byte_at_its_position() {
     }
 }
 
+/// A disk that is full: whoever else has the descriptor goes on behind what was written, and there is no hole before that.
+#[test]
+fn what_cannot_be_written_past_the_cache_is_not_passed_over() {
+    if !strace::may_trace() {
+        return;
+    }
+    let (folder, source, bytes) = folder_with(300_123);
+    let target = folder.path().join("target");
+    fs::write(&target, b"before").unwrap();
+    let Some(mut opened) = direct(File::options().write(true), &target) else {
+        return;
+    };
+    opened.seek(SeekFrom::End(0)).unwrap();
+    let log = folder.path().join("calls");
+    let full = "pwrite64:error=ENOSPC:when=2+";
+    let mut command = strace::copy(&log, "pwrite64", &[full], &[]);
+    command.args(["--stable", &file(&source), "-"]);
+    let output = command.stdout(opened.try_clone().unwrap()).output();
+    if strace::failed(&log) == 0 {
+        println!("skipped: this file system wants no whole blocks");
+        return;
+    }
+    let run = Run::of(output.unwrap()).expect(5);
+    let written = usize::try_from(run.count(0, "transferred")).unwrap();
+    let expected = [&b"before"[..], &bytes[..written]].concat();
+    assert!(fs::read(&target).unwrap() == expected, "{}", run.report);
+    let behind = opened.stream_position().unwrap();
+    assert_eq!(behind, expected.len() as u64, "{}", run.report);
+}
+
 /// As `(copy one - & copy two -) >both`: each read and each write has the position to itself.
 #[test]
 fn two_who_share_a_position_past_the_cache_lose_and_double_nothing() {
@@ -343,21 +373,32 @@ fn copies_that_share_a_position_lose_and_double_nothing() {
     assert_eq!(bytes.len() as u64, all);
 }
 
-/// What is read and written fills a hole: so that shows how the bytes went.
+/// A file that is written to, and one that is read. What is read and written fills a hole: so that shows how the bytes went.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_whose_position_this_test_shares_is_written_to() {
     let folder = tempfile::tempdir().unwrap();
-    let hole = folder.path().join("hole");
+    let [hole, target] = ["hole", "target"].map(|name| folder.path().join(name));
     File::create(&hole).unwrap().set_len(1 << 20).unwrap();
-    let target = File::create(folder.path().join("target")).unwrap();
-    let mut command = copy(["-q"]);
-    command
-        .arg(&hole)
-        .arg("-")
-        .stdout(target.try_clone().unwrap());
-    assert!(command.status().unwrap().success());
-    let known = target.metadata().unwrap();
-    assert_eq!(known.len(), 1 << 20);
-    assert!(known.blocks() * SECTOR as u64 >= 1 << 20, "{known:?}");
+    for is_read in [false, true] {
+        let shared = if is_read {
+            File::open(&hole).unwrap()
+        } else {
+            File::create(&target).unwrap()
+        };
+        let mut command = copy(["-q"]);
+        if is_read {
+            command.arg("-").arg(&target);
+            command.stdin(shared.try_clone().unwrap());
+        } else {
+            command.arg(&hole).arg("-");
+            command.stdout(shared.try_clone().unwrap());
+        }
+        assert!(command.status().unwrap().success(), "{is_read}");
+        let known = fs::metadata(&target).unwrap();
+        assert_eq!(known.len(), 1 << 20, "{is_read}");
+        let on_disk = known.blocks() * SECTOR as u64;
+        assert!(on_disk >= 1 << 20, "{is_read}: {on_disk}");
+        fs::remove_file(&target).unwrap();
+    }
 }
