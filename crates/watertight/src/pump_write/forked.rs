@@ -35,7 +35,9 @@ mod tests {
     use std::task::{Context, Waker};
     use std::time::Duration;
     use watertight_core::Submitted;
-    use watertight_core::{Cancelled, Class, Completion, Moment, Op, OpId, OsCode, Outcome, ReadNow};
+    use watertight_core::{
+        Cancelled, Class, Completion, Moment, Op, OpId, OsCode, Outcome, ReadNow,
+    };
 
     /// Longer than this test.
     const LONG: Duration = Duration::from_secs(1000);
@@ -139,9 +141,13 @@ mod tests {
         drop(reader);
         drop(held);
         assert_eq!(driver.backend.closed.load(SeqCst), 0);
-        // What is in flight keeps the pipe and its driver. Only a test comes back.
+        // The pipes and their driver keep each other until they are closed. Only a test comes back to do that.
         driver.backend.is_elsewhere.store(false, SeqCst);
+        cell.abort();
+        source.abort();
         driver.turn(&mut Vec::new());
+        assert_eq!(driver.backend.closed.load(SeqCst), 2);
+        assert_eq!(driver.census().pipes, 0);
     }
 
     /// Where no lock was held, a drop in the child closes its copies.
