@@ -8,6 +8,9 @@ pub(crate) struct Signal {
     pub(crate) number: i32,
     /// A key has sent it to everybody in the terminal's foreground, or may have, where the system does not tell that.
     pub(crate) is_typed: bool,
+    /// It is there to ask a program to end: so one more is a request more. Other signals end it too, and timers and limits send theirs again
+    /// and again.
+    pub(crate) is_asking: bool,
 }
 
 /// GNU timeout sends its signal to its child and then to its own group, in which the child is: that is one request, which comes twice within
@@ -21,15 +24,17 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// Whether this signal is a request of its own, and not the last one once more.
-    pub(crate) fn is_new(&mut self, signal: i32, now: Instant) -> bool {
+    /// Whether this signal is a request of its own, and not the last one once more. `is_ending`: we have a request already, so that only who asks
+    /// has one more.
+    pub(crate) fn is_new(&mut self, signal: Signal, now: Instant, is_ending: bool) -> bool {
         let is_same = |(last, at): (i32, Instant)| {
-            last == signal && now.saturating_duration_since(at) < SAME_WITHIN
+            last == signal.number && now.saturating_duration_since(at) < SAME_WITHIN
         };
-        if self.last.is_some_and(is_same) {
+        let is_more_of_others = is_ending && !signal.is_asking;
+        if is_more_of_others || self.last.is_some_and(is_same) {
             return false;
         }
-        self.last = Some((signal, now));
+        self.last = Some((signal.number, now));
         true
     }
 }
@@ -38,17 +43,42 @@ impl Requests {
 mod tests {
     use super::*;
 
+    const INTERRUPT: Signal = Signal {
+        number: 2,
+        is_typed: false,
+        is_asking: true,
+    };
+    const TERMINATE: Signal = Signal {
+        number: 15,
+        ..INTERRUPT
+    };
+    const TIMER: Signal = Signal {
+        number: 27,
+        is_asking: false,
+        ..INTERRUPT
+    };
+
     #[test]
     fn the_same_signal_at_once_is_one_request() {
         let now = Instant::now();
         let mut requests = Requests::default();
-        assert!(requests.is_new(15, now));
-        assert!(!requests.is_new(15, now));
+        assert!(requests.is_new(TERMINATE, now, false));
+        assert!(!requests.is_new(TERMINATE, now, true));
         let just_before = now + SAME_WITHIN.checked_sub(Duration::from_nanos(1)).unwrap();
-        assert!(!requests.is_new(15, just_before));
+        assert!(!requests.is_new(TERMINATE, just_before, true));
         // It counts from the request, not from what came with it.
-        assert!(requests.is_new(15, now + SAME_WITHIN));
+        assert!(requests.is_new(TERMINATE, now + SAME_WITHIN, true));
         // Another one is another request.
-        assert!(requests.is_new(2, now + SAME_WITHIN));
+        assert!(requests.is_new(INTERRUPT, now + SAME_WITHIN, true));
+    }
+
+    #[test]
+    fn what_timers_send_again_and_again_is_one_request() {
+        let now = Instant::now();
+        let mut requests = Requests::default();
+        assert!(requests.is_new(TIMER, now, false));
+        assert!(!requests.is_new(TIMER, now + SAME_WITHIN, true));
+        assert!(requests.is_new(TERMINATE, now + SAME_WITHIN, true));
+        assert!(!requests.is_new(TIMER, now + SAME_WITHIN, true));
     }
 }

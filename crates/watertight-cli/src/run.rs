@@ -108,7 +108,7 @@ fn cannot_begin(error: &io::Error) -> u8 {
 /// What is done about each signal.
 fn hear(mailbox: Mailbox, leave: fn(i32)) -> impl FnMut(Signal) + Send + 'static {
     let mut signals = CopySignals::new(mailbox, leave);
-    move |signal| signals.handle(signal.number, Instant::now())
+    move |signal| signals.handle(signal, Instant::now())
 }
 
 /// The signals to a copy.
@@ -131,19 +131,20 @@ impl CopySignals {
         }
     }
 
-    fn handle(&mut self, signal: i32, now: Instant) {
-        if platform::ACCOUNT_SIGNALS.contains(&signal) {
+    fn handle(&mut self, signal: Signal, now: Instant) {
+        let number = signal.number;
+        if platform::ACCOUNT_SIGNALS.contains(&number) {
             self.mailbox.ask_for_account();
             return;
         }
-        if !self.requests.is_new(signal, now) {
+        if !self.requests.is_new(signal, now, self.is_asked) {
             return;
         }
         if self.is_asked {
-            (self.leave)(128 + signal);
+            (self.leave)(128 + number);
         }
         self.is_asked = true;
-        self.mailbox.interrupt(signal);
+        self.mailbox.interrupt(number);
     }
 }
 
@@ -522,7 +523,11 @@ mod tests {
     /// As GNU timeout sends it. The second request leaves at once.
     #[test]
     fn a_signal_that_comes_twice_at_once_is_one_request_to_a_copy() {
-        const TERMINATE: i32 = 15;
+        const TERMINATE: Signal = Signal {
+            number: 15,
+            is_typed: false,
+            is_asking: true,
+        };
         static LEFT_WITH: AtomicI32 = AtomicI32::new(0);
         let (mailbox, inbox) = mailbox();
         let leave = |code| LEFT_WITH.store(code, Ordering::SeqCst);
@@ -531,12 +536,20 @@ mod tests {
         for _ in 0..2 {
             signals.handle(TERMINATE, now);
         }
+        let later = now + Duration::from_secs(1);
+        // A timer asks nobody.
+        let timer = Signal {
+            number: 27,
+            is_asking: false,
+            ..TERMINATE
+        };
+        signals.handle(timer, later);
         assert_eq!(LEFT_WITH.load(Ordering::SeqCst), 0);
-        signals.handle(TERMINATE, now + Duration::from_secs(1));
-        assert_eq!(LEFT_WITH.load(Ordering::SeqCst), 128 + TERMINATE);
+        signals.handle(TERMINATE, later);
+        assert_eq!(LEFT_WITH.load(Ordering::SeqCst), 128 + 15);
         drop(signals);
         let events = std::iter::from_fn(|| inbox.next(None));
-        let interrupts = events.filter(|event| matches!(event, Event::Interrupted(TERMINATE)));
+        let interrupts = events.filter(|event| matches!(event, Event::Interrupted(15)));
         // Here the process has not ended at the second one.
         assert_eq!(interrupts.count(), 2);
     }

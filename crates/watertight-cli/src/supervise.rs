@@ -162,10 +162,9 @@ fn supervise(
 /// From now on a signal to us ends the opening of the streams, and then the command.
 fn listen(is_in_our_group: bool, adoption: &Adoption) -> io::Result<Heard> {
     let heard = Heard::new();
-    // Unheard they would end us, and the command would go on without its deadline; and with --tty our terminal would stay as it has it.
-    let more = &platform::ENDING_SIGNALS;
     let mut signals = RunSignals::new(&heard, adoption.asked(), is_in_our_group);
-    platform::watch_signals(more, move |signal| signals.handle(signal, Instant::now()))?;
+    // One that would end us and that nobody heard would leave the command without its deadline, and with --tty our terminal as it has it.
+    platform::watch_signals(move |signal| signals.handle(signal, Instant::now()))?;
     Ok(heard)
 }
 
@@ -193,7 +192,8 @@ impl RunSignals {
     }
 
     fn handle(&mut self, signal: Signal, now: Instant) {
-        if !self.requests.is_new(signal.number, now) {
+        let is_ending = self.signal.load(Ordering::SeqCst) != NONE;
+        if !self.requests.is_new(signal, now, is_ending) {
             return;
         }
         // While there is no command, every signal is for us.
@@ -509,13 +509,20 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    const TERMINATE: Signal = Signal {
+        number: 15,
+        is_typed: false,
+        is_asking: true,
+    };
+    const TIMER: Signal = Signal {
+        number: 27,
+        is_asking: false,
+        ..TERMINATE
+    };
+
     /// As GNU timeout sends it. The second request leaves the command no grace.
     #[test]
     fn a_signal_that_comes_twice_at_once_is_one_request_to_a_run() {
-        const TERMINATE: Signal = Signal {
-            number: 15,
-            is_typed: false,
-        };
         let heard = Heard::new();
         let asked = Adoption::new().asked();
         let mut signals = RunSignals::new(&heard, asked.clone(), true);
@@ -525,8 +532,29 @@ mod tests {
         }
         assert_eq!(asked.times(), 1);
         assert_eq!(heard.signal.load(Ordering::SeqCst), TERMINATE.number);
-        signals.handle(TERMINATE, now + Duration::from_secs(1));
+        let later = now + Duration::from_secs(1);
+        // A timer asks nobody.
+        signals.handle(TIMER, later);
+        assert_eq!(asked.times(), 1);
+        signals.handle(TERMINATE, later);
         assert_eq!(asked.times(), 2);
+    }
+
+    /// What was typed before was for the command.
+    #[test]
+    fn a_timer_ends_a_run_whose_command_has_heard_keys() {
+        let heard = Heard::new();
+        let asked = Adoption::new().asked();
+        let mut signals = RunSignals::new(&heard, asked.clone(), true);
+        let typed = Signal {
+            is_typed: true,
+            ..TERMINATE
+        };
+        signals.handle(typed, Instant::now());
+        assert_eq!(asked.times(), 0);
+        signals.handle(TIMER, Instant::now());
+        assert_eq!(asked.times(), 1);
+        assert_eq!(heard.signal.load(Ordering::SeqCst), TIMER.number);
     }
 
     #[test]

@@ -113,8 +113,9 @@ pub(crate) const COPY_EXIT_STATUS: Topic = Topic {
         Terms(&[
             (
                 "129, 130, 131, 143",
-                "interrupted (SIGHUP, SIGINT or Ctrl-C, SIGQUIT or Ctrl-\\, SIGTERM); the account is printed. A signal that \
-                 was ignored at the start stays ignored",
+                "interrupted (SIGHUP, SIGINT or Ctrl-C, SIGQUIT or Ctrl-\\, SIGTERM); the account is printed. Every other \
+                 signal that would end us interrupts, too (SIGALRM, SIGPWR, SIGUSR2, SIGXCPU, real-time signals, ...): 128 + N. One \
+                 that was ignored at the start stays ignored",
             ),
             ("2", "wrong usage; nothing was opened"),
             ("3", "an address could not be opened; nothing was copied"),
@@ -255,7 +256,8 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
                 "129, 130, 131, 143",
                 "we were asked to end (SIGHUP, SIGINT or Ctrl-C, SIGQUIT or Ctrl-\\, SIGTERM), and ended it. In the foreground \
                  of a terminal those two keys reach the command itself while it runs, and the exit code is what it makes of that. Asked a \
-                 second time, we leave it no grace. SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM and SIGXCPU ask us to end, too: 128 + N",
+                 second time, we leave it no grace. Every other signal that would end us ends it, too (SIGALRM, SIGPWR, SIGUSR1, SIGXCPU, real-time signals, \
+                 ...): 128 + N. One that was ignored at the start stays ignored",
             ),
         ]),
     ],

@@ -1,15 +1,13 @@
 //! Signals on Unix: each is kept from the beginning, and the thread that hears them is started when it is needed.
 //!
 //! The system gives a signal to the main thread if that does not block it, and while that is inside a call which no signal ends, nobody hears
-//! it. So those that ask us to end are left to the thread that hears them.
+//! it. So those at which we end are left to the thread that hears them.
 
 use crate::foreground::Keyboard;
 use crate::requests::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::SigId;
-use signal_hook::consts::{
-    SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
-};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::iterator::backend::{
@@ -31,9 +29,36 @@ pub(crate) const AT_ONCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// What programs and timers send, and ends a process that does not hear it, beside those that ask it to end. Not what tells a fault of its
-/// own, nor SIGPROF, which a profiler that was loaded into this process has for itself.
-pub(crate) const ENDING_SIGNALS: [i32; 5] = [SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU];
+/// The signals that are there to ask a program to end.
+const ASKING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
+/// The signals that are heard. What was ignored when the program was started (by `nohup`, or for a job in the background) is not among them,
+/// and stays ignored.
+struct HeardSignals {
+    asking: Vec<i32>,
+    /// They ask for the account so far.
+    account: Vec<i32>,
+    /// All others that would end us. Timers, limits and strangers send them, and unheard they would end us alone.
+    ending: Vec<i32>,
+}
+
+impl HeardSignals {
+    fn new(account: &[i32]) -> Self {
+        let is_wanted = |signal: &i32| !watertight::is_signal_ignored(*signal);
+        let mut ending = watertight::ending_signals();
+        ending.retain(|signal| !ASKING.contains(signal) && !account.contains(signal));
+        Self {
+            asking: ASKING.into_iter().filter(is_wanted).collect(),
+            account: account.iter().copied().filter(is_wanted).collect(),
+            ending,
+        }
+    }
+
+    /// Those at which we end.
+    fn requests(&self) -> Vec<i32> {
+        [&self.asking[..], &self.ending[..]].concat()
+    }
+}
 
 /// Where a handler leaves a signal, and where it is taken out: the stream is readable then.
 type Delivery = SignalDelivery<UnixStream, WithRawSiginfo>;
@@ -48,31 +73,35 @@ pub(crate) struct KeptSignals {
 
 struct Kept {
     delivery: Delivery,
+    /// Those at which we end.
+    requests: Vec<i32>,
     hear: Box<dyn FnMut(Signal) + Send>,
 }
 
 impl KeptSignals {
-    /// From now on each signal that asks us to end, and those of `more`, are kept for `hear`. If `ends_at_another`, another signal that asks
-    /// us to end than the first one ends the program at once as long as nobody hears them: for when nothing has been started or made by then
-    /// that would have to be ended or removed first. The same one once more may be the same request (`requests.rs`): it waits for the thread.
+    /// From now on each signal that would end us, and those of `account`, are kept for `hear`. If `ends_at_another`, another signal that asks
+    /// us to end than the first one that does ends the program at once as long as nobody hears them: for when nothing has been started or
+    /// made by then that would have to be ended or removed first. The same one once more may be the same request (`requests.rs`): it waits
+    /// for the thread.
     pub(crate) fn keep(
-        more: &[i32],
+        account: &[i32],
         ends_at_another: bool,
         hear: impl FnMut(Signal) + Send + 'static,
     ) -> io::Result<Self> {
-        let asking = asking();
+        let heard = HeardSignals::new(account);
         // First, so that none is lost.
         let kept = Kept {
-            delivery: delivery(&asking, more)?,
+            delivery: delivery(&heard)?,
+            requests: heard.requests(),
             hear: Box::new(hear),
         };
         let mut at_another = Vec::new();
-        for &signal in asking.iter().filter(|_| ends_at_another) {
+        for &signal in heard.asking.iter().filter(|_| ends_at_another) {
             let has_come = Arc::new(AtomicBool::new(false));
             let code = 128 + signal;
             let end = flag::register_conditional_shutdown(signal, code, has_come.clone())?;
             at_another.push(end);
-            for &other in asking.iter().filter(|other| **other != signal) {
+            for &other in heard.asking.iter().filter(|other| **other != signal) {
                 at_another.push(flag::register(other, has_come.clone())?);
             }
         }
@@ -83,13 +112,13 @@ impl KeptSignals {
     }
 
     /// Starts the thread, once: `hear` is called with what was kept, and from now on with each signal. Before any other thread is started:
-    /// none of those has a signal that asks us to end.
+    /// none of those has a signal at which we end.
     pub(crate) fn begin(&mut self) -> io::Result<()> {
         let Some(kept) = self.kept.take() else {
             return Ok(());
         };
         spawn(kept.delivery, kept.hear)?;
-        block_signals(&asking());
+        block_signals(&kept.requests);
         for id in self.at_another.drain(..) {
             unregister(id);
         }
@@ -112,12 +141,9 @@ impl KeptSignals {
     }
 }
 
-/// From now on `hear` is called with each signal that asks us to end, and with those of `more`.
-pub(crate) fn watch_signals(
-    more: &[i32],
-    hear: impl FnMut(Signal) + Send + 'static,
-) -> io::Result<()> {
-    spawn(delivery(&asking(), more)?, hear)
+/// From now on `hear` is called with each signal that would end us.
+pub(crate) fn watch_signals(hear: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
+    spawn(delivery(&HeardSignals::new(&[]))?, hear)
 }
 
 /// From now on `hear` is called when children of ours have ended, the adopted ones too; once for several, as signals do.
@@ -129,28 +155,23 @@ pub(crate) fn watch_children(mut hear: impl FnMut() + Send + 'static) -> io::Res
     Ok(())
 }
 
-/// The signals that ask us to end. What was ignored when the program was started (by `nohup`, or for a job in the background) stays
-/// ignored.
-fn asking() -> Vec<i32> {
-    let wanted = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
-    wanted.into_iter().filter(is_wanted).collect()
-}
-
 /// Children have the mask of whoever starts them here: nothing is blocked.
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 fn block_signals(_: &[i32]) {}
 
-fn is_wanted(signal: &i32) -> bool {
-    !watertight::is_signal_ignored(*signal)
-}
-
 /// The ends of children are among them, whether they were ignored or not: where whoever starts us has them ignored, the system keeps
 /// no status of a child's.
-fn delivery(asking: &[i32], more: &[i32]) -> io::Result<Delivery> {
-    let more = more.iter().copied().filter(is_wanted);
-    let signals = asking.iter().copied().chain(more).chain([SIGCHLD]);
+fn delivery(heard: &HeardSignals) -> io::Result<Delivery> {
+    let asked_for = heard.asking.iter().chain(&heard.account).copied();
+    let signals = asked_for.chain([SIGCHLD]);
     let (read, write) = UnixStream::pair()?;
-    SignalDelivery::with_pipe(read, write, WithRawSiginfo, signals)
+    let delivery = SignalDelivery::with_pipe(read, write, WithRawSiginfo, signals)?;
+    let handle = delivery.handle();
+    for signal in &heard.ending {
+        // One that cannot be set here (valgrind keeps one for itself) ends us, as it ends everybody.
+        let _ = handle.add_signal(*signal);
+    }
+    Ok(delivery)
 }
 
 /// Starts the thread that hears them. What has come by now is heard before that: nothing that happens from here on comes before it.
@@ -158,8 +179,11 @@ fn spawn(delivery: Delivery, mut hear: impl FnMut(Signal) + Send + 'static) -> i
     let keyboard = Keyboard::new();
     let mut tell = move |number: i32, code: i32| {
         if number != SIGCHLD {
-            let is_typed = keyboard.has_sent(number, code);
-            hear(Signal { number, is_typed });
+            hear(Signal {
+                number,
+                is_typed: keyboard.has_sent(number, code),
+                is_asking: ASKING.contains(&number),
+            });
         }
     };
     let mut signals: OwningSignalIterator<UnixStream, WithRawSiginfo> =

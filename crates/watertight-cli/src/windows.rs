@@ -361,11 +361,11 @@ pub(crate) struct KeptSignals;
 impl KeptSignals {
     /// From now on `hear` is called with each.
     pub(crate) fn keep(
-        more: &[i32],
+        _account: &[i32],
         _ends_at_another: bool,
         hear: impl FnMut(Signal) + Send + 'static,
     ) -> io::Result<Self> {
-        watch_signals(more, hear).map(|()| Self)
+        watch_signals(hear).map(|()| Self)
     }
 
     /// They are heard already.
@@ -379,18 +379,13 @@ impl KeptSignals {
     }
 }
 
-/// There are none here.
-pub(crate) const ENDING_SIGNALS: [i32; 0] = [];
-
 /// From now on `hear` is called at Ctrl-C and Ctrl-Break. There are no others.
-pub(crate) fn watch_signals(
-    _more: &[i32],
-    mut hear: impl FnMut(Signal) + Send + 'static,
-) -> io::Result<()> {
+pub(crate) fn watch_signals(mut hear: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
     let signal = Signal {
         number: INTERRUPT,
         // The console sends it to everybody who is there.
         is_typed: true,
+        is_asking: true,
     };
     ctrlc::set_handler(move || hear(signal)).map_err(io::Error::other)
 }

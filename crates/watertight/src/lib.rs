@@ -131,10 +131,10 @@ pub use watertight_os::{block_device_bytes, fault, is_signal_ignored, orphans};
 #[cfg(any(target_os = "android", target_os = "linux"))]
 #[doc(hidden)]
 pub use watertight_os::{block_signals, may_share_position};
+#[cfg(unix)]
+#[doc(hidden)]
+pub use watertight_os::{ending_signals, look_at, own_group, was_closed_at_start};
 #[cfg(windows)]
 #[doc(hidden)]
 pub use watertight_os::{file_security, has_extended_attributes, has_further_streams};
-#[cfg(unix)]
-#[doc(hidden)]
-pub use watertight_os::{look_at, own_group, was_closed_at_start};
 pub use writer::{Finish, PipeWriter, SendMessage, UntilRead, UntilTransferred};

@@ -48,6 +48,8 @@ mod seal;
 mod seal_unix;
 #[cfg(target_os = "linux")]
 mod several_unix;
+#[cfg(target_os = "linux")]
+mod signals_unix;
 mod start_at;
 #[cfg(target_os = "linux")]
 mod sync_unix;

@@ -176,6 +176,33 @@ pub(crate) fn is_running(pid: &str) -> bool {
     state.is_some_and(|state| !"ZX".contains(state))
 }
 
+/// Every signal that ends a process which has set nothing for it (signal(7); most machines have these numbers), but for SIGKILL, for what tells
+/// a fault, and for what a failed write raises. Those that are ignored here, as under nohup, are left out: the program ignores them, too.
+#[cfg(target_os = "linux")]
+pub(crate) fn ending_signals() -> Vec<i32> {
+    // The C library has the first ones for itself.
+    let first_real_time = if cfg!(target_env = "musl") { 35 } else { 34 };
+    let named = [1, 2, 3, 10, 12, 14, 15, 16, 24, 26, 27, 29, 30];
+    let mut all: Vec<i32> = named.into_iter().chain(first_real_time..=64).collect();
+    all.retain(|signal| !watertight::is_signal_ignored(*signal));
+    all
+}
+
+/// A mask of these signals, as /proc shows it: the first signal's bit is the lowest.
+#[cfg(target_os = "linux")]
+pub(crate) fn mask(signals: &[i32]) -> u64 {
+    signals
+        .iter()
+        .fold(0, |mask, signal| mask | (1_u64 << (signal - 1)))
+}
+
+/// The signals that the process with this status in /proc blocks.
+#[cfg(target_os = "linux")]
+pub(crate) fn blocked(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+}
+
 /// How it ended. One that hangs is killed, and the test fails.
 #[cfg(target_os = "linux")]
 pub(crate) fn wait_with_patience(child: &mut std::process::Child) -> std::process::ExitStatus {

@@ -20,5 +20,7 @@ mod run_not_started_unix;
 #[cfg(target_os = "linux")]
 mod run_outputs_unix;
 #[cfg(target_os = "linux")]
+mod run_signals_unix;
+#[cfg(target_os = "linux")]
 mod run_tty_unix;
 mod snapshots;

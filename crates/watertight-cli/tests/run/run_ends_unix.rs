@@ -4,7 +4,7 @@
 
 use crate::harness::{EXE, is_running};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
 /// Ends with 3, and leaves somebody behind who holds its output.
@@ -109,37 +109,6 @@ fn a_signal_to_us_leaves_those_who_are_no_part_of_the_run() {
     assert_eq!(report["ending"], "interrupted");
     assert_eq!(report["code"], 3, "{report}");
     assert_left(&report);
-}
-
-/// Also those that ask nobody to end: unheard they would end us alone, and leave the command and its tree to themselves.
-#[test]
-fn every_signal_that_would_end_us_ends_the_command() {
-    for (signal, code) in [
-        ("-ALRM", 142),
-        ("-USR1", 138),
-        ("-USR2", 140),
-        ("-VTALRM", 154),
-        ("-XCPU", 152),
-    ] {
-        let script = "echo $$; exec sleep 1000";
-        let mut child = run(&["--report", "json"], script).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut pid = String::new();
-        out.read_line(&mut pid).unwrap();
-        send(signal, &child.id().to_string());
-        let status = child.wait().unwrap();
-        let goes_on = is_running(pid.trim());
-        if goes_on {
-            send("-KILL", pid.trim());
-        }
-        assert_eq!(status.code(), Some(code), "{signal}");
-        assert!(!goes_on, "{signal}");
-        let mut told = String::new();
-        child.stderr.unwrap().read_to_string(&mut told).unwrap();
-        let report: Value = serde_json::from_str(told.trim()).unwrap();
-        assert_eq!(report["ending"], "interrupted", "{report}");
-        assert_eq!(report["asked"][0]["pid"].to_string(), pid.trim());
-    }
 }
 
 #[test]

@@ -6,8 +6,16 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::process::Command;
 
-/// Signals that ask to end, by their names and numbers (Linux: the same everywhere).
-const ASKING: [(&str, u32); 4] = [("HUP", 1), ("INT", 2), ("QUIT", 3), ("TERM", 15)];
+/// Signals that would end us, by their names for a shell and their numbers. A real-time one has no name there.
+const ENDING: [(&str, u32); 7] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("PWR", 30),
+    ("40", 40),
+];
 
 /// Runs a shell's line, in which `$0` is the program.
 fn shell(line: &str) -> Command {
@@ -28,7 +36,14 @@ fn a_signal_that_was_ignored_at_the_start_is_ignored_by_us_and_by_the_command() 
     // A test that is itself run by nohup can make nobody hear it.
     let here = std::fs::read_to_string("/proc/self/status").unwrap();
     let here = signals(&here, "SigIgn:");
-    for ignored in ["", "HUP", "INT", "INT QUIT", "HUP INT QUIT TERM"] {
+    for ignored in [
+        "",
+        "HUP",
+        "INT",
+        "INT QUIT",
+        "HUP INT QUIT TERM",
+        "ALRM PWR 40",
+    ] {
         let trap = if ignored.is_empty() {
             String::new()
         } else {
@@ -41,7 +56,7 @@ fn a_signal_that_was_ignored_at_the_start_is_ignored_by_us_and_by_the_command() 
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         let (command, us) = text.split_once("\n\n").unwrap();
-        for (name, number) in ASKING {
+        for (name, number) in ENDING {
             let bit = 1_u64 << (number - 1);
             let is_ignored = here & bit != 0 || ignored.split(' ').any(|one| one == name);
             let in_command = signals(command, "SigIgn:") & bit != 0;

@@ -8,16 +8,21 @@ use std::os::fd::{AsRawFd, FromRawFd};
 /// sigaction: whether this process ignores the signal. A number that is no signal's is not ignored.
 #[must_use]
 pub fn is_signal_ignored(signal: i32) -> bool {
+    disposition(signal) == Some(libc::SIG_IGN)
+}
+
+/// sigaction: what happens at the signal. None: it is no signal's number, or one that the C library keeps for itself.
+pub(super) fn disposition(signal: i32) -> Option<libc::sighandler_t> {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: no action is given, so that nothing changes; `action` is ours, lives on this stack, and the call keeps no
     // reference to it.
     let answer = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
     if answer != 0 {
-        return false;
+        return None;
     }
     // SAFETY: the call has filled `action`, which was zeroed before, has no other owner, and is valid as zeros.
     let action = unsafe { action.assume_init() };
-    action.sa_sigaction == libc::SIG_IGN
+    Some(action.sa_sigaction)
 }
 
 /// ioctl BLKGETSIZE64: how many bytes the block device has. The position of the description stays where it is: others may

@@ -85,7 +85,7 @@ fn without<T>(
 }
 
 /// The signals that a write may raise in the thread that makes it.
-const OF_WRITES: [libc::c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
+pub(super) const OF_WRITES: [libc::c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
 
 /// Holds back what writes raise (SIGPIPE, SIGXFSZ) in this thread until it is dropped, so that nothing has to be done around each of
 /// many writes. What was raised meanwhile is taken out, and the mask is as it was.
