@@ -123,6 +123,8 @@ fn follow(
 ) -> io::Result<(signal_hook::iterator::Handle, JoinHandle<()>)> {
     let handle = changes.handle();
     let thread = Builder::new().name("changes".into()).spawn(move || {
+        // They may have been blocked when we were started.
+        watertight::unblock_signals(&[SIGCONT, SIGWINCH]);
         for signal in changes.forever() {
             if let Some(typed) = typed.as_ref().filter(|_| signal == SIGCONT) {
                 typed.note_continued();

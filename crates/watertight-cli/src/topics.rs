@@ -157,7 +157,8 @@ pub(crate) const COPY_SIGNALS: Topic = Topic {
     contents: &[
         Paragraph(
             "A second Ctrl-C ends the program at once, without an account. SIGUSR1 (and SIGINFO, Ctrl-T, where there is one) \
-             prints the account so far.",
+             prints the account so far. SIGUSR1, SIGHUP, SIGINT, SIGQUIT and SIGTERM are heard also if they were blocked when we were \
+             started; a command finds them blocked.",
         ),
         Paragraph(
             "Nothing is said on standard error, by us or by children, while it is an end of the copy, as in \
@@ -256,7 +257,8 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
                 "129, 130, 131, 143",
                 "we were asked to end (SIGHUP, SIGINT or Ctrl-C, SIGQUIT or Ctrl-\\, SIGTERM), and ended it. In the foreground \
                  of a terminal those two keys reach the command itself while it runs, and the exit code is what it makes of that. Asked a \
-                 second time, we leave it no grace. Every other signal that would end us ends it, too (SIGALRM, SIGPWR, SIGUSR1, SIGXCPU, real-time signals, \
+                 second time, we leave it no grace. These signals are heard also if they were blocked when we were started; the command finds \
+                 them blocked. Every other signal that would end us ends it, too (SIGALRM, SIGPWR, SIGUSR1, SIGXCPU, real-time signals, \
                  ...): 128 + N. One that was ignored at the start stays ignored",
             ),
         ]),

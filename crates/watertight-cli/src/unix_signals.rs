@@ -58,6 +58,13 @@ impl HeardSignals {
     fn requests(&self) -> Vec<i32> {
         [&self.asking[..], &self.ending[..]].concat()
     }
+
+    /// The calling thread hears whoever asks us for something, although those signals were blocked when we were started. The others stay blocked
+    /// then, and end nobody.
+    fn unblock(&self) {
+        watertight::unblock_signals(&self.asking);
+        watertight::unblock_signals(&self.account);
+    }
 }
 
 /// Where a handler leaves a signal, and where it is taken out: the stream is readable then.
@@ -73,8 +80,7 @@ pub(crate) struct KeptSignals {
 
 struct Kept {
     delivery: Delivery,
-    /// Those at which we end.
-    requests: Vec<i32>,
+    heard: HeardSignals,
     hear: Box<dyn FnMut(Signal) + Send>,
 }
 
@@ -89,22 +95,25 @@ impl KeptSignals {
         hear: impl FnMut(Signal) + Send + 'static,
     ) -> io::Result<Self> {
         let heard = HeardSignals::new(account);
+        let asking = heard.asking.clone();
         // First, so that none is lost.
         let kept = Kept {
             delivery: delivery(&heard)?,
-            requests: heard.requests(),
+            heard,
             hear: Box::new(hear),
         };
         let mut at_another = Vec::new();
-        for &signal in heard.asking.iter().filter(|_| ends_at_another) {
+        for &signal in asking.iter().filter(|_| ends_at_another) {
             let has_come = Arc::new(AtomicBool::new(false));
             let code = 128 + signal;
             let end = flag::register_conditional_shutdown(signal, code, has_come.clone())?;
             at_another.push(end);
-            for &other in heard.asking.iter().filter(|other| **other != signal) {
+            for &other in asking.iter().filter(|other| **other != signal) {
                 at_another.push(flag::register(other, has_come.clone())?);
             }
         }
+        // Last: what was sent before our start comes now.
+        unblock_here(&kept.heard);
         Ok(Self {
             kept: Some(kept),
             at_another,
@@ -117,8 +126,9 @@ impl KeptSignals {
         let Some(kept) = self.kept.take() else {
             return Ok(());
         };
-        spawn(kept.delivery, kept.hear)?;
-        block_signals(&kept.requests);
+        let requests = kept.heard.requests();
+        spawn(kept.delivery, kept.heard, kept.hear)?;
+        block_signals(&requests);
         for id in self.at_another.drain(..) {
             unregister(id);
         }
@@ -143,7 +153,8 @@ impl KeptSignals {
 
 /// From now on `hear` is called with each signal that would end us.
 pub(crate) fn watch_signals(hear: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
-    spawn(delivery(&HeardSignals::new(&[]))?, hear)
+    let heard = HeardSignals::new(&[]);
+    spawn(delivery(&heard)?, heard, hear)
 }
 
 /// From now on `hear` is called when children of ours have ended, the adopted ones too; once for several, as signals do.
@@ -151,13 +162,27 @@ pub(crate) fn watch_children(mut hear: impl FnMut() + Send + 'static) -> io::Res
     let mut signals = Signals::new([SIGCHLD])?;
     std::thread::Builder::new()
         .name("children".into())
-        .spawn(move || signals.forever().for_each(|_| hear()))?;
+        .spawn(move || {
+            // It may have been blocked when we were started.
+            watertight::unblock_signals(&[SIGCHLD]);
+            signals.forever().for_each(|_| hear());
+        })?;
     Ok(())
 }
 
 /// Children have the mask of whoever starts them here: nothing is blocked.
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 fn block_signals(_: &[i32]) {}
+
+/// This thread hears them until there is one for that. Children have the mask of the start, whatever this thread has.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn unblock_here(heard: &HeardSignals) {
+    heard.unblock();
+}
+
+/// Children have the mask of whoever starts them here: it stays as it is.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn unblock_here(_: &HeardSignals) {}
 
 /// The ends of children are among them, whether they were ignored or not: where whoever starts us has them ignored, the system keeps
 /// no status of a child's.
@@ -175,7 +200,11 @@ fn delivery(heard: &HeardSignals) -> io::Result<Delivery> {
 }
 
 /// Starts the thread that hears them. What has come by now is heard before that: nothing that happens from here on comes before it.
-fn spawn(delivery: Delivery, mut hear: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
+fn spawn(
+    delivery: Delivery,
+    heard: HeardSignals,
+    mut hear: impl FnMut(Signal) + Send + 'static,
+) -> io::Result<()> {
     let keyboard = Keyboard::new();
     let mut tell = move |number: i32, code: i32| {
         if number != SIGCHLD {
@@ -194,6 +223,7 @@ fn spawn(delivery: Delivery, mut hear: impl FnMut(Signal) + Send + 'static) -> i
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
+            heard.unblock();
             loop {
                 match signals.poll_signal(&mut wait) {
                     PollResult::Pending => {}

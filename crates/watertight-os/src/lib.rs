@@ -78,7 +78,7 @@ pub use windows::{
 #[cfg(unix)]
 pub use unix::{
     Cgroup, Descriptors, Prepared, WriteSignalsHeld, block_device_bytes, ending_signals,
-    is_signal_ignored, look_at, own_group, quiet_thread, was_closed_at_start,
+    is_signal_ignored, look_at, own_group, quiet_thread, unblock_signals, was_closed_at_start,
 };
 /// For the models of `watertight`, and nobody else.
 #[cfg(unix)]

@@ -133,7 +133,7 @@ pub use watertight_os::{block_device_bytes, fault, is_signal_ignored, orphans};
 pub use watertight_os::{block_signals, may_share_position};
 #[cfg(unix)]
 #[doc(hidden)]
-pub use watertight_os::{ending_signals, look_at, own_group, was_closed_at_start};
+pub use watertight_os::{ending_signals, look_at, own_group, unblock_signals, was_closed_at_start};
 #[cfg(windows)]
 #[doc(hidden)]
 pub use watertight_os::{file_security, has_extended_attributes, has_further_streams};

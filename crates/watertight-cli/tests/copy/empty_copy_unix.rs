@@ -1,7 +1,8 @@
 //! An empty copy: it starts no thread, hears signals all the same, and comes to what it would come to with all its threads.
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
-use crate::harness::{EXE, Run, copy, wait_with_patience};
+use crate::harness::terminal::until;
+use crate::harness::{EXE, Run, copy, spawn_with_blocked, wait_with_patience};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -64,7 +65,12 @@ fn send(child: &Child, signal: &str) {
 
 /// A copy of a pipe in which nothing comes to another pipe; it keeps its signals already, and waits.
 fn silent(command: &mut Command) -> Child {
-    let child = command.stdin(Stdio::piped()).spawn().unwrap();
+    silent_with_blocked(command, &[])
+}
+
+/// Likewise, started with these signals blocked.
+fn silent_with_blocked(command: &mut Command, signals: &[i32]) -> Child {
+    let child = spawn_with_blocked(command.stdin(Stdio::piped()), signals);
     let path = format!("/proc/{}/status", child.id());
     let line = |status: &str, name: &str| {
         let found = status.lines().find_map(|line| line.strip_prefix(name));
@@ -231,6 +237,30 @@ fn a_signal_ends_a_copy_whose_source_is_silent() {
     assert_eq!(run.report["ending"], "interrupted");
     assert_eq!(run.report["sources"][0]["ended"], false);
     assert_eq!(run.destination(0)["given_up"], "interrupted");
+}
+
+/// Whether there is a thread for them by then, or not yet. An account that is asked for starts it.
+#[test]
+fn signals_that_were_blocked_at_the_start_reach_a_silent_copy() {
+    for has_thread in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let told = folder.path().join("told");
+        let mut command = copy(["-", "-"]);
+        command.stderr(File::create(&told).unwrap());
+        let mut child = silent_with_blocked(&mut command, &[10, 15]);
+        let stdin = child.stdin.take();
+        if has_thread {
+            send(&child, "USR1");
+            until("the account", || {
+                let told = fs::read_to_string(&told).unwrap();
+                told.starts_with("watertight: so far 0 bytes")
+            });
+        }
+        send(&child, "TERM");
+        let code = wait_with_patience(&mut child).code();
+        drop(stdin);
+        assert_eq!(code, Some(143), "{has_thread}");
+    }
 }
 
 /// Comes back when it is stopped: what is sent to it now is heard when it goes on, all at once.

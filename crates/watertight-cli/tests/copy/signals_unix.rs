@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
 use crate::harness::terminal::until;
-use crate::harness::{Run, copy, ending_signals, partial, wait_with_patience};
+use crate::harness::{
+    Run, SAY_BLOCKED, blocked, copy, ending_signals, mask, partial, spawn_with_blocked,
+    wait_with_patience,
+};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -10,13 +13,15 @@ use std::process::{Command, Stdio};
 
 /// Asks a copy for the account so far.
 const USR1: i32 = 10;
+const TERM: i32 = 15;
 
-/// Starts a copy in a folder, and sends it the signal when its destinations have all that came so far. Its source goes on until it has ended.
-/// Its consumer commits at its end what it has got.
-fn interrupted(folder: &Path, signal: i32) -> Run {
-    let mut command = copy(["-", "exec:sh -c 'cat >part && mv part final'", "kept"]);
+/// Starts a copy with these signals blocked, in a folder, and sends it the signal when its destinations have all that came so far. Its source
+/// goes on until it has ended. Its consumer notes what it blocks, and commits at its end what it has got.
+fn interrupted(folder: &Path, signals: &[i32], signal: i32) -> Run {
+    let commits = format!("exec:sh -c '{SAY_BLOCKED} >mask; cat >part && mv part final'");
+    let mut command = copy(["-", commits.as_str(), "kept"]);
     command.current_dir(folder).stdin(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut child = spawn_with_blocked(&mut command, signals);
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"x").unwrap();
     for path in [folder.join("part"), partial(&folder.join("kept"))] {
@@ -57,7 +62,23 @@ fn every_signal_that_would_end_a_copy_ends_its_commands_and_is_told() {
     let others = ending_signals().into_iter();
     for signal in others.filter(|signal| *signal != USR1) {
         let folder = tempfile::tempdir().unwrap();
-        let run = interrupted(folder.path(), signal).expect(128 + signal);
+        let run = interrupted(folder.path(), &[], signal).expect(128 + signal);
         assert_cut(folder.path(), &run, signal);
     }
+}
+
+/// As by a program that takes its signals from a descriptor, or that starts us in a thread which blocks everything. Its commands have that from
+/// us.
+#[test]
+fn a_copy_that_is_started_with_signals_blocked_hears_that_it_is_to_end() {
+    if watertight::is_signal_ignored(TERM) {
+        println!("skipped: SIGTERM is ignored here");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let signals = ending_signals();
+    let run = interrupted(folder.path(), &signals, TERM).expect(128 + TERM);
+    assert_cut(folder.path(), &run, TERM);
+    let found = blocked(&fs::read_to_string(folder.path().join("mask")).unwrap());
+    assert_eq!(found & mask(&signals), mask(&signals));
 }

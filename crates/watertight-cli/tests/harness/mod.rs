@@ -203,6 +203,24 @@ pub(crate) fn blocked(status: &str) -> u64 {
     u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
 }
 
+/// Has a shell say which signals it blocks. (Some shells block none any more once they have started somebody.)
+#[cfg(target_os = "linux")]
+pub(crate) const SAY_BLOCKED: &str =
+    "while read -r line; do case $line in SigBlk*) echo $line;; esac; done </proc/self/status";
+
+/// Starts it with these signals blocked.
+#[cfg(target_os = "linux")]
+pub(crate) fn spawn_with_blocked(command: &mut Command, signals: &[i32]) -> std::process::Child {
+    // Whoever is started has the mask of the thread that starts it.
+    std::thread::scope(|scope| {
+        let started = scope.spawn(|| {
+            watertight::block_signals(signals);
+            command.spawn().unwrap()
+        });
+        started.join().unwrap()
+    })
+}
+
 /// How it ended. One that hangs is killed, and the test fails.
 #[cfg(target_os = "linux")]
 pub(crate) fn wait_with_patience(child: &mut std::process::Child) -> std::process::ExitStatus {

@@ -1,10 +1,20 @@
-//! Signals to `watertight run`: what would end the program alone ends the command with its tree.
+//! Signals to `watertight run`: what would end the program alone ends the command with its tree, also where signals were blocked when it was
+//! started.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
-use crate::harness::{EXE, ending_signals, is_running, wait_with_patience};
+use crate::harness::terminal::until;
+use crate::harness::{
+    EXE, SAY_BLOCKED, blocked, ending_signals, is_running, mask, spawn_with_blocked,
+    wait_with_patience,
+};
 use serde_json::Value;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+const TERM: i32 = 15;
+const CHLD: i32 = 17;
 
 /// The command by a program that ends with ours, in a session of its own: no terminal has a say in the command's group. Its input is this
 /// test's.
@@ -54,4 +64,59 @@ fn every_signal_that_would_end_us_ends_the_command() {
         assert_eq!(report["ending"], "interrupted", "{signal}: {report}");
         assert_eq!(report["asked"][0]["pid"].to_string(), pid, "{signal}");
     }
+}
+
+/// As by a program that takes its signals from a descriptor, or that starts us in a thread which blocks everything. The command has that from
+/// us.
+#[test]
+fn a_run_that_is_started_with_signals_blocked_hears_that_it_is_to_end() {
+    if watertight::is_signal_ignored(TERM) {
+        println!("skipped: SIGTERM is ignored here");
+        return;
+    }
+    let signals = ending_signals();
+    let script = format!("{SAY_BLOCKED}; echo $$; exec cat >/dev/null");
+    // It does not hear that it is to end.
+    let mut command = run(&["--grace", "1ms"], &script);
+    let mut child = spawn_with_blocked(&mut command, &signals);
+    let stdin = child.stdin.take();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let found = blocked(&line(&mut out));
+    let pid = line(&mut out);
+    send(TERM, child.id());
+    let status = wait_with_patience(&mut child);
+    let goes_on = is_running(&pid);
+    drop(stdin);
+    assert_eq!(status.code(), Some(128 + TERM), "{status:?}");
+    assert!(!goes_on);
+    assert_eq!(found & mask(&signals), mask(&signals));
+}
+
+/// The orphan's number goes through our hands, so that we wait for the command by then; and that goes on until its input ends.
+#[test]
+fn an_orphan_is_reaped_although_the_ends_of_children_were_blocked_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&gate)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let script = "(setsid sh -c 'echo $$; read -r go <gate' &); exec cat";
+    let mut command = run(&["--adopt-orphans", "--max-output", "1M"], script);
+    command.current_dir(&folder);
+    let mut child = spawn_with_blocked(&mut command, &[CHLD]);
+    let stdin = child.stdin.take();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let pid = line(&mut out);
+    assert_ne!(pid, "");
+    // Once somebody opens it to read.
+    fs::write(gate, "go\n").unwrap();
+    // One that has ended and is not reaped has a number.
+    let process = Path::new("/proc").join(pid);
+    until("the orphan to be reaped", || !process.exists());
+    drop(stdin);
+    assert_eq!(wait_with_patience(&mut child).code(), Some(0));
 }

@@ -143,13 +143,17 @@ fn a_consumer_that_leaves_hangs_the_command_up() {
 
 /// The program itself in a terminal.
 fn in_a_terminal(script: &str) -> (Child, Terminal) {
-    let mut command = watertight::Command::new(EXE);
-    command
-        .args(["run", "--tty", "--", "sh", "-c", script])
-        .terminal(TerminalSize {
-            rows: 50,
-            columns: 132,
-        });
+    in_a_terminal_by(&[], script)
+}
+
+/// Likewise, started by the program of these words, which puts ours in its own place.
+fn in_a_terminal_by(words: &[&str], script: &str) -> (Child, Terminal) {
+    let words = [words, &[EXE, "run", "--tty", "--", "sh", "-c", script]].concat();
+    let mut command = watertight::Command::new(words[0]);
+    command.args(&words[1..]).terminal(TerminalSize {
+        rows: 50,
+        columns: 132,
+    });
     let mut child = command.spawn().unwrap();
     let terminal = child.terminal.take().unwrap();
     (child, terminal)
@@ -170,6 +174,27 @@ fn our_terminals_size_is_the_commands_and_stays_so() {
     let exit = child.wait().within(PATIENCE).wait().unwrap();
     assert_eq!(exit.status().unwrap().code(), Some(3));
     assert!(is_in_line_mode(&terminal));
+}
+
+/// The command finds them blocked too, so it looks.
+#[test]
+fn our_terminals_size_is_the_commands_although_its_changes_were_blocked_at_the_start() {
+    let blocking = ["env", "--block-signal=WINCH,CONT"];
+    let trial = Command::new("env").args([blocking[1], "true"]).output();
+    if !trial.is_ok_and(|output| output.status.success()) {
+        println!("skipped: there is no env that blocks signals");
+        return;
+    }
+    let script = "stty size; until [ \"$(stty size)\" = '40 100' ]; do sleep 0.05; done; exit 3";
+    let (child, terminal) = in_a_terminal_by(&blocking, script);
+    assert_eq!(read_until(&terminal.output, "\n"), "50 132\r\n");
+    let size = TerminalSize {
+        rows: 40,
+        columns: 100,
+    };
+    terminal.resize(size).unwrap();
+    let exit = child.wait().within(PATIENCE).wait().unwrap();
+    assert_eq!(exit.status().unwrap().code(), Some(3));
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! What a program has to hear, so that it is not ended alone. What is done about a signal is the program's.
+//! What a program has to hear, so that it is not ended alone, and that a thread of it can. What is done about a signal is the program's.
 
 use super::facts::disposition;
-use super::sigpipe::{OF_THE_THREAD, OF_WRITES};
+use super::sigpipe::{OF_THE_THREAD, OF_WRITES, set_of};
 #[cfg(any(target_os = "android", target_os = "linux"))]
 use super::start::SIGNALS;
 
@@ -50,6 +50,14 @@ fn is_ending(signal: libc::c_int) -> bool {
     !is_left_out && disposition(signal) == Some(libc::SIG_DFL)
 }
 
+/// pthread_sigmask: the calling thread can hear these signals from now on, also those that this process was started with blocked. So can the
+/// threads that it starts. The children of this process are not concerned (Linux; elsewhere they have the mask of the thread that starts them).
+pub fn unblock_signals(signals: &[i32]) {
+    let set = set_of(signals);
+    // SAFETY: the set is ours, lives on this stack, and is only read; the call changes this thread's mask and nothing else.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +100,22 @@ mod tests {
         // SAFETY: as above: nobody else knows of this signal.
         unsafe { libc::signal(ours, libc::SIG_DFL) };
         assert!(ending_signals().contains(&ours));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_thread_hears_what_it_blocks_no_more() {
+        use crate::unix::process::block_signals;
+        use crate::unix::start::{mask_of, mask_of_this_thread};
+
+        std::thread::spawn(|| {
+            let both = [libc::SIGTERM, libc::SIGUSR1];
+            block_signals(&both);
+            unblock_signals(&both[..1]);
+            let blocked = mask_of_this_thread() & mask_of(&both);
+            assert_eq!(blocked, mask_of(&both[1..]));
+        })
+        .join()
+        .unwrap();
     }
 }

@@ -194,7 +194,8 @@ pub(super) fn silence(fd: std::os::fd::BorrowedFd<'_>, is_silent: bool) -> Resul
     }
 }
 
-fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
+/// A set of these signals, as the C library has it. What that keeps for itself is not in it.
+pub(super) fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `set` is ours; the call fills it whole.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
