@@ -418,7 +418,10 @@ impl<B: Backend> Transfer<'_, B> {
                 Next::Move | Next::WaitForDestination | Next::WaitForSource => StepOutcome::Again,
             },
             MoveNow::DestinationWait => self.wait_writable(waker, may_block),
-            MoveNow::Wait if self.rhythm.is_destination() => self.wait_writable(waker, may_block),
+            MoveNow::Wait if self.rhythm.is_destination() => {
+                self.rhythm.handle_full();
+                self.wait_writable(waker, may_block)
+            }
             // A read tells.
             MoveNow::Wait if asks => self.read_ahead(WAITING_BYTES, waker, may_block),
             MoveNow::SourceWait | MoveNow::Wait => self.wait_readable(waker, may_block),
@@ -449,7 +452,8 @@ impl<B: Backend> Transfer<'_, B> {
         };
         let source = &self.from;
         let answer = source.move_to(may_block, (&*from, &*to), how);
-        if matches!(answer, MoveNow::DestinationWait | MoveNow::Wait) {
+        let waits = matches!(answer, MoveNow::DestinationWait | MoveNow::Wait);
+        if waits && !self.rhythm.is_destination() {
             let ahead = source.driver.backend.bytes_ahead(&from);
             self.rhythm.handle_ahead(ahead.unwrap_or(0));
         }

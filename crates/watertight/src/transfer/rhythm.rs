@@ -15,32 +15,61 @@ pub(super) enum Next {
     WaitForSource,
 }
 
-/// How often a move came behind a wait, and for which end. A thread that sees a wait for the source coming does it first, and
-/// spares the attempt that tells it.
+/// How often a wait was needed before a move, and whether the next one is.
+#[derive(Debug, Default)]
+struct Foresight {
+    /// Moves in a row behind a wait that nobody foresaw.
+    seen: u32,
+    /// So many more moves are expected to come behind one.
+    expected: u32,
+    /// As many as were expected the last time.
+    run: u32,
+}
+
+impl Foresight {
+    /// So many waits make a rhythm.
+    const SEEN_MIN: u32 = 2;
+    /// So many are expected first, then it is tried without, in case the end has become faster. Each time that it has not, twice as
+    /// many are expected, up to the bound.
+    const RUN_MIN: u32 = 2;
+    const RUN_MAX: u32 = 32;
+
+    /// Bytes were moved, behind such a wait or not. Whether to begin with the wait before the next attempt.
+    fn handle_move(&mut self, is_behind_wait: bool) -> bool {
+        if !is_behind_wait {
+            *self = Self::default();
+            return false;
+        }
+        if self.expected > 0 {
+            self.expected -= 1;
+            return self.expected > 0;
+        }
+        self.seen += 1;
+        if self.seen < Self::SEEN_MIN {
+            return false;
+        }
+        self.run = (self.run * 2).clamp(Self::RUN_MIN, Self::RUN_MAX);
+        self.expected = self.run;
+        true
+    }
+}
+
+/// Which end is waited for. A thread that sees a wait coming does it first, and spares the attempt that tells it.
 #[derive(Debug, Default)]
 pub(super) struct Rhythm {
     /// An end was waited for since the last move.
     has_waited: bool,
     /// The end that was waited for last was the destination.
     was_destination: bool,
-    /// Moves in a row behind a wait for the source that nobody foresaw.
-    seen: u32,
-    /// So many more moves are expected to come behind one.
-    expected: u32,
-    /// As many as were expected the last time.
-    run: u32,
+    /// The destination was full since the last move, and the source has more.
+    was_full: bool,
+    source: Foresight,
+    full: Foresight,
     /// So many bytes the source's file still has behind its position, as far as it was asked.
     ahead: u64,
 }
 
 impl Rhythm {
-    /// So many waits make a rhythm.
-    const SEEN_MIN: u32 = 2;
-    /// So many are expected first, then it is tried without, in case the source has become faster. Each time that it has not, twice as
-    /// many are expected, up to the bound.
-    const RUN_MIN: u32 = 2;
-    const RUN_MAX: u32 = 32;
-
     /// Whether it is worth a call to be told which end is waited for. If not, the source is the guess.
     pub(super) const fn asks(&self) -> bool {
         self.has_waited || self.was_destination
@@ -66,43 +95,31 @@ impl Rhythm {
         self.was_destination = false;
     }
 
+    /// The destination is full, and the source is a file that has more: found by an attempt, or foreseen.
+    pub(super) const fn handle_full(&mut self) {
+        self.was_full = true;
+    }
+
     /// So many bytes were moved.
     pub(super) fn handle_move(&mut self, bytes: u64) -> Next {
+        let is_behind_source = self.has_waited && !self.was_destination;
+        let was_full = std::mem::take(&mut self.was_full);
+        self.has_waited = false;
         self.ahead = self.ahead.saturating_sub(bytes);
-        if self.is_destination() && bytes < FULL_MOVE_BYTES {
-            // The attempt that would tell that it is full is spared.
-            return Next::WaitForDestination;
+        let foresees_source = self.source.handle_move(is_behind_source);
+        let foresees_full = self.full.handle_move(was_full);
+        if self.is_destination() {
+            if foresees_full && bytes < FULL_MOVE_BYTES {
+                self.handle_full();
+                return Next::WaitForDestination;
+            }
+            return Next::Move;
         }
-        if self.foresees_source() {
+        if foresees_source {
             Next::WaitForSource
         } else {
             Next::Move
         }
-    }
-
-    /// Bytes were moved. Whether to wait for the source before the next attempt.
-    fn foresees_source(&mut self) -> bool {
-        let is_behind_source = self.has_waited && !self.was_destination;
-        self.has_waited = false;
-        if !is_behind_source {
-            *self = Self {
-                was_destination: self.was_destination,
-                ahead: self.ahead,
-                ..Self::default()
-            };
-            return false;
-        }
-        if self.expected > 0 {
-            self.expected -= 1;
-            return self.expected > 0;
-        }
-        self.seen += 1;
-        if self.seen < Self::SEEN_MIN {
-            return false;
-        }
-        self.run = (self.run * 2).clamp(Self::RUN_MIN, Self::RUN_MAX);
-        self.expected = self.run;
-        true
     }
 }
 
@@ -110,12 +127,17 @@ impl Rhythm {
 mod tests {
     use super::*;
 
+    /// Bytes were moved: whether the source is waited for before the next attempt.
+    fn foresees(rhythm: &mut Rhythm) -> bool {
+        rhythm.handle_move(1) == Next::WaitForSource
+    }
+
     /// Moves that are each behind a wait for the source: before how many of the next ones it is waited at once.
     fn foreseen(rhythm: &mut Rhythm, moves: u32) -> Vec<bool> {
         let mut all = Vec::new();
         for _ in 0..moves {
             rhythm.handle_source_wait();
-            all.push(rhythm.foresees_source());
+            all.push(foresees(rhythm));
         }
         all
     }
@@ -125,7 +147,7 @@ mod tests {
         let mut rhythm = Rhythm::default();
         // Nothing is expected at first, nor of a source that is always ready.
         for _ in 0..10 {
-            assert!(!rhythm.foresees_source());
+            assert!(!foresees(&mut rhythm));
         }
         let mut lengths = Vec::new();
         assert_eq!(foreseen(&mut rhythm, 1), [false]);
@@ -139,7 +161,7 @@ mod tests {
         assert_eq!(lengths, [2, 4, 8, 16, 32, 32]);
         // One move without a wait, and nothing is expected any more.
         assert_eq!(foreseen(&mut rhythm, 1), [true]);
-        assert!(!rhythm.foresees_source());
+        assert!(!foresees(&mut rhythm));
         assert_eq!(foreseen(&mut rhythm, 3), [false, true, true]);
     }
 
@@ -149,14 +171,14 @@ mod tests {
         assert!(!rhythm.asks(), "the source at first");
         rhythm.handle_source_wait();
         assert!(rhythm.asks(), "it was waited for, and nothing moved");
-        rhythm.foresees_source();
+        foresees(&mut rhythm);
         assert!(!rhythm.asks());
         rhythm.handle_source_wait();
         rhythm.handle_destination_wait();
-        rhythm.foresees_source();
+        foresees(&mut rhythm);
         assert!(rhythm.asks(), "the destination is never guessed");
         rhythm.handle_source_wait();
-        rhythm.foresees_source();
+        foresees(&mut rhythm);
         assert!(!rhythm.asks());
     }
 
@@ -167,7 +189,7 @@ mod tests {
         assert_eq!(foreseen(&mut rhythm, 2), [false, true]);
         rhythm.handle_source_wait();
         rhythm.handle_destination_wait();
-        assert!(!rhythm.foresees_source());
+        assert!(!foresees(&mut rhythm));
         assert_eq!(foreseen(&mut rhythm, 1), [false]);
     }
 
@@ -176,21 +198,44 @@ mod tests {
         let mut rhythm = Rhythm::default();
         rhythm.handle_destination_wait();
         assert!(rhythm.asks() && !rhythm.is_destination());
-        rhythm.handle_ahead(FULL_MOVE_BYTES + 10);
+        rhythm.handle_ahead(10);
         assert!(rhythm.is_destination());
-        assert_eq!(rhythm.handle_move(3), Next::WaitForDestination);
-        assert_eq!(
-            rhythm.handle_move(FULL_MOVE_BYTES),
-            Next::Move,
-            "it may have room for more"
-        );
-        assert_eq!(rhythm.handle_move(6), Next::WaitForDestination);
+        rhythm.handle_move(9);
         assert!(rhythm.is_destination(), "one byte");
-        assert_eq!(rhythm.handle_move(1), Next::Move);
+        rhythm.handle_move(1);
         assert!(!rhythm.is_destination(), "it may be the end");
         assert!(rhythm.asks());
         // What has grown meanwhile was not asked for.
-        assert_eq!(rhythm.handle_move(FULL_MOVE_BYTES), Next::Move);
+        rhythm.handle_move(1);
         assert!(!rhythm.is_destination());
+    }
+
+    #[test]
+    fn a_destination_that_is_full_behind_every_move_is_seen_coming() {
+        let full = |rhythm: &mut Rhythm, bytes| {
+            rhythm.handle_full();
+            rhythm.handle_move(bytes)
+        };
+        let mut rhythm = Rhythm::default();
+        rhythm.handle_ahead(u64::MAX);
+        assert_eq!(full(&mut rhythm, 3), Next::Move);
+        let mut lengths = Vec::new();
+        for _ in 0..6 {
+            let mut length = 0;
+            while full(&mut rhythm, 3) == Next::WaitForDestination {
+                length += 1;
+            }
+            lengths.push(length);
+        }
+        assert_eq!(lengths, [2, 4, 8, 16, 32, 32]);
+        // Whoever takes while bytes come makes room for more of them.
+        assert_eq!(full(&mut rhythm, 3), Next::WaitForDestination);
+        assert_eq!(full(&mut rhythm, FULL_MOVE_BYTES), Next::Move);
+        assert_eq!(rhythm.handle_move(3), Next::Move);
+        assert_eq!(full(&mut rhythm, 3), Next::Move);
+        assert_eq!(full(&mut rhythm, 3), Next::WaitForDestination);
+        // With the file's last byte nothing is foreseen any more.
+        rhythm.handle_ahead(3);
+        assert_eq!(full(&mut rhythm, 3), Next::Move);
     }
 }
