@@ -12,6 +12,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 /// Aligned to this is aligned for every device whose blocks are no larger than a page.
 const UNIT: usize = 4096;
 
+/// The smallest block of a disk: a read comes short at the end of one, or at the end of the file.
+const BLOCK: usize = 512;
+
 /// F_GETFL, lseek and pread: what a read brings that was refused (EINVAL). None: not because of O_DIRECT.
 pub(super) fn read(fd: BorrowedFd<'_>, bytes_max: usize) -> Option<Result<Vec<u8>, Errno>> {
     modes(fd).map(|_| read_around(fd, bytes_max))
@@ -56,6 +59,18 @@ fn read_around(fd: BorrowedFd<'_>, bytes_max: usize) -> Result<Vec<u8>, Errno> {
 
 /// Reads whole units into memory of its own, and takes out of them what was asked for. Nothing: it is the end.
 fn read_at(fd: BorrowedFd<'_>, at: u64, bytes_max: usize) -> Result<Vec<u8>, Errno> {
+    read_units((at, bytes_max), |aligned, from| {
+        fallible("pread (direct)", Call::Read, || {
+            rustix::io::pread(fd, &mut *aligned, from)
+        })
+    })
+}
+
+/// As `read_at`, by these reads of aligned memory, each from an aligned position.
+fn read_units(
+    (at, bytes_max): (u64, usize),
+    mut read: impl FnMut(&mut [u8], u64) -> Result<usize, Errno>,
+) -> Result<Vec<u8>, Errno> {
     let units_at = at - at % UNIT as u64;
     let before = usize::try_from(at - units_at).expect("it is less than a unit");
     let units = (before + bytes_max).next_multiple_of(UNIT);
@@ -63,10 +78,18 @@ fn read_at(fd: BorrowedFd<'_>, at: u64, bytes_max: usize) -> Result<Vec<u8>, Err
     let address = memory.as_ptr().addr();
     let start = address.next_multiple_of(UNIT) - address;
     let aligned = &mut memory[start..start + units];
-    let read = fallible("pread (direct)", Call::Read, || {
-        rustix::io::pread(fd, &mut *aligned, units_at)
-    })?;
-    let end = read.min(before + bytes_max);
+    let mut there = read(aligned, units_at)?;
+    // A disk that fails within the unit gives what is before that. So does the end, behind which there is nothing: it is asked which one it is,
+    // unless no block of a disk ends there.
+    while there > 0 && there <= before && there % BLOCK == 0 {
+        match read(&mut aligned[there..], units_at + there as u64) {
+            // The disk's blocks are larger, so none of them ends there.
+            Ok(0) | Err(Errno::INVAL) => break,
+            Ok(more) => there += more,
+            Err(code) => return Err(code),
+        }
+    }
+    let end = there.min(before + bytes_max);
     Ok(aligned.get(before..end).unwrap_or_default().to_vec())
 }
 
@@ -143,4 +166,43 @@ fn set_position(fd: BorrowedFd<'_>, at: u64) -> Result<(), Errno> {
         rustix::fs::seek(fd, SeekFrom::Start(at))
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads that bring these in turn, and how they were asked for.
+    fn read(
+        at: u64,
+        answers: &[Result<usize, Errno>],
+    ) -> (Result<Vec<u8>, Errno>, Vec<(usize, u64)>) {
+        let (mut asked, mut answers) = (Vec::new(), answers.iter());
+        let brought = read_units((at, 100), |memory, from| {
+            asked.push((memory.len(), from));
+            let n = (*answers.next().unwrap())?;
+            memory[..n].fill(7);
+            Ok(n)
+        });
+        (brought, asked)
+    }
+
+    /// A sector before the position that cannot be read is no end of the file.
+    #[test]
+    fn a_read_that_does_not_come_as_far_as_the_position_is_no_end() {
+        let at = 8192 + 1000;
+        let (brought, asked) = read(at, &[Ok(512), Err(Errno::IO)]);
+        assert_eq!(brought, Err(Errno::IO));
+        assert_eq!(asked, [(4096, 8192), (4096 - 512, 8192 + 512)]);
+        let (brought, asked) = read(at, &[Ok(512), Ok(512), Ok(0)]);
+        assert_eq!((brought, asked.len()), (Ok(vec![7; 24]), 2));
+        // The file ends there.
+        let larger = [Ok(512), Err(Errno::INVAL)];
+        for answers in [&[Ok(512), Ok(0)][..], &larger, &[Ok(700)], &[Ok(0)]] {
+            let (brought, asked) = read(at, answers);
+            assert_eq!((brought, asked.len()), (Ok(Vec::new()), answers.len()));
+        }
+        let (brought, asked) = read(at, &[Ok(1050)]);
+        assert_eq!((brought, asked.len()), (Ok(vec![7; 50]), 1));
+    }
 }
