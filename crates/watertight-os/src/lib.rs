@@ -58,7 +58,7 @@ pub use step::{Direction, Refused, Step, StepError};
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 pub use tree_member::TreeMember;
 #[cfg(any(target_os = "android", target_os = "linux"))]
-pub use unix::{Bell, TreeMember, block_signals, may_share_position, orphans};
+pub use unix::{Bell, TreeMember, block_signals, has_position, may_share_position, orphans};
 #[cfg(unix)]
 pub use unix::{
     Handle, IN_FLIGHT_IS_IN_DOUBT, Native, OsHandle, OsHandleRef, Process, armed_pair, at_exit,

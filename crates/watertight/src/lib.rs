@@ -130,7 +130,7 @@ pub use watertight_os::{
 pub use watertight_os::{block_device_bytes, fault, is_signal_ignored, orphans};
 #[cfg(any(target_os = "android", target_os = "linux"))]
 #[doc(hidden)]
-pub use watertight_os::{block_signals, may_share_position};
+pub use watertight_os::{block_signals, has_position, may_share_position};
 #[cfg(unix)]
 #[doc(hidden)]
 pub use watertight_os::{ending_signals, look_at, own_group, unblock_signals, was_closed_at_start};

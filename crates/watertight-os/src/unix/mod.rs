@@ -70,7 +70,7 @@ pub use process::{
     is_in_terminals_foreground, own_group,
 };
 #[cfg(any(target_os = "android", target_os = "linux"))]
-pub use process::{TreeMember, block_signals, may_share_position, orphans};
+pub use process::{TreeMember, block_signals, has_position, may_share_position, orphans};
 pub use process_end::{IN_FLIGHT_IS_IN_DOUBT, at_exit, note_thread, say};
 pub use pseudo_terminal::{open_terminal, resize_terminal};
 #[cfg(feature = "fault")]

@@ -37,6 +37,8 @@ mod other;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod pidfd;
 #[cfg(any(target_os = "android", target_os = "linux"))]
+mod positions;
+#[cfg(any(target_os = "android", target_os = "linux"))]
 mod tree;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod watch;
@@ -45,13 +47,15 @@ mod watch;
 pub use self::cgroup::Cgroup;
 pub use self::descriptors::{Descriptors, Prepared};
 #[cfg(any(target_os = "android", target_os = "linux"))]
-pub use self::holders::{holders_of, may_share_position};
+pub use self::holders::holders_of;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use self::mask::block_signals;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 pub use self::member::TreeMember;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 pub use self::other::{Cgroup, holders_of};
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub use self::positions::{has_position, may_share_position};
 pub use self::reaping::{Reaping, Waiting};
 pub use self::terminal::{is_in_terminals_foreground, own_group};
 

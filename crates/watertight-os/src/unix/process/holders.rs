@@ -10,13 +10,13 @@ use std::path::Path;
 
 /// The two ways a descriptor may be used.
 #[derive(Clone, Copy, Eq, PartialEq)]
-struct Access {
-    reads: bool,
+pub(super) struct Access {
+    pub(super) reads: bool,
     writes: bool,
 }
 
 impl Access {
-    fn of(flags: OFlags) -> Self {
+    pub(super) fn of(flags: OFlags) -> Self {
         let mode = flags & OFlags::RWMODE;
         Self {
             reads: mode == OFlags::RDONLY || mode == OFlags::RDWR,
@@ -50,48 +50,6 @@ pub fn holders_of(handle: BorrowedFd<'_>) -> Vec<Found> {
         has_open(pid, |target, number| {
             target == pipe && is_other_end(pid, number)
         })
-    })
-}
-
-/// Whether another process may share the description of this regular file, and with it the position: it has the same file open in the same
-/// way, at the same place. True if that cannot be known, but for processes of other users, which do not show what they have.
-#[must_use]
-pub fn may_share_position(handle: BorrowedFd<'_>) -> bool {
-    let Ok(stat) = rustix::fs::fstat(handle) else {
-        return true;
-    };
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return false;
-    }
-    let flags = rustix::fs::fcntl_getfl(handle);
-    let file = target(format!("/proc/self/fd/{}", handle.as_raw_fd()));
-    let (Ok(flags), Some(file), Ok(begun)) = (flags, file, rustix::fs::tell(handle)) else {
-        return true;
-    };
-    let ours = Access::of(flags);
-    if flags.contains(OFlags::APPEND) && !ours.reads {
-        // Each write goes to the end.
-        return false;
-    }
-    let is_like_ours = |pid, number: &OsStr| {
-        let Some((theirs, position)) = described(pid, number) else {
-            return true;
-        };
-        // One that is shared moves on meanwhile, for both.
-        let now = rustix::fs::tell(handle).unwrap_or(u64::MAX);
-        theirs == ours && (begun..=now).contains(&position)
-    };
-    let Ok(this) = i32::try_from(std::process::id()) else {
-        return true;
-    };
-    let Ok(numbers) = listing::numbers() else {
-        return true;
-    };
-    numbers.flatten().any(|pid| {
-        pid != this
-            && has_open(pid, |target, number| {
-                target == file && is_like_ours(pid, number)
-            })
     })
 }
 
@@ -153,17 +111,11 @@ fn target(link: impl AsRef<Path>) -> Option<OsString> {
     Some(std::fs::read_link(link).ok()?.into_os_string())
 }
 
-/// Which way a descriptor of another process may be used.
-fn access(pid: i32, number: &OsStr) -> Option<Access> {
-    described(pid, number).map(|(access, _)| access)
-}
-
-/// Which way a descriptor of another process may be used, and where it is in its file: proc_pid_fdinfo(5).
-fn described(pid: i32, number: &OsStr) -> Option<(Access, u64)> {
+/// Which way a descriptor of another process may be used: proc_pid_fdinfo(5).
+pub(super) fn access(pid: i32, number: &OsStr) -> Option<Access> {
     let number = number.to_str()?;
     let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
-    let field = |name| text.lines().find_map(|line| line.strip_prefix(name));
-    let flags = u32::from_str_radix(field("flags:")?.trim(), 8).ok()?;
-    let position = field("pos:")?.trim().parse().ok()?;
-    Some((Access::of(OFlags::from_bits_retain(flags)), position))
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    let flags = u32::from_str_radix(flags.trim(), 8).ok()?;
+    Some(Access::of(OFlags::from_bits_retain(flags)))
 }

@@ -115,7 +115,7 @@ fn stat(name: &'static str, pid: i32) -> io::Result<Vec<u8>> {
 }
 
 /// Whether it says that the process is over and reaped: no failure of the look.
-fn is_gone(error: &io::Error) -> bool {
+pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(Errno::NOENT | Errno::SRCH)
@@ -123,7 +123,7 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Whether it says that the process is hidden from us: no failure of the look either.
-fn is_hidden(error: &io::Error) -> bool {
+pub(super) fn is_hidden(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(Errno::ACCESS | Errno::PERM)
