@@ -33,7 +33,7 @@ use crate::progress::CopyProgress;
 use crate::rate::Pace;
 use crate::reserve::Reserve;
 use crate::seal::{Decoder, Sealer};
-use crate::shared_position;
+use crate::shared_position::GivenFiles;
 use crate::source::{Source, Wanted};
 use crate::source_ending::SourceEnding;
 use crate::verdict::{
@@ -42,6 +42,7 @@ use crate::verdict::{
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often it is looked whether bytes have moved that nobody told of, if a deadline depends on that: into a pipe, and out of it.
@@ -62,8 +63,8 @@ pub(crate) struct Copy<'a> {
     to_enlarge: Vec<End>,
     /// Once so many bytes are read, and compared with what all destinations have already, the library moves the rest on; if it does.
     moves_from: Option<u64>,
-    /// Somebody else may move the position of a file: every byte is read and written, and nothing is moved inside the kernel.
-    is_position_shared: bool,
+    /// The files among the ends that we were started with, if the library moves their bytes.
+    given_files: Arc<GivenFiles>,
     /// The library moves the bytes from the source to the destinations, and nobody is told of each piece.
     is_moving: bool,
     /// What puts the data into frames, if they are to be sealed.
@@ -134,10 +135,11 @@ impl<'a> Copy<'a> {
         if moves_from.is_some() {
             readers::note_our_locks(flags, &ends.source.reader, &mut destinations);
         }
-        let is_position_shared = moves_from.is_some() && {
+        let given_files = moves_from.map(|_| {
             let writers = destinations.iter().map(Destination::writer);
-            shared_position::is_any_shared(flags, &ends.source.reader, writers)
-        };
+            GivenFiles::among(flags, &ends.source.reader, writers)
+        });
+        let to_enlarge = readers::pipes_to_enlarge(flags, &ends.source.reader, &destinations);
         let wanted = Wanted {
             limit: flags.read_bytes_max(),
             hash: flags.hash.is_some() || flags.seal,
@@ -149,9 +151,9 @@ impl<'a> Copy<'a> {
             meter,
             pace: flags.rate.map(|rate| Pace::new(rate, now)),
             source,
-            to_enlarge: flags.ends_to_enlarge(),
+            to_enlarge,
             moves_from,
-            is_position_shared,
+            given_files: Arc::new(given_files.unwrap_or_default()),
             is_moving: moves_from == Some(0),
             sealer: flags.seal.then(Sealer::default),
             source_ending: None,

@@ -208,10 +208,11 @@ impl Destination {
         self.pending.is_none()
     }
 
-    /// Whether its pipe would take a byte now. Of a file nobody knows: its disk may be busy.
+    /// Whether its pipe would take a byte now. Of a file nobody knows: its disk may be busy. And no copy of its descriptor is closed, which may
+    /// wait for the disk, and hear what it has not taken.
     pub(crate) fn has_room(&self) -> bool {
-        let copy = self.writer.try_clone_handle();
-        self.kind != DestinationKind::File && copy.is_ok_and(|copy| platform::has_room(&copy))
+        let copy = || self.writer.try_clone_handle();
+        self.kind != DestinationKind::File && copy().is_ok_and(|copy| platform::has_room(&copy))
     }
 
     /// Whether a byte still waits here: in our queue, or in front of it.

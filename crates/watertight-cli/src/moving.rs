@@ -9,6 +9,7 @@ use crate::extent::Extent;
 use crate::gate::Gate;
 use crate::hashing::Hashing;
 use crate::platform;
+use crate::shared_position::GivenFiles;
 use crate::source_ending::{SourceEnding, shrinkage, untaken};
 use crate::stop_request::StopRequest;
 use std::num::NonZeroU64;
@@ -30,6 +31,8 @@ pub(crate) struct Moving {
     /// The bytes go through this program: so that they are seen, or that nobody who changes or reads the source meanwhile changes what a
     /// destination gets. A pipe of our own may have been lent a file's pages, too.
     pub(crate) is_copied: bool,
+    /// If somebody else may move the position of one of these, they go through it too, for that is right for everybody.
+    pub(crate) given_files: Arc<GivenFiles>,
     /// Of several destinations those that take no more are left out, and the others go on.
     pub(crate) drops_dead: bool,
     /// What one does not take at once is queued there, so that the source is read on, and the others go on.
@@ -143,8 +146,8 @@ impl Moving {
 
     fn move_to_one(&self, reader: &PipeReader, writer: &PipeWriter) -> Result<Moved, NotMoved> {
         let mut bytes = 0;
-        self.in_parts(reader, |bytes_max| {
-            let moving = self.transfer((reader, writer), bytes_max - bytes);
+        self.in_parts(reader, |bytes_max, is_copied| {
+            let moving = self.transfer((reader, writer), bytes_max - bytes, is_copied);
             let moved = moving.wait().map_err(NotMoved::of_one)?;
             bytes += moved.bytes;
             Ok(Moved {
@@ -160,6 +163,7 @@ impl Moving {
         &'a self,
         (reader, writer): (&'a PipeReader, &'a PipeWriter),
         bytes_max: u64,
+        is_copied: bool,
     ) -> Wait<Transfer<'a>> {
         let mut moving = transfer(reader, writer)
             .bytes_max(bytes_max)
@@ -167,20 +171,10 @@ impl Moving {
         if let Some(rate) = self.rate {
             moving = moving.rate(rate);
         }
-        match self.shown() {
+        match shown(self.hashing.as_ref(), is_copied) {
             Some(shown) => moving.inspect(shown),
             None => moving.in_kernel_everywhere(),
         }
-    }
-
-    /// What is shown the bytes, if they go through this program: the hash, or nobody. Nothing is moved past it inside the kernel.
-    fn shown(&self) -> Option<impl FnMut(&[u8]) + Send + '_> {
-        let hashing = self.hashing.as_ref();
-        self.is_copied.then_some(move |bytes: &[u8]| {
-            if let Some(hashing) = hashing {
-                hashing.show(bytes);
-            }
-        })
     }
 
     fn move_to_all(&self, reader: &PipeReader, request: &StopRequest) -> Result<Moved, NotMoved> {
@@ -196,13 +190,18 @@ impl Moving {
         if let Some(rate) = self.rate {
             tee.rate(rate);
         }
-        match self.shown() {
-            Some(shown) => tee.inspect(shown),
-            // Where queues are filled, what comes from a file or goes to one goes through the buffer all the same: nobody waits for its disk.
-            None => tee.in_kernel_everywhere(),
-        };
-        self.in_parts(reader, |bytes_max| {
+        let hashing = self.hashing.as_ref();
+        let mut was_copied = None;
+        self.in_parts(reader, |bytes_max, is_copied| {
             tee.bytes_max(bytes_max);
+            if was_copied.replace(is_copied) != Some(is_copied) {
+                match shown(hashing, is_copied) {
+                    Some(shown) => tee.inspect(shown),
+                    // Where queues are filled, what comes from a file or goes to one goes through the buffer all the same: nobody waits for
+                    // its disk.
+                    None => tee.inspect_nothing().in_kernel_everywhere(),
+                };
+            }
             let failed = match self.moved_unless(&mut tee, || request.is_made()) {
                 Ok(moved) => {
                     return Ok(Moved {
@@ -307,20 +306,22 @@ impl Moving {
         }
     }
 
-    /// Has everything moved by `moved`, which is told how many bytes there may be in all, and says how many there are. Pipes are
-    /// enlarged between two parts, once that pays.
+    /// Has everything moved by `moved`, which is told how many bytes there may be in all, and whether they are copied, and says how many there
+    /// are. Between two parts is done what pays only then: pipes are enlarged, and it is looked whether the kernel may move the bytes of files that
+    /// we were given. Before that they are read and written.
     fn in_parts(
         &self,
         reader: &PipeReader,
-        mut moved: impl FnMut(u64) -> Result<Moved, NotMoved>,
+        mut moved: impl FnMut(u64, bool) -> Result<Moved, NotMoved>,
     ) -> Result<Moved, NotMoved> {
         let limit = self.limit.unwrap_or(u64::MAX);
-        let first = moved(limit.min(ENLARGED_AFTER_BYTES))?;
+        let is_copied = self.is_copied || self.given_files.is_any();
+        let first = moved(limit.min(ENLARGED_AFTER_BYTES), is_copied)?;
         if first.has_ended || first.bytes == limit {
             return Ok(first);
         }
         self.enlarge(reader);
-        moved(limit)
+        moved(limit, self.is_copied || self.given_files.is_any_shared())
     }
 
     fn enlarge(&self, reader: &PipeReader) {
@@ -347,6 +348,18 @@ impl NotMoved {
             Self::Source(failed.error)
         }
     }
+}
+
+/// What is shown the bytes, if they go through this program: the hash, or nobody. Nothing is moved past it inside the kernel.
+fn shown<'a>(
+    hashing: Option<&'a Hashing>,
+    is_copied: bool,
+) -> Option<impl FnMut(&[u8]) + Send + 'a> {
+    is_copied.then_some(move |bytes: &[u8]| {
+        if let Some(hashing) = hashing {
+            hashing.show(bytes);
+        }
+    })
 }
 
 /// Whether only the waiting ended. The system has an error of this kind too, with a number.
@@ -379,6 +392,7 @@ mod tests {
             writers,
             bytes_before: 0,
             is_copied: false,
+            given_files: Arc::default(),
             drops_dead: false,
             fills_queues: false,
             look_every: Some(LOOK_EVERY),

@@ -1,4 +1,4 @@
-//! Whether another process may move the position of a file that this copy was started with.
+//! The files that this copy was started with, of which another process may move the position.
 //!
 //! What the kernel moves by itself takes a file's position, moves the bytes, and sets it, without the lock that read and write have meanwhile
 //! (Linux). Two who share it would write to one place, or get the same bytes, and no call would fail.
@@ -7,32 +7,63 @@ use crate::address::{Address, Place};
 use crate::flags::CopyFlags;
 use std::io;
 use std::sync::Arc;
-use watertight::{PipeReader, PipeWriter};
+use watertight::{OsHandle, PipeReader, PipeWriter};
 
-/// Whether that is so of one of the files. Those that are opened by their paths are ours alone.
-pub(crate) fn is_any_shared(
-    flags: &CopyFlags,
-    source: &PipeReader,
-    destinations: impl Iterator<Item = Arc<PipeWriter>>,
-) -> bool {
-    let is_source = is_given(&flags.source) && is_shared(source.try_clone_handle());
-    let mut given = flags.destinations.iter().zip(destinations);
-    is_source
-        || given.any(|(address, writer)| is_given(address) && is_shared(writer.try_clone_handle()))
+/// Those among the ends that have a position, in copies of their descriptors; none: there is one of which no copy could be made. They stay open
+/// until the ends are closed: a close before that hears what a disk far away has not taken, and nobody else hears it then.
+#[derive(Default)]
+pub(crate) struct GivenFiles(Vec<Option<OsHandle>>);
+
+impl GivenFiles {
+    /// What is opened by its path is ours alone.
+    pub(crate) fn among(
+        flags: &CopyFlags,
+        source: &PipeReader,
+        destinations: impl Iterator<Item = Arc<PipeWriter>>,
+    ) -> Self {
+        let mut files = Vec::new();
+        let mut note = |address: &Address, copy: &dyn Fn() -> io::Result<OsHandle>| {
+            if matches!(address.place, Place::Fd(_)) {
+                let copy = copy().ok();
+                files.extend(copy.as_ref().is_none_or(has_position).then_some(copy));
+            }
+        };
+        note(&flags.source, &|| source.try_clone_handle());
+        for (address, writer) in flags.destinations.iter().zip(destinations) {
+            note(address, &|| writer.try_clone_handle());
+        }
+        Self(files)
+    }
+
+    pub(crate) fn is_any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Whether another process may move the position of one of them. That is a look at all processes.
+    pub(crate) fn is_any_shared(&self) -> bool {
+        let mut files = self.0.iter();
+        files.any(|file| file.as_ref().is_none_or(may_share_position))
+    }
 }
 
-fn is_given(address: &Address) -> bool {
-    matches!(address.place, Place::Fd(_))
-}
-
-/// What cannot be asked may be.
 #[cfg(any(target_os = "android", target_os = "linux"))]
-fn is_shared(copy: io::Result<impl std::os::fd::AsFd>) -> bool {
-    copy.map_or(true, |copy| watertight::may_share_position(copy.as_fd()))
+fn has_position(file: &impl std::os::fd::AsFd) -> bool {
+    watertight::has_position(file.as_fd())
+}
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn may_share_position(file: &impl std::os::fd::AsFd) -> bool {
+    watertight::may_share_position(file.as_fd())
 }
 
 /// Elsewhere every byte of a file is read and written.
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
-fn is_shared<T>(_: io::Result<T>) -> bool {
+const fn has_position(_: &OsHandle) -> bool {
+    false
+}
+
+/// As above.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+const fn may_share_position(_: &OsHandle) -> bool {
     false
 }

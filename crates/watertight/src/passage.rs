@@ -53,6 +53,11 @@ impl<'a> Passage<'a> {
         self.inspector.set(inspect);
     }
 
+    /// From now on nobody is shown the bytes.
+    pub(crate) fn forget_inspector(&mut self) {
+        self.inspector.forget();
+    }
+
     /// Whether somebody is shown the bytes.
     pub(crate) fn has_inspector(&mut self) -> bool {
         self.inspector.is_there()

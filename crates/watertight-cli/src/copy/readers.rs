@@ -4,12 +4,14 @@
 
 use super::{Copy, LOOK_EVERY};
 use crate::destination::Destination;
+use crate::end::End;
 use crate::flags::{CopyFlags, SlowPolicy};
 use crate::platform;
 use crate::unread::Answer;
 use std::fs::File;
+use std::io;
 use std::time::Instant;
-use watertight::PipeReader;
+use watertight::{OsHandle, PipeReader};
 
 /// Has destinations know whether the thread that moves bytes out of this source may hold up a question about their pipes. A splice out of a
 /// pipe waits for nothing while it has a lock; one out of a file waits for the disk. What goes through this program is read before it takes a
@@ -21,15 +23,30 @@ pub(super) fn note_our_locks(
 ) {
     let is_copied = flags.stable || flags.hash.is_some();
     let is_copied = is_copied || flags.destinations.len() > 1 || flags.fills_queues();
-    if is_movement_wanted(flags) && !is_copied && !is_pipe(source) {
+    if is_movement_wanted(flags) && !is_copied && !is_pipe(source.try_clone_handle()) {
         destinations.iter_mut().for_each(Destination::note_our_lock);
     }
 }
 
-/// fcntl, fstat. What cannot be asked may be anything.
-fn is_pipe(source: &PipeReader) -> bool {
-    let copy = source.try_clone_handle().map(File::from);
-    let known = copy.and_then(|copy| copy.metadata());
+/// The pipes among the ends that may be enlarged. To be asked before a byte is written: the copy of a file's descriptor that is closed behind
+/// that hears, in place of the destination's own close, what a disk far away has not taken.
+pub(super) fn pipes_to_enlarge(
+    flags: &CopyFlags,
+    source: &PipeReader,
+    destinations: &[Destination],
+) -> Vec<End> {
+    let copy = |end: &End| match end {
+        End::Destination(index) => destinations[*index].writer().try_clone_handle(),
+        End::Source => source.try_clone_handle(),
+    };
+    let mut ends = flags.ends_to_enlarge();
+    ends.retain(|end| is_pipe(copy(end)));
+    ends
+}
+
+/// fstat. What cannot be asked may be anything.
+fn is_pipe(copy: io::Result<OsHandle>) -> bool {
+    let known = copy.map(File::from).and_then(|copy| copy.metadata());
     known.is_ok_and(|known| platform::is_fifo(&known))
 }
 

@@ -351,7 +351,7 @@ fn two_who_share_a_position_past_the_cache_lose_and_double_nothing() {
 /// Each byte has one place, and one reader, as with a shell's `>` and `cat`: what the kernel moves by itself takes no lock of the position.
 #[test]
 fn copies_that_share_a_position_lose_and_double_nothing() {
-    let (folder, source, bytes) = folder_with(3_000_000);
+    let (folder, source, bytes) = folder_with(12_000_000);
     let line = |line: &str| {
         let status = Command::new("sh")
             .args(["-c", line])
@@ -373,32 +373,153 @@ fn copies_that_share_a_position_lose_and_double_nothing() {
     assert_eq!(bytes.len() as u64, all);
 }
 
-/// A file that is written to, and one that is read. What is read and written fills a hole: so that shows how the bytes went.
+/// So much that it is looked who else has the file.
+#[cfg(target_os = "linux")]
+const HOLE_BYTES: u64 = 8 << 20;
+
+/// Lets the command copy a hole from a path into a file that it gets from here, and says how much of that is on the disk. What is read and
+/// written fills a hole: so that shows how the bytes went.
+#[cfg(target_os = "linux")]
+fn on_disk(with: impl FnOnce(&Path, File) -> Command) -> Option<u64> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let [hole, target] = ["hole", "target"].map(|name| folder.path().join(name));
+    let source = File::create(&hole).unwrap();
+    source.set_len(HOLE_BYTES).unwrap();
+    if source.metadata().unwrap().blocks() > 0 {
+        println!("skipped: the file system of {folder:?} knows of no holes");
+        return None;
+    }
+    let mut command = with(&hole, File::create(&target).unwrap());
+    let output = command.current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let known = fs::metadata(target).unwrap();
+    assert_eq!(known.len(), HOLE_BYTES);
+    Some(known.blocks() * SECTOR as u64)
+}
+
+/// A file that is written to, and one that is read.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_whose_position_this_test_shares_is_written_to() {
-    let folder = tempfile::tempdir().unwrap();
-    let [hole, target] = ["hole", "target"].map(|name| folder.path().join(name));
-    File::create(&hole).unwrap().set_len(1 << 20).unwrap();
-    for is_read in [false, true] {
-        let shared = if is_read {
-            File::open(&hole).unwrap()
-        } else {
-            File::create(&target).unwrap()
-        };
+    let to_shared = on_disk(|hole, target| {
         let mut command = copy(["-q"]);
-        if is_read {
-            command.arg("-").arg(&target);
-            command.stdin(shared.try_clone().unwrap());
-        } else {
-            command.arg(&hole).arg("-");
-            command.stdout(shared.try_clone().unwrap());
+        command.arg(hole).arg("-").stdout(target);
+        command
+    });
+    let from_shared = on_disk(|hole, _| {
+        let mut command = copy(["-q", "-", "target"]);
+        command.stdin(File::open(hole).unwrap());
+        command
+    });
+    for written in [to_shared, from_shared] {
+        let is_filled = written.is_none_or(|bytes| bytes >= HOLE_BYTES);
+        assert!(is_filled, "{to_shared:?}, {from_shared:?}");
+    }
+}
+
+/// As by a shell's `>`. What is before the look is written.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_nobody_shares_keeps_its_holes_behind_the_look() {
+    let written = on_disk(|hole, target| {
+        drop(target);
+        let mut command = Command::new("sh");
+        command.args(["-c", "\"$W\" copy -q \"$0\" - >target"]);
+        command.arg(hole).env("W", EXE);
+        command
+    });
+    let is_kept = written.is_none_or(|bytes| bytes < HOLE_BYTES / 4 * 3);
+    if !is_kept && !rustix::process::geteuid().is_root() {
+        println!("skipped: another user's process is in our group, or has started us");
+        return;
+    }
+    assert!(is_kept, "{written:?}");
+}
+
+/// Whom it has started it, and the group of processes that it is of, it takes for sharing what it was started with.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_comes_from_another_user_or_from_outside_the_namespace_is_written_to() {
+    const AS_ANOTHER: &[&str] = &[
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    const INSIDE: &[&str] = &[
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+    ];
+    for wrapped in [AS_ANOTHER, INSIDE] {
+        let started = |arguments: &[&str]| {
+            let mut command = Command::new(wrapped[0]);
+            command.args(&wrapped[1..]).arg(EXE).args(arguments);
+            command
+        };
+        let trial = started(&["--version"]).output();
+        if !trial.is_ok_and(|output| output.status.success()) {
+            println!("skipped: this may not be run under {wrapped:?}");
+            continue;
         }
-        assert!(command.status().unwrap().success(), "{is_read}");
-        let known = fs::metadata(&target).unwrap();
-        assert_eq!(known.len(), 1 << 20, "{is_read}");
-        let on_disk = known.blocks() * SECTOR as u64;
-        assert!(on_disk >= 1 << 20, "{is_read}: {on_disk}");
-        fs::remove_file(&target).unwrap();
+        let written = on_disk(|hole, target| {
+            let mut command = started(&["copy", "-q"]);
+            command.arg(hole).arg("-").stdout(target);
+            command
+        });
+        let is_filled = written.is_none_or(|bytes| bytes >= HOLE_BYTES);
+        assert!(is_filled, "{wrapped:?}: {written:?}");
+    }
+}
+
+/// A copy of its descriptor that is closed before that hears what a disk far away has not taken, and the destination's own close does not.
+#[test]
+fn a_file_that_was_written_to_is_closed_by_its_destination_first() {
+    fn number<'a>(line: &'a str, call: &str) -> Option<&'a str> {
+        let (_, behind) = line.split_once(call)?;
+        behind.split('<').next()
+    }
+    if !strace::may_trace() {
+        return;
+    }
+    let (folder, source, bytes) = folder_with(6_000_000);
+    // As strace names it.
+    let path = folder.path().canonicalize().unwrap();
+    let [target, log] = ["target", "calls"].map(|name| path.join(name));
+    let about = target.to_str().unwrap();
+    let mut command = strace::copy(&log, "write,close", &[], &[about]);
+    command
+        .args([&file(&source), "-"])
+        .stdout(File::create(&target).unwrap());
+    Run::of(command.output().unwrap()).expect(0);
+    assert!(fs::read(&target).unwrap() == bytes);
+    let calls = fs::read_to_string(&log).unwrap();
+    let mut lines = calls.lines();
+    let written = lines.find_map(|line| number(line, " write("));
+    let closed = lines.find_map(|line| number(line, " close("));
+    assert!(written.is_some() && closed == written, "{calls}");
+}
+
+/// To look at all processes takes longer than to read and write a little.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_else_has_a_file_is_looked_for_once_it_pays() {
+    if !strace::may_trace() {
+        return;
+    }
+    for (bytes, is_looked) in [(3_000_000, false), (6_000_000, true)] {
+        let (folder, source, _) = folder_with(bytes);
+        let [target, log] = ["target", "calls"].map(|name| folder.path().join(name));
+        let mut command = strace::copy(&log, "?open,openat", &[], &[]);
+        command.args(["-", "-"]).stdin(File::open(&source).unwrap());
+        command.stdout(File::create(&target).unwrap());
+        Run::of(command.output().unwrap()).expect(0);
+        let calls = fs::read_to_string(&log).unwrap();
+        assert_eq!(calls.contains("\"/proc\""), is_looked, "{calls}");
     }
 }

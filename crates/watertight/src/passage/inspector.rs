@@ -15,6 +15,10 @@ impl<'a> Inspector<'a> {
         *self.slot() = Some(function);
     }
 
+    pub(crate) fn forget(&mut self) {
+        *self.slot() = None;
+    }
+
     pub(crate) fn is_there(&mut self) -> bool {
         self.slot().is_some()
     }

@@ -228,6 +228,14 @@ impl<'a, B: Backend> Tee<'a, B> {
         self
     }
 
+    /// Shows the bytes to nobody any more, so that those of the next waits may be moved inside the kernel; where, is to be said again behind
+    /// this ([`in_kernel_everywhere`](Self::in_kernel_everywhere)).
+    #[doc(hidden)]
+    pub fn inspect_nothing(&mut self) -> &mut Self {
+        self.passage.forget_inspector();
+        self
+    }
+
     /// What a destination that accepts nothing any more means for the others. Unless this says otherwise the transfer ends with its error.
     ///
     /// # Examples
