@@ -574,7 +574,8 @@ impl Operation for Communicate {
     fn forget(&mut self) {
         self.child.forget_exit(&mut self.exit);
         if let Some(request) = &self.limits.end_request {
-            request.forget(self.request_id);
+            let is_elsewhere = self.child.driver.refuse_elsewhere().is_err();
+            request.forget(self.request_id, is_elsewhere);
         }
         self.forget_timer();
         self.outputs.forget();

@@ -27,9 +27,12 @@ pub(crate) const PUMP_STEPS_MAX: usize = if cfg!(any(loom, shuttle)) { 3 } else 
 const WAIT_FAILED_PAUSE: Duration = Duration::from_millis(10);
 
 mod at_exit;
+mod forked;
 mod watchers;
 
 pub(crate) use at_exit::{AtExit, Held};
+#[cfg(all(test, not(any(loom, shuttle))))]
+pub(crate) use forked::Forked;
 pub(crate) use watchers::{Waiting, Watchers};
 
 /// What a pipe's half is to the driver.
@@ -303,12 +306,10 @@ impl<B: Backend> Driver<B> {
         self.add_timer(moment, Timer::Wake(waker))
     }
 
-    /// Forgets a timer; it may have fired.
+    /// Forgets a timer; it may have fired. One that is out of reach in a forked child wakes nobody there.
     pub(crate) fn forget_timer(&self, id: TimerId) {
-        if self.is_locked_for_ever() {
-            return;
-        }
-        let forgotten = self.timers.lock().forget(id);
+        let timers = self.timers.lock_unless(|| self.backend.is_elsewhere());
+        let forgotten = timers.and_then(|mut timers| timers.forget(id));
         // A waker's destructor is the executor's code: not under our lock.
         drop(forgotten);
     }
@@ -339,27 +340,6 @@ impl<B: Backend> Driver<B> {
             return Err(Cause::of(ErrorKind::WrongProcess));
         }
         Ok(())
-    }
-
-    /// In a forked child: whether one of the driver's locks was held by another thread when the process was forked. That thread is not
-    /// here, so nobody ever releases the lock (rule C4).
-    pub(crate) fn is_locked_for_ever(&self) -> bool {
-        let is_elsewhere = self.backend.is_elsewhere();
-        let is_any_held = || {
-            self.registry.is_held()
-                || self.timers.is_held()
-                || self.nudged.is_held()
-                || self.settling.is_held()
-                || self.lingering.is_held()
-        };
-        is_elsewhere && is_any_held()
-    }
-
-    /// Locks of the driver's, held.
-    #[cfg(all(test, not(any(loom, shuttle))))]
-    pub(crate) fn held(&self) -> impl Sized {
-        let registry = self.registry.lock();
-        (registry, self.timers.lock(), self.settling.lock())
     }
 
     /// Wakes those that wait for lingering pipes.
@@ -393,10 +373,8 @@ impl<B: Backend> Driver<B> {
 
     /// No longer waits for lingering pipes.
     pub(crate) fn forget_settling(&self, id: u64) {
-        if self.is_locked_for_ever() {
-            return;
-        }
-        let forgotten = self.settling.lock().forget(id);
+        let settling = self.settling.lock_unless(|| self.backend.is_elsewhere());
+        let forgotten = settling.and_then(|mut settling| settling.forget(id));
         drop(forgotten);
     }
 

@@ -129,6 +129,12 @@ fn from_environment() -> Option<Duration> {
     within
 }
 
+/// Whether this process was forked from the one in which the library's thread was started; for whoever may have no driver to ask.
+pub(crate) fn is_elsewhere() -> bool {
+    let registered = PROCESS.load(Ordering::Relaxed);
+    registered != 0 && registered != std::process::id()
+}
+
 /// Has the system call us at the end of this process; asked once, when the library's thread starts.
 pub(crate) fn register() {
     let this = std::process::id();

@@ -103,18 +103,21 @@ struct Global {
 
 /// The process's driver. Every failure leaves nothing behind, and the next call tries again.
 fn global() -> Result<Arc<Driver<Native>>, StepError> {
-    let mut global = GLOBAL.lock();
+    // A forked child: the poller is shared with the parent and must not be touched, and the thread is not here.
+    let refused = StepError {
+        step: Step::StartDriver,
+        class: Class::WrongProcess,
+        os: None,
+    };
+    let Some(mut global) = GLOBAL.lock_unless(exit::is_elsewhere) else {
+        return Err(refused);
+    };
     if let Some(known) = global.as_ref() {
         let is_here = known.process == std::process::id() && !known.driver.backend.is_elsewhere();
         if is_here {
             return Ok(known.driver.clone());
         }
-        // A forked child: the poller is shared with the parent and must not be touched, and the thread is not here.
-        return Err(StepError {
-            step: Step::StartDriver,
-            class: Class::WrongProcess,
-            os: None,
-        });
+        return Err(refused);
     }
     let driver = Arc::new(Driver::new(Native::new()?));
     exit::register();
@@ -154,7 +157,7 @@ pub(crate) fn is_driver_thread() -> bool {
 
 /// The process's driver, if a pipe has started it.
 pub(crate) fn running() -> Option<Arc<Driver<Native>>> {
-    let global = GLOBAL.lock();
+    let global = GLOBAL.lock_unless(exit::is_elsewhere)?;
     let own = global.as_ref().map(|global| &global.driver);
     own.filter(|driver| !driver.backend.is_elsewhere()).cloned()
 }

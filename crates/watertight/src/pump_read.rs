@@ -532,10 +532,15 @@ impl<B: Backend> Pump for ReaderCell<B> {
 impl<B: Backend> ReaderCell<B> {
     /// Shows which pipe it is, where it is in its life, and its account.
     pub(crate) fn fmt_as(&self, name: &str, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = self.lock();
+        let mut shown = f.debug_struct(name);
+        let state = self
+            .state
+            .lock_unless(|| self.driver.backend.is_elsewhere());
+        let Some(state) = state else {
+            return shown.finish_non_exhaustive();
+        };
         let (phase, ledger) = (state.half.phase(), state.half.ledger());
         drop(state);
-        let mut shown = f.debug_struct(name);
         match phase {
             Ok(phase) => shown.field("key", &self.key).field("phase", &phase),
             Err(cause) => shown.field("key", &self.key).field("failed", &cause),

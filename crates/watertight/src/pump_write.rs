@@ -133,9 +133,7 @@ impl<B: Backend> WriterCell<B> {
 
     /// Nothing, where a thread that is not in this forked child has the lock.
     pub(crate) fn ledger(&self) -> Ledger {
-        let state = self
-            .state
-            .lock_unless(|| self.driver.backend.is_elsewhere());
+        let state = self.lock_here();
         state.map_or_else(Ledger::default, |state| state.half.ledger())
     }
 
@@ -150,7 +148,8 @@ impl<B: Backend> WriterCell<B> {
     }
 
     pub(crate) fn queue_bytes_max(&self) -> u64 {
-        self.lock().half.limits().queue_bytes_max
+        let state = self.lock_here();
+        state.map_or(0, |state| state.half.limits().queue_bytes_max)
     }
 
     /// Waits until the first `target` bytes are transferred (none: all that are accepted now).
@@ -228,7 +227,8 @@ impl<B: Backend> WriterCell<B> {
         self.change(|state| {
             state.handle.dropped = true;
             state.forget_threads(is_elsewhere);
-            if state.linger.is_zero() || state.on_drop == OnDrop::Abort {
+            // C4: in a forked child nobody sends the rest, and nobody is told: the parent does both.
+            if is_elsewhere || state.linger.is_zero() || state.on_drop == OnDrop::Abort {
                 state.is_told = true;
                 state.half.abort();
             } else {
@@ -329,7 +329,8 @@ impl<B: Backend> WriterCell<B> {
         let mut is_told = false;
         loop {
             let mut state = self.lock();
-            if !state.watched.listens() {
+            // C4: the parent's observer hears it in the parent.
+            if !state.watched.listens() || self.driver.backend.is_elsewhere() {
                 return is_told;
             }
             let over = state.half.is_over().then(|| state.receipt());

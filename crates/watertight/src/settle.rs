@@ -229,6 +229,12 @@ impl<B: Backend> Operation for Settle<B> {
     type Backend = B;
 
     fn poll(&mut self, waker: &Waker) -> Poll<Self::Output> {
+        // C4: one that was begun before a fork has nothing to wait for in the child.
+        if let Some(driver) = &self.driver
+            && driver.refuse_elsewhere().is_err()
+        {
+            return Poll::Ready(Ok(()));
+        }
         // Watch first, look then: what ends in between wakes us.
         if let Some(driver) = &self.driver {
             driver.watch_settling(&mut self.id, waker);

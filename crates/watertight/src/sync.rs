@@ -72,6 +72,18 @@ impl<T> Mutex<T> {
 }
 
 impl<T> StaticMutex<T> {
+    /// As [`Mutex::lock_unless`].
+    pub(crate) fn lock_unless(
+        &self,
+        is_elsewhere: impl FnOnce() -> bool,
+    ) -> Option<std::sync::MutexGuard<'_, T>> {
+        let guard = self.try_lock();
+        if guard.is_some() || is_elsewhere() {
+            return guard;
+        }
+        Some(self.lock())
+    }
+
     /// As [`Mutex::try_lock`].
     pub(crate) fn try_lock(&self) -> Option<std::sync::MutexGuard<'_, T>> {
         match self.0.try_lock() {
@@ -89,5 +101,25 @@ impl<T> StaticMutex<T> {
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_elsewhere_waits_for_no_lock() {
+        let (lock, of_process) = (Mutex::new(1), StaticMutex::new(2));
+        let held = (lock.lock(), of_process.lock());
+        assert!(lock.lock_unless(|| true).is_none());
+        assert!(of_process.lock_unless(|| true).is_none());
+        drop(held);
+        for is_elsewhere in [false, true] {
+            let free = lock.lock_unless(|| is_elsewhere);
+            assert_eq!(free.map(|value| *value), Some(1));
+            let free = of_process.lock_unless(|| is_elsewhere);
+            assert_eq!(free.map(|value| *value), Some(2));
+        }
     }
 }

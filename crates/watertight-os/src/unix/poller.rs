@@ -29,6 +29,7 @@ use watertight_core::{
 };
 
 mod again;
+mod forked;
 mod table;
 
 /// So many small messages go by themselves after a pause: what comes in a handful is with its reader as soon as ever.
@@ -291,14 +292,6 @@ impl Native {
         drop(table);
         drop(removed);
         Some(outcome)
-    }
-
-    /// A forked child lets go of what an operation refers to. A table that another thread had at the fork stays as it is.
-    fn forget_elsewhere(&self, handle: &Handle, id: OpId) {
-        self.asking.forget_elsewhere(id);
-        let armed = self.armed.try_lock().ok();
-        let removed = armed.and_then(|mut armed| armed.remove(handle.poll_key));
-        drop(removed);
     }
 
     /// The running operation of this key waits for memory now, unless a cancel came meanwhile.

@@ -59,9 +59,10 @@ impl EndRequest {
         sent
     }
 
-    /// Waits no longer.
-    pub(crate) fn forget(&self, id: u64) {
-        let forgotten = self.0.lock().watchers.forget(id);
+    /// Waits no longer. In a forked child it does not wait for a thread of the parent's that is at it.
+    pub(crate) fn forget(&self, id: u64, is_elsewhere: bool) {
+        let state = self.0.lock_unless(|| is_elsewhere);
+        let forgotten = state.and_then(|mut state| state.watchers.forget(id));
         drop(forgotten);
     }
 }
@@ -76,5 +77,23 @@ impl std::fmt::Debug for EndRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let sent = self.0.lock().sent;
         f.debug_struct("EndRequest").field("sent", &sent).finish()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    /// A thread of the parent's was sending it, and is not in the child.
+    #[test]
+    fn who_waits_no_longer_in_a_forked_child_waits_for_no_sender() {
+        let request = EndRequest::new();
+        let mut id = 0;
+        assert_eq!(request.poll(&mut id, Waker::noop()), 0);
+        let held = request.0.lock();
+        request.forget(id, true);
+        drop(held);
+        request.forget(id, false);
+        assert!(request.0.lock().watchers.is_empty());
     }
 }

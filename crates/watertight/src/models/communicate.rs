@@ -218,7 +218,7 @@ fn a_request_meets_the_wait() {
         }
         asking.join().unwrap();
         loom::stop_exploring();
-        request.forget(id);
+        request.forget(id, false);
         assert_forgotten(&[&task]);
         assert_no_complaints();
         end

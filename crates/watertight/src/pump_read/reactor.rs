@@ -50,6 +50,17 @@ impl InReactor {
             waker: Waker::from(Arc::new(ReactorWake(cell.clone()))),
         }
     }
+
+    /// Whether a thread is at the registration. In a forked child one of the parent's is for ever.
+    pub(super) fn is_held(&self) -> bool {
+        self.registration.is_held()
+    }
+
+    /// The registration's lock, held.
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(super) fn held(&self) -> impl Sized {
+        self.registration.lock()
+    }
 }
 
 /// The reactor says that there may be something to read.

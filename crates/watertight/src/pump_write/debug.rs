@@ -6,10 +6,12 @@ use watertight_core::Backend;
 impl<B: Backend> WriterCell<B> {
     /// Shows which pipe it is, where it is in its life, and its account.
     pub(crate) fn fmt_as(&self, name: &str, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = self.lock();
+        let mut shown = f.debug_struct(name);
+        let Some(state) = self.lock_here() else {
+            return shown.finish_non_exhaustive();
+        };
         let (phase, ledger) = (state.half.phase(), state.half.ledger());
         drop(state);
-        let mut shown = f.debug_struct(name);
         match phase {
             Ok(phase) => shown.field("key", &self.key).field("phase", &phase),
             Err(cause) => shown.field("key", &self.key).field("failed", &cause),

@@ -349,9 +349,11 @@ impl<B: Backend> WriterCell<B> {
         self.lock()
     }
 
-    /// What is joined is with the kernel, as far as it takes it: for whoever writes past this end.
+    /// What is joined is with the kernel, as far as it takes it: for whoever writes past this end. In a forked child it is the parent's to send.
     pub(crate) fn send_all_joined(self: &Arc<Self>) {
-        drop(self.lock_behind_ticks());
+        if self.driver.refuse_elsewhere().is_ok() {
+            drop(self.lock_behind_ticks());
+        }
     }
 
     /// None where nothing is joined.
