@@ -383,11 +383,17 @@ impl UnderWay {
         });
     }
 
-    /// The names of its threads, without those that have opened an end and are leaving.
+    /// The names of its threads, once the one that hears signals has its own, without those that have opened an end and are leaving.
     fn threads(&self) -> Vec<String> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
-        let mut names: Vec<String> = names.filter_map(Result::ok).collect();
+        let now = || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+            let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
+            names.filter_map(Result::ok).collect::<Vec<_>>()
+        };
+        until("the last thread to have its name", || {
+            now().contains(&"signals\n".to_owned())
+        });
+        let mut names = now();
         names.retain(|name| name != "open\n");
         names.sort();
         names

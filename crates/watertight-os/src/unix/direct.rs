@@ -172,11 +172,11 @@ fn set_position(fd: BorrowedFd<'_>, at: u64) -> Result<(), Errno> {
 mod tests {
     use super::*;
 
+    /// Into how many bytes, and from where in the file, each read was asked for.
+    type Asked = Vec<(usize, u64)>;
+
     /// Reads that bring these in turn, and how they were asked for.
-    fn read(
-        at: u64,
-        answers: &[Result<usize, Errno>],
-    ) -> (Result<Vec<u8>, Errno>, Vec<(usize, u64)>) {
+    fn read(at: u64, answers: &[Result<usize, Errno>]) -> (Result<Vec<u8>, Errno>, Asked) {
         let (mut asked, mut answers) = (Vec::new(), answers.iter());
         let brought = read_units((at, 100), |memory, from| {
             asked.push((memory.len(), from));

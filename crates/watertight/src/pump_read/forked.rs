@@ -68,10 +68,4 @@ mod tests {
         cell.handle_drop();
         assert_eq!(driver.backend.closed.load(SeqCst), 1);
     }
-
-    /// This pipe's lock, held.
-    #[cfg(all(test, not(any(loom, shuttle))))]
-    pub(crate) fn held(&self) -> impl Sized {
-        self.state.lock()
-    }
 }
