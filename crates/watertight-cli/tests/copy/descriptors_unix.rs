@@ -419,14 +419,14 @@ fn a_file_whose_position_this_test_shares_is_written_to() {
     }
 }
 
-/// As by a shell's `>`. What is before the look is written.
+/// As by the `>` of a shell that is gone (one that waits has the file too, as dash does). What is before the look is written.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_that_nobody_shares_keeps_its_holes_behind_the_look() {
     let written = on_disk(|hole, target| {
         drop(target);
         let mut command = Command::new("sh");
-        command.args(["-c", "\"$W\" copy -q \"$0\" - >target"]);
+        command.args(["-c", "exec \"$W\" copy -q \"$0\" - >target"]);
         command.arg(hole).env("W", EXE);
         command
     });
