@@ -5,6 +5,7 @@
 use crate::harness::{EXE, is_running};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// Ends with 3, and leaves somebody behind who holds its output.
@@ -149,14 +150,15 @@ fn who_was_started_before_us_is_none_of_those_that_we_adopt() {
     }
 }
 
-/// It is another process at each look, for each forks and ends. Whoever is passed by is not gone. (It has our output, so this ends when the last
-/// one does, and that one says so.)
+/// It is another process at each look, for each forks and ends. It has our output, so that this ends when the last one does, and that one says so.
+const MOVES: &str = r#"use POSIX;
+    $SIG{TERM} = "IGNORE";
+    for (1 .. 20000) { POSIX::_exit(0) if fork; setsid }
+    print "escaped\n""#;
+
+/// Whoever is passed by is not gone.
 #[test]
 fn who_forks_and_ends_again_and_again_is_ended_if_we_adopt_orphans() {
-    const MOVES: &str = r#"use POSIX;
-        $SIG{TERM} = "IGNORE";
-        for (1 .. 20000) { POSIX::_exit(0) if fork; setsid }
-        print "escaped\n""#;
     let mut command = Command::new("setsid");
     command
         .args([EXE, "run", "--adopt-orphans", "--no-cgroup"])
@@ -170,6 +172,63 @@ fn who_forks_and_ends_again_and_again_is_ended_if_we_adopt_orphans() {
     }
     assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
     assert_eq!(output.stdout, b"", "{}", stderr(&output));
+}
+
+/// Beside a child that we had before, too. That one is no orphan, and goes on.
+#[test]
+fn a_child_of_before_us_hides_nobody_who_forks_and_ends_again_and_again() {
+    if !Path::new("/proc/thread-self/children").exists() {
+        println!("skipped: this kernel does not list a thread's children");
+        return;
+    }
+    let line = "sleep 1000 >/dev/null 2>&1 & echo $!; \
+                exec \"$0\" run --adopt-orphans --no-cgroup --within 500ms --grace 1ms -- perl -e \"$1\"";
+    let mut command = Command::new("setsid");
+    command.args(["sh", "-c", line, EXE, MOVES]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = std::str::from_utf8(&output.stdout).unwrap();
+    let earlier = said.lines().next().unwrap();
+    let goes_on = is_running(earlier);
+    if goes_on {
+        send("-KILL", earlier);
+    }
+    if output.status.code() == Some(127) {
+        println!("skipped: there is no perl");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    assert!(!said.contains("escaped"), "{}", stderr(&output));
+    assert!(goes_on, "{}", stderr(&output));
+}
+
+/// The worker has lost its parent and is in the group of the session's leader, who is an orphan too. A second request would leave it no time.
+#[test]
+fn an_orphan_in_the_group_of_another_one_is_asked_once() {
+    let worker = "trap 'echo asked; last=1' TERM; echo ready; \
+                  until test -n \"$last\"; do sleep 0.05; done; sleep 0.5";
+    let leader = "trap 'last=1' TERM; (sh -c \"$WORKER\" &); echo ready; \
+                  until test -n \"$last\"; do sleep 0.05; done";
+    let script = "setsid sh -c \"$LEADER\" & echo pid $$; exit 3";
+    let options = ["--adopt-orphans", "--no-cgroup", "--grace", "60s"];
+    // Two requests that come before the worker runs would be one to it.
+    for _ in 0..3 {
+        let mut command = run(&options, script);
+        command.env("WORKER", worker).env("LEADER", leader);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut begun = lines.by_ref().take(3).map(Result::unwrap);
+        let pid = begun.find_map(|line| line.strip_prefix("pid ").map(str::to_owned));
+        let stat = format!("/proc/{}/stat", pid.unwrap());
+        begun.for_each(drop);
+        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            std::thread::yield_now();
+        }
+        send("-TERM", &child.id().to_string());
+        let said: Vec<String> = lines.map(Result::unwrap).collect();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+        assert_eq!(said, ["asked"], "{}", stderr(&output));
+    }
 }
 
 const WITHOUT_KILL: &str = "--bounding-set=-kill";

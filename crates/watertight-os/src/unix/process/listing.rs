@@ -92,6 +92,30 @@ fn is_ours() -> io::Result<()> {
     }
 }
 
+/// The numbers of this process's children, over or not, by the thread that has started them or was given them. `None`: the kernel lists none
+/// (`CONFIG_PROC_CHILDREN`).
+pub(super) fn children() -> io::Result<Option<Vec<i32>>> {
+    fallible("open (children)", Call::Open, listed_children)
+}
+
+fn listed_children() -> io::Result<Option<Vec<i32>>> {
+    is_ours()?;
+    let mut all = Vec::new();
+    let mut is_listed = false;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        match std::fs::read_to_string(thread?.path().join("children")) {
+            Ok(line) => {
+                is_listed = true;
+                all.extend(line.split_ascii_whitespace().flat_map(str::parse::<i32>));
+            }
+            // The thread has ended, or there is no such file.
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(is_listed.then_some(all))
+}
+
 /// The process of this number, if one is known.
 pub(super) fn one(pid: i32) -> Option<Seen> {
     asked(pid).ok().flatten()

@@ -67,8 +67,9 @@ pub fn adopt() -> io::Result<()> {
 }
 
 /// Reaps the orphans that have ended, and names those that live. `own` is the number of the child that this process has started itself, or 0
-/// once that is reaped. A child that was there before the adoption is reaped too when it has ended, and else not named. With neither of these
-/// nobody is passed by: if nobody is named, there is nobody.
+/// once that is reaped. A child that was there before the adoption is reaped too when it has ended, and else not named. Once `own` is reaped
+/// nobody is passed by: if nobody is named, there is nobody. (With a child of before the adoption that takes a kernel that lists a thread's
+/// children, `CONFIG_PROC_CHILDREN`, as nearly all do.)
 ///
 /// # Errors
 /// The processes cannot be listed or not all of them be looked at, there is no descriptor to hold one by, or the system refuses to
@@ -77,7 +78,9 @@ pub fn reap(own: u32) -> io::Result<Vec<Found>> {
     let earlier = lock(&EARLIER);
     for _ in 0..LOOKS_MAX {
         let looked = look(own, &earlier)?;
-        if !looked.living.is_empty() || looked.has_others || !has_child() {
+        // While our own child is there it is looked again in any case, when that is over.
+        let is_enough = !looked.living.is_empty() || own != 0;
+        if is_enough || !is_anybody_else_there(&looked.earlier)? {
             return Ok(looked.living);
         }
     }
@@ -90,22 +93,22 @@ pub fn reap(own: u32) -> io::Result<Vec<Found>> {
 struct Looked {
     /// The orphans that live.
     living: Vec<Found>,
-    /// A child is there that is no orphan.
-    has_others: bool,
+    /// The numbers of the children that live and were there before the adoption.
+    earlier: Vec<i32>,
 }
 
 /// Looks once, and reaps who has ended.
 fn look(own: u32, earlier: &Earlier) -> io::Result<Looked> {
     let mut looked = Looked {
         living: Vec::new(),
-        has_others: own != 0,
+        earlier: Vec::new(),
     };
     let failure = for_each_child(own, |child| {
         if let Some((hold, _)) = hold(child)?
             && let (Reaped::Running, _) = hold.reap()?
         {
             if earlier.has(child) {
-                looked.has_others = true;
+                looked.earlier.push(child.pid);
             } else {
                 looked.living.push(child.found());
             }
@@ -113,6 +116,17 @@ fn look(own: u32, earlier: &Earlier) -> io::Result<Looked> {
         Ok(())
     })?;
     failure.map_or(Ok(looked), Err)
+}
+
+/// Whether a child is there beside these, alive or over. A look may pass by each of several processes that fork and end one after the other, and
+/// this does not: at every moment one of them is a child of ours, for one that has ended stays so until we reap it.
+fn is_anybody_else_there(earlier: &[i32]) -> io::Result<bool> {
+    if earlier.is_empty() {
+        return Ok(has_child());
+    }
+    let children = listing::children()?.unwrap_or_default();
+    // Where the system lists none there are these at least, and nobody knows more.
+    Ok(children.iter().any(|child| !earlier.contains(child)))
 }
 
 /// waitid, without waiting and without reaping: whether this process has any child. Without one it has no descendant either, for whoever
@@ -133,7 +147,13 @@ pub fn terminate(own: u32) -> TreeEnd {
         children.push(child.clone());
         Ok(())
     });
+    // Whoever leads a session or a group before the others in there: they are told with it, and nobody is told twice.
+    children.sort_by_key(|child| (child.session != child.pid, child.group != child.pid));
     for child in &children {
+        let is_told = |one: &Found| one.pid == child.pid.unsigned_abs();
+        if all.signalled.iter().any(is_told) {
+            continue;
+        }
         end(child, &earlier, &mut all, |hold| {
             Tree::default().terminate(hold, false, None)
         });
