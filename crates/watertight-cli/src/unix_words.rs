@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -56,20 +57,33 @@ pub(crate) fn os_string(bytes: &[u8]) -> Option<OsString> {
     Some(OsStr::from_bytes(bytes).to_owned())
 }
 
+/// By its owner, its group or the others.
+const MAY_BE_RUN: u32 = 0o111;
+
 /// What the system says of a name that no file can be found by.
 const NO_FILE: [Errno; 4] = [Errno::LOOP, Errno::NAMETOOLONG, Errno::NOENT, Errno::NOTDIR];
 
-/// Whether no file has this name, where a start looks for programs. What is not known is taken for there.
+/// Where a start may look for programs if there is no `PATH`: each C library has some of these. `None`: not known.
+const FOLDERS_WITHOUT_PATH: Option<&str> =
+    if cfg!(any(target_os = "linux", target_vendor = "apple")) {
+        Some(":/usr/local/bin:/usr/local/sbin:/bin:/sbin:/usr/bin:/usr/sbin")
+    } else {
+        None
+    };
+
+/// Whether no program has this name, where a start looks for programs: no file, or none that anybody may run, not even root. What is not known
+/// is taken for there.
 pub(crate) fn is_missing(program: &OsStr) -> bool {
-    let is_no_file = |path: &Path| match std::fs::metadata(path) {
-        Ok(found) => found.is_dir(),
+    let is_no_program = |path: &Path| match std::fs::metadata(path) {
+        Ok(found) => found.is_dir() || found.mode() & MAY_BE_RUN == 0,
         Err(error) => Errno::from_io_error(&error).is_some_and(|code| NO_FILE.contains(&code)),
     };
     if program.as_bytes().contains(&b'/') {
-        return is_no_file(Path::new(program));
+        return is_no_program(Path::new(program));
     }
-    std::env::var_os("PATH").is_some_and(|folders| {
-        std::env::split_paths(&folders).all(|folder| is_no_file(&folder.join(program)))
+    let folders = std::env::var_os("PATH").or_else(|| FOLDERS_WITHOUT_PATH.map(OsString::from));
+    folders.is_some_and(|folders| {
+        std::env::split_paths(&folders).all(|folder| is_no_program(&folder.join(program)))
     })
 }
 

@@ -141,6 +141,8 @@ fn a_file_is_not_emptied_for_a_program_that_is_missing() {
         ("./circle", 126),
         (long.as_str(), 126),
         ("/", 126),
+        // Nobody may run it.
+        ("./plain", 126),
     ] {
         let output = run(program);
         assert_eq!(output.status.code(), Some(code), "{}", told(&output));
@@ -153,5 +155,25 @@ fn a_file_is_not_emptied_for_a_program_that_is_missing() {
         let output = run(program);
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
         assert_eq!(fs::read(&old).unwrap(), b"", "{program}");
+    }
+}
+
+/// The start looks in folders of the C library's then.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_is_not_emptied_for_a_program_that_is_missing_where_there_is_no_path() {
+    let folder = folder();
+    let old = folder.path().join("old");
+    for (program, code, content) in [("no-such-program-here", 127, "precious"), ("true", 0, "")] {
+        fs::write(&old, "precious").unwrap();
+        let mut command = Command::new(EXE);
+        command
+            .args(["run", "--stdout", "old", "--", program])
+            .current_dir(&folder)
+            .env_remove("PATH")
+            .stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", told(&output));
+        assert_eq!(fs::read_to_string(&old).unwrap(), content, "{program}");
     }
 }
