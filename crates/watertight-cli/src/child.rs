@@ -9,7 +9,7 @@ use crate::platform::{self, CommandLine};
 use crate::units::{base64_unless_texts, shown_names};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use watertight::{
     Child, Command, Error, Exit, Found, Group, Input, Output, PipeReader, PipeWriter,
@@ -22,8 +22,12 @@ const CHILD_GRACE: Duration = Duration::from_secs(2);
 /// How long the killed may take to be gone: they are, within milliseconds, unless they hang in the kernel or may not be killed by us.
 pub(crate) const DEATH_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long somebody who is being started may hold up an end at once. A start comes back once the child runs its program, whose file may be
+/// far away.
+const STARTED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Every child that may have to be ended when this program is told a second time to end.
-static RUNNING: Mutex<Vec<Weak<Child>>> = Mutex::new(Vec::new());
+static RUNNING: Running = Running::new();
 
 /// For which moment all their trees were last looked at.
 static LOOKED_AT: Mutex<Option<Instant>> = Mutex::new(None);
@@ -43,9 +47,10 @@ pub(crate) fn start_source(
         .output_options(options)
         .group(group())
         .kill_on_drop(true);
+    let starting = RUNNING.begin();
     let mut child = command.spawn()?;
     let stdout = child.stdout.take().expect("it was asked to be a pipe");
-    Ok((registered(child), stdout))
+    Ok((starting.end(child), stdout))
 }
 
 /// Starts a destination's child. Its standard input is an armed socket, or a pipe where that is wanted or all there is.
@@ -64,6 +69,7 @@ pub(crate) fn start_destination(
         .stdin_options(options)
         .group(group())
         .kill_on_drop(true);
+    let starting = RUNNING.begin();
     let mut start = |input: Input| command.stdin(input).spawn();
     let (mut child, kind) = if is_armed {
         match start(Input::armed()) {
@@ -77,7 +83,7 @@ pub(crate) fn start_destination(
         (start(Input::piped())?, InputKind::Pipe)
     };
     let stdin = child.stdin.take().expect("it was asked to be a pipe");
-    Ok((registered(child), stdin, kind))
+    Ok((starting.end(child), stdin, kind))
 }
 
 /// At a terminal a child stays in our group, in the background too: one that reads the terminal there is stopped with us, and goes on with us.
@@ -89,18 +95,89 @@ fn group() -> Group {
     }
 }
 
-fn registered(child: Child) -> Arc<Child> {
-    let child = Arc::new(child);
-    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    running.retain(|known| known.strong_count() > 0);
-    running.push(Arc::downgrade(&child));
-    child
+/// The children that there are.
+struct Running {
+    state: Mutex<Children>,
+    changed: Condvar,
+}
+
+struct Children {
+    started: Vec<Weak<Child>>,
+    /// How many are being started, and not among those yet.
+    starting: usize,
+    /// The program is ending at once: nobody is started any more.
+    is_left: bool,
+}
+
+/// Somebody is being started, until this is dropped.
+struct Starting<'a>(&'a Running);
+
+impl Starting<'_> {
+    /// It was started: from now on it is among those who are ended.
+    fn end(self, child: Child) -> Arc<Child> {
+        let child = Arc::new(child);
+        let mut state = self.0.lock();
+        state.started.retain(|known| known.strong_count() > 0);
+        state.started.push(Arc::downgrade(&child));
+        drop(state);
+        child
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().starting -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Running {
+    const fn new() -> Self {
+        Self {
+            state: Mutex::new(Children {
+                started: Vec::new(),
+                starting: 0,
+                is_left: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Children> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before somebody is started. Waits for ever if another thread ends the program at once: nobody would end this one.
+    fn begin(&self) -> Starting<'_> {
+        let mut state = self.lock();
+        while state.is_left {
+            let woken = self.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.starting += 1;
+        Starting(self)
+    }
+
+    /// The program ends at once: nobody is started any more. Who is being started is waited for, but not for long: until then nobody has it to
+    /// end it.
+    fn leave(&self, within: Duration) {
+        let mut state = self.lock();
+        state.is_left = true;
+        let is_starting = |state: &mut Children| state.starting > 0;
+        drop(self.changed.wait_timeout_while(state, within, is_starting));
+    }
+
+    fn all(&self) -> Vec<Arc<Child>> {
+        let state = self.lock();
+        state.started.iter().filter_map(Weak::upgrade).collect()
+    }
 }
 
 /// Kills every child's tree: this program ends at once.
 pub(crate) fn kill_all() {
+    RUNNING.leave(STARTED_WITHIN);
     note_all();
-    for child in running() {
+    for child in RUNNING.all() {
         // Nobody is left to be told.
         let _ = child.kill_tree();
     }
@@ -109,7 +186,7 @@ pub(crate) fn kill_all() {
 /// Has all children's trees looked at, before the first one is asked to end: the end of one may end another one (who writes into its
 /// pipe), and with that one all that leads to whoever is in a session of its own.
 fn note_all() {
-    for child in running() {
+    for child in RUNNING.all() {
         // Whom nobody sees now its own end may still find.
         let _ = child.note_tree();
     }
@@ -121,11 +198,6 @@ fn note_all_at(now: Instant) {
     if looked_at.replace(now) != Some(now) {
         note_all();
     }
-}
-
-fn running() -> Vec<Arc<Child>> {
-    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    running.iter().filter_map(Weak::upgrade).collect()
 }
 
 /// The child of an end that no copy has yet. Dropped, its tree is killed, also while somebody else looks at it and so has a reference too.
@@ -424,6 +496,38 @@ mod tests {
         assert!(warning.ends_with(": it is refused"), "{warning}");
     }
 
+    /// A program that ends at once waits for the start of it, and starts nobody more.
+    #[test]
+    fn who_is_being_started_is_among_those_who_are_ended() {
+        // Longer than any test takes.
+        const LONG: Duration = Duration::from_secs(600);
+        let running = Running::new();
+        let starting = running.begin();
+        let seen = std::thread::scope(|scope| {
+            let leaving = scope.spawn(|| {
+                running.leave(LONG);
+                running.all().len()
+            });
+            while !running.lock().is_left {
+                std::thread::yield_now();
+            }
+            let child = starting.end(Command::new("true").spawn().unwrap());
+            let seen = leaving.join().unwrap();
+            assert!(child.wait().wait().unwrap().is_success());
+            seen
+        });
+        assert_eq!(seen, 1);
+        // What cannot be started is waited for no longer.
+        let running = Running::new();
+        drop(running.begin());
+        running.leave(LONG);
+        assert!(running.all().is_empty());
+        // Somebody else's start hangs.
+        let running = Running::new();
+        let _starting = running.begin();
+        running.leave(Duration::ZERO);
+    }
+
     /// Each time: whoever was started since the last one is seen, too.
     #[cfg(target_os = "linux")]
     #[test]
@@ -437,7 +541,7 @@ mod tests {
             command.stdin(Input::piped()).stdout(Output::piped());
             let mut child = command.spawn().unwrap();
             let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-            (registered(child), stdin, stdout)
+            (RUNNING.begin().end(child), stdin, stdout)
         };
         let stop = |child: Arc<Child>| {
             let mut of_end = ChildOfEnd::default();

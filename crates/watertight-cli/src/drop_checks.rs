@@ -1,15 +1,16 @@
-//! A child is killed before its input ends also where nothing but the order of fields sees to that: when all is dropped together.
+//! A child is killed before its input ends also where nothing but the order of fields sees to that: when all is dropped together. Also while
+//! somebody else looks at it, and so has a reference too.
 //!
 //! The consumer commits if and only if it sees a clean end. Its input is a plain pipe, in which every end is one.
 #![allow(clippy::unwrap_used, reason = "a test names what it expects")]
 
 use crate::address::ExecOptions;
-use crate::child::{self, Unclaimed};
+use crate::child;
 use crate::child_status::InputKind;
 use crate::cli::{Cli, Task};
 use crate::copy::Copy;
 use crate::destination::{DestinationEnd, DestinationKind};
-use crate::endpoint::Ends;
+use crate::endpoint::{Ends, Started};
 use crate::event::mailbox;
 use crate::platform;
 use crate::source::SourceEnd;
@@ -52,7 +53,9 @@ impl Referee {
 /// A consumer that has got a first line, and waits for more or for the end.
 struct Consumer {
     folder: TempDir,
-    end: DestinationEnd,
+    started: Started,
+    /// Somebody else's.
+    _child: Arc<Child>,
     /// It ends when everybody is gone who belongs to the consumer.
     output: PipeReader,
 }
@@ -90,18 +93,26 @@ impl Consumer {
         while fs::read(&part).map_or(0, |part| part.len()) < 6 {
             std::thread::yield_now();
         }
-        let end = DestinationEnd {
-            child: Unclaimed::of(child),
-            writer,
-            kind: DestinationKind::Child,
-            input: Some(input),
-            prefix: None,
-        };
         Self {
             folder,
-            end,
+            started: Started::of(child.clone(), writer, input),
+            _child: child,
             output,
         }
+    }
+}
+
+/// As the copy takes it over.
+fn end_of(started: Started) -> DestinationEnd {
+    let Started::Destination(child, writer, input) = started else {
+        panic!("it is no source");
+    };
+    DestinationEnd {
+        child,
+        writer,
+        kind: DestinationKind::Child,
+        input: Some(input),
+        prefix: None,
     }
 }
 
@@ -115,11 +126,19 @@ fn expect_nothing_committed(folder: &TempDir, mut output: PipeReader) {
     assert_eq!(fs::read(folder.path().join("part")).unwrap(), b"first\n");
 }
 
+/// As when another end's child cannot be started.
+#[test]
+fn a_child_that_was_started_in_vain_is_killed_before_its_input_ends() {
+    let consumer = Consumer::start();
+    drop(consumer.started);
+    expect_nothing_committed(&consumer.folder, consumer.output);
+}
+
 /// As when something else cannot be opened after the child was started.
 #[test]
 fn a_destination_that_is_dropped_kills_its_child_before_its_input_ends() {
     let consumer = Consumer::start();
-    drop(consumer.end);
+    drop(end_of(consumer.started));
     expect_nothing_committed(&consumer.folder, consumer.output);
 }
 
@@ -140,7 +159,7 @@ fn a_copy_that_is_dropped_kills_its_children_before_their_inputs_end() {
     };
     let ends = Ends {
         source,
-        destinations: vec![consumer.end],
+        destinations: vec![end_of(consumer.started)],
     };
     let (mailbox, inbox) = mailbox();
     let copy = Copy::new(&flags, ends, mailbox, inbox).unwrap();

@@ -33,10 +33,17 @@ pub(crate) struct Ends {
     pub(crate) destinations: Vec<DestinationEnd>,
 }
 
-/// A child, and our end of its stream.
-enum Started {
-    Destination(Arc<Child>, PipeWriter, InputKind),
+/// A child, and our end of its stream. The child is before that: dropped together, it is killed before its input ends.
+pub(crate) enum Started {
+    Destination(Unclaimed, PipeWriter, InputKind),
     Source(Arc<Child>, PipeReader),
+}
+
+impl Started {
+    /// A destination's.
+    pub(crate) fn of(child: Arc<Child>, writer: PipeWriter, input: InputKind) -> Self {
+        Self::Destination(Unclaimed::of(child), writer, input)
+    }
 }
 
 /// Everything that has a path is open, and nothing is taken over, started or emptied yet.
@@ -152,7 +159,7 @@ fn adopt(
             (Some(Started::Destination(child, writer, input)), _) => {
                 destinations.push(DestinationEnd {
                     writer,
-                    child: Unclaimed::of(child),
+                    child,
                     kind: DestinationKind::Child,
                     input: Some(input),
                     prefix: None,
@@ -264,7 +271,7 @@ fn start(
             // Who wants the end at once wants what looks like one.
             let is_armed = flags.on_failure == FailurePolicy::Kill;
             child::start_destination(command, &address.exec, outputs, is_armed, options)
-                .map(|(child, writer, input)| Started::Destination(child, writer, input))
+                .map(|(child, writer, input)| Started::of(child, writer, input))
         }
         End::Source => child::start_source(command, stderr, reader_options(flags))
             .map(|(child, reader)| Started::Source(child, reader)),
