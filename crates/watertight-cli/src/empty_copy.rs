@@ -32,13 +32,15 @@ pub(crate) fn may_be(flags: &CopyFlags, claimed: &Claimed) -> bool {
 
 /// Whether it is one. A pipe in which nothing is yet is waited for, if nothing has to go on meanwhile. It is none while a signal is to
 /// be heard.
-pub(crate) fn is_it(flags: &CopyFlags, opened: &OpenedEnds, signals: &KeptSignals) -> bool {
-    let is_ended = |source: &File| match platform::outlook(source) {
-        Outlook::Ended => !signals.is_any_waiting(),
-        Outlook::Silent => may_wait(flags) && platform::await_end(source, signals),
-        Outlook::Unknown => false,
+pub(crate) fn is_it(flags: &CopyFlags, opened: &OpenedEnds, signals: &mut KeptSignals) -> bool {
+    let is_ended = |source: &File| {
+        Some(match platform::outlook(source) {
+            Outlook::Ended => !signals.is_any_waiting(),
+            Outlook::Silent => may_wait(flags) && platform::await_end(source, signals),
+            Outlook::Unknown => false,
+        })
     };
-    opened.look_at_source(flags, |source| Some(is_ended(source))) == Some(true)
+    opened.look_at_source(flags, is_ended) == Some(true)
 }
 
 /// Whether the source is at its end, or a pipe that can be waited for.

@@ -64,6 +64,7 @@ mod run_ending;
 mod run_flags;
 mod run_outputs;
 mod run_report;
+mod run_signals;
 mod run_streams;
 #[cfg(unix)]
 mod run_terminal;
@@ -116,13 +117,15 @@ fn main() -> ExitCode {
     // they were.
     let _ = watertight::keep_standard_streams_from_children();
     // The second Ctrl-C: no destructor, no account, no waiting for anybody, just out. No empty report stays behind, and nobody we started
-    // lives on.
+    // lives on, unless the report has told how it all ended: then everybody has what that says.
     let leave: fn(i32) = |code| {
         // First: the end of the children could be the end of the copy, with a report.
         report_to::leave();
-        child::kill_all();
+        if told_code().is_none() {
+            child::kill_all();
+        }
         watertight::exit_within(Duration::ZERO);
-        std::process::exit(code)
+        std::process::exit(told_code().unwrap_or(code))
     };
     let (code, if_lost) = match Cli::try_parse() {
         Err(error) => (complain(&on_its_line(error)), i32::from(run::OTHER)),
@@ -131,6 +134,13 @@ fn main() -> ExitCode {
     let is_all_said = diagnostics::finish();
     let is_lost = code == 0 && !is_all_said;
     platform::exit_code(if is_lost { if_lost } else { code })
+}
+
+/// The exit code that the report has told. A success of which something of what we said is not taken is none: at the ordinary end that is
+/// waited for.
+fn told_code() -> Option<i32> {
+    let told = report_to::told();
+    told.filter(|code| *code != 0 || !diagnostics::is_anything_waiting())
 }
 
 /// The exit code in place of 0 if something that was asked for could not be written to standard error.
@@ -158,7 +168,7 @@ fn perform(cli: &Cli, leave: fn(i32)) -> i32 {
             Err(text) => refused("copy", text),
         },
         Task::Run(flags) => match flags.check() {
-            Ok(()) => supervise::run(flags),
+            Ok(()) => supervise::run(flags, leave),
             Err(text) => refused("run", text),
         },
         Task::Man { subcommand } => i32::from(generate::man(subcommand.as_deref())),

@@ -6,7 +6,7 @@ use crate::run_ending::RunEnding;
 use crate::run_flags::RunFlags;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 use watertight::{Found, Outcome, TreeEnd, orphans};
@@ -20,18 +20,22 @@ const UNSEEN: &str = "whoever it has left behind";
 
 /// What other threads tell the one that waits.
 pub(crate) struct Asked {
+    /// The command is being started, or was.
+    is_command_begun: AtomicBool,
     is_command_over: Arc<AtomicBool>,
     /// How often somebody asked us to end.
     times: AtomicU32,
+    /// The signal by which that was asked last; 0: none.
+    signal: AtomicI32,
     /// The command's number; 0 before it is started.
     command: AtomicU32,
     wake: SyncSender<()>,
 }
 
 impl Asked {
-    /// Whether the command is over: from then on Ctrl-C is for us.
-    pub(crate) fn is_command_over(&self) -> bool {
-        self.is_command_over.load(Ordering::SeqCst)
+    /// Whether the command is there to hear Ctrl-C: before that and behind it the key is for us.
+    pub(crate) fn is_command_there(&self) -> bool {
+        self.is_command_begun.load(Ordering::SeqCst) && !self.is_command_over.load(Ordering::SeqCst)
     }
 
     /// How often somebody has asked us to end.
@@ -39,8 +43,15 @@ impl Asked {
         self.times.load(Ordering::SeqCst)
     }
 
-    /// Somebody asks us to end.
-    pub(crate) fn note(&self) {
+    /// The signal by which somebody has asked us to end last.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        let signal = self.signal.load(Ordering::SeqCst);
+        (signal != 0).then_some(signal)
+    }
+
+    /// Somebody asks us to end, by this signal.
+    pub(crate) fn note(&self, signal: i32) {
+        self.signal.store(signal, Ordering::SeqCst);
         self.times.fetch_add(1, Ordering::SeqCst);
         self.wake();
     }
@@ -121,8 +132,10 @@ impl Adoption {
         // One wake is enough: whoever is woken looks at everything.
         let (wake, wakes) = sync_channel(1);
         let asked = Asked {
+            is_command_begun: AtomicBool::new(false),
             is_command_over: Arc::default(),
             times: AtomicU32::new(0),
+            signal: AtomicI32::new(0),
             command: AtomicU32::new(0),
             wake,
         };
@@ -145,6 +158,11 @@ impl Adoption {
         orphans::adopt().map_err(|error| cannot_adopt(&error))?;
         let asked = self.asked();
         platform::watch_children(move || asked.note_ends())
+    }
+
+    /// The command is being started: from now on it hears what is typed, if it is in our group.
+    pub(crate) fn command_begins(&self) {
+        self.asked.is_command_begun.store(true, Ordering::SeqCst);
     }
 
     /// The command's number: that child is not ours to reap.

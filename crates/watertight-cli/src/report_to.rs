@@ -1,6 +1,7 @@
 //! The file of `--report-to`: opened before anything is copied or run, written at the end. One that we made is removed when the program
 //! ends before anything was written to it, whichever way it ends. What is no file has a reader, who is waited for as the reader of standard
-//! error is: not for ever.
+//! error is: not for ever. And which exit code the report has told, wherever it went: the program ends with that one, also if it is ended at
+//! once meanwhile.
 
 use crate::claimed::Claimed;
 use crate::created::{Created, open_or_create};
@@ -33,9 +34,18 @@ enum Stage {
     Saving,
 }
 
-/// The stage. Its lock is held for no call to the system.
+/// How far the report is.
+struct State {
+    stage: Stage,
+    /// All that is left is the report, and what is said beside it.
+    is_due: bool,
+    /// The exit code that it tells, once somebody has it.
+    told: Option<i32>,
+}
+
+/// The state. Its lock is held for no call to the system.
 struct Guard {
-    stage: Mutex<Stage>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
@@ -99,7 +109,7 @@ pub(crate) fn make(path: &Path) -> io::Result<(ReportFile, Made)> {
     }
     let (file, created) = open_or_create(&options(), path, false)?;
     if let Some(created) = created {
-        REPORT.set(Stage::Made(created));
+        REPORT.note_made(created);
     }
     Ok((ReportFile::Open(file), Made))
 }
@@ -137,10 +147,10 @@ impl ReportFile {
         })
     }
 
-    /// Writes the report. Does not come back if the program is ending at once.
-    pub(crate) fn save(self, text: &str) -> io::Result<()> {
+    /// Writes the report, which tells this exit code. Does not come back if the program is ending at once.
+    pub(crate) fn save(self, text: &str, code: i32) -> io::Result<()> {
         let thing = self.file().and_then(Thing::of);
-        let saved = REPORT.save(|| match self {
+        let saved = REPORT.save(code, || match self {
             Self::Inherited(file) => write_behind(file, text),
             Self::Open(file) => write(file, text),
             Self::Unread(path) => write(open_once_read(&path)?, text),
@@ -231,74 +241,103 @@ pub(crate) fn leave() {
     REPORT.leave(SAVED_WITHIN);
 }
 
-/// Waits for ever if another thread ends the program at once: a report would tell another exit code than that one's, and the end of the
-/// commands that it kills.
-pub(crate) fn wait_if_left() {
-    drop(REPORT.begun());
+/// All that is left is the report, and what is said beside it. Waits for ever if another thread ends the program at once: a report would tell
+/// another exit code than that one's, and the end of the commands that it kills.
+pub(crate) fn begin() {
+    REPORT.begun().is_due = true;
+}
+
+/// Whether nothing else is left.
+pub(crate) fn is_due() -> bool {
+    REPORT.lock().is_due
+}
+
+/// The report is said on standard error, and tells this exit code. Waits for ever as [`begin`] does.
+pub(crate) fn note_said(code: i32) {
+    REPORT.begun().told = Some(code);
+}
+
+/// The exit code that the report has told, if somebody has it.
+pub(crate) fn told() -> Option<i32> {
+    REPORT.lock().told
 }
 
 impl Guard {
     const fn new() -> Self {
         Self {
-            stage: Mutex::new(Stage::Nothing),
+            state: Mutex::new(State {
+                stage: Stage::Nothing,
+                is_due: false,
+                told: None,
+            }),
             changed: Condvar::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Stage> {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, stage: Stage) {
-        let before = std::mem::replace(&mut *self.lock(), stage);
+    fn note_made(&self, created: Created) {
+        let before = std::mem::replace(&mut self.lock().stage, Stage::Made(created));
         drop(before);
-        self.changed.notify_all();
     }
 
     /// The ordinary end.
     fn release(&self) {
-        let mut stage = self.lock();
-        if !matches!(*stage, Stage::Made(_)) {
+        let mut state = self.lock();
+        if !matches!(state.stage, Stage::Made(_)) {
             return;
         }
-        let before = std::mem::replace(&mut *stage, Stage::Nothing);
-        drop(stage);
+        let before = std::mem::replace(&mut state.stage, Stage::Nothing);
+        drop(state);
         // Here the file goes, without the lock.
         drop(before);
     }
 
-    fn save(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    fn save(&self, code: i32, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let before = self.begin_saving();
         let saved = write();
-        // What we made goes all the same if nothing could be written.
-        self.set(before);
+        self.end_saving(before, saved.is_ok().then_some(code));
         saved
     }
 
     /// From here on the file is being written. The stage before that: what we made goes if it stays empty.
     fn begin_saving(&self) -> Stage {
-        std::mem::replace(&mut *self.begun(), Stage::Saving)
+        std::mem::replace(&mut self.begun().stage, Stage::Saving)
     }
 
-    /// The stage, unless the program is left.
-    fn begun(&self) -> MutexGuard<'_, Stage> {
-        let mut stage = self.lock();
-        // For ever: whoever set this ends the program.
-        while matches!(*stage, Stage::Left) {
-            let woken = self.changed.wait(stage);
-            stage = woken.unwrap_or_else(PoisonError::into_inner);
+    /// Nobody has to wait for the file any more. What we made goes all the same if nothing could be written.
+    fn end_saving(&self, before: Stage, told: Option<i32>) {
+        let mut state = self.lock();
+        state.told = state.told.or(told);
+        // Whoever ends the program at once may have waited long enough, and does so still.
+        if matches!(state.stage, Stage::Saving) {
+            state.stage = before;
         }
-        stage
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The state, unless the program is left.
+    fn begun(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        // For ever: whoever set this ends the program.
+        while matches!(state.stage, Stage::Left) {
+            let woken = self.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        state
     }
 
     fn leave(&self, within: Duration) {
-        let is_saving = |stage: &mut Stage| matches!(stage, Stage::Saving);
+        let is_saving = |state: &mut State| matches!(state.stage, Stage::Saving);
         let waited = self
             .changed
             .wait_timeout_while(self.lock(), within, is_saving);
-        let (mut stage, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *stage, Stage::Left);
-        drop(stage);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut state.stage, Stage::Left);
+        drop(state);
         // Here the file goes, without the lock.
         drop(before);
     }
@@ -310,11 +349,14 @@ mod tests {
     use std::fs;
     use std::sync::mpsc::channel;
 
+    /// What the report tells.
+    const CODE: i32 = 8;
+
     /// A file that was made, with its guard.
     fn made(path: &Path) -> (File, Guard) {
         let (file, created) = open_or_create(&options(), path, false).unwrap();
         let guard = Guard::new();
-        guard.set(Stage::Made(created.unwrap()));
+        guard.note_made(created.unwrap());
         (file, guard)
     }
 
@@ -337,7 +379,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report");
         let (file, guard) = made(&path);
-        guard.save(|| write(file, "saved")).unwrap();
+        guard.save(CODE, || write(file, "saved")).unwrap();
+        assert_eq!(guard.lock().told, Some(CODE));
         guard.release();
         guard.leave(Duration::ZERO);
         assert_eq!(fs::read(&path).unwrap(), b"saved");
@@ -348,11 +391,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report");
         let (file, guard) = made(&path);
-        let failed = guard.save(|| {
+        let failed = guard.save(CODE, || {
             drop(file);
             Err(io::ErrorKind::StorageFull.into())
         });
         assert!(failed.is_err());
+        assert_eq!(guard.lock().told, None);
         guard.release();
         assert!(!path.exists());
     }
@@ -366,7 +410,7 @@ mod tests {
         let guard = &guard;
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let saved = guard.save(|| {
+                let saved = guard.save(CODE, || {
                     begun.send(()).unwrap();
                     write(file, "saved")
                 });
@@ -396,7 +440,7 @@ mod tests {
             let guard = &guard;
             std::thread::scope(|scope| {
                 scope.spawn(move || {
-                    let saved = guard.save(|| {
+                    let saved = guard.save(CODE, || {
                         file.set_len(0)?;
                         begun.send(()).unwrap();
                         is_going.recv().unwrap();
@@ -409,7 +453,7 @@ mod tests {
                     assert_eq!(saved.is_ok(), can_write);
                 });
                 has_begun.recv().unwrap();
-                let is_saving = matches!(*guard.lock(), Stage::Saving);
+                let is_saving = matches!(guard.lock().stage, Stage::Saving);
                 go.send(()).unwrap();
                 assert!(is_saving);
                 // Longer than any test takes: it ends because the report is there.
@@ -431,7 +475,7 @@ mod tests {
         let guard = &guard;
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let saved = guard.save(|| {
+                let saved = guard.save(CODE, || {
                     begun.send(()).unwrap();
                     is_going.recv().unwrap();
                     write(file, "late")
@@ -440,8 +484,13 @@ mod tests {
             });
             has_begun.recv().unwrap();
             guard.leave(Duration::ZERO);
+            assert_eq!(guard.lock().told, None);
             go.send(()).unwrap();
         });
         assert_eq!(fs::read(&path).unwrap(), b"late");
+        // Nobody else ends the program meanwhile, and it ends with what the report has told after all.
+        let state = guard.lock();
+        assert!(matches!(state.stage, Stage::Left));
+        assert_eq!(state.told, Some(CODE));
     }
 }

@@ -13,28 +13,28 @@ pub(crate) struct Signal {
     pub(crate) is_asking: bool,
 }
 
-/// GNU timeout sends its signal to its child and then to its own group, in which the child is: that is one request, which comes twice within
-/// microseconds. Nobody presses a key twice that fast, and who does without a grace may wait as long as this.
+/// One event may bring several signals at once. GNU timeout sends its signal to its child and then to its own group, in which the child is.
+/// A terminal that is closed sends SIGHUP, its shell sends that once more, and whoever supervises the session sends SIGTERM (systemd both, with
+/// `SendSIGHUP=`). Ctrl-C reaches us and a program above us, which sends SIGTERM for it. All that is one request, and its parts come within a
+/// few milliseconds. Nobody presses a key twice that fast, and who does without a grace may wait as long as this.
 const SAME_WITHIN: Duration = Duration::from_millis(200);
 
 /// The requests so far.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    last: Option<(i32, Instant)>,
+    last: Option<Instant>,
 }
 
 impl Requests {
-    /// Whether this signal is a request of its own, and not the last one once more. `is_ending`: we have a request already, so that only who asks
-    /// has one more.
+    /// Whether a signal that has come now is a request of its own, and no part of the last one, whichever signals the two are. `is_ending`: we
+    /// have a request already, so that only who asks has one more.
     pub(crate) fn is_new(&mut self, signal: Signal, now: Instant, is_ending: bool) -> bool {
-        let is_same = |(last, at): (i32, Instant)| {
-            last == signal.number && now.saturating_duration_since(at) < SAME_WITHIN
-        };
+        let is_same = |at: Instant| now.saturating_duration_since(at) < SAME_WITHIN;
         let is_more_of_others = is_ending && !signal.is_asking;
         if is_more_of_others || self.last.is_some_and(is_same) {
             return false;
         }
-        self.last = Some((signal.number, now));
+        self.last = Some(now);
         true
     }
 }
@@ -59,17 +59,17 @@ mod tests {
     };
 
     #[test]
-    fn the_same_signal_at_once_is_one_request() {
+    fn what_comes_at_once_is_one_request() {
         let now = Instant::now();
         let mut requests = Requests::default();
         assert!(requests.is_new(TERMINATE, now, false));
         assert!(!requests.is_new(TERMINATE, now, true));
+        assert!(!requests.is_new(INTERRUPT, now, true));
         let just_before = now + SAME_WITHIN.checked_sub(Duration::from_nanos(1)).unwrap();
-        assert!(!requests.is_new(TERMINATE, just_before, true));
+        assert!(!requests.is_new(INTERRUPT, just_before, true));
         // It counts from the request, not from what came with it.
         assert!(requests.is_new(TERMINATE, now + SAME_WITHIN, true));
-        // Another one is another request.
-        assert!(requests.is_new(INTERRUPT, now + SAME_WITHIN, true));
+        assert!(!requests.is_new(INTERRUPT, now + SAME_WITHIN, true));
     }
 
     #[test]
@@ -79,6 +79,6 @@ mod tests {
         assert!(requests.is_new(TIMER, now, false));
         assert!(!requests.is_new(TIMER, now + SAME_WITHIN, true));
         assert!(requests.is_new(TERMINATE, now + SAME_WITHIN, true));
-        assert!(!requests.is_new(TIMER, now + SAME_WITHIN, true));
+        assert!(!requests.is_new(TIMER, now + 2 * SAME_WITHIN, true));
     }
 }

@@ -443,13 +443,15 @@ fn empty(flags: &CopyFlags, ending: CopyEnding) -> Report {
 
 /// Prints or saves the report; errors are told in any case. The exit code is the report's, unless it could not be saved.
 fn deliver(flags: &CopyFlags, report: &Report, file: Option<ReportFile>) -> u8 {
-    report_to::wait_if_left();
+    report_to::begin();
+    let code = i32::from(report.exit_code);
     let text = text(flags, report, file.is_some());
     let errors_wanted = text.is_none() || file.is_some();
     let delivered = match (text.transpose(), file) {
         (Err(error), _) => Err(error.into()),
-        (Ok(Some(text)), Some(file)) => file.save(&text),
+        (Ok(Some(text)), Some(file)) => file.save(&text, code),
         (Ok(Some(text)), None) => {
+            report_to::note_said(code);
             // Whether it gets through is known at the end of the program (`main.rs`).
             if flags.report.is_some() || flags.hash.is_some() {
                 diagnostics::print_asked(&text);
@@ -520,21 +522,25 @@ mod tests {
     use std::sync::atomic::{AtomicI32, Ordering};
     use std::time::Duration;
 
-    /// As GNU timeout sends it. The second request leaves at once.
+    /// As GNU timeout sends one, and as a terminal that is closed and whoever supervises its session send two. The second request leaves at once.
     #[test]
-    fn a_signal_that_comes_twice_at_once_is_one_request_to_a_copy() {
+    fn signals_that_come_at_once_are_one_request_to_a_copy() {
         const TERMINATE: Signal = Signal {
             number: 15,
             is_typed: false,
             is_asking: true,
+        };
+        const HANG_UP: Signal = Signal {
+            number: 1,
+            ..TERMINATE
         };
         static LEFT_WITH: AtomicI32 = AtomicI32::new(0);
         let (mailbox, inbox) = mailbox();
         let leave = |code| LEFT_WITH.store(code, Ordering::SeqCst);
         let mut signals = CopySignals::new(mailbox, leave);
         let now = Instant::now();
-        for _ in 0..2 {
-            signals.handle(TERMINATE, now);
+        for signal in [TERMINATE, TERMINATE, HANG_UP] {
+            signals.handle(signal, now);
         }
         let later = now + Duration::from_secs(1);
         // A timer asks nobody.

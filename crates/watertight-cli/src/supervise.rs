@@ -3,24 +3,22 @@
 use crate::claimed::Claimed;
 use crate::diagnostics::{self, tell};
 use crate::end::NotOpened;
-use crate::event::{Inbox, Mailbox, mailbox};
 use crate::flags::ReportChoice;
 use crate::oom::KillsBefore;
-use crate::orphans::{Adoption, Asked};
+use crate::orphans::Adoption;
 use crate::platform::{self, Meanwhile, OurTerminal};
 use crate::report_to::{self, ReportFile};
-use crate::requests::{Requests, Signal};
 use crate::run_ending::{NoOutcome, RunEnding, ending};
 use crate::run_flags::RunFlags;
 use crate::run_outputs::{Patience, Streams};
 use crate::run_report::{Beside, RunReport};
+use crate::run_signals::{Heard, listen};
 use crate::run_streams::{RunStreams, Wanted};
 use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Instant;
 use watertight::{
     Child, Command, Direction, EndRequest, Exit, Group, Input, Limits, OsHandle, Outcome, Output,
@@ -36,9 +34,6 @@ const NOT_FOUND: i32 = 127;
 const APPEARED: &str =
     "the command was ended, for its program came to be only while it was started; run it again";
 
-/// No signal came.
-const NONE: i32 = 0;
-
 /// What came of the command.
 struct Performed {
     outcome: Outcome,
@@ -50,31 +45,8 @@ struct Performed {
     has_cgroup: bool,
 }
 
-/// What signals to us come to.
-struct Heard {
-    /// Ends the command.
-    request: EndRequest,
-    /// The last one that was for us.
-    signal: Arc<AtomicI32>,
-    /// They end the opening of streams by this.
-    mailbox: Mailbox,
-    inbox: Inbox,
-}
-
-impl Heard {
-    fn new() -> Self {
-        let (mailbox, inbox) = mailbox();
-        Self {
-            request: EndRequest::new(),
-            signal: Arc::new(AtomicI32::new(NONE)),
-            mailbox,
-            inbox,
-        }
-    }
-}
-
-/// Runs the command and returns the exit code.
-pub(crate) fn run(flags: &RunFlags) -> i32 {
+/// Runs the command and returns the exit code. `leave` ends the process at once, for a second request when nothing but the report is left.
+pub(crate) fn run(flags: &RunFlags, leave: fn(i32)) -> i32 {
     let begun = Instant::now();
     let wanted = Wanted::new(flags);
     // Before anything else is opened: it could get one of these numbers.
@@ -86,7 +58,7 @@ pub(crate) fn run(flags: &RunFlags) -> i32 {
     // terminal there is stopped with us, and goes on with us. One with a terminal of its own has a group of its own.
     let is_in_our_group = !flags.tty && platform::has_controlling_terminal();
     let adoption = Adoption::new();
-    let heard = match listen(is_in_our_group, &adoption) {
+    let heard = match listen(is_in_our_group, &adoption, leave) {
         Ok(heard) => heard,
         Err(error) => {
             // Nobody knows yet whether the report's file may be written.
@@ -139,7 +111,7 @@ fn supervise(
     let unfed = performed.unfed;
     let seen_off = adoption.see_off(flags, begun, &outcome);
     let ended = seen_off.ending.unwrap_or_else(|| ending(&outcome));
-    let signal = heard.signal.load(Ordering::SeqCst);
+    let signal = adoption.asked().signal();
     let is_all_through = outputs.is_all_through() && unfed.is_none() && !has_failed(&outcome);
     let is_all_done = is_all_through && seen_off.unseen.is_none();
     let code = match exit_code(ended, &outcome, signal) {
@@ -157,56 +129,6 @@ fn supervise(
     let mut report = RunReport::new(flags, &outcome, code, begun.elapsed(), beside);
     report.add_seen_off(&seen_off);
     Ok(report)
-}
-
-/// From now on a signal to us ends the opening of the streams, and then the command.
-fn listen(is_in_our_group: bool, adoption: &Adoption) -> io::Result<Heard> {
-    let heard = Heard::new();
-    let mut signals = RunSignals::new(&heard, adoption.asked(), is_in_our_group);
-    // One that would end us and that nobody heard would leave the command without its deadline, and with --tty our terminal as it has it.
-    platform::watch_signals(move |signal| signals.handle(signal, Instant::now()))?;
-    Ok(heard)
-}
-
-/// The signals to a run.
-struct RunSignals {
-    requests: Requests,
-    mailbox: Mailbox,
-    request: EndRequest,
-    signal: Arc<AtomicI32>,
-    asked: Arc<Asked>,
-    /// The command is in our group.
-    is_in_our_group: bool,
-}
-
-impl RunSignals {
-    fn new(heard: &Heard, asked: Arc<Asked>, is_in_our_group: bool) -> Self {
-        Self {
-            requests: Requests::default(),
-            mailbox: heard.mailbox.clone(),
-            request: heard.request.clone(),
-            signal: heard.signal.clone(),
-            asked,
-            is_in_our_group,
-        }
-    }
-
-    fn handle(&mut self, signal: Signal, now: Instant) {
-        let is_ending = self.signal.load(Ordering::SeqCst) != NONE;
-        if !self.requests.is_new(signal, now, is_ending) {
-            return;
-        }
-        // While there is no command, every signal is for us.
-        self.mailbox.interrupt(signal.number);
-        // It has heard the key as we have.
-        let is_the_commands = signal.is_typed && self.is_in_our_group;
-        if !is_the_commands || self.asked.is_command_over() {
-            self.signal.store(signal.number, Ordering::SeqCst);
-            // Sent again, it leaves no grace.
-            self.request.send();
-            self.asked.note();
-        }
-    }
 }
 
 /// Runs the command to its end, on its streams or in a terminal of its own. What came of it, or the exit code, if that is not known.
@@ -263,11 +185,17 @@ fn start(
     mut opened: RunStreams,
     adoption: &Adoption,
 ) -> Result<Child, NoOutcome> {
+    if let Some(signal) = adoption.asked().signal() {
+        // It came since the streams are open.
+        let why = "a signal to us came before it was started";
+        return Err(not_run_but(after_signal(signal), &why));
+    }
     let program = flags.command.first();
     let is_missing = program.is_some_and(|program| platform::is_missing(program));
     if !is_missing {
         opened.empty_files().map_err(|text| not_run(&text))?;
     }
+    adoption.command_begins();
     let started = command.spawn();
     if let Ok(child) = &started {
         adoption.command_is(child.id());
@@ -385,11 +313,11 @@ const fn after_signal(signal: i32) -> i32 {
     128 + signal
 }
 
-fn exit_code(ended: RunEnding, outcome: &Outcome, signal: i32) -> i32 {
+fn exit_code(ended: RunEnding, outcome: &Outcome, signal: Option<i32>) -> i32 {
     match ended {
         RunEnding::Deadline => return DEADLINE_PASSED,
         RunEnding::Failure | RunEnding::NotStarted => return OURS,
-        RunEnding::Interrupted => return after_signal(signal),
+        RunEnding::Interrupted => return signal.map_or(OURS, after_signal),
         RunEnding::DeadlineAfterExit | RunEnding::Itself | RunEnding::QuietAfterExit => {}
     }
     let status = outcome.exit.and_then(Exit::status);
@@ -467,6 +395,7 @@ fn code_of_start(error: &StartError) -> i32 {
 
 /// Prints or saves the report. What went wrong is told in any case, unless the report says it.
 fn deliver(flags: &RunFlags, report: &RunReport, file: Option<ReportFile>) -> i32 {
+    report_to::begin();
     let text = match flags.report {
         ReportChoice::Json => Some(report.to_json().map(|json| json + "\n")),
         ReportChoice::Text => Some(Ok(report.to_text())),
@@ -475,8 +404,9 @@ fn deliver(flags: &RunFlags, report: &RunReport, file: Option<ReportFile>) -> i3
     let is_saved = file.is_some();
     let delivered = match (text.transpose(), file) {
         (Err(error), _) => Err(io::Error::from(error)),
-        (Ok(Some(text)), Some(file)) => file.save(&text),
+        (Ok(Some(text)), Some(file)) => file.save(&text, report.exit_code),
         (Ok(Some(text)), None) => {
+            report_to::note_said(report.exit_code);
             // Whether it gets through is known at the end of the program (`main.rs`).
             diagnostics::print_asked(&text);
             Ok(())
@@ -507,55 +437,6 @@ fn cannot_save(flags: &RunFlags, error: &io::Error) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    const TERMINATE: Signal = Signal {
-        number: 15,
-        is_typed: false,
-        is_asking: true,
-    };
-    const TIMER: Signal = Signal {
-        number: 27,
-        is_asking: false,
-        ..TERMINATE
-    };
-
-    /// As GNU timeout sends it. The second request leaves the command no grace.
-    #[test]
-    fn a_signal_that_comes_twice_at_once_is_one_request_to_a_run() {
-        let heard = Heard::new();
-        let asked = Adoption::new().asked();
-        let mut signals = RunSignals::new(&heard, asked.clone(), true);
-        let now = Instant::now();
-        for _ in 0..2 {
-            signals.handle(TERMINATE, now);
-        }
-        assert_eq!(asked.times(), 1);
-        assert_eq!(heard.signal.load(Ordering::SeqCst), TERMINATE.number);
-        let later = now + Duration::from_secs(1);
-        // A timer asks nobody.
-        signals.handle(TIMER, later);
-        assert_eq!(asked.times(), 1);
-        signals.handle(TERMINATE, later);
-        assert_eq!(asked.times(), 2);
-    }
-
-    /// What was typed before was for the command.
-    #[test]
-    fn a_timer_ends_a_run_whose_command_has_heard_keys() {
-        let heard = Heard::new();
-        let asked = Adoption::new().asked();
-        let mut signals = RunSignals::new(&heard, asked.clone(), true);
-        let typed = Signal {
-            is_typed: true,
-            ..TERMINATE
-        };
-        signals.handle(typed, Instant::now());
-        assert_eq!(asked.times(), 0);
-        signals.handle(TIMER, Instant::now());
-        assert_eq!(asked.times(), 1);
-        assert_eq!(heard.signal.load(Ordering::SeqCst), TIMER.number);
-    }
 
     #[test]
     fn what_exec_refuses_is_told_apart_from_what_comes_before_it() {

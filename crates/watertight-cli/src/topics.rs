@@ -156,7 +156,8 @@ pub(crate) const COPY_SIGNALS: Topic = Topic {
     heading: "Signals and messages",
     contents: &[
         Paragraph(
-            "A second Ctrl-C ends the program at once, without an account. SIGUSR1 (and SIGINFO, Ctrl-T, where there is one) \
+            "A second Ctrl-C ends the program at once, without an account. (Signals that come within 200 ms of the first are the same request, \
+             as those of a terminal that is closed and of whoever supervises its session.) SIGUSR1 (and SIGINFO, Ctrl-T, where there is one) \
              prints the account so far. SIGUSR1, SIGHUP, SIGINT, SIGQUIT and SIGTERM are heard also if they were blocked when we were \
              started; a command finds them blocked.",
         ),
@@ -257,9 +258,9 @@ pub(crate) const RUN_EXIT_STATUS: Topic = Topic {
                 "129, 130, 131, 143",
                 "we were asked to end (SIGHUP, SIGINT or Ctrl-C, SIGQUIT or Ctrl-\\, SIGTERM), and ended it. In the foreground \
                  of a terminal those two keys reach the command itself while it runs, and the exit code is what it makes of that. Asked a \
-                 second time, we leave it no grace. These signals are heard also if they were blocked when we were started; the command finds \
-                 them blocked. Every other signal that would end us ends it, too (SIGALRM, SIGPWR, SIGUSR1, SIGXCPU, real-time signals, \
-                 ...): 128 + N. One that was ignored at the start stays ignored",
+                 second time, 200 ms after the first or later, we leave it no grace, and wait no longer for who takes the report. These signals \
+                 are heard also if they were blocked when we were started; the command finds them blocked. Every other signal that would end us \
+                 ends it, too (SIGALRM, SIGPWR, SIGUSR1, SIGXCPU, real-time signals, ...): 128 + N. One that was ignored at the start stays ignored",
             ),
         ]),
     ],

@@ -58,8 +58,15 @@ mod system {
         })
     }
 
-    /// poll: waits until something happens to a silent source, or a signal comes. Whether it was the source's end, and no signal.
-    pub(crate) fn await_end(source: &File, signals: &KeptSignals) -> bool {
+    /// Waits until something happens to a silent source, or a signal comes. Whether it was the source's end, and no signal.
+    pub(crate) fn await_end(source: &File, signals: &mut KeptSignals) -> bool {
+        // Two that come at once may be one request: the first is to be heard, and not to be cut off by the second.
+        signals.only_keep();
+        is_ended_by_itself(source, signals) && signals.end_at_another().is_ok()
+    }
+
+    /// poll.
+    fn is_ended_by_itself(source: &File, signals: &KeptSignals) -> bool {
         let Some(waiting) = signals.waiting() else {
             return false;
         };
@@ -142,7 +149,7 @@ mod system {
     }
 
     /// Whether a silent source has come to its end.
-    pub(crate) fn await_end(_: &File, _: &KeptSignals) -> bool {
+    pub(crate) fn await_end(_: &File, _: &mut KeptSignals) -> bool {
         false
     }
 }

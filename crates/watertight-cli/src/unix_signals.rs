@@ -76,6 +76,8 @@ pub(crate) struct KeptSignals {
     kept: Option<Kept>,
     /// What ends the program at another signal as long as nobody hears them.
     at_another: Vec<SigId>,
+    /// Whether anything may.
+    may_end_at_another: bool,
 }
 
 struct Kept {
@@ -88,36 +90,56 @@ impl KeptSignals {
     /// From now on each signal that would end us, and those of `account`, are kept for `hear`. If `ends_at_another`, another signal that asks
     /// us to end than the first one that does ends the program at once as long as nobody hears them: for when nothing has been started or
     /// made by then that would have to be ended or removed first. The same one once more may be the same request (`requests.rs`): it waits
-    /// for the thread.
+    /// for the thread. So may another one, but nothing else would end a program whose one thread is inside a call that hangs.
     pub(crate) fn keep(
         account: &[i32],
         ends_at_another: bool,
         hear: impl FnMut(Signal) + Send + 'static,
     ) -> io::Result<Self> {
         let heard = HeardSignals::new(account);
-        let asking = heard.asking.clone();
         // First, so that none is lost.
         let kept = Kept {
             delivery: delivery(&heard)?,
             heard,
             hear: Box::new(hear),
         };
-        let mut at_another = Vec::new();
-        for &signal in asking.iter().filter(|_| ends_at_another) {
+        let mut signals = Self {
+            kept: Some(kept),
+            at_another: Vec::new(),
+            may_end_at_another: ends_at_another,
+        };
+        signals.end_at_another()?;
+        // Last: what was sent before our start comes now.
+        if let Some(kept) = &signals.kept {
+            unblock_here(&kept.heard);
+        }
+        Ok(signals)
+    }
+
+    /// From now on another signal than the first one ends the program at once, if it may.
+    pub(crate) fn end_at_another(&mut self) -> io::Result<()> {
+        let Some(kept) = self.kept.as_ref().filter(|_| self.may_end_at_another) else {
+            return Ok(());
+        };
+        let asking = &kept.heard.asking;
+        for &signal in asking {
             let has_come = Arc::new(AtomicBool::new(false));
             let code = 128 + signal;
             let end = flag::register_conditional_shutdown(signal, code, has_come.clone())?;
-            at_another.push(end);
+            self.at_another.push(end);
             for &other in asking.iter().filter(|other| **other != signal) {
-                at_another.push(flag::register(other, has_come.clone())?);
+                self.at_another
+                    .push(flag::register(other, has_come.clone())?);
             }
         }
-        // Last: what was sent before our start comes now.
-        unblock_here(&kept.heard);
-        Ok(Self {
-            kept: Some(kept),
-            at_another,
-        })
+        Ok(())
+    }
+
+    /// From now on none ends the program by itself: for a wait that each of them ends.
+    pub(crate) fn only_keep(&mut self) {
+        for id in self.at_another.drain(..) {
+            unregister(id);
+        }
     }
 
     /// Starts the thread, once: `hear` is called with what was kept, and from now on with each signal. Before any other thread is started:
@@ -129,9 +151,7 @@ impl KeptSignals {
         let requests = kept.heard.requests();
         spawn(kept.delivery, kept.heard, kept.hear)?;
         block_signals(&requests);
-        for id in self.at_another.drain(..) {
-            unregister(id);
-        }
+        self.only_keep();
         Ok(())
     }
 

@@ -263,7 +263,7 @@ pub(crate) fn takes_an_end(_: &File) -> bool {
 }
 
 /// Whether a silent source has come to its end.
-pub(crate) fn await_end(_: &File, _: &KeptSignals) -> bool {
+pub(crate) fn await_end(_: &File, _: &mut KeptSignals) -> bool {
     false
 }
 

@@ -287,23 +287,31 @@ fn a_signal_just_before_the_end_is_no_end() {
     }
 }
 
-/// Before anybody hears signals, too.
+/// As a terminal that is closed and whoever supervises its session send them: one request, which is heard, whether the report's file was there or
+/// was made.
 #[test]
-fn two_signals_to_a_silent_copy_leave_no_empty_report() {
-    let folder = tempfile::tempdir().unwrap();
-    let account = folder.path().join("account");
-    let report = ["--report-to", account.to_str().unwrap(), "-", "-"];
-    let mut child = silent(&mut copy(report));
-    let stdin = child.stdin.take();
-    assert!(account.exists());
-    stop(&child);
-    for signal in ["TERM", "INT", "CONT"] {
-        send(&child, signal);
+fn two_signals_at_once_to_a_silent_copy_are_one_request() {
+    for was_there in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let account = folder.path().join("account");
+        if was_there {
+            fs::write(&account, "").unwrap();
+        }
+        let report = ["--report-to", account.to_str().unwrap(), "-", "-"];
+        let mut child = silent(&mut copy(report));
+        let stdin = child.stdin.take();
+        assert!(account.exists());
+        stop(&child);
+        for signal in ["HUP", "TERM", "CONT"] {
+            send(&child, signal);
+        }
+        let code = child.wait().unwrap().code();
+        drop(stdin);
+        assert!([Some(129), Some(143)].contains(&code), "{code:?}");
+        let report = fs::read_to_string(&account).unwrap();
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(report["exit_code"].as_i64(), code.map(i64::from));
     }
-    let code = child.wait().unwrap().code();
-    drop(stdin);
-    assert!([Some(130), Some(143)].contains(&code), "{code:?}");
-    assert!(!account.exists());
 }
 
 #[test]

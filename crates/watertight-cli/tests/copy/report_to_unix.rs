@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
 use crate::diagnostics_unix::{FILLER, start_stuck};
-use crate::harness::terminal::read_until;
-use crate::harness::{EXE, copy, file, folder_with, wait_with_patience};
+use crate::harness::terminal::{read_until, until};
+use crate::harness::{EXE, copy, file, folder_with, insist, wait_with_patience};
 use rustix::fs::OFlags;
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
@@ -114,6 +114,36 @@ fn a_report_that_nobody_takes_of_standard_error_is_waited_for_once() {
     drop(reader);
     assert!(waited < 2 * STUCK_AFTER, "{waited:?}");
     assert!(fs::read(&target).unwrap() == bytes);
+}
+
+/// As it ends a copy. Who takes a byte now and then would hold it for ever.
+#[test]
+fn a_second_request_ends_a_run_whose_report_nobody_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let reader = open_full(&fifo(folder.path(), "full"));
+    let line = "exec \"$W\" run --report json --report-to full -- sh -c 'echo >begun'";
+    let mut child = start(folder.path(), line);
+    let begun = folder.path().join("begun");
+    until("the command", || begun.exists());
+    assert_eq!(insist(&mut child).code(), Some(143));
+    drop(reader);
+}
+
+/// Somebody has that already. Nobody takes what is said beside it, and a second signal ends the wait for that.
+#[test]
+fn who_is_ended_at_once_ends_with_what_the_report_has_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let account = folder.path().join("account");
+    let report_to = ["--report", "json", "--report-to", account.to_str().unwrap()];
+    let ends = ["exec:sh -c 'exit 3'", "-"];
+    let (mut child, reader) = start_stuck(&[&["copy"][..], &report_to, &ends].concat());
+    let report = || fs::read_to_string(&account).unwrap_or_default();
+    until("the report", || report().ends_with('\n'));
+    let code = insist(&mut child).code();
+    drop(reader);
+    let report: Value = serde_json::from_str(&report()).unwrap();
+    assert_eq!(report["exit_code"], 8, "{report}");
+    assert_eq!(code, Some(8));
 }
 
 #[test]

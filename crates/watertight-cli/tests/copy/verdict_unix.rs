@@ -3,7 +3,9 @@
 //! The consumer is the most ordinary one: `cat >part && mv part final`. It commits if and only if it sees a clean end.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use crate::harness::{EXE, Run, copy, file, folder_with, is_installed, is_running};
+use crate::harness::{
+    EXE, Run, copy, file, folder_with, insist, is_installed, is_running, send_at_once,
+};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -439,16 +441,34 @@ fn a_second_signal_ends_the_program_at_once() {
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
     assert_eq!(line, "x\n");
-    // Two different signals: two equal ones could become one on the way.
     signal(&child, "-INT");
-    signal(&child, "-TERM");
-    // Threads may take them in either order.
-    let code = child.wait().unwrap().code().unwrap();
-    assert!([130, 143].contains(&code), "{code}");
+    assert_eq!(insist(&mut child).code(), Some(143));
     for name in ["source", "destination"] {
         let pid = std::fs::read_to_string(folder.path().join(name)).unwrap();
         assert!(!is_running(pid.trim()), "the {name}'s command lives on");
     }
+}
+
+/// A terminal that is closed sends the one, and whoever supervises its session the other: the command has its grace.
+#[test]
+fn a_hang_up_and_a_supervisors_signal_at_once_are_one_request_to_a_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let saves = "exec:sh -c \"exec 2>/dev/null; trap 'sleep 0.3; echo done >saved; exit' TERM; \
+                 echo x; while :; do sleep 0.05; done\"";
+    let mut child = copy([saves, "-"])
+        .current_dir(folder.path())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "x\n");
+    send_at_once(&child, &["-HUP", "-TERM"]);
+    let run = Run::of(child.wait_with_output().unwrap());
+    assert!([129, 143].contains(&run.code), "{}", run.stderr);
+    assert_eq!(run.report["ending"], "interrupted", "{}", run.stderr);
+    let saved = std::fs::read_to_string(folder.path().join("saved"));
+    assert_eq!(saved.unwrap(), "done\n");
 }
 
 /// The report that it had no time for leaves no file behind. One that was there before is not the program's to remove.
@@ -470,17 +490,8 @@ fn a_second_signal_leaves_no_empty_report() {
         out.read_line(&mut line).unwrap();
         assert_eq!(line, "x\n");
         assert!(account.exists());
-        // Neither is heard before both are there.
-        signal(&child, "-STOP");
-        let stat = format!("/proc/{}/stat", child.id());
-        while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
-            std::thread::yield_now();
-        }
-        for name in ["-INT", "-TERM", "-CONT"] {
-            signal(&child, name);
-        }
-        let code = child.wait().unwrap().code().unwrap();
-        assert!([130, 143].contains(&code), "{code}");
+        signal(&child, "-INT");
+        assert_eq!(insist(&mut child).code(), Some(143));
         let left = std::fs::read_to_string(&account).ok();
         assert_eq!(left.as_deref(), was_there.then_some(""));
     }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers are only called by tests")]
 
 use crate::harness::terminal::until;
-use crate::harness::{Run, copy, is_installed, is_running};
+use crate::harness::{Run, copy, insist, is_installed, is_running};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -19,8 +19,8 @@ struct WayOut {
     /// What that command does then.
     goes_on: &'static str,
     destination: &'static str,
+    /// The second one is repeated until it is heard as a request of its own.
     signals: &'static [&'static str],
-    /// Of two signals either may be heard first.
     codes: &'static [i32],
 }
 
@@ -50,9 +50,8 @@ const WAYS_OUT: [WayOut; 11] = [
         ..PLAIN
     },
     WayOut {
-        // Nobody has time to act on the first one.
-        signals: &["-STOP", "-INT", "-TERM", "-CONT"],
-        codes: &[130, 143],
+        signals: &["-INT", "-TERM"],
+        codes: &[143],
         ..PLAIN
     },
     WayOut {
@@ -136,6 +135,9 @@ fn ends_the_worker(
 ) -> bool {
     let mut child = command.current_dir(folder).spawn().unwrap();
     let reader = send(signals, &mut child);
+    if signals.len() > 1 {
+        insist(&mut child);
+    }
     let run = Run::of(child.wait_with_output().unwrap());
     drop(reader);
     let way = format!("{way} {signals:?}");
@@ -163,11 +165,6 @@ fn send(signals: &[&str], child: &mut Child) -> Option<BufReader<ChildStdout>> {
         let pid = child.id().to_string();
         let sent = Command::new("kill").args([*signal, &pid]).status().unwrap();
         assert!(sent.success());
-        let is_stop = *signal == "-STOP";
-        let stat = format!("/proc/{pid}/stat");
-        until("the stop", || {
-            !is_stop || fs::read_to_string(&stat).unwrap().contains(") T ")
-        });
     }
     Some(stdout)
 }
@@ -212,9 +209,8 @@ const WAYS_OUT_OF_DESTINATION: [WayOutOfDestination; 10] = [
         ..SILENT
     },
     WayOutOfDestination {
-        // Nobody has time to act on the first one.
-        signals: &["-STOP", "-INT", "-TERM", "-CONT"],
-        codes: &[130, 143],
+        signals: &["-INT", "-TERM"],
+        codes: &[143],
         ..SILENT
     },
     WayOutOfDestination {

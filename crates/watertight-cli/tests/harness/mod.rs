@@ -238,6 +238,42 @@ pub(crate) fn wait_with_patience(child: &mut std::process::Child) -> std::proces
     }
 }
 
+/// Sends it these signals, and lets it hear none of them before all are there.
+#[cfg(target_os = "linux")]
+pub(crate) fn send_at_once(child: &std::process::Child, signals: &[&str]) {
+    let pid = child.id().to_string();
+    let send = |signal: &str| {
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+    };
+    send("-STOP");
+    let stat = format!("/proc/{pid}/stat");
+    terminal::until("the stop", || {
+        std::fs::read_to_string(&stat).unwrap().contains(") T ")
+    });
+    signals.iter().for_each(|signal| send(signal));
+    send("-CONT");
+}
+
+/// Asks it to end again and again, until it has ended. What comes at once with a request is a part of it: another one is heard later.
+#[cfg(unix)]
+pub(crate) fn insist(child: &mut std::process::Child) -> std::process::ExitStatus {
+    let begun = std::time::Instant::now();
+    let pid = child.id().to_string();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if begun.elapsed() >= std::time::Duration::from_secs(60) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it hangs");
+        }
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
 /// `watertight copy --report json` in this folder, as a user who may do there what everybody may. None: that cannot be had, and the reason
 /// is told.
 #[cfg(target_os = "linux")]

@@ -2,9 +2,9 @@
 //! out-of-memory killer.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
-use crate::harness::{EXE, is_running};
+use crate::harness::{EXE, is_running, send_at_once};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -110,6 +110,28 @@ fn a_signal_to_us_leaves_those_who_are_no_part_of_the_run() {
     assert_eq!(report["ending"], "interrupted");
     assert_eq!(report["code"], 3, "{report}");
     assert_left(&report);
+}
+
+/// A terminal that is closed sends the one, and whoever supervises its session the other: the command has its grace.
+#[test]
+fn a_hang_up_and_a_supervisors_signal_at_once_are_one_request_to_a_run() {
+    let script = "exec 2>/dev/null; trap 'sleep 0.3; echo saved; exit' TERM; echo ready; \
+                  while :; do sleep 0.05; done";
+    let options = ["--grace", "60s", "--report", "json"];
+    let mut child = run(&options, script).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut said = String::new();
+    out.read_line(&mut said).unwrap();
+    assert_eq!(said, "ready\n");
+    send_at_once(&child, &["-HUP", "-TERM"]);
+    out.read_to_string(&mut said).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let report = report(&output);
+    assert_eq!(said, "ready\nsaved\n", "{report}");
+    assert_eq!(report["ending"], "interrupted", "{report}");
+    let code = output.status.code().unwrap();
+    assert!([129, 143].contains(&code), "{report}");
+    assert_eq!(report["exit_code"], code, "{report}");
 }
 
 #[test]
