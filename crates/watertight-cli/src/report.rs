@@ -247,8 +247,9 @@ impl Report {
 
     fn headline(&self) -> String {
         let (seconds, code) = (self.elapsed_seconds, self.exit_code);
-        // That one says it itself.
-        let meaning = meaning(code).filter(|_| self.ending != CopyEnding::NotResumed);
+        // Those say it themselves: a signal's code is 128 and its number.
+        let is_said = self.ending == CopyEnding::NotResumed || self.signal.is_some();
+        let meaning = meaning(code).filter(|_| !is_said);
         let meaning = meaning.map_or(String::new(), |meaning| format!(": {meaning}"));
         format!(
             "{} after {seconds:.3} s; exit code {code}{meaning}",
@@ -563,7 +564,7 @@ fn exit_code(report: &Report) -> u8 {
 /// An exit code in a few words, for the text report. 0 needs none.
 fn meaning(code: u8) -> Option<&'static str> {
     Some(match code {
-        0 | 129 | 130 | 131 | 143 => return None,
+        0 => return None,
         3 => "an address could not be opened",
         4 => "the source failed",
         5 => "bytes are missing at a destination",

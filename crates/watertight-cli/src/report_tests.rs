@@ -90,6 +90,17 @@ fn zero_only_if_everything_went_well() {
 }
 
 #[test]
+fn a_signals_exit_code_says_which_it_was() {
+    for signal in [1, 15, 27, 64] {
+        let mut report = finished();
+        report.signal = Some(signal);
+        let text = report.conclude().to_text();
+        let end = format!("; exit code {}", 128 + signal);
+        assert!(text.lines().next().unwrap().ends_with(&end), "{text}");
+    }
+}
+
+#[test]
 fn a_limit_that_was_reached_is_as_good_as_the_end() {
     let limited = |report: &mut Report| {
         report.sources[0].ended = false;
