@@ -77,6 +77,8 @@ fn options() -> OpenOptions {
 /// Opens what is there, without waiting for anybody. Not truncated yet: it may turn out to be an end of the copy. None: it is to be made, or
 /// `make` says what is wrong.
 pub(crate) fn open_existing(path: &Path, claimed: &Claimed) -> Option<ReportFile> {
+    // A file system may hang with it.
+    platform::let_requests_end_us();
     if let Some(number) = platform::own_descriptor(path) {
         let inherited = claimed.copy_to_write(number).ok()?;
         // Opened by its name, a file would be written at its beginning.

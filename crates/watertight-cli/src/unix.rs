@@ -10,7 +10,9 @@ pub(crate) use crate::unix_files::{
     sync_folder, sync_renamed, take_over,
 };
 pub(crate) use crate::unix_outlook::{TELLS_ENDS, await_end, is_null, outlook, takes_an_end};
-pub(crate) use crate::unix_signals::{KeptSignals, watch_children, watch_signals};
+pub(crate) use crate::unix_signals::{
+    KeptSignals, let_requests_end_us, watch_children, watch_signals,
+};
 pub(crate) use crate::unix_stderr::{
     PIECE_BYTES_MAX, unread_of, unread_of_stderr, write_stderr, write_stderr_at_once, write_within,
 };

@@ -32,6 +32,9 @@ pub(crate) const AT_ONCE: Timespec = Timespec {
 /// The signals that are there to ask a program to end.
 const ASKING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
+/// `si_code` of a signal that a process has sent (Linux: SI_USER). It stands for that of the signals that are only noted: no key sends those.
+const SENT: i32 = 0;
+
 /// The signals that are heard. What was ignored when the program was started (by `nohup`, or for a job in the background) is not among them,
 /// and stays ignored.
 struct HeardSignals {
@@ -59,11 +62,15 @@ impl HeardSignals {
         [&self.asking[..], &self.ending[..]].concat()
     }
 
+    /// Those with which somebody asks us for something.
+    fn asked_for(&self) -> Vec<i32> {
+        [&self.asking[..], &self.account[..]].concat()
+    }
+
     /// The calling thread hears whoever asks us for something, although those signals were blocked when we were started. The others stay blocked
     /// then, and end nobody.
     fn unblock(&self) {
-        watertight::unblock_signals(&self.asking);
-        watertight::unblock_signals(&self.account);
+        watertight::unblock_signals(&self.asked_for());
     }
 }
 
@@ -171,6 +178,17 @@ impl KeptSignals {
     }
 }
 
+/// Who asks us to end before anybody hears that ends us, although those signals were blocked when we were started: we may be about to wait for a file
+/// system that hangs. Children have the mask of the start, whatever this thread has.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+pub(crate) fn let_requests_end_us() {
+    watertight::unblock_signals(&ASKING);
+}
+
+/// Children have the mask of whoever starts them here: it stays as it is.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+pub(crate) fn let_requests_end_us() {}
+
 /// From now on `hear` is called with each signal that would end us.
 pub(crate) fn watch_signals(hear: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
     let heard = HeardSignals::new(&[]);
@@ -207,15 +225,16 @@ fn unblock_here(_: &HeardSignals) {}
 /// The ends of children are among them, whether they were ignored or not: where whoever starts us has them ignored, the system keeps
 /// no status of a child's.
 fn delivery(heard: &HeardSignals) -> io::Result<Delivery> {
-    let asked_for = heard.asking.iter().chain(&heard.account).copied();
-    let signals = asked_for.chain([SIGCHLD]);
+    let asked_for = heard.asked_for();
     let (read, write) = UnixStream::pair()?;
-    let delivery = SignalDelivery::with_pipe(read, write, WithRawSiginfo, signals)?;
-    let handle = delivery.handle();
-    for signal in &heard.ending {
-        // One that cannot be set here (valgrind keeps one for itself) ends us, as it ends everybody.
-        let _ = handle.add_signal(*signal);
-    }
+    let wake = write.try_clone()?;
+    // signal-hook sets its handler before the handler knows what to do, and what came in between would be lost.
+    let delivery = watertight::without_signals(&asked_for, || {
+        let signals = asked_for.iter().copied().chain([SIGCHLD]);
+        SignalDelivery::with_pipe(read, write, WithRawSiginfo, signals)
+    })?;
+    // They are many, and of them nobody asks who has sent them. signal-hook would make a new list of all its handlers for each.
+    watertight::note_signals(&heard.ending, wake)?;
     Ok(delivery)
 }
 
@@ -240,6 +259,7 @@ fn spawn(
     while let PollResult::Signal(info) = signals.poll_signal(&mut look) {
         tell(info.si_signo, info.si_code);
     }
+    watertight::take_noted_signals().for_each(|number| tell(number, SENT));
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
@@ -251,6 +271,7 @@ fn spawn(
                     // Nobody closes it, and nothing keeps a socket of our own from being read.
                     PollResult::Closed | PollResult::Err(_) => return,
                 }
+                watertight::take_noted_signals().for_each(|number| tell(number, SENT));
             }
         })?;
     Ok(())
@@ -265,9 +286,13 @@ fn look(stream: &mut UnixStream) -> io::Result<bool> {
     }
 }
 
-/// read: until a signal has come. Whether one has.
+/// read: until a signal has come. Whether it may be one of the iterator's, and none is noted that is to be taken.
 fn wait(stream: &mut UnixStream) -> io::Result<bool> {
     loop {
+        // The iterator may have emptied the stream just now, without one of its own.
+        if watertight::is_any_signal_noted() {
+            return Ok(false);
+        }
         match stream.read(&mut [0]) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             answer => return answer.map(|bytes| bytes > 0),

@@ -379,6 +379,9 @@ impl KeptSignals {
     }
 }
 
+/// They do in any case: nobody can block them.
+pub(crate) fn let_requests_end_us() {}
+
 /// From now on `hear` is called at Ctrl-C and Ctrl-Break. There are no others.
 pub(crate) fn watch_signals(mut hear: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
     let signal = Signal {

@@ -78,7 +78,8 @@ pub use windows::{
 #[cfg(unix)]
 pub use unix::{
     Cgroup, Descriptors, Prepared, WriteSignalsHeld, block_device_bytes, ending_signals,
-    is_signal_ignored, look_at, own_group, quiet_thread, unblock_signals, was_closed_at_start,
+    is_any_signal_noted, is_signal_ignored, look_at, note_signals, own_group, quiet_thread,
+    take_noted_signals, unblock_signals, was_closed_at_start, without_signals,
 };
 /// For the models of `watertight`, and nobody else.
 #[cfg(unix)]

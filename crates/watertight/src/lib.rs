@@ -133,7 +133,10 @@ pub use watertight_os::{block_device_bytes, fault, is_signal_ignored, orphans};
 pub use watertight_os::{block_signals, has_position, may_share_position};
 #[cfg(unix)]
 #[doc(hidden)]
-pub use watertight_os::{ending_signals, look_at, own_group, unblock_signals, was_closed_at_start};
+pub use watertight_os::{
+    ending_signals, is_any_signal_noted, look_at, note_signals, own_group, take_noted_signals,
+    unblock_signals, was_closed_at_start, without_signals,
+};
 #[cfg(windows)]
 #[doc(hidden)]
 pub use watertight_os::{file_security, has_extended_attributes, has_further_streams};

@@ -276,13 +276,13 @@ fn stop(child: &Child) {
 /// The handler of a signal runs when the call is over that saw the end.
 #[test]
 fn a_signal_just_before_the_end_is_no_end() {
-    for _ in 0..10 {
+    for (signal, code) in [("TERM", 143), ("PROF", 155)].repeat(10) {
         let mut child = silent(&mut copy(["-", "-"]));
         stop(&child);
-        send(&child, "TERM");
+        send(&child, signal);
         drop(child.stdin.take());
         send(&child, "CONT");
-        let run = Run::of(child.wait_with_output().unwrap()).expect(143);
+        let run = Run::of(child.wait_with_output().unwrap()).expect(code);
         assert_eq!(run.report["ending"], "interrupted");
     }
 }

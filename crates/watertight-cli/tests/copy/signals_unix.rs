@@ -3,7 +3,7 @@
 
 use crate::harness::terminal::until;
 use crate::harness::{
-    Run, SAY_BLOCKED, blocked, copy, ending_signals, mask, partial, spawn_with_blocked,
+    Run, SAY_BLOCKED, blocked, copy, ending_signals, mask, partial, spawn_with_blocked, strace,
     wait_with_patience,
 };
 use std::fs;
@@ -81,4 +81,49 @@ fn a_copy_that_is_started_with_signals_blocked_hears_that_it_is_to_end() {
     assert_cut(folder.path(), &run, TERM);
     let found = blocked(&fs::read_to_string(folder.path().join("mask")).unwrap());
     assert_eq!(found & mask(&signals), mask(&signals));
+}
+
+/// It comes with the call that sets its handler.
+#[test]
+fn a_signal_that_comes_while_its_handler_is_set_is_heard() {
+    if watertight::is_signal_ignored(TERM) {
+        println!("skipped: SIGTERM is ignored here");
+        return;
+    }
+    if !strace::may_trace() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let run = |faults: &[&str]| {
+        let mut command = strace::copy(&log, "rt_sigaction", faults, &[]);
+        Run::of(command.args(["-", "-"]).output().unwrap())
+    };
+    run(&[]).expect(0);
+    let seen = fs::read_to_string(&log).unwrap();
+    let mut calls = seen.lines().filter(|line| line.contains("rt_sigaction("));
+    let is_set = |line: &str| line.contains("rt_sigaction(SIGTERM, {");
+    let when = calls.position(is_set).unwrap() + 1;
+    let with_it = format!("rt_sigaction:signal=TERM:when={when}");
+    let run = run(&[with_it.as_str()]).expect(143);
+    assert_eq!(run.report["ending"], "interrupted");
+}
+
+/// A file system may hang then, and the signals may have been blocked when the program was started.
+#[test]
+fn who_asks_is_heard_before_the_reports_file_is_opened() {
+    if !strace::may_trace() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    fs::write(folder.path().join("account"), "").unwrap();
+    let mut command = strace::copy(&log, "rt_sigprocmask,?open,openat", &[], &[]);
+    command.current_dir(&folder);
+    let output = command.args(["--report-to", "account", "-", "-"]).output();
+    assert_eq!(output.unwrap().status.code(), Some(0));
+    let seen = fs::read_to_string(&log).unwrap();
+    let place = |text: &str| seen.find(text).unwrap_or_else(|| panic!("{text}: {seen}"));
+    let opened = place("\"account\"");
+    assert!(place("SIG_UNBLOCK, [HUP INT QUIT TERM]") < opened, "{seen}");
 }

@@ -1,9 +1,25 @@
 //! What a program has to hear, so that it is not ended alone, and that a thread of it can. What is done about a signal is the program's.
 
 use super::facts::disposition;
-use super::sigpipe::{OF_THE_THREAD, OF_WRITES, set_of};
+use super::sigpipe::{OF_THE_THREAD, OF_WRITES, block, restore, set_of};
 #[cfg(any(target_os = "android", target_os = "linux"))]
 use super::start::SIGNALS;
+use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+// Where the C library keeps the errno of the thread that asks.
+#[cfg(any(target_os = "illumos", target_os = "solaris"))]
+use libc::___errno as errno_place;
+#[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
+use libc::__errno as errno_place;
+#[cfg(any(target_os = "dragonfly", target_os = "linux"))]
+use libc::__errno_location as errno_place;
+#[cfg(any(target_os = "freebsd", target_vendor = "apple"))]
+use libc::__error as errno_place;
 
 /// The signals that all of these systems have. (FreeBSD and NetBSD have more of them, which nobody here has tried.)
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
@@ -48,6 +64,95 @@ fn is_ending(signal: libc::c_int) -> bool {
     let is_left_out = left_out.iter().any(|some| some.contains(&signal));
     // Of what the C library keeps for itself it tells nothing, and it can be set by nobody.
     !is_left_out && disposition(signal) == Some(libc::SIG_DFL)
+}
+
+/// The signals that have come and were not taken since: a bit for each, the first signal's the lowest.
+static COME: AtomicU64 = AtomicU64::new(0);
+
+/// Gets a byte for each signal that is noted. Nobody closes it: a handler may run at any time.
+static WAKE: OnceLock<UnixStream> = OnceLock::new();
+
+/// sigaction: from now on these signals end nobody. Each is noted when it comes ([`take_noted_signals`]), and `wake` gets a byte, if it has room.
+/// A signal that the system lets nobody set (valgrind keeps one for itself) stays as it is. This is for the whole process, and once: it cannot be
+/// taken back. A program that closes the other side of `wake` has to ignore SIGPIPE, as Rust's programs do.
+///
+/// # Errors
+///
+/// [`ErrorKind::AlreadyExists`]: it was called before.
+pub fn note_signals(signals: &[i32], wake: UnixStream) -> io::Result<()> {
+    if WAKE.set(wake).is_err() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    // SAFETY: it is a record of integers and of an address that may be missing: zeros are a value of it.
+    let mut action = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
+    action.sa_sigaction = note as *const () as libc::sighandler_t;
+    action.sa_flags = libc::SA_RESTART;
+    action.sa_mask = set_of(&[]);
+    for signal in signals {
+        // SAFETY: `action` is ours and only read until the call returns. Its handler takes a number, as one does without SA_SIGINFO, is there for
+        // good, and does nothing that is not async-signal-safe.
+        unsafe { libc::sigaction(*signal, &raw const action, std::ptr::null_mut()) };
+    }
+    Ok(())
+}
+
+/// The handler. It runs in the middle of whatever its thread does: it takes no lock, allocates nothing, makes one call that is async-signal-safe,
+/// and leaves errno as it was.
+extern "C" fn note(signal: libc::c_int) {
+    // First: whoever is woken looks here.
+    COME.fetch_or(bit_of(signal), Ordering::SeqCst);
+    let Some(wake) = WAKE.get() else { return };
+    // SAFETY: it takes nothing, and says where this thread's errno is.
+    let errno = unsafe { errno_place() };
+    // SAFETY: it is this thread's, which nobody else reads or writes, and is there as long as the thread.
+    let before = unsafe { *errno };
+    // SAFETY: the descriptor is open for good, and the byte is a constant; the call reads it and keeps no reference. If there is no room, there are
+    // bytes that wake whoever reads.
+    unsafe {
+        libc::send(
+            wake.as_raw_fd(),
+            c"x".as_ptr().cast(),
+            1,
+            libc::MSG_DONTWAIT,
+        )
+    };
+    // SAFETY: as for the read of it.
+    unsafe { *errno = before };
+}
+
+/// Whether a signal was noted that nobody has taken.
+#[must_use]
+pub fn is_any_signal_noted() -> bool {
+    COME.load(Ordering::SeqCst) != 0
+}
+
+/// The signals that were noted since they were taken last, each once.
+pub fn take_noted_signals() -> impl Iterator<Item = i32> {
+    let come = COME.swap(0, Ordering::SeqCst);
+    SIGNALS.filter(move |signal| come & bit_of(*signal) != 0)
+}
+
+const fn bit_of(signal: libc::c_int) -> u64 {
+    1 << (signal - 1)
+}
+
+/// pthread_sigmask: makes the call while this thread takes none of these signals. Those that come meanwhile are taken behind it.
+pub fn without_signals<T>(signals: &[i32], call: impl FnOnce() -> T) -> T {
+    let _held = Held {
+        before: block(signals),
+    };
+    call()
+}
+
+/// The thread's mask is as it was when this is dropped.
+struct Held {
+    before: libc::sigset_t,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        restore(&self.before);
+    }
 }
 
 /// pthread_sigmask: the calling thread can hear these signals from now on, also those that this process was started with blocked. So can the

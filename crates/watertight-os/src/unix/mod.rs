@@ -61,7 +61,10 @@ pub use facts::{block_device_bytes, is_signal_ignored, look_at};
 #[cfg(feature = "fault")]
 pub use fork::{end_of_a_test, fork_for_a_test};
 pub use handle::Handle;
-pub use hearing::{ending_signals, unblock_signals};
+pub use hearing::{
+    ending_signals, is_any_signal_noted, note_signals, take_noted_signals, unblock_signals,
+    without_signals,
+};
 pub use inherited::{inherited, was_closed_at_start};
 pub use pipe::{duplicate, output_pipe, plain_pipe};
 pub use poller::Native;

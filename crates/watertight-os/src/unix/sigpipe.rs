@@ -147,7 +147,7 @@ impl Drop for WriteSignalsHeld {
 }
 
 /// Blocks signals in this thread. What was blocked before.
-fn block(signals: &[libc::c_int]) -> libc::sigset_t {
+pub(super) fn block(signals: &[libc::c_int]) -> libc::sigset_t {
     let set = set_of(signals);
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `set` is initialised, `before` is ours to be filled; both live on this stack until the end of the function.
@@ -169,7 +169,8 @@ fn take_out(signal: libc::c_int) {
     unsafe { libc::sigwait(&raw const only, &raw mut number) };
 }
 
-fn restore(mask: &libc::sigset_t) {
+/// This thread blocks what is in the mask, and nothing else.
+pub(super) fn restore(mask: &libc::sigset_t) {
     let mask = std::ptr::from_ref(mask);
     // SAFETY: the mask is filled and borrowed until the call, which only reads it, returns.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, std::ptr::null_mut()) };

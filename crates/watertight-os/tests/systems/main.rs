@@ -11,6 +11,8 @@ mod unix_backend;
 #[cfg(unix)]
 mod unix_children;
 #[cfg(target_os = "linux")]
+mod unix_hearing;
+#[cfg(target_os = "linux")]
 mod unix_new_child;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 mod unix_positions;
