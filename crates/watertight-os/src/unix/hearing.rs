@@ -102,7 +102,8 @@ extern "C" fn note(signal: libc::c_int) {
     // First: whoever is woken looks here.
     COME.fetch_or(bit_of(signal), Ordering::SeqCst);
     let Some(wake) = WAKE.get() else { return };
-    // SAFETY: it takes nothing, and says where this thread's errno is.
+    // SAFETY: it takes no memory. What it says is where the C library has this thread's errno, which is no other thread's and is there until the
+    // thread ends.
     let errno = unsafe { errno_place() };
     // SAFETY: it is this thread's, which nobody else reads or writes, and is there as long as the thread.
     let before = unsafe { *errno };
