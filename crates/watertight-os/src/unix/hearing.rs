@@ -117,7 +117,7 @@ extern "C" fn note(signal: libc::c_int) {
             libc::MSG_DONTWAIT,
         )
     };
-    // SAFETY: as for the read of it.
+    // SAFETY: as above, for the read of it: it is this thread's own, and the thread is here.
     unsafe { *errno = before };
 }
 
