@@ -149,15 +149,12 @@ impl KeptSignals {
         }
     }
 
-    /// Starts the thread, once: `hear` is called with what was kept, and from now on with each signal. Before any other thread is started:
-    /// none of those has a signal at which we end.
+    /// Starts the thread, once: `hear` is called with what was kept, and from now on with each signal. Before any other thread is started.
     pub(crate) fn begin(&mut self) -> io::Result<()> {
         let Some(kept) = self.kept.take() else {
             return Ok(());
         };
-        let requests = kept.heard.requests();
         spawn(kept.delivery, kept.heard, kept.hear)?;
-        block_signals(&requests);
         self.only_keep();
         Ok(())
     }
@@ -189,7 +186,7 @@ pub(crate) fn let_requests_end_us() {
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 pub(crate) fn let_requests_end_us() {}
 
-/// From now on `hear` is called with each signal that would end us.
+/// From now on `hear` is called with each signal that would end us. Before any other thread is started.
 pub(crate) fn watch_signals(hear: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
     let heard = HeardSignals::new(&[]);
     spawn(delivery(&heard)?, heard, hear)
@@ -238,12 +235,14 @@ fn delivery(heard: &HeardSignals) -> io::Result<Delivery> {
     Ok(delivery)
 }
 
-/// Starts the thread that hears them. What has come by now is heard before that: nothing that happens from here on comes before it.
+/// Starts the thread that hears them. What has come by now is heard before that: nothing that happens from here on comes before it. The calling
+/// thread, and those that it starts from now on, leave to that thread the signals at which we end.
 fn spawn(
     delivery: Delivery,
     heard: HeardSignals,
     mut hear: impl FnMut(Signal) + Send + 'static,
 ) -> io::Result<()> {
+    let requests = heard.requests();
     let keyboard = Keyboard::new();
     let mut tell = move |number: i32, code: i32| {
         if number != SIGCHLD {
@@ -274,14 +273,15 @@ fn spawn(
                 watertight::take_noted_signals().for_each(|number| tell(number, SENT));
             }
         })?;
+    block_signals(&requests);
     Ok(())
 }
 
-/// poll, read: whether a signal has come by now.
+/// poll, read: whether a signal has come by now. It may be one of the iterator's, whatever else is noted.
 fn look(stream: &mut UnixStream) -> io::Result<bool> {
     let ready = poll(&mut [PollFd::new(&*stream, PollFlags::IN)], Some(&AT_ONCE));
     match ready {
-        Ok(1..) => wait(stream),
+        Ok(1..) => stream.read(&mut [0]).map(|bytes| bytes > 0),
         Ok(0) | Err(_) => Ok(false),
     }
 }

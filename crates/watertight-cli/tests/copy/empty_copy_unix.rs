@@ -287,6 +287,20 @@ fn a_signal_just_before_the_end_is_no_end() {
     }
 }
 
+/// Who asks is heard first, whatever else was kept: left to the thread, it could be heard so much later that it would be a second request.
+#[test]
+fn who_asks_is_heard_before_a_timer_that_was_kept_with_it() {
+    let mut child = silent(&mut copy(["-", "-"]));
+    let stdin = child.stdin.take();
+    stop(&child);
+    for signal in ["ALRM", "TERM", "CONT"] {
+        send(&child, signal);
+    }
+    let code = wait_with_patience(&mut child).code();
+    drop(stdin);
+    assert_eq!(code, Some(143));
+}
+
 /// As a terminal that is closed and whoever supervises its session send them: one request, which is heard, whether the report's file was there or
 /// was made.
 #[test]

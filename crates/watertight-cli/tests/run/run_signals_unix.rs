@@ -92,6 +92,27 @@ fn a_run_that_is_started_with_signals_blocked_hears_that_it_is_to_end() {
     assert_eq!(found & mask(&signals), mask(&signals));
 }
 
+/// The system would give a signal to a thread that is inside a call which no signal ends, as the write of a report may be. The command has the
+/// mask of our start.
+#[test]
+fn signals_that_end_a_run_are_left_to_the_thread_that_hears_them() {
+    let blocked_by = |path: &str| blocked(&fs::read_to_string(path).unwrap());
+    let ending = mask(&ending_signals());
+    if blocked_by("/proc/thread-self/status") & ending != 0 {
+        println!("skipped: some of the signals are blocked here");
+        return;
+    }
+    let script = format!("{SAY_BLOCKED}; exec cat >/dev/null");
+    let mut child = run(&[], &script).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let in_command = blocked(&line(&mut out));
+    let main = blocked_by(&format!("/proc/{0}/task/{0}/status", child.id()));
+    drop(child.stdin.take());
+    assert_eq!(wait_with_patience(&mut child).code(), Some(0));
+    assert_eq!(main & ending, ending);
+    assert_eq!(in_command & ending, 0);
+}
+
 /// The orphan's number goes through our hands, so that we wait for the command by then; and that goes on until its input ends.
 #[test]
 fn an_orphan_is_reaped_although_the_ends_of_children_were_blocked_at_the_start() {
