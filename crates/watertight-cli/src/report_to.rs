@@ -30,7 +30,7 @@ enum Stage {
     Made(#[allow(dead_code, reason = "it is there to be dropped")] Created),
     /// There is none, or it was there before.
     Nothing,
-    /// It is being written.
+    /// The report is being written, or handed over to who says it.
     Saving,
 }
 
@@ -254,9 +254,9 @@ pub(crate) fn is_due() -> bool {
     REPORT.lock().is_due
 }
 
-/// The report is said on standard error, and tells this exit code. Waits for ever as [`begin`] does.
-pub(crate) fn note_said(code: i32) {
-    REPORT.begun().told = Some(code);
+/// Has the report said on standard error, which tells this exit code. Does not come back if the program is ending at once.
+pub(crate) fn say(code: i32, say: impl FnOnce()) {
+    REPORT.say(code, say);
 }
 
 /// The exit code that the report has told, if somebody has it.
@@ -304,7 +304,14 @@ impl Guard {
         saved
     }
 
-    /// From here on the file is being written. The stage before that: what we made goes if it stays empty.
+    /// It has told its exit code once it is handed over, and not before: who ends the program at once could do so without it.
+    fn say(&self, code: i32, say: impl FnOnce()) {
+        let before = self.begin_saving();
+        say();
+        self.end_saving(before, Some(code));
+    }
+
+    /// From here on the report is being written, or said. The stage before that: what we made goes if it stays empty.
     fn begin_saving(&self) -> Stage {
         std::mem::replace(&mut self.begun().stage, Stage::Saving)
     }
@@ -386,6 +393,19 @@ mod tests {
         guard.release();
         guard.leave(Duration::ZERO);
         assert_eq!(fs::read(&path).unwrap(), b"saved");
+    }
+
+    #[test]
+    fn a_report_has_told_its_code_once_it_is_said() {
+        let guard = Guard::new();
+        guard.say(CODE, || {
+            let state = guard.lock();
+            assert_eq!(state.told, None);
+            assert!(matches!(state.stage, Stage::Saving));
+        });
+        let state = guard.lock();
+        assert_eq!(state.told, Some(CODE));
+        assert!(matches!(state.stage, Stage::Nothing));
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
         Ok(made) => made.unzip(),
         Err(error) => {
             tell(&cannot_save(flags, &error));
+            hear_while_said(&mut signals);
             return OTHER;
         }
     };
@@ -76,9 +77,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
                 hear_at_last(&mut signals);
             }
             let code = deliver(flags, &report.conclude(), report_file);
-            if diagnostics::is_anything_waiting() {
-                hear_at_last(&mut signals);
-            }
+            hear_while_said(&mut signals);
             // A report that could not be saved is no success either, nor is one that standard error did not take (`main.rs`).
             let is_success = code == 0 && diagnostics::finish();
             if let Some(mut left_behind) = left_behind.filter(|_| !is_success) {
@@ -88,9 +87,7 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
         }
         Err(error) => cannot_begin(&error),
     };
-    if diagnostics::is_anything_waiting() {
-        hear_at_last(&mut signals);
-    }
+    hear_while_said(&mut signals);
     code
 }
 
@@ -98,6 +95,13 @@ pub(crate) fn copy(flags: &CopyFlags, leave: fn(i32)) -> u8 {
 /// it that is another one than the first.
 fn hear_at_last(signals: &mut KeptSignals) {
     let _ = signals.begin();
+}
+
+/// Likewise, if something of what was said waits to be taken.
+fn hear_while_said(signals: &mut KeptSignals) {
+    if diagnostics::is_anything_waiting() {
+        hear_at_last(signals);
+    }
 }
 
 fn cannot_begin(error: &io::Error) -> u8 {
@@ -451,13 +455,15 @@ fn deliver(flags: &CopyFlags, report: &Report, file: Option<ReportFile>) -> u8 {
         (Err(error), _) => Err(error.into()),
         (Ok(Some(text)), Some(file)) => file.save(&text, code),
         (Ok(Some(text)), None) => {
-            report_to::note_said(code);
             // Whether it gets through is known at the end of the program (`main.rs`).
-            if flags.report.is_some() || flags.hash.is_some() {
-                diagnostics::print_asked(&text);
-            } else {
-                diagnostics::print(&text);
-            }
+            let is_asked_for = flags.report.is_some() || flags.hash.is_some();
+            report_to::say(code, || {
+                if is_asked_for {
+                    diagnostics::print_asked(&text);
+                } else {
+                    diagnostics::print(&text);
+                }
+            });
             Ok(())
         }
         (Ok(None), _) => Ok(()),

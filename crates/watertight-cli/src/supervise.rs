@@ -70,7 +70,11 @@ pub(crate) fn run(flags: &RunFlags, leave: fn(i32)) -> i32 {
     // The second goes at the end: a report's file that we made and that nothing was written to is not left behind.
     let (made, _guard) = match made_at.map(report_to::make).transpose() {
         Ok(made) => made.unzip(),
-        Err(error) => return cannot_save(flags, &error),
+        Err(error) => {
+            // Nothing but these words is left: a second request ends the wait for who takes them.
+            report_to::begin();
+            return cannot_save(flags, &error);
+        }
     };
     let mut report_file = there.or(made);
     let streams = (wanted, claimed, report_file.as_ref());
@@ -406,9 +410,8 @@ fn deliver(flags: &RunFlags, report: &RunReport, file: Option<ReportFile>) -> i3
         (Err(error), _) => Err(io::Error::from(error)),
         (Ok(Some(text)), Some(file)) => file.save(&text, report.exit_code),
         (Ok(Some(text)), None) => {
-            report_to::note_said(report.exit_code);
             // Whether it gets through is known at the end of the program (`main.rs`).
-            diagnostics::print_asked(&text);
+            report_to::say(report.exit_code, || diagnostics::print_asked(&text));
             Ok(())
         }
         (Ok(None), _) => Ok(()),

@@ -129,6 +129,29 @@ fn a_second_request_ends_a_run_whose_report_nobody_takes() {
     drop(reader);
 }
 
+/// Nothing but the words about that is left, which nobody takes either.
+#[test]
+fn a_second_request_ends_who_cannot_make_the_reports_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("missing").join("account");
+    let report_to = ["--report", "json", "--report-to", path.to_str().unwrap()];
+    let copy = [&["copy"][..], &report_to, &["-", "-"]].concat();
+    let run = [&["run"][..], &report_to, &["--", "true"]].concat();
+    for arguments in [copy, run] {
+        let (mut child, reader) = start_stuck(&arguments);
+        until("somebody who hears signals", || hears_signals(&child));
+        assert_eq!(insist(&mut child).code(), Some(143), "{arguments:?}");
+        drop(reader);
+    }
+}
+
+/// Whether there is a thread for them.
+fn hears_signals(child: &Child) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let mut names = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")));
+    names.any(|name| name.is_ok_and(|name| name == "signals\n"))
+}
+
 /// Somebody has that already. Nobody takes what is said beside it, and a second signal ends the wait for that.
 #[test]
 fn who_is_ended_at_once_ends_with_what_the_report_has_told() {
