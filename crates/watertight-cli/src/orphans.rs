@@ -8,12 +8,16 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use watertight::{Found, Outcome, TreeEnd, orphans};
 
-/// How often those that live are killed: a kill reaches all descendants at once, and whoever slipped through comes to us with it. One that
-/// forks and ends at once, again and again, slips through every other time.
+/// How often those are killed that live: a kill reaches all descendants at once, and whoever slipped through comes to us with it. Whoever is
+/// there after so many kills is not to be ended.
 const KILLS_MAX: u32 = 16;
+
+/// How long somebody else is killed each time: one that forks and ends at once, again and again, slips through every other time, or nearly every
+/// time on a machine that is busy.
+const KILL_WITHIN: Duration = Duration::from_secs(3);
 
 /// Who is not seen when the system does not tell of processes any more.
 const UNSEEN: &str = "whoever it has left behind";
@@ -97,8 +101,7 @@ pub(crate) struct SeenOff {
 impl SeenOff {
     /// Whether one was signalled and is over.
     pub(crate) fn is_over(&self, pid: u32) -> bool {
-        let is_in = |list: &[Found]| list.iter().any(|one| one.pid == pid);
-        (is_in(&self.asked) || is_in(&self.killed)) && !is_in(&self.left)
+        (is_in(&self.asked, pid) || is_in(&self.killed, pid)) && !is_in(&self.left, pid)
     }
 
     fn note_asked(&mut self, end: TreeEnd) {
@@ -222,15 +225,18 @@ impl Adoption {
             // Asked a second time, we leave them no grace.
             self.wait(own, due, 2)?;
         }
-        for _ in 0..KILLS_MAX {
-            seen_off.left = orphans::reap(own)?;
-            if seen_off.left.is_empty() {
+        let (begun, mut kills_in_vain) = (Instant::now(), 0);
+        loop {
+            let left = orphans::reap(own)?;
+            let is_new = left.iter().any(|one| !is_in(&seen_off.left, one.pid));
+            seen_off.left = left;
+            kills_in_vain = if is_new { 0 } else { kills_in_vain + 1 };
+            let is_in_vain = kills_in_vain > KILLS_MAX || begun.elapsed() > KILL_WITHIN;
+            if seen_off.left.is_empty() || is_in_vain {
                 return Ok(());
             }
             seen_off.note_killed(orphans::kill(own));
         }
-        seen_off.left = orphans::reap(own)?;
-        Ok(())
     }
 
     /// Waits until there is no orphan any more, somebody has asked so often, or the time is over.
@@ -259,10 +265,14 @@ fn cannot_adopt(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
+fn is_in(list: &[Found], pid: u32) -> bool {
+    list.iter().any(|one| one.pid == pid)
+}
+
 /// Adds everybody once.
 fn add(list: &mut Vec<Found>, more: Vec<Found>) {
     for one in more {
-        if list.iter().all(|known| known.pid != one.pid) {
+        if !is_in(list, one.pid) {
             list.push(one);
         }
     }
