@@ -204,6 +204,7 @@ fn start(
     if let Ok(child) = &started {
         adoption.command_is(child.id());
     }
+    platform::leave_signals();
     // What it kept of its own would keep our outputs from ending.
     drop(command);
     if started.is_ok() {

@@ -11,7 +11,7 @@ pub(crate) use crate::unix_files::{
 };
 pub(crate) use crate::unix_outlook::{TELLS_ENDS, await_end, is_null, outlook, takes_an_end};
 pub(crate) use crate::unix_signals::{
-    KeptSignals, let_requests_end_us, watch_children, watch_signals,
+    KeptSignals, leave_signals, let_requests_end_us, watch_children, watch_signals,
 };
 pub(crate) use crate::unix_stderr::{
     PIECE_BYTES_MAX, unread_of, unread_of_stderr, write_stderr, write_stderr_at_once, write_within,

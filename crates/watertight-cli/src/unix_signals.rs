@@ -18,8 +18,8 @@ use signal_hook::low_level::unregister;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 #[cfg(any(target_os = "android", target_os = "linux"))]
 use watertight::block_signals;
 
@@ -155,6 +155,7 @@ impl KeptSignals {
             return Ok(());
         };
         spawn(kept.delivery, kept.heard, kept.hear)?;
+        leave_signals();
         self.only_keep();
         Ok(())
     }
@@ -236,13 +237,14 @@ fn delivery(heard: &HeardSignals) -> io::Result<Delivery> {
 }
 
 /// Starts the thread that hears them. What has come by now is heard before that: nothing that happens from here on comes before it. The calling
-/// thread, and those that it starts from now on, leave to that thread the signals at which we end.
+/// thread can leave them to that one ([`leave_signals`]).
 fn spawn(
     delivery: Delivery,
     heard: HeardSignals,
     mut hear: impl FnMut(Signal) + Send + 'static,
 ) -> io::Result<()> {
-    let requests = heard.requests();
+    // It is called once.
+    let _ = REQUESTS.set(heard.requests());
     let keyboard = Keyboard::new();
     let mut tell = move |number: i32, code: i32| {
         if number != SIGCHLD {
@@ -273,9 +275,20 @@ fn spawn(
                 watertight::take_noted_signals().for_each(|number| tell(number, SENT));
             }
         })?;
-    block_signals(&requests);
     Ok(())
 }
+
+/// The calling thread, and those that it starts from now on, leave the signals at which we end to the thread that hears them: the system would give one to a
+/// thread that is inside a call which no signal ends. A run's main thread does so behind the start of its command, for std starts a child in the
+/// quick way only with the mask that the calling thread has.
+pub(crate) fn leave_signals() {
+    if let Some(requests) = REQUESTS.get() {
+        block_signals(requests);
+    }
+}
+
+/// The signals at which we end, once a thread hears them.
+static REQUESTS: OnceLock<Vec<i32>> = OnceLock::new();
 
 /// poll, read: whether a signal has come by now. It may be one of the iterator's, whatever else is noted.
 fn look(stream: &mut UnixStream) -> io::Result<bool> {

@@ -393,6 +393,9 @@ pub(crate) fn watch_signals(mut hear: impl FnMut(Signal) + Send + 'static) -> io
     ctrlc::set_handler(move || hear(signal)).map_err(io::Error::other)
 }
 
+/// A thread of the system's own hears them.
+pub(crate) fn leave_signals() {}
+
 /// Not to be had here.
 pub(crate) fn watch_children(_: impl FnMut() + Send + 'static) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())

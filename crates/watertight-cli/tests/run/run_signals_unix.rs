@@ -106,10 +106,12 @@ fn signals_that_end_a_run_are_left_to_the_thread_that_hears_them() {
     let mut child = run(&[], &script).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let in_command = blocked(&line(&mut out));
-    let main = blocked_by(&format!("/proc/{0}/task/{0}/status", child.id()));
+    let main = format!("/proc/{0}/task/{0}/status", child.id());
+    until("the main thread to leave them", || {
+        blocked_by(&main) & ending == ending
+    });
     drop(child.stdin.take());
     assert_eq!(wait_with_patience(&mut child).code(), Some(0));
-    assert_eq!(main & ending, ending);
     assert_eq!(in_command & ending, 0);
 }
 
