@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations")]
 
 use crate::turn::take_turn;
-use crate::unix_children::{Accounted, Folder};
+use crate::unix_children::{Accounted, Folder, PATIENCE};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use watertight_os::{has_position, may_share_position};
 
 fn holder(file: &File) -> Child {
@@ -147,6 +148,47 @@ fn who_forks_and_ends_again_and_again_shares_what_it_passes_on() {
     first.wait().unwrap();
     ends.read_to_end(&mut Vec::new()).unwrap();
     assert!(looks > 0);
+}
+
+/// What its first thread had its other threads have, and /proc shows it of those alone.
+#[test]
+fn whose_first_thread_has_ended_has_the_description_still() {
+    const ENDS: &str = "threads->create(sub { sleep }); syscall($ARGV[0] + 0, 0)";
+    let _accounted = Accounted::start();
+    let folder = Folder::new("first-thread");
+    let file = File::create(folder.0.join("file")).unwrap();
+    let mut command = Command::new("perl");
+    // The system call ends a thread, and exit a process.
+    command.args(["-Mthreads", "-e", ENDS, &libc::SYS_exit.to_string()]);
+    command.stdin(file.try_clone().unwrap());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let started = command.spawn();
+    drop(command);
+    let Ok(child) = started else {
+        println!("skipped: there is no perl");
+        return;
+    };
+    let process = format!("/proc/{}", child.id());
+    // Not reaped yet, it has its folder also when all of it is over.
+    let is_over = || {
+        let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
+        status.lines().any(|line| line.starts_with("State:\tZ"))
+    };
+    let by = Instant::now() + PATIENCE;
+    while !is_over() && Instant::now() < by {
+        std::thread::yield_now();
+    }
+    let is_first_over = is_over();
+    let threads = std::fs::read_dir(format!("{process}/task")).unwrap();
+    let threads = threads.count();
+    let is_shared = may_share_position(file.as_fd());
+    end(child);
+    assert!(is_first_over, "it hangs");
+    if threads < 2 {
+        println!("skipped: perl has no threads here");
+        return;
+    }
+    assert!(is_shared);
 }
 
 /// Out of descriptors nobody can be looked at, and so nobody is taken for not having it.

@@ -120,13 +120,46 @@ impl<'a> Ours<'a> {
 
     /// Whether this process may have the description. A failure: it cannot be known.
     fn look_at(&self, pid: i32) -> io::Result<Look> {
-        let entries = match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        match self.look_at_thread(pid, pid)? {
+            Look::Changing => self.look_at_other_threads(pid),
+            look @ (Look::Has | Look::HasNot) => Ok(look),
+        }
+    }
+
+    /// A process whose first thread has ended shows nothing by that one, and its other threads go on with all that it had.
+    fn look_at_other_threads(&self, pid: i32) -> io::Result<Look> {
+        let threads = match std::fs::read_dir(format!("/proc/{pid}/task")) {
+            Ok(threads) => threads,
+            Err(error) => return self.unshown(pid, error),
+        };
+        for thread in threads {
+            let name = match thread {
+                Ok(thread) => thread.file_name(),
+                Err(error) => return self.unshown(pid, error),
+            };
+            let number = name.to_str().and_then(|name| name.parse::<i32>().ok());
+            let thread = number.ok_or(ErrorKind::InvalidData)?;
+            if thread == pid {
+                continue;
+            }
+            match self.look_at_thread(pid, thread)? {
+                Look::Changing => {}
+                look @ (Look::Has | Look::HasNot) => return Ok(look),
+            }
+        }
+        Ok(Look::Changing)
+    }
+
+    /// Whether a process may have the description, by what this thread of it shows. /proc has a folder of every thread, though it lists the
+    /// first ones alone.
+    fn look_at_thread(&self, pid: i32, thread: i32) -> io::Result<Look> {
+        let entries = match std::fs::read_dir(format!("/proc/{thread}/fd")) {
             Ok(entries) => entries,
             Err(error) => return self.unshown(pid, error),
         };
         let (mut has_any, mut is_changing) = (false, false);
         for entry in entries {
-            match entry.and_then(|entry| self.is_at(pid, &entry.file_name())) {
+            match entry.and_then(|entry| self.is_at(thread, &entry.file_name())) {
                 Ok(true) => return Ok(Look::Has),
                 Ok(false) => has_any = true,
                 Err(error) => match self.unshown(pid, error)? {
@@ -136,7 +169,7 @@ impl<'a> Ours<'a> {
             }
         }
         // What was closed meanwhile may have been copied to a number that was looked at before.
-        let is_there = |number: &&str| self.is_at(pid, OsStr::new(*number)).unwrap_or(false);
+        let is_there = |number: &&str| self.is_at(thread, OsStr::new(*number)).unwrap_or(false);
         if is_changing && STANDARD_NUMBERS.iter().any(is_there) {
             return Ok(Look::Has);
         }
