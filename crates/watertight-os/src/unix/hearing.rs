@@ -192,7 +192,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn real_time_signals_end_this_process_too_unless_it_has_set_something_for_them() {
-        let (first, last) = (libc::SIGRTMIN(), libc::SIGRTMAX());
+        // Valgrind keeps the very last one for itself.
+        let (first, last) = (libc::SIGRTMIN(), libc::SIGRTMAX() - 1);
         let ending = ending_signals();
         for signal in [libc::SIGIO, libc::SIGPWR, first, last] {
             assert!(ending.contains(&signal), "{signal}: {ending:?}");
